@@ -1,0 +1,236 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/mount"
+	"github.com/sirupsen/logrus"
+)
+
+// Driver is a graph driver on one store. Its methods may be called from several goroutines, and several drivers, in one
+// process or in many, may be at work on one store: see lock.go.
+type Driver struct {
+	home    home
+	options mountOptions
+	backend backend
+	forms   *translator
+	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
+	// by one more.
+	mounted *graphdriver.RefCounter
+	// naive is the library's way, through mounts, to compare layers and to change the owners in one.
+	naive graphdriver.Driver
+}
+
+// newDriver is Init without what the storage library adds around a driver.
+func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
+	c, err := parseConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(homePath)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: %w", err)
+	}
+	h := home(absolute)
+	d := &Driver{
+		home:    h,
+		options: c.mount,
+		forms:   &translator{home: h},
+		mounted: graphdriver.NewRefCounter(mountChecker{}),
+	}
+	made, err := makeStore(h)
+	if err == nil {
+		err = d.start(c)
+	}
+	if err != nil {
+		removeStore(made)
+		return nil, err
+	}
+	return d, nil
+}
+
+// mountChecker tells the reference counter what is mounted.
+type mountChecker struct{}
+
+// IsMounted is part of graphdriver.Checker. What cannot be told counts as not mounted: the mount that follows says why.
+func (mountChecker) IsMounted(path string) bool {
+	mounted, err := isMounted(path)
+	return err == nil && mounted
+}
+
+// makeStore makes the directories of a store that are not there, and returns those that it made.
+func makeStore(h home) (made []string, err error) {
+	for dir := string(h); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append([]string{dir}, made...)
+	}
+	if err := os.MkdirAll(string(h), 0o700); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp()} {
+		err := os.Mkdir(dir, 0o700)
+		switch {
+		case err == nil:
+			made = append(made, dir)
+		case !errors.Is(err, fs.ErrExist):
+			return made, fmt.Errorf("aufs: making the store: %w", err)
+		}
+	}
+	return made, nil
+}
+
+// removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
+// them.
+func removeStore(made []string) {
+	for i := len(made) - 1; i >= 0; i-- {
+		_ = os.Remove(made[i])
+	}
+}
+
+// start probes the host and makes the store ready for use.
+func (d *Driver) start(c config) error {
+	rubbish, err := d.probeAndSweep(c)
+	if err != nil {
+		return err
+	}
+	// Not under the store lock: that may take long.
+	for _, trash := range rubbish {
+		if err := trash.remove(); err != nil {
+			logrus.Warnf("aufs: sweeping: %v", err)
+		}
+	}
+	return d.settleAll()
+}
+
+func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.unlock()
+	if d.backend, err = d.probe(c.backend); err != nil {
+		return nil, err
+	}
+	// A mount in a shared one would appear in other mount namespaces as well, and keep the layer busy there.
+	if err := mount.MakePrivate(string(d.home)); err != nil {
+		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, err)
+	}
+	if err := d.sweepScratch(); err != nil {
+		return nil, err
+	}
+	return d.sweepLayers()
+}
+
+// probe finds the backend that was asked for, or says why it cannot be had.
+func (d *Driver) probe(name backendName) (backend, error) {
+	switch name {
+	case backendAufs:
+		return d.probeIn(d.probeAufs)
+	case backendOverlay:
+		return d.probeIn(d.probeOverlay)
+	default:
+		b, aufsErr := d.probeIn(d.probeAufs)
+		if aufsErr == nil {
+			return b, nil
+		}
+		b, overlayErr := d.probeIn(d.probeOverlay)
+		if overlayErr != nil {
+			return nil, errors.Join(aufsErr, overlayErr)
+		}
+		logrus.Debugf("aufs: taking the overlay backend: %v", aufsErr)
+		return b, nil
+	}
+}
+
+func (d *Driver) probeAufs(scratchDir string) (backend, error) {
+	return probeAufs(d.home, d.forms, scratchDir)
+}
+
+func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
+	return probeOverlay(d.home, d.forms, scratchDir)
+}
+
+// probeIn runs one probe in a scratch directory of its own.
+func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
+	s, err := d.home.newScratchLocked("probe")
+	if err != nil {
+		return nil, err
+	}
+	b, err := probe(s.dir)
+	if rerr := s.remove(); rerr != nil {
+		err = errors.Join(err, fmt.Errorf("aufs: cleaning up after the trial mount: %w", rerr))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// String returns the driver's name, "aufs", whatever its backend is.
+func (d *Driver) String() string { return driverName }
+
+// Status returns what there is to know about the store and the host, as pairs of a name and a value.
+func (d *Driver) Status() [][2]string {
+	dirs := "unknown"
+	if ids, err := d.home.list(); err == nil {
+		dirs = strconv.Itoa(len(ids))
+	}
+	status := [][2]string{
+		{"Root Dir", string(d.home)},
+		{"Backing Filesystem", fsName(string(d.home))},
+		{"Dirs", dirs},
+		{"Backend", string(d.backend.name())},
+	}
+	return append(status, d.backend.status()...)
+}
+
+// Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
+// first, with colons between them, if it has any; MergedDir, where Get shows it.
+func (d *Driver) Metadata(id string) (map[string]string, error) {
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return nil, err
+	}
+	metadata := map[string]string{"UpperDir": d.home.diff(id), "MergedDir": d.home.diff(id)}
+	if len(parents) > 0 {
+		lower := make([]string, 0, len(parents))
+		for _, parent := range parents {
+			lower = append(lower, d.home.diff(parent))
+		}
+		metadata["LowerDir"] = strings.Join(lower, ":")
+		metadata["MergedDir"] = d.home.mnt(id)
+	}
+	return metadata, nil
+}
+
+// Exists tells if the layer id is in the store.
+func (d *Driver) Exists(id string) bool { return d.home.exists(id) }
+
+// ListLayers returns the ids of the layers in the store.
+func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }
+
+// AdditionalImageStores returns none: the driver does not support them.
+func (d *Driver) AdditionalImageStores() []string { return nil }
+
+// GetTempDirRootDirs returns none: what the driver removes is gone when Remove returns.
+func (d *Driver) GetTempDirRootDirs() []string { return nil }
+
+// Dedup does nothing: it is for file systems whose files can share their blocks.
+func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
+	return graphdriver.DedupResult{}, nil
+}
+
+// SupportsShifting is false: a mount shows the owners that are on disk.
+func (d *Driver) SupportsShifting(_, _ []idtools.IDMap) bool { return false }

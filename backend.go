@@ -1,0 +1,37 @@
+//go:build linux
+
+package aufs
+
+// backend is the file system that puts layers on top of one another. There are two, aufs and overlayfs; the rest of the
+// driver does not know which one it has.
+type backend interface {
+	// name is what aufs.backend and Status call it.
+	name() backendName
+
+	// status returns what the probe of the host found, for Driver.Status.
+	status() [][2]string
+
+	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere, and the layer is at
+	// rest. The caller holds the lock of s.id.
+	mount(s stack) error
+
+	// unmount unmounts the layer id from target, with what has to be done before, and brings the layer to rest. A target
+	// that is not mounted is no error. The caller holds the lock of id.
+	unmount(id, target string) error
+
+	// flush makes diff/<id> show all that the mount at target does, as far as the backend can. The caller holds the lock
+	// of id, and the layer is mounted.
+	flush(id, target string) error
+}
+
+// stack is what a backend mounts: a layer on top of its ancestors.
+type stack struct {
+	id     string
+	target string
+	// parents are the ids of the ancestors, nearest first; parentDirs their diff directories.
+	parents    []string
+	parentDirs []string
+	options    mountOptions
+	// label is the SELinux label of all files in the mount, or "".
+	label string
+}

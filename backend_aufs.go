@@ -1,0 +1,254 @@
+//go:build linux
+
+package aufs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/mount"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// aufsBackend mounts with aufs.
+type aufsBackend struct {
+	home  home
+	forms *translator
+	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
+	// lower branches' directories.
+	dirperm1 bool
+	// xinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
+	xinoDir string
+}
+
+// probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
+func probeAufs(h home, forms *translator, scratchDir string) (*aufsBackend, error) {
+	if nested, err := inUserNamespace(); err != nil || nested {
+		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, graphdriver.ErrNotSupported))
+	}
+	if i := strings.IndexAny(string(h), branchDelimiters); i >= 0 {
+		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
+			string(h), string(h)[i], graphdriver.ErrPrerequisites)
+	}
+	b := &aufsBackend{home: h, forms: forms, dirperm1: true, xinoDir: "/dev/shm"}
+	if st, err := os.Stat(b.xinoDir); err != nil || !st.IsDir() || unix.Access(b.xinoDir, unix.W_OK) != nil {
+		b.xinoDir = h.tmp()
+	}
+	err := b.trial(scratchDir)
+	if errors.Is(err, unix.EINVAL) && b.xinoDir != h.tmp() {
+		// An xino file may not be on every file system either.
+		b.xinoDir = h.tmp()
+		err = b.trial(scratchDir)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		b.dirperm1 = false
+		err = b.trial(scratchDir)
+	}
+	if err != nil {
+		return nil, explainAufs(h, err)
+	}
+	return b, nil
+}
+
+// trial mounts and unmounts a stack of two branches made for it in dir.
+func (b *aufsBackend) trial(dir string) error {
+	for _, name := range []string{"upper", "lower", "mnt"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	branches := stackBranches(filepath.Join(dir, "upper"), []string{filepath.Join(dir, "lower")}, false)
+	calls, xino, err := b.calls(branches, mountOptions{}, "")
+	if err != nil {
+		return err
+	}
+	target := filepath.Join(dir, "mnt")
+	if err := mountCalled(target, calls, 0, xino); err != nil {
+		return err
+	}
+	return unmountRetry(target)
+}
+
+// explainAufs turns the failure of a trial mount into one that says what the host lacks.
+func explainAufs(h home, err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", ErrAufsNotSupported, graphdriver.ErrNotSupported, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", graphdriver.ErrPrerequisites, err)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("aufs: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
+			string(h), fsName(string(h)), graphdriver.ErrIncompatibleFS, err)
+	}
+	return fmt.Errorf("aufs: a trial mount failed: %w: %w", graphdriver.ErrPrerequisites, err)
+}
+
+// fsName is the name of the file system that path is on.
+func fsName(path string) string {
+	magic, err := graphdriver.GetFSMagic(path)
+	if err != nil {
+		return "an unknown file system (" + err.Error() + ")"
+	}
+	if name, ok := graphdriver.FsNames[magic]; ok {
+		return name
+	}
+	return fmt.Sprintf("a file system with magic number %#x", uint32(magic))
+}
+
+func (b *aufsBackend) name() backendName { return backendAufs }
+
+func (b *aufsBackend) status() [][2]string {
+	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.dirperm1)}}
+}
+
+func (b *aufsBackend) mount(s stack) error {
+	if err := b.settle(s); err != nil {
+		return err
+	}
+	branches := stackBranches(b.home.diff(s.id), s.parentDirs, s.options.readOnly())
+	calls, xino, err := b.calls(branches, s.options, s.label)
+	if err != nil {
+		return err
+	}
+	if len(calls) == 1 {
+		return mountCalled(s.target, calls, s.options.flags, xino)
+	}
+	return b.mountStaged(s.target, calls, s.options.flags, xino)
+}
+
+// settle brings the layers of a stack to rest that overlayfs had mounted when the host, or its process, went down.
+func (b *aufsBackend) settle(s stack) error {
+	if err := b.forms.settle(s.id); err != nil {
+		return err
+	}
+	for _, parent := range s.parents {
+		f, err := b.forms.form(parent)
+		if err != nil {
+			return err
+		}
+		if f == aufsForm {
+			continue
+		}
+		lock, err := lockDir(b.home.diff(parent))
+		if err != nil {
+			return err
+		}
+		err = b.forms.settle(parent)
+		lock.unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// calls returns the mount calls for branches, and the path of the xino file that they name.
+func (b *aufsBackend) calls(branches []branch, o mountOptions, mountLabel string) (calls []mountCall, xino string, err error) {
+	// Two mounts with one path for it, in whatever processes, make each other fail.
+	xino = filepath.Join(b.xinoDir, "aufs-xino-"+rand.Text())
+	options := []string{"xino=" + xino}
+	if !o.has("dio") {
+		options = append(options, "dio")
+	}
+	if b.dirperm1 && !o.has("dirperm1") {
+		options = append(options, "dirperm1")
+	}
+	options = append(options, o.data...)
+	// mount(2) clips its data to a page, the NUL at its end included.
+	calls, err = mountCalls(branches, options, contextOption(mountLabel), unix.Getpagesize()-1)
+	return calls, xino, err
+}
+
+// mountStaged puts a stack that takes more than one call together out of the way, and moves it to its target once it is
+// whole: a process that is killed in between must not leave a mount that lacks layers.
+func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintptr, xino string) error {
+	staging, err := b.home.newScratch("mount")
+	if err != nil {
+		return err
+	}
+	// Below the scratch directory: its lock is to stay in sight.
+	mnt := filepath.Join(staging.dir, "mnt")
+	if err = os.Mkdir(mnt, 0o700); err == nil {
+		err = mountCalled(mnt, calls, flags, xino)
+	}
+	if err == nil {
+		if err = b.moveToPrivate(mnt, target); err != nil {
+			err = errors.Join(err, unmountRetry(mnt))
+		}
+	}
+	if rerr := staging.remove(); rerr != nil {
+		logrus.Warnf("aufs: removing %s: %v", staging.dir, rerr)
+	}
+	return err
+}
+
+// moveToPrivate moves a mount, which the kernel refuses where the mount that holds it is shared. Init has made home a
+// private mount, but another process may have taken that away since.
+func (b *aufsBackend) moveToPrivate(from, to string) error {
+	err := moveMount(from, to)
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	if perr := mount.MakePrivate(string(b.home)); perr != nil {
+		return errors.Join(err, perr)
+	}
+	return moveMount(from, to)
+}
+
+// mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays
+// mounted.
+func mountCalled(target string, calls []mountCall, flags uintptr, xino string) error {
+	err := mountFS("mount", target, "aufs", flags, calls[0].data)
+	// The kernel unlinks the file once it has it open, but not in a mount that fails.
+	if rerr := os.Remove(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		logrus.Warnf("aufs: %v", rerr)
+	}
+	if err != nil {
+		return err
+	}
+	for _, call := range calls[1:] {
+		err := mountFS("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.data)
+		if errors.Is(err, unix.ENOSPC) {
+			err = tooManyBranches(target, calls, err)
+		}
+		if err != nil {
+			return errors.Join(err, unmountRetry(target))
+		}
+	}
+	return nil
+}
+
+// tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.
+func tooManyBranches(target string, calls []mountCall, err error) error {
+	needed := 0
+	for _, call := range calls {
+		needed += call.branches
+	}
+	limit := "a number of its own"
+	if n, cerr := countBranches(target); cerr == nil {
+		limit = strconv.Itoa(n)
+	}
+	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
+}
+
+func (b *aufsBackend) unmount(id, target string) error {
+	if err := b.flush(id, target); err != nil {
+		logrus.Warnf("aufs: flushing the pseudo-links of layer %s: %v", id, err)
+	}
+	return unmountRetry(target)
+}
+
+func (b *aufsBackend) flush(id, target string) error {
+	if aufs, err := isAufs(target); err != nil || !aufs {
+		return ignoreGone(err)
+	}
+	return flushPseudoLinks(target, []string{b.home.diff(id)})
+}

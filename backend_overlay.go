@@ -1,0 +1,253 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/system"
+	"github.com/containers/storage/pkg/unshare"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// overlayBackend mounts with overlayfs. Layers are in aufs form at rest; what overlayfs needs is made for the mount: the
+// layer's own directory is brought into overlay form and back, and ancestors with whiteouts are stood in for by twins.
+type overlayBackend struct {
+	home  home
+	forms *translator
+	// form is the one that this process can mount.
+	form form
+}
+
+// probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
+func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend, error) {
+	nested, err := inUserNamespace()
+	if err != nil {
+		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
+	}
+	b := &overlayBackend{home: h, forms: forms, form: overlayTrusted}
+	// The library's question, not ours: its archiver asks the same to know which attributes an upper directory has.
+	if unshare.IsRootless() {
+		b.form = overlayUser
+	}
+	if err := b.trial(scratchDir); err != nil {
+		return nil, explainOverlay(h, nested, err)
+	}
+	return b, nil
+}
+
+// errWhiteouts: the mount works, but not what layers need of it.
+var errWhiteouts = errors.New("overlayfs does not honour whiteouts or opaque directories there")
+
+// trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
+func (b *overlayBackend) trial(dir string) error {
+	m := overlayMount{
+		target: filepath.Join(dir, "mnt"), lowers: []string{filepath.Join(dir, "lower")},
+		upper: filepath.Join(dir, "upper"), work: filepath.Join(dir, "work"), userxattr: b.form == overlayUser,
+	}
+	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
+		return fmt.Errorf("making a whiteout, a character device 0/0: %w", err)
+	}
+	if err := system.Lsetxattr(filepath.Join(m.upper, "opaque"), b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+		return err
+	}
+	if err := m.mount(); err != nil {
+		return err
+	}
+	_, deleted := os.Lstat(filepath.Join(m.target, "deleted"))
+	_, hidden := os.Lstat(filepath.Join(m.target, "opaque", "hidden"))
+	if err := unmountRetry(m.target); err != nil {
+		return err
+	}
+	if !errors.Is(deleted, os.ErrNotExist) || !errors.Is(hidden, os.ErrNotExist) {
+		return errWhiteouts
+	}
+	return nil
+}
+
+// explainOverlay turns the failure of a trial mount into one that says what the host lacks.
+func explainOverlay(h home, nested bool, err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", graphdriver.ErrNotSupported, err)
+	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
+		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
+			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(string(h)), graphdriver.ErrPrerequisites, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", graphdriver.ErrPrerequisites, err)
+	}
+	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",
+		string(h), fsName(string(h)), graphdriver.ErrIncompatibleFS, err)
+}
+
+func (b *overlayBackend) name() backendName { return backendOverlay }
+
+func (b *overlayBackend) status() [][2]string {
+	return [][2]string{
+		{"Dirperm1 Supported", "false"},
+		{"Overlay Attributes", string(b.form) + ".overlay"},
+	}
+}
+
+func (b *overlayBackend) mount(s stack) error {
+	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
+	if err := b.rest(s.id); err != nil && !errors.Is(err, errInUse) {
+		return err
+	}
+	run, err := b.newRun(s.id)
+	if err != nil {
+		return err
+	}
+	m := overlayMount{
+		target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser,
+	}
+	if s.options.readOnly() {
+		err = b.addTop(&m, s.id, run)
+	} else {
+		err = b.addUpper(&m, s.id, run)
+	}
+	if err == nil {
+		err = b.addLowers(&m, s.parents, run)
+	}
+	if err == nil {
+		err = m.mount()
+	}
+	if err != nil {
+		if rerr := b.rest(s.id); rerr != nil && !errors.Is(rerr, errInUse) {
+			err = errors.Join(err, rerr)
+		}
+		return err
+	}
+	return nil
+}
+
+// newRun makes the directory of what exists for one mount of the layer id alone.
+func (b *overlayBackend) newRun(id string) (string, error) {
+	all := b.home.overlay(runDir, id)
+	if err := os.MkdirAll(all, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(all, "mount-")
+}
+
+// addUpper makes the layer id the writable directory of m, in overlay form.
+func (b *overlayBackend) addUpper(m *overlayMount, id, run string) error {
+	m.upper, m.work = b.home.diff(id), filepath.Join(run, "work")
+	if err := os.Mkdir(m.work, 0o700); err != nil {
+		return err
+	}
+	f, err := b.forms.form(id)
+	switch {
+	case err != nil:
+		return err
+	case f == b.form:
+		// It could not be brought to rest: a mount of it lives elsewhere. It has its form already.
+		return nil
+	case f != aufsForm:
+		return layerError("mounting", id, fmt.Errorf("it is in use, with attributes %s* where this process can have %s*: %w",
+			f.xattrPrefix(), b.form.xattrPrefix(), errInUse))
+	}
+	return b.forms.open(id, b.form)
+}
+
+// addTop makes the layer id, of which the caller has the lock, the uppermost of the read-only directories of m.
+func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
+	lower, err := b.ownLower(id, filepath.Join(run, "top"))
+	m.lowers = append(m.lowers, lower)
+	return err
+}
+
+// addLowers adds the ancestors to m.
+func (b *overlayBackend) addLowers(m *overlayMount, parents []string, run string) error {
+	for n, parent := range parents {
+		lower, err := b.parentLower(parent, filepath.Join(run, "low-"+strconv.Itoa(n)))
+		if err != nil {
+			return layerError("preparing", parent, err)
+		}
+		m.lowers = append(m.lowers, lower)
+	}
+	return nil
+}
+
+// parentLower returns the directory that stands for the ancestor id. If one has to be made for this mount, it is made at
+// own.
+func (b *overlayBackend) parentLower(id, own string) (string, error) {
+	f, err := b.forms.form(id)
+	if err != nil {
+		return "", err
+	}
+	if f == aufsForm {
+		if lower, ok := b.home.knownLower(id, b.form); ok {
+			return lower, nil
+		}
+	}
+	lock, err := lockDir(b.home.diff(id))
+	if err != nil {
+		return "", err
+	}
+	defer lock.unlock()
+	f, err = b.forms.form(id)
+	if err != nil {
+		return "", err
+	}
+	if f != aufsForm || wasWritable(b.home.diff(id)) {
+		return b.ownLower(id, own)
+	}
+	if lower, ok := b.home.knownLower(id, b.form); ok {
+		return lower, nil
+	}
+	return b.home.makeLower(id, b.form)
+}
+
+// ownLower returns a lower directory for the layer id as it is now, whatever becomes of the layer: its own directory if it
+// has no whiteouts, or a twin made at own. The caller holds the lock of id.
+func (b *overlayBackend) ownLower(id, own string) (string, error) {
+	f, err := b.forms.form(id)
+	if err != nil {
+		return "", err
+	}
+	if f == aufsForm {
+		marks, err := findMarks(b.home.diff(id))
+		if err != nil || !marks {
+			return b.home.diff(id), err
+		}
+	}
+	return own, makeTwin(b.home.diff(id), f, own, b.form)
+}
+
+func (b *overlayBackend) unmount(id, target string) error {
+	if err := unmountRetry(target); err != nil {
+		return err
+	}
+	err := b.rest(id)
+	if errors.Is(err, errInUse) {
+		logrus.Warnf("aufs: %v; it is left in overlayfs's form until then", err)
+		return nil
+	}
+	return err
+}
+
+// rest brings the layer id to rest after its mount, and removes what existed for the mount.
+func (b *overlayBackend) rest(id string) error {
+	if err := b.forms.settle(id); err != nil {
+		return err
+	}
+	if err := removeTree(b.home.overlay(runDir, id)); err != nil {
+		return layerError("cleaning up after", id, err)
+	}
+	return nil
+}
+
+// flush has nothing to do: overlayfs's upper directory shows all that was changed.
+func (b *overlayBackend) flush(_, _ string) error { return nil }

@@ -1,0 +1,273 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
+)
+
+// Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
+// is as before: it was written to. A directory is one if its owner, mode or time of modification differ, or if anything
+// in it is a change. What an opaque directory hides is deleted.
+//
+// Against its own parent the layer is not mounted, and each directory of an ancestor is read once at most; against any
+// other, both are mounted and compared.
+func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) ([]archive.Change, error) {
+	direct, err := d.isParent(id, parent)
+	if err != nil {
+		return nil, err
+	}
+	if !direct {
+		return d.naive.Changes(id, idMappings, parent, parentMappings, mountLabel)
+	}
+	changes, err := d.changes(id, orNone(idMappings), orNone(parentMappings))
+	if err != nil {
+		return nil, layerError("comparing", id, err)
+	}
+	return changes, nil
+}
+
+func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappings) ([]archive.Change, error) {
+	f, err := d.readable(id)
+	if err != nil {
+		return nil, err
+	}
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := d.home.parentDirs(id, parents)
+	if err != nil {
+		return nil, err
+	}
+	c := comparison{
+		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings,
+	}
+	below := make([]layerDir, 0, len(dirs))
+	for i, dir := range dirs {
+		f, err := d.forms.form(parents[i])
+		if err != nil {
+			return nil, err
+		}
+		below = append(below, layerDir{root: dir, form: f})
+	}
+	if _, err := c.directory(".", below); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c.changes, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
+	return c.changes, nil
+}
+
+// layerDir is a layer whose directory takes part in a comparison.
+type layerDir struct {
+	root string
+	form form
+}
+
+// comparison finds out what a layer changes in what its ancestors show.
+type comparison struct {
+	layer                    layerDir
+	mappings, parentMappings *idtools.IDMappings
+	changes                  []archive.Change
+}
+
+func (c *comparison) add(rel string, kind archive.ChangeType) {
+	c.changes = append(c.changes, archive.Change{Path: filepath.Join("/", rel), Kind: kind})
+}
+
+// directory compares the directory rel of the layer with those of the ancestors that have it, and are not hidden, nearest
+// first. It tells if anything in it is a change.
+func (c *comparison) directory(rel string, below []layerDir) (changed bool, err error) {
+	own, err := readListing(c.layer.root, rel, c.layer.form)
+	if err != nil {
+		if rel != "." {
+			err = ignoreGone(err)
+		}
+		return false, err
+	}
+	before, err := readMerged(below, rel)
+	if err != nil {
+		return false, err
+	}
+	for name := range c.deleted(own, before) {
+		changed = true
+		c.add(filepath.Join(rel, name), archive.ChangeDelete)
+	}
+	for name := range own.entries {
+		if own.whiteouts[name] {
+			continue
+		}
+		entryChanged, err := c.entry(filepath.Join(rel, name), name, before)
+		if err != nil {
+			return false, err
+		}
+		changed = changed || entryChanged
+	}
+	return changed, nil
+}
+
+// deleted are the names that ancestors show and the layer does not: by whiteouts, or because the directory is opaque.
+func (c *comparison) deleted(own listing, before merged) map[string]bool {
+	deleted := map[string]bool{}
+	for name := range own.whiteouts {
+		// A whiteout of what was not there changes nothing.
+		if before.shows(name) {
+			deleted[name] = true
+		}
+	}
+	if own.opaque {
+		for name := range before.names() {
+			if own.entries[name] == nil {
+				deleted[name] = true
+			}
+		}
+	}
+	return deleted
+}
+
+// entry compares one file or directory that is in the layer.
+func (c *comparison) entry(rel, name string, before merged) (changed bool, err error) {
+	info, err := os.Lstat(filepath.Join(c.layer.root, rel))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	old, err := before.stat(name)
+	if err != nil {
+		return false, err
+	}
+	var below []layerDir
+	if info.IsDir() {
+		below = before.dirs(name)
+		if changed, err = c.directory(rel, below); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case old == nil:
+		c.add(rel, archive.ChangeAdd)
+	case changed, !info.IsDir(), !old.IsDir(), c.differ(info, old):
+		c.add(rel, archive.ChangeModify)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// differ tells if a directory is another than it was. Owners are compared as the containers see them.
+func (c *comparison) differ(now, before fs.FileInfo) bool {
+	if now.Mode() != before.Mode() || !sameTime(now, before) {
+		return true
+	}
+	nowUID, nowGID := containerIDs(now, c.mappings)
+	oldUID, oldGID := containerIDs(before, c.parentMappings)
+	return nowUID != oldUID || nowGID != oldGID
+}
+
+// sameTime compares times of modification; one without a fraction of a second comes from an archive that has none, and is
+// the same as any in that second.
+func sameTime(a, b fs.FileInfo) bool {
+	x, y := a.ModTime(), b.ModTime()
+	return x.Equal(y) || x.Unix() == y.Unix() && (x.Nanosecond() == 0 || y.Nanosecond() == 0)
+}
+
+// containerIDs are the owner and group of a file in the container, or those on disk if the mapping has none for them.
+func containerIDs(info fs.FileInfo, m *idtools.IDMappings) (uid, gid int) {
+	st := statOf(info)
+	uid, gid = int(st.Uid), int(st.Gid)
+	if u, g, err := m.ToContainer(idtools.IDPair{UID: uid, GID: gid}); err == nil {
+		return u, g
+	}
+	return uid, gid
+}
+
+// merged is one directory as the ancestors show it, read once.
+type merged struct {
+	rel      string
+	layers   []layerDir
+	listings []listing
+}
+
+// readMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it.
+func readMerged(layers []layerDir, rel string) (merged, error) {
+	m := merged{rel: rel}
+	for _, layer := range layers {
+		l, err := readListing(layer.root, rel, layer.form)
+		if err != nil {
+			return m, err
+		}
+		m.layers = append(m.layers, layer)
+		m.listings = append(m.listings, l)
+		if l.opaque {
+			break
+		}
+	}
+	return m, nil
+}
+
+// top is the number of the nearest layer that shows name, or -1 if none does.
+func (m merged) top(name string) int {
+	for i, l := range m.listings {
+		switch {
+		case l.whiteouts[name]:
+			return -1
+		case l.entries[name] != nil:
+			return i
+		}
+	}
+	return -1
+}
+
+func (m merged) shows(name string) bool { return m.top(name) >= 0 }
+
+// names are all that the directory shows.
+func (m merged) names() map[string]bool {
+	names := map[string]bool{}
+	for _, l := range m.listings {
+		for name := range l.entries {
+			if !names[name] && m.shows(name) {
+				names[name] = true
+			}
+		}
+	}
+	return names
+}
+
+// stat describes what the directory shows under name, or is nil if it shows nothing.
+func (m merged) stat(name string) (fs.FileInfo, error) {
+	i := m.top(name)
+	if i < 0 {
+		return nil, nil //nolint:nilnil // there is nothing of that name
+	}
+	return os.Lstat(filepath.Join(m.layers[i].root, m.rel, name))
+}
+
+// dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
+// the end.
+func (m merged) dirs(name string) []layerDir {
+	var dirs []layerDir
+	for i, l := range m.listings {
+		if l.whiteouts[name] {
+			break
+		}
+		entry := l.entries[name]
+		if entry == nil {
+			continue
+		}
+		if !entry.IsDir() {
+			break
+		}
+		dirs = append(dirs, m.layers[i])
+	}
+	return dirs
+}

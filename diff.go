@@ -1,0 +1,284 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/unshare"
+)
+
+// isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
+func (d *Driver) isParent(id, parent string) (bool, error) {
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return false, err
+	}
+	if parent == "" {
+		return len(parents) == 0, nil
+	}
+	return len(parents) > 0 && parents[0] == parent, nil
+}
+
+// orNone is the mapping that leaves ids as they are, for none given.
+func orNone(m *idtools.IDMappings) *idtools.IDMappings {
+	if m == nil {
+		return &idtools.IDMappings{}
+	}
+	return m
+}
+
+// Diff returns a tar archive, uncompressed, of what makes the layer out of parent. Deletions and opaque directories are in
+// it as OCI's layers have them, in names that begin with .wh.; owners are as idMappings has them in the container.
+//
+// Against its own parent the layer is not mounted; against any other, both are, for as long as the archive is open.
+func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
+	direct, err := d.isParent(id, parent)
+	if err != nil {
+		return nil, err
+	}
+	if !direct {
+		return d.naive.Diff(id, idMappings, parent, parentMappings, mountLabel)
+	}
+	f, err := d.readable(id)
+	if err != nil {
+		return nil, layerError("reading", id, err)
+	}
+	idMappings = orNone(idMappings)
+	options := &archive.TarOptions{
+		Compression: archive.Uncompressed,
+		// At the root, where these patterns are rooted: aufs's own files, but not the mark of an opaque root.
+		ExcludePatterns: []string{archive.WhiteoutMetaPrefix + "*", "!" + archive.WhiteoutOpaqueDir},
+		UIDMaps:         idMappings.UIDs(),
+		GIDMaps:         idMappings.GIDs(),
+	}
+	if f != aufsForm {
+		parents, err := d.home.parents(id)
+		if err != nil {
+			return nil, err
+		}
+		dirs, err := d.home.parentDirs(id, parents)
+		if err != nil {
+			return nil, err
+		}
+		options.WhiteoutFormat, options.WhiteoutData = archive.OverlayWhiteoutFormat, dirs
+	}
+	diff, err := archive.TarWithOptions(d.home.diff(id), options)
+	if err != nil {
+		return nil, layerError("archiving", id, err)
+	}
+	return diff, nil
+}
+
+// readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
+// returns the form that it is in.
+func (d *Driver) readable(id string) (form, error) {
+	lock, err := d.home.lockLayer("reading", id)
+	if err != nil {
+		return "", err
+	}
+	defer lock.unlock()
+	target := d.home.mnt(id)
+	mounted, err := isMounted(target)
+	if err != nil {
+		return "", err
+	}
+	if mounted {
+		err = d.backend.flush(id, target)
+	} else if err = d.forms.settle(id); errors.Is(err, errInUse) {
+		err = nil
+	}
+	if err != nil {
+		return "", err
+	}
+	f, err := d.forms.form(id)
+	if err == nil && f != aufsForm && f.xattrPrefix()+"opaque" != archive.GetOverlayXattrName("opaque") {
+		err = fmt.Errorf("overlayfs has it mounted, and its marks, %s*, are not this process's: %w", f.xattrPrefix(), errInUse)
+	}
+	return f, err
+}
+
+// DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what
+// ReadWriteDiskUsage says; against any other, both are mounted and compared.
+func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
+	direct, err := d.isParent(id, parent)
+	if err != nil {
+		return 0, err
+	}
+	if !direct {
+		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
+	}
+	usage, err := d.usage(id)
+	if err != nil {
+		return 0, layerError("measuring", id, err)
+	}
+	return usage.Size, nil
+}
+
+// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
+// files. It goes through a mount if the layer is mounted, or if parent is not its parent.
+func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
+	direct, err := d.isParent(id, parent)
+	if err != nil {
+		return 0, err
+	}
+	if mounted, err := isMounted(d.home.mnt(id)); err != nil || mounted || !direct {
+		return d.naiveApplyDiff(id, parent, options, err)
+	}
+	if err := d.unpack(id, options); err != nil {
+		return 0, layerError("applying a diff to", id, err)
+	}
+	usage, err := d.usage(id)
+	if err != nil {
+		return 0, layerError("measuring", id, err)
+	}
+	return usage.Size, nil
+}
+
+func (d *Driver) naiveApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts, err error) (int64, error) {
+	if err != nil {
+		return 0, layerError("applying a diff to", id, err)
+	}
+	return d.naive.ApplyDiff(id, parent, options)
+}
+
+// unpack extracts the archive into the directory of the layer id. Names of whiteouts are what aufs wants them to be: they
+// stay as they are.
+func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) error {
+	lock, err := d.home.lockLayer("applying a diff to", id)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	if err := d.forms.settle(id); err != nil {
+		return err
+	}
+	if err := d.home.dropTwin(id); err != nil {
+		return err
+	}
+	dir := d.home.diff(id)
+	before, err := ownFiles(dir)
+	if err != nil {
+		return err
+	}
+	mappings := orNone(options.Mappings)
+	err = chrootarchive.UntarUncompressed(options.Diff, dir, &archive.TarOptions{
+		UIDMaps:           mappings.UIDs(),
+		GIDMaps:           mappings.GIDs(),
+		IgnoreChownErrors: options.IgnoreChownErrors,
+		ForceMask:         options.ForceMask,
+		InUserNS:          unshare.IsRootless(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := removeForeign(dir, before); err != nil {
+		return err
+	}
+	return resolveReplacements(dir)
+}
+
+// ownFiles are the names of aufs's own files at the root of a layer.
+func ownFiles(dir string) (map[string]bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, entry := range entries {
+		if isOwnFile(entry.Name()) {
+			names[entry.Name()] = true
+		}
+	}
+	return names, nil
+}
+
+// removeForeign removes what an archive had under the names of aufs's own files: archives of old drivers have them, and
+// aufs would take another mount's pseudo-links for its own.
+func removeForeign(dir string, before map[string]bool) error {
+	after, err := ownFiles(dir)
+	if err != nil {
+		return err
+	}
+	return keepTimes(dir, func() (bool, error) {
+		changed := false
+		for name := range after {
+			if before[name] {
+				continue
+			}
+			changed = true
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				return changed, err
+			}
+		}
+		return changed, nil
+	})
+}
+
+// resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
+// takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
+// without a whiteout; a directory does when it is opaque.
+func resolveReplacements(root string) error {
+	return eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+		present := map[string]fs.DirEntry{}
+		for _, entry := range entries {
+			present[entry.Name()] = entry
+		}
+		changed := false
+		for _, entry := range entries {
+			hidden, ok := whiteoutOf(entry.Name())
+			replacement := present[hidden]
+			if !ok || !entry.Type().IsRegular() || replacement == nil {
+				continue
+			}
+			if replacement.IsDir() {
+				path := filepath.Join(dir, hidden)
+				err := keepTimes(path, func() (bool, error) { return true, makeMark(filepath.Join(path, archive.WhiteoutOpaqueDir)) })
+				if err != nil {
+					return changed, err
+				}
+			}
+			changed = true
+			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+				return changed, err
+			}
+		}
+		return changed, nil
+	})
+}
+
+// DiffGetter returns a reader of the files in the layer's own directory, by their names in its archive. No name leads out
+// of it.
+func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
+	if _, err := d.home.parents(id); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(d.home.diff(id))
+	if err != nil {
+		return nil, layerError("reading", id, err)
+	}
+	return branchGetter{root}, nil
+}
+
+// branchGetter reads the files of one layer.
+type branchGetter struct {
+	root *os.Root
+}
+
+// Get opens the file with a name as archives have it: with or without a '/', or a './', before it.
+func (g branchGetter) Get(name string) (io.ReadCloser, error) {
+	return g.root.Open(strings.TrimLeft(filepath.Clean("/"+name), "/"))
+}
+
+// Close lets go of the layer's directory. Files that are open stay so.
+func (g branchGetter) Close() error { return g.root.Close() }

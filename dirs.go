@@ -1,0 +1,167 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
+// doc.go describes all of them.
+const (
+	layersDir  = "layers"
+	diffDir    = "diff"
+	mntDir     = "mnt"
+	tmpDir     = "tmp"
+	overlayDir = "overlay"
+)
+
+// home is the directory of a store.
+type home string
+
+func (h home) layers(id string) string { return filepath.Join(string(h), layersDir, id) }
+func (h home) diff(id string) string   { return filepath.Join(string(h), diffDir, id) }
+func (h home) mnt(id string) string    { return filepath.Join(string(h), mntDir, id) }
+func (h home) tmp() string             { return filepath.Join(string(h), tmpDir) }
+
+// exists tells if the layer id is in the store: if its layers/<id> is there.
+func (h home) exists(id string) bool {
+	if checkID(id) != nil {
+		return false
+	}
+	st, err := os.Lstat(h.layers(id))
+	return err == nil && st.Mode().IsRegular()
+}
+
+// list returns the ids of the layers in the store, sorted.
+func (h home) list() ([]string, error) {
+	entries, err := os.ReadDir(h.layers(""))
+	if err != nil {
+		return nil, fmt.Errorf("aufs: listing the layers: %w", err)
+	}
+	ids := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			ids = append(ids, entry.Name())
+		}
+	}
+	return ids, nil
+}
+
+// parents returns the ancestors of the layer id, nearest first. The error matches graphdriver.ErrLayerUnknown if the
+// layer is not in the store.
+func (h home) parents(id string) ([]string, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(h.layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, unknownLayer("reading the parents of", id)
+	}
+	if err != nil {
+		return nil, layerError("reading the parents of", id, err)
+	}
+	parents, err := parseParents(id, content)
+	if err != nil {
+		return nil, layerError("reading the parents of", id, fmt.Errorf("%s: %w", h.layers(id), err))
+	}
+	return parents, nil
+}
+
+// parentDirs returns the diff directories of parents, in their order. One that is missing is an error: a stack without
+// it would show, without a word, another tree.
+func (h home) parentDirs(id string, parents []string) ([]string, error) {
+	dirs := make([]string, 0, len(parents))
+	for _, parent := range parents {
+		dir := h.diff(parent)
+		st, err := os.Lstat(dir)
+		if err == nil && !st.IsDir() {
+			err = &fs.PathError{Op: "lstat", Path: dir, Err: errors.New("not a directory")}
+		}
+		if err != nil {
+			return nil, layerError("using the parent "+parent+" of", id, err)
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}
+
+// parseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree
+// driver. It is the inverse of formatParents.
+func parseParents(id string, content []byte) ([]string, error) {
+	var parents []string
+	seen := map[string]bool{id: true}
+	for n, line := range strings.Split(string(content), "\n") {
+		parent := strings.TrimSuffix(line, "\r")
+		if parent == "" {
+			continue
+		}
+		if err := checkID(parent); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
+		}
+		if seen[parent] {
+			return nil, fmt.Errorf("line %d: %s is there twice, or is its own ancestor", n+1, parent)
+		}
+		seen[parent] = true
+		parents = append(parents, parent)
+	}
+	return parents, nil
+}
+
+// formatParents is the content of layers/<id> for a layer with these ancestors. It is the inverse of parseParents.
+func formatParents(parents []string) []byte {
+	var b bytes.Buffer
+	for _, parent := range parents {
+		b.WriteString(parent)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+// syncDir makes the names in a directory durable: an fsync of a file does not.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// writeFileAtomic makes the file path with content, whole and durable or not at all, by way of a file in tmp, a
+// directory of the same file system.
+func writeFileAtomic(tmp, path string, content []byte) (err error) {
+	f, err := os.CreateTemp(tmp, "file-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	// Before the rename: a crash must not leave the name with none of the content.
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}

@@ -1,0 +1,217 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+)
+
+// defaultRootMode is the mode of the root directory of a layer without a parent.
+const defaultRootMode = 0o555
+
+// Create makes an empty layer on top of parent, or with none if that is "". It appears whole or not at all: after a
+// failure nothing of it is left, and after a crash the next Init removes what is.
+//
+// Its root directory has the owner and mode of the parent's or, without a parent, mode 0555 and the owner to whom
+// opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if there is no such parent, and fs.ErrExist
+// if there is such a layer.
+func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
+	if err := checkNewID(id); err != nil {
+		return err
+	}
+	if opts != nil && len(opts.StorageOpt) > 0 {
+		keys := slices.Sorted(maps.Keys(opts.StorageOpt))
+		return layerError("creating", id, fmt.Errorf("there are no storage options for a layer, and %s was given", strings.Join(keys, ", ")))
+	}
+	store, err := d.home.lockStore()
+	if err != nil {
+		return err
+	}
+	defer store.unlock()
+	if d.home.exists(id) {
+		return layerError("creating", id, fs.ErrExist)
+	}
+	parents, err := d.lineage(id, parent)
+	if err != nil {
+		return err
+	}
+	if err := d.sweepLayer(id); err != nil {
+		return layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+	}
+	if err := d.create(id, parents, opts); err != nil {
+		return layerError("creating", id, err)
+	}
+	return nil
+}
+
+// CreateReadWrite is Create: all layers are made alike.
+func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
+	return d.Create(id, parent, opts)
+}
+
+// CreateFromTemplate makes a layer with the content of the layer template. It is a child of it, as with the overlay
+// driver, so that it takes neither time nor space; parent, which would be the template's, is not needed.
+func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, _ bool) error {
+	return d.Create(id, template, opts)
+}
+
+// lineage returns the ancestors of a layer id to be made on parent, nearest first.
+func (d *Driver) lineage(id, parent string) ([]string, error) {
+	if parent == "" {
+		return nil, nil
+	}
+	if err := checkID(parent); err != nil {
+		return nil, layerError("creating", id, err)
+	}
+	if !d.home.exists(parent) {
+		return nil, layerError("creating", id, fmt.Errorf("its parent %s: %w", parent, graphdriver.ErrLayerUnknown))
+	}
+	ancestors, err := d.home.parents(parent)
+	if err != nil {
+		return nil, layerError("creating", id, err)
+	}
+	return append([]string{parent}, ancestors...), nil
+}
+
+// create makes the directories of a layer and then, which is what makes it exist, its layers/<id>.
+func (d *Driver) create(id string, parents []string, opts *graphdriver.CreateOpts) (err error) {
+	root, err := d.rootOf(parents, opts)
+	if err != nil {
+		return err
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, dir := range made {
+				err = errors.Join(err, os.Remove(dir))
+			}
+		}
+	}()
+	for _, dir := range []string{d.home.diff(id), d.home.mnt(id)} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		made = append(made, dir)
+		// The owner first: a change of it clears bits of the mode.
+		if err := os.Lchown(dir, root.uid, root.gid); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, root.mode); err != nil {
+			return err
+		}
+	}
+	// A layer that exists after a crash has its directory as well.
+	if err := syncDir(d.home.diff("")); err != nil {
+		return err
+	}
+	return writeFileAtomic(d.home.tmp(), d.home.layers(id), formatParents(parents))
+}
+
+// rootDir is what the root directory of a layer is made with.
+type rootDir struct {
+	mode     fs.FileMode
+	uid, gid int
+}
+
+func (d *Driver) rootOf(parents []string, opts *graphdriver.CreateOpts) (rootDir, error) {
+	if len(parents) > 0 {
+		info, err := os.Lstat(d.home.diff(parents[0]))
+		if err != nil {
+			return rootDir{}, fmt.Errorf("its parent: %w", err)
+		}
+		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+		st := statOf(info)
+		return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
+	}
+	root := rootDir{mode: defaultRootMode}
+	if opts != nil && opts.IDMappings != nil {
+		pair := opts.IDMappings.RootPair()
+		root.uid, root.gid = pair.UID, pair.GID
+	}
+	return root, nil
+}
+
+// Remove unmounts the layer, whoever uses it, and removes it with all its files. A layer whose mount stays busy keeps all
+// its data, and the error says what to look for. An id that is not there is no error.
+func (d *Driver) Remove(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	lock, err := lockDir(d.home.diff(id))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return layerError("removing", id, err)
+	}
+	defer lock.unlock()
+	if err := unmountRetry(d.home.mnt(id)); err != nil {
+		return layerError("removing", id, err)
+	}
+	trash, err := d.takeOut(id)
+	if err != nil {
+		return layerError("removing", id, err)
+	}
+	// What cannot be deleted now is swept by the next Init.
+	if err := trash.remove(); err != nil {
+		return layerError("removing the files of", id, err)
+	}
+	return nil
+}
+
+// takeOut makes the layer id not exist any more, by the removal of its layers/<id>, and moves all that belongs to it to a
+// scratch directory.
+func (d *Driver) takeOut(id string) (*scratch, error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.unlock()
+	err = os.Remove(d.home.layers(id))
+	if err == nil {
+		// Durable before the data goes: a layer that exists after a crash has all of it.
+		err = syncDir(d.home.layers(""))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return d.moveOut(id)
+}
+
+// moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
+// store lock, and nothing of the layer is mounted.
+func (d *Driver) moveOut(id string) (*scratch, error) {
+	trash, err := d.home.newScratchLocked("trash")
+	if err != nil {
+		return nil, err
+	}
+	for i, path := range d.belongings(id) {
+		err := os.Rename(path, filepath.Join(trash.dir, strconv.Itoa(i)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			trash.lock.unlock()
+			return nil, err
+		}
+	}
+	return trash, nil
+}
+
+// belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
+// it was mounted again it cannot be moved, and the data is still where it was.
+func (d *Driver) belongings(id string) []string {
+	return []string{
+		d.home.mnt(id),
+		d.home.diff(id),
+		d.home.overlay(twinDir, id),
+		d.home.overlay(runDir, id),
+		d.home.overlay(asideDir, id),
+		d.home.overlay(markDir, id),
+	}
+}

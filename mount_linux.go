@@ -1,0 +1,179 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/selinux/go-selinux/label"
+	"golang.org/x/sys/unix"
+)
+
+// mountError is a system call about a mount that failed.
+type mountError struct {
+	op     string
+	target string
+	fstype string
+	flags  uintptr
+	data   string
+	err    error
+}
+
+// Error names all that was passed to the kernel, which for its part says no more than one error number.
+func (e *mountError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", e.op, e.target)
+	if e.fstype != "" {
+		fmt.Fprintf(&b, ", type %s", e.fstype)
+	}
+	if e.flags != 0 {
+		fmt.Fprintf(&b, ", flags %#x", e.flags)
+	}
+	if e.data != "" {
+		fmt.Fprintf(&b, ", data %q", e.data)
+	}
+	fmt.Fprintf(&b, ": %v", e.err)
+	return b.String()
+}
+
+// Unwrap returns the error of the kernel.
+func (e *mountError) Unwrap() error { return e.err }
+
+// mountFS is mount(2) with the error told in full.
+func mountFS(op, target, fstype string, flags uintptr, data string) error {
+	if err := unix.Mount("none", target, fstype, flags, data); err != nil {
+		return &mountError{op: op, target: target, fstype: fstype, flags: flags, data: data, err: err}
+	}
+	return nil
+}
+
+// moveMount moves the mount at from to the directory to. The mount that from is in must not be shared.
+func moveMount(from, to string) error {
+	if err := unix.Mount(from, to, "", unix.MS_MOVE, ""); err != nil {
+		return &mountError{op: "move the mount " + from + " to", target: to, err: err}
+	}
+	return nil
+}
+
+const (
+	// unmountTries and unmountDelay bound how long EBUSY is taken for something that passes: the kernel, and whoever
+	// looks through a new mount, hold one for moments. One and a half seconds in all.
+	unmountTries = 8
+	unmountDelay = 10 * time.Millisecond
+)
+
+// busyAdvice is what a user can do about a mount that stays busy.
+const busyAdvice = "something still uses it: a process with an open file or its working directory in it (fuser -vm), " +
+	"a mount on top of it, or a copy of it in another mount namespace (grep it in /proc/*/mountinfo)"
+
+// unmountRetry is umount(2), without MNT_DETACH: when it succeeds the file system is gone from this mount namespace. EBUSY
+// is retried for a bounded time. A target that is not a mount, or is not there, is no error.
+func unmountRetry(target string) error {
+	delay := unmountDelay
+	for try := 1; ; try++ {
+		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+			return nil
+		case errors.Is(err, unix.EINVAL):
+			// Not a mount, says the manual; and other things.
+			if mounted, merr := isMounted(target); merr == nil && !mounted {
+				return nil
+			}
+			return &mountError{op: "unmount", target: target, err: err}
+		case !errors.Is(err, unix.EBUSY):
+			return &mountError{op: "unmount", target: target, err: err}
+		case try == unmountTries:
+			return &mountError{op: "unmount", target: target, err: fmt.Errorf("%w after %d tries: %s", err, try, busyAdvice)}
+		}
+		time.Sleep(delay)
+		delay *= 2
+	}
+}
+
+// isMounted tells if target is a mount point in this mount namespace. One that does not exist is none.
+func isMounted(target string) (bool, error) {
+	mounted, err := mountinfo.Mounted(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return mounted, err
+}
+
+// mountsUnder returns the mount points below dir in this mount namespace, the deepest and the newest first, so that they
+// can be unmounted in this order. dir itself is not among them.
+func mountsUnder(dir string) ([]*mountinfo.Info, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(resolved))
+	if err != nil {
+		return nil, fmt.Errorf("reading the mounts under %s: %w", dir, err)
+	}
+	var under []*mountinfo.Info
+	for i := len(mounts) - 1; i >= 0; i-- {
+		if mounts[i].Mountpoint != resolved {
+			under = append(under, mounts[i])
+		}
+	}
+	return under, nil
+}
+
+// unmountUnder unmounts all mounts below dir, and looks into none of them.
+func unmountUnder(dir string) error {
+	mounts, err := mountsUnder(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range mounts {
+		errs = append(errs, unmountRetry(m.Mountpoint))
+	}
+	return errors.Join(errs...)
+}
+
+// removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
+// the directory.
+func removeTree(dir string) error {
+	mounts, err := mountsUnder(dir)
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
+	}
+	if mounted, err := isMounted(dir); err != nil || mounted {
+		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
+	}
+	return os.RemoveAll(dir)
+}
+
+// contextOption is the mount option that gives all files of a mount the SELinux label mountLabel, or "" without one.
+func contextOption(mountLabel string) string {
+	return label.FormatMountLabel("", mountLabel)
+}
+
+// inUserNamespace tells if this process runs in a user namespace other than the initial one, whose map is that of all
+// ids to themselves (user_namespaces(7)).
+func inUserNamespace() (bool, error) {
+	content, err := os.ReadFile("/proc/self/uid_map")
+	if errors.Is(err, fs.ErrNotExist) {
+		// A kernel without user namespaces.
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	fields := strings.Fields(string(content))
+	initial := len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295"
+	return !initial, nil
+}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>, or diff/<id> for a layer without
+// parents. Each Get wants a Put; the last one unmounts.
+//
+// options.Options, if there are any, stand in place of aufs.mountopt, as with the overlay driver: ro, nodev, nosuid,
+// noexec and the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted stays as it was
+// mounted. options.Volatile asks for nothing that aufs could do, and the ID maps for what SupportsShifting denies.
+//
+// After an error nothing is mounted that was not before. It matches graphdriver.ErrLayerUnknown if there is no such
+// layer.
+func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
+	o := d.options
+	if len(options.Options) > 0 {
+		var err error
+		if o, err = parseMountOptions(options.Options); err != nil {
+			return "", layerError("mounting", id, err)
+		}
+	}
+	lock, err := d.home.lockLayer("mounting", id)
+	if err != nil {
+		return "", err
+	}
+	defer lock.unlock()
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return "", err
+	}
+	if len(parents) == 0 {
+		return d.home.diff(id), nil
+	}
+	target := d.home.mnt(id)
+	if d.mounted.Increment(target) > 1 {
+		return target, nil
+	}
+	if err := d.mount(id, parents, o, options.MountLabel); err != nil {
+		d.mounted.Decrement(target)
+		return "", layerError("mounting", id, err)
+	}
+	return target, nil
+}
+
+// mount mounts the layer id, of which the caller has the lock.
+func (d *Driver) mount(id string, parents []string, o mountOptions, label string) error {
+	dirs, err := d.home.parentDirs(id, parents)
+	if err != nil {
+		return err
+	}
+	target := d.home.mnt(id)
+	// Where it is missing, it was removed by mistake; nothing is lost with it.
+	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if !o.readOnly() {
+		if err := d.home.dropTwin(id); err != nil {
+			return err
+		}
+	}
+	return d.backend.mount(stack{
+		id: id, target: target, parents: parents, parentDirs: dirs, options: o, label: label,
+	})
+}
+
+// Put says that a Get's caller is done. The last one unmounts the layer; EBUSY is retried for a bounded time. If it
+// fails, the layer is still mounted, and Put can be called again.
+func (d *Driver) Put(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if !d.home.exists(id) {
+		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
+		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
+	}
+	lock, err := d.home.lockLayer("unmounting", id)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return err
+	}
+	target := d.home.mnt(id)
+	if len(parents) == 0 || d.mounted.Decrement(target) > 0 {
+		return nil
+	}
+	if err := d.backend.unmount(id, target); err != nil {
+		return layerError("unmounting", id, err)
+	}
+	return nil
+}
+
+// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it.
+func (d *Driver) Cleanup() error {
+	mounts, err := mountsUnder(d.home.mnt(""))
+	if err != nil {
+		return fmt.Errorf("aufs: cleaning up: %w", err)
+	}
+	var errs []error
+	for _, m := range mounts {
+		if err := d.unmountFound(m.Mountpoint); err != nil {
+			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
+		}
+	}
+	return errors.Join(append(errs, d.leaveHome())...)
+}
+
+// unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
+func (d *Driver) unmountFound(target string) error {
+	id := filepath.Base(target)
+	lock, err := d.home.lockLayer("unmounting", id)
+	if err != nil {
+		return unmountRetry(target)
+	}
+	defer lock.unlock()
+	if filepath.Base(filepath.Dir(target)) != mntDir {
+		return unmountRetry(target)
+	}
+	return d.backend.unmount(id, d.home.mnt(id))
+}
+
+// leaveHome takes the private mount of home away that Init has made, if nothing in it is mounted or in use.
+func (d *Driver) leaveHome() error {
+	mounts, err := mountsUnder(string(d.home))
+	if err != nil || len(mounts) > 0 {
+		return err
+	}
+	err = unmountRetry(string(d.home))
+	if errors.Is(err, unix.EBUSY) {
+		// Another process is at work on the store, or has a layer without parents: it does no harm there.
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("aufs: cleaning up: %w", err)
+	}
+	return nil
+}

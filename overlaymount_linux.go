@@ -1,0 +1,247 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/selinux/go-selinux/label"
+	"golang.org/x/sys/unix"
+)
+
+// overlayMount is one overlayfs mount, without how the driver came to want it.
+type overlayMount struct {
+	target string
+	// lowers are the read-only directories, top to bottom: one at least.
+	lowers []string
+	// upper and work are the writable directory and the scratch space that overlayfs wants beside it, or both "".
+	upper, work string
+	flags       uintptr
+	label       string
+	// userxattr: overlayfs is to keep its marks in user.overlay.*, as it must in a user namespace.
+	userxattr bool
+	// index makes the kernel refuse, with EBUSY, an upper that another mount is using, in whichever mount namespace.
+	index bool
+}
+
+// mount mounts it: by the system calls that take one lower directory at a time where the kernel knows them, otherwise
+// by mount(2), whose data is a page.
+func (m overlayMount) mount() error {
+	err := m.mountByParts()
+	if errors.Is(err, errNoParts) {
+		return m.mountAtOnce()
+	}
+	return err
+}
+
+// option is one key with its value.
+type option struct{ key, value string }
+
+// options are all but the directories. The features that would put redirects or data-less copies into the writable
+// directory are off, whatever the kernel's defaults: aufs could not read such a layer.
+func (m overlayMount) options() []option {
+	var o []option
+	if m.userxattr {
+		// It turns redirect_dir and metacopy off by itself, and does not go with options that name them.
+		o = append(o, option{"userxattr", ""})
+	} else {
+		o = append(o, option{"redirect_dir", "off"}, option{"metacopy", "off"})
+	}
+	if m.upper != "" {
+		index := "off"
+		if m.index {
+			index = "on"
+		}
+		o = append(o, option{"index", index})
+	}
+	return o
+}
+
+// errNoParts: this kernel's overlayfs does not take its lower directories one by one.
+var errNoParts = errors.New("overlayfs has no option lowerdir+")
+
+// maxParameter is how long a value for fsconfig(2) may be, the NUL at its end included.
+const maxParameter = 256
+
+// mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
+func (m overlayMount) mountByParts() error {
+	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		// EPERM is also what a seccomp filter says of a call that it does not know; mount(2) will tell.
+		return errNoParts
+	case err != nil:
+		return m.fail("fsopen", err)
+	}
+	defer unix.Close(fsfd)
+	if err := m.configure(fsfd); err != nil {
+		return err
+	}
+	if err := unix.FsconfigCreate(fsfd); err != nil {
+		return m.fail("mount", withKernelLog(fsfd, err))
+	}
+	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(m.flags))
+	if err != nil {
+		return m.fail("fsmount", withKernelLog(fsfd, err))
+	}
+	defer unix.Close(mfd)
+	if err := unix.MoveMount(mfd, "", unix.AT_FDCWD, m.target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return m.fail("move_mount", err)
+	}
+	return nil
+}
+
+// configure passes the options and directories to the file system context fsfd.
+func (m overlayMount) configure(fsfd int) error {
+	dirs := openDirs{}
+	defer dirs.close()
+	for i, lower := range m.lowers {
+		value, err := dirs.short(lower)
+		if err != nil {
+			return err
+		}
+		err = unix.FsconfigSetString(fsfd, "lowerdir+", value)
+		if i == 0 && errors.Is(err, unix.EINVAL) {
+			return errNoParts
+		}
+		if err != nil {
+			return m.fail("lowerdir+ "+lower, withKernelLog(fsfd, err))
+		}
+	}
+	options := m.options()
+	if m.upper != "" {
+		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
+			value, err := dirs.short(dir.value)
+			if err != nil {
+				return err
+			}
+			options = append(options, option{dir.key, value})
+		}
+	}
+	if m.label != "" {
+		options = append(options, option{"context", m.label})
+	}
+	for name, flag := range map[string]uintptr{"sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC} {
+		if m.flags&flag != 0 {
+			options = append(options, option{name, ""})
+		}
+	}
+	for _, o := range options {
+		var err error
+		if o.value == "" {
+			err = unix.FsconfigSetFlag(fsfd, o.key)
+		} else {
+			err = unix.FsconfigSetString(fsfd, o.key, o.value)
+		}
+		if err != nil {
+			return m.fail(o.key+" "+o.value, withKernelLog(fsfd, err))
+		}
+	}
+	return nil
+}
+
+// openDirs are directories held open for as long as a mount is being made, so that short names can stand for them.
+type openDirs []*os.File
+
+// short returns path, or a name for it in /proc/self/fd if it is too long for fsconfig(2).
+func (o *openDirs) short(path string) (string, error) {
+	if len(path) < maxParameter {
+		return path, nil
+	}
+	return o.byNumber(path)
+}
+
+// byNumber returns the name in /proc/self/fd of the directory path.
+func (o *openDirs) byNumber(path string) (string, error) {
+	f, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return "", err
+	}
+	*o = append(*o, f)
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
+}
+
+func (o *openDirs) close() {
+	for _, f := range *o {
+		_ = f.Close()
+	}
+}
+
+// mountAtOnce mounts with mount(2). The lower directories are named by numbers, of which more than two hundred fit into
+// the page.
+func (m overlayMount) mountAtOnce() error {
+	dirs := openDirs{}
+	defer dirs.close()
+	lowers := make([]string, 0, len(m.lowers))
+	for _, lower := range m.lowers {
+		name, err := dirs.byNumber(lower)
+		if err != nil {
+			return err
+		}
+		lowers = append(lowers, name)
+	}
+	data := "lowerdir=" + strings.Join(lowers, ":")
+	if m.upper != "" {
+		data += ",upperdir=" + escapeOption(m.upper) + ",workdir=" + escapeOption(m.work)
+	}
+	for _, o := range m.options() {
+		data += "," + o.key
+		if o.value != "" {
+			data += "=" + o.value
+		}
+	}
+	data = label.FormatMountLabel(data, m.label)
+	if len(data) >= unix.Getpagesize() {
+		return m.fail("mount", fmt.Errorf("%d lower directories do not fit into one mount call of this kernel: %w", len(lowers), unix.E2BIG))
+	}
+	return mountFS("mount", m.target, "overlay", m.flags, data)
+}
+
+// escapeOption writes path so that overlayfs's parser of options takes it for one value.
+func escapeOption(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
+}
+
+func (m overlayMount) fail(op string, err error) error {
+	return &mountError{
+		op: op, target: m.target, fstype: "overlay", flags: m.flags, err: err,
+		data: fmt.Sprintf("upperdir=%s,workdir=%s,%d lower directories", m.upper, m.work, len(m.lowers)),
+	}
+}
+
+// withKernelLog adds to err what the kernel had to say about it.
+func withKernelLog(fsfd int, err error) error {
+	var lines []string
+	buf := make([]byte, 4096)
+	for {
+		n, rerr := unix.Read(fsfd, buf)
+		if rerr != nil || n <= 0 {
+			break
+		}
+		lines = append(lines, strings.TrimSpace(string(buf[:n])))
+	}
+	if len(lines) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (the kernel says: %s)", err, strings.Join(lines, "; "))
+}
+
+// mountAttributes are the attributes of fsmount(2) for flags of mount(2).
+func mountAttributes(flags uintptr) int {
+	attributes := 0
+	for flag, attribute := range map[uintptr]int{
+		unix.MS_RDONLY:      unix.MOUNT_ATTR_RDONLY,
+		unix.MS_NODEV:       unix.MOUNT_ATTR_NODEV,
+		unix.MS_NOSUID:      unix.MOUNT_ATTR_NOSUID,
+		unix.MS_NOEXEC:      unix.MOUNT_ATTR_NOEXEC,
+		unix.MS_NOATIME:     unix.MOUNT_ATTR_NOATIME,
+		unix.MS_STRICTATIME: unix.MOUNT_ATTR_STRICTATIME,
+		unix.MS_NODIRATIME:  unix.MOUNT_ATTR_NODIRATIME,
+	} {
+		if flags&flag != 0 {
+			attributes |= attribute
+		}
+	}
+	return attributes
+}

@@ -1,0 +1,159 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+)
+
+// What an interrupted operation leaves behind is swept by the next Init. A layer exists when its layers/<id> does: it is
+// written last and removed first, so that whatever else there is of a layer without it is rubbish. Rubbish that cannot
+// be removed is in nobody's way: it is told, and does not make Init fail.
+
+// sweepScratch removes what is in tmp/, but for what a live process is using. The caller holds the store lock.
+func (d *Driver) sweepScratch() error {
+	entries, err := os.ReadDir(d.home.tmp())
+	if err != nil {
+		return fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(d.home.tmp(), entry.Name())
+		if err := sweepScratchEntry(path, entry); err != nil {
+			logrus.Warnf("aufs: sweeping: %v", err)
+		}
+	}
+	return nil
+}
+
+func sweepScratchEntry(path string, entry fs.DirEntry) error {
+	if !entry.IsDir() {
+		// A file that was to become a layers/<id>, whose writer would have the store lock.
+		return os.Remove(path)
+	}
+	lock, err := tryLockDir(path)
+	if err != nil || lock == nil {
+		return err
+	}
+	defer lock.unlock()
+	if err := unmountUnder(path); err != nil {
+		return err
+	}
+	return removeTree(path)
+}
+
+// sweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
+// the store lock, which the caller holds, is given back.
+func (d *Driver) sweepLayers() ([]*scratch, error) {
+	ids, err := d.strays()
+	if err != nil {
+		return nil, fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	var rubbish []*scratch
+	for _, id := range ids {
+		trash, err := d.moveOutUnmounted(id)
+		if err != nil {
+			logrus.Warnf("aufs: sweeping %s: %v", id, err)
+			continue
+		}
+		rubbish = append(rubbish, trash)
+	}
+	return rubbish, nil
+}
+
+// sweepLayer removes what is left of a layer that does not exist. The caller holds the store lock.
+func (d *Driver) sweepLayer(id string) error {
+	for _, path := range d.belongings(id) {
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		trash, err := d.moveOutUnmounted(id)
+		if err != nil {
+			return err
+		}
+		return trash.remove()
+	}
+	return nil
+}
+
+func (d *Driver) moveOutUnmounted(id string) (*scratch, error) {
+	if err := unmountRetry(d.home.mnt(id)); err != nil {
+		return nil, err
+	}
+	return d.moveOut(id)
+}
+
+// strays are the names in the directories of the store that belong to no layer.
+func (d *Driver) strays() ([]string, error) {
+	seen := map[string]bool{}
+	var ids []string
+	for _, sample := range d.belongings("") {
+		// The path of what belongs to no id is the directory of all.
+		entries, err := os.ReadDir(sample)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			id := entry.Name()
+			if seen[id] || d.home.exists(id) {
+				continue
+			}
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// settleAll brings to rest what overlayfs had mounted when the host, or its process, went down, and removes what existed
+// for its mounts.
+func (d *Driver) settleAll() error {
+	for _, dir := range []string{markDir, runDir} {
+		entries, err := os.ReadDir(d.home.overlay(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("aufs: sweeping: %w", err)
+		}
+		for _, entry := range entries {
+			err := d.settleIdle(entry.Name())
+			if err != nil && !errors.Is(err, errInUse) {
+				logrus.Warnf("aufs: sweeping: %v", err)
+			}
+		}
+	}
+	return d.sweepOldTwins()
+}
+
+// settleIdle brings the layer id to rest, if nobody is at work on it and it is not mounted.
+func (d *Driver) settleIdle(id string) error {
+	lock, err := tryLockDir(d.home.diff(id))
+	if err != nil || lock == nil {
+		return err
+	}
+	defer lock.unlock()
+	mounted, err := isMounted(d.home.mnt(id))
+	if err != nil || mounted {
+		return err
+	}
+	if err := d.forms.settle(id); err != nil {
+		return err
+	}
+	return removeTree(d.home.overlay(runDir, id))
+}
+
+// sweepOldTwins removes the twins that were replaced, unless a layer is mounted: it may be using one.
+func (d *Driver) sweepOldTwins() error {
+	mounts, err := mountsUnder(d.home.mnt(""))
+	if err != nil || len(mounts) > 0 {
+		return err
+	}
+	return removeTree(d.home.overlay(oldDir))
+}

@@ -1,0 +1,86 @@
+//go:build linux
+
+package aufs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage/pkg/directory"
+)
+
+// ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
+// file with several names counts once; whiteouts, and the files that aufs keeps for itself, do not count.
+func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
+	if _, err := d.home.parents(id); err != nil {
+		return nil, err
+	}
+	usage, err := d.usage(id)
+	if err != nil {
+		return nil, layerError("measuring", id, err)
+	}
+	return usage, nil
+}
+
+// usage measures the layer id, in whichever form it is.
+func (d *Driver) usage(id string) (*directory.DiskUsage, error) {
+	f, err := d.forms.form(id)
+	if err != nil {
+		return nil, err
+	}
+	usage := &directory.DiskUsage{}
+	seen := map[uint64]bool{}
+	err = walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) {
+		ino := statOf(info).Ino
+		if seen[ino] {
+			return
+		}
+		seen[ino] = true
+		usage.InodeCount++
+		// What a directory takes depends on the file system more than on the layer.
+		if !info.IsDir() {
+			usage.Size += info.Size()
+		}
+	})
+	return usage, err
+}
+
+// walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over what is
+// deleted while it walks.
+func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) error {
+	info, err := os.Lstat(root)
+	if err != nil {
+		return err
+	}
+	visit(".", info)
+	return walkBranchDir(root, ".", f, visit)
+}
+
+func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.FileInfo)) error {
+	l, err := readListing(root, rel, f)
+	if err != nil {
+		if rel != "." {
+			err = ignoreGone(err)
+		}
+		return err
+	}
+	for name, entry := range l.entries {
+		info, err := entry.Info()
+		if err != nil {
+			if err = ignoreGone(err); err != nil {
+				return err
+			}
+			continue
+		}
+		path := filepath.Join(rel, name)
+		visit(path, info)
+		if !entry.IsDir() {
+			continue
+		}
+		if err := walkBranchDir(root, path, f, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// A layer's directory says what it takes away from its ancestors by whiteouts and opaque directories. There are two ways
+// to write them down.
+//
+// In aufs form, that of every layer at rest: the name X is deleted by an empty file .wh.X beside it, and a directory
+// hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); the names are archive.WhiteoutPrefix
+// and archive.WhiteoutOpaqueDir, and those of OCI's layers). Names at the root that begin with .wh..wh. are aufs's own.
+//
+// In overlay form, that of a layer while overlayfs has it mounted writable: X is deleted by a character device 0/0 of
+// that name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
+// (Documentation/filesystems/overlayfs.rst of the kernel).
+
+// form is the way that the whiteouts of a layer are written.
+type form string
+
+const (
+	aufsForm form = "aufs"
+	// overlayTrusted is overlay form with attributes trusted.overlay.*: that of the initial user namespace.
+	overlayTrusted form = "trusted"
+	// overlayUser is overlay form with attributes user.overlay.*: that of the mount option userxattr.
+	overlayUser form = "user"
+)
+
+// xattrPrefix is what the names of overlayfs's extended attributes begin with in this form.
+func (f form) xattrPrefix() string {
+	return string(f) + ".overlay."
+}
+
+// whiteoutOf returns X for the name .wh.X of a whiteout in aufs form. Names of aufs's own, and the mark of an opaque
+// directory, are no whiteouts.
+func whiteoutOf(name string) (string, bool) {
+	if strings.HasPrefix(name, archive.WhiteoutMetaPrefix) {
+		return "", false
+	}
+	hidden, ok := strings.CutPrefix(name, archive.WhiteoutPrefix)
+	return hidden, ok && hidden != ""
+}
+
+// isOwnFile tells if name, at the root of a layer, is one of aufs's own files: neither content nor a whiteout.
+func isOwnFile(name string) bool {
+	return strings.HasPrefix(name, archive.WhiteoutMetaPrefix) && name != archive.WhiteoutOpaqueDir
+}
+
+// isOverlayWhiteout tells if a file is a whiteout of overlay form.
+func isOverlayWhiteout(info fs.FileInfo) bool {
+	return info.Mode()&fs.ModeCharDevice != 0 && statOf(info).Rdev == 0
+}
+
+// listing is one directory of a layer, its whiteouts told apart from its content.
+type listing struct {
+	// entries is the content, by name.
+	entries map[string]fs.DirEntry
+	// whiteouts are the names that are deleted.
+	whiteouts map[string]bool
+	// opaque: what ancestors have in this directory is hidden.
+	opaque bool
+}
+
+// readListing reads the directory rel ("." is the root) of the layer at root, which is in form f.
+func readListing(root, rel string, f form) (listing, error) {
+	dir := filepath.Join(root, rel)
+	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return l, err
+	}
+	for _, entry := range entries {
+		if err := l.add(entry, rel == ".", f); err != nil {
+			return l, err
+		}
+	}
+	if f != aufsForm && !l.opaque {
+		l.opaque, err = hasOpaqueXattr(dir, f)
+	}
+	return l, err
+}
+
+// add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, when its translation was
+// cut short: both count.
+func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
+	name := entry.Name()
+	hidden, isWhiteout := whiteoutOf(name)
+	switch {
+	case atRoot && isOwnFile(name):
+		return nil
+	case name == archive.WhiteoutOpaqueDir:
+		l.opaque = true
+		return nil
+	case isWhiteout && entry.Type().IsRegular():
+		l.whiteouts[hidden] = true
+		return nil
+	}
+	if f != aufsForm && entry.Type()&fs.ModeCharDevice != 0 {
+		info, err := entry.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if isOverlayWhiteout(info) {
+			l.whiteouts[name] = true
+			return nil
+		}
+	}
+	l.entries[name] = entry
+	return nil
+}
+
+// hasOpaqueXattr tells if dir is marked as opaque in overlay form f.
+func hasOpaqueXattr(dir string, f form) (bool, error) {
+	value, err := system.Lgetxattr(dir, f.xattrPrefix()+"opaque")
+	if errors.Is(err, unix.ENOTSUP) {
+		return false, nil
+	}
+	return string(value) == "y", err
+}
