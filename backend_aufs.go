@@ -241,7 +241,7 @@ func tooManyBranches(target string, calls []mountCall, err error) error {
 
 func (b *aufsBackend) unmount(id, target string) error {
 	if err := b.flush(id, target); err != nil {
-		logrus.Warnf("aufs: flushing the pseudo-links of layer %s: %v", id, err)
+		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
 	return unmountRetry(target)
 }
@@ -250,5 +250,5 @@ func (b *aufsBackend) flush(id, target string) error {
 	if aufs, err := isAufs(target); err != nil || !aufs {
 		return ignoreGone(err)
 	}
-	return flushPseudoLinks(target, []string{b.home.diff(id)})
+	return flushPseudoLinks(target, b.home.diff(id))
 }

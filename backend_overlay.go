@@ -42,8 +42,8 @@ func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend
 	return b, nil
 }
 
-// errWhiteouts: the mount works, but not what layers need of it.
-var errWhiteouts = errors.New("overlayfs does not honour whiteouts or opaque directories there")
+// errWhiteouts: what layers need beyond a mount does not work.
+var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
 func (b *overlayBackend) trial(dir string) error {
@@ -57,7 +57,7 @@ func (b *overlayBackend) trial(dir string) error {
 		}
 	}
 	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
-		return fmt.Errorf("making a whiteout, a character device 0/0: %w", err)
+		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
 	if err := system.Lsetxattr(filepath.Join(m.upper, "opaque"), b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
@@ -84,7 +84,7 @@ func explainOverlay(h home, nested bool, err error) error {
 	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
 		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
 			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(string(h)), graphdriver.ErrPrerequisites, err)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	case !errors.Is(err, errWhiteouts) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)):
 		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", graphdriver.ErrPrerequisites, err)
 	}
 	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",

@@ -59,7 +59,7 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 		}
 		below = append(below, layerDir{root: dir, form: f})
 	}
-	if _, err := c.directory(".", below); err != nil {
+	if _, err := c.directory(".", below, false); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(c.changes, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
@@ -84,8 +84,9 @@ func (c *comparison) add(rel string, kind archive.ChangeType) {
 }
 
 // directory compares the directory rel of the layer with those of the ancestors that have it, and are not hidden, nearest
-// first. It tells if anything in it is a change.
-func (c *comparison) directory(rel string, below []layerDir) (changed bool, err error) {
+// first. hidden says that they do not show through, since a directory around it is opaque. It tells if anything in it is
+// a change.
+func (c *comparison) directory(rel string, below []layerDir, hidden bool) (changed bool, err error) {
 	own, err := readListing(c.layer.root, rel, c.layer.form)
 	if err != nil {
 		if rel != "." {
@@ -93,6 +94,7 @@ func (c *comparison) directory(rel string, below []layerDir) (changed bool, err 
 		}
 		return false, err
 	}
+	own.opaque = own.opaque || hidden
 	before, err := readMerged(below, rel)
 	if err != nil {
 		return false, err
@@ -105,7 +107,7 @@ func (c *comparison) directory(rel string, below []layerDir) (changed bool, err 
 		if own.whiteouts[name] {
 			continue
 		}
-		entryChanged, err := c.entry(filepath.Join(rel, name), name, before)
+		entryChanged, err := c.entry(filepath.Join(rel, name), before, own.opaque)
 		if err != nil {
 			return false, err
 		}
@@ -133,8 +135,8 @@ func (c *comparison) deleted(own listing, before merged) map[string]bool {
 	return deleted
 }
 
-// entry compares one file or directory that is in the layer.
-func (c *comparison) entry(rel, name string, before merged) (changed bool, err error) {
+// entry compares one file or directory that is in the layer with what the directory that it is in showed before.
+func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool, err error) {
 	info, err := os.Lstat(filepath.Join(c.layer.root, rel))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -142,14 +144,13 @@ func (c *comparison) entry(rel, name string, before merged) (changed bool, err e
 	if err != nil {
 		return false, err
 	}
+	name := filepath.Base(rel)
 	old, err := before.stat(name)
 	if err != nil {
 		return false, err
 	}
-	var below []layerDir
 	if info.IsDir() {
-		below = before.dirs(name)
-		if changed, err = c.directory(rel, below); err != nil {
+		if changed, err = c.directory(rel, before.dirs(name), hidden); err != nil {
 			return false, err
 		}
 	}

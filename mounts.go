@@ -60,8 +60,7 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 		return err
 	}
 	target := d.home.mnt(id)
-	// Where it is missing, it was removed by mistake; nothing is lost with it.
-	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeMountPoint(target); err != nil {
 		return err
 	}
 	if !o.readOnly() {
@@ -72,6 +71,19 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 	return d.backend.mount(stack{
 		id: id, target: target, parents: parents, parentDirs: dirs, options: o, label: label,
 	})
+}
+
+// makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
+func makeMountPoint(target string) error {
+	err := os.Mkdir(target, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(target)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
+	}
+	return err
 }
 
 // Put says that a Get's caller is done. The last one unmounts the layer; EBUSY is retried for a bounded time. If it

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/containers/storage/pkg/parsers/kernel"
 	"github.com/opencontainers/selinux/go-selinux/label"
 	"golang.org/x/sys/unix"
 )
@@ -66,6 +67,9 @@ const maxParameter = 256
 
 // mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
 func (m overlayMount) mountByParts() error {
+	if !kernelTakesParts() {
+		return errNoParts
+	}
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
@@ -92,6 +96,13 @@ func (m overlayMount) mountByParts() error {
 	return nil
 }
 
+// kernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as
+// well, but not without a line in the kernel's log for each mount.
+func kernelTakesParts() bool {
+	version, err := kernel.GetKernelVersion()
+	return err == nil && kernel.CompareKernelVersion(*version, kernel.VersionInfo{Kernel: 6, Major: 7}) >= 0
+}
+
 // configure passes the options and directories to the file system context fsfd.
 func (m overlayMount) configure(fsfd int) error {
 	dirs := openDirs{}
@@ -112,11 +123,12 @@ func (m overlayMount) configure(fsfd int) error {
 	options := m.options()
 	if m.upper != "" {
 		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
+			// Of these two, unlike of lowerdir+, the kernel takes a backslash for the beginning of an escape.
 			value, err := dirs.short(dir.value)
 			if err != nil {
 				return err
 			}
-			options = append(options, option{dir.key, value})
+			options = append(options, option{dir.key, strings.ReplaceAll(value, `\`, `\\`)})
 		}
 	}
 	if m.label != "" {
@@ -146,7 +158,7 @@ type openDirs []*os.File
 
 // short returns path, or a name for it in /proc/self/fd if it is too long for fsconfig(2).
 func (o *openDirs) short(path string) (string, error) {
-	if len(path) < maxParameter {
+	if len(path)+strings.Count(path, `\`) < maxParameter {
 		return path, nil
 	}
 	return o.byNumber(path)

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/moby/sys/mountinfo"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,13 +31,17 @@ const pseudoLinkDir = ".wh..wh.plnk"
 // Unmount unmounts the aufs mount at target, after it has flushed its pseudo-links. EBUSY is retried for a bounded
 // time, about a second and a half; the error then says what to look for. A target that is not mounted, or does not
 // exist, is no error.
+//
+// If the flush fails the mount stays: without it, some names would have their old content again.
 func Unmount(target string) error {
 	branches, err := writableBranches(target)
-	if err == nil {
-		err = flushPseudoLinks(target, branches)
+	for _, branch := range branches {
+		if err == nil {
+			err = flushPseudoLinks(target, branch)
+		}
 	}
 	if err != nil {
-		logrus.Warnf("aufs: flushing the pseudo-links of %s: %v", target, err)
+		return fmt.Errorf("aufs: flushing the pseudo-links of %s, which stays mounted: %w", target, err)
 	}
 	if err := unmountRetry(target); err != nil {
 		return fmt.Errorf("aufs: %w", err)
@@ -45,19 +49,38 @@ func Unmount(target string) error {
 	return nil
 }
 
-// flushPseudoLinks makes each name of a pseudo-linked file a hard link in the writable branches of the mount at target.
-// If it fails nothing is lost: the pseudo-links are still there for the layer's next mount.
-func flushPseudoLinks(target string, writable []string) error {
-	inodes := map[uint64]bool{}
-	for _, path := range writable {
-		if err := readPseudoLinks(path, inodes); err != nil {
-			return err
+// flushPseudoLinks makes each name of a pseudo-linked file a hard link in the writable branch of the aufs mount at target,
+// as auplink(8) of aufs-tools does.
+func flushPseudoLinks(target, writable string) (err error) {
+	links, err := readPseudoLinks(writable)
+	if err != nil || len(links) == 0 {
+		return err
+	}
+	m, err := enterMaintenance(target)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.leave()) }()
+	names, err := namesOf(target, links)
+	if err != nil {
+		return err
+	}
+	flushed := map[string]bool{}
+	for ino, paths := range names {
+		entry, ok := linkInBranch(writable, paths, links[ino])
+		if !ok {
+			// Left by a mount of before, whose inode numbers are not this one's.
+			continue
 		}
+		for _, path := range paths {
+			// A change of owner that changes nothing makes aufs copy the name up.
+			if err := ignoreGone(os.Lchown(filepath.Join(target, path), -1, -1)); err != nil {
+				return err
+			}
+		}
+		flushed[entry] = true
 	}
-	if len(inodes) == 0 {
-		return nil
-	}
-	return copyUpNames(target, inodes)
+	return m.clean(writable, flushed)
 }
 
 // isAufs tells if target is on aufs.
@@ -88,36 +111,65 @@ func writableBranches(target string) ([]string, error) {
 	return writable, nil
 }
 
-// readPseudoLinks adds the inode numbers, in the mount, of the files that are pseudo-linked in a branch. The entries are
-// named <inode number in the mount>.<inode number in the branch>.
-func readPseudoLinks(branchPath string, inodes map[uint64]bool) error {
-	entries, err := os.ReadDir(filepath.Join(branchPath, pseudoLinkDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		number, _, _ := strings.Cut(entry.Name(), ".")
-		ino, err := strconv.ParseUint(number, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
-		}
-		inodes[ino] = true
-	}
-	return nil
+// pseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named
+// <inode number in the mount>.<inode number in the branch>.
+type pseudoLink struct {
+	name string
+	// branchInode is the inode number in the branch.
+	branchInode uint64
 }
 
-// copyUpNames asks aufs, for each name in the mount of one of the inodes, to have the name in the writable branch too. A
-// change of owner that changes nothing does it.
-func copyUpNames(target string, inodes map[uint64]bool) error {
+// readPseudoLinks returns the pseudo-links of a branch by their inode numbers in the mount.
+func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
+	entries, err := os.ReadDir(filepath.Join(branchPath, pseudoLinkDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	links := map[uint64][]pseudoLink{}
+	for _, entry := range entries {
+		inMount, inBranch, _ := strings.Cut(entry.Name(), ".")
+		ino, err := strconv.ParseUint(inMount, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
+		}
+		branchInode, err := strconv.ParseUint(inBranch, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
+		}
+		links[ino] = append(links[ino], pseudoLink{entry.Name(), branchInode})
+	}
+	return links, nil
+}
+
+// linkInBranch returns the name of that one of links which is the file that paths, relative to the mount, name: one of
+// them at least is in the branch by that inode.
+func linkInBranch(branchPath string, paths []string, links []pseudoLink) (string, bool) {
+	for _, path := range paths {
+		info, err := os.Lstat(filepath.Join(branchPath, path))
+		if err != nil {
+			continue
+		}
+		for _, link := range links {
+			if statOf(info).Ino == link.branchInode {
+				return link.name, true
+			}
+		}
+	}
+	return "", false
+}
+
+// namesOf returns the names that the mount at target has for the inodes of links, relative to it.
+func namesOf(target string, links map[uint64][]pseudoLink) (map[uint64][]string, error) {
 	root, err := os.Lstat(target)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	device := statOf(root).Dev
-	return filepath.WalkDir(target, func(path string, entry fs.DirEntry, err error) error {
+	names := map[uint64][]string{}
+	err = filepath.WalkDir(target, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return ignoreGone(err)
 		}
@@ -133,11 +185,70 @@ func copyUpNames(target string, inodes map[uint64]bool) error {
 			}
 			return nil
 		}
-		if entry.IsDir() || !inodes[st.Ino] {
+		if entry.IsDir() || links[st.Ino] == nil {
 			return nil
 		}
-		return ignoreGone(os.Lchown(path, -1, -1))
+		rel, err := filepath.Rel(target, path)
+		names[st.Ino] = append(names[st.Ino], rel)
+		return err
 	})
+	return names, err
+}
+
+// maintenanceFile is where aufs is told that its pseudo-links are being flushed: nobody else can use the mount until that
+// is done. It takes "si=<id of the mount>", and then "clean" (fs/aufs/procfs.c).
+const maintenanceFile = "/proc/fs/aufs/plink_maint"
+
+// maintenance is the time in which one thread alone can use an aufs mount.
+type maintenance struct {
+	// f is nil on a kernel that has no such thing: everything but the last step works without.
+	f *os.File
+}
+
+// enterMaintenance begins it, for the calling thread.
+func enterMaintenance(target string) (maintenance, error) {
+	id, err := mountID(target)
+	if err != nil {
+		return maintenance{}, err
+	}
+	f, err := os.OpenFile(maintenanceFile, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return maintenance{}, nil
+	}
+	if err != nil {
+		return maintenance{}, err
+	}
+	runtime.LockOSThread()
+	if _, err := f.WriteString("si=" + id); err != nil {
+		runtime.UnlockOSThread()
+		return maintenance{}, errors.Join(fmt.Errorf("beginning the maintenance of %s: %w", target, err), f.Close())
+	}
+	return maintenance{f}, nil
+}
+
+// clean makes aufs forget its pseudo-links, and removes the entries of those that were flushed.
+func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
+	if m.f == nil {
+		return nil
+	}
+	if _, err := m.f.WriteString("clean"); err != nil {
+		return fmt.Errorf("cleaning the pseudo-links: %w", err)
+	}
+	for name := range flushed {
+		if err := os.Remove(filepath.Join(branchPath, pseudoLinkDir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave ends it.
+func (m maintenance) leave() error {
+	if m.f == nil {
+		return nil
+	}
+	defer runtime.UnlockOSThread()
+	return m.f.Close()
 }
 
 // ignoreGone drops the error of a file that was deleted while its directory was walked: a mount may be in use.
@@ -186,6 +297,12 @@ func countBranches(target string) (int, error) {
 
 // sysfsDir is where the kernel describes the aufs mount at target.
 func sysfsDir(target string) (string, error) {
+	id, err := mountID(target)
+	return "/sys/fs/aufs/si_" + id, err
+}
+
+// mountID is what aufs calls its mount at target.
+func mountID(target string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(target)
 	if err != nil {
 		return "", err
@@ -197,7 +314,7 @@ func sysfsDir(target string) (string, error) {
 	for _, m := range mounts {
 		for _, option := range strings.Split(m.VFSOptions, ",") {
 			if id, ok := strings.CutPrefix(option, "si="); ok && m.FSType == "aufs" {
-				return "/sys/fs/aufs/si_" + id, nil
+				return id, nil
 			}
 		}
 	}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package aufs
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func lowers(n, length int) []string {
+	var paths []string
+	for i := range n {
+		path := fmt.Sprintf("/%d", i)
+		paths = append(paths, path+strings.Repeat("x", length-len(path)))
+	}
+	return paths
+}
+
+func TestStackBranches(t *testing.T) {
+	got := fmt.Sprint(stackBranches("/top", []string{"/a", "/b"}, false))
+	if want := "[/top=rw /a=ro+wh /b=ro+wh]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	got = fmt.Sprint(stackBranches("/top", []string{"/a"}, true))
+	if want := "[/top=ro+wh /a=ro+wh]"; got != want {
+		t.Errorf("read-only: got %s, want %s", got, want)
+	}
+}
+
+func TestMountCallsInFull(t *testing.T) {
+	calls, err := mountCalls(stackBranches("/top", []string{"/a", "/b"}, false), []string{"xino=/x", "dio"}, `context="l"`, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []mountCall{
+		{`br:/top=rw,xino=/x,dio,context="l"`, 1},
+		{`append:/a=ro+wh,context="l"`, 1},
+		{`append:/b=ro+wh,context="l"`, 1},
+	}
+	if fmt.Sprint(calls) != fmt.Sprint(want) {
+		t.Errorf("got %v, want %v", calls, want)
+	}
+	calls, err = mountCalls(stackBranches("/top", []string{"/a", "/b"}, false), []string{"dio"}, "", 4095)
+	if want := "[{br:/top=rw:/a=ro+wh:/b=ro+wh,dio 3}]"; err != nil || fmt.Sprint(calls) != want {
+		t.Errorf("got %v, %v, want %s", calls, err, want)
+	}
+}
+
+// TestMountCallsBounds is about what no call may exceed, and about none being made in vain.
+func TestMountCallsBounds(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		parents, length  int
+		options          int
+		maxBytes, atMost int
+	}{
+		{"short paths are bounded by number", 500, 8, 3, 4095, 9},
+		{"long paths are bounded by bytes", 120, 110, 3, 4095, 4},
+		{"many options", 100, 8, 50, 4095, 4},
+		{"one each", 10, 100, 1, 150, 11},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var options []string
+			for i := range c.options {
+				options = append(options, fmt.Sprintf("o%d", i))
+			}
+			branches := stackBranches("/top", lowers(c.parents, c.length), false)
+			calls, err := mountCalls(branches, options, "", c.maxBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(calls) > c.atMost {
+				t.Errorf("%d calls, where %d are enough", len(calls), c.atMost)
+			}
+			var paths []string
+			for _, call := range calls {
+				if len(call.data) > c.maxBytes {
+					t.Errorf("a call of %d bytes", len(call.data))
+				}
+				found := pathsIn(call.data)
+				if n := len(found) + strings.Count(call.data, ",o"); n > maxOptionsPerCall {
+					t.Errorf("a call of %d options and branches", n)
+				}
+				if len(found) != call.branches {
+					t.Errorf("%d branches in a call that is said to have %d", len(found), call.branches)
+				}
+				paths = append(paths, found...)
+			}
+			if got, want := strings.Join(paths, " "), fmt.Sprint(branches); "["+got+"]" != want {
+				t.Errorf("the branches are not in order, or not all there:\n%s\n%s", got, want)
+			}
+		})
+	}
+}
+
+// pathsIn are the branches in the data of a mount call, read without the code under test.
+func pathsIn(data string) []string {
+	var found []string
+	for _, part := range strings.FieldsFunc(data, func(r rune) bool { return r == ',' || r == ':' }) {
+		if strings.HasPrefix(part, "/") {
+			found = append(found, part)
+		}
+	}
+	return found
+}
+
+func TestMountCallsThatCannotFit(t *testing.T) {
+	_, err := mountCalls(stackBranches("/top", nil, false), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
+	wants(t, err, nil, "/top", "100 bytes", "xino")
+	var options []string
+	for range maxOptionsPerCall {
+		options = append(options, "dio")
+	}
+	_, err = mountCalls(stackBranches("/top", nil, false), options, "", 4095)
+	wants(t, err, nil, "64")
+	_, err = mountCalls(nil, nil, "", 4095)
+	wants(t, err, nil, "without a branch")
+}
+
+func TestContextOption(t *testing.T) {
+	if got := contextOption(""); got != "" {
+		t.Errorf("without a label: %q", got)
+	}
+	got := contextOption("system_u:object_r:container_file_t:s0:c1,c2")
+	if want := `context="system_u:object_r:container_file_t:s0:c1,c2"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

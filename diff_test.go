@@ -1,0 +1,360 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// baseFiles and changeIt make a layer that changes its parent in each of the ways there are.
+var baseFiles = files{
+	"kept": "kept", "modified": "old", "deleted": "x", "dir/kept": "k", "dir/deleted": "x",
+	"replaced/old": "x", "replaced/sub/old": "x", "gone/a": "x", "gone/b": "x", "becomesdir": "x", "becomesfile/f": "x",
+}
+
+func changeIt(t *testing.T, dir string) {
+	t.Helper()
+	for _, path := range []string{"deleted", "dir/deleted", "replaced", "gone", "becomesdir", "becomesfile"} {
+		must(t, os.RemoveAll(filepath.Join(dir, path)))
+	}
+	write(t, dir, files{
+		"modified": "new", "added": "a", "newdir/f": "f",
+		"replaced/new": "n", "becomesdir/f": "f", "becomesfile": "f",
+	})
+}
+
+// changed makes a store with a layer base, and on top of it child, which was changed by changeIt.
+func changed(t *testing.T, name backendName) store {
+	t.Helper()
+	s := newStore(t, name)
+	s.create(t, "", "base")
+	write(t, s.inner.home.diff("base"), baseFiles)
+	s.create(t, "base", "child")
+	s.change(t, "child", func(dir string) { changeIt(t, dir) })
+	return s
+}
+
+// wantedDiff is what an archive of child has to hold.
+var wantedDiff = []string{
+	"modified", "added", "newdir/", "newdir/f", ".wh.deleted", "dir/", "dir/.wh.deleted", ".wh.gone",
+	"replaced/", "replaced/new", "replaced/.wh..wh..opq", "becomesdir/", "becomesdir/f", "becomesfile",
+}
+
+func TestDiff(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := changed(t, name)
+		got := keysOf(s.diff(t, "child", "base"))
+		// A directory that replaces a file may be marked as opaque or not: it means the same.
+		got = slices.DeleteFunc(got, func(name string) bool { return name == "becomesdir/.wh..wh..opq" || name == ".wh.becomesdir" })
+		sameNames(t, got, wantedDiff...)
+		if h := s.diff(t, "base", "")["dir/kept"]; h == nil || h.Size != 1 {
+			t.Errorf("the archive of the base lacks dir/kept: %v", h)
+		}
+	})
+}
+
+// TestDiffWhileMounted is about a layer that is in use: its archive is the same as at rest.
+func TestDiffWhileMounted(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := changed(t, name)
+		atRest := keysOf(s.diff(t, "child", "base"))
+		size, err := s.DiffSize("child", nil, "base", nil, "")
+		must(t, err)
+		changes, err := s.Changes("child", nil, "base", nil, "")
+		must(t, err)
+		s.get(t, "child")
+		sameNames(t, keysOf(s.diff(t, "child", "base")), atRest...)
+		if got, err := s.DiffSize("child", nil, "base", nil, ""); err != nil || got != size {
+			t.Errorf("DiffSize is %d, %v; at rest %d", got, err, size)
+		}
+		if got, err := s.Changes("child", nil, "base", nil, ""); err != nil || !slices.Equal(got, changes) {
+			t.Errorf("Changes are %v, %v\nat rest %v", got, err, changes)
+		}
+		must(t, s.Put("child"))
+		s.atRest(t, "child")
+	})
+}
+
+// TestDiffAndApply takes a layer out, puts it in again, and compares what mounts show.
+func TestDiffAndApply(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := changed(t, name)
+		want := s.see(t, "child")
+		r, err := s.Diff("child", nil, "base", nil, "")
+		must(t, err)
+		content, err := io.ReadAll(r)
+		must(t, err)
+		must(t, r.Close())
+		s.create(t, "base", "again")
+		size, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+		must(t, err)
+		if got, err := s.DiffSize("child", nil, "base", nil, ""); err != nil || got != size {
+			t.Errorf("ApplyDiff says %d, DiffSize %d, %v", size, got, err)
+		}
+		got := s.see(t, "again")
+		delete(got, ".")
+		delete(want, ".")
+		// Archives keep whole seconds or better; compare without times.
+		sameNames(t, got.names(), want.names()...)
+		for _, path := range []string{"modified", "replaced/new", "becomesdir/f", "becomesfile", "kept"} {
+			a, aerr := os.ReadFile(filepath.Join(s.get(t, "again"), path))
+			b, berr := os.ReadFile(filepath.Join(s.get(t, "child"), path))
+			must(t, aerr)
+			must(t, berr)
+			if !bytes.Equal(a, b) {
+				t.Errorf("%s: %q and %q", path, a, b)
+			}
+			must(t, s.Put("again"))
+			must(t, s.Put("child"))
+		}
+	})
+}
+
+// TestDiffAgainstAnotherLayer goes through mounts.
+func TestDiffAgainstAnotherLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := changed(t, name)
+		s.create(t, "child", "grandchild")
+		s.change(t, "grandchild", func(dir string) {
+			write(t, dir, files{"more": "m"})
+			must(t, os.Remove(filepath.Join(dir, "added")))
+		})
+		got := keysOf(s.diff(t, "grandchild", "base"))
+		for _, want := range []string{"more", ".wh.deleted", "dir/.wh.deleted", "modified", "newdir/f"} {
+			if !slices.Contains(got, want) {
+				t.Errorf("%v lacks %s", got, want)
+			}
+		}
+		for _, not := range []string{"added", ".wh.added", "kept"} {
+			if slices.Contains(got, not) {
+				t.Errorf("%v has %s", got, not)
+			}
+		}
+		size, err := s.DiffSize("grandchild", nil, "base", nil, "")
+		if err != nil || size <= 0 {
+			t.Errorf("DiffSize: %d, %v", size, err)
+		}
+		// Against nothing it is the whole tree.
+		whole := keysOf(s.diff(t, "grandchild", ""))
+		if !slices.Contains(whole, "kept") || slices.Contains(whole, ".wh.deleted") {
+			t.Errorf("the whole tree: %v", whole)
+		}
+		_, err = s.Diff("grandchild", nil, "nobody", nil, "")
+		wants(t, err, graphdriver.ErrLayerUnknown, "nobody")
+		noMounts(t, s.inner.home.mnt(""))
+	})
+}
+
+func TestDiffHonoursIDMappings(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		maps := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		mappings := idtools.NewIDMappingsFromMaps(maps, maps)
+		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{
+			Diff: archiveOf(t, entry{name: "f", content: "f"}, entry{name: ".wh.x"}), Mappings: mappings,
+		})
+		must(t, err)
+		info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), "f"))
+		must(t, err)
+		if uid := statOf(info).Uid; uid != 100000 {
+			t.Errorf("on disk it belongs to %d", uid)
+		}
+		r, err := s.Diff("child", mappings, "base", mappings, "")
+		must(t, err)
+		defer r.Close()
+		headers := readArchive(t, r)
+		if h := headers["f"]; h == nil || h.Uid != 0 || h.Gid != 0 {
+			t.Errorf("in the archive it is %+v", h)
+		}
+		if headers[".wh.x"] == nil {
+			t.Error("the whiteout is gone")
+		}
+	})
+}
+
+// TestOwnFilesNeverShow is about what aufs keeps in a writable branch.
+func TestOwnFilesNeverShow(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"x": "x"})
+		s.create(t, "base", "child")
+		dir := s.inner.home.diff("child")
+		write(t, dir, files{
+			"f": "12345", ".wh..wh.aufs": "", ".wh..wh.orph/": "", ".wh..wh.plnk/11.12": "99", ".wh.x": "", "d/.wh..wh..opq": "",
+		})
+		sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/", "d/.wh..wh..opq")
+		changes, err := s.Changes("child", nil, "base", nil, "")
+		must(t, err)
+		if want := []archive.Change{{Path: "/d", Kind: archive.ChangeAdd}, {Path: "/f", Kind: archive.ChangeAdd}, {Path: "/x", Kind: archive.ChangeDelete}}; !slices.Equal(changes, want) {
+			t.Errorf("changes: %v", changes)
+		}
+		usage, err := s.ReadWriteDiskUsage("child")
+		if err != nil || usage.Size != 5 || usage.InodeCount != 3 {
+			t.Errorf("usage: %+v, %v", usage, err)
+		}
+		if size, err := s.DiffSize("child", nil, "base", nil, ""); err != nil || size != 5 {
+			t.Errorf("size: %d, %v", size, err)
+		}
+		if name == backendOverlay {
+			// Nor in a mount, nor in the archive of a mounted layer; and they are still there after it.
+			before := readTree(t, dir).names()
+			sameNames(t, readTree(t, s.get(t, "child")).names(), "f", "d")
+			sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/")
+			must(t, s.Put("child"))
+			sameNames(t, readTree(t, dir).names(), before...)
+		}
+	})
+}
+
+// TestReadWriteDiskUsage is about the writable branch alone: not what its ancestors have.
+func TestReadWriteDiskUsage(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"big": "0123456789", "x": ""})
+		s.create(t, "base", "child")
+		dir := s.get(t, "child")
+		write(t, dir, files{"d/f": "123"})
+		must(t, os.Link(filepath.Join(dir, "d/f"), filepath.Join(dir, "link")))
+		must(t, os.Remove(filepath.Join(dir, "x")))
+		for range 2 {
+			usage, err := s.ReadWriteDiskUsage("child")
+			if err != nil || usage.Size != 3 || usage.InodeCount != 3 {
+				t.Errorf("usage: %+v, %v", usage, err)
+			}
+			must(t, s.Put("child"))
+		}
+	})
+}
+
+// TestApplyReplacements is about archives that delete a name and bring it again.
+func TestApplyReplacements(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"d/old": "x", "f": "old", "g": "x"})
+		s.create(t, "base", "child")
+		s.apply(t, "child", "base",
+			entry{name: ".wh.d"}, entry{name: "d/"}, entry{name: "d/new", content: "n"}, entry{name: "f", content: "new"}, entry{name: ".wh.f"},
+			entry{name: ".wh.g"}, entry{name: "h", content: "h"}, entry{name: "link", link: "h"})
+		sameNames(t, s.see(t, "child").names(), "d", "d/new", "f", "h", "link")
+		sameNames(t, s.see(t, "child", "ro").names(), "d", "d/new", "f", "h", "link")
+	})
+}
+
+// TestApplyOldArchives is about those that have aufs's own files in them, hard links among them.
+func TestApplyOldArchives(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "child", "base",
+			entry{name: ".wh..wh.plnk/"}, entry{name: ".wh..wh.plnk/11.12", content: "p"}, entry{name: "a", link: ".wh..wh.plnk/11.12"},
+			entry{name: ".wh..wh.aufs"}, entry{name: ".wh..wh.orph/"}, entry{name: ".wh..wh..opq"})
+		sameNames(t, readTree(t, s.inner.home.diff("child")).names(), "a", ".wh..wh..opq")
+		sameNames(t, s.see(t, "child").names(), "a")
+	})
+}
+
+// TestApplyToAMountedLayer goes through the mount, which has to see it.
+func TestApplyToAMountedLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"x": "x", "d/old": "o"})
+		s.create(t, "base", "child")
+		dir := s.get(t, "child")
+		s.apply(t, "child", "base", entry{name: "f", content: "f"}, entry{name: ".wh.x"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new", content: "n"})
+		sameNames(t, readTree(t, dir).names(), "f", "d", "d/new")
+		must(t, s.Put("child"))
+		s.atRest(t, "child")
+		sameNames(t, s.see(t, "child").names(), "f", "d", "d/new")
+	})
+}
+
+// TestApplyHostileArchive is about names that lead out of the layer.
+func TestApplyHostileArchive(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		before := readTree(t, filepath.Dir(string(s.inner.home)))
+		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "../../escape", content: "x"})})
+		if err != nil {
+			wants(t, err, nil, "child")
+		}
+		for path := range readTree(t, filepath.Dir(string(s.inner.home))) {
+			if _, ok := before[path]; !ok && filepath.Dir(path) != "home/diff/child" {
+				t.Errorf("%s was made", path)
+			}
+		}
+		_, err = s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader([]byte("this is not a tar archive"))})
+		wants(t, err, nil, "child")
+	})
+}
+
+func TestDiffGetter(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"d/f": "content"})
+		must(t, os.Symlink("/etc/passwd", filepath.Join(s.inner.home.diff("base"), "out")))
+		getter, err := s.inner.DiffGetter("base")
+		must(t, err)
+		for _, path := range []string{"d/f", "./d/f", "/d/f"} {
+			r, err := getter.Get(path)
+			must(t, err)
+			content, err := io.ReadAll(r)
+			if err != nil || string(content) != "content" {
+				t.Errorf("%s: %q, %v", path, content, err)
+			}
+			must(t, r.Close())
+		}
+		for _, path := range []string{"out", "../../layers/base", "nothing"} {
+			if r, err := getter.Get(path); err == nil {
+				_ = r.Close()
+				t.Errorf("%s can be read", path)
+			}
+		}
+		must(t, getter.Close())
+	})
+}
+
+func TestUpdateLayerIDMap(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"f": "f", "d/g": "g", "e": "e"})
+		must(t, os.Lchown(filepath.Join(s.inner.home.diff("base"), "f"), 5, 6))
+		must(t, unix.Lsetxattr(filepath.Join(s.inner.home.diff("base"), "f"), "user.test", []byte("v"), 0))
+		s.create(t, "base", "mapped")
+		hostMaps := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		must(t, s.UpdateLayerIDMap("mapped", &idtools.IDMappings{}, idtools.NewIDMappingsFromMaps(hostMaps, hostMaps), ""))
+		s.atRest(t, "mapped")
+		dir := s.get(t, "mapped")
+		for path, want := range map[string][2]uint32{"f": {100005, 100006}, "e": {100000, 100000}, "d": {100000, 100000}, "d/g": {100000, 100000}} {
+			info, err := os.Lstat(filepath.Join(dir, path))
+			must(t, err)
+			if st := statOf(info); st.Uid != want[0] || st.Gid != want[1] {
+				t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
+			}
+		}
+		must(t, s.Put("mapped"))
+		// The base is as it was.
+		info, err := os.Lstat(filepath.Join(s.inner.home.diff("base"), "f"))
+		must(t, err)
+		if statOf(info).Uid != 5 {
+			t.Error("the parent was changed")
+		}
+	})
+}

@@ -1,0 +1,89 @@
+//go:build linux
+
+package aufs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+)
+
+func TestCheckID(t *testing.T) {
+	for _, id := range []string{"", ".", "..", "a/b", "/", "a\x00b", "a\nb"} {
+		if checkID(id) == nil {
+			t.Errorf("%q passes", id)
+		}
+	}
+	for _, id := range []string{"a", "...", ".wh.a", "a,b", "x-removing", strings.Repeat("f", 64)} {
+		if err := checkID(id); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	for _, id := range []string{"a,b", "a:b", "a=b", "x-removing", ""} {
+		if checkNewID(id) == nil {
+			t.Errorf("%q passes for a new layer", id)
+		}
+	}
+}
+
+func TestParents(t *testing.T) {
+	for _, c := range []struct {
+		name, content string
+		want          []string
+	}{
+		{"none", "", nil},
+		{"one", "p\n", []string{"p"}},
+		{"nearest first", "p\nq\nr\n", []string{"p", "q", "r"}},
+		{"no line feed at the end", "p\nq", []string{"p", "q"}},
+		{"empty lines", "\np\n\nq\n\n", []string{"p", "q"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parseParents("id", []byte(c.content))
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Fatalf("got %q, %v, want %q", got, err, c.want)
+			}
+			again, err := parseParents("id", formatParents(got))
+			if err != nil || !slices.Equal(again, got) {
+				t.Errorf("formatParents and back: %q, %v", again, err)
+			}
+		})
+	}
+	for name, content := range map[string]string{
+		"its own parent": "p\nid\n", "twice the same": "p\nq\np\n", "a path": "../p\n", "dots": "..\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := parseParents("id", []byte(content)); err == nil {
+				t.Errorf("got %q and no error", got)
+			}
+		})
+	}
+}
+
+func TestParentsOfNoLayer(t *testing.T) {
+	h := home(t.TempDir())
+	_, err := h.parents("nobody")
+	wants(t, err, graphdriver.ErrLayerUnknown, "nobody")
+}
+
+func TestWriteFileAtomic(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	for _, content := range []string{"one", "", "another one"} {
+		must(t, writeFileAtomic(dir, path, []byte(content)))
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != content {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	// A directory cannot be replaced by a file; nothing may be left of the attempt.
+	must(t, os.Remove(path))
+	must(t, os.Mkdir(path, 0o700))
+	if err := writeFileAtomic(dir, path, []byte("x")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	sameNames(t, readTree(t, dir).names(), "file")
+}

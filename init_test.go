@@ -1,0 +1,234 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// failInit calls Init, which has to fail, and to leave nothing in the directory that home was to be made in.
+func failInit(t *testing.T, name string, options graphdriver.Options) error {
+	t.Helper()
+	parent := t.TempDir()
+	before := readTree(t, parent)
+	_, err := Init(filepath.Join(parent, name), options)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	sameTree(t, readTree(t, parent), before)
+	noMounts(t, parent)
+	return err
+}
+
+func TestRegistered(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	for _, name := range hostBackends(t) {
+		t.Run(string(name), func(t *testing.T) {
+			options := optionsFor(name)
+			options.Root = t.TempDir()
+			d, err := graphdriver.GetDriver("aufs", options)
+			must(t, err)
+			if d.String() != "aufs" {
+				t.Errorf("it is called %s", d)
+			}
+			must(t, d.Cleanup())
+		})
+	}
+}
+
+func TestInitOptions(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	wants(t, failInit(t, "sub/home", graphdriver.Options{DriverOptions: []string{"aufs.backend=zfs"}}), nil, "zfs")
+	wants(t, failInit(t, "home", optionsFor(backendOverlay, "aufs.mountopt=bogus")), nil, "bogus")
+}
+
+// TestInitWithoutAufs is about the default on a host whose kernel has no aufs.
+func TestInitWithoutAufs(t *testing.T) {
+	if hasBackend(t, backendAufs) {
+		t.Skip("this kernel has aufs")
+	}
+	for _, options := range []graphdriver.Options{{}, optionsFor(backendAufs)} {
+		err := failInit(t, "sub/home", options)
+		wants(t, err, ErrAufsNotSupported, "AUFS was not found in /proc/filesystems", "module")
+		wants(t, err, graphdriver.ErrNotSupported)
+		wants(t, err, unix.ENODEV)
+	}
+}
+
+// TestBackendAuto is about the choice that auto makes.
+func TestBackendAuto(t *testing.T) {
+	backends := hostBackends(t)
+	t.Run(string(backends[0]), func(t *testing.T) {
+		s := openStore(t, filepath.Join(t.TempDir(), "home"), backendAuto)
+		if got := s.inner.backend.name(); got != backends[0] {
+			t.Errorf("auto takes %s; the host has %v", got, backends)
+		}
+	})
+}
+
+// TestInitHomeThatAufsCannotParse is about paths that no option of aufs can name.
+func TestInitHomeThatAufsCannotParse(t *testing.T) {
+	for _, name := range hostBackends(t) {
+		t.Run(string(name), func(t *testing.T) {
+			for _, odd := range []string{"a,b", "a:b", "a=b"} {
+				if name == backendAufs {
+					err := failInit(t, odd, optionsFor(name))
+					wants(t, err, graphdriver.ErrPrerequisites, odd, "cannot parse")
+					continue
+				}
+				// Overlayfs can.
+				s := openStore(t, filepath.Join(t.TempDir(), odd), name)
+				s.create(t, "", "base", "child")
+				s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
+				sameNames(t, s.see(t, "child").names(), "f")
+			}
+			s := openStore(t, filepath.Join(t.TempDir(), `a blank\and a backslash`), name)
+			s.create(t, "", "base", "child")
+			s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
+			sameNames(t, s.see(t, "child").names(), "f")
+			s.atRest(t, "child")
+		})
+	}
+}
+
+// TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount without room for a second one on top of it.
+func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		dir := t.TempDir()
+		backing := filepath.Join(dir, "mnt")
+		for _, sub := range []string{"mnt", "lower", "upper", "work"} {
+			must(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
+		}
+		// Neither takes an overlay mount as its writable directory.
+		m := overlayMount{
+			target: backing, lowers: []string{filepath.Join(dir, "lower")},
+			upper: filepath.Join(dir, "upper"), work: filepath.Join(dir, "work"),
+		}
+		if err := m.mount(); err != nil {
+			t.Skipf("no overlayfs to put the store on: %v", err)
+		}
+		defer func() { must(t, unmountRetry(backing)) }()
+		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
+		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)
+		sameNames(t, readTree(t, backing).names())
+	})
+}
+
+// TestInitWhereHomeCannotBeMade is about a home below a file.
+func TestInitWhereHomeCannotBeMade(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+		_, err := Init(filepath.Join(dir, "file", "home"), optionsFor(name))
+		wants(t, err, unix.ENOTDIR, filepath.Join(dir, "file"))
+		sameNames(t, readTree(t, dir).names(), "file")
+	})
+}
+
+// TestDirperm1IsProbed looks for what the probe found in the mounts that follow it.
+func TestDirperm1IsProbed(t *testing.T) {
+	if !hasBackend(t, backendAufs) {
+		t.Skip("this kernel has no aufs")
+	}
+	t.Run("aufs", func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		b, ok := s.inner.backend.(*aufsBackend)
+		if !ok {
+			t.Fatalf("the backend is a %T", s.inner.backend)
+		}
+		calls, _, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
+		must(t, err)
+		if got := strings.Contains(calls[0].data, "dirperm1"); got != b.dirperm1 {
+			t.Errorf("dirperm1 is %v, and the mount call %q", b.dirperm1, calls[0].data)
+		}
+		calls, _, err = b.calls([]branch{{"/a", "rw"}}, mountOptions{data: []string{"nodirperm1", "nodio"}}, "")
+		must(t, err)
+		if strings.Contains(calls[0].data, ",dirperm1") || strings.Contains(calls[0].data, ",dio") {
+			t.Errorf("the user's choice is overruled: %q", calls[0].data)
+		}
+	})
+}
+
+func TestXinoPathsDiffer(t *testing.T) {
+	b := &aufsBackend{xinoDir: "/dev/shm"}
+	seen := map[string]bool{}
+	for range 100 {
+		_, xino, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
+		must(t, err)
+		if seen[xino] {
+			t.Fatalf("%s twice", xino)
+		}
+		seen[xino] = true
+	}
+}
+
+// childVariable makes the test program, run again in namespaces of its own, be one of the programs below.
+const childVariable = "AUFS_TEST_CHILD"
+
+// inNamespaces runs the test t again in a child that unshare(1) has given the namespaces flags, and returns its output.
+func inNamespaces(t *testing.T, home string, flags ...string) (string, error) {
+	t.Helper()
+	args := append(flags, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	c := exec.Command("unshare", args...)
+	c.Env = append(os.Environ(), childVariable+"="+home)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := c.Run()
+	return out.String(), err
+}
+
+// TestAufsInAUserNamespace is about the error there, which comes before any mount: it is the same on all kernels.
+func TestAufsInAUserNamespace(t *testing.T) {
+	if home := os.Getenv(childVariable); home != "" {
+		_, err := Init(home, optionsFor(backendAufs))
+		wants(t, err, ErrAufsNested, "AUFS cannot be used in non-init user namespace")
+		wants(t, err, graphdriver.ErrNotSupported)
+		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("home is left: %v", err)
+		}
+		return
+	}
+	out, err := inNamespaces(t, filepath.Join(t.TempDir(), "home"), "-U", "-r", "-m")
+	if err != nil || !strings.Contains(out, "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestInitWithoutRoot is about a user who may not mount.
+func TestInitWithoutRoot(t *testing.T) {
+	if home := os.Getenv(childVariable); home != "" {
+		must(t, unix.Setresgid(65534, 65534, 65534))
+		must(t, unix.Setresuid(65534, 65534, 65534))
+		_, err := Init(home, optionsFor(backendOverlay))
+		wants(t, err, graphdriver.ErrPrerequisites, "root")
+		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("home is left: %v", err)
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("becoming another user takes root")
+	}
+	dir, err := os.MkdirTemp("", "aufs-test-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.Chmod(dir, 0o777))
+	out, err := inNamespaces(t, filepath.Join(dir, "home"), "-m")
+	if err != nil || !strings.Contains(out, "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

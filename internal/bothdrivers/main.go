@@ -1,0 +1,10 @@
+// Command bothdrivers imports all drivers of the storage library, and this module's. Built without the tag
+// exclude_graphdriver_aufs it has to fail at start, with a message that names the tag; with it, to do nothing.
+package main
+
+import (
+	_ "github.com/containers/storage/drivers/register"
+	_ "github.com/seed-642172e2/aufs"
+)
+
+func main() {}

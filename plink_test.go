@@ -1,0 +1,134 @@
+//go:build linux
+
+package aufs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// linked makes a store with a file that has three names in its base, and a layer on top of it.
+func linked(t *testing.T, name backendName) store {
+	t.Helper()
+	s := newStore(t, name)
+	s.create(t, "", "base")
+	base := s.inner.home.diff("base")
+	write(t, base, files{"f": "old", "sub/": "", "other": "o"})
+	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "sub/g")))
+	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "gone")))
+	s.create(t, "base", "child")
+	return s
+}
+
+// writeThrough writes to a file in place.
+func writeThrough(t *testing.T, path, content string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	must(t, err)
+	_, err = f.WriteString(content)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// TestPseudoLinksAreFlushed is about a lower file that is written to by one of its names.
+func TestPseudoLinksAreFlushed(t *testing.T) {
+	if !hasBackend(t, backendAufs) {
+		t.Skip("overlayfs has no pseudo-links: a file that is copied up is one of its own there")
+	}
+	t.Run("aufs", func(t *testing.T) {
+		s := linked(t, backendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, os.Remove(filepath.Join(dir, "gone")))
+		// While it is mounted, the archive has all names.
+		want := []string{"f", "sub/", "sub/g", ".wh.gone"}
+		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
+		must(t, s.Put("child"))
+		for _, path := range []string{"f", "sub/g"} {
+			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), path))
+			if err != nil || string(content) != "new" {
+				t.Errorf("%s in the branch: %q, %v", path, content, err)
+			}
+		}
+		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
+		entries, err := os.ReadDir(filepath.Join(s.inner.home.diff("child"), pseudoLinkDir))
+		if err != nil || len(entries) > 0 {
+			t.Errorf("pseudo-links are left: %v, %v", entries, err)
+		}
+		seen := s.see(t, "child")
+		if seen["f"] != seen["sub/g"] {
+			t.Errorf("f is %s\nsub/g is %s", seen["f"], seen["sub/g"])
+		}
+	})
+}
+
+// TestStalePseudoLinks is about what a driver that did not flush has left: numbers that mean nothing any more, or another
+// file. Nothing may be copied up for them.
+func TestStalePseudoLinks(t *testing.T) {
+	if !hasBackend(t, backendAufs) {
+		t.Skip("this kernel has no aufs")
+	}
+	t.Run("aufs", func(t *testing.T) {
+		s := linked(t, backendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, unix.Unmount(dir, 0))
+		branch := s.inner.home.diff("child")
+		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("without a flush there are %v, %v", entries, err)
+		}
+		for ino := range 40 {
+			// One of them has the number that "other" will have.
+			must(t, os.WriteFile(filepath.Join(branch, pseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
+		}
+		s.get(t, "child")
+		content, err := os.ReadFile(filepath.Join(dir, "sub/g"))
+		t.Logf("after a mount without a flush, the other name shows %q, %v", content, err)
+		must(t, s.Put("child"))
+		if names := readTree(t, branch).names(); slices.Contains(names, "other") {
+			t.Errorf("a file was copied up by mistake: %v", names)
+		}
+	})
+}
+
+func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10)) }
+
+// TestUnmountFlushes is about the function for those who have no driver.
+func TestUnmountFlushes(t *testing.T) {
+	if !hasBackend(t, backendAufs) {
+		t.Skip("this kernel has no aufs")
+	}
+	t.Run("aufs", func(t *testing.T) {
+		s := linked(t, backendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, Unmount(dir))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		if err != nil || string(content) != "new" {
+			t.Errorf("sub/g in the branch: %q, %v", content, err)
+		}
+		must(t, Unmount(dir))
+	})
+}
+
+func TestReadPseudoLinks(t *testing.T) {
+	dir := t.TempDir()
+	links, err := readPseudoLinks(dir)
+	if err != nil || len(links) != 0 {
+		t.Errorf("without the directory: %v, %v", links, err)
+	}
+	write(t, dir, files{pseudoLinkDir + "/11.131083": "", pseudoLinkDir + "/7.12": ""})
+	links, err = readPseudoLinks(dir)
+	must(t, err)
+	if len(links) != 2 || links[11][0].branchInode != 131083 || links[7][0].name != "7.12" {
+		t.Errorf("got %v", links)
+	}
+	write(t, dir, files{pseudoLinkDir + "/junk": ""})
+	_, err = readPseudoLinks(dir)
+	wants(t, err, nil, "junk", dir)
+}

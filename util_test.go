@@ -1,0 +1,355 @@
+//go:build linux
+
+package aufs
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// store is a driver under test: all of it, and what only this package sees.
+type store struct {
+	graphdriver.Driver
+	inner   *Driver
+	backend backendName
+}
+
+// newStore makes a driver on a store of its own. When the test ends, nothing may be mounted in the store.
+func newStore(t *testing.T, name backendName, more ...string) store {
+	t.Helper()
+	s := openStore(t, filepath.Join(t.TempDir(), "home"), name, more...)
+	return s
+}
+
+// openStore makes a driver on the store at dir, which may be there already.
+func openStore(t *testing.T, dir string, name backendName, more ...string) store {
+	t.Helper()
+	full, err := Init(dir, optionsFor(name, more...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := full.Cleanup(); err != nil {
+			t.Errorf("Cleanup: %v", err)
+		}
+		noMounts(t, dir)
+	})
+	inner, ok := full.(interface{ self() *Driver })
+	if !ok {
+		t.Fatalf("Init returned a %T", full)
+	}
+	return store{Driver: full, inner: inner.self(), backend: name}
+}
+
+// self reaches the driver through what Init wraps around it.
+func (d *Driver) self() *Driver { return d }
+
+// noMounts fails the test if anything is mounted at or under dir.
+func noMounts(t *testing.T, dir string) {
+	t.Helper()
+	mounts, err := mountsUnder(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, m := range mounts {
+		t.Errorf("%s (%s) is still mounted", m.Mountpoint, m.FSType)
+	}
+	if mounted, err := isMounted(dir); err != nil || mounted {
+		t.Errorf("%s is mounted: %v, %v", dir, mounted, err)
+	}
+}
+
+// must fails the test at once if err is one.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get is Driver.Get, with the Put when the test ends if put was not called before.
+func (s store) get(t *testing.T, id string, options ...string) string {
+	t.Helper()
+	dir, err := s.Get(id, graphdriver.MountOpts{Options: options})
+	must(t, err)
+	return dir
+}
+
+// create makes layers, each on top of the one before.
+func (s store) create(t *testing.T, parent string, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		must(t, s.Create(id, parent, nil))
+		parent = id
+	}
+}
+
+// change mounts the layer id, calls edit with the place, and unmounts it.
+func (s store) change(t *testing.T, id string, edit func(dir string)) {
+	t.Helper()
+	dir := s.get(t, id)
+	edit(dir)
+	must(t, s.Put(id))
+}
+
+// see returns what a mount of the layer id shows.
+func (s store) see(t *testing.T, id string, options ...string) tree {
+	t.Helper()
+	dir := s.get(t, id, options...)
+	seen := readTree(t, dir)
+	must(t, s.Put(id))
+	return seen
+}
+
+// atRest fails the test unless the layer id is in aufs form, and shows nothing of overlayfs's.
+func (s store) atRest(t *testing.T, id string) {
+	t.Helper()
+	f, err := s.inner.forms.form(id)
+	if err != nil || f != aufsForm {
+		t.Errorf("layer %s is in form %q, %v", id, f, err)
+	}
+	for path, node := range readTree(t, s.inner.home.diff(id)) {
+		if strings.Contains(node, "overlay.") || strings.Contains(node, "device 0") {
+			t.Errorf("layer %s at rest has %s: %s", id, path, node)
+		}
+	}
+}
+
+// tree describes files: by path, all that matters of each.
+type tree map[string]string
+
+// readTree describes all files under dir, dir itself included. Times are those of files that are not directories.
+func readTree(t *testing.T, dir string) tree {
+	t.Helper()
+	result := tree{}
+	names := map[uint64][]string{}
+	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		node, err := describe(path, info)
+		if err != nil {
+			return err
+		}
+		result[rel] = node
+		if info.Mode().IsRegular() {
+			names[statOf(info).Ino] = append(names[statOf(info).Ino], rel)
+		}
+		return nil
+	}))
+	for _, group := range names {
+		sort.Strings(group)
+		for _, name := range group {
+			if len(group) > 1 {
+				result[name] += " links " + strings.Join(group, " ")
+			}
+		}
+	}
+	return result
+}
+
+func describe(path string, info fs.FileInfo) (string, error) {
+	st := statOf(info)
+	node := fmt.Sprintf("%v %d:%d", info.Mode(), st.Uid, st.Gid)
+	switch {
+	case info.Mode().IsRegular():
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		node += fmt.Sprintf(" %d %x %d", len(content), sha256.Sum256(content), info.ModTime().UnixNano())
+	case info.Mode()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		node += " -> " + target
+	case info.Mode()&fs.ModeDevice != 0:
+		node += fmt.Sprintf(" device %x", st.Rdev)
+	}
+	names, err := system.Llistxattr(path)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return "", err
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		value, err := system.Lgetxattr(path, name)
+		if err != nil {
+			return "", err
+		}
+		node += fmt.Sprintf(" %s=%q", name, value)
+	}
+	return node, nil
+}
+
+// sameTree fails the test for each file that differs.
+func sameTree(t *testing.T, got, want tree) {
+	t.Helper()
+	for path, node := range want {
+		if got[path] != node {
+			t.Errorf("%s:\n got  %q\n want %q", path, got[path], node)
+		}
+	}
+	for path, node := range got {
+		if _, ok := want[path]; !ok {
+			t.Errorf("%s is too many: %q", path, node)
+		}
+	}
+}
+
+// names are the paths of a tree, sorted, without that of its root.
+func (tr tree) names() []string {
+	var names []string
+	for name := range tr {
+		if name != "." {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// sameNames fails the test unless got and want hold the same, in whatever order.
+func sameNames(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	got, want = slices.Clone(got), slices.Clone(want)
+	sort.Strings(got)
+	sort.Strings(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("\n got  %q\n want %q", got, want)
+	}
+}
+
+// files are made by write: a path that ends in '/' is a directory, any other a file with that content.
+type files map[string]string
+
+// write makes files under dir, with the directories that they want.
+func write(t *testing.T, dir string, f files) {
+	t.Helper()
+	paths := make([]string, 0, len(f))
+	for path := range f {
+		paths = append(paths, path)
+	}
+	sort.Strings(paths)
+	for _, path := range paths {
+		full := filepath.Join(dir, path)
+		if strings.HasSuffix(path, "/") {
+			must(t, os.MkdirAll(full, 0o755))
+			continue
+		}
+		must(t, os.MkdirAll(filepath.Dir(full), 0o755))
+		must(t, os.WriteFile(full, []byte(f[path]), 0o644))
+	}
+}
+
+// entry is one of an archive: a directory if the name ends in '/', a hard link if link is set, otherwise a file.
+type entry struct {
+	name, content, link string
+	mode                int64
+}
+
+// archiveOf is a tar archive of entries.
+func archiveOf(t *testing.T, entries ...entry) io.Reader {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
+		switch {
+		case strings.HasSuffix(e.name, "/"):
+			h.Typeflag = tar.TypeDir
+			if e.mode == 0 {
+				h.Mode = 0o755
+			}
+		case e.link != "":
+			h.Typeflag, h.Linkname = tar.TypeLink, e.link
+		}
+		if h.Mode == 0 {
+			h.Mode = 0o644
+		}
+		must(t, w.WriteHeader(h))
+		_, err := io.WriteString(w, e.content)
+		must(t, err)
+	}
+	must(t, w.Close())
+	return &b
+}
+
+// apply unpacks an archive of entries into the layer id.
+func (s store) apply(t *testing.T, id, parent string, entries ...entry) {
+	t.Helper()
+	_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entries...)})
+	must(t, err)
+}
+
+// diff reads the archive that Diff makes.
+func (s store) diff(t *testing.T, id, parent string) map[string]*tar.Header {
+	t.Helper()
+	r, err := s.Diff(id, nil, parent, nil, "")
+	must(t, err)
+	headers := readArchive(t, r)
+	must(t, r.Close())
+	return headers
+}
+
+// readArchive reads all headers of an archive.
+func readArchive(t *testing.T, r io.Reader) map[string]*tar.Header {
+	t.Helper()
+	headers := map[string]*tar.Header{}
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return headers
+		}
+		must(t, err)
+		headers[h.Name] = h
+	}
+}
+
+// keysOf are the names in an archive.
+func keysOf(headers map[string]*tar.Header) []string {
+	var names []string
+	for name := range headers {
+		names = append(names, name)
+	}
+	return names
+}
+
+// wants fails the test unless err matches target and its text has all the words.
+func wants(t *testing.T, err, target error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, where one with %q was wanted", words)
+	}
+	if target != nil && !errors.Is(err, target) {
+		t.Errorf("%v\n is no %v", err, target)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%v\n does not say %q", err, word)
+		}
+	}
+}
