@@ -54,11 +54,13 @@ func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
 		s := changed(t, name)
 		s.create(t, "child", "again", "top")
 		s.change(t, "again", func(dir string) {
-			must(t, os.RemoveAll(filepath.Join(dir, "replaced")))
-			write(t, dir, files{"replaced/sub/x": "x", "deleted": "back", "gone/c": "c"})
+			must(t, os.RemoveAll(filepath.Join(dir, "dir")))
+			write(t, dir, files{"dir/sub/x": "x", "deleted": "back", "gone/c": "c", "tree/a/b/c": "", "tree/a/d": "", "tree/e": ""})
 		})
 		s.change(t, "top", func(dir string) {
-			must(t, os.RemoveAll(filepath.Join(dir, "replaced")))
+			// Once for each directory: see TestTwiceOpaque.
+			must(t, os.RemoveAll(filepath.Join(dir, "tree")))
+			write(t, dir, files{"tree/a/b/new": "", "tree/a/d/e": ""})
 			must(t, os.Remove(filepath.Join(dir, "deleted")))
 			must(t, os.Chmod(filepath.Join(dir, "dir"), 0o700))
 			must(t, os.Rename(filepath.Join(dir, "added"), filepath.Join(dir, "newdir", "moved")))

@@ -122,6 +122,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
 		defer func() { must(t, unmountRetry(backing)) }()
+		expectAufsMessages(t)
 		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
 		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).names())

@@ -76,6 +76,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
+		expectAufsMessages(t)
 		must(t, unix.Unmount(dir, 0))
 		branch := s.inner.home.diff("child")
 		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))

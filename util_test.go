@@ -19,6 +19,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -352,4 +353,16 @@ func wants(t *testing.T, err, target error, words ...string) {
 			t.Errorf("%v\n does not say %q", err, word)
 		}
 	}
+}
+
+// expectAufsMessages tells the test harness of internal/vmtest that what aufs writes to the kernel's log from here on is
+// what the test provokes.
+func expectAufsMessages(t *testing.T) {
+	t.Helper()
+	say := func(mark string) {
+		// Elsewhere there is no harness to tell.
+		_ = os.WriteFile("/dev/kmsg", []byte(mark+"\n"), 0)
+	}
+	say(wire.ExpectAufs)
+	t.Cleanup(func() { say(wire.UnexpectAufs) })
 }

@@ -1,0 +1,202 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/chrootarchive"
+	treelisting "github.com/seed-642172e2/aufs/internal/intree/listing"
+)
+
+// intreeVariable names, in the environment, a binary of internal/intree. Without it the tests build one.
+const intreeVariable = "AUFS_TEST_INTREE"
+
+// intree runs the storage library's own aufs driver on a store, each command in a process of its own.
+type intree struct {
+	program, home string
+}
+
+// newIntree is for tests that run where the kernel has aufs.
+func newIntree(t *testing.T, home string) intree {
+	t.Helper()
+	if program := os.Getenv(intreeVariable); program != "" {
+		return intree{program, home}
+	}
+	program := filepath.Join(t.TempDir(), "intree")
+	c := exec.Command("go", "build", "-tags", "exclude_graphdriver_btrfs", "-o", program, "./internal/intree")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return intree{program, home}
+}
+
+func (i intree) run(t *testing.T, stdin io.Reader, args ...string) string {
+	t.Helper()
+	c := exec.Command(i.program, append([]string{"-home", i.home}, args...)...)
+	var out, errs bytes.Buffer
+	c.Stdin, c.Stdout, c.Stderr = stdin, &out, &errs
+	if err := c.Run(); err != nil {
+		t.Fatalf("intree %q: %v\n%s", args, err, errs.String())
+	}
+	return out.String()
+}
+
+// list is the listing of what a mount of the layer id shows, as intree prints it.
+func (s store) list(t *testing.T, id string, options ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	must(t, treelisting.Write(&b, s.get(t, id, options...)))
+	must(t, s.Put(id))
+	return b.String()
+}
+
+// sameText fails the test with the lines that are in one text only.
+func sameText(t *testing.T, what, got, want string) {
+	t.Helper()
+	only := func(sign, these, those string) string {
+		there := map[string]bool{}
+		for _, line := range strings.Split(those, "\n") {
+			there[line] = true
+		}
+		var lines strings.Builder
+		for _, line := range strings.Split(these, "\n") {
+			if !there[line] {
+				lines.WriteString(sign + line + "\n")
+			}
+		}
+		return lines.String()
+	}
+	if got != want {
+		t.Errorf("%s differs:\n%s%s", what, only("+", got, want), only("-", want, got))
+	}
+}
+
+// TestStoreOfTheInTreeDriver has the in-tree driver write a store, reads it, adds to it with both backends, and has the
+// in-tree driver read that.
+func TestStoreOfTheInTreeDriver(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		home := filepath.Join(t.TempDir(), "home")
+		old := newIntree(t, home)
+		expectAufsMessages(t)
+		old.run(t, nil, "write-sample")
+		ids := strings.Fields(old.run(t, nil, "list"))
+		want := map[string]string{}
+		for _, id := range ids {
+			want[id] = old.run(t, nil, "tree", id)
+		}
+		old.run(t, nil, "cleanup")
+		for _, name := range []backendName{backendAufs, backendOverlay} {
+			s := openStore(t, home, name)
+			got, err := s.ListLayers()
+			must(t, err)
+			sameNames(t, got, ids...)
+			for _, id := range ids {
+				sameText(t, fmt.Sprintf("%s on %s", id, name), s.list(t, id), want[id])
+				sameText(t, fmt.Sprintf("%s read-only on %s", id, name), s.list(t, id, "ro"), want[id])
+			}
+			must(t, s.Cleanup())
+		}
+		// Ours, by turns. Each replaces directories of its own, once: see TestTwiceOpaque.
+		s := openStore(t, home, backendAufs)
+		s.create(t, "top", "ground")
+		s.change(t, "ground", func(dir string) {
+			for i := range 6 {
+				write(t, dir, files{fmt.Sprintf("d%d/old/f", i): "f", fmt.Sprintf("d%d/g", i): "g"})
+			}
+		})
+		must(t, s.Cleanup())
+		top, mine := "ground", map[string]string{}
+		for i, name := range []backendName{backendOverlay, backendAufs, backendOverlay} {
+			s := openStore(t, home, name)
+			id, replaced, opaque := fmt.Sprintf("mine%d", i), fmt.Sprintf("d%d", i), fmt.Sprintf("d%d", i+3)
+			s.create(t, top, id)
+			s.change(t, id, func(dir string) {
+				must(t, os.RemoveAll(filepath.Join(dir, replaced)))
+				write(t, dir, files{replaced + "/old/new": id, "by-" + id: id})
+				must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("deep/deep-%02d", i+2))))
+				must(t, os.Rename(filepath.Join(dir, fmt.Sprintf("deep/deep-%02d", i+10)), filepath.Join(dir, "moved-"+id)))
+			})
+			top = id + "-applied"
+			s.create(t, id, top)
+			s.apply(t, top, id, entry{name: ".wh.moved-" + id}, entry{name: opaque + "/.wh..wh..opq"}, entry{name: opaque + "/x", content: "x"})
+			for _, layer := range []string{id, top} {
+				mine[layer] = s.list(t, layer)
+			}
+			must(t, s.Cleanup())
+		}
+		for id, want := range mine {
+			sameText(t, "the in-tree driver's view of "+id, old.run(t, nil, "tree", id), want)
+		}
+		// The in-tree driver on top of ours, and ours reads that.
+		old.run(t, nil, "create-rw", "theirs", top)
+		old.run(t, nil, "run", "theirs", "--", "rm", "-r", "by-mine0", "d5")
+		theirs := old.run(t, nil, "tree", "theirs")
+		old.run(t, nil, "create", "short-lived", "theirs")
+		old.run(t, nil, "remove", "short-lived")
+		old.run(t, nil, "cleanup")
+		for _, name := range []backendName{backendAufs, backendOverlay} {
+			s := openStore(t, home, name)
+			if s.Exists("short-lived") || !s.Exists("theirs") {
+				t.Error("what the in-tree driver made and removed is not what exists")
+			}
+			sameText(t, "theirs on "+string(name), s.list(t, "theirs"), theirs)
+			must(t, s.Cleanup())
+		}
+		if old.run(t, nil, "list") == "" {
+			t.Error("the in-tree driver sees nothing")
+		}
+	})
+}
+
+// TestCapturedStore reads a store that the in-tree driver wrote on a kernel with aufs, and compares layers with what the
+// in-tree driver itself saw. testdata/intree/README.md says how it was made.
+func TestCapturedStore(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		home := filepath.Join(t.TempDir(), "home")
+		must(t, os.Mkdir(home, 0o700))
+		f, err := os.Open("testdata/intree/store.tar.gz")
+		must(t, err)
+		defer f.Close()
+		must(t, chrootarchive.Untar(f, home, &archive.TarOptions{}))
+		s := openStore(t, home, name)
+		want := capturedTrees(t)
+		ids, err := s.ListLayers()
+		must(t, err)
+		if len(ids) != 44 || len(want) != 7 {
+			t.Errorf("%d layers, of which %d are described", len(ids), len(want))
+		}
+		for id, text := range want {
+			sameText(t, id, s.list(t, id), text)
+			sameText(t, id+" read-only", s.list(t, id, "ro"), text)
+			s.atRest(t, id)
+		}
+	})
+}
+
+// capturedTrees reads what the in-tree driver saw: for each layer a line "layer ID", and its listing.
+func capturedTrees(t *testing.T) map[string]string {
+	t.Helper()
+	f, err := os.Open("testdata/intree/trees.txt")
+	must(t, err)
+	defer f.Close()
+	trees := map[string]string{}
+	id := ""
+	for scanner := bufio.NewScanner(f); scanner.Scan(); {
+		if name, ok := strings.CutPrefix(scanner.Text(), "layer "); ok {
+			id = name
+			continue
+		}
+		trees[id] += scanner.Text() + "\n"
+	}
+	return trees
+}

@@ -1,0 +1,58 @@
+//go:build linux
+
+package aufs
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// TestBranchLimit is about a stack with more branches than the kernel's aufs was built for.
+func TestBranchLimit(t *testing.T) {
+	if !hasBackend(t, backendAufs) {
+		t.Skip("this kernel has no aufs")
+	}
+	t.Run("aufs", func(t *testing.T) {
+		const layers = 1100
+		s := newStore(t, backendAufs)
+		expectAufsMessages(t)
+		h := s.inner.home
+		// As Create would, but for what makes it durable.
+		id := func(i int) string { return fmt.Sprintf("l%04d", i) }
+		var parents []string
+		for i := range layers {
+			must(t, os.Mkdir(h.diff(id(i)), 0o755))
+			must(t, os.Mkdir(h.mnt(id(i)), 0o755))
+			must(t, os.WriteFile(h.layers(id(i)), formatParents(parents), 0o644))
+			parents = append([]string{id(i)}, parents...)
+		}
+		top := id(layers - 1)
+		_, err := s.Get(top, graphdriver.MountOpts{})
+		if err == nil {
+			must(t, s.Put(top))
+			t.Logf("this kernel allows more than %d branches", layers)
+			return
+		}
+		wants(t, err, unix.ENOSPC, top, strconv.Itoa(layers)+" branches")
+		noMounts(t, string(h.mnt("")))
+		noMounts(t, h.tmp())
+		found := regexp.MustCompile(`allows (\d+)`).FindStringSubmatch(err.Error())
+		if found == nil {
+			t.Fatalf("%v\n does not say how many there can be", err)
+		}
+		limit, err := strconv.Atoi(found[1])
+		must(t, err)
+		t.Logf("this kernel allows %d branches", limit)
+		// That many can be mounted, and not one more.
+		s.see(t, id(limit-1))
+		_, err = s.Get(id(limit), graphdriver.MountOpts{})
+		wants(t, err, unix.ENOSPC, strconv.Itoa(limit+1)+" branches", "allows "+strconv.Itoa(limit))
+		sameNames(t, readTree(t, h.tmp()).names())
+	})
+}
