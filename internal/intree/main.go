@@ -1,0 +1,107 @@
+//go:build linux && !exclude_graphdriver_aufs
+
+// Command intree drives the storage library's own aufs driver, the one that the
+// library dropped later. It is how tests look at a store with the old driver's
+// eyes, and have the old driver write one.
+//
+// A program can hold one driver called "aufs". So this one does not import this
+// module's driver, and is built without the tag exclude_graphdriver_aufs. It needs
+// root and a kernel with aufs.
+//
+// Each command is a process of its own, and what the driver keeps in memory, such
+// as the count of mounts, ends with it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/aufs"
+	"github.com/containers/storage/pkg/reexec"
+)
+
+// errUsage says that the command line makes no sense.
+var errUsage = errors.New("wrong usage")
+
+// usage lists the commands. An empty or a missing PARENT means none.
+const usage = `usage: intree -home DIR [-opt KEY=VALUE]... COMMAND
+  list                       the IDs of all layers, sorted
+  create ID [PARENT]         make a layer
+  create-rw ID [PARENT]      make a layer for a container
+  remove ID                  remove a layer
+  apply ID [PARENT]          unpack the archive on standard input into a layer; prints its size
+  diff ID [PARENT]           write an archive of what the layer changes to standard output
+  changes ID [PARENT]        print what the layer changes, sorted, one "KIND PATH" a line
+  tree ID                    mount the layer and list all that it shows
+  run ID -- CMD [ARG]...     run a program in the mounted layer; MOUNT is where that is
+  write-sample               make a store with a layer for each peculiarity, see "list"
+  pack                       write an archive of the whole store to standard output
+  cleanup                    unmount everything
+`
+
+// optionList is a flag that may be given several times.
+type optionList []string
+
+// String implements flag.Value.
+func (l *optionList) String() string { return strings.Join(*l, " ") }
+
+// Set implements flag.Value.
+func (l *optionList) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
+func main() {
+	// The library unpacks archives in a child of this program, which starts here.
+	if reexec.Init() {
+		return
+	}
+	os.Exit(exitStatus(run(os.Args[1:])))
+}
+
+// run opens the driver and runs one command.
+func run(args []string) error {
+	var opts optionList
+	fs := flag.NewFlagSet("intree", flag.ContinueOnError)
+	fs.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	home := fs.String("home", "", "")
+	fs.Var(&opts, "opt", "")
+	if err := fs.Parse(args); err != nil {
+		return errUsage
+	}
+	name, rest := fs.Arg(0), fs.Args()
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+	if *home == "" || i < 0 || !commands[i].takes(len(rest)-1) {
+		fs.Usage()
+		return errUsage
+	}
+	driver, err := aufs.Init(*home, graphdriver.Options{DriverOptions: opts})
+	if err != nil {
+		return fmt.Errorf("open the driver: %w", err)
+	}
+	return commands[i].run(driver, rest[1:])
+}
+
+// exitStatus reports the error and returns the exit status for it: 2 for a wrong
+// command line, that of the program for "run", 1 for all else.
+func exitStatus(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "intree:", err)
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, errUsage):
+		return 2
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return exit.ExitCode()
+	default:
+		return 1
+	}
+}
