@@ -1,0 +1,123 @@
+package testreport
+
+import (
+	"regexp"
+	"strings"
+)
+
+// results are the results of a package: those of its leaf tests, those of
+// failed tests whose subtests don't explain it, and at last the package's
+// own, if it failed and no test did.
+func (p *packageRun) results() []Result {
+	failed := p.explained()
+	var results []Result
+	for _, t := range p.order {
+		outcome := t.outcome()
+		if t.parent && (outcome != Failed || failed[t.name]) {
+			continue
+		}
+		results = append(results, Result{
+			Package: p.path,
+			Test:    t.name,
+			Backend: backendOf(t.name),
+			Outcome: outcome,
+			Reason:  t.reason(),
+		})
+	}
+	if reason := p.failure(results); reason != "" {
+		results = append(results, Result{
+			Package: p.path,
+			Backend: backendNone,
+			Outcome: Failed,
+			Reason:  reason,
+		})
+	}
+	return results
+}
+
+// explained is the set of tests of which a subtest failed.
+func (p *packageRun) explained() map[string]bool {
+	set := map[string]bool{}
+	for _, t := range p.order {
+		if t.outcome() != Failed {
+			continue
+		}
+		for parent := range parents(t.name) {
+			set[parent] = true
+		}
+	}
+	return set
+}
+
+// failure says why the package failed as such; "" says that it did not, or
+// that the failure of one of its tests is the reason.
+func (p *packageRun) failure(results []Result) string {
+	for _, res := range results {
+		if res.Outcome == Failed {
+			return ""
+		}
+	}
+	switch {
+	case p.build != "":
+		return "build failed"
+	case p.ended == "fail":
+		return "failed outside of its tests"
+	case p.ended == "":
+		return "did not finish"
+	}
+	return ""
+}
+
+func (t *testRun) outcome() Outcome {
+	switch t.ended {
+	case "pass":
+		return Passed
+	case "skip":
+		return Skipped
+	default:
+		return Failed // "fail", or "" if it never ended
+	}
+}
+
+func (t *testRun) reason() string {
+	switch t.ended {
+	case "skip":
+		return lastLog(t.output)
+	case "":
+		return "did not finish"
+	}
+	return ""
+}
+
+// logLine is how t.Log and its kin begin: four blanks, or more for a
+// subtest's output inside its parent's, then the source line.
+var logLine = regexp.MustCompile(`^\s+\S+\.go:\d+: `)
+
+// lastLog is the last thing that a test logged, which for a skipped test is
+// why it was skipped. It is one line, even if it was logged as several.
+func lastLog(output []string) string {
+	var words []string
+	for _, chunk := range output {
+		for _, line := range strings.SplitAfter(chunk, "\n") {
+			switch {
+			case isFrame(line):
+			case logLine.MatchString(line):
+				words = strings.Fields(logLine.ReplaceAllString(line, ""))
+			case len(words) > 0:
+				words = append(words, strings.Fields(line)...)
+			}
+		}
+	}
+	if len(words) == 0 {
+		return "no reason given"
+	}
+	return strings.Join(words, " ")
+}
+
+// isFrame says whether a line of output was written by package testing to
+// tell where a test begins, pauses, goes on or ends.
+func isFrame(line string) bool {
+	return strings.HasPrefix(line, "=== ") ||
+		strings.HasPrefix(strings.TrimLeft(line, " "), "--- SKIP: ") ||
+		strings.HasPrefix(strings.TrimLeft(line, " "), "--- PASS: ")
+}

@@ -1,0 +1,154 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/testreport"
+	"github.com/seed-642172e2/aufs/internal/vmtest/console"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// killGrace is how long the output of a killed command is awaited.
+const killGrace = 10 * time.Second
+
+// qemu is the emulator's program.
+const qemu = "qemu-system-x86_64"
+
+// boot runs the machine until it turns itself off, the time is up, or the
+// context ends.
+func boot(ctx context.Context, dir string, opts options) (*result, error) {
+	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
+	defer cancel()
+	log, err := createLog()
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	pipes, err := openPipes()
+	if err != nil {
+		return nil, err
+	}
+	defer pipes.closeAll()
+
+	cmd := command(ctx, qemu, qemuArgs(dir, opts)...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.ExtraFiles = pipes.writers()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start QEMU: %w", err)
+	}
+	// Only QEMU may hold the ends it writes to, or its end would go unnoticed.
+	pipes.closeWriters()
+
+	res := &result{}
+	wait := res.collect(ctx, pipes, log, opts)
+	err = cmd.Wait()
+	wait()
+	res.bootErr = bootError(ctx, err, said.String(), opts)
+	return res, nil
+}
+
+// bootError says why QEMU did not end as it should.
+func bootError(ctx context.Context, err error, said string, opts options) error {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("not done after %v", opts.timeout)
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case err != nil:
+		return fmt.Errorf("QEMU: %w: %s", err, said)
+	}
+	return nil
+}
+
+// collect starts to read the pipes. The function it returns waits until they
+// have been read to their ends, which is when QEMU has ended.
+func (r *result) collect(ctx context.Context, p *pipes, log io.Writer, opts options) (wait func()) {
+	var all sync.WaitGroup
+	for _, read := range []func(){
+		func() { r.console, r.consoleErr = readConsole(p.console.r, log) },
+		func() { r.report, r.reportErr = readTests(ctx, p.tests.r, opts) },
+		func() { r.messagesErr = r.readMessages(p.messages.r) },
+	} {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			read()
+		}()
+	}
+	return func() {
+		all.Wait()
+		findings, err := console.Scan(bytes.NewReader(r.console))
+		r.findings, r.consoleErr = findings, errors.Join(r.consoleErr, err)
+	}
+}
+
+func createLog() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(consoleLog), 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(consoleLog)
+}
+
+// readConsole keeps what the kernel writes, and writes it to the log as it
+// comes.
+func readConsole(in io.Reader, log io.Writer) ([]byte, error) {
+	defer drain(in)
+	var all bytes.Buffer
+	_, err := io.Copy(io.MultiWriter(&all, log), in)
+	return all.Bytes(), err
+}
+
+// readTests lets the go command turn the test binary's output into events,
+// and makes a report of them.
+func readTests(ctx context.Context, in *os.File, opts options) (*testreport.Report, error) {
+	defer drain(in)
+	cmd := command(ctx, "go", "tool", "test2json", "-t", "-p", testsPackage)
+	cmd.Stdin, cmd.Stderr = in, os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return &testreport.Report{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return &testreport.Report{}, err
+	}
+	report, err := testreport.Read(events, testreport.Options{Log: os.Stdout, Verbose: opts.verbose})
+	return report, errors.Join(err, cmd.Wait())
+}
+
+// drain reads to the end what nobody wants to know any more, since QEMU and
+// the guest stand still when a pipe is full.
+func drain(in io.Reader) {
+	_, _ = io.Copy(io.Discard, in)
+}
+
+// testsPackage is the package whose tests run in the guest.
+const testsPackage = "github.com/seed-642172e2/aufs"
+
+// readMessages takes what the guest says.
+func (r *result) readMessages(in io.Reader) error {
+	defer drain(in)
+	decoder := json.NewDecoder(in)
+	for {
+		var m wire.Message
+		err := decoder.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("messages of the guest: %w", err)
+		}
+		r.message(m)
+	}
+}

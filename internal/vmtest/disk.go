@@ -1,0 +1,63 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// diskImage is the disk's name in the temporary directory.
+const diskImage = "disk.img"
+
+// fileSystems are those that the tests can be run on.
+func fileSystems() []string {
+	return []string{"ext4", "xfs", "btrfs", "tmpfs"}
+}
+
+// hasDisk says whether a file system needs a disk.
+func hasDisk(fs string) bool { return fs != "tmpfs" }
+
+// mkfsArgs is the command that makes a file system in a file.
+func mkfsArgs(fs, image string) []string {
+	force := "-f"
+	if fs == "ext4" {
+		force = "-F" // the image is no block device
+	}
+	return []string{"mkfs." + fs, "-q", force, image}
+}
+
+// makeDisk makes the disk image, if the file system needs one.
+func makeDisk(ctx context.Context, dir string, opts options) error {
+	if !hasDisk(opts.fs) {
+		return nil
+	}
+	image := filepath.Join(dir, diskImage)
+	f, err := os.Create(image)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(opts.disk); err != nil {
+		return fmt.Errorf("make the disk: %w", err)
+	}
+	args := mkfsArgs(opts.fs, image)
+	return runQuietly(command(ctx, sbin(args[0]), args[1:]...))
+}
+
+// sbin finds a program that may be where PATH leads only root.
+func sbin(name string) string {
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path := filepath.Join(dir, name); isFile(path) {
+			return path
+		}
+	}
+	return name
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}

@@ -1,0 +1,21 @@
+//go:build linux
+
+// Command vmtest runs the tests of this module, and its example program, on
+// a kernel of one's choice in a virtual machine. It needs QEMU, Debian's
+// busybox-static and the mkfs program of the file system, but not root.
+//
+//	make vmtest KERNEL=path/to/bzImage FS=xfs BACKENDS="aufs overlay"
+//
+// The kernel must have built in what the machine is made of: virtio-pci,
+// virtio-blk, virtio-console, an 8250 serial console, gzip for the initramfs,
+// devtmpfs, tmpfs, and the file system under test. CONFIG_IKCONFIG_PROC is
+// welcome, as it tells the branch limit of aufs.
+//
+// The run is good if the tests and the example program are, on all backends
+// that were asked for, and the kernel complained about nothing. A test that
+// makes aufs complain on purpose says so by writing the marks
+// "vmtest: expect aufs messages" and, afterwards, "vmtest: expect no aufs
+// messages" to /dev/kmsg.
+//
+// What the kernel wrote to its console is left in build/vmtest-console.log.
+package main

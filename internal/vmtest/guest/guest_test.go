@@ -1,0 +1,74 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestConfiguredLimit(t *testing.T) {
+	tests := []struct{ name, config, want string }{
+		{"set", "CONFIG_AUFS_FS=y\n# CONFIG_AUFS_BRANCH_MAX_127 is not set\nCONFIG_AUFS_BRANCH_MAX_1023=y\n", "1023"},
+		{"no aufs", "# CONFIG_AUFS_FS is not set\n", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var packed bytes.Buffer
+			z := gzip.NewWriter(&packed)
+			if _, err := z.Write([]byte(test.config)); err != nil {
+				t.Fatal(err)
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "config.gz")
+			if err := os.WriteFile(path, packed.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := configuredLimit(path); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestConfiguredLimitNoFile(t *testing.T) {
+	if got := configuredLimit(filepath.Join(t.TempDir(), "none")); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMarker(t *testing.T) {
+	var out strings.Builder
+	var marks []string
+	m := &marker{w: &out, mark: func(text string) { marks = append(marks, text) }}
+	text := "\x16=== RUN   TestA/aufs\nnoise\n\x16=== CONT  TestB\n\x16=== RUN   TestC\n"
+	for i := range text {
+		if n, err := m.Write([]byte(text[i : i+1])); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if out.String() != text {
+		t.Errorf("got output %q, want %q", out.String(), text)
+	}
+	if got, want := strings.Join(marks, "|"), "vmtest: test TestA/aufs|vmtest: test TestC"; got != want {
+		t.Errorf("got marks %q, want %q", got, want)
+	}
+}
+
+func TestTail(t *testing.T) {
+	var got tail
+	for range 3 {
+		if _, err := got.Write(bytes.Repeat([]byte("x"), tailSize/2+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got.bytes) != tailSize {
+		t.Errorf("kept %d bytes, want %d", len(got.bytes), tailSize)
+	}
+}

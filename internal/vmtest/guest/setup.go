@@ -1,0 +1,75 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// setUp makes out of the initramfs what programs expect of a system.
+func setUp() error {
+	if err := leaveRootfs(); err != nil {
+		return err
+	}
+	for _, m := range []struct{ fs, dir string }{
+		{"proc", "/proc"},
+		{"sysfs", "/sys"},
+		{"devtmpfs", "/dev"},
+		{"tmpfs", "/dev/shm"},
+		{"tmpfs", "/run"},
+	} {
+		if err := mountOn(m.fs, m.fs, m.dir); err != nil {
+			return err
+		}
+	}
+	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
+		return fmt.Errorf("busybox --install: %w: %s", err, out)
+	}
+	return nil
+}
+
+// leaveRootfs makes a bind mount of the initramfs the root directory. The
+// root of the initramfs itself can't be left with pivot_root(2), which is
+// what programs that unpack archives want to do.
+func leaveRootfs() error {
+	if err := unix.Mount("/", "/newroot", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind the new root: %w", err)
+	}
+	if err := unix.Chdir("/newroot"); err != nil {
+		return fmt.Errorf("enter the new root: %w", err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the new root: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("change to the new root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// mountTmp mounts the file system under test.
+func mountTmp(plan wire.Plan) error {
+	source := "/dev/vda"
+	if plan.FS == "tmpfs" {
+		source = "tmpfs"
+	}
+	if err := mountOn(plan.FS, source, wire.TmpDir); err != nil {
+		return err
+	}
+	return os.Chmod(wire.TmpDir, 0o777|os.ModeSticky)
+}
+
+func mountOn(fs, source, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(source, dir, fs, 0, ""); err != nil {
+		return fmt.Errorf("mount %s as %s on %s: %w", source, fs, dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// orphanGrace is how long a program's output is awaited after its end, if
+// something that it started holds it open.
+const orphanGrace = 10 * time.Second
+
+// runTests runs the test binary. Its error is that it could not be run.
+func runTests(plan wire.Plan) (wire.Exit, error) {
+	port, err := openPort(wire.TestsPort)
+	if err != nil {
+		return wire.Exit{}, err
+	}
+	defer port.Close()
+	cmd := exec.Command(wire.TestBinary,
+		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+plan.TestTimeout.String())
+	cmd.Dir = wire.TestDir
+	cmd.Env = append(os.Environ(),
+		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),
+		"AUFS_TEST_INTREE="+wire.IntreePath)
+	output := &marker{w: port, mark: mark}
+	cmd.Stdout, cmd.Stderr = output, output
+	return runCommand(cmd)
+}
+
+// runCommand runs a program to its end. That the program fails is a result,
+// that it can't be run or heard is an error.
+func runCommand(cmd *exec.Cmd) (wire.Exit, error) {
+	cmd.WaitDelay = orphanGrace
+	start := time.Now()
+	err := cmd.Run()
+	exit := wire.Exit{Elapsed: time.Since(start)}
+	var status *exec.ExitError
+	switch {
+	case errors.As(err, &status):
+		exit.Error = status.Error()
+	case errors.Is(err, exec.ErrWaitDelay):
+		exit.Error = "a process that it started has outlived it"
+	case err != nil:
+		return exit, fmt.Errorf("run %s: %w", cmd.Path, err)
+	}
+	return exit, nil
+}
+
+// A marker passes the output of a test binary on, and marks in the kernel's
+// log where each test begins, so that the kernel's complaints can be told by
+// the test that caused them.
+type marker struct {
+	w    io.Writer
+	mark func(text string)
+	line []byte // the beginning of a line whose end is still to come
+}
+
+// runLine is how -test.v=test2json says that a test begins.
+const runLine = "\x16=== RUN   "
+
+// Write takes output in pieces of any size.
+func (m *marker) Write(p []byte) (int, error) {
+	m.line = append(m.line, p...)
+	for {
+		line, rest, found := bytes.Cut(m.line, []byte("\n"))
+		if !found {
+			break
+		}
+		if name, ok := strings.CutPrefix(string(line), runLine); ok {
+			m.mark(wire.MarkTest + name)
+		}
+		m.line = rest
+	}
+	return m.w.Write(p)
+}

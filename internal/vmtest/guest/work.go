@@ -1,0 +1,83 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+var errNoAufs = errors.New("the tests are to run on aufs, and this kernel has no aufs")
+
+// work is what the worker does; it returns its exit status.
+func work() int {
+	port, err := openPort(wire.MessagesPort)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest:", err)
+		return 1
+	}
+	defer port.Close()
+	host := messages{json.NewEncoder(port)}
+	last := wire.Message{Done: true}
+	if err := carryOut(host); err != nil {
+		last = wire.Message{Fatal: err.Error()}
+	}
+	if err := host.send(last); err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest:", err)
+		return 1
+	}
+	return 0
+}
+
+// carryOut does what the plan says. Failed tests and examples are results;
+// its error is that the plan could not be carried out.
+func carryOut(host messages) error {
+	plan, err := readPlan()
+	if err != nil {
+		return err
+	}
+	if err := mountTmp(plan); err != nil {
+		return err
+	}
+	kernel, err := describeKernel()
+	if err != nil {
+		return err
+	}
+	if err := host.send(wire.Message{Kernel: &kernel}); err != nil {
+		return err
+	}
+	if !kernel.Aufs && slices.Contains(plan.Backends, "aufs") {
+		return errNoAufs
+	}
+	tests, err := runTests(plan)
+	if err != nil {
+		return err
+	}
+	if err := host.send(wire.Message{Tests: &tests}); err != nil {
+		return err
+	}
+	for _, backend := range plan.Backends {
+		example := runExample(backend)
+		if err := host.send(wire.Message{Example: &example}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readPlan() (wire.Plan, error) {
+	var plan wire.Plan
+	content, err := os.ReadFile(wire.PlanPath)
+	if err != nil {
+		return plan, err
+	}
+	if err := json.Unmarshal(content, &plan); err != nil {
+		return plan, fmt.Errorf("%s: %w", wire.PlanPath, err)
+	}
+	return plan, nil
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/cpio"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// initramfs is the name of the archive in the temporary directory.
+const initramfs = "initramfs.gz"
+
+// busybox is where Debian's busybox-static is.
+const busybox = "/bin/busybox"
+
+// makeInitramfs makes the archive that the guest's kernel starts with.
+func makeInitramfs(ctx context.Context, dir string, opts options) error {
+	input, err := makeInput(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("make the example's input: %w", err)
+	}
+	f, err := os.Create(filepath.Join(dir, initramfs))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	w := cpio.NewWriter(z)
+	err = errors.Join(
+		addSystem(w),
+		addPrograms(w, dir),
+		addPlan(w, opts),
+		addFile(w, rooted(wire.InputPath), input, 0o644),
+		addTestdata(w, "testdata"),
+		w.Close(),
+		z.Close(),
+		f.Close())
+	if err != nil {
+		return fmt.Errorf("make the initramfs: %w", err)
+	}
+	return nil
+}
+
+// addSystem adds what every guest has.
+func addSystem(w *cpio.Writer) error {
+	var errs []error
+	for _, dir := range []string{
+		"bin", "dev", "etc", "newroot", "proc", "root", "run", "sys", "var", "var/tmp",
+		rooted(wire.TmpDir), rooted(wire.TestDir),
+	} {
+		errs = append(errs, w.Dir(dir, 0o755))
+	}
+	// The kernel opens it for init, before anything can mount devtmpfs.
+	errs = append(errs, w.CharDevice("dev/console", 0o600, 5, 1))
+	for name, content := range map[string]string{
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+		"etc/group":  "root:x:0:\nnogroup:x:65534:\n",
+	} {
+		errs = append(errs, w.File(name, 0o644, int64(len(content)), strings.NewReader(content)))
+	}
+	return errors.Join(errs...)
+}
+
+func addPrograms(w *cpio.Writer, dir string) error {
+	return errors.Join(
+		addFile(w, "init", filepath.Join(dir, initProgram), 0o755),
+		addFile(w, rooted(busybox), busybox, 0o755),
+		addFile(w, rooted(wire.TestBinary), filepath.Join(dir, testsProgram), 0o755),
+		addFile(w, rooted(wire.ExamplePath), filepath.Join(dir, exampleProgram), 0o755),
+		addFile(w, rooted(wire.IntreePath), filepath.Join(dir, intreeProgram), 0o755))
+}
+
+func addPlan(w *cpio.Writer, opts options) error {
+	plan, err := json.Marshal(wire.Plan{
+		FS:       opts.fs,
+		Backends: opts.backends,
+		Run:      opts.run,
+		// The rest is for the boot and the example. Go's own timeout says
+		// where a test hangs, and the host's can't.
+		TestTimeout: opts.timeout * 3 / 4,
+	})
+	if err != nil {
+		return err
+	}
+	return w.File(rooted(wire.PlanPath), 0o644, int64(len(plan)), bytes.NewReader(plan))
+}
+
+// addTestdata adds the package's testdata, if it has any.
+func addTestdata(w *cpio.Writer, root string) error {
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name := path.Join(rooted(wire.TestDir), filepath.ToSlash(file))
+		switch d.Type() {
+		case fs.ModeDir:
+			return w.Dir(name, info.Mode())
+		case fs.ModeSymlink:
+			target, err := os.Readlink(file)
+			if err != nil {
+				return err
+			}
+			return w.Symlink(name, target)
+		default:
+			return addFile(w, name, file, info.Mode())
+		}
+	})
+}
+
+func addFile(w *cpio.Writer, name, file string, perm fs.FileMode) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return w.File(name, perm, info.Size(), f)
+}
+
+// rooted is a path of the guest as package cpio wants it.
+func rooted(name string) string { return strings.TrimPrefix(name, "/") }

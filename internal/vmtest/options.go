@@ -1,0 +1,98 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// consoleLog is where the console's output is kept, below the module's root.
+const consoleLog = "build/vmtest-console.log"
+
+// options are the command's flags.
+type options struct {
+	kernel   string
+	fs       string
+	memory   string
+	disk     int64 // bytes
+	timeout  time.Duration
+	run      string
+	accel    string
+	backends []string
+	keep     bool
+	verbose  bool
+}
+
+var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
+
+func parseOptions(args []string) (options, error) {
+	var (
+		opts           options
+		disk, backends string
+	)
+	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
+	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
+	flags.StringVar(&opts.fs, "fs", "ext4", "file system under test: "+strings.Join(fileSystems(), ", "))
+	flags.StringVar(&opts.memory, "mem", "2G", "memory of the machine")
+	flags.StringVar(&disk, "disk", "4G", "size of the disk, which is a sparse file")
+	flags.DurationVar(&opts.timeout, "timeout", 30*time.Minute, "from boot to end")
+	flags.StringVar(&opts.run, "run", "", "regular expression that chooses the tests")
+	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
+	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
+	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
+	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
+	if err := flags.Parse(args); err != nil {
+		return opts, err
+	}
+	var err error
+	if opts.disk, err = parseSize(disk); err != nil {
+		return opts, fmt.Errorf("-disk: %w", err)
+	}
+	opts.backends = strings.Fields(backends)
+	return opts, opts.check()
+}
+
+func (opts options) check() error {
+	if opts.kernel == "" {
+		return errNoKernel
+	}
+	if info, err := os.Stat(opts.kernel); err != nil {
+		return fmt.Errorf("no kernel: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("no kernel: %s is not a file", opts.kernel)
+	}
+	if !slices.Contains(fileSystems(), opts.fs) {
+		return fmt.Errorf("unknown file system %q", opts.fs)
+	}
+	if opts.accel != "tcg" && opts.accel != "kvm" {
+		return fmt.Errorf("unknown accelerator %q", opts.accel)
+	}
+	for _, backend := range opts.backends {
+		if backend != "aufs" && backend != "overlay" {
+			return fmt.Errorf("unknown backend %q", backend)
+		}
+	}
+	if len(opts.backends) == 0 {
+		return errors.New("no backend to test")
+	}
+	return nil
+}
+
+// parseSize reads a number of bytes, or of K, M or G, which are powers of
+// 1024.
+func parseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "KMG")
+	shift, ok := map[string]int{"": 0, "K": 10, "M": 20, "G": 30}[s[len(digits):]]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !ok || n <= 0 || n > 1<<50>>shift {
+		return 0, fmt.Errorf("%q is no size", s)
+	}
+	return n << shift, nil
+}

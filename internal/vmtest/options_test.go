@@ -1,0 +1,98 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseOptions(t *testing.T) {
+	kernel := filepath.Join(t.TempDir(), "bzImage")
+	if err := os.WriteFile(kernel, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := parseOptions([]string{
+		"-kernel", kernel, "-fs", "xfs", "-disk", "8G", "-timeout", "5m", "-backends", "overlay",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts.fs != "xfs" || opts.disk != 8<<30 || opts.timeout != 5*time.Minute ||
+		opts.accel != "tcg" || !slices.Equal(opts.backends, []string{"overlay"}) {
+		t.Errorf("got %+v", opts)
+	}
+	for _, wrong := range [][]string{
+		{"-fs", "ntfs"},
+		{"-disk", "many"},
+		{"-accel", "hvf"},
+		{"-backends", "zfs"},
+		{"-backends", ""},
+		{"-kernel", kernel + "-not"},
+		{"-kernel", filepath.Dir(kernel)},
+	} {
+		if _, err := parseOptions(append([]string{"-kernel", kernel}, wrong...)); err == nil {
+			t.Errorf("%q was accepted", wrong)
+		}
+	}
+}
+
+func TestParseOptionsNoKernel(t *testing.T) {
+	if _, err := parseOptions(nil); !errors.Is(err, errNoKernel) {
+		t.Errorf("got %v, want %v", err, errNoKernel)
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	tests := []struct {
+		s    string
+		want int64 // 0: an error
+	}{
+		{"512", 512},
+		{"3K", 3 << 10},
+		{"20M", 20 << 20},
+		{"4G", 4 << 30},
+		{"", 0},
+		{"G", 0},
+		{"4GG", 0},
+		{"4T", 0},
+		{"-1G", 0},
+		{"99999999G", 0},
+	}
+	for _, test := range tests {
+		got, err := parseSize(test.s)
+		if got != test.want || (err != nil) != (test.want == 0) {
+			t.Errorf("%q: got %d, %v", test.s, got, err)
+		}
+	}
+}
+
+func TestQemuArgs(t *testing.T) {
+	tests := []struct {
+		name     string
+		opts     options
+		has, not string
+	}{
+		{"disk", options{fs: "ext4", accel: "tcg"}, "if=virtio,format=raw,cache=unsafe,file=dir/disk.img", "-cpu host"},
+		{"no disk", options{fs: "tmpfs", accel: "tcg"}, "-accel tcg -cpu max", "-drive"},
+		{"kvm", options{fs: "tmpfs", accel: "kvm"}, "-accel kvm -cpu host", "tcg"},
+		{"console", options{fs: "tmpfs"}, "file,id=console,path=/dev/fd/3 -serial chardev:console", ""},
+		{"kernel", options{kernel: "k"}, "-kernel k -initrd dir/initramfs.gz", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			args := strings.Join(qemuArgs("dir", test.opts), " ")
+			if !strings.Contains(args, test.has) {
+				t.Errorf("%q is not in %q", test.has, args)
+			}
+			if test.not != "" && strings.Contains(args, test.not) {
+				t.Errorf("%q is in %q", test.not, args)
+			}
+		})
+	}
+}

@@ -1,0 +1,52 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"os"
+)
+
+// A pipe leads from QEMU to this program.
+type pipe struct{ r, w *os.File }
+
+// pipes are all of them, in the order of their file descriptors in QEMU.
+type pipes struct{ console, tests, messages pipe }
+
+func openPipes() (*pipes, error) {
+	p := &pipes{}
+	var errs []error
+	for _, one := range p.all() {
+		var err error
+		one.r, one.w, err = os.Pipe()
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		p.closeAll()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *pipes) all() []*pipe { return []*pipe{&p.console, &p.tests, &p.messages} }
+
+func (p *pipes) writers() []*os.File {
+	var files []*os.File
+	for _, one := range p.all() {
+		files = append(files, one.w)
+	}
+	return files
+}
+
+func (p *pipes) closeWriters() {
+	for _, w := range p.writers() {
+		_ = w.Close() // a nil or closed file refuses, and needs no more
+	}
+}
+
+func (p *pipes) closeAll() {
+	p.closeWriters()
+	for _, one := range p.all() {
+		_ = one.r.Close()
+	}
+}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/console"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+const (
+	// mostFindings is how many of the kernel's complaints are shown.
+	mostFindings = 20
+	// tailLines is how much of the console is shown when the guest did not
+	// come to its end.
+	tailLines = 60
+)
+
+// print writes the report on a run, and returns its problems.
+func (r *result) print(w io.Writer, opts options) ([]string, error) {
+	problems := r.problems(opts)
+	var b bytes.Buffer
+	r.printConsole(&b)
+	for _, example := range r.examples {
+		fmt.Fprintf(&b, "\nexample on %s:\n%s", example.Backend, indent(example.Output))
+	}
+	if r.ranTests() {
+		if err := r.report.Print(&b, r.absent(opts)); err != nil {
+			return problems, err
+		}
+	}
+	if err := r.printTable(&b, opts); err != nil {
+		return problems, err
+	}
+	for _, problem := range problems {
+		fmt.Fprintf(&b, "FAILED: %s\n", strings.TrimSpace(problem))
+	}
+	if len(problems) == 0 {
+		fmt.Fprintln(&b, "OK")
+	}
+	_, err := w.Write(b.Bytes())
+	return problems, err
+}
+
+// printConsole writes what of the console is worth reading.
+func (r *result) printConsole(w io.Writer) {
+	if !r.done {
+		fmt.Fprintf(w, "\nend of the console:\n%s", indent(tailOf(string(r.console), tailLines)))
+	}
+	for i, finding := range r.findings {
+		if i == mostFindings {
+			fmt.Fprintf(w, "\n%d more findings are in %s\n", len(r.findings)-i, consoleLog)
+			break
+		}
+		during := "before the first test"
+		if finding.Test != "" {
+			during = "during " + finding.Test
+		}
+		fmt.Fprintf(w, "\nkernel, %s:\n%s", during, indent(strings.Join(finding.Lines, "\n")))
+	}
+}
+
+// printTable writes what was run on what, and how it went beside the tests.
+func (r *result) printTable(w io.Writer, opts options) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, value string) { fmt.Fprintf(t, "%s\t%s\n", name, value) }
+	fmt.Fprintln(t)
+	if r.kernel != nil {
+		row("kernel", r.kernel.Release)
+		row("aufs", aufsVersion(r.kernel, r.console))
+		if r.kernel.Aufs {
+			row("branch limit", r.kernel.BranchLimit)
+		}
+	}
+	row("file system", opts.fs)
+	if r.tests != nil {
+		row("tests", verdict(*r.tests))
+	}
+	for _, example := range r.examples {
+		row("example on "+example.Backend, verdict(example.Exit))
+	}
+	row("kernel's complaints", fmt.Sprint(len(r.findings)))
+	row("console", consoleLog)
+	return t.Flush()
+}
+
+// aufsVersion takes the kernel's word for it, or else the console's.
+func aufsVersion(kernel *wire.Kernel, log []byte) string {
+	if !kernel.Aufs {
+		return "none"
+	}
+	if kernel.AufsVersion != "" {
+		return kernel.AufsVersion
+	}
+	if version := console.AufsVersion(string(log)); version != "" {
+		return version
+	}
+	return "of unknown version"
+}
+
+func verdict(exit wire.Exit) string {
+	word := "ok"
+	if exit.Error != "" {
+		word = "FAILED: " + exit.Error
+	}
+	return fmt.Sprintf("%s (%v)", word, exit.Elapsed.Round(time.Millisecond))
+}
+
+// absent says of the backends that were not asked for, and on which no test
+// was run, that this is why.
+func (r *result) absent(opts options) map[string]string {
+	reasons := map[string]string{}
+	for _, backend := range []string{"aufs", "overlay"} {
+		if !slices.Contains(opts.backends, backend) && r.report.Backend(backend).Run() == 0 {
+			reasons[backend] = "not asked for"
+		}
+	}
+	return reasons
+}
+
+// tailOf returns the last lines of a text.
+func tailOf(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\r\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// indent indents all lines, and ends the last one. It leaves out control
+// characters: what a firmware writes to the console clears a terminal.
+func indent(text string) string {
+	var b strings.Builder
+	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		b.WriteString("    " + strings.Map(printable, line) + "\n")
+	}
+	return b.String()
+}
+
+func printable(r rune) rune {
+	if r != '\t' && unicode.IsControl(r) {
+		return -1
+	}
+	return r
+}

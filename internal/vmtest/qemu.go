@@ -1,0 +1,51 @@
+//go:build linux
+
+package main
+
+import (
+	"path/filepath"
+	"strconv"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// File descriptors on which QEMU finds the pipes to this program.
+const (
+	consoleFd = 3 + iota // the first one of exec.Cmd's ExtraFiles
+	testsFd
+	messagesFd
+)
+
+// kernelArgs is the kernel's command line. A panic restarts at once, which
+// ends QEMU; the marks in /dev/kmsg are many, and none may be dropped.
+const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on rdinit=/init"
+
+// qemuArgs is QEMU's command line, whose files are in dir.
+func qemuArgs(dir string, opts options) []string {
+	cpu := "max"
+	if opts.accel == "kvm" {
+		cpu = "host"
+	}
+	args := []string{
+		"-accel", opts.accel, "-cpu", cpu, "-smp", "2", "-m", opts.memory,
+		"-nographic", "-no-reboot", "-nodefaults",
+		"-kernel", opts.kernel, "-initrd", filepath.Join(dir, initramfs), "-append", kernelArgs,
+		"-chardev", fileChardev("console", consoleFd), "-serial", "chardev:console",
+		"-device", "virtio-serial-pci",
+		"-chardev", fileChardev("tests", testsFd),
+		"-device", "virtserialport,chardev=tests,name=" + wire.TestsPort,
+		"-chardev", fileChardev("messages", messagesFd),
+		"-device", "virtserialport,chardev=messages,name=" + wire.MessagesPort,
+	}
+	if hasDisk(opts.fs) {
+		// Nobody needs the disk after a crash of the host.
+		drive := "if=virtio,format=raw,cache=unsafe,file=" + filepath.Join(dir, diskImage)
+		args = append(args, "-drive", drive)
+	}
+	return args
+}
+
+// fileChardev is a character device that writes to a pipe QEMU has inherited.
+func fileChardev(id string, fd int) string {
+	return "file,id=" + id + ",path=/dev/fd/" + strconv.Itoa(fd)
+}

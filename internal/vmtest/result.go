@@ -1,0 +1,113 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/testreport"
+	"github.com/seed-642172e2/aufs/internal/vmtest/console"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// A result is all that came out of a run.
+type result struct {
+	bootErr error // why QEMU ended as it should not
+
+	report    *testreport.Report
+	reportErr error
+
+	console    []byte
+	findings   []console.Finding
+	consoleErr error
+
+	kernel      *wire.Kernel // nil: the guest has not come so far; so with tests
+	tests       *wire.Exit
+	examples    []wire.Example
+	fatal       string
+	done        bool
+	messagesErr error
+}
+
+// message takes one message of the guest.
+func (r *result) message(m wire.Message) {
+	switch {
+	case m.Kernel != nil:
+		r.kernel = m.Kernel
+	case m.Tests != nil:
+		r.tests = m.Tests
+	case m.Example != nil:
+		r.examples = append(r.examples, *m.Example)
+	case m.Fatal != "":
+		r.fatal = m.Fatal
+	case m.Done:
+		r.done = true
+	}
+}
+
+// problems says why the run is not good; a good run has none.
+func (r *result) problems(opts options) []string {
+	var problems []string
+	add := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...))
+	}
+	if r.bootErr != nil {
+		add("%v", r.bootErr)
+	}
+	switch {
+	case r.fatal != "":
+		add("guest: %s", r.fatal)
+	case r.kernel == nil:
+		add("the guest did not boot")
+	case r.tests == nil:
+		add("the guest ended before its tests did")
+	case !r.done:
+		add("the guest ended before it was done")
+	}
+	if r.ranTests() {
+		r.testProblems(opts, add)
+	}
+	for _, example := range r.examples {
+		if example.Error != "" {
+			add("example on %s: %s", example.Backend, example.Error)
+		}
+	}
+	if n := len(r.findings); n > 0 {
+		add("the kernel complained, see above: %d times", n)
+	}
+	for _, err := range []error{r.consoleErr, r.messagesErr} {
+		if err != nil {
+			add("%v", err)
+		}
+	}
+	return problems
+}
+
+// ranTests says whether there are results of tests, if only of some. Of tests
+// that never began the report says no more than that the package failed.
+func (r *result) ranTests() bool {
+	return r.tests != nil || slices.ContainsFunc(r.report.Results,
+		func(res testreport.Result) bool { return res.Test != "" })
+}
+
+// testProblems adds what is wrong with the tests that were run.
+func (r *result) testProblems(opts options, add func(string, ...any)) {
+	for _, problem := range r.report.Problems(nil) {
+		add("tests: %s", problem)
+	}
+	// Skipped tests are in the report. Whether a backend works at all is what
+	// AUFS_TEST_BACKENDS makes the tests themselves check. A choice of tests
+	// may leave a backend out.
+	for _, backend := range opts.backends {
+		if opts.run == "" && r.report.Backend(backend).Run() == 0 {
+			add("tests: none was run on %s", backend)
+		}
+	}
+	if r.reportErr != nil && r.bootErr == nil {
+		add("tests: %v", r.reportErr)
+	}
+	if r.tests != nil && r.tests.Error != "" && r.report.Total().Failed == 0 {
+		add("tests: %s", r.tests.Error)
+	}
+}

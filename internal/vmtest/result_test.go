@@ -1,0 +1,191 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/testreport"
+	"github.com/seed-642172e2/aufs/internal/vmtest/console"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// goodResult is the result of a run in which all went well.
+func goodResult() *result {
+	r := &result{
+		report: &testreport.Report{Results: []testreport.Result{
+			{Package: "p", Test: "TestA/aufs", Backend: "aufs"},
+			{Package: "p", Test: "TestA/overlay", Backend: "overlay"},
+		}},
+	}
+	messages := `{"Kernel":{"Release":"6.1.192","Aufs":true,"BranchLimit":"1023 (by trial)"}}
+{"Tests":{"Elapsed":2000000000}}
+{"Example":{"Backend":"aufs","Output":"same\n","Elapsed":1000000000}}
+{"Example":{"Backend":"overlay","Output":"same\n"}}
+{"Done":true}
+`
+	if err := r.readMessages(strings.NewReader(messages)); err != nil {
+		panic(err)
+	}
+	r.console = []byte("[    0.612345] aufs 6.1-20240701\r\n")
+	return r
+}
+
+var bothBackends = options{fs: "xfs", backends: []string{"aufs", "overlay"}}
+
+func TestProblems(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*result)
+		opts   options
+		want   []string
+	}{
+		{"good", func(*result) {}, bothBackends, nil},
+		{
+			"no boot",
+			func(r *result) {
+				*r = result{report: &testreport.Report{Results: []testreport.Result{
+					{Package: "p", Backend: "none", Outcome: testreport.Failed},
+				}}, reportErr: testreport.ErrNoEvents, bootErr: errors.New("not done after 1m")}
+			},
+			bothBackends,
+			[]string{"not done after 1m", "the guest did not boot"},
+		},
+		{
+			"no aufs",
+			func(r *result) { r.tests, r.done, r.fatal, r.report = nil, false, "no aufs", &testreport.Report{} },
+			bothBackends,
+			[]string{"guest: no aufs"},
+		},
+		{
+			"died in the tests",
+			func(r *result) {
+				r.tests, r.done = nil, false
+				r.report.Results[1].Outcome = testreport.Failed
+			},
+			bothBackends,
+			[]string{"the guest ended before its tests did", "tests: 1 failed"},
+		},
+		{"died later", func(r *result) { r.done = false }, bothBackends, []string{"the guest ended before it was done"}},
+		{
+			"backend left out",
+			func(r *result) { r.report.Results = r.report.Results[:1] },
+			bothBackends,
+			[]string{"tests: none was run on overlay"},
+		},
+		{
+			"backend left out by choice",
+			func(r *result) { r.report.Results = r.report.Results[:1] },
+			options{backends: bothBackends.backends, run: "TestX"},
+			nil,
+		},
+		{"status only", func(r *result) { r.tests.Error = "exit status 3" }, bothBackends, []string{"tests: exit status 3"}},
+		{"example", func(r *result) { r.examples[0].Error = "exit status 1" }, bothBackends, []string{"example on aufs: exit status 1"}},
+		{
+			"kernel",
+			func(r *result) { r.findings = make([]console.Finding, 2) },
+			bothBackends,
+			[]string{"the kernel complained, see above: 2 times"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := goodResult()
+			test.change(r)
+			if got := r.problems(test.opts); !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestReadMessagesGarbage(t *testing.T) {
+	r := &result{}
+	err := r.readMessages(strings.NewReader(`{"Done":true}` + "\n\x00\x01"))
+	if err == nil || !r.done {
+		t.Errorf("got error %v, done %v", err, r.done)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	var b strings.Builder
+	problems, err := goodResult().print(&b, bothBackends)
+	if err != nil || len(problems) > 0 {
+		t.Fatal(err, problems)
+	}
+	want := `
+example on aufs:
+    same
+
+example on overlay:
+    same
+
+  backend  run  passed  failed  skipped
+     aufs    1       1       0        0
+  overlay    1       1       0        0
+     none    0       0       0        0
+2 passed, 0 failed, 0 skipped
+
+kernel               6.1.192
+aufs                 6.1-20240701
+branch limit         1023 (by trial)
+file system          xfs
+tests                ok (2s)
+example on aufs      ok (1s)
+example on overlay   ok (0s)
+kernel's complaints  0
+console              build/vmtest-console.log
+OK
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
+
+func TestPrintFailure(t *testing.T) {
+	r := goodResult()
+	r.done = false
+	r.console = []byte("\x1bcfirmware\r\nlast words\r\n")
+	r.tests = &wire.Exit{Error: "signal: killed", Elapsed: time.Second}
+	for range mostFindings + 2 {
+		r.findings = append(r.findings, console.Finding{Test: "TestA", Lines: []string{"BUG: x"}})
+	}
+	var b strings.Builder
+	if _, err := r.print(&b, bothBackends); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"    cfirmware\n    last words\n",
+		"kernel, during TestA:\n    BUG: x\n",
+		"2 more findings are in",
+		"FAILED: the guest ended before it was done\n",
+		"tests                FAILED: signal: killed (1s)\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	r := goodResult()
+	r.report.Results = r.report.Results[:1] // of aufs
+	tests := []struct {
+		backends, want string
+	}{
+		{"aufs overlay", ""},
+		{"aufs", "overlay"},
+		{"overlay", ""},
+	}
+	for _, test := range tests {
+		got := r.absent(options{backends: strings.Fields(test.backends)})
+		if names := strings.Join(slices.Collect(maps.Keys(got)), " "); names != test.want {
+			t.Errorf("%s: got %q, want %q", test.backends, names, test.want)
+		}
+	}
+}
