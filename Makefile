@@ -1,0 +1,163 @@
+# "make" or "make help" lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The targets of ci are to run one after the other, with -j as well.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# Build tags for all that is built here, and for programs that use this
+# driver. Without the first one the storage library has an aufs driver of its
+# own, which claims the same name. Without the second one its btrfs driver
+# needs headers of C.
+TAGS := exclude_graphdriver_aufs exclude_graphdriver_btrfs
+comma := ,
+space := $(subst ,, )
+
+# The least Go version, 1.MIN_GO.
+MIN_GO := 24
+
+GO ?= go
+TEST_TIMEOUT ?= 10m
+# Arguments of the example program.
+DEMO_ARGS ?=
+
+# All that is built goes here, and nothing of it is kept in the repository.
+BUILD := build
+TOOLS := $(CURDIR)/$(BUILD)/tools
+
+# What build-all builds for. The driver works on Linux alone; elsewhere the
+# packages have to compile, and to say so.
+PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/386 darwin/amd64 freebsd/amd64 windows/amd64
+
+# The module's Go files, without what tests read as data.
+GO_FILES = $(shell find . -name '*.go' -not -path '*/testdata/*' -not -path './$(BUILD)/*')
+
+# $(call missing,COMMAND,PACKAGE): a shell command that notes a Debian package
+# if COMMAND fails.
+missing = { $(1); } >/dev/null 2>&1 || need+=' $(2)'
+# Installs the packages that were noted.
+define install-missing
+if [ -n "$$need" ]; then \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "Missing, by the names of Debian's packages:$$need" >&2; exit 1; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -qq update >&2; \
+	apt-get -qq -y --no-install-recommends install $$need >&2; \
+fi
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
+	@echo '       [TIMEOUT=30m] [MEM=2G] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo 'demo   [DEMO_ARGS="..."]'
+
+.PHONY: ci
+ci: test lint build-all ## All that must pass before a change is taken
+
+.PHONY: check-go
+check-go:
+	@command -v $(GO) >/dev/null || { echo 'Go is not installed; 1.$(MIN_GO) or newer is needed.' >&2; exit 1; }
+	@version=$$($(GO) env GOVERSION); \
+	if [[ $$version =~ ^go1\.([0-9]+) ]] && (( BASH_REMATCH[1] < $(MIN_GO) )); then \
+		echo "Go 1.$(MIN_GO) or newer is needed, and this is $$version." >&2; exit 1; \
+	fi
+
+# The race detector needs a C compiler, the tests unshare.
+.PHONY: test-deps
+test-deps:
+	@need=; \
+	$(call missing,echo '#include <stdlib.h>' | gcc -E -,gcc libc6-dev); \
+	$(call missing,command -v unshare,util-linux); \
+	$(install-missing)
+
+# Results are not taken from the cache, which knows nothing of the kernel.
+# The tests find out themselves which backends this host has. A host without
+# overlay is no place to run them: nothing would be tested.
+.PHONY: test
+test: check-go test-deps ## Run the tests; as root, or most are skipped
+	$(GO) vet -tags '$(TAGS)' ./...
+	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
+	@modprobe -q aufs 2>/dev/null || true; \
+	args=(-noskip overlay); \
+	grep -qw aufs /proc/filesystems || \
+		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
+	set -x; \
+	env -u AUFS_TEST_BACKENDS $(GO) test -race -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' ./... | \
+		$(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
+
+# The linters are a module of their own, so that those who use the driver
+# don't get to see what they depend on.
+.PHONY: tools
+tools: check-go
+	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install tool
+
+.PHONY: lint
+lint: tools ## Run the linters
+	GOOS=linux $(GO) vet -tags '$(TAGS)' ./...
+	@echo gofmt, gofumpt, godot; \
+	unformatted=$$(gofmt -l $(GO_FILES); $(TOOLS)/gofumpt -l $(GO_FILES)); \
+	[ -z "$$unformatted" ] || { echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; }; \
+	findings=$$($(TOOLS)/godot $(GO_FILES)); \
+	[ -z "$$findings" ] || { echo "$$findings"; exit 1; }
+	GOOS=linux $(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(TAGS))' ./...
+	GOOS=linux GOFLAGS='-tags=$(subst $(space),$(comma),$(TAGS))' $(TOOLS)/go-errorlint ./...
+	GOOS=linux $(TOOLS)/revive -config tools/revive.toml -set_exit_status ./...
+
+.PHONY: build-all
+build-all: export CGO_ENABLED := 0
+build-all: check-go ## Build and vet for all platforms
+	@for platform in $(PLATFORMS); do \
+		echo "build and vet for $$platform"; \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		$(GO) build -tags '$(TAGS)' ./...; \
+		$(GO) vet -tags '$(TAGS)' ./...; \
+	done
+
+.PHONY: demo
+demo: check-go ## Run the example program, as root
+	@CGO_ENABLED=0 $(GO) build -tags '$(TAGS)' -o $(BUILD)/example ./example
+	@$(BUILD)/example $(DEMO_ARGS)
+
+# Settings of vmtest. They are set here, and not with ?=, for variables of the
+# environment with such common names are nobody's settings.
+KERNEL =
+FS = ext4
+BACKENDS = aufs overlay
+RUN =
+TIMEOUT = 30m
+MEM = 2G
+DISK = 4G
+ACCEL = tcg
+KEEP =
+VERBOSE =
+
+.PHONY: vmtest-deps
+vmtest-deps:
+	@need=; \
+	$(call missing,command -v qemu-system-x86_64,qemu-system-x86); \
+	$(call missing,[ -x /bin/busybox ] && ! ldd /bin/busybox,busybox-static); \
+	case '$(FS)' in \
+	ext4) $(call missing,[ -x /sbin/mkfs.ext4 ],e2fsprogs) ;; \
+	xfs) $(call missing,[ -x /sbin/mkfs.xfs ],xfsprogs) ;; \
+	btrfs) $(call missing,[ -x /sbin/mkfs.btrfs ],btrfs-progs) ;; \
+	esac; \
+	$(install-missing)
+
+.PHONY: vmtest
+vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
+	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
+	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
+	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
+	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
+		-timeout '$(TIMEOUT)' -mem '$(MEM)' -disk '$(DISK)' -accel '$(ACCEL)' \
+		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
+
+.PHONY: clean
+clean: ## Remove all that was built
+	rm -rf $(BUILD)
