@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/containers/storage/pkg/reexec"
+
+	_ "github.com/seed-642172e2/aufs" // Registers the driver "aufs".
+)
+
+// options are the command line.
+type options struct {
+	root    string
+	input   string
+	backend string
+	driver  string
+	layers  int
+	keep    bool
+}
+
+func main() {
+	// The library unpacks layers in a child of this program, which starts here.
+	if reexec.Init() {
+		return
+	}
+	opts, err := parseOptions(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = runIn(ctx, opts)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "example:", err)
+		os.Exit(1)
+	}
+}
+
+// parseOptions reads the command line.
+func parseOptions(args []string) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("example", flag.ContinueOnError)
+	fs.StringVar(&o.root, "root", "", "empty or new `directory` for the store (default a new one under $TMPDIR, removed at the end)")
+	fs.StringVar(&o.input, "input", "", "`directory` or archive to make the image of (default the Go toolchain's tree)")
+	fs.StringVar(&o.backend, "backend", "auto", "what makes the union: aufs, overlay, or auto (aufs where the host has it)")
+	fs.StringVar(&o.driver, "driver", "aufs", "graph driver; overlay and vfs are the library's own, to compare with")
+	fs.IntVar(&o.layers, "layers", 4, "number of layers in the image, at least 2")
+	fs.BoolVar(&o.keep, "keep", false, "leave the store as it is at the end, unmounted")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case o.layers < 2:
+		return o, fmt.Errorf("-layers %d: deletions need a layer above another", o.layers)
+	case o.backend != "auto" && o.backend != "aufs" && o.backend != "overlay":
+		return o, fmt.Errorf("-backend %s: not one of aufs, overlay, auto", o.backend)
+	}
+	return o, nil
+}
+
+// runIn makes the directory for the store, runs everything in it, and removes it.
+func runIn(ctx context.Context, opts options) (err error) {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("this needs root, for it mounts file systems; the user here is %d", os.Geteuid())
+	}
+	root, err := makeRoot(opts.root)
+	if err != nil {
+		return err
+	}
+	r := newRun(ctx, opts, root)
+	err = r.all()
+	if err != nil {
+		r.abandon()
+	}
+	remove := root
+	if opts.keep {
+		remove = r.path("")
+	}
+	if err := errors.Join(err, removeTree(remove)); err != nil {
+		return err
+	}
+	r.printResult()
+	return nil
+}
+
+// makeRoot makes the directory for the store. It takes none that has something in
+// it: at the end all of it is removed.
+func makeRoot(dir string) (string, error) {
+	if dir == "" {
+		return os.MkdirTemp("", "aufs-example-")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	if len(entries) > 0 {
+		return "", fmt.Errorf("-root %s: not empty", dir)
+	}
+	return absolute(dir)
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// shown is how many differences an error names.
+const shown = 10
+
+// report turns differences between two trees into an error, none into nil.
+func report(a, b string, diffs []difference) error {
+	lines := make([]string, 0, len(diffs))
+	for _, d := range diffs {
+		lines = append(lines, d.String())
+	}
+	return reportLines(fmt.Sprintf("%s and %s differ (values in this order)", a, b), lines)
+}
+
+// reportLines turns complaints into an error that shows the first ten, none into
+// nil.
+func reportLines(what string, lines []string) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(lines) - shown; n > 0 {
+		lines, more = lines[:shown], fmt.Sprintf("\n  and %d more", n)
+	}
+	return fmt.Errorf("%s:\n  %s%s", what, strings.Join(lines, "\n  "), more)
+}
