@@ -1,0 +1,63 @@
+// Package aufs is a graph driver for github.com/containers/storage that mounts layers with aufs, or, on a kernel without
+// it, the same layers with overlayfs. Importing the package registers the driver as "aufs".
+//
+// # On disk
+//
+// A store has one directory, its home (<graph root>/aufs). Three things in it are shared with the driver of the same
+// name that the storage library had up to v1.59.1, byte for byte:
+//
+//	layers/<id>  the layer's ancestors, nearest first, an id a line; empty for a layer without any
+//	diff/<id>/   the layer's files, with whiteouts in aufs form
+//	mnt/<id>/    an empty directory, where the layer is mounted
+//
+// An id is any file name without a line feed. New layers are refused ids that hold one of ",:=", which aufs cannot parse
+// in the path of a branch, or end in "-removing", which the library's driver takes for rubbish. Empty lines in
+// layers/<id> count for nothing; an id that is there twice, or is the layer's own, is an error.
+//
+// In aufs form (aufs(5)), a file .wh.X deletes the name X of the layers below. A file .wh..wh..opq in a directory makes
+// it opaque: what layers below have in it is hidden. At the root of a layer that was mounted writable, .wh..wh.aufs,
+// .wh..wh.orph/ and .wh..wh.plnk/ are aufs's own.
+//
+// The driver keeps the rest to itself. All of it can be missing:
+//
+//	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
+//	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form: "trusted" or "user" says in which
+//	overlay/aside/<id>/ aufs's own files of such a layer
+//	overlay/run/<id>/   what exists for the layer's overlay mount alone: work directories, twins
+//	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
+//	overlay/old/        twins that were replaced while a mount may have been using them
+//	overlay/empty/      an empty directory
+//
+// # The overlay backend
+//
+// A layer at rest is in aufs form. For overlayfs, the writable layer is brought into overlay form in place before the
+// mount, and back after the unmount; whiteouts become character devices 0/0, opaque directories get an extended attribute.
+// An ancestor that has whiteouts is stood in for by a twin: directories of its own, hard links to the layer's files, and
+// whiteouts in overlay form. A layer without whiteouts is used as it is.
+//
+// While an overlay mount of a layer is alive, in whichever mount namespace, its directory is not translated. The kernel is
+// asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
+// /proc/*/mountinfo. A layer that is in use stays marked; it reads and mounts as ever, and the next Get, Put or Init
+// after the last mount is gone brings it to rest. That is also what happens to a layer that a crash has left.
+//
+// # Order of writes
+//
+// A layer exists when its layers/<id> does. Create makes diff/<id> and mnt/<id>, fsyncs diff/, and then writes layers/<id>
+// to a temporary file, fsyncs it, renames it and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
+// moves all else to a scratch directory and deletes it there. Whatever is found without a layers/<id> is what a crash has
+// left, and is removed by the next Init, or by a Create of that id.
+//
+// A mark is durable before the first change to the layer that it is about, and is removed after the last one back.
+// Translation can be repeated from wherever it was cut short.
+//
+// A mount that takes more than one system call is put together in a scratch directory, and moved to mnt/<id> when it is
+// whole.
+//
+// The content of files is not synced: what a container writes is as durable as on the file system that the store is on.
+//
+// # Pseudo-links
+//
+// When a file with several names is written to by one of them, aufs copies it up under that name, and remembers the others
+// for as long as the mount lives. Before it unmounts, the driver has aufs give each name its hard link, as auplink(8) of
+// aufs-tools does; if that fails, the mount stays, and the error says so.
+package aufs
