@@ -70,6 +70,37 @@ func forEachBackend(t *testing.T, test func(t *testing.T, name backendName)) {
 	}
 }
 
+// onOverlay runs test in a subtest with the name of the overlay backend.
+func onOverlay(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	onBackend(t, backendOverlay, test, backendOverlay)
+}
+
+// onAufs runs test in a subtest with the name of the aufs backend.
+func onAufs(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	onBackend(t, backendAufs, test, backendAufs)
+}
+
+// onBoth runs test, which needs both backends, in a subtest with the name of aufs.
+func onBoth(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	onBackend(t, backendAufs, test, backendAufs, backendOverlay)
+}
+
+func onBackend(t *testing.T, name backendName, test func(t *testing.T), needed ...backendName) {
+	t.Helper()
+	backends := hostBackends(t)
+	t.Run(string(name), func(t *testing.T) {
+		for _, need := range needed {
+			if !slices.Contains(backends, need) {
+				t.Skipf("this needs the backends %v, and tests run on %v", needed, backends)
+			}
+		}
+		test(t)
+	})
+}
+
 func optionsFor(name backendName, more ...string) graphdriver.Options {
 	return graphdriver.Options{DriverOptions: append([]string{"aufs.backend=" + string(name)}, more...)}
 }

@@ -122,7 +122,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
 		defer func() { must(t, unmountRetry(backing)) }()
-		expectAufsMessages(t)
+		expectMountMessages(t)
 		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
 		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).names())
@@ -142,10 +142,7 @@ func TestInitWhereHomeCannotBeMade(t *testing.T) {
 
 // TestDirperm1IsProbed looks for what the probe found in the mounts that follow it.
 func TestDirperm1IsProbed(t *testing.T) {
-	if !hasBackend(t, backendAufs) {
-		t.Skip("this kernel has no aufs")
-	}
-	t.Run("aufs", func(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backendAufs)
 		b, ok := s.inner.backend.(*aufsBackend)
 		if !ok {

@@ -87,7 +87,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		home := filepath.Join(t.TempDir(), "home")
 		old := newIntree(t, home)
-		expectAufsMessages(t)
+		expectMountMessages(t)
 		old.run(t, nil, "write-sample")
 		ids := strings.Fields(old.run(t, nil, "list"))
 		want := map[string]string{}

@@ -15,13 +15,10 @@ import (
 
 // TestBranchLimit is about a stack with more branches than the kernel's aufs was built for.
 func TestBranchLimit(t *testing.T) {
-	if !hasBackend(t, backendAufs) {
-		t.Skip("this kernel has no aufs")
-	}
-	t.Run("aufs", func(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
 		const layers = 1100
 		s := newStore(t, backendAufs)
-		expectAufsMessages(t)
+		expectMountMessages(t)
 		h := s.inner.home
 		// As Create would, but for what makes it durable.
 		id := func(i int) string { return fmt.Sprintf("l%04d", i) }

@@ -36,10 +36,7 @@ func writeThrough(t *testing.T, path, content string) {
 
 // TestPseudoLinksAreFlushed is about a lower file that is written to by one of its names.
 func TestPseudoLinksAreFlushed(t *testing.T) {
-	if !hasBackend(t, backendAufs) {
-		t.Skip("overlayfs has no pseudo-links: a file that is copied up is one of its own there")
-	}
-	t.Run("aufs", func(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
@@ -69,14 +66,11 @@ func TestPseudoLinksAreFlushed(t *testing.T) {
 // TestStalePseudoLinks is about what a driver that did not flush has left: numbers that mean nothing any more, or another
 // file. Nothing may be copied up for them.
 func TestStalePseudoLinks(t *testing.T) {
-	if !hasBackend(t, backendAufs) {
-		t.Skip("this kernel has no aufs")
-	}
-	t.Run("aufs", func(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
-		expectAufsMessages(t)
+		expectMountMessages(t)
 		must(t, unix.Unmount(dir, 0))
 		branch := s.inner.home.diff("child")
 		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))
@@ -101,10 +95,7 @@ func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10))
 
 // TestUnmountFlushes is about the function for those who have no driver.
 func TestUnmountFlushes(t *testing.T) {
-	if !hasBackend(t, backendAufs) {
-		t.Skip("this kernel has no aufs")
-	}
-	t.Run("aufs", func(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")

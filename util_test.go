@@ -355,14 +355,14 @@ func wants(t *testing.T, err, target error, words ...string) {
 	}
 }
 
-// expectAufsMessages tells the test harness of internal/vmtest that what aufs writes to the kernel's log from here on is
-// what the test provokes.
-func expectAufsMessages(t *testing.T) {
+// expectMountMessages tells the test harness of internal/vmtest that what aufs and overlayfs write to the kernel's log
+// from here on is what the test provokes.
+func expectMountMessages(t *testing.T) {
 	t.Helper()
 	say := func(mark string) {
 		// Elsewhere there is no harness to tell.
 		_ = os.WriteFile("/dev/kmsg", []byte(mark+"\n"), 0)
 	}
-	say(wire.ExpectAufs)
-	t.Cleanup(func() { say(wire.UnexpectAufs) })
+	say(wire.ExpectMounts)
+	t.Cleanup(func() { say(wire.UnexpectMounts) })
 }

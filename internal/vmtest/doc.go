@@ -13,8 +13,8 @@
 //
 // The run is good if the tests and the example program are, on all backends
 // that were asked for, and the kernel complained about nothing. A test that
-// makes aufs complain on purpose says so by writing the marks
-// "vmtest: expect aufs messages" and, afterwards, "vmtest: expect no aufs
+// makes aufs or overlayfs complain on purpose says so by writing the marks
+// "vmtest: expect mount messages" and, afterwards, "vmtest: expect no mount
 // messages" to /dev/kmsg.
 //
 // What the kernel wrote to its console is left in build/vmtest-console.log.

@@ -52,20 +52,20 @@ func Scan(r io.Reader) ([]Finding, error) {
 
 // A scanner follows a console line by line.
 type scanner struct {
-	findings   []Finding
-	test       string
-	expectAufs bool
-	before     []string // the last lines outside of a finding
-	open       bool     // current is a finding that goes on
-	current    Finding
-	after      int // the lines that current still takes
+	findings     []Finding
+	test         string
+	expectMounts bool
+	before       []string // the last lines outside of a finding
+	open         bool     // current is a finding that goes on
+	current      Finding
+	after        int // the lines that current still takes
 }
 
 func (s *scanner) line(line string) {
 	message := stamp.ReplaceAllString(line, "")
 	switch {
 	case s.isMark(message):
-	case s.expectAufs && aufsMessage.MatchString(message):
+	case s.expectMounts && mountMessage.MatchString(message):
 	case isBad(message):
 		s.take(line)
 	case s.open:
@@ -83,10 +83,10 @@ func (s *scanner) isMark(message string) bool {
 		return true
 	}
 	switch message {
-	case wire.ExpectAufs:
-		s.expectAufs = true
-	case wire.UnexpectAufs:
-		s.expectAufs = false
+	case wire.ExpectMounts:
+		s.expectMounts = true
+	case wire.UnexpectMounts:
+		s.expectMounts = false
 	default:
 		return false
 	}

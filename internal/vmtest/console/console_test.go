@@ -108,10 +108,10 @@ func TestScanLine(t *testing.T) {
 }
 
 func TestScanExpected(t *testing.T) {
-	log := `[ 1.0] vmtest: expect aufs messages
+	log := `[ 1.0] vmtest: expect mount messages
 [ 1.1] aufs f:1:x[1]: expected
 [ 1.2] BUG: never expected
-[ 1.3] vmtest: expect no aufs messages
+[ 1.3] vmtest: expect no mount messages
 `
 	findings, err := Scan(strings.NewReader(log))
 	if err != nil {

@@ -13,6 +13,13 @@ var stamp = regexp.MustCompile(`^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? `)
 // the command and its process: "aufs au_br_add:234:mount[71]: ...".
 var aufsMessage = regexp.MustCompile(`^aufs \w+:\d+:.+\[\d+\]: `)
 
+// sharedUpper is what overlayfs says when a directory is mounted writable twice.
+const sharedUpper = `overlayfs: .*is in-use .*undefined behavior`
+
+// mountMessage is what aufs and overlayfs say about a mount that a program asked
+// for wrongly.
+var mountMessage = alternatives(aufsMessage.String(), sharedUpper)
+
 // kernelMessage matches what a kernel writes only if something is wrong.
 var kernelMessage = alternatives(
 	`\bWARNING: `,
@@ -49,7 +56,7 @@ var kernelMessage = alternatives(
 	`BTRFS (?:error|critical|warning)`,
 	// With index=on the mount is refused instead, and the message says how
 	// to "override exclusive upperdir protection": a refusal is no fault.
-	`overlayfs: .*is in-use .*undefined behavior`,
+	sharedUpper,
 	`^unregister_netdevice: waiting`,
 )
 

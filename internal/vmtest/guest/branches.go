@@ -32,8 +32,8 @@ func probeBranchLimit() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	// aufs complains about the branch that is one too many.
-	mark(wire.ExpectAufs)
-	defer mark(wire.UnexpectAufs)
+	mark(wire.ExpectMounts)
+	defer mark(wire.UnexpectMounts)
 
 	top, err := makeBranches(dir, 0, 1)
 	if err != nil {

@@ -25,12 +25,13 @@ const (
 )
 
 // Marks that the guest, or a test, writes to /dev/kmsg, and that the host
-// finds on the console. aufs complains there about what a program asked it
-// wrongly; between ExpectAufs and UnexpectAufs that is as it should be.
+// finds on the console. aufs and overlayfs complain there about mounts that a
+// program asked for wrongly; between ExpectMounts and UnexpectMounts that is
+// as it should be.
 const (
-	MarkTest     = "vmtest: test " // followed by the test's name
-	ExpectAufs   = "vmtest: expect aufs messages"
-	UnexpectAufs = "vmtest: expect no aufs messages"
+	MarkTest       = "vmtest: test " // followed by the test's name
+	ExpectMounts   = "vmtest: expect mount messages"
+	UnexpectMounts = "vmtest: expect no mount messages"
 )
 
 // A Plan says what the guest does.
