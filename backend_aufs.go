@@ -113,7 +113,30 @@ func (b *aufsBackend) mount(s stack) error {
 	if err := b.settle(s); err != nil {
 		return err
 	}
-	branches := stackBranches(b.home.diff(s.id), s.parentDirs, s.options.readOnly())
+	run := ""
+	branches, err := b.branchesOf(s, func() (string, error) {
+		var err error
+		if run == "" {
+			run, err = b.home.newRun(s.id)
+		}
+		return run, err
+	})
+	if err == nil {
+		err = b.mountBranches(s, branches)
+	}
+	if plain := stackBranches(b.home.diff(s.id), s.parentDirs, s.options.readOnly()); errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) {
+		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
+			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
+		err = b.mountBranches(s, plain)
+	}
+	if err != nil {
+		return errors.Join(err, b.home.removeRun(s.id))
+	}
+	return nil
+}
+
+// mountBranches mounts branches at the target of s.
+func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 	calls, xino, err := b.calls(branches, s.options, s.label)
 	if err != nil {
 		return err
@@ -243,7 +266,10 @@ func (b *aufsBackend) unmount(id, target string) error {
 	if err := b.flush(id, target); err != nil {
 		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
-	return unmountRetry(target)
+	if err := unmountRetry(target); err != nil {
+		return err
+	}
+	return b.home.removeRun(id)
 }
 
 func (b *aufsBackend) flush(id, target string) error {

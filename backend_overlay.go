@@ -105,7 +105,7 @@ func (b *overlayBackend) mount(s stack) error {
 	if err := b.rest(s.id); err != nil && !errors.Is(err, errInUse) {
 		return err
 	}
-	run, err := b.newRun(s.id)
+	run, err := b.home.newRun(s.id)
 	if err != nil {
 		return err
 	}
@@ -130,15 +130,6 @@ func (b *overlayBackend) mount(s stack) error {
 		return err
 	}
 	return nil
-}
-
-// newRun makes the directory of what exists for one mount of the layer id alone.
-func (b *overlayBackend) newRun(id string) (string, error) {
-	all := b.home.overlay(runDir, id)
-	if err := os.MkdirAll(all, 0o700); err != nil {
-		return "", err
-	}
-	return os.MkdirTemp(all, "mount-")
 }
 
 // addUpper makes the layer id the writable directory of m, in overlay form.
@@ -188,7 +179,7 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 		return "", err
 	}
 	if f == aufsForm {
-		if lower, ok := b.home.knownLower(id, b.form); ok {
+		if lower, ok := b.home.twinKnown(id, b.form); ok {
 			return lower, nil
 		}
 	}
@@ -204,10 +195,10 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 	if f != aufsForm || wasWritable(b.home.diff(id)) {
 		return b.ownLower(id, own)
 	}
-	if lower, ok := b.home.knownLower(id, b.form); ok {
+	if lower, ok := b.home.twinKnown(id, b.form); ok {
 		return lower, nil
 	}
-	return b.home.makeLower(id, b.form)
+	return b.home.twinFind(id, b.form)
 }
 
 // ownLower returns a lower directory for the layer id as it is now, whatever becomes of the layer: its own directory if it
@@ -243,10 +234,7 @@ func (b *overlayBackend) rest(id string) error {
 	if err := b.forms.settle(id); err != nil {
 		return err
 	}
-	if err := removeTree(b.home.overlay(runDir, id)); err != nil {
-		return layerError("cleaning up after", id, err)
-	}
-	return nil
+	return b.home.removeRun(id)
 }
 
 // flush has nothing to do: overlayfs's upper directory shows all that was changed.

@@ -66,12 +66,6 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 	return c.changes, nil
 }
 
-// layerDir is a layer whose directory takes part in a comparison.
-type layerDir struct {
-	root string
-	form form
-}
-
 // comparison finds out what a layer changes in what its ancestors show.
 type comparison struct {
 	layer                    layerDir
@@ -190,85 +184,4 @@ func containerIDs(info fs.FileInfo, m *idtools.IDMappings) (uid, gid int) {
 		return u, g
 	}
 	return uid, gid
-}
-
-// merged is one directory as the ancestors show it, read once.
-type merged struct {
-	rel      string
-	layers   []layerDir
-	listings []listing
-}
-
-// readMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it.
-func readMerged(layers []layerDir, rel string) (merged, error) {
-	m := merged{rel: rel}
-	for _, layer := range layers {
-		l, err := readListing(layer.root, rel, layer.form)
-		if err != nil {
-			return m, err
-		}
-		m.layers = append(m.layers, layer)
-		m.listings = append(m.listings, l)
-		if l.opaque {
-			break
-		}
-	}
-	return m, nil
-}
-
-// top is the number of the nearest layer that shows name, or -1 if none does.
-func (m merged) top(name string) int {
-	for i, l := range m.listings {
-		switch {
-		case l.whiteouts[name]:
-			return -1
-		case l.entries[name] != nil:
-			return i
-		}
-	}
-	return -1
-}
-
-func (m merged) shows(name string) bool { return m.top(name) >= 0 }
-
-// names are all that the directory shows.
-func (m merged) names() map[string]bool {
-	names := map[string]bool{}
-	for _, l := range m.listings {
-		for name := range l.entries {
-			if !names[name] && m.shows(name) {
-				names[name] = true
-			}
-		}
-	}
-	return names
-}
-
-// stat describes what the directory shows under name, or is nil if it shows nothing.
-func (m merged) stat(name string) (fs.FileInfo, error) {
-	i := m.top(name)
-	if i < 0 {
-		return nil, nil //nolint:nilnil // there is nothing of that name
-	}
-	return os.Lstat(filepath.Join(m.layers[i].root, m.rel, name))
-}
-
-// dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
-// the end.
-func (m merged) dirs(name string) []layerDir {
-	var dirs []layerDir
-	for i, l := range m.listings {
-		if l.whiteouts[name] {
-			break
-		}
-		entry := l.entries[name]
-		if entry == nil {
-			continue
-		}
-		if !entry.IsDir() {
-			break
-		}
-		dirs = append(dirs, m.layers[i])
-	}
-	return dirs
 }

@@ -58,7 +58,9 @@ func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
 			write(t, dir, files{"dir/sub/x": "x", "deleted": "back", "gone/c": "c", "tree/a/b/c": "", "tree/a/d": "", "tree/e": ""})
 		})
 		s.change(t, "top", func(dir string) {
-			// Once for each directory: see TestTwiceOpaque.
+			must(t, os.RemoveAll(filepath.Join(dir, "replaced")))
+			must(t, os.RemoveAll(filepath.Join(dir, "dir")))
+			write(t, dir, files{"dir/": ""})
 			must(t, os.RemoveAll(filepath.Join(dir, "tree")))
 			write(t, dir, files{"tree/a/b/new": "", "tree/a/d/e": ""})
 			must(t, os.Remove(filepath.Join(dir, "deleted")))

@@ -163,7 +163,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) error {
 	if err := d.forms.settle(id); err != nil {
 		return err
 	}
-	if err := d.home.dropTwin(id); err != nil {
+	if err := d.home.forgetDerived(id); err != nil {
 		return err
 	}
 	dir := d.home.diff(id)

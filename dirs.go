@@ -15,11 +15,12 @@ import (
 // The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
 // doc.go describes all of them.
 const (
-	layersDir  = "layers"
-	diffDir    = "diff"
-	mntDir     = "mnt"
-	tmpDir     = "tmp"
-	overlayDir = "overlay"
+	layersDir    = "layers"
+	diffDir      = "diff"
+	mntDir       = "mnt"
+	tmpDir       = "tmp"
+	overlayDir   = "overlay"
+	whiteoutsDir = "whiteouts"
 )
 
 // home is the directory of a store.

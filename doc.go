@@ -23,10 +23,18 @@
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
 //	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form: "trusted" or "user" says in which
 //	overlay/aside/<id>/ aufs's own files of such a layer
-//	overlay/run/<id>/   what exists for the layer's overlay mount alone: work directories, twins
+//	overlay/run/<id>/   what exists for the layer's mount alone: work directories, twins, whiteout branches
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
-//	overlay/old/        twins that were replaced while a mount may have been using them
+//	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; a cache
+//	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/empty/      an empty directory
+//
+// # The aufs backend
+//
+// The branches of a stack are the layer's directory, "rw", and those of its ancestors, "ro+wh". An ancestor that has an
+// opaque directory becomes two: its directory as "ro", which means that its marks do not count, and below it a whiteout
+// branch, "ro+wh", with the layer's whiteouts, and one for each name that its opaque directories hide. aufs by itself goes
+// by the lowest mark, where a directory is opaque in several branches, and shows what the upper ones hide.
 //
 // # The overlay backend
 //

@@ -106,7 +106,8 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			}
 			must(t, s.Cleanup())
 		}
-		// Ours, by turns. Each replaces directories of its own, once: see TestTwiceOpaque.
+		// Ours, by turns. Each replaces directories of its own, once: of one that is replaced twice, the
+		// in-tree driver shows too much (whiteoutbranch.go).
 		s := openStore(t, home, backendAufs)
 		s.create(t, "top", "ground")
 		s.change(t, "ground", func(dir string) {

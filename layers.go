@@ -209,7 +209,8 @@ func (d *Driver) belongings(id string) []string {
 	return []string{
 		d.home.mnt(id),
 		d.home.diff(id),
-		d.home.overlay(twinDir, id),
+		d.home.twins().path(id),
+		d.home.whiteouts().path(id),
 		d.home.overlay(runDir, id),
 		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),

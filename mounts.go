@@ -64,7 +64,7 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 		return err
 	}
 	if !o.readOnly() {
-		if err := d.home.dropTwin(id); err != nil {
+		if err := d.home.forgetDerived(id); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ const (
 	runDir = "run"
 	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
 	twinDir = "twin"
-	// oldDir holds twins that were replaced while a mount may have been using them.
+	// oldDir holds what was derived from layers and replaced while a mount may have been using them.
 	oldDir = "old"
 	// emptyDir is the lower directory of the mounts that ask if an upper directory is in use.
 	emptyDir = "empty"
@@ -34,6 +34,23 @@ const (
 // overlay is a path in the part of the store that only the overlay backend writes to.
 func (h home) overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(h), overlayDir}, elem...)...)
+}
+
+// newRun makes the directory of what exists for one mount of the layer id alone.
+func (h home) newRun(id string) (string, error) {
+	all := h.overlay(runDir, id)
+	if err := os.MkdirAll(all, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(all, "mount-")
+}
+
+// removeRun removes what existed for mounts of the layer id, none of which is left.
+func (h home) removeRun(id string) error {
+	if err := removeTree(h.overlay(runDir, id)); err != nil {
+		return layerError("cleaning up after", id, err)
+	}
+	return nil
 }
 
 // errInUse: a layer cannot be brought to rest, because something has it mounted.

@@ -129,7 +129,7 @@ func (d *Driver) settleAll() error {
 			}
 		}
 	}
-	return d.sweepOldTwins()
+	return d.sweepOld()
 }
 
 // settleIdle brings the layer id to rest, if nobody is at work on it and it is not mounted.
@@ -146,11 +146,11 @@ func (d *Driver) settleIdle(id string) error {
 	if err := d.forms.settle(id); err != nil {
 		return err
 	}
-	return removeTree(d.home.overlay(runDir, id))
+	return d.home.removeRun(id)
 }
 
-// sweepOldTwins removes the twins that were replaced, unless a layer is mounted: it may be using one.
-func (d *Driver) sweepOldTwins() error {
+// sweepOld removes what was derived from layers and replaced, unless a layer is mounted: it may be using it.
+func (d *Driver) sweepOld() error {
 	mounts, err := mountsUnder(d.home.mnt(""))
 	if err != nil || len(mounts) > 0 {
 		return err

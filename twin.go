@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,119 +14,44 @@ import (
 )
 
 // An overlay twin is a directory that shows overlayfs what a layer's directory shows aufs: directories of its own, with
-// the layer's files as hard links, and whiteouts and opaque directories in overlay form.
-//
-// twin/<id> holds the twin of a layer that is at rest, in root/, and a file stamp that says what it was made from. A
-// layer without whiteouts needs no twin, and has a stamp alone. Without the stamp, a twin is not used.
+// the layer's files as hard links, and whiteouts and opaque directories in overlay form. A layer without whiteouts needs
+// none.
 
-const (
-	twinRoot  = "root"
-	twinStamp = "stamp"
-)
-
-// stampPlain and stampTwin end a stamp: does the layer need a twin?
-const (
-	stampPlain = "plain"
-	stampTwin  = "twin"
-)
-
-// stampOf is what a twin in form f of the layer at dir is stamped with. The root directory's times are enough where all
-// that changes the layer drops the stamp.
-func stampOf(dir string, f form) (string, error) {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return "", err
-	}
-	st := statOf(info)
-	return fmt.Sprintf("%s %d %d %d.%09d %d.%09d ", f, st.Dev, st.Ino, st.Ctim.Sec, st.Ctim.Nsec, st.Mtim.Sec, st.Mtim.Nsec), nil
-}
-
-// dropTwin says that the twin of the layer id is no longer true. The directory stays: a mount may be using it.
-func (h home) dropTwin(id string) error {
-	err := os.Remove(h.overlay(twinDir, id, twinStamp))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return layerError("dropping the overlay twin of", id, err)
-	}
-	return nil
-}
-
-// knownLower returns the lower directory for the layer id in form f, if a stamp that holds says which. A layer that was
-// a writable branch of aufs may have been changed by another driver, deep inside; there is no stamp for such a one.
-func (h home) knownLower(id string, f form) (string, bool) {
-	content, err := os.ReadFile(h.overlay(twinDir, id, twinStamp))
-	if err != nil || wasWritable(h.diff(id)) {
+// twinKnown returns the lower directory for the layer id, which is at rest, in form f, if the cache has the answer.
+func (h home) twinKnown(id string, f form) (string, bool) {
+	if wasWritable(h.diff(id)) {
 		return "", false
 	}
-	stamp, err := stampOf(h.diff(id), f)
+	stamp, err := rootStamp(h.diff(id))
 	if err != nil {
 		return "", false
 	}
-	switch string(content) {
-	case stamp + stampPlain:
-		return h.diff(id), true
-	case stamp + stampTwin:
-		return h.overlay(twinDir, id, twinRoot), true
+	twin, ok := h.twins().known(id, string(f)+" "+stamp)
+	if twin == "" {
+		twin = h.diff(id)
 	}
-	return "", false
+	return twin, ok
 }
 
-// wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there.
-func wasWritable(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, ".wh..wh.aufs"))
-	return err == nil
-}
-
-// makeLower finds out if the layer id, which is at rest, needs a twin in form f, makes it, stamps what it found, and
-// returns the lower directory. The caller holds the lock of id.
-func (h home) makeLower(id string, f form) (string, error) {
+// twinFind finds out if the layer id, which is at rest, needs a twin in form f, makes it, and returns the lower
+// directory. The caller holds the lock of id.
+func (h home) twinFind(id string, f form) (string, error) {
 	// The stamp is that of before the layer is read: what changes in between shows.
-	stamp, err := stampOf(h.diff(id), f)
+	stamp, err := rootStamp(h.diff(id))
 	if err != nil {
 		return "", err
 	}
-	marks, err := findMarks(h.diff(id))
-	if err != nil {
-		return "", err
-	}
-	s, err := h.newScratch("twin")
-	if err != nil {
-		return "", err
-	}
-	lower, kind := h.diff(id), stampPlain
-	if marks {
-		lower, kind = h.overlay(twinDir, id, twinRoot), stampTwin
-		err = makeTwin(h.diff(id), aufsForm, filepath.Join(s.dir, "new", twinRoot), f)
-	} else {
-		err = os.Mkdir(filepath.Join(s.dir, "new"), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, "new", twinStamp), []byte(stamp+kind), 0o600)
-	}
-	if err == nil {
-		err = h.putTwin(id, filepath.Join(s.dir, "new"))
-	}
-	return lower, errors.Join(err, s.remove())
-}
-
-// putTwin makes the directory made the twin of the layer id. One that was there goes out of the way, but is not deleted.
-func (h home) putTwin(id, made string) error {
-	for _, dir := range []string{twinDir, oldDir} {
-		if err := os.MkdirAll(h.overlay(dir), 0o700); err != nil {
+	twin, err := h.twins().find(id, string(f)+" "+stamp, func(root string) error {
+		marks, err := findMarks(h.diff(id))
+		if err != nil || !marks {
 			return err
 		}
+		return makeTwin(h.diff(id), aufsForm, root, f)
+	})
+	if twin == "" {
+		twin = h.diff(id)
 	}
-	old, err := os.MkdirTemp(h.overlay(oldDir), "twin-")
-	if err != nil {
-		return err
-	}
-	err = os.Rename(h.overlay(twinDir, id), filepath.Join(old, id))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = os.Remove(old)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(made, h.overlay(twinDir, id))
+	return twin, err
 }
 
 // makeTwin makes target a twin, in form to, of the layer at root, which is in form from.

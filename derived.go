@@ -1,0 +1,154 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// derived is a cache of directories that are made from layers: for the layer <id>, <dir>/<id>/root/, and <dir>/<id>/stamp,
+// which says what it was made from. A layer that needs none has a stamp alone. What has no stamp is not used. The cache
+// may be deleted at any time when nothing is mounted.
+type derived struct {
+	home home
+	dir  string
+}
+
+const (
+	derivedRoot  = "root"
+	derivedStamp = "stamp"
+)
+
+// The ends of a stamp: does the layer need a directory?
+const (
+	stampNone = " none"
+	stampMade = " made"
+)
+
+// twins are the overlay twins of layers.
+func (h home) twins() derived { return derived{home: h, dir: h.overlay(twinDir)} }
+
+// whiteouts are the whiteout branches of layers.
+func (h home) whiteouts() derived {
+	return derived{home: h, dir: filepath.Join(string(h), whiteoutsDir)}
+}
+
+func (c derived) path(id string, elem ...string) string {
+	return filepath.Join(append([]string{c.dir, id}, elem...)...)
+}
+
+// known returns the directory made for the layer id, or "" if it needs none; ok is false if that has to be found out,
+// because stamp is not the one of then.
+func (c derived) known(id, stamp string) (root string, ok bool) {
+	content, err := os.ReadFile(c.path(id, derivedStamp))
+	switch {
+	case err != nil:
+		return "", false
+	case string(content) == stamp+stampNone:
+		return "", true
+	case string(content) == stamp+stampMade:
+		return c.path(id, derivedRoot), true
+	}
+	return "", false
+}
+
+// find makes the directory for the layer id by a call of produce with the path to make it at, puts it, with stamp, into
+// the cache, and returns it; produce makes nothing if the layer needs none. The caller holds the lock of id.
+func (c derived) find(id, stamp string, produce func(root string) error) (string, error) {
+	s, err := c.home.newScratch("derived")
+	if err != nil {
+		return "", err
+	}
+	root, err := c.findIn(s.dir, id, stamp, produce)
+	return root, errors.Join(err, s.remove())
+}
+
+func (c derived) findIn(scratchDir, id, stamp string, produce func(root string) error) (string, error) {
+	made := filepath.Join(scratchDir, "new")
+	if err := os.Mkdir(made, 0o700); err != nil {
+		return "", err
+	}
+	if err := produce(filepath.Join(made, derivedRoot)); err != nil {
+		return "", err
+	}
+	root, end := c.path(id, derivedRoot), stampMade
+	if _, err := os.Lstat(filepath.Join(made, derivedRoot)); errors.Is(err, fs.ErrNotExist) {
+		root, end = "", stampNone
+	}
+	if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(stamp+end), 0o600); err != nil {
+		return "", err
+	}
+	return root, c.replace(id, made)
+}
+
+// replace puts the directory made in the place of the one for the layer id, which goes out of the way: a mount may be
+// using it.
+func (c derived) replace(id, made string) error {
+	for _, dir := range []string{c.dir, c.home.overlay(oldDir)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	old, err := os.MkdirTemp(c.home.overlay(oldDir), "derived-")
+	if err != nil {
+		return err
+	}
+	err = os.Rename(c.path(id), filepath.Join(old, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(old)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(made, c.path(id))
+}
+
+// forget says that what was made for the layer id is no longer true. The directory stays: a mount may be using it.
+func (c derived) forget(id string) error {
+	err := os.Remove(c.path(id, derivedStamp))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return layerError("dropping what was derived from", id, err)
+	}
+	return nil
+}
+
+// forgetDerived is for a layer that is about to change: what was made from it is no longer true, nor is what was made for
+// layers on top of it.
+func (h home) forgetDerived(id string) error {
+	if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id)); err != nil {
+		return err
+	}
+	// A change of mode that changes nothing gives the root directory, and by that all stamps with it, a new time.
+	info, err := os.Lstat(h.diff(id))
+	if err != nil {
+		return err
+	}
+	if err := unix.Chmod(h.diff(id), statOf(info).Mode&0o7777); err != nil {
+		return &fs.PathError{Op: "chmod", Path: h.diff(id), Err: err}
+	}
+	return nil
+}
+
+// rootStamp tells one state of the layer at dir from another, as far as its root directory shows it. That is enough where
+// all that changes the layer calls forgetDerived.
+func rootStamp(dir string) (string, error) {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", err
+	}
+	st := statOf(info)
+	return fmt.Sprintf("%d %d %d.%09d %d.%09d", st.Dev, st.Ino, st.Ctim.Sec, st.Ctim.Nsec, st.Mtim.Sec, st.Mtim.Nsec), nil
+}
+
+// wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there. Such a layer may
+// have been changed by another driver, deep inside and without a trace: nothing that is derived from it is kept.
+func wasWritable(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, ".wh..wh.aufs"))
+	return err == nil
+}

@@ -1,0 +1,241 @@
+//go:build linux
+
+package aufs
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Of a directory that is opaque in several branches, aufs takes the lowest one for the one that counts (measured with aufs
+// 2024-07-01 on Linux 6.1; au_lkup_dentry in fs/aufs/dentry.c, which looks on below an opaque directory that it has not
+// seen before): what the upper ones hide is seen again. So no branch but the writable one may have an opaque directory.
+//
+// An ancestor that has some is mounted as two branches. The layer's own directory is one, with the permission "ro", which
+// means that its marks don't count; below it stands a whiteout branch, "ro+wh", which holds nothing but whiteouts: those
+// of the layer, and one for each name that its opaque directories hide.
+
+// ancestor is a layer below the top of a stack, as the aufs backend mounts it.
+type ancestor struct {
+	id string
+	// dir is the layer's directory.
+	dir string
+	// stamp tells the state of this layer and all below it; it is "" if that cannot be relied on.
+	stamp string
+}
+
+// ancestorsOf describes the parents of a stack, nearest first.
+func ancestorsOf(s stack) ([]ancestor, error) {
+	ancestors := make([]ancestor, len(s.parents))
+	below, reliable := "", true
+	for i := len(ancestors) - 1; i >= 0; i-- {
+		dir := s.parentDirs[i]
+		own, err := rootStamp(dir)
+		if err != nil {
+			return nil, err
+		}
+		below = fmt.Sprintf("%x", sha256.Sum256([]byte(below+own)))
+		reliable = reliable && !wasWritable(dir)
+		ancestors[i] = ancestor{id: s.parents[i], dir: dir}
+		if reliable {
+			ancestors[i].stamp = below
+		}
+	}
+	return ancestors, nil
+}
+
+// branchesOf are the branches of the stack s, top to bottom. Whiteout branches that cannot be kept are made in the
+// directory that own returns, for this mount alone.
+func (b *aufsBackend) branchesOf(s stack, own func() (string, error)) ([]branch, error) {
+	branches := stackBranches(b.home.diff(s.id), nil, s.options.readOnly())
+	ancestors, err := ancestorsOf(s)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range ancestors {
+		whiteouts, split, err := b.whiteoutBranch(a, ancestors[i+1:], own)
+		if err != nil {
+			return nil, layerError("making the whiteout branch of", a.id, err)
+		}
+		switch {
+		case !split:
+			branches = append(branches, branch{a.dir, "ro+wh"})
+		case whiteouts == "":
+			// It has opaque directories, and there is nothing below for them to hide.
+			branches = append(branches, branch{a.dir, "ro"})
+		default:
+			branches = append(branches, branch{a.dir, "ro"}, branch{whiteouts, "ro+wh"})
+		}
+	}
+	return branches, nil
+}
+
+// whiteoutBranch tells if the layer a has to be split in two branches, and returns the lower one of them, or "" if
+// nothing has to be in that.
+func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, own func() (string, error)) (dir string, split bool, err error) {
+	cache := b.home.whiteouts()
+	if a.stamp != "" {
+		if root, ok := cache.known(a.id, a.stamp); ok {
+			return nonEmpty(root)
+		}
+	}
+	lock, err := lockDir(a.dir)
+	if err != nil {
+		return "", false, err
+	}
+	defer lock.unlock()
+	produce := func(root string) error { return produceWhiteouts(a, below, root) }
+	if a.stamp != "" {
+		root, err := cache.find(a.id, a.stamp, produce)
+		if err != nil {
+			return "", false, err
+		}
+		return nonEmpty(root)
+	}
+	run, err := own()
+	if err != nil {
+		return "", false, err
+	}
+	root := filepath.Join(run, a.id)
+	if err := produce(root); err != nil {
+		return "", false, err
+	}
+	if _, err := os.Lstat(root); errors.Is(err, fs.ErrNotExist) {
+		root = ""
+	}
+	return nonEmpty(root)
+}
+
+// produceWhiteouts makes root a whiteout branch for a, if that has an opaque directory.
+func produceWhiteouts(a ancestor, below []ancestor, root string) error {
+	opaque, err := findOpaque(a.dir)
+	if err != nil || !opaque {
+		return err
+	}
+	err = makeWhiteoutBranch(a.dir, below, root)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		// The layer as it is hides that name, if no other one has the directory opaque.
+		logrus.Warnf("aufs: layer %s: %v; mounting it as it is", a.id, err)
+		return os.RemoveAll(root)
+	}
+	return err
+}
+
+// nonEmpty tells what to do with a layer for which root was made, or nothing, if root is "".
+func nonEmpty(root string) (dir string, split bool, err error) {
+	if root == "" {
+		return "", false, nil
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil || len(entries) == 0 {
+		return "", true, err
+	}
+	return root, true, nil
+}
+
+// findOpaque tells if the layer in aufs form at root has an opaque directory.
+func findOpaque(root string) (found bool, err error) {
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path != root && filepath.Dir(path) == root && isOwnFile(entry.Name()) {
+			return fs.SkipDir
+		}
+		if entry.Name() == archive.WhiteoutOpaqueDir && path != root {
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found, err
+}
+
+// makeWhiteoutBranch makes target a whiteout branch for the layer at root, on top of the layers below. All are in aufs
+// form.
+func makeWhiteoutBranch(root string, below []ancestor, target string) error {
+	layers := make([]layerDir, 0, len(below))
+	for _, a := range below {
+		layers = append(layers, layerDir{root: a.dir, form: aufsForm})
+	}
+	if err := os.Mkdir(target, 0o700); err != nil {
+		return err
+	}
+	if err := whiteoutDirectory(root, ".", layers, target); err != nil {
+		return err
+	}
+	return copyDirMetadata(root, aufsForm, target)
+}
+
+// whiteoutDirectory makes the whiteouts for the one directory rel, and for those below it that layers have as well.
+func whiteoutDirectory(root, rel string, layers []layerDir, target string) error {
+	own, err := readListing(root, rel, aufsForm)
+	if err != nil {
+		return err
+	}
+	before, err := readMerged(layers, rel)
+	if err != nil {
+		return err
+	}
+	hidden := own.whiteouts
+	if own.opaque {
+		hidden = before.names()
+	}
+	for name := range hidden {
+		if !before.shows(name) {
+			continue
+		}
+		if err := makeWhiteout(root, rel, name, target); err != nil {
+			return err
+		}
+	}
+	if own.opaque {
+		// All that layers have here is hidden by what was just made.
+		return nil
+	}
+	for name, entry := range own.entries {
+		below := before.dirs(name)
+		if !entry.IsDir() || own.whiteouts[name] || len(below) == 0 {
+			continue
+		}
+		if err := whiteoutDirectory(root, filepath.Join(rel, name), below, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeWhiteout makes the whiteout of a name in the directory rel of target, which it makes like that of root.
+func makeWhiteout(root, rel, name, target string) error {
+	if err := makeDirsLike(root, rel, target); err != nil {
+		return err
+	}
+	err := makeMark(filepath.Join(target, rel, archive.WhiteoutPrefix+name))
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return fmt.Errorf("%s is too long a name to be deleted: %w", filepath.Join(rel, name), err)
+	}
+	return err
+}
+
+// makeDirsLike makes the directory rel of target, and those that lead to it, with the owners and modes of those of root.
+func makeDirsLike(root, rel, target string) error {
+	path := filepath.Join(target, rel)
+	if _, err := os.Lstat(path); rel == "." || err == nil {
+		return err
+	}
+	if err := makeDirsLike(root, filepath.Dir(rel), target); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return copyDirMetadata(filepath.Join(root, rel), aufsForm, path)
+}
