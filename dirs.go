@@ -135,10 +135,13 @@ func syncDir(dir string) error {
 	return f.Sync()
 }
 
+// atomicPrefix begins the names of the files that writeFileAtomic makes on its way.
+const atomicPrefix = "file-"
+
 // writeFileAtomic makes the file path with content, whole and durable or not at all, by way of a file in tmp, a
 // directory of the same file system.
 func writeFileAtomic(tmp, path string, content []byte) (err error) {
-	f, err := os.CreateTemp(tmp, "file-")
+	f, err := os.CreateTemp(tmp, atomicPrefix)
 	if err != nil {
 		return err
 	}

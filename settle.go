@@ -76,6 +76,9 @@ func (t *translator) form(id string) (form, error) {
 	switch f := form(strings.TrimSpace(string(content))); f {
 	case overlayTrusted, overlayUser:
 		return f, nil
+	case "":
+		// A crash came before the mark was whole, and so before the translation began.
+		return aufsForm, nil
 	default:
 		return "", layerError("reading the form of", id, fmt.Errorf("%s says %q", t.home.overlay(markDir, id), f))
 	}
@@ -87,14 +90,30 @@ func (t *translator) open(id string, f form) error {
 	if _, err := findMarks(t.home.diff(id)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(t.home.overlay(markDir), 0o700); err != nil {
-		return err
-	}
-	// Durable before the first change: without the mark, aufs would show the layer's whiteouts as files.
-	if err := writeFileAtomic(t.home.tmp(), t.home.overlay(markDir, id), []byte(f+"\n")); err != nil {
+	if err := t.mark(id, f); err != nil {
 		return err
 	}
 	return toOverlayForm(t.home.diff(id), f, t.home.overlay(asideDir, id))
+}
+
+// mark notes, durably, that the layer id is about to be brought into form f: without the mark, aufs would show the
+// layer's whiteouts as files.
+func (t *translator) mark(id string, f form) error {
+	if err := os.MkdirAll(t.home.overlay(markDir), 0o700); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(t.home.overlay(markDir, id), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(string(f) + "\n")
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return syncDir(t.home.overlay(markDir))
 }
 
 // settle brings the layer id to rest: into aufs form. The caller holds its lock. The error matches errInUse, and nothing

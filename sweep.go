@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -32,9 +33,12 @@ func (d *Driver) sweepScratch() error {
 }
 
 func sweepScratchEntry(path string, entry fs.DirEntry) error {
-	if !entry.IsDir() {
-		// A file that was to become a layers/<id>, whose writer would have the store lock.
+	if strings.HasPrefix(entry.Name(), atomicPrefix) {
+		// It was to become a layers/<id>, and its writer would have the store lock.
 		return os.Remove(path)
+	}
+	if !entry.IsDir() {
+		return nil
 	}
 	lock, err := tryLockDir(path)
 	if err != nil || lock == nil {
@@ -155,5 +159,29 @@ func (d *Driver) sweepOld() error {
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
-	return removeTree(d.home.overlay(oldDir))
+	trash, err := d.takeOld()
+	if err != nil || trash == nil {
+		return err
+	}
+	return trash.remove()
+}
+
+// takeOld moves what was replaced to a scratch directory, if there is any.
+func (d *Driver) takeOld() (*scratch, error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.unlock()
+	if _, err := os.Lstat(d.home.overlay(oldDir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	trash, err := d.home.newScratchLocked("trash")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(d.home.overlay(oldDir), filepath.Join(trash.dir, oldDir)); err != nil {
+		return nil, errors.Join(err, trash.remove())
+	}
+	return trash, nil
 }
