@@ -58,7 +58,7 @@ help: ## List the targets
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 .PHONY: ci
-ci: test lint build-all ## All that must pass before a change is taken
+ci: lint build-all test ## All that must pass before a change is taken
 
 .PHONY: check-go
 check-go:
