@@ -49,10 +49,18 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 		mounted: graphdriver.NewRefCounter(mountChecker{}),
 	}
 	made, err := makeStore(h)
+	if err != nil {
+		removeStore(made)
+		return nil, err
+	}
+	private, err := isMounted(string(h))
 	if err == nil {
 		err = d.start(c)
 	}
 	if err != nil {
+		if !private {
+			err = errors.Join(err, d.leaveHome())
+		}
 		removeStore(made)
 		return nil, err
 	}
@@ -127,10 +135,12 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 	if err := mount.MakePrivate(string(d.home)); err != nil {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, err)
 	}
-	if err := d.sweepScratch(); err != nil {
+	rubbish, err = d.abandoned()
+	if err != nil {
 		return nil, err
 	}
-	return d.sweepLayers()
+	strays, err := d.sweepLayers()
+	return append(rubbish, strays...), err
 }
 
 // probe finds the backend that was asked for, or says why it cannot be had.

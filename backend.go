@@ -14,14 +14,6 @@ type backend interface {
 	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere, and the layer is at
 	// rest. The caller holds the lock of s.id.
 	mount(s stack) error
-
-	// unmount unmounts the layer id from target, with what has to be done before, and brings the layer to rest. A target
-	// that is not mounted is no error. The caller holds the lock of id.
-	unmount(id, target string) error
-
-	// flush makes diff/<id> show all that the mount at target does, as far as the backend can. The caller holds the lock
-	// of id, and the layer is mounted.
-	flush(id, target string) error
 }
 
 // stack is what a backend mounts: a layer on top of its ancestors.

@@ -130,7 +130,7 @@ func (b *aufsBackend) mount(s stack) error {
 		err = b.mountBranches(s, plain)
 	}
 	if err != nil {
-		return errors.Join(err, b.home.removeRun(s.id))
+		return errors.Join(err, b.forms.removeRun(s.id))
 	}
 	return nil
 }
@@ -260,21 +260,4 @@ func tooManyBranches(target string, calls []mountCall, err error) error {
 		limit = strconv.Itoa(n)
 	}
 	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
-}
-
-func (b *aufsBackend) unmount(id, target string) error {
-	if err := b.flush(id, target); err != nil {
-		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
-	}
-	if err := unmountRetry(target); err != nil {
-		return err
-	}
-	return b.home.removeRun(id)
-}
-
-func (b *aufsBackend) flush(id, target string) error {
-	if aufs, err := isAufs(target); err != nil || !aufs {
-		return ignoreGone(err)
-	}
-	return flushPseudoLinks(target, b.home.diff(id))
 }

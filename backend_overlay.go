@@ -11,7 +11,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
-	"github.com/containers/storage/pkg/unshare"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -31,11 +30,7 @@ func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
 	}
-	b := &overlayBackend{home: h, forms: forms, form: overlayTrusted}
-	// The library's question, not ours: its archiver asks the same to know which attributes an upper directory has.
-	if unshare.IsRootless() {
-		b.form = overlayUser
-	}
+	b := &overlayBackend{home: h, forms: forms, form: ownForm()}
 	if err := b.trial(scratchDir); err != nil {
 		return nil, explainOverlay(h, nested, err)
 	}
@@ -102,9 +97,7 @@ func (b *overlayBackend) status() [][2]string {
 
 func (b *overlayBackend) mount(s stack) error {
 	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
-	if err := b.rest(s.id); err != nil && !errors.Is(err, errInUse) {
-		return err
-	}
+	unrested := b.forms.rest(s.id)
 	run, err := b.home.newRun(s.id)
 	if err != nil {
 		return err
@@ -115,7 +108,7 @@ func (b *overlayBackend) mount(s stack) error {
 	if s.options.readOnly() {
 		err = b.addTop(&m, s.id, run)
 	} else {
-		err = b.addUpper(&m, s.id, run)
+		err = b.addUpper(&m, s.id, run, unrested)
 	}
 	if err == nil {
 		err = b.addLowers(&m, s.parents, run)
@@ -124,16 +117,16 @@ func (b *overlayBackend) mount(s stack) error {
 		err = m.mount()
 	}
 	if err != nil {
-		if rerr := b.rest(s.id); rerr != nil && !errors.Is(rerr, errInUse) {
-			err = errors.Join(err, rerr)
+		if rerr := b.forms.rest(s.id); rerr != nil {
+			logrus.Warnf("aufs: %v; it is left in overlayfs's form for now", rerr)
 		}
-		return err
 	}
-	return nil
+	return err
 }
 
-// addUpper makes the layer id the writable directory of m, in overlay form.
-func (b *overlayBackend) addUpper(m *overlayMount, id, run string) error {
+// addUpper makes the layer id the writable directory of m, in overlay form. unrested is why it could not be brought to
+// rest before, if it could not.
+func (b *overlayBackend) addUpper(m *overlayMount, id, run string, unrested error) error {
 	m.upper, m.work = b.home.diff(id), filepath.Join(run, "work")
 	if err := os.Mkdir(m.work, 0o700); err != nil {
 		return err
@@ -142,33 +135,68 @@ func (b *overlayBackend) addUpper(m *overlayMount, id, run string) error {
 	switch {
 	case err != nil:
 		return err
-	case f == b.form:
-		// It could not be brought to rest: a mount of it lives elsewhere. It has its form already.
+	case f == aufsForm:
+		return b.forms.open(id, b.form)
+	case f != b.form:
+		return fmt.Errorf("it has attributes %s*, where this process can have %s*, and it cannot be brought to rest: %w",
+			f.xattrPrefix(), b.form.xattrPrefix(), unrested)
+	case errors.Is(unrested, errInUse):
+		// It has its form, and must not be touched.
 		return nil
-	case f != aufsForm:
-		return layerError("mounting", id, fmt.Errorf("it is in use, with attributes %s* where this process can have %s*: %w",
-			f.xattrPrefix(), b.form.xattrPrefix(), errInUse))
 	}
+	// The way to rest was cut short by an error; this undoes what came of it.
+	logrus.Warnf("aufs: %v; it stays in overlayfs's form", unrested)
 	return b.forms.open(id, b.form)
 }
 
 // addTop makes the layer id, of which the caller has the lock, the uppermost of the read-only directories of m.
 func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
-	lower, err := b.ownLower(id, filepath.Join(run, "top"))
+	lower, err := b.ownLower(id, filepath.Join(run, ownTwin+"top"))
 	m.lowers = append(m.lowers, lower)
 	return err
 }
 
 // addLowers adds the ancestors to m.
 func (b *overlayBackend) addLowers(m *overlayMount, parents []string, run string) error {
+	var plain []string
 	for n, parent := range parents {
-		lower, err := b.parentLower(parent, filepath.Join(run, "low-"+strconv.Itoa(n)))
+		lower, err := b.parentLower(parent, filepath.Join(run, ownTwin+strconv.Itoa(n)))
 		if err != nil {
 			return layerError("preparing", parent, err)
 		}
+		if lower == b.home.diff(parent) {
+			plain = append(plain, parent)
+		}
 		m.lowers = append(m.lowers, lower)
 	}
-	return nil
+	if len(m.lowers) == 0 || len(m.lowers) == 1 && m.upper == "" {
+		// Overlayfs will not have so few.
+		if err := os.MkdirAll(b.home.overlay(emptyDir), 0o700); err != nil {
+			return err
+		}
+		m.lowers = append(m.lowers, b.home.overlay(emptyDir))
+	}
+	if err := b.addWatch(m, run); err != nil {
+		return err
+	}
+	// From here on these must stay as they are, for as long as the mount lives.
+	return os.WriteFile(filepath.Join(run, plainLowers), formatParents(plain), 0o600)
+}
+
+// addWatch gives a read-only mount of twins that were made for it alone an upper directory: by that it can be found out if
+// the mount, or a copy of it in another mount namespace, is alive.
+func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
+	if m.upper != "" || !hasOwnTwins(run) {
+		return nil
+	}
+	m.upper, m.work = filepath.Join(run, watchUpper), filepath.Join(run, "work")
+	for _, dir := range []string{m.upper, m.work} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	// It is the root of the mount.
+	return copyDirMetadata(m.lowers[0], b.form, m.upper)
 }
 
 // parentLower returns the directory that stands for the ancestor id. If one has to be made for this mount, it is made at
@@ -216,26 +244,3 @@ func (b *overlayBackend) ownLower(id, own string) (string, error) {
 	}
 	return own, makeTwin(b.home.diff(id), f, own, b.form)
 }
-
-func (b *overlayBackend) unmount(id, target string) error {
-	if err := unmountRetry(target); err != nil {
-		return err
-	}
-	err := b.rest(id)
-	if errors.Is(err, errInUse) {
-		logrus.Warnf("aufs: %v; it is left in overlayfs's form until then", err)
-		return nil
-	}
-	return err
-}
-
-// rest brings the layer id to rest after its mount, and removes what existed for the mount.
-func (b *overlayBackend) rest(id string) error {
-	if err := b.forms.settle(id); err != nil {
-		return err
-	}
-	return b.home.removeRun(id)
-}
-
-// flush has nothing to do: overlayfs's upper directory shows all that was changed.
-func (b *overlayBackend) flush(_, _ string) error { return nil }

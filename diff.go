@@ -3,7 +3,6 @@
 package aufs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 	"github.com/containers/storage/pkg/chrootarchive"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/unshare"
+	"github.com/sirupsen/logrus"
 )
 
 // isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
@@ -94,12 +94,12 @@ func (d *Driver) readable(id string) (form, error) {
 		return "", err
 	}
 	if mounted {
-		err = d.backend.flush(id, target)
-	} else if err = d.forms.settle(id); errors.Is(err, errInUse) {
-		err = nil
-	}
-	if err != nil {
-		return "", err
+		if err := d.flush(id, target); err != nil {
+			return "", err
+		}
+	} else if err := d.forms.settle(id); err != nil {
+		// It can be read in the form that it has.
+		logrus.Debugf("aufs: %v", err)
 	}
 	f, err := d.forms.form(id)
 	if err == nil && f != aufsForm && f.xattrPrefix()+"opaque" != archive.GetOverlayXattrName("opaque") {
@@ -126,14 +126,22 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 }
 
 // ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
-// files. It goes through a mount if the layer is mounted, or if parent is not its parent.
+// files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent.
 func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	direct, err := d.isParent(id, parent)
 	if err != nil {
 		return 0, err
 	}
-	if mounted, err := isMounted(d.home.mnt(id)); err != nil || mounted || !direct {
-		return d.naiveApplyDiff(id, parent, options, err)
+	alone, err := d.canUnpack(id)
+	if err != nil {
+		return 0, layerError("applying a diff to", id, err)
+	}
+	if !direct || !alone {
+		size, err := d.naive.ApplyDiff(id, parent, options)
+		if err != nil {
+			return 0, layerError("applying a diff to", id, err)
+		}
+		return size, nil
 	}
 	if err := d.unpack(id, options); err != nil {
 		return 0, layerError("applying a diff to", id, err)
@@ -145,11 +153,20 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	return usage.Size, nil
 }
 
-func (d *Driver) naiveApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts, err error) (int64, error) {
-	if err != nil {
-		return 0, layerError("applying a diff to", id, err)
+// canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
+// layer that has something already is changed by the archive like any tree.
+func (d *Driver) canUnpack(id string) (bool, error) {
+	mounted, err := isMounted(d.home.mnt(id))
+	if err != nil || mounted {
+		return false, err
 	}
-	return d.naive.ApplyDiff(id, parent, options)
+	entries, err := os.ReadDir(d.home.diff(id))
+	for _, entry := range entries {
+		if !isOwnFile(entry.Name()) {
+			return false, err
+		}
+	}
+	return err == nil, err
 }
 
 // unpack extracts the archive into the directory of the layer id. Names of whiteouts are what aufs wants them to be: they
@@ -230,6 +247,12 @@ func removeForeign(dir string, before map[string]bool) error {
 // without a whiteout; a directory does when it is opaque.
 func resolveReplacements(root string) error {
 	return eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+		// Overlayfs's own marks are not content: an archive cannot bring any.
+		for _, f := range []form{overlayTrusted, overlayUser} {
+			if err := stripXattrs(dir, f); err != nil {
+				return false, err
+			}
+		}
 		present := map[string]fs.DirEntry{}
 		for _, entry := range entries {
 			present[entry.Name()] = entry

@@ -40,6 +40,16 @@ func (h home) exists(id string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
+// absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
+// is an error.
+func (h home) absent(id string) (bool, error) {
+	_, err := os.Lstat(h.layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
 // list returns the ids of the layers in the store, sorted.
 func (h home) list() ([]string, error) {
 	entries, err := os.ReadDir(h.layers(""))
@@ -167,5 +177,9 @@ func writeFileAtomic(tmp, path string, content []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		// Not durable, and so not there.
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }

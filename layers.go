@@ -15,6 +15,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/sirupsen/logrus"
 )
 
 // defaultRootMode is the mode of the root directory of a layer without a parent.
@@ -34,25 +35,41 @@ func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 		keys := slices.Sorted(maps.Keys(opts.StorageOpt))
 		return layerError("creating", id, fmt.Errorf("there are no storage options for a layer, and %s was given", strings.Join(keys, ", ")))
 	}
+	rubbish, err := d.createLocked(id, parent, opts)
+	if rubbish != nil {
+		if rerr := rubbish.remove(); rerr != nil {
+			logrus.Warnf("aufs: sweeping: %v", rerr)
+		}
+	}
+	return err
+}
+
+// createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
+func (d *Driver) createLocked(id, parent string, opts *graphdriver.CreateOpts) (rubbish *scratch, err error) {
 	store, err := d.home.lockStore()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer store.unlock()
-	if d.home.exists(id) {
-		return layerError("creating", id, fs.ErrExist)
+	absent, err := d.home.absent(id)
+	if err == nil && !absent {
+		err = fs.ErrExist
+	}
+	if err != nil {
+		return nil, layerError("creating", id, err)
 	}
 	parents, err := d.lineage(id, parent)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := d.sweepLayer(id); err != nil {
-		return layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+	rubbish, err = d.sweepLayer(id)
+	if err != nil {
+		return nil, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
 	if err := d.create(id, parents, opts); err != nil {
-		return layerError("creating", id, err)
+		return rubbish, layerError("creating", id, err)
 	}
-	return nil
+	return rubbish, nil
 }
 
 // CreateReadWrite is Create: all layers are made alike.
@@ -143,7 +160,8 @@ func (d *Driver) rootOf(parents []string, opts *graphdriver.CreateOpts) (rootDir
 }
 
 // Remove unmounts the layer, whoever uses it, and removes it with all its files. A layer whose mount stays busy keeps all
-// its data, and the error says what to look for. An id that is not there is no error.
+// its data, and the error says what to look for. A copy of the mount in another mount namespace does not keep it: that
+// would be forever. An id that is not there is no error.
 func (d *Driver) Remove(id string) error {
 	if err := checkID(id); err != nil {
 		return err

@@ -149,8 +149,11 @@ func (h home) newScratchLocked(purpose string) (*scratch, error) {
 	return &scratch{dir: dir, lock: lock}, nil
 }
 
-// remove deletes the scratch directory with all that is in it.
+// remove deletes the scratch directory with all that is in it. Mounts in it are unmounted; if one cannot be, all stays.
 func (s *scratch) remove() error {
 	defer s.lock.unlock()
+	if err := unmountUnder(s.dir); err != nil {
+		return err
+	}
 	return removeTree(s.dir)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +41,10 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 		return "", err
 	}
 	if len(parents) == 0 {
-		return d.home.diff(id), nil
+		if o.readOnly() {
+			return d.home.diff(id), nil
+		}
+		return d.home.diff(id), d.home.forgetDerived(id)
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
@@ -59,6 +63,10 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 	if err != nil {
 		return err
 	}
+	shown, err := d.shownParents(id, parents, dirs)
+	if err != nil {
+		return err
+	}
 	target := d.home.mnt(id)
 	if err := makeMountPoint(target); err != nil {
 		return err
@@ -69,8 +77,31 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 		}
 	}
 	return d.backend.mount(stack{
-		id: id, target: target, parents: parents, parentDirs: dirs, options: o, label: label,
+		id: id, target: target, parents: parents[:shown], parentDirs: dirs[:shown], options: o, label: label,
 	})
+}
+
+// shownParents is how many of the parents, nearest first, show through: none of those below a layer whose root directory
+// is opaque. Neither aufs nor overlayfs looks at that of a branch.
+func (d *Driver) shownParents(id string, parents, dirs []string) (int, error) {
+	for i := -1; i < len(parents); i++ {
+		layer, dir := id, d.home.diff(id)
+		if i >= 0 {
+			layer, dir = parents[i], dirs[i]
+		}
+		f, err := d.forms.form(layer)
+		if err != nil {
+			return 0, err
+		}
+		opaque, err := isOpaque(dir, f)
+		if err != nil {
+			return 0, err
+		}
+		if opaque {
+			return i + 1, nil
+		}
+	}
+	return len(parents), nil
 }
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
@@ -109,10 +140,55 @@ func (d *Driver) Put(id string) error {
 	if len(parents) == 0 || d.mounted.Decrement(target) > 0 {
 		return nil
 	}
-	if err := d.backend.unmount(id, target); err != nil {
+	if err := d.unmount(id, target); err != nil {
 		return layerError("unmounting", id, err)
 	}
 	return nil
+}
+
+// unmount unmounts the layer id, of which the caller has the lock, from target, and brings it to rest. The mount may be
+// that of another driver, which has another backend: what to do goes by what is mounted.
+func (d *Driver) unmount(id, target string) error {
+	if err := d.flush(id, target); err != nil {
+		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+	}
+	if err := unmountRetry(target); err != nil {
+		return err
+	}
+	err := d.forms.rest(id)
+	if err != nil {
+		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
+		logrus.Warnf("aufs: %v; it is left in overlayfs's form for now", err)
+	}
+	return d.settleParents(id)
+}
+
+// settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
+func (d *Driver) settleParents(id string) error {
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if _, err := os.Lstat(d.home.overlay(markDir, parent)); err != nil {
+			continue
+		}
+		if err := d.settleIdle(parent); err != nil && !errors.Is(err, errInUse) {
+			logrus.Warnf("aufs: %v", err)
+		}
+	}
+	return nil
+}
+
+// flush makes the directory of the layer id, which is mounted at target, show all that the mount does.
+func (d *Driver) flush(id, target string) error {
+	if aufs, err := isAufs(target); err != nil || !aufs {
+		return ignoreGone(err)
+	}
+	if mounted, err := isMounted(target); err != nil || !mounted {
+		return err
+	}
+	return flushPseudoLinks(target, d.home.diff(id))
 }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it.
@@ -138,16 +214,21 @@ func (d *Driver) unmountFound(target string) error {
 		return unmountRetry(target)
 	}
 	defer lock.unlock()
-	if filepath.Base(filepath.Dir(target)) != mntDir {
-		return unmountRetry(target)
+	// The target is without symbolic links, and home need not be.
+	resolved, err := filepath.EvalSymlinks(d.home.mnt(id))
+	if err != nil || resolved != target {
+		return errors.Join(ignoreGone(err), unmountRetry(target))
 	}
-	return d.backend.unmount(id, d.home.mnt(id))
+	return d.unmount(id, target)
 }
 
 // leaveHome takes the private mount of home away that Init has made, if nothing in it is mounted or in use.
 func (d *Driver) leaveHome() error {
 	mounts, err := mountsUnder(string(d.home))
 	if err != nil || len(mounts) > 0 {
+		return err
+	}
+	if ours, err := isSelfBind(string(d.home)); err != nil || !ours {
 		return err
 	}
 	err = unmountRetry(string(d.home))

@@ -189,7 +189,7 @@ func TestLeakedMount(t *testing.T) {
 			t.Run([]string{"no overlayfs", "by a trial mount", "by mountinfo"}[how], func(t *testing.T) {
 				s := newStore(t, backendOverlay)
 				if how == answerMountinfo {
-					s.inner.forms.once.Do(func() { s.inner.forms.how = answerMountinfo })
+					s.inner.forms.how, s.inner.forms.asked = answerMountinfo, true
 				}
 				s.create(t, "", "base")
 				write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})

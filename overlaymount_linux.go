@@ -47,7 +47,7 @@ func (m overlayMount) options() []option {
 		// It turns redirect_dir and metacopy off by itself, and does not go with options that name them.
 		o = append(o, option{"userxattr", ""})
 	} else {
-		o = append(o, option{"redirect_dir", "off"}, option{"metacopy", "off"})
+		o = append(o, option{"redirect_dir", "nofollow"}, option{"metacopy", "off"})
 	}
 	if m.upper != "" {
 		index := "off"

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +36,14 @@ const pseudoLinkDir = ".wh..wh.plnk"
 //
 // If the flush fails the mount stays: without it, some names would have their old content again.
 func Unmount(target string) error {
-	branches, err := writableBranches(target)
+	mounted, err := isMounted(target)
+	if err == nil && !mounted {
+		return nil
+	}
+	var branches []string
+	if err == nil {
+		branches, err = writableBranches(target)
+	}
 	for _, branch := range branches {
 		if err == nil {
 			err = flushPseudoLinks(target, branch)
@@ -73,8 +82,7 @@ func flushPseudoLinks(target, writable string) (err error) {
 			continue
 		}
 		for _, path := range paths {
-			// A change of owner that changes nothing makes aufs copy the name up.
-			if err := ignoreGone(os.Lchown(filepath.Join(target, path), -1, -1)); err != nil {
+			if err := copyUp(filepath.Join(target, path)); err != nil {
 				return err
 			}
 		}
@@ -111,6 +119,21 @@ func writableBranches(target string) ([]string, error) {
 	return writable, nil
 }
 
+// copyUp makes aufs have the name path in its writable branch, by giving the file the times that it has. A change of owner
+// that changes nothing, auplink's way, would take setuid bits and capabilities from it.
+func copyUp(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	times := []unix.Timespec{unix.Timespec(statOf(info).Atim), unix.Timespec(statOf(info).Mtim)}
+	err = unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "utimensat", Path: path, Err: err}
+	}
+	return nil
+}
+
 // pseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named
 // <inode number in the mount>.<inode number in the branch>.
 type pseudoLink struct {
@@ -131,13 +154,12 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 	links := map[uint64][]pseudoLink{}
 	for _, entry := range entries {
 		inMount, inBranch, _ := strings.Cut(entry.Name(), ".")
-		ino, err := strconv.ParseUint(inMount, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
-		}
-		branchInode, err := strconv.ParseUint(inBranch, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
+		ino, merr := strconv.ParseUint(inMount, 10, 64)
+		branchInode, berr := strconv.ParseUint(inBranch, 10, 64)
+		if merr != nil || berr != nil {
+			// A container can have made it, where overlayfs had the layer mounted.
+			logrus.Warnf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
+			continue
 		}
 		links[ino] = append(links[ino], pseudoLink{entry.Name(), branchInode})
 	}
@@ -311,7 +333,8 @@ func mountID(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, m := range mounts {
+	// The last one is on top.
+	for _, m := range slices.Backward(mounts) {
 		for _, option := range strings.Split(m.VFSOptions, ",") {
 			if id, ok := strings.CutPrefix(option, "si="); ok && m.FSType == "aufs" {
 				return id, nil

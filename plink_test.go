@@ -3,11 +3,14 @@
 package aufs
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,6 +96,34 @@ func TestStalePseudoLinks(t *testing.T) {
 
 func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10)) }
 
+// TestFlushKeepsRights is about what a file lends to whoever runs it: no flush may take that away.
+func TestFlushKeepsRights(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, backendAufs)
+		base := s.inner.home.diff("base")
+		capability := []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+		must(t, os.Chmod(filepath.Join(base, "f"), 0o755|os.ModeSetuid|os.ModeSetgid))
+		must(t, system.Lsetxattr(filepath.Join(base, "f"), "security.capability", capability, 0))
+		dir := s.get(t, "child")
+		must(t, os.Chtimes(filepath.Join(dir, "f"), time.Unix(1, 0), time.Unix(1, 0)))
+		before := readTree(t, dir)
+		s.diff(t, "child", "base")
+		sameTree(t, readTree(t, dir), before)
+		must(t, s.Put("child"))
+		sameTree(t, s.see(t, "child"), before)
+		for _, path := range []string{"f", "sub/g", "gone"} {
+			info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), path))
+			if err != nil || info.Mode()&os.ModeSetuid == 0 {
+				t.Errorf("%s in the branch: %v, %v", path, info, err)
+			}
+			value, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("child"), path), "security.capability")
+			if err != nil || !bytes.Equal(value, capability) {
+				t.Errorf("%s in the branch: %q, %v", path, value, err)
+			}
+		}
+	})
+}
+
 // TestUnmountFlushes is about the function for those who have no driver.
 func TestUnmountFlushes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
@@ -120,7 +151,9 @@ func TestReadPseudoLinks(t *testing.T) {
 	if len(links) != 2 || links[11][0].branchInode != 131083 || links[7][0].name != "7.12" {
 		t.Errorf("got %v", links)
 	}
-	write(t, dir, files{pseudoLinkDir + "/junk": ""})
-	_, err = readPseudoLinks(dir)
-	wants(t, err, nil, "junk", dir)
+	write(t, dir, files{pseudoLinkDir + "/junk": "", pseudoLinkDir + "/1.x": ""})
+	links, err = readPseudoLinks(dir)
+	if err != nil || len(links) != 2 {
+		t.Errorf("with names that are none: %v, %v", links, err)
+	}
 }

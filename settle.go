@@ -36,6 +36,22 @@ func (h home) overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(h), overlayDir}, elem...)...)
 }
 
+// What is in run/<id>/mount-*/, beside the work directory.
+const (
+	// ownTwin begins the names of twins that were made for the mount.
+	ownTwin = "twin-"
+	// watchUpper is the upper directory of a read-only mount that has such twins.
+	watchUpper = "upper"
+	// plainLowers lists the ancestors whose own directories are in the mount, an id a line.
+	plainLowers = "lowers"
+)
+
+// hasOwnTwins tells if twins were made for the one mount that run belongs to.
+func hasOwnTwins(run string) bool {
+	twins, err := filepath.Glob(filepath.Join(run, ownTwin+"*"))
+	return err != nil || len(twins) > 0
+}
+
 // newRun makes the directory of what exists for one mount of the layer id alone.
 func (h home) newRun(id string) (string, error) {
 	all := h.overlay(runDir, id)
@@ -45,12 +61,42 @@ func (h home) newRun(id string) (string, error) {
 	return os.MkdirTemp(all, "mount-")
 }
 
-// removeRun removes what existed for mounts of the layer id, none of which is left.
-func (h home) removeRun(id string) error {
-	if err := removeTree(h.overlay(runDir, id)); err != nil {
+// removeRun removes what existed for mounts of the layer id, none of which is left in this mount namespace. What a copy in
+// another one is using stays, for the next time.
+func (t *translator) removeRun(id string) error {
+	all := t.home.overlay(runDir, id)
+	runs, err := os.ReadDir(all)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var errs []error
+	for _, run := range runs {
+		path := filepath.Join(all, run.Name())
+		used, err := t.runInUse(path)
+		if err == nil && !used {
+			err = removeTree(path)
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return layerError("cleaning up after", id, err)
+	}
+	if err := os.Remove(all); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
 		return layerError("cleaning up after", id, err)
 	}
 	return nil
+}
+
+// runInUse tells if a mount is using what is in run.
+func (t *translator) runInUse(run string) (bool, error) {
+	if used, err := aufsUses(run); err != nil || used {
+		return used, err
+	}
+	upper := filepath.Join(run, watchUpper)
+	if _, err := os.Lstat(upper); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return t.inUse(upper, ownForm())
 }
 
 // errInUse: a layer cannot be brought to rest, because something has it mounted.
@@ -87,7 +133,16 @@ func (t *translator) form(id string) (form, error) {
 // open brings the layer id, which is at rest, into overlay form f. The caller holds its lock.
 func (t *translator) open(id string, f form) error {
 	// Before anything is changed: this is the one thing that cannot be translated back.
-	if _, err := findMarks(t.home.diff(id)); err != nil {
+	if f, err := t.form(id); err != nil || f == aufsForm {
+		if _, err := findMarks(t.home.diff(id)); err != nil {
+			return err
+		}
+	}
+	used, err := aufsUses(t.home.diff(id))
+	if err == nil && used {
+		err = errInUse
+	}
+	if err != nil {
 		return err
 	}
 	if err := t.mark(id, f); err != nil {
@@ -130,6 +185,9 @@ func (t *translator) settle(id string) error {
 		}
 	}
 	used, err := t.inUse(t.home.diff(id), f)
+	if err == nil && !used {
+		used, err = t.isPlainLower(id)
+	}
 	if err != nil {
 		return layerError("bringing to rest", id, err)
 	}
@@ -145,12 +203,20 @@ func (t *translator) settle(id string) error {
 	return nil
 }
 
+// rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock.
+func (t *translator) rest(id string) error {
+	if err := t.settle(id); err != nil {
+		return err
+	}
+	return t.removeRun(id)
+}
+
 // asker finds out if an overlay mount is using an upper directory. What it found out about the kernel it keeps.
 type asker struct {
-	once sync.Once
-	// how the kernel answered to a question whose answer was known.
-	how    answer
-	howErr error
+	mu sync.Mutex
+	// how the kernel answered to a question whose answer was known, once it was asked; under mu.
+	how   answer
+	asked bool
 }
 
 // answer is how a kernel can be asked for the users of an upper directory.
@@ -167,11 +233,11 @@ const (
 
 // inUse tells if an overlay mount, in any mount namespace, has upper as its upper directory.
 func (t *translator) inUse(upper string, f form) (bool, error) {
-	t.once.Do(func() { t.how, t.howErr = t.findOutHow(f) })
-	if t.howErr != nil {
-		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", t.howErr)
+	how, err := t.askHow(f)
+	if err != nil {
+		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", err)
 	}
-	switch t.how {
+	switch how {
 	case answerNoOverlay:
 		return false, nil
 	case answerTrial:
@@ -181,6 +247,20 @@ func (t *translator) inUse(upper string, f form) (bool, error) {
 		}
 	}
 	return upperInMountinfo(upper)
+}
+
+// askHow is findOutHow, with the answer kept.
+func (t *translator) askHow(f form) (answer, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked {
+		return t.how, nil
+	}
+	how, err := t.findOutHow(f)
+	if err == nil {
+		t.how, t.asked = how, true
+	}
+	return how, err
 }
 
 // findOutHow asks for a directory that is in use for sure.
@@ -248,6 +328,43 @@ func (t *translator) trial(upper string, f form) (used bool, err error) {
 	default:
 		return false, err
 	}
+}
+
+// isPlainLower tells if a mount has the directory of the layer id as a lower one. Overlayfs says nothing about those; the
+// mounts of this driver do.
+func (t *translator) isPlainLower(id string) (bool, error) {
+	lists, err := filepath.Glob(t.home.overlay(runDir, "*", "mount-*", plainLowers))
+	if err != nil {
+		return false, err
+	}
+	for _, list := range lists {
+		content, err := os.ReadFile(list)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if strings.Contains("\n"+string(content), "\n"+id+"\n") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// aufsUses tells if an aufs mount, in whichever mount namespace, has a branch at path or below it.
+func aufsUses(path string) (bool, error) {
+	files, err := filepath.Glob("/sys/fs/aufs/si_*/br[0-9]*")
+	if err != nil {
+		return false, err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if strings.HasPrefix(string(content), path+"=") || strings.HasPrefix(string(content), path+"/") {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // upperInMountinfo looks for an overlay mount of upper among the mounts of all processes that can be seen.

@@ -17,38 +17,41 @@ import (
 // written last and removed first, so that whatever else there is of a layer without it is rubbish. Rubbish that cannot
 // be removed is in nobody's way: it is told, and does not make Init fail.
 
-// sweepScratch removes what is in tmp/, but for what a live process is using. The caller holds the store lock.
-func (d *Driver) sweepScratch() error {
+// abandoned returns the scratch directories that no live process is using, locked: to be removed when the store lock,
+// which the caller holds, is given back.
+func (d *Driver) abandoned() ([]*scratch, error) {
 	entries, err := os.ReadDir(d.home.tmp())
 	if err != nil {
-		return fmt.Errorf("aufs: sweeping: %w", err)
+		return nil, fmt.Errorf("aufs: sweeping: %w", err)
 	}
+	var all []*scratch
 	for _, entry := range entries {
 		path := filepath.Join(d.home.tmp(), entry.Name())
-		if err := sweepScratchEntry(path, entry); err != nil {
+		s, err := claim(path, entry)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			logrus.Warnf("aufs: sweeping: %v", err)
 		}
+		if s != nil {
+			all = append(all, s)
+		}
 	}
-	return nil
+	return all, nil
 }
 
-func sweepScratchEntry(path string, entry fs.DirEntry) error {
+// claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
+func claim(path string, entry fs.DirEntry) (*scratch, error) {
 	if strings.HasPrefix(entry.Name(), atomicPrefix) {
 		// It was to become a layers/<id>, and its writer would have the store lock.
-		return os.Remove(path)
+		return nil, os.Remove(path)
 	}
 	if !entry.IsDir() {
-		return nil
+		return nil, nil //nolint:nilnil // not ours
 	}
 	lock, err := tryLockDir(path)
 	if err != nil || lock == nil {
-		return err
+		return nil, err
 	}
-	defer lock.unlock()
-	if err := unmountUnder(path); err != nil {
-		return err
-	}
-	return removeTree(path)
+	return &scratch{dir: path, lock: lock}, nil
 }
 
 // sweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
@@ -70,23 +73,20 @@ func (d *Driver) sweepLayers() ([]*scratch, error) {
 	return rubbish, nil
 }
 
-// sweepLayer removes what is left of a layer that does not exist. The caller holds the store lock.
-func (d *Driver) sweepLayer(id string) error {
+// sweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
+// The caller holds the store lock.
+func (d *Driver) sweepLayer(id string) (*scratch, error) {
 	for _, path := range d.belongings(id) {
 		_, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		trash, err := d.moveOutUnmounted(id)
-		if err != nil {
-			return err
-		}
-		return trash.remove()
+		return d.moveOutUnmounted(id)
 	}
-	return nil
+	return nil, nil //nolint:nilnil // there is nothing
 }
 
 func (d *Driver) moveOutUnmounted(id string) (*scratch, error) {
@@ -108,11 +108,17 @@ func (d *Driver) strays() ([]string, error) {
 		}
 		for _, entry := range entries {
 			id := entry.Name()
-			if seen[id] || d.home.exists(id) {
+			if seen[id] {
 				continue
 			}
 			seen[id] = true
-			ids = append(ids, id)
+			absent, err := d.home.absent(id)
+			if err != nil {
+				return nil, err
+			}
+			if absent {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids, nil
@@ -121,7 +127,8 @@ func (d *Driver) strays() ([]string, error) {
 // settleAll brings to rest what overlayfs had mounted when the host, or its process, went down, and removes what existed
 // for its mounts.
 func (d *Driver) settleAll() error {
-	for _, dir := range []string{markDir, runDir} {
+	// What existed for mounts comes first: a layer may be in use by one of them that is gone.
+	for _, dir := range []string{runDir, markDir} {
 		entries, err := os.ReadDir(d.home.overlay(dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: sweeping: %w", err)
@@ -150,7 +157,7 @@ func (d *Driver) settleIdle(id string) error {
 	if err := d.forms.settle(id); err != nil {
 		return err
 	}
-	return d.home.removeRun(id)
+	return d.forms.removeRun(id)
 }
 
 // sweepOld removes what was derived from layers and replaced, unless a layer is mounted: it may be using it.

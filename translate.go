@@ -41,7 +41,7 @@ func entryToOverlay(dir string, entry fs.DirEntry, atRoot bool, f form, aside st
 	switch {
 	case atRoot && isOwnFile(name):
 		return true, putAside(path, aside)
-	case name == archive.WhiteoutOpaqueDir:
+	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
 		if err := system.Lsetxattr(dir, f.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 			return false, err
 		}
@@ -197,11 +197,15 @@ func bringBack(root, aside string) error {
 	}
 	return keepTimes(root, func() (bool, error) {
 		for _, entry := range entries {
+			// What a container has made under such a name is its own; aufs can do without what it had there.
+			if _, err := os.Lstat(filepath.Join(root, entry.Name())); !errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
 			if err := os.Rename(filepath.Join(aside, entry.Name()), filepath.Join(root, entry.Name())); err != nil {
 				return true, err
 			}
 		}
-		return true, os.Remove(aside)
+		return true, os.RemoveAll(aside)
 	})
 }
 

@@ -77,6 +77,11 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 			return &fs.PathError{Op: "making the whiteout", Path: filepath.Join(dir, name), Err: err}
 		}
 	}
+	opened, err := openDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
 	for name, entry := range l.entries {
 		// A file beside its own whiteout is hidden, with aufs.
 		if l.whiteouts[name] {
@@ -85,7 +90,7 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 		if entry.IsDir() {
 			err = twinDirectory(root, filepath.Join(rel, name), from, target, to)
 		} else if err = refuseDevice(filepath.Join(source, name), entry); err == nil {
-			err = os.Link(filepath.Join(source, name), filepath.Join(dir, name))
+			err = linkFrom(opened, name, filepath.Join(dir, name))
 		}
 		if err != nil {
 			return err
@@ -97,6 +102,14 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 		}
 	}
 	return copyDirMetadata(source, from, dir)
+}
+
+// linkFrom makes target a hard link to the file name in the open directory dir; of a symbolic link, to the link.
+func linkFrom(dir *os.File, name, target string) error {
+	if err := unix.Linkat(int(dir.Fd()), name, unix.AT_FDCWD, target, 0); err != nil {
+		return &os.LinkError{Op: "link", Old: filepath.Join(dir.Name(), name), New: target, Err: err}
+	}
+	return nil
 }
 
 // copyDirMetadata gives the directory target the owner, mode, times and extended attributes of source, but for those

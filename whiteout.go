@@ -11,6 +11,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
+	"github.com/containers/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,6 +36,15 @@ const (
 	// overlayUser is overlay form with attributes user.overlay.*: that of the mount option userxattr.
 	overlayUser form = "user"
 )
+
+// ownForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
+// know which attributes an upper directory has.
+func ownForm() form {
+	if unshare.IsRootless() {
+		return overlayUser
+	}
+	return overlayTrusted
+}
 
 // xattrPrefix is what the names of overlayfs's extended attributes begin with in this form.
 func (f form) xattrPrefix() string {
@@ -73,9 +83,13 @@ type listing struct {
 
 // readListing reads the directory rel ("." is the root) of the layer at root, which is in form f.
 func readListing(root, rel string, f form) (listing, error) {
-	dir := filepath.Join(root, rel)
 	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
-	entries, err := os.ReadDir(dir)
+	dir, err := openDir(root, rel)
+	if err != nil {
+		return l, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return l, err
 	}
@@ -85,9 +99,32 @@ func readListing(root, rel string, f form) (listing, error) {
 		}
 	}
 	if f != aufsForm && !l.opaque {
-		l.opaque, err = hasOpaqueXattr(dir, f)
+		l.opaque, err = hasOpaqueXattr(filepath.Join(root, rel), f)
 	}
 	return l, err
+}
+
+// openDir opens the directory rel of the layer at root. A container may be at work in it: no symbolic link leads out of the
+// layer, and nothing but a directory is opened.
+func openDir(root, rel string) (*os.File, error) {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
+// isOpaque tells if the directory dir of a layer in form f is opaque.
+func isOpaque(dir string, f form) (bool, error) {
+	info, err := os.Lstat(filepath.Join(dir, archive.WhiteoutOpaqueDir))
+	if err == nil && info.Mode().IsRegular() {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || f == aufsForm {
+		return false, ignoreGone(err)
+	}
+	return hasOpaqueXattr(dir, f)
 }
 
 // add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, when its translation was
@@ -98,7 +135,7 @@ func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
 	switch {
 	case atRoot && isOwnFile(name):
 		return nil
-	case name == archive.WhiteoutOpaqueDir:
+	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
 		l.opaque = true
 		return nil
 	case isWhiteout && entry.Type().IsRegular():

@@ -52,7 +52,7 @@ func TestWhiteoutBranchFollowsItsLayers(t *testing.T) {
 		s.apply(t, "base", "", entry{name: "d/a"}, entry{name: "d/b"})
 		s.apply(t, "middle", "base", entry{name: "d/.wh..wh..opq"}, entry{name: "d/m"})
 		sameNames(t, s.see(t, "top").names(), "d", "d/m")
-		s.apply(t, "middle", "base", entry{name: "e/"}, entry{name: ".wh.e"}, entry{name: "d/n"})
+		s.apply(t, "middle", "base", entry{name: ".wh.e"}, entry{name: "e/"}, entry{name: "d/n"})
 		sameNames(t, s.see(t, "top").names(), "d", "d/m", "d/n", "e")
 		// One below, deep inside.
 		s.apply(t, "base", "", entry{name: "d/c"})

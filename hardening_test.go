@@ -1,0 +1,361 @@
+//go:build linux
+
+package aufs
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// TestUntranslatableLayers is about what a container can do on overlayfs that cannot be written down in aufs form. Such a
+// layer goes on working there, and its archive has all of it.
+func TestUntranslatableLayers(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		long := strings.Repeat("n", 253)
+		for name, edit := range map[string]func(t *testing.T, dir string){
+			"a long name deleted": func(t *testing.T, dir string) {
+				must(t, os.Remove(filepath.Join(dir, long)))
+			},
+			"a directory where the whiteout would be": func(t *testing.T, dir string) {
+				must(t, os.Remove(filepath.Join(dir, long)))
+				must(t, os.Remove(filepath.Join(dir, "f")))
+				must(t, os.Mkdir(filepath.Join(dir, ".wh.f"), 0o755))
+				write(t, dir, files{".wh.f/data": "x"})
+			},
+			"a symbolic link there": func(t *testing.T, dir string) {
+				must(t, os.Remove(filepath.Join(dir, long)))
+				must(t, os.Remove(filepath.Join(dir, "f")))
+				must(t, os.Symlink("x", filepath.Join(dir, ".wh.f")))
+			},
+			"a directory for the mark": func(t *testing.T, dir string) {
+				must(t, os.Remove(filepath.Join(dir, long)))
+				must(t, os.RemoveAll(filepath.Join(dir, "d")))
+				write(t, dir, files{"d/.wh..wh..opq/data": "x"})
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				s := newStore(t, backendOverlay)
+				s.create(t, "", "base")
+				write(t, s.inner.home.diff("base"), files{long: "", "f": "", "d/low": "", "kept": ""})
+				s.create(t, "base", "child")
+				var want []string
+				s.change(t, "child", func(dir string) {
+					edit(t, dir)
+					write(t, dir, files{"precious": "data"})
+					want = readTree(t, dir).names()
+				})
+				for _, options := range [][]string{nil, {"ro"}, nil} {
+					sameNames(t, s.see(t, "child", options...).names(), want...)
+				}
+				archive := s.diff(t, "child", "base")
+				if archive["precious"] == nil || archive[".wh."+long] == nil {
+					t.Errorf("the archive holds %v", keysOf(archive))
+				}
+				if got := s.changes(t, "child", "base"); len(got) == 0 {
+					t.Error("no changes")
+				}
+				s = openStore(t, string(s.inner.home), backendOverlay)
+				s.create(t, "child", "grandchild")
+				sameNames(t, s.see(t, "grandchild").names(), want...)
+				sameNames(t, s.see(t, "child").names(), want...)
+				must(t, s.Remove("grandchild"))
+				must(t, s.Remove("child"))
+			})
+		}
+	})
+}
+
+// TestContainerMakesAufsNames is about files that a container makes, on overlayfs, under the names of aufs's own.
+func TestContainerMakesAufsNames(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("child"), files{".wh..wh.plnk/1.2": "", ".wh..wh.aufs": "", ".wh..wh.orph/": ""})
+		for range 2 {
+			s.change(t, "child", func(dir string) {
+				write(t, dir, files{".wh..wh.plnk/mine": "x", "f": "x"})
+			})
+			s.atRest(t, "child")
+		}
+		sameNames(t, s.see(t, "child").names(), "f")
+	})
+}
+
+// TestPutGoesByWhatIsMounted is about one driver that unmounts what another one, with the other backend, has mounted.
+func TestPutGoesByWhatIsMounted(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		s := linked(t, backendAufs)
+		other := openStore(t, string(s.inner.home), backendOverlay)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		sameNames(t, keysOf(other.diff(t, "child", "base")), "f", "sub/", "sub/g", "gone")
+		// As a driver does that finds the layer mounted already.
+		other.get(t, "child")
+		must(t, other.Put("child"))
+		must(t, other.Cleanup())
+		for _, path := range []string{"f", "sub/g", "gone"} {
+			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), path))
+			if err != nil || string(content) != "new" {
+				t.Errorf("%s in the branch: %q, %v", path, content, err)
+			}
+		}
+		dir = other.get(t, "child")
+		must(t, os.Remove(filepath.Join(dir, "gone")))
+		must(t, s.Cleanup())
+		if mountedAt(t, dir) {
+			t.Error("it is still mounted")
+		}
+		s.atRest(t, "child")
+	})
+}
+
+// TestAncestorOfALiveMount is about a layer that is mounted writable, and changed, while a mount on top of it is alive.
+func TestAncestorOfALiveMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "d/x": ""})
+		s.create(t, "base", "parent", "child")
+		dir := s.get(t, "child")
+		s.change(t, "parent", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "a")))
+			must(t, os.RemoveAll(filepath.Join(dir, "d")))
+			write(t, dir, files{"d/y": ""})
+		})
+		for _, name := range readTree(t, dir).names() {
+			if strings.Contains(name, ".wh.") {
+				t.Errorf("the mount shows %s", name)
+			}
+		}
+		sameNames(t, keysOf(s.diff(t, "parent", "base")), ".wh.a", "d/", "d/y", "d/.wh..wh..opq")
+		must(t, s.Put("child"))
+		s.atRest(t, "parent")
+		s.atRest(t, "child")
+		sameNames(t, s.see(t, "child").names(), "b", "d", "d/y")
+	})
+}
+
+// TestLeakedReadOnlyMount is about what was made for a read-only mount alone: it stays while a copy of the mount lives.
+func TestLeakedReadOnlyMount(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "d/x": ""})
+		write(t, s.inner.home.diff("child"), files{".wh.a": "", "d/y": ""})
+		s.get(t, "child", "ro")
+		end := leak(t)
+		must(t, s.Put("child"))
+		run := s.inner.home.overlay(runDir, "child")
+		twins, err := filepath.Glob(filepath.Join(run, "mount-*", ownTwin+"top", "d", "y"))
+		if err != nil || len(twins) != 1 {
+			t.Errorf("the twin is gone: %v, %v", twins, err)
+		}
+		sameNames(t, s.see(t, "child").names(), "b", "d", "d/x", "d/y")
+		openStore(t, string(s.inner.home), backendOverlay)
+		if inodeOf(run) == 0 {
+			t.Error("Init has removed what a mount is using")
+		}
+		end()
+		openStore(t, string(s.inner.home), backendOverlay)
+		if inodeOf(run) != 0 {
+			t.Error("it stays for good")
+		}
+	})
+}
+
+// TestLeakedAufsMount is about an aufs mount that lives on in another mount namespace: overlayfs may not have the layer.
+func TestLeakedAufsMount(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		s.create(t, "", "base", "child")
+		s.change(t, "child", func(dir string) { write(t, dir, files{"f": ""}) })
+		s.get(t, "child")
+		end := leak(t)
+		must(t, s.Put("child"))
+		other := openStore(t, string(s.inner.home), backendOverlay)
+		before := readTree(t, s.inner.home.diff("child"))
+		_, err := other.Get("child", graphdriver.MountOpts{})
+		wants(t, err, errInUse, "child")
+		sameTree(t, readTree(t, s.inner.home.diff("child")), before)
+		end()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if _, err = other.Get("child", graphdriver.MountOpts{}); err == nil || time.Now().After(deadline) {
+				break
+			}
+		}
+		must(t, err)
+		must(t, other.Put("child"))
+	})
+}
+
+// TestStraysAreNotGuessed is about layers/<id> that cannot be looked at, or is something else: nothing of the layer is
+// taken for rubbish.
+func TestStraysAreNotGuessed(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("child"), files{"precious": "data"})
+		must(t, os.Remove(s.inner.home.layers("child")))
+		must(t, os.Mkdir(s.inner.home.layers("child"), 0o700))
+		openStore(t, string(s.inner.home), name)
+		sameNames(t, readTree(t, s.inner.home.diff("child")).names(), "precious")
+		if s.Exists("child") {
+			t.Error("it exists")
+		}
+		if err := s.Create("child", "base", nil); err == nil {
+			t.Error("it was made again")
+		}
+		must(t, os.Remove(s.inner.home.layers("child")))
+		must(t, os.Symlink("loop", s.inner.home.layers("child")))
+		openStore(t, string(s.inner.home), name)
+		sameNames(t, readTree(t, s.inner.home.diff("child")).names(), "precious")
+	})
+}
+
+// TestCleanupLeavesTheAdminsMount is about a store on a file system of its own, mounted at the store's very directory.
+func TestCleanupLeavesTheAdminsMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		dir := filepath.Join(t.TempDir(), "home")
+		must(t, os.Mkdir(dir, 0o700))
+		must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+		defer func() { must(t, unix.Unmount(dir, 0)) }()
+		d, err := Init(dir, optionsFor(name))
+		must(t, err)
+		must(t, d.Create("base", "", nil))
+		must(t, d.Create("child", "base", nil))
+		_, err = d.Get("child", graphdriver.MountOpts{})
+		must(t, err)
+		must(t, d.Cleanup())
+		if !d.Exists("base") || !mountedAt(t, dir) {
+			t.Error("the file system was unmounted")
+		}
+		noMounts(t, filepath.Join(dir, mntDir))
+	})
+}
+
+// TestFailedInitLeavesNoMount makes Init fail after it has made home a private mount.
+func TestFailedInitLeavesNoMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		dir := filepath.Join(t.TempDir(), "home")
+		write(t, dir, files{"overlay": "not a directory"})
+		_, err := Init(dir, optionsFor(name))
+		wants(t, err, unix.ENOTDIR, "overlay")
+		noMounts(t, dir)
+		sameNames(t, readTree(t, dir).names(), "overlay")
+	})
+}
+
+// TestApplyTwice is about an archive that deletes what the layer itself has from one before.
+func TestApplyTwice(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "child", "base", entry{name: "foo"}, entry{name: "bar"}, entry{name: "d/old"})
+		s.apply(t, "child", "base", entry{name: ".wh.foo"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new"})
+		sameNames(t, s.see(t, "child").names(), "bar", "d", "d/new")
+		s.apply(t, "base", "", entry{name: "x"}, entry{name: "y"})
+		s.apply(t, "base", "", entry{name: ".wh.x"})
+		sameNames(t, readTree(t, s.get(t, "base")).names(), "y")
+		must(t, s.Put("base"))
+		sameNames(t, s.see(t, "child").names(), "bar", "d", "d/new", "y")
+	})
+}
+
+// TestOpaqueRoot is about a layer that hides all of its ancestors.
+func TestOpaqueRoot(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "opaque", "child")
+		s.apply(t, "base", "", entry{name: "a"}, entry{name: "b/c"})
+		s.apply(t, "opaque", "base", entry{name: ".wh..wh..opq"}, entry{name: "new"})
+		for _, options := range [][]string{nil, {"ro"}} {
+			for _, id := range []string{"opaque", "child"} {
+				sameNames(t, s.see(t, id, options...).names(), "new")
+			}
+		}
+		sameNames(t, s.changes(t, "opaque", "base"), "D /a", "D /b", "A /new")
+		s.atRest(t, "opaque")
+		sameNames(t, keysOf(s.diff(t, "opaque", "base")), ".wh..wh..opq", "new")
+	})
+}
+
+// TestBaseChangesUnderItsChildren is about a layer without parents, whose directory is handed out as it is.
+func TestBaseChangesUnderItsChildren(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"d/f": "", ".wh.x": ""})
+		s.create(t, "base", "child")
+		sameNames(t, s.see(t, "child").names(), "d", "d/f")
+		s.change(t, "base", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "d/f")))
+			write(t, dir, files{"d/new": ""})
+		})
+		sameNames(t, s.see(t, "child").names(), "d", "d/new")
+	})
+}
+
+// TestArchiveWithOverlayAttributes is about an archive that would have overlayfs hide or move what is below.
+func TestArchiveWithOverlayAttributes(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"d/low": ""})
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		must(t, w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{
+			"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.user.mine": "v",
+		}}))
+		must(t, w.Close())
+		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: &b})
+		must(t, err)
+		names, err := system.Llistxattr(filepath.Join(s.inner.home.diff("child"), "d"))
+		must(t, err)
+		sameNames(t, names, "user.mine")
+		sameNames(t, s.see(t, "child").names(), "d", "d/low")
+	})
+}
+
+// TestUnmountOfADirectoryInAMount is about a path that is not mounted, in a mount.
+func TestUnmountOfADirectoryInAMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		dir := s.get(t, "child")
+		write(t, dir, files{"sub/": ""})
+		must(t, Unmount(filepath.Join(dir, "sub")))
+		must(t, Unmount(filepath.Join(dir, "nothing")))
+		if !mountedAt(t, dir) {
+			t.Error("the mount is gone")
+		}
+		must(t, s.Put("child"))
+	})
+}
+
+// TestListingStaysInTheLayer is about a directory that is swapped for a symbolic link while it is read.
+func TestListingStaysInTheLayer(t *testing.T) {
+	outside, root := t.TempDir(), t.TempDir()
+	write(t, outside, files{"secret": ""})
+	must(t, os.Symlink(outside, filepath.Join(root, "d")))
+	must(t, os.Symlink("../../../../../../../../../../"+outside, filepath.Join(root, "e")))
+	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
+	for _, rel := range []string{"d", "e", "../" + filepath.Base(outside), "fifo"} {
+		if l, err := readListing(root, rel, aufsForm); err == nil {
+			t.Errorf("%s is listed: %v", rel, l.entries)
+		}
+	}
+	var err error
+	if _, err = readListing(root, "nothing", aufsForm); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
