@@ -41,7 +41,8 @@ func orNone(m *idtools.IDMappings) *idtools.IDMappings {
 // Diff returns a tar archive, uncompressed, of what makes the layer out of parent. Deletions and opaque directories are in
 // it as OCI's layers have them, in names that begin with .wh.; owners are as idMappings has them in the container.
 //
-// Against its own parent the layer is not mounted; against any other, both are, for as long as the archive is open.
+// Against its own parent the layer is not mounted; against any other, both are, for as long as the archive is open. Until
+// it is closed the layer should be neither mounted nor unmounted: the storage library's Store holds its lock for that.
 func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
 	direct, err := d.isParent(id, parent)
 	if err != nil {

@@ -23,6 +23,27 @@ const (
 	whiteoutsDir = "whiteouts"
 )
 
+// The directories of overlay/, all of which are made when they are first needed.
+const (
+	// markDir holds a file for each layer whose directory is, wholly or in part, in overlay form.
+	markDir = "mark"
+	// asideDir holds aufs's own files of such layers.
+	asideDir = "aside"
+	// runDir holds, for each mounted layer, what exists for its mount alone.
+	runDir = "run"
+	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
+	twinDir = "twin"
+	// oldDir holds what was derived from layers and replaced while a mount may have been using it.
+	oldDir = "old"
+	// emptyDir is the lower directory of the mounts that ask if an upper directory is in use.
+	emptyDir = "empty"
+)
+
+// overlay is a path in overlay/.
+func (h home) overlay(elem ...string) string {
+	return filepath.Join(append([]string{string(h), overlayDir}, elem...)...)
+}
+
 // home is the directory of a store.
 type home string
 

@@ -18,7 +18,7 @@
 // it opaque: what layers below have in it is hidden. At the root of a layer that was mounted writable, .wh..wh.aufs,
 // .wh..wh.orph/ and .wh..wh.plnk/ are aufs's own.
 //
-// The driver keeps the rest to itself. All of it can be missing:
+// The driver keeps the rest to itself, and makes it when it is needed:
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
 //	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form: "trusted" or "user" says in which
@@ -45,8 +45,17 @@
 //
 // While an overlay mount of a layer is alive, in whichever mount namespace, its directory is not translated. The kernel is
 // asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
-// /proc/*/mountinfo. A layer that is in use stays marked; it reads and mounts as ever, and the next Get, Put or Init
-// after the last mount is gone brings it to rest. That is also what happens to a layer that a crash has left.
+// /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which run/<id>/mount-*/lowers
+// tells, or while aufs has it, which sysfs tells. A layer that is in use stays marked; it reads and mounts as ever, and
+// the next Get, Put or Init after the last mount is gone brings it to rest. That is also what happens to a layer that a
+// crash has left.
+//
+// Some things that a container can do on overlayfs cannot be written down in aufs form: to delete a file of an ancestor
+// whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays marked for
+// good. It works with the overlay backend, and its archive has all of it; aufs cannot mount it, and says why.
+//
+// What an overlay mount does not tell is which of two names of a file that was copied up were one: they are two files
+// from then on.
 //
 // # Order of writes
 //
