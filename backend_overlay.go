@@ -30,6 +30,9 @@ func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
 	}
+	if !nested && os.Geteuid() != 0 {
+		return nil, explainOverlay(h, nested, unix.EPERM)
+	}
 	b := &overlayBackend{home: h, forms: forms, form: ownForm()}
 	if err := b.trial(scratchDir); err != nil {
 		return nil, explainOverlay(h, nested, err)

@@ -13,7 +13,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
-	"golang.org/x/sys/unix"
 )
 
 // baseFiles and changeIt make a layer that changes its parent in each of the ways there are.
@@ -336,7 +335,6 @@ func TestUpdateLayerIDMap(t *testing.T) {
 		s.create(t, "", "base")
 		write(t, s.inner.home.diff("base"), files{"f": "f", "d/g": "g", "e": "e"})
 		must(t, os.Lchown(filepath.Join(s.inner.home.diff("base"), "f"), 5, 6))
-		must(t, unix.Lsetxattr(filepath.Join(s.inner.home.diff("base"), "f"), "user.test", []byte("v"), 0))
 		s.create(t, "base", "mapped")
 		hostMaps := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
 		must(t, s.UpdateLayerIDMap("mapped", &idtools.IDMappings{}, idtools.NewIDMappingsFromMaps(hostMaps, hostMaps), ""))

@@ -308,6 +308,7 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 // TestArchiveWithOverlayAttributes is about an archive that would have overlayfs hide or move what is below.
 func TestArchiveWithOverlayAttributes(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
+		needUserXattrs(t)
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.diff("base"), files{"d/low": ""})

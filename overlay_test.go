@@ -349,6 +349,7 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 	home := os.Getenv(childVariable)
 	if home == "" {
 		onOverlay(t, func(t *testing.T) {
+			needUserXattrs(t)
 			out, err := inNamespaces(t, filepath.Join(t.TempDir(), "home"), "-U", "-r", "-m")
 			if err != nil || !strings.Contains(out, "--- PASS: "+t.Name()) {
 				t.Errorf("%v\n%s", err, out)

@@ -173,7 +173,7 @@ func TestTwin(t *testing.T) {
 	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 	must(t, os.Chmod(filepath.Join(root, "dir"), 0o711|fs.ModeSticky))
 	must(t, os.Lchown(filepath.Join(root, "dir"), 3, 4))
-	must(t, system.Lsetxattr(filepath.Join(root, "dir"), "user.test", []byte("v"), 0))
+	must(t, system.Lsetxattr(filepath.Join(root, "dir"), "trusted.test", []byte("v"), 0))
 	before := readTree(t, root)
 	must(t, makeTwin(root, aufsForm, twin, f))
 	sameTree(t, readTree(t, root), before)

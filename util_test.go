@@ -355,6 +355,16 @@ func wants(t *testing.T, err, target error, words ...string) {
 	}
 }
 
+// needUserXattrs skips the test where files cannot have attributes of users: on tmpfs, before Linux 6.6.
+func needUserXattrs(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	if err := system.Lsetxattr(file, "user.test", []byte("v"), 0); err != nil {
+		t.Skipf("the tests' file system has no user attributes: %v", err)
+	}
+}
+
 // expectMountMessages tells the test harness of internal/vmtest that what aufs and overlayfs write to the kernel's log
 // from here on is what the test provokes.
 func expectMountMessages(t *testing.T) {
