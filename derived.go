@@ -90,12 +90,6 @@ func (c derived) findIn(scratchDir, id, stamp string, produce func(root string) 
 // replace puts the directory made in the place of the one for the layer id, which goes out of the way: a mount may be
 // using it.
 func (c derived) replace(id, made string) error {
-	// Against the sweep, which takes all of old/ away.
-	store, err := c.home.lockStore()
-	if err != nil {
-		return err
-	}
-	defer store.unlock()
 	for _, dir := range []string{c.dir, c.home.overlay(oldDir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err

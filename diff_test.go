@@ -27,7 +27,7 @@ func changeIt(t *testing.T, dir string) {
 		must(t, os.RemoveAll(filepath.Join(dir, path)))
 	}
 	write(t, dir, files{
-		"modified": "new", "added": "a", "newdir/f": "f",
+		"modified": "newer", "added": "a", "newdir/f": "f",
 		"replaced/new": "n", "becomesdir/f": "f", "becomesfile": "f",
 	})
 }

@@ -182,7 +182,12 @@ func (d *Driver) settleParents(id string) error {
 
 // flush makes the directory of the layer id, which is mounted at target, show all that the mount does.
 func (d *Driver) flush(id, target string) error {
-	if aufs, err := isAufs(target); err != nil || !aufs {
+	aufs, err := isAufs(target)
+	if errors.Is(err, unix.ESTALE) {
+		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
+		return nil
+	}
+	if err != nil || !aufs {
 		return ignoreGone(err)
 	}
 	if mounted, err := isMounted(target); err != nil || !mounted {
@@ -215,9 +220,9 @@ func (d *Driver) unmountFound(target string) error {
 	}
 	defer lock.unlock()
 	// The target is without symbolic links, and home need not be.
-	resolved, err := filepath.EvalSymlinks(d.home.mnt(id))
-	if err != nil || resolved != target {
-		return errors.Join(ignoreGone(err), unmountRetry(target))
+	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
+	if err != nil || filepath.Join(resolved, id) != target {
+		return errors.Join(err, unmountRetry(target))
 	}
 	return d.unmount(id, target)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -160,35 +161,29 @@ func (d *Driver) settleIdle(id string) error {
 	return d.forms.removeRun(id)
 }
 
-// sweepOld removes what was derived from layers and replaced, unless a layer is mounted: it may be using it.
+// oldAge is how old what was replaced has to be before it is removed: a mount that is being made of it is none yet, but
+// is soon.
+const oldAge = 10 * time.Minute
+
+// sweepOld removes what was derived from layers and replaced some time ago, unless a layer is mounted: it may be using
+// it.
 func (d *Driver) sweepOld() error {
 	mounts, err := mountsUnder(d.home.mnt(""))
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
-	trash, err := d.takeOld()
-	if err != nil || trash == nil {
-		return err
-	}
-	return trash.remove()
-}
-
-// takeOld moves what was replaced to a scratch directory, if there is any.
-func (d *Driver) takeOld() (*scratch, error) {
-	store, err := d.home.lockStore()
+	entries, err := os.ReadDir(d.home.overlay(oldDir))
 	if err != nil {
-		return nil, err
+		return ignoreGone(err)
 	}
-	defer store.unlock()
-	if _, err := os.Lstat(d.home.overlay(oldDir)); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // there is none
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && time.Since(info.ModTime()) > oldAge {
+			err = removeTree(d.home.overlay(oldDir, entry.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	trash, err := d.home.newScratchLocked("trash")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Rename(d.home.overlay(oldDir), filepath.Join(trash.dir, oldDir)); err != nil {
-		return nil, errors.Join(err, trash.remove())
-	}
-	return trash, nil
+	return nil
 }

@@ -94,6 +94,10 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, own func() (s
 	defer lock.unlock()
 	produce := func(root string) error { return produceWhiteouts(a, below, root) }
 	if a.stamp != "" {
+		// Somebody may have made it during the wait for the lock, and have it mounted by now.
+		if root, ok := cache.known(a.id, a.stamp); ok {
+			return nonEmpty(root)
+		}
 		root, err := cache.find(a.id, a.stamp, produce)
 		if err != nil {
 			return "", false, err
