@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
@@ -27,6 +28,8 @@ type Driver struct {
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
 	// by one more.
 	mounted *graphdriver.RefCounter
+	// writable are the ids of those layers without parents that Get has handed out, for more than to be read.
+	writable sync.Map
 	// naive is the library's way, through mounts, to compare layers and to change the owners in one.
 	naive graphdriver.Driver
 }

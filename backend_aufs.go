@@ -113,14 +113,14 @@ func (b *aufsBackend) mount(s stack) error {
 	if err := b.settle(s); err != nil {
 		return err
 	}
-	run := ""
-	branches, err := b.branchesOf(s, func() (string, error) {
-		var err error
-		if run == "" {
-			run, err = b.home.newRun(s.id)
-		}
-		return run, err
-	})
+	run, err := b.home.newRun(s.id)
+	if err != nil {
+		return err
+	}
+	branches, err := b.branchesOf(s, run)
+	if err == nil && !s.options.readOnly() {
+		err = b.dropPseudoLinks(s.id)
+	}
 	if err == nil {
 		err = b.mountBranches(s, branches)
 	}
@@ -129,8 +129,43 @@ func (b *aufsBackend) mount(s stack) error {
 			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
+	if err == nil {
+		if err = noteMount(s.target, run); err != nil {
+			err = errors.Join(err, unmountRetry(s.target))
+		}
+	}
 	if err != nil {
 		return errors.Join(err, b.forms.removeRun(s.id))
+	}
+	return nil
+}
+
+// noteMount writes down in run what aufs calls its mount at target, by which it can be found in other mount namespaces.
+// Sysfs would tell the branches of all mounts; but to read it while one of them goes away crashes the kernel (seen on
+// Linux 6.1 with aufs of 2024-07-01, in sysaufs_si_show).
+func noteMount(target, run string) error {
+	id, err := mountID(target)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(run, aufsMountID), []byte(id), 0o600)
+}
+
+// dropPseudoLinks removes the entries of .wh..wh.plnk that mounts before have left, which aufs does not read again: each
+// flush would look for their names in vain. It leaves them alone while a mount of the layer is alive.
+func (b *aufsBackend) dropPseudoLinks(id string) error {
+	dir := filepath.Join(b.home.diff(id), pseudoLinkDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return ignoreGone(err)
+	}
+	if used, err := b.forms.aufsUses(id); err != nil || used {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -160,7 +195,7 @@ func (b *aufsBackend) settle(s stack) error {
 		if f == aufsForm {
 			continue
 		}
-		lock, err := lockDir(b.home.diff(parent))
+		lock, err := b.home.lockID(parent)
 		if err != nil {
 			return err
 		}

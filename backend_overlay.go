@@ -114,7 +114,7 @@ func (b *overlayBackend) mount(s stack) error {
 		err = b.addUpper(&m, s.id, run, unrested)
 	}
 	if err == nil {
-		err = b.addLowers(&m, s.parents, run)
+		err = b.addLowers(&m, s.id, s.parents, run)
 	}
 	if err == nil {
 		err = m.mount()
@@ -159,9 +159,12 @@ func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
 	return err
 }
 
-// addLowers adds the ancestors to m.
-func (b *overlayBackend) addLowers(m *overlayMount, parents []string, run string) error {
+// addLowers adds the ancestors of the layer id to m.
+func (b *overlayBackend) addLowers(m *overlayMount, id string, parents []string, run string) error {
 	var plain []string
+	if len(m.lowers) == 1 && m.lowers[0] == b.home.diff(id) {
+		plain = append(plain, id)
+	}
 	for n, parent := range parents {
 		lower, err := b.parentLower(parent, filepath.Join(run, ownTwin+strconv.Itoa(n)))
 		if err != nil {
@@ -186,10 +189,10 @@ func (b *overlayBackend) addLowers(m *overlayMount, parents []string, run string
 	return os.WriteFile(filepath.Join(run, plainLowers), formatParents(plain), 0o600)
 }
 
-// addWatch gives a read-only mount of twins that were made for it alone an upper directory: by that it can be found out if
-// the mount, or a copy of it in another mount namespace, is alive.
+// addWatch gives a read-only mount an upper directory, for nothing but this: by that it can be found out if the mount, or a
+// copy of it in another mount namespace, is alive.
 func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
-	if m.upper != "" || !hasOwnTwins(run) {
+	if m.upper != "" {
 		return nil
 	}
 	m.upper, m.work = filepath.Join(run, watchUpper), filepath.Join(run, "work")
@@ -214,7 +217,7 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 			return lower, nil
 		}
 	}
-	lock, err := lockDir(b.home.diff(id))
+	lock, err := b.home.lockID(id)
 	if err != nil {
 		return "", err
 	}

@@ -287,6 +287,8 @@ func TestApplyHostileArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
+		// With all that a first use makes.
+		s.see(t, "child")
 		before := readTree(t, filepath.Dir(string(s.inner.home)))
 		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "../../escape", content: "x"})})
 		if err != nil {

@@ -35,6 +35,8 @@ const (
 	twinDir = "twin"
 	// oldDir holds what was derived from layers and replaced while a mount may have been using it.
 	oldDir = "old"
+	// lockDirName holds the files that the layers' locks are on.
+	lockDirName = "lock"
 	// emptyDir is the lower directory of the mounts that ask if an upper directory is in use.
 	emptyDir = "empty"
 )

@@ -37,6 +37,11 @@ func TestUntranslatableLayers(t *testing.T) {
 				must(t, os.Remove(filepath.Join(dir, "f")))
 				must(t, os.Symlink("x", filepath.Join(dir, ".wh.f")))
 			},
+			"a file with content there": func(t *testing.T, dir string) {
+				must(t, os.Remove(filepath.Join(dir, long)))
+				must(t, os.Remove(filepath.Join(dir, "f")))
+				write(t, dir, files{".wh.f": "content"})
+			},
 			"a directory for the mark": func(t *testing.T, dir string) {
 				must(t, os.Remove(filepath.Join(dir, long)))
 				must(t, os.RemoveAll(filepath.Join(dir, "d")))
@@ -65,6 +70,9 @@ func TestUntranslatableLayers(t *testing.T) {
 					t.Error("no changes")
 				}
 				s = openStore(t, string(s.inner.home), backendOverlay)
+				if runs, err := s.inner.home.runs("child"); err != nil || len(runs) != 0 {
+					t.Errorf("what existed for mounts piles up: %v, %v", runs, err)
+				}
 				s.create(t, "child", "grandchild")
 				sameNames(t, s.see(t, "grandchild").names(), want...)
 				sameNames(t, s.see(t, "child").names(), want...)
@@ -169,6 +177,110 @@ func TestLeakedReadOnlyMount(t *testing.T) {
 		openStore(t, string(s.inner.home), backendOverlay)
 		if inodeOf(run) != 0 {
 			t.Error("it stays for good")
+		}
+	})
+}
+
+// TestLeakedPlainMount is about a read-only mount of layers that need no twin: none of them is translated under a copy of
+// it.
+func TestLeakedPlainMount(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "c": ""})
+		s.create(t, "base", "parent", "child")
+		s.get(t, "child", "ro")
+		end := leak(t)
+		must(t, s.Put("child"))
+		for id, name := range map[string]string{"parent": "a", "child": "b"} {
+			s.change(t, id, func(dir string) { must(t, os.Remove(filepath.Join(dir, name))) })
+			if f, err := s.inner.forms.form(id); err != nil || f == aufsForm {
+				t.Errorf("%s was translated under a mount: %v", id, err)
+			}
+		}
+		end()
+		openStore(t, string(s.inner.home), backendOverlay)
+		openStore(t, string(s.inner.home), backendOverlay)
+		s.atRest(t, "parent")
+		s.atRest(t, "child")
+		sameNames(t, s.see(t, "child").names(), "c")
+	})
+}
+
+// TestMarkSurvivesAFullDisk is about a layer that cannot be brought to rest, on a file system without room: it must not be
+// taken for one at rest.
+func TestMarkSurvivesAFullDisk(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		disk := t.TempDir()
+		must(t, unix.Mount("none", disk, "tmpfs", 0, "size=4m"))
+		defer func() { must(t, unix.Unmount(disk, 0)) }()
+		d, err := Init(filepath.Join(disk, "home"), optionsFor(backendOverlay))
+		must(t, err)
+		s := store{Driver: d, inner: d.(interface{ self() *Driver }).self(), backend: backendOverlay} //nolint:forcetypeassert
+		long := strings.Repeat("n", 253)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{long: "", "kept": ""})
+		s.create(t, "base", "child")
+		s.change(t, "child", func(dir string) { must(t, os.Remove(filepath.Join(dir, long))) })
+		full, err := os.Create(filepath.Join(disk, "full"))
+		must(t, err)
+		for chunk := make([]byte, 1<<16); err == nil; {
+			_, err = full.Write(chunk)
+		}
+		must(t, full.Close())
+		if _, err := s.Get("child", graphdriver.MountOpts{}); err == nil {
+			must(t, s.Put("child"))
+		}
+		if f, err := s.inner.forms.form("child"); err != nil || f != overlayTrusted {
+			t.Errorf("the form is %q, %v", f, err)
+		}
+		must(t, os.Remove(full.Name()))
+		sameNames(t, s.see(t, "child").names(), "kept")
+		must(t, s.Cleanup())
+	})
+}
+
+// TestContainerLocksItsRoot is about a container that takes the lock of the directory that it was given.
+func TestContainerLocksItsRoot(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		for _, id := range []string{"base", "child"} {
+			theirs, err := lockDir(s.get(t, id))
+			must(t, err)
+			done := make(chan error, 1)
+			go func() { _, err := s.Changes(id, nil, "", nil, ""); done <- err }()
+			select {
+			case err := <-done:
+				if id == "base" {
+					must(t, err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Errorf("%s: the driver waits for the container", id)
+			}
+			theirs.unlock()
+			must(t, s.Put(id))
+		}
+	})
+}
+
+// TestHomeWithAPatternInItsName is about characters that mean something to a shell.
+func TestHomeWithAPatternInItsName(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for _, odd := range []string{"h[om]e", "ho[me", "h*me?"} {
+			s := openStore(t, filepath.Join(t.TempDir(), odd), name)
+			s.create(t, "", "base")
+			write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})
+			s.create(t, "base", "parent", "child")
+			dir := s.get(t, "child")
+			s.change(t, "parent", func(dir string) { must(t, os.Remove(filepath.Join(dir, "a"))) })
+			for _, name := range readTree(t, dir).names() {
+				if strings.Contains(name, ".wh.") {
+					t.Errorf("the mount shows %s", name)
+				}
+			}
+			must(t, s.Put("child"))
+			s.atRest(t, "parent")
 		}
 	})
 }
@@ -298,6 +410,8 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 		s.create(t, "base", "child")
 		sameNames(t, s.see(t, "child").names(), "d", "d/f")
 		s.change(t, "base", func(dir string) {
+			// With a mount of the child in between.
+			sameNames(t, s.see(t, "child").names(), "d", "d/f")
 			must(t, os.Remove(filepath.Join(dir, "d/f")))
 			write(t, dir, files{"d/new": ""})
 		})

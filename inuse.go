@@ -5,7 +5,6 @@ package aufs
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,19 +109,28 @@ func (t *translator) trial(upper string, f form) (used bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, s.remove()) }()
 	m := overlayMount{
 		target: filepath.Join(s.dir, "mnt"), lowers: []string{lower},
 		upper: upper, work: filepath.Join(s.dir, "work"), userxattr: f == overlayUser, index: true,
 	}
 	for _, dir := range []string{m.target, m.work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			return false, err
+			return false, errors.Join(err, s.discard())
 		}
 	}
-	switch err := m.mount(); {
+	used, err = trialAnswer(m.tryOut())
+	if mounted, merr := isMounted(m.target); merr != nil || mounted {
+		// It could not be unmounted.
+		return used, errors.Join(err, merr, s.remove())
+	}
+	return used, errors.Join(err, s.discard())
+}
+
+// trialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?
+func trialAnswer(err error) (used bool, _ error) {
+	switch {
 	case err == nil:
-		return false, unmountRetry(m.target)
+		return false, nil
 	case errors.Is(err, unix.EBUSY):
 		return true, nil
 	case errors.Is(err, unix.ESTALE):
@@ -134,54 +142,51 @@ func (t *translator) trial(upper string, f form) (used bool, err error) {
 	}
 }
 
-// aufsUses tells if an aufs mount, in whichever mount namespace, has a branch at path or below it.
-func aufsUses(path string) (bool, error) {
-	files, err := filepath.Glob("/sys/fs/aufs/si_*/br[0-9]*")
-	if err != nil {
-		return false, err
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if strings.HasPrefix(string(content), path+"=") || strings.HasPrefix(string(content), path+"/") {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// upperInMountinfo looks for an overlay mount of upper among the mounts of all processes that can be seen.
+// upperInMountinfo looks for an overlay mount of upper.
 func upperInMountinfo(upper string) (bool, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+	return inAnyMountinfo("overlay", "upperdir="+escapeMountinfo(upper))
+}
+
+// escapeMountinfo writes a path as mountinfo shows it in an option: with what would end it escaped.
+func escapeMountinfo(path string) string {
+	return strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(path)
+}
+
+// inAnyMountinfo tells if any mount namespace that can be seen has a mount of the type fstype with the option want. Only
+// those are seen that a process is in.
+func inAnyMountinfo(fstype, want string) (bool, error) {
+	processes, err := os.ReadDir("/proc")
 	if err != nil {
 		return false, err
 	}
-	for _, file := range files {
-		used, err := upperInFile(file, upper)
-		// Processes come and go, and those of others cannot be read by everyone.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EINVAL) &&
-			!errors.Is(err, fs.ErrPermission) {
-			return false, err
+	seen := map[string]bool{}
+	for _, process := range processes {
+		if process.Name()[0] < '0' || process.Name()[0] > '9' {
+			continue
 		}
-		if used {
+		namespace, err := os.Readlink(filepath.Join("/proc", process.Name(), "ns/mnt"))
+		if err != nil || seen[namespace] {
+			// Processes come and go, and those of others cannot be looked at by everyone.
+			continue
+		}
+		found, err := inMountinfo(filepath.Join("/proc", process.Name(), "mountinfo"), fstype, want)
+		if found {
 			return true, nil
 		}
+		seen[namespace] = err == nil
 	}
 	return false, nil
 }
 
-func upperInFile(file, upper string) (bool, error) {
+// inMountinfo tells if the mountinfo file has a mount of the type fstype with the option want.
+func inMountinfo(file, fstype, want string) (bool, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	// As mountinfo shows an option's value: with what would end it escaped.
-	want := ",upperdir=" + strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(upper) + ","
 	mounts, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
-		found := m.FSType == "overlay" && strings.Contains(","+m.VFSOptions+",", want)
+		found := m.FSType == fstype && strings.Contains(","+m.VFSOptions+",", ","+want+",")
 		return !found, found
 	})
 	return len(mounts) > 0, err

@@ -166,8 +166,8 @@ func (d *Driver) Remove(id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	lock, err := lockDir(d.home.diff(id))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	lock, err := d.home.lockID(id)
+	if err != nil {
 		return layerError("removing", id, err)
 	}
 	defer lock.unlock()
@@ -232,5 +232,6 @@ func (d *Driver) belongings(id string) []string {
 		d.home.overlay(runDir, id),
 		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),
+		d.home.overlay(lockDirName, id),
 	}
 }

@@ -11,47 +11,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Locks are flock(2) on directories of the store. They hold between processes, between Driver values of one process and
+// Locks are flock(2) on directories and files of the store. They hold between processes, between Driver values of one process and
 // between goroutines alike, and the kernel drops those of a process that dies.
 //
 //   - The store lock, on layers/: the set of layers. Taken by what adds to it, removes from it and sweeps; never for
 //     longer than a handful of renames.
-//   - A layer's lock, on diff/<id>: the mount of the layer, and the form that its directory is in. A holder may take
-//     the locks of ancestors, nearest first, and the store lock after it; never that of a descendant.
+//   - A layer's lock, on overlay/lock/<id>: the mount of the layer, and the form that its directory is in. A holder may
+//     take the locks of ancestors, nearest first, and the store lock after it; never that of a descendant. It is not on
+//     diff/<id>, which containers get to see, and could lock.
 //   - A scratch directory's lock, on tmp/<name>: its owner is alive, and the sweep passes it by.
 
-// dirLock is an open directory with a flock on it.
-type dirLock struct {
+// pathLock is an open file or directory with a flock on it.
+type pathLock struct {
 	f *os.File
 }
 
+// openDirectory are the flags to open a directory with, for its lock.
+const openDirectory = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// openLockFile are the flags to open, or make, a file with that is nothing but a lock.
+const openLockFile = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
+
 // lockDir waits for the exclusive lock on a directory.
-func lockDir(dir string) (*dirLock, error) {
-	return flockDir(dir, unix.LOCK_EX)
+func lockDir(dir string) (*pathLock, error) {
+	return flockPath(dir, openDirectory, unix.LOCK_EX)
 }
 
 // tryLockDir is lockDir for one who will not wait: the result is nil if someone else has the lock.
-func tryLockDir(dir string) (*dirLock, error) {
-	lock, err := flockDir(dir, unix.LOCK_EX|unix.LOCK_NB)
+func tryLockDir(dir string) (*pathLock, error) {
+	return orNil(flockPath(dir, openDirectory, unix.LOCK_EX|unix.LOCK_NB))
+}
+
+// orNil makes it no error that someone else has a lock.
+func orNil(lock *pathLock, err error) (*pathLock, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, nil //nolint:nilnil // not having it is an answer, not an error
 	}
 	return lock, err
 }
 
-func flockDir(dir string, how int) (*dirLock, error) {
+func flockPath(path string, flags, how int) (*pathLock, error) {
 	for {
-		lock, err := flockOnce(dir, how)
+		lock, err := flockOnce(path, flags, how)
 		if lock != nil || err != nil {
 			return lock, err
 		}
 	}
 }
 
-// flockOnce locks the directory that has the name dir now. If the name went to another directory, or to none, while it
-// waited, the lock is worth nothing and the result is nil.
-func flockOnce(dir string, how int) (*dirLock, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+// flockOnce locks what has the name path now. If the name went to something else, or to nothing, while it waited, the lock
+// is worth nothing and the result is nil.
+func flockOnce(dir string, flags, how int) (*pathLock, error) {
+	f, err := os.OpenFile(dir, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +90,11 @@ func flockOnce(dir string, how int) (*dirLock, error) {
 		_ = f.Close()
 		return nil, nil //nolint:nilnil // once more
 	}
-	return &dirLock{f: f}, nil
+	return &pathLock{f: f}, nil
 }
 
 // unlock gives the lock back. It may be called on nil.
-func (l *dirLock) unlock() {
+func (l *pathLock) unlock() {
 	if l != nil {
 		// Nothing was written through it, so that closing it has no error to tell.
 		_ = l.f.Close()
@@ -91,7 +102,7 @@ func (l *dirLock) unlock() {
 }
 
 // lockStore takes the store lock.
-func (h home) lockStore() (*dirLock, error) {
+func (h home) lockStore() (*pathLock, error) {
 	lock, err := lockDir(h.layers(""))
 	if err != nil {
 		return nil, fmt.Errorf("aufs: taking the lock of the store: %w", err)
@@ -99,15 +110,36 @@ func (h home) lockStore() (*dirLock, error) {
 	return lock, nil
 }
 
-// lockLayer takes the lock of the layer id, which has to be in the store.
-func (h home) lockLayer(op, id string) (*dirLock, error) {
+// lockID waits for the lock of the layer id, whether there is such a layer or not.
+func (h home) lockID(id string) (*pathLock, error) {
+	return h.flockID(id, unix.LOCK_EX)
+}
+
+// tryLockID is lockID for one who will not wait: the result is nil if someone else has the lock.
+func (h home) tryLockID(id string) (*pathLock, error) {
+	return orNil(h.flockID(id, unix.LOCK_EX|unix.LOCK_NB))
+}
+
+func (h home) flockID(id string, how int) (*pathLock, error) {
+	lock, err := flockPath(h.overlay(lockDirName, id), openLockFile, how)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return lock, err
+	}
+	if err := os.MkdirAll(h.overlay(lockDirName), 0o700); err != nil {
+		return nil, err
+	}
+	return flockPath(h.overlay(lockDirName, id), openLockFile, how)
+}
+
+// lockLayer takes the lock of the layer id, which has to be in the store with its directory.
+func (h home) lockLayer(op, id string) (*pathLock, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	if !h.exists(id) {
 		return nil, unknownLayer(op, id)
 	}
-	lock, err := lockDir(h.diff(id))
+	lock, err := h.lockID(id)
 	if err != nil {
 		return nil, layerError(op, id, err)
 	}
@@ -116,13 +148,17 @@ func (h home) lockLayer(op, id string) (*dirLock, error) {
 		lock.unlock()
 		return nil, unknownLayer(op, id)
 	}
+	if _, err := os.Lstat(h.diff(id)); err != nil {
+		lock.unlock()
+		return nil, layerError(op, id, err)
+	}
 	return lock, nil
 }
 
 // scratch is a directory of one's own in tmp/, for things that are not yet, or no longer, part of the store.
 type scratch struct {
 	dir  string
-	lock *dirLock
+	lock *pathLock
 }
 
 // newScratch makes a scratch directory. The store lock must not be held by the caller.
@@ -147,6 +183,12 @@ func (h home) newScratchLocked(purpose string) (*scratch, error) {
 		return nil, errors.Join(fmt.Errorf("aufs: making a scratch directory: %w", err), os.Remove(dir))
 	}
 	return &scratch{dir: dir, lock: lock}, nil
+}
+
+// discard is remove for a scratch directory in which nothing is mounted, for sure.
+func (s *scratch) discard() error {
+	defer s.lock.unlock()
+	return os.RemoveAll(s.dir)
 }
 
 // remove deletes the scratch directory with all that is in it. Mounts in it are unmounted; if one cannot be, all stays.

@@ -43,7 +43,7 @@ func TestLockOfReplacedDir(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o700))
 	first, err := lockDir(dir)
 	must(t, err)
-	got := make(chan *dirLock, 1)
+	got := make(chan *pathLock, 1)
 	go func() {
 		lock, err := lockDir(dir)
 		if err != nil {

@@ -44,6 +44,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 		if o.readOnly() {
 			return d.home.diff(id), nil
 		}
+		d.writable.Store(id, true)
 		return d.home.diff(id), d.home.forgetDerived(id)
 	}
 	target := d.home.mnt(id)
@@ -136,8 +137,14 @@ func (d *Driver) Put(id string) error {
 	if err != nil {
 		return err
 	}
+	if len(parents) == 0 {
+		if _, written := d.writable.LoadAndDelete(id); written {
+			return d.home.forgetDerived(id)
+		}
+		return nil
+	}
 	target := d.home.mnt(id)
-	if len(parents) == 0 || d.mounted.Decrement(target) > 0 {
+	if d.mounted.Decrement(target) > 0 {
 		return nil
 	}
 	if err := d.unmount(id, target); err != nil {

@@ -67,23 +67,13 @@ const maxParameter = 256
 
 // mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
 func (m overlayMount) mountByParts() error {
-	if !kernelTakesParts() {
-		return errNoParts
-	}
-	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	switch {
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		// EPERM is also what a seccomp filter says of a call that it does not know; mount(2) will tell.
-		return errNoParts
-	case err != nil:
-		return m.fail("fsopen", err)
-	}
-	defer unix.Close(fsfd)
-	if err := m.configure(fsfd); err != nil {
+	fsfd, err := m.openByParts()
+	if err != nil {
 		return err
 	}
-	if err := unix.FsconfigCreate(fsfd); err != nil {
-		return m.fail("mount", withKernelLog(fsfd, err))
+	defer unix.Close(fsfd)
+	if err := m.make(fsfd); err != nil {
+		return err
 	}
 	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(m.flags))
 	if err != nil {
@@ -94,6 +84,55 @@ func (m overlayMount) mountByParts() error {
 		return m.fail("move_mount", err)
 	}
 	return nil
+}
+
+// tryOut finds out if it could be mounted. Nothing is mounted after it.
+func (m overlayMount) tryOut() error {
+	err := m.tryOutByParts()
+	if !errors.Is(err, errNoParts) {
+		return err
+	}
+	if err := m.mountAtOnce(); err != nil {
+		return err
+	}
+	return unmountRetry(m.target)
+}
+
+// tryOutByParts makes the file system, and leaves it unattached: the kernel drops it with the descriptor.
+func (m overlayMount) tryOutByParts() error {
+	fsfd, err := m.openByParts()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fsfd)
+	return m.make(fsfd)
+}
+
+// make has the file system context fsfd make the file system.
+func (m overlayMount) make(fsfd int) error {
+	if err := m.configure(fsfd); err != nil {
+		return err
+	}
+	if err := unix.FsconfigCreate(fsfd); err != nil {
+		return m.fail("mount", withKernelLog(fsfd, err))
+	}
+	return nil
+}
+
+// openByParts begins to make a file system, of which errNoParts says that this kernel cannot.
+func (m overlayMount) openByParts() (fsfd int, err error) {
+	if !kernelTakesParts() {
+		return -1, errNoParts
+	}
+	fsfd, err = unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		// EPERM is also what a seccomp filter says of a call that it does not know; mount(2) will tell.
+		return -1, errNoParts
+	case err != nil:
+		return -1, m.fail("fsopen", err)
+	}
+	return fsfd, nil
 }
 
 // kernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as

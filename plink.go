@@ -273,9 +273,10 @@ func (m maintenance) leave() error {
 	return m.f.Close()
 }
 
-// ignoreGone drops the error of a file that was deleted while its directory was walked: a mount may be in use.
+// ignoreGone drops the error of a file that is not there, or not any more: a mount that is walked may be in use, and its
+// directories be deleted, or replaced by files.
 func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err

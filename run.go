@@ -12,21 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is in run/<id>/mount-*/, beside the work directory.
+// What is in run/<id>/mount-*/, beside the work directory and what was made for the mount.
 const (
 	// ownTwin begins the names of twins that were made for the mount.
 	ownTwin = "twin-"
-	// watchUpper is the upper directory of a read-only mount that has such twins.
+	// watchUpper is the upper directory of a read-only overlay mount.
 	watchUpper = "upper"
-	// plainLowers lists the ancestors whose own directories are in the mount, an id a line.
+	// plainLowers lists the layers whose own directories are in an overlay mount as lower ones, an id a line.
 	plainLowers = "lowers"
+	// aufsMountID is what aufs calls its mount.
+	aufsMountID = "si"
 )
-
-// hasOwnTwins tells if twins were made for the one mount that run belongs to.
-func hasOwnTwins(run string) bool {
-	twins, err := filepath.Glob(filepath.Join(run, ownTwin+"*"))
-	return err != nil || len(twins) > 0
-}
 
 // newRun makes the directory of what exists for one mount of the layer id alone.
 func (h home) newRun(id string) (string, error) {
@@ -37,58 +33,110 @@ func (h home) newRun(id string) (string, error) {
 	return os.MkdirTemp(all, "mount-")
 }
 
+// runs are the directories of the mounts of the layer id.
+func (h home) runs(id string) ([]string, error) {
+	all := h.overlay(runDir, id)
+	entries, err := os.ReadDir(all)
+	if err != nil {
+		return nil, ignoreGone(err)
+	}
+	paths := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		paths = append(paths, filepath.Join(all, entry.Name()))
+	}
+	return paths, nil
+}
+
 // removeRun removes what existed for mounts of the layer id, none of which is left in this mount namespace. What a copy in
 // another one is using stays, for the next time.
 func (t *translator) removeRun(id string) error {
-	all := t.home.overlay(runDir, id)
-	runs, err := os.ReadDir(all)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var errs []error
+	runs, err := t.home.runs(id)
+	errs := []error{err}
 	for _, run := range runs {
-		path := filepath.Join(all, run.Name())
-		used, err := t.runInUse(path)
+		used, err := t.runInUse(run)
 		if err == nil && !used {
-			err = removeTree(path)
+			// Nothing is ever mounted in it.
+			err = os.RemoveAll(run)
 		}
 		errs = append(errs, err)
 	}
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return layerError("cleaning up after", id, err)
 	}
-	if err := os.Remove(all); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+	err = os.Remove(t.home.overlay(runDir, id))
+	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
 		return layerError("cleaning up after", id, err)
 	}
 	return nil
 }
 
-// runInUse tells if a mount is using what is in run.
+// runInUse tells if the mount that run belongs to is alive in any mount namespace. Of an overlay mount with the layer as
+// its upper directory it is not asked: the layer itself is.
 func (t *translator) runInUse(run string) (bool, error) {
-	if used, err := aufsUses(run); err != nil || used {
+	if used, err := aufsAlive(run); err != nil || used {
 		return used, err
 	}
 	upper := filepath.Join(run, watchUpper)
-	if _, err := os.Lstat(upper); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	if _, err := os.Lstat(upper); err != nil {
+		return false, ignoreGone(err)
 	}
 	return t.inUse(upper, ownForm())
 }
 
-// isPlainLower tells if a mount has the directory of the layer id as a lower one. Overlayfs says nothing about those; the
-// mounts of this driver do.
-func (t *translator) isPlainLower(id string) (bool, error) {
-	lists, err := filepath.Glob(t.home.overlay(runDir, "*", "mount-*", plainLowers))
+// mayBeAlive tells if the overlay mount that run belongs to is alive, or, of a writable one, that it is not known.
+func (t *translator) mayBeAlive(run string) (bool, error) {
+	if _, err := os.Lstat(filepath.Join(run, watchUpper)); errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return t.runInUse(run)
+}
+
+// aufsUses tells if an aufs mount of the layer id is alive in any mount namespace.
+func (t *translator) aufsUses(id string) (bool, error) {
+	runs, err := t.home.runs(id)
 	if err != nil {
 		return false, err
 	}
-	for _, list := range lists {
-		content, err := os.ReadFile(list)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, run := range runs {
+		if used, err := aufsAlive(run); err != nil || used {
+			return used, err
+		}
+	}
+	return false, nil
+}
+
+// aufsAlive tells if the aufs mount that run belongs to, if it is one of aufs, is alive in any mount namespace.
+func aufsAlive(run string) (bool, error) {
+	id, err := os.ReadFile(filepath.Join(run, aufsMountID))
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	return inAnyMountinfo("aufs", "si="+string(id))
+}
+
+// isPlainLower tells if an overlay mount has the directory of the layer id as a lower one. Overlayfs says nothing about
+// those; this driver notes it for each of its mounts.
+func (t *translator) isPlainLower(id string) (bool, error) {
+	layers, err := os.ReadDir(t.home.overlay(runDir))
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	for _, layer := range layers {
+		runs, err := t.home.runs(layer.Name())
+		if err != nil {
 			return false, err
 		}
-		if strings.Contains("\n"+string(content), "\n"+id+"\n") {
-			return true, nil
+		for _, run := range runs {
+			content, err := os.ReadFile(filepath.Join(run, plainLowers))
+			if err = ignoreGone(err); err != nil {
+				return false, err
+			}
+			if !strings.Contains("\n"+string(content), "\n"+id+"\n") {
+				continue
+			}
+			if alive, err := t.mayBeAlive(run); err != nil || alive {
+				return alive, err
+			}
 		}
 	}
 	return false, nil

@@ -33,9 +33,6 @@ func (t *translator) form(id string) (form, error) {
 	switch f := form(strings.TrimSpace(string(content))); f {
 	case overlayTrusted, overlayUser:
 		return f, nil
-	case "":
-		// A crash came before the mark was whole, and so before the translation began.
-		return aufsForm, nil
 	default:
 		return "", layerError("reading the form of", id, fmt.Errorf("%s says %q", t.home.overlay(markDir, id), f))
 	}
@@ -49,7 +46,7 @@ func (t *translator) open(id string, f form) error {
 			return err
 		}
 	}
-	used, err := aufsUses(t.home.diff(id))
+	used, err := t.aufsUses(id)
 	if err == nil && used {
 		err = errInUse
 	}
@@ -65,21 +62,15 @@ func (t *translator) open(id string, f form) error {
 // mark notes, durably, that the layer id is about to be brought into form f: without the mark, aufs would show the
 // layer's whiteouts as files.
 func (t *translator) mark(id string, f form) error {
-	if err := os.MkdirAll(t.home.overlay(markDir), 0o700); err != nil {
+	if now, err := t.form(id); err != nil || now == f {
 		return err
 	}
-	file, err := os.OpenFile(t.home.overlay(markDir, id), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	for _, dir := range []string{t.home.overlay(markDir), t.home.overlay(runDir, id)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
 	}
-	_, err = file.WriteString(string(f) + "\n")
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return syncDir(t.home.overlay(markDir))
+	return writeFileAtomic(t.home.overlay(runDir, id), t.home.overlay(markDir, id), []byte(f+"\n"))
 }
 
 // settle brings the layer id to rest: into aufs form. The caller holds its lock. The error matches errInUse, and nothing
@@ -100,7 +91,8 @@ func (t *translator) settle(id string) error {
 		used, err = t.isPlainLower(id)
 	}
 	if err != nil {
-		return layerError("bringing to rest", id, err)
+		// What cannot be told may be.
+		return layerError("bringing to rest", id, errors.Join(err, errInUse))
 	}
 	if used {
 		return layerError("bringing to rest", id, errInUse)
@@ -116,8 +108,10 @@ func (t *translator) settle(id string) error {
 
 // rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock.
 func (t *translator) rest(id string) error {
-	if err := t.settle(id); err != nil {
+	err := t.settle(id)
+	if errors.Is(err, errInUse) {
 		return err
 	}
-	return t.removeRun(id)
+	// What cannot be brought to rest is not mounted any more, either.
+	return errors.Join(err, t.removeRun(id))
 }

@@ -146,19 +146,19 @@ func (d *Driver) settleAll() error {
 
 // settleIdle brings the layer id to rest, if nobody is at work on it and it is not mounted.
 func (d *Driver) settleIdle(id string) error {
-	lock, err := tryLockDir(d.home.diff(id))
+	lock, err := d.home.tryLockID(id)
 	if err != nil || lock == nil {
 		return err
 	}
 	defer lock.unlock()
+	if !d.home.exists(id) {
+		return nil
+	}
 	mounted, err := isMounted(d.home.mnt(id))
 	if err != nil || mounted {
 		return err
 	}
-	if err := d.forms.settle(id); err != nil {
-		return err
-	}
-	return d.forms.removeRun(id)
+	return d.forms.rest(id)
 }
 
 // oldAge is how old what was replaced has to be before it is removed: a mount that is being made of it is none yet, but

@@ -158,7 +158,7 @@ func makeMark(path string) error {
 	if err != nil {
 		return err
 	}
-	if !there.Mode().IsRegular() {
+	if !there.Mode().IsRegular() || there.Size() > 0 {
 		return &fs.PathError{Op: "making the whiteout", Path: path, Err: errors.New("something else is there")}
 	}
 	return nil

@@ -235,10 +235,10 @@ func TestEscapes(t *testing.T) {
 	}
 	for shown, real := range map[string]string{"/s/diff/a": "/s/diff/a", `/a\040b\134c/d`: `/a b\c/d`} {
 		must(t, os.WriteFile(file, bytes.Join([][]byte{line("/other"), line(shown)}, nil), 0o600))
-		if used, err := upperInFile(file, real); err != nil || !used {
+		if used, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real)); err != nil || !used {
 			t.Errorf("%s: %v, %v", real, used, err)
 		}
-		if used, err := upperInFile(file, real+"x"); err != nil || used {
+		if used, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real+"x")); err != nil || used {
 			t.Errorf("%sx: %v, %v", real, used, err)
 		}
 	}

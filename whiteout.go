@@ -104,6 +104,22 @@ func readListing(root, rel string, f form) (listing, error) {
 	return l, err
 }
 
+// addWhiteout adds a file .wh.<hidden>. In a layer in overlay form one with content is a file that a container has made.
+func (l *listing) addWhiteout(hidden string, entry fs.DirEntry, f form) error {
+	if f != aufsForm {
+		info, err := entry.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if info.Size() > 0 {
+			l.entries[entry.Name()] = entry
+			return nil
+		}
+	}
+	l.whiteouts[hidden] = true
+	return nil
+}
+
 // openDir opens the directory rel of the layer at root. A container may be at work in it: no symbolic link leads out of the
 // layer, and nothing but a directory is opened.
 func openDir(root, rel string) (*os.File, error) {
@@ -139,8 +155,7 @@ func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
 		l.opaque = true
 		return nil
 	case isWhiteout && entry.Type().IsRegular():
-		l.whiteouts[hidden] = true
-		return nil
+		return l.addWhiteout(hidden, entry, f)
 	}
 	if f != aufsForm && entry.Type()&fs.ModeCharDevice != 0 {
 		info, err := entry.Info()

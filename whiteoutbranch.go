@@ -53,15 +53,15 @@ func ancestorsOf(s stack) ([]ancestor, error) {
 }
 
 // branchesOf are the branches of the stack s, top to bottom. Whiteout branches that cannot be kept are made in the
-// directory that own returns, for this mount alone.
-func (b *aufsBackend) branchesOf(s stack, own func() (string, error)) ([]branch, error) {
+// directory run, for this mount alone.
+func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 	branches := stackBranches(b.home.diff(s.id), nil, s.options.readOnly())
 	ancestors, err := ancestorsOf(s)
 	if err != nil {
 		return nil, err
 	}
 	for i, a := range ancestors {
-		whiteouts, split, err := b.whiteoutBranch(a, ancestors[i+1:], own)
+		whiteouts, split, err := b.whiteoutBranch(a, ancestors[i+1:], run)
 		if err != nil {
 			return nil, layerError("making the whiteout branch of", a.id, err)
 		}
@@ -80,14 +80,14 @@ func (b *aufsBackend) branchesOf(s stack, own func() (string, error)) ([]branch,
 
 // whiteoutBranch tells if the layer a has to be split in two branches, and returns the lower one of them, or "" if
 // nothing has to be in that.
-func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, own func() (string, error)) (dir string, split bool, err error) {
+func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (dir string, split bool, err error) {
 	cache := b.home.whiteouts()
 	if a.stamp != "" {
 		if root, ok := cache.known(a.id, a.stamp); ok {
 			return nonEmpty(root)
 		}
 	}
-	lock, err := lockDir(a.dir)
+	lock, err := b.home.lockID(a.id)
 	if err != nil {
 		return "", false, err
 	}
@@ -103,10 +103,6 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, own func() (s
 			return "", false, err
 		}
 		return nonEmpty(root)
-	}
-	run, err := own()
-	if err != nil {
-		return "", false, err
 	}
 	root := filepath.Join(run, a.id)
 	if err := produce(root); err != nil {
