@@ -114,15 +114,20 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 	return nonEmpty(root)
 }
 
-// produceWhiteouts makes root a whiteout branch for a, if that has an opaque directory.
+// produceWhiteouts makes root a whiteout branch for a, if that has an opaque directory and can be split.
 func produceWhiteouts(a ancestor, below []ancestor, root string) error {
-	opaque, err := findOpaque(a.dir)
+	opaque, beside, err := inspect(a.dir, ".")
 	if err != nil || !opaque {
 		return err
 	}
+	if beside != "" {
+		// With "ro" it would be seen. The layer as it is hides what its opaque directories do, if no other one has them
+		// opaque.
+		logrus.Warnf("aufs: layer %s: %s is there beside its own whiteout; mounting the layer as it is", a.id, beside)
+		return nil
+	}
 	err = makeWhiteoutBranch(a.dir, below, root)
 	if errors.Is(err, unix.ENAMETOOLONG) {
-		// The layer as it is hides that name, if no other one has the directory opaque.
 		logrus.Warnf("aufs: layer %s: %v; mounting it as it is", a.id, err)
 		return os.RemoveAll(root)
 	}
@@ -141,22 +146,32 @@ func nonEmpty(root string) (dir string, split bool, err error) {
 	return root, true, nil
 }
 
-// findOpaque tells if the layer in aufs form at root has an opaque directory.
-func findOpaque(root string) (found bool, err error) {
-	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+// inspect looks through the directory rel of the layer in aufs form at root, and those below it: is any of them opaque?
+// beside is a file that stands beside its own whiteout, which hides it, if there is one.
+func inspect(root, rel string) (opaque bool, beside string, err error) {
+	l, err := readListing(root, rel, aufsForm)
+	if err != nil {
+		return false, "", err
+	}
+	opaque = l.opaque
+	for name, entry := range l.entries {
+		path := filepath.Join(rel, name)
+		if l.whiteouts[name] {
+			beside = path
+		}
+		if !entry.IsDir() {
+			continue
+		}
+		o, b, err := inspect(root, path)
 		if err != nil {
-			return err
+			return false, "", err
 		}
-		if entry.IsDir() && path != root && filepath.Dir(path) == root && isOwnFile(entry.Name()) {
-			return fs.SkipDir
+		opaque = opaque || o
+		if b != "" {
+			beside = b
 		}
-		if entry.Name() == archive.WhiteoutOpaqueDir && path != root {
-			found = true
-			return fs.SkipAll
-		}
-		return nil
-	})
-	return found, err
+	}
+	return opaque, beside, nil
 }
 
 // makeWhiteoutBranch makes target a whiteout branch for the layer at root, on top of the layers below. All are in aufs

@@ -81,9 +81,30 @@ func TestMakeWhiteoutBranch(t *testing.T) {
 	if info, err := os.Lstat(filepath.Join(target, "p")); err != nil || info.Mode().Perm() != 0o711 {
 		t.Errorf("p: %v, %v", info, err)
 	}
-	for dir, want := range map[string]bool{root: true, lower: false, filepath.Join(root, "p/q"): false} {
-		if got, err := findOpaque(dir); err != nil || got != want && dir != filepath.Join(root, "p/q") {
-			t.Errorf("findOpaque(%s): %v, %v", dir, got, err)
+	for dir, want := range map[string]bool{root: true, lower: false} {
+		if got, beside, err := inspect(dir, "."); err != nil || got != want || beside != "" {
+			t.Errorf("inspect(%s): %v, %q, %v", dir, got, beside, err)
 		}
 	}
+}
+
+// TestFileBesideItsWhiteout is about a name that a layer both has and deletes, as a crash can leave it: it is hidden, in a
+// layer with opaque directories as well.
+func TestFileBesideItsWhiteout(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "both", "top")
+		write(t, s.inner.home.diff("base"), files{"f": "", "d/g": "", "o/hidden": ""})
+		write(t, s.inner.home.diff("both"), files{"f": "x", ".wh.f": "", "d/g": "x", "d/.wh.g": "", "own/h": "", "own/.wh.h": "", "o/.wh..wh..opq": ""})
+		if opaque, beside, err := inspect(s.inner.home.diff("both"), "."); err != nil || !opaque || beside == "" {
+			t.Errorf("inspect: %v, %q, %v", opaque, beside, err)
+		}
+		dir := s.get(t, "top")
+		for _, path := range []string{"f", "d/g", "own/h", "o/hidden"} {
+			if _, err := os.Lstat(filepath.Join(dir, path)); err == nil {
+				t.Errorf("%s is shown", path)
+			}
+		}
+		must(t, s.Put("top"))
+	})
 }
