@@ -27,6 +27,7 @@
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; a cache
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
+//	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
 //	overlay/empty/      an empty directory
 //
 // # The aufs backend
@@ -46,7 +47,7 @@
 // While an overlay mount of a layer is alive, in whichever mount namespace, its directory is not translated. The kernel is
 // asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
 // /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which run/<id>/mount-*/lowers
-// tells, or while aufs has it, which sysfs tells. A layer that is in use stays marked; it reads and mounts as ever, and
+// tells, or while aufs has it, which run/<id>/mount-*/si and mountinfo tell together. A layer that is in use stays marked; it reads and mounts as ever, and
 // the next Get, Put or Init after the last mount is gone brings it to rest. That is also what happens to a layer that a
 // crash has left.
 //

@@ -162,8 +162,7 @@ func (d *Driver) unmount(id, target string) error {
 	if err := unmountRetry(target); err != nil {
 		return err
 	}
-	err := d.forms.rest(id)
-	if err != nil {
+	if err := d.forms.rest(id); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("aufs: %v; it is left in overlayfs's form for now", err)
 	}

@@ -288,6 +288,7 @@ func statOf(info fs.FileInfo) *syscall.Stat_t {
 }
 
 // sysfsBranches reads the branches of the aufs mount at target, "PATH=PERMISSION" each, in no order.
+// It must not be asked of a mount that somebody may be taking down meanwhile: the kernel can crash (see noteMount).
 func sysfsBranches(target string) ([]string, error) {
 	dir, err := sysfsDir(target)
 	if err != nil {

@@ -14,6 +14,9 @@ import (
 var errInUse = errors.New("a mount of the layer is alive, in this mount namespace or in another one " +
 	"(grep its diff directory in /proc/*/mountinfo)")
 
+// errNoForm: nothing has the layer mounted, and still it cannot be written in aufs form.
+var errNoForm = errors.New("it cannot be brought into aufs form")
+
 // translator knows which form each layer's directory is in, and brings layers from one to the other.
 type translator struct {
 	home home
@@ -40,20 +43,22 @@ func (t *translator) form(id string) (form, error) {
 
 // open brings the layer id, which is at rest, into overlay form f. The caller holds its lock.
 func (t *translator) open(id string, f form) error {
-	// Before anything is changed: this is the one thing that cannot be translated back.
-	if f, err := t.form(id); err != nil || f == aufsForm {
-		if _, err := findMarks(t.home.diff(id)); err != nil {
-			return err
-		}
+	now, err := t.form(id)
+	if err == nil && now == aufsForm {
+		// Before anything is changed: this is the one thing that cannot be translated back.
+		_, err = findMarks(t.home.diff(id))
+	}
+	if err != nil {
+		return err
 	}
 	used, err := t.aufsUses(id)
 	if err == nil && used {
 		err = errInUse
 	}
-	if err != nil {
-		return err
+	if err == nil && now != f {
+		err = t.mark(id, f)
 	}
-	if err := t.mark(id, f); err != nil {
+	if err != nil {
 		return err
 	}
 	return toOverlayForm(t.home.diff(id), f, t.home.overlay(asideDir, id))
@@ -62,9 +67,6 @@ func (t *translator) open(id string, f form) error {
 // mark notes, durably, that the layer id is about to be brought into form f: without the mark, aufs would show the
 // layer's whiteouts as files.
 func (t *translator) mark(id string, f form) error {
-	if now, err := t.form(id); err != nil || now == f {
-		return err
-	}
 	for _, dir := range []string{t.home.overlay(markDir), t.home.overlay(runDir, id)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -98,7 +100,7 @@ func (t *translator) settle(id string) error {
 		return layerError("bringing to rest", id, errInUse)
 	}
 	if err := toAufsForm(t.home.diff(id), f, t.home.overlay(asideDir, id)); err != nil {
-		return layerError("bringing to rest", id, err)
+		return layerError("bringing to rest", id, fmt.Errorf("%w: %w", errNoForm, err))
 	}
 	if err := os.Remove(t.home.overlay(markDir, id)); err != nil {
 		return layerError("bringing to rest", id, err)
@@ -109,9 +111,9 @@ func (t *translator) settle(id string) error {
 // rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock.
 func (t *translator) rest(id string) error {
 	err := t.settle(id)
-	if errors.Is(err, errInUse) {
+	if err != nil && !errors.Is(err, errNoForm) {
+		// A mount of it may be alive, which uses what would be removed.
 		return err
 	}
-	// What cannot be brought to rest is not mounted any more, either.
 	return errors.Join(err, t.removeRun(id))
 }
