@@ -15,7 +15,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
-	treelisting "github.com/seed-642172e2/aufs/internal/intree/listing"
+	treelisting "github.com/seed-642172e2/aufs/internal/listing"
 )
 
 // intreeVariable names, in the environment, a binary of internal/intree. Without it the tests build one.

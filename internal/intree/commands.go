@@ -13,7 +13,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 
-	"github.com/seed-642172e2/aufs/internal/intree/listing"
+	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
 // command is one of the commands, with the number of arguments that it takes.

@@ -1,0 +1,190 @@
+package listing
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/containers/storage/pkg/system"
+)
+
+// An Entry is all that equal trees agree on for one path. Entries can be
+// compared with ==.
+//
+// Inode numbers and link counts are left out: union file systems make them up.
+type Entry struct {
+	Path     string // relative to the root, which is "."
+	Type     byte   // the letter of "find -type"
+	Mode     uint32 // without the type
+	UID, GID uint32
+	Size     int64  // in bytes, of a regular file, else 0
+	Mtime    int64  // in nanoseconds since 1970
+	Target   string // of a symlink
+	Rdev     uint64 // of a device
+	Sum      string // SHA-256 of a regular file's contents, in hexadecimal
+	// Link is, for the second and later names of a hard-linked file, the first
+	// one in the order of a walk.
+	Link string
+	// Xattrs are the extended attributes that archives carry, user.* and
+	// security.capability, as name="value" sorted by name.
+	Xattrs string
+}
+
+// Read returns the entries of the tree at root in the order of a walk.
+func Read(root string) ([]Entry, error) {
+	var entries []Entry
+	seen := names{}
+	err := filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		e, err := describe(name, rel, seen)
+		entries = append(entries, e)
+		return err
+	})
+	return entries, err
+}
+
+// Write lists the tree at root, a line for each path in the order of a walk:
+//
+//	type mode uid:gid size mtime "path" target sha256 xattrs
+//
+// The mode is octal, the mtime in whole seconds and that of regular files
+// alone, else 0. The target is a symlink's, quoted; for a device major:minor;
+// for a file with a Link "=" and that, quoted. What does not apply is "-".
+func Write(w io.Writer, root string) error {
+	entries, err := Read(root)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	for _, e := range entries {
+		fmt.Fprintln(out, e.line())
+	}
+	return out.Flush()
+}
+
+// line is one of what Write writes.
+func (e Entry) line() string {
+	var mtime int64
+	if e.Type == 'f' {
+		mtime = e.Mtime / 1e9
+	}
+	return fmt.Sprintf("%c %04o %d:%d %d %d %q %s %s %s",
+		e.Type, e.Mode, e.UID, e.GID, e.Size, mtime, e.Path, e.target(), orDash(e.Sum), orDash(e.Xattrs))
+}
+
+// target says what the file stands for: see Write.
+func (e Entry) target() string {
+	switch {
+	case e.Link != "":
+		return fmt.Sprintf("=%q", e.Link)
+	case e.Type == 'l':
+		return fmt.Sprintf("%q", e.Target)
+	case e.Type == 'c' || e.Type == 'b':
+		return fmt.Sprintf("%d:%d", unix.Major(e.Rdev), unix.Minor(e.Rdev))
+	default:
+		return "-"
+	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// names is the first path of each file, by device and inode number.
+type names map[[2]uint64]string
+
+// describe is the entry of the file called name, whose path in the tree is rel.
+func describe(name, rel string, seen names) (Entry, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(name, &st); err != nil {
+		return Entry{}, &os.PathError{Op: "lstat", Path: name, Err: err}
+	}
+	e := Entry{
+		Path: rel, Type: letter(st.Mode), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Mtime: st.Mtim.Nano(),
+	}
+	if e.Type != 'd' {
+		id := [2]uint64{st.Dev, st.Ino}
+		e.Link = seen[id]
+		if e.Link == "" {
+			seen[id] = rel
+		}
+	}
+	var err error
+	switch e.Type {
+	case 'f':
+		e.Size = st.Size
+		e.Sum, err = contents(name)
+	case 'l':
+		e.Target, err = os.Readlink(name)
+	case 'c', 'b':
+		e.Rdev = st.Rdev
+	}
+	if err != nil {
+		return e, err
+	}
+	e.Xattrs, err = xattrs(name)
+	return e, err
+}
+
+// letter is the type in st_mode as a letter.
+func letter(mode uint32) byte {
+	letters := map[uint32]byte{
+		unix.S_IFDIR: 'd', unix.S_IFREG: 'f', unix.S_IFLNK: 'l', unix.S_IFIFO: 'p',
+		unix.S_IFCHR: 'c', unix.S_IFBLK: 'b', unix.S_IFSOCK: 's',
+	}
+	return letters[mode&unix.S_IFMT]
+}
+
+// contents is the SHA-256 of a file's contents, in hexadecimal.
+func contents(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}
+
+// xattrs lists the extended attributes: see Entry.
+func xattrs(name string) (string, error) {
+	keys, err := system.Llistxattr(name)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return "", fmt.Errorf("list the attributes of %s: %w", name, err)
+	}
+	slices.Sort(keys)
+	var attrs []string
+	for _, key := range keys {
+		own := strings.HasPrefix(key, "user.") && !strings.HasPrefix(key, "user.overlay.")
+		if !own && key != "security.capability" {
+			continue
+		}
+		value, err := system.Lgetxattr(name, key)
+		if err != nil {
+			return "", fmt.Errorf("attribute %s of %s: %w", key, name, err)
+		}
+		attrs = append(attrs, fmt.Sprintf("%s=%q", key, value))
+	}
+	return strings.Join(attrs, " "), nil
+}
