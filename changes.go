@@ -4,7 +4,9 @@ package aufs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,11 +14,13 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
 )
 
 // Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
-// is as before: it was written to. A directory is one if its owner, mode or time of modification differ, or if anything
-// in it is a change. What an opaque directory hides is deleted.
+// is as before: it was written to. A directory is one if its owner, mode, time of modification or extended attributes
+// differ, or if anything in it is a change. What an opaque directory hides is deleted.
 //
 // Against its own parent the layer is not mounted, and each directory of an ancestor is read once at most; against any
 // other, both are mounted and compared.
@@ -151,12 +155,20 @@ func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool
 	switch {
 	case old == nil:
 		c.add(rel, archive.ChangeAdd)
+		return true, nil
 	case changed, !info.IsDir(), !old.IsDir(), c.differ(info, old):
-		c.add(rel, archive.ChangeModify)
+		changed = true
 	default:
-		return false, nil
+		same, err := sameXattrs(filepath.Join(c.layer.root, rel), before.path(name))
+		if err != nil {
+			return false, err
+		}
+		changed = !same
 	}
-	return true, nil
+	if changed {
+		c.add(rel, archive.ChangeModify)
+	}
+	return changed, nil
 }
 
 // differ tells if a directory is another than it was. Owners are compared as the containers see them.
@@ -167,6 +179,38 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 	nowUID, nowGID := containerIDs(now, c.mappings)
 	oldUID, oldGID := containerIDs(before, c.parentMappings)
 	return nowUID != oldUID || nowGID != oldGID
+}
+
+// sameXattrs compares the extended attributes of two directories, as far as archives carry them.
+func sameXattrs(a, b string) (bool, error) {
+	x, err := archivedXattrs(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := archivedXattrs(b)
+	return maps.Equal(x, y), err
+}
+
+// archivedXattrs are the extended attributes of a file that the storage library's archives carry, without the marks of
+// overlayfs.
+func archivedXattrs(path string) (map[string]string, error) {
+	names, err := system.Llistxattr(path)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return nil, fmt.Errorf("listing the attributes of %s: %w", path, err)
+	}
+	attrs := map[string]string{}
+	for _, name := range names {
+		own := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, overlayUser.xattrPrefix())
+		if !own && name != "security.capability" {
+			continue
+		}
+		value, err := system.Lgetxattr(path, name)
+		if err != nil {
+			return nil, fmt.Errorf("attribute %s of %s: %w", name, path, err)
+		}
+		attrs[name] = string(value)
+	}
+	return attrs, nil
 }
 
 // sameTime compares times of modification; one without a fraction of a second comes from an archive that has none, and is

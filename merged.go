@@ -68,11 +68,15 @@ func (m merged) names() map[string]bool {
 
 // stat describes what the directory shows under name, or is nil if it shows nothing.
 func (m merged) stat(name string) (fs.FileInfo, error) {
-	i := m.top(name)
-	if i < 0 {
+	if !m.shows(name) {
 		return nil, nil //nolint:nilnil // there is nothing of that name
 	}
-	return os.Lstat(filepath.Join(m.layers[i].root, m.rel, name))
+	return os.Lstat(m.path(name))
+}
+
+// path is where that is which the directory shows under name; it has to show something.
+func (m merged) path(name string) string {
+	return filepath.Join(m.layers[m.top(name)].root, m.rel, name)
 }
 
 // dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
