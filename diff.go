@@ -64,15 +64,10 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 		GIDMaps:         idMappings.GIDs(),
 	}
 	if f != aufsForm {
-		parents, err := d.home.parents(id)
-		if err != nil {
-			return nil, err
-		}
-		dirs, err := d.home.parentDirs(id, parents)
-		if err != nil {
-			return nil, err
-		}
-		options.WhiteoutFormat, options.WhiteoutData = archive.OverlayWhiteoutFormat, dirs
+		// The archiver writes the mark of an opaque directory if one of these directories has a file of that name, and
+		// fails on what it cannot follow there. The layer's own has it always: an archive of the layer at rest is the
+		// same.
+		options.WhiteoutFormat, options.WhiteoutData = archive.OverlayWhiteoutFormat, []string{d.home.diff(id)}
 	}
 	diff, err := archive.TarWithOptions(d.home.diff(id), options)
 	if err != nil {

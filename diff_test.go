@@ -210,7 +210,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 			// Nor in a mount, nor in the archive of a mounted layer; and they are still there after it.
 			before := readTree(t, dir).names()
 			sameNames(t, readTree(t, s.get(t, "child")).names(), "f", "d")
-			sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/")
+			sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/", "d/.wh..wh..opq")
 			must(t, s.Put("child"))
 			sameNames(t, readTree(t, dir).names(), before...)
 		}
