@@ -47,7 +47,7 @@ func entryToOverlay(dir string, entry fs.DirEntry, atRoot bool, f form, aside st
 		}
 		return true, os.Remove(path)
 	case isWhiteout && entry.Type().IsRegular():
-		return whiteoutToOverlay(dir, hidden, entry)
+		return whiteoutToOverlay(dir, hidden, entry, f)
 	}
 	return false, nil
 }
@@ -55,9 +55,12 @@ func entryToOverlay(dir string, entry fs.DirEntry, atRoot bool, f form, aside st
 // whiteoutToOverlay replaces .wh.<hidden>. One with content is not what aufs makes: it is a file of that name from a time
 // when overlayfs had the layer mounted, and is left alone. So is one that stands beside the file that it hides, of
 // which overlayfs has no way to tell.
-func whiteoutToOverlay(dir, hidden string, entry fs.DirEntry) (changed bool, err error) {
+func whiteoutToOverlay(dir, hidden string, entry fs.DirEntry, f form) (changed bool, err error) {
 	info, err := entry.Info()
 	if err != nil || info.Size() > 0 {
+		return false, err
+	}
+	if err := markWhiteouts(dir, f); err != nil {
 		return false, err
 	}
 	target := filepath.Join(dir, hidden)
@@ -73,6 +76,17 @@ func whiteoutToOverlay(dir, hidden string, entry fs.DirEntry) (changed bool, err
 		return false, &fs.PathError{Op: "making the whiteout", Path: target, Err: err}
 	}
 	return true, os.Remove(filepath.Join(dir, entry.Name()))
+}
+
+// markWhiteouts has overlayfs look for whiteouts when it lists a directory. In one that a single layer has it would not, and
+// show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
+// ovl_get_fh in the kernel's fs/overlayfs).
+func markWhiteouts(dir string, f form) error {
+	err := system.Lsetxattr(dir, f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // putAside moves one of aufs's own files out of the layer.

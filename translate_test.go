@@ -187,6 +187,10 @@ func TestTwin(t *testing.T) {
 	}
 	for _, path := range []string{".", "dir", "opaque"} {
 		got := strings.ReplaceAll(readTree(t, twin)[path], ` trusted.overlay.opaque="y"`, "")
+		if marked := strings.Contains(got, ` trusted.overlay.origin=""`); marked != (path != "opaque") {
+			t.Errorf("%s has whiteouts, or not, and is marked so: %t", path, marked)
+		}
+		got = strings.ReplaceAll(got, ` trusted.overlay.origin=""`, "")
 		if got != before[path] {
 			t.Errorf("%s is %s, not %s", path, got, before[path])
 		}

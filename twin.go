@@ -77,6 +77,11 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 			return &fs.PathError{Op: "making the whiteout", Path: filepath.Join(dir, name), Err: err}
 		}
 	}
+	if len(l.whiteouts) > 0 {
+		if err := markWhiteouts(dir, to); err != nil {
+			return err
+		}
+	}
 	opened, err := openDir(root, rel)
 	if err != nil {
 		return err
