@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/sirupsen/logrus"
@@ -76,13 +77,16 @@ func flushPseudoLinks(target, writable string) (err error) {
 	}
 	flushed := map[string]bool{}
 	for ino, paths := range names {
-		entry, ok := linkInBranch(writable, paths, links[ino])
+		entry, ok, err := entryOf(target, writable, paths[0], links[ino])
+		if err != nil {
+			return err
+		}
 		if !ok {
 			// Left by a mount of before, whose inode numbers are not this one's.
 			continue
 		}
 		for _, path := range paths {
-			if err := copyUp(filepath.Join(target, path)); err != nil {
+			if err := copyUpFile(target, writable, path); err != nil {
 				return err
 			}
 		}
@@ -134,6 +138,33 @@ func copyUp(path string) error {
 	return nil
 }
 
+// copyUpFile copies up the file path of the mount at target. The directories that aufs copies up with it, and the one that
+// it makes the first of them in, get the times that they have in the mount: else they would be as new, and changed in the
+// layer, though nothing happened there.
+func copyUpFile(target, writable, path string) error {
+	times := map[string]time.Time{}
+	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+		info, err := os.Lstat(filepath.Join(target, dir))
+		if err != nil {
+			return ignoreGone(err)
+		}
+		times[filepath.Join(target, dir)] = info.ModTime()
+		if _, err := os.Lstat(filepath.Join(writable, dir)); err == nil {
+			break
+		}
+	}
+	if err := copyUp(filepath.Join(target, path)); err != nil {
+		return err
+	}
+	// What the mount shows does not tell: aufs may still have the times of the lower directory in mind.
+	for dir, modified := range times {
+		if err := os.Chtimes(dir, time.Time{}, modified); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // pseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named
 // <inode number in the mount>.<inode number in the branch>.
 type pseudoLink struct {
@@ -166,21 +197,32 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 	return links, nil
 }
 
-// linkInBranch returns the name of that one of links which is the file that paths, relative to the mount, name: one of
-// them at least is in the branch by that inode.
-func linkInBranch(branchPath string, paths []string, links []pseudoLink) (string, bool) {
-	for _, path := range paths {
-		info, err := os.Lstat(filepath.Join(branchPath, path))
+// entryOf returns the name of that one of links which is the file that the mount at target shows as path. No name of the
+// file need be in the branch: the one that was written to may be deleted since.
+//
+// It is told by what the mount says of the file, which the kernel reads from the branch. One of a mount of before that
+// happens to look the same costs a copy in the layer, and no content.
+func entryOf(target, writable, path string, links []pseudoLink) (string, bool, error) {
+	shown, err := os.Lstat(filepath.Join(target, path))
+	if err != nil {
+		return "", false, ignoreGone(err)
+	}
+	for _, link := range links {
+		info, err := os.Lstat(filepath.Join(writable, pseudoLinkDir, link.name))
 		if err != nil {
-			continue
+			return "", false, err
 		}
-		for _, link := range links {
-			if statOf(info).Ino == link.branchInode {
-				return link.name, true
-			}
+		if statOf(info).Ino == link.branchInode && looksTheSame(statOf(info), statOf(shown)) {
+			return link.name, true, nil
 		}
 	}
-	return "", false
+	return "", false, nil
+}
+
+// looksTheSame compares what a change of a file changes. The size of a device or the like means nothing.
+func looksTheSame(a, b *syscall.Stat_t) bool {
+	return a.Mode == b.Mode && a.Uid == b.Uid && a.Gid == b.Gid && a.Rdev == b.Rdev && a.Mtim == b.Mtim &&
+		(a.Size == b.Size || a.Mode&unix.S_IFMT != unix.S_IFREG)
 }
 
 // namesOf returns the names that the mount at target has for the inodes of links, relative to it.
