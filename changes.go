@@ -44,6 +44,22 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 	if err != nil {
 		return nil, err
 	}
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return nil, err
+	}
+	c := comparison{
+		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings,
+	}
+	if _, err := c.directory(".", below, false); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c.changes, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
+	return c.changes, nil
+}
+
+// layersBelow are the ancestors of the layer id, nearest first.
+func (d *Driver) layersBelow(id string) ([]layerDir, error) {
 	parents, err := d.home.parents(id)
 	if err != nil {
 		return nil, err
@@ -51,9 +67,6 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 	dirs, err := d.home.parentDirs(id, parents)
 	if err != nil {
 		return nil, err
-	}
-	c := comparison{
-		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings,
 	}
 	below := make([]layerDir, 0, len(dirs))
 	for i, dir := range dirs {
@@ -63,11 +76,7 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 		}
 		below = append(below, layerDir{root: dir, form: f})
 	}
-	if _, err := c.directory(".", below, false); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(c.changes, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
-	return c.changes, nil
+	return below, nil
 }
 
 // comparison finds out what a layer changes in what its ancestors show.

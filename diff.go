@@ -198,7 +198,14 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) error {
 	if err := removeForeign(dir, before); err != nil {
 		return err
 	}
-	return resolveReplacements(dir)
+	if err := resolveReplacements(dir); err != nil {
+		return err
+	}
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return err
+	}
+	return markReplacedFiles(dir, ".", below)
 }
 
 // ownFiles are the names of aufs's own files at the root of a layer.
@@ -261,9 +268,7 @@ func resolveReplacements(root string) error {
 				continue
 			}
 			if replacement.IsDir() {
-				path := filepath.Join(dir, hidden)
-				err := keepTimes(path, func() (bool, error) { return true, makeMark(filepath.Join(path, archive.WhiteoutOpaqueDir)) })
-				if err != nil {
+				if err := makeOpaque(filepath.Join(dir, hidden)); err != nil {
 					return changed, err
 				}
 			}
@@ -274,6 +279,39 @@ func resolveReplacements(root string) error {
 		}
 		return changed, nil
 	})
+}
+
+// markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the
+// place of a file. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
+func markReplacedFiles(root, rel string, below []layerDir) error {
+	own, err := readListing(root, rel, aufsForm)
+	if err != nil || own.opaque || len(below) == 0 {
+		return err
+	}
+	before, err := readMerged(below, rel)
+	if err != nil {
+		return err
+	}
+	for name, entry := range own.entries {
+		if !entry.IsDir() || !before.shows(name) {
+			continue
+		}
+		path := filepath.Join(rel, name)
+		if dirs := before.dirs(name); len(dirs) > 0 {
+			err = markReplacedFiles(root, path, dirs)
+		} else {
+			err = makeOpaque(filepath.Join(root, path))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeOpaque marks a directory of a layer in aufs form as opaque.
+func makeOpaque(dir string) error {
+	return keepTimes(dir, func() (bool, error) { return true, makeMark(filepath.Join(dir, archive.WhiteoutOpaqueDir)) })
 }
 
 // DiffGetter returns a reader of the files in the layer's own directory, by their names in its archive. No name leads out

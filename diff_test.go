@@ -253,6 +253,23 @@ func TestApplyReplacements(t *testing.T) {
 	})
 }
 
+// TestApplyDirectoryOverFile is about a directory that an archive has where the parent has a file, which for its part hides
+// a directory: the content of that one stays hidden.
+func TestApplyDirectoryOverFile(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "old", "file", "new", "top")
+		s.apply(t, "old", "", entry{name: "d/e/old"}, entry{name: "d/same"})
+		s.apply(t, "file", "old", entry{name: "d/e", content: "a file"})
+		s.apply(t, "new", "file", entry{name: "d/"}, entry{name: "d/e/"}, entry{name: "d/e/new"})
+		for _, layer := range []string{"new", "top"} {
+			sameNames(t, s.see(t, layer).names(), "d", "d/same", "d/e", "d/e/new")
+			sameNames(t, s.see(t, layer, "ro").names(), "d", "d/same", "d/e", "d/e/new")
+		}
+		sameNames(t, s.changes(t, "new", "file"), "C /d", "C /d/e", "A /d/e/new")
+	})
+}
+
 // TestApplyOldArchives is about those that have aufs's own files in them, hard links among them.
 func TestApplyOldArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {

@@ -217,11 +217,17 @@ func whiteoutDirectory(root, rel string, layers []layerDir, target string) error
 		return nil
 	}
 	for name, entry := range own.entries {
-		below := before.dirs(name)
-		if !entry.IsDir() || own.whiteouts[name] || len(below) == 0 {
+		if !entry.IsDir() || own.whiteouts[name] || !before.shows(name) {
 			continue
 		}
-		if err := whiteoutDirectory(root, filepath.Join(rel, name), below, target); err != nil {
+		below := before.dirs(name)
+		if len(below) == 0 {
+			// A directory in the place of a file. Aufs looks for more directories of that name below the file.
+			err = makeWhiteout(root, rel, name, target)
+		} else {
+			err = whiteoutDirectory(root, filepath.Join(rel, name), below, target)
+		}
+		if err != nil {
 			return err
 		}
 	}
