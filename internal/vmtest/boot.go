@@ -35,7 +35,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 		return nil, err
 	}
 	defer log.Close()
-	pipes, err := openPipes()
+	pipes, err := openPipes(len(opts.suites()))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	// Only QEMU may hold the ends it writes to, or its end would go unnoticed.
 	pipes.closeWriters()
 
-	res := &result{}
+	res := &result{report: &testreport.Report{}}
 	wait := res.collect(ctx, pipes, log, opts)
 	err = cmd.Wait()
 	wait()
@@ -75,12 +75,18 @@ func bootError(ctx context.Context, err error, said string, opts options) error 
 // collect starts to read the pipes. The function it returns waits until they
 // have been read to their ends, which is when QEMU has ended.
 func (r *result) collect(ctx context.Context, p *pipes, log io.Writer, opts options) (wait func()) {
-	var all sync.WaitGroup
-	for _, read := range []func(){
+	readers := []func(){
 		func() { r.console, r.consoleErr = readConsole(p.console.r, log) },
-		func() { r.report, r.reportErr = readTests(ctx, p.tests.r, opts) },
 		func() { r.messagesErr = r.readMessages(p.messages.r) },
-	} {
+	}
+	suites := opts.suites()
+	reports := make([]*testreport.Report, len(suites))
+	errs := make([]error, len(suites))
+	for i, suite := range suites {
+		readers = append(readers, func() { reports[i], errs[i] = readTests(ctx, p.suites[i].r, suite, opts) })
+	}
+	var all sync.WaitGroup
+	for _, read := range readers {
 		all.Add(1)
 		go func() {
 			defer all.Done()
@@ -89,6 +95,10 @@ func (r *result) collect(ctx context.Context, p *pipes, log io.Writer, opts opti
 	}
 	return func() {
 		all.Wait()
+		for _, report := range reports {
+			r.report.Results = append(r.report.Results, report.Results...)
+		}
+		r.reportErr = errors.Join(errs...)
 		findings, err := console.Scan(bytes.NewReader(r.console))
 		r.findings, r.consoleErr = findings, errors.Join(r.consoleErr, err)
 	}
@@ -112,9 +122,9 @@ func readConsole(in io.Reader, log io.Writer) ([]byte, error) {
 
 // readTests lets the go command turn the test binary's output into events,
 // and makes a report of them.
-func readTests(ctx context.Context, in *os.File, opts options) (*testreport.Report, error) {
+func readTests(ctx context.Context, in *os.File, suite suite, opts options) (*testreport.Report, error) {
 	defer drain(in)
-	cmd := command(ctx, "go", "tool", "test2json", "-t", "-p", testsPackage)
+	cmd := command(ctx, "go", "tool", "test2json", "-t", "-p", suite.pkg)
 	cmd.Stdin, cmd.Stderr = in, os.Stderr
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -132,9 +142,6 @@ func readTests(ctx context.Context, in *os.File, opts options) (*testreport.Repo
 func drain(in io.Reader) {
 	_, _ = io.Copy(io.Discard, in)
 }
-
-// testsPackage is the package whose tests run in the guest.
-const testsPackage = "github.com/seed-642172e2/aufs"
 
 // readMessages takes what the guest says.
 func (r *result) readMessages(in io.Reader) error {

@@ -23,35 +23,50 @@ const (
 	tagsIntree = "exclude_graphdriver_btrfs"
 )
 
-// Names of the built programs in the temporary directory.
+// Names of the built programs in the temporary directory. Test binaries have
+// the names of their suites.
 const (
 	initProgram    = "init"
-	testsProgram   = "aufs.test"
 	exampleProgram = "example"
 	intreeProgram  = "intree"
 )
 
 // buildPrograms builds all that runs in the guest, static and for amd64.
-func buildPrograms(ctx context.Context, dir string) error {
-	for _, program := range []struct {
-		name, pkg string
-		args      []string
-	}{
-		{initProgram, "./internal/vmtest/guest", []string{"build"}},
-		{testsProgram, ".", []string{"test", "-c", "-tags", tagsOwn}},
-		{exampleProgram, "./example", []string{"build", "-tags", tagsOwn}},
-		{intreeProgram, "./internal/intree", []string{"build", "-tags", tagsIntree}},
-	} {
-		out := filepath.Join(dir, program.name)
-		args := append(program.args, "-ldflags=-s -w", "-o", out, program.pkg)
-		cmd := command(ctx, "go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-		if err := runQuietly(cmd); err != nil {
+func buildPrograms(ctx context.Context, dir string, opts options) error {
+	programs := []program{
+		{name: initProgram, dir: "internal/vmtest/guest", args: []string{"build"}},
+		{name: exampleProgram, dir: "example", args: []string{"build", "-tags", tagsOwn}},
+		{name: intreeProgram, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}},
+	}
+	for _, suite := range opts.suites() {
+		programs = append(programs, program{name: suite.Name, dir: suite.dir, args: []string{"test", "-c", "-tags", suite.tags}})
+	}
+	for _, p := range programs {
+		if err := p.build(ctx, dir); err != nil {
 			return err
 		}
-		if _, err := os.Stat(out); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("package %s has no tests", program.pkg) // says go test -c with success
-		}
+	}
+	return nil
+}
+
+// A program is what one call of the go command builds.
+type program struct {
+	name string
+	dir  string // of the package, from the root of this module
+	args []string
+}
+
+// build writes the program to a file of its name in the directory out.
+func (p program) build(ctx context.Context, out string) error {
+	file := filepath.Join(out, p.name)
+	cmd := command(ctx, "go", append(p.args, "-ldflags=-s -w", "-o", file, ".")...)
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if err := runQuietly(cmd); err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the package in %s has no tests", p.dir) // says go test -c with success
 	}
 	return nil
 }

@@ -6,10 +6,14 @@
 //
 //	make vmtest KERNEL=path/to/bzImage FS=xfs BACKENDS="aufs overlay"
 //
-// The kernel must have built in what the machine is made of: virtio-pci,
-// virtio-blk, virtio-console, an 8250 serial console, gzip for the initramfs,
-// devtmpfs, tmpfs, and the file system under test. CONFIG_IKCONFIG_PROC is
-// welcome, as it tells the branch limit of aufs.
+// The kernel must have built in an 8250 serial console, gzip for the
+// initramfs, devtmpfs and tmpfs. Virtio-pci, virtio-blk, virtio-console, the
+// file system under test, overlayfs and aufs may be modules, which MODULES
+// says the directory of: that of an installed kernel, or an unpacked package.
+// CONFIG_IKCONFIG_PROC is welcome, as it tells the branch limit of aufs.
+//
+// With an image (-image), as "make image" makes one, the tests of package
+// imagetest are run as well.
 //
 // The run is good if the tests and the example program are, on all backends
 // that were asked for, and the kernel complained about nothing. A test that

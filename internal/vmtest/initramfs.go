@@ -43,10 +43,12 @@ func makeInitramfs(ctx context.Context, dir string, opts options) error {
 	w := cpio.NewWriter(z)
 	err = errors.Join(
 		addSystem(w),
-		addPrograms(w, dir),
+		addPrograms(w, dir, opts),
 		addPlan(w, opts),
 		addFile(w, rooted(wire.InputPath), input, 0o644),
-		addTestdata(w, "testdata"),
+		addTree(w, "testdata", path.Join(wire.TestDir, "testdata")),
+		addImage(w, opts),
+		addModules(w, opts),
 		w.Close(),
 		z.Close(),
 		f.Close())
@@ -61,7 +63,7 @@ func addSystem(w *cpio.Writer) error {
 	var errs []error
 	for _, dir := range []string{
 		"bin", "dev", "etc", "newroot", "proc", "root", "run", "sys", "var", "var/tmp",
-		rooted(wire.TmpDir), rooted(wire.TestDir),
+		rooted(wire.TmpDir), rooted(wire.TestDir), rooted(wire.ModulesDir),
 	} {
 		errs = append(errs, w.Dir(dir, 0o755))
 	}
@@ -76,23 +78,33 @@ func addSystem(w *cpio.Writer) error {
 	return errors.Join(errs...)
 }
 
-func addPrograms(w *cpio.Writer, dir string) error {
-	return errors.Join(
+func addPrograms(w *cpio.Writer, dir string, opts options) error {
+	errs := []error{
 		addFile(w, "init", filepath.Join(dir, initProgram), 0o755),
 		addFile(w, rooted(busybox), busybox, 0o755),
-		addFile(w, rooted(wire.TestBinary), filepath.Join(dir, testsProgram), 0o755),
 		addFile(w, rooted(wire.ExamplePath), filepath.Join(dir, exampleProgram), 0o755),
-		addFile(w, rooted(wire.IntreePath), filepath.Join(dir, intreeProgram), 0o755))
+		addFile(w, rooted(wire.IntreePath), filepath.Join(dir, intreeProgram), 0o755),
+	}
+	for _, suite := range opts.suites() {
+		errs = append(errs, addFile(w, rooted(suite.Binary()), filepath.Join(dir, suite.Name), 0o755))
+	}
+	return errors.Join(errs...)
 }
 
 func addPlan(w *cpio.Writer, opts options) error {
+	var suites []wire.Suite
+	for _, suite := range opts.suites() {
+		suites = append(suites, suite.Suite)
+	}
 	plan, err := json.Marshal(wire.Plan{
+		Suites:   suites,
 		FS:       opts.fs,
 		Backends: opts.backends,
 		Run:      opts.run,
 		// The rest is for the boot and the example. Go's own timeout says
 		// where a test hangs, and the host's can't.
 		TestTimeout: opts.timeout * 3 / 4,
+		Sequences:   opts.sequences,
 	})
 	if err != nil {
 		return err
@@ -100,11 +112,17 @@ func addPlan(w *cpio.Writer, opts options) error {
 	return w.File(rooted(wire.PlanPath), 0o644, int64(len(plan)), bytes.NewReader(plan))
 }
 
-// addTestdata adds the package's testdata, if it has any.
-func addTestdata(w *cpio.Writer, root string) error {
-	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+// addImage adds the layout that the tests with real images want.
+func addImage(w *cpio.Writer, opts options) error {
+	if opts.image == "" {
 		return nil
 	}
+	return addTree(w, opts.image, wire.ImagePath)
+}
+
+// addTree adds what is in the directory root, with it, as the guest's path
+// target.
+func addTree(w *cpio.Writer, root, target string) error {
 	return filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -113,7 +131,11 @@ func addTestdata(w *cpio.Writer, root string) error {
 		if err != nil {
 			return err
 		}
-		name := path.Join(rooted(wire.TestDir), filepath.ToSlash(file))
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		name := rooted(path.Join(target, filepath.ToSlash(rel)))
 		switch d.Type() {
 		case fs.ModeDir:
 			return w.Dir(name, info.Mode())

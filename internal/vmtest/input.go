@@ -33,15 +33,15 @@ func makeInput(ctx context.Context, dir string) (string, error) {
 	defer f.Close()
 	w := tar.NewWriter(f)
 	for _, sub := range inputDirs() {
-		if err := addTree(w, src, sub); err != nil {
+		if err := tarTree(w, src, sub); err != nil {
 			return "", err
 		}
 	}
 	return input, errors.Join(w.Close(), f.Close())
 }
 
-// addTree adds a directory and all below it, by its path relative to root.
-func addTree(w *tar.Writer, root, dir string) error {
+// tarTree adds a directory and all below it, by its path relative to root.
+func tarTree(w *tar.Writer, root, dir string) error {
 	return fs.WalkDir(os.DirFS(root), dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -55,7 +55,7 @@ func vmtest(ctx context.Context, opts options) (*result, error) {
 		defer os.RemoveAll(dir)
 	}
 	fmt.Println("vmtest: building the programs")
-	if err := buildPrograms(ctx, dir); err != nil {
+	if err := buildPrograms(ctx, dir, opts); err != nil {
 		return nil, err
 	}
 	fmt.Println("vmtest: making the initramfs and the disk")

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ const consoleLog = "build/vmtest-console.log"
 // options are the command's flags.
 type options struct {
 	kernel   string
+	modules  string // a directory; "": all that is needed is built in
+	image    string // an OCI layout; "": the tests that want one are left out
 	fs       string
 	memory   string
 	disk     int64 // bytes
@@ -26,8 +29,10 @@ type options struct {
 	run      string
 	accel    string
 	backends []string
-	keep     bool
-	verbose  bool
+	// sequences is how many the differential test runs on each backend.
+	sequences int
+	keep      bool
+	verbose   bool
 }
 
 var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
@@ -39,6 +44,8 @@ func parseOptions(args []string) (options, error) {
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
+	flags.StringVar(&opts.modules, "modules", "", "directory of the kernel's modules, if it has some of what is needed as such")
+	flags.StringVar(&opts.image, "image", "", "OCI layout for the tests with real images")
 	flags.StringVar(&opts.fs, "fs", "ext4", "file system under test: "+strings.Join(fileSystems(), ", "))
 	flags.StringVar(&opts.memory, "mem", "2G", "memory of the machine")
 	flags.StringVar(&disk, "disk", "4G", "size of the disk, which is a sparse file")
@@ -46,6 +53,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.run, "run", "", "regular expression that chooses the tests")
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
+	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {
@@ -68,6 +76,11 @@ func (opts options) check() error {
 	} else if !info.Mode().IsRegular() {
 		return fmt.Errorf("no kernel: %s is not a file", opts.kernel)
 	}
+	if opts.image != "" {
+		if _, err := os.Stat(filepath.Join(opts.image, "index.json")); err != nil {
+			return fmt.Errorf("no image: %w", err)
+		}
+	}
 	if !slices.Contains(fileSystems(), opts.fs) {
 		return fmt.Errorf("unknown file system %q", opts.fs)
 	}
@@ -78,6 +91,9 @@ func (opts options) check() error {
 		if backend != "aufs" && backend != "overlay" {
 			return fmt.Errorf("unknown backend %q", backend)
 		}
+	}
+	if opts.sequences <= 0 {
+		return fmt.Errorf("%d sequences", opts.sequences)
 	}
 	if len(opts.backends) == 0 {
 		return errors.New("no backend to test")

@@ -11,10 +11,13 @@ import (
 type pipe struct{ r, w *os.File }
 
 // pipes are all of them, in the order of their file descriptors in QEMU.
-type pipes struct{ console, tests, messages pipe }
+type pipes struct {
+	console, messages pipe
+	suites            []pipe // one for each suite, in their order
+}
 
-func openPipes() (*pipes, error) {
-	p := &pipes{}
+func openPipes(suites int) (*pipes, error) {
+	p := &pipes{suites: make([]pipe, suites)}
 	var errs []error
 	for _, one := range p.all() {
 		var err error
@@ -28,7 +31,13 @@ func openPipes() (*pipes, error) {
 	return p, nil
 }
 
-func (p *pipes) all() []*pipe { return []*pipe{&p.console, &p.tests, &p.messages} }
+func (p *pipes) all() []*pipe {
+	all := []*pipe{&p.console, &p.messages}
+	for i := range p.suites {
+		all = append(all, &p.suites[i])
+	}
+	return all
+}
 
 func (p *pipes) writers() []*os.File {
 	var files []*os.File

@@ -81,11 +81,17 @@ func (r *result) printTable(w io.Writer, opts options) error {
 		}
 	}
 	row("file system", opts.fs)
-	if r.tests != nil {
-		row("tests", verdict(*r.tests))
+	for _, tests := range r.tests {
+		row("tests of "+tests.Suite, verdict(tests.Exit))
+	}
+	if opts.image == "" {
+		row("tests of images", "left out: no image")
 	}
 	for _, example := range r.examples {
 		row("example on "+example.Backend, verdict(example.Exit))
+	}
+	if opts.run != "" {
+		row("example", "left out: some tests were chosen")
 	}
 	row("kernel's complaints", fmt.Sprint(len(r.findings)))
 	row("console", consoleLog)

@@ -12,8 +12,8 @@ import (
 // File descriptors on which QEMU finds the pipes to this program.
 const (
 	consoleFd = 3 + iota // the first one of exec.Cmd's ExtraFiles
-	testsFd
 	messagesFd
+	suitesFd // the first suite's; the others' follow
 )
 
 // kernelArgs is the kernel's command line. A panic restarts at once, which
@@ -32,10 +32,10 @@ func qemuArgs(dir string, opts options) []string {
 		"-kernel", opts.kernel, "-initrd", filepath.Join(dir, initramfs), "-append", kernelArgs,
 		"-chardev", fileChardev("console", consoleFd), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
-		"-chardev", fileChardev("tests", testsFd),
-		"-device", "virtserialport,chardev=tests,name=" + wire.TestsPort,
-		"-chardev", fileChardev("messages", messagesFd),
-		"-device", "virtserialport,chardev=messages,name=" + wire.MessagesPort,
+	}
+	args = append(args, port("messages", messagesFd, wire.MessagesPort)...)
+	for i, suite := range opts.suites() {
+		args = append(args, port(suite.Name, suitesFd+i, suite.Port())...)
 	}
 	if hasDisk(opts.fs) {
 		// Nobody needs the disk after a crash of the host.
@@ -43,6 +43,11 @@ func qemuArgs(dir string, opts options) []string {
 		args = append(args, "-drive", drive)
 	}
 	return args
+}
+
+// port is a virtio-serial port of the given name that leads to a pipe.
+func port(id string, fd int, name string) []string {
+	return []string{"-chardev", fileChardev(id, fd), "-device", "virtserialport,chardev=" + id + ",name=" + name}
 }
 
 // fileChardev is a character device that writes to a pipe QEMU has inherited.

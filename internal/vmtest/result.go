@@ -22,8 +22,8 @@ type result struct {
 	findings   []console.Finding
 	consoleErr error
 
-	kernel      *wire.Kernel // nil: the guest has not come so far; so with tests
-	tests       *wire.Exit
+	kernel      *wire.Kernel // nil: the guest has not come so far
+	tests       []wire.Tests // of the suites that have ended
 	examples    []wire.Example
 	fatal       string
 	done        bool
@@ -36,7 +36,7 @@ func (r *result) message(m wire.Message) {
 	case m.Kernel != nil:
 		r.kernel = m.Kernel
 	case m.Tests != nil:
-		r.tests = m.Tests
+		r.tests = append(r.tests, *m.Tests)
 	case m.Example != nil:
 		r.examples = append(r.examples, *m.Example)
 	case m.Fatal != "":
@@ -60,7 +60,7 @@ func (r *result) problems(opts options) []string {
 		add("guest: %s", r.fatal)
 	case r.kernel == nil:
 		add("the guest did not boot")
-	case r.tests == nil:
+	case len(r.tests) < len(opts.suites()):
 		add("the guest ended before its tests did")
 	case !r.done:
 		add("the guest ended before it was done")
@@ -87,7 +87,7 @@ func (r *result) problems(opts options) []string {
 // ranTests says whether there are results of tests, if only of some. Of tests
 // that never began the report says no more than that the package failed.
 func (r *result) ranTests() bool {
-	return r.tests != nil || slices.ContainsFunc(r.report.Results,
+	return len(r.tests) > 0 || slices.ContainsFunc(r.report.Results,
 		func(res testreport.Result) bool { return res.Test != "" })
 }
 
@@ -107,7 +107,9 @@ func (r *result) testProblems(opts options, add func(string, ...any)) {
 	if r.reportErr != nil && r.bootErr == nil {
 		add("tests: %v", r.reportErr)
 	}
-	if r.tests != nil && r.tests.Error != "" && r.report.Total().Failed == 0 {
-		add("tests: %s", r.tests.Error)
+	for _, tests := range r.tests {
+		if tests.Error != "" && r.report.Total().Failed == 0 {
+			add("tests of %s: %s", tests.Suite, tests.Error)
+		}
 	}
 }

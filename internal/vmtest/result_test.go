@@ -24,7 +24,7 @@ func goodResult() *result {
 		}},
 	}
 	messages := `{"Kernel":{"Release":"6.1.192","Aufs":true,"BranchLimit":"1023 (by trial)"}}
-{"Tests":{"Elapsed":2000000000}}
+{"Tests":{"Suite":"driver","Elapsed":2000000000}}
 {"Example":{"Backend":"aufs","Output":"same\n","Elapsed":1000000000}}
 {"Example":{"Backend":"overlay","Output":"same\n"}}
 {"Done":true}
@@ -84,7 +84,7 @@ func TestProblems(t *testing.T) {
 			options{backends: bothBackends.backends, run: "TestX"},
 			nil,
 		},
-		{"status only", func(r *result) { r.tests.Error = "exit status 3" }, bothBackends, []string{"tests: exit status 3"}},
+		{"status only", func(r *result) { r.tests[0].Error = "exit status 3" }, bothBackends, []string{"tests of driver: exit status 3"}},
 		{"example", func(r *result) { r.examples[0].Error = "exit status 1" }, bothBackends, []string{"example on aufs: exit status 1"}},
 		{
 			"kernel",
@@ -135,7 +135,8 @@ kernel               6.1.192
 aufs                 6.1-20240701
 branch limit         1023 (by trial)
 file system          xfs
-tests                ok (2s)
+tests of driver      ok (2s)
+tests of images      left out: no image
 example on aufs      ok (1s)
 example on overlay   ok (0s)
 kernel's complaints  0
@@ -151,7 +152,7 @@ func TestPrintFailure(t *testing.T) {
 	r := goodResult()
 	r.done = false
 	r.console = []byte("\x1bcfirmware\r\nlast words\r\n")
-	r.tests = &wire.Exit{Error: "signal: killed", Elapsed: time.Second}
+	r.tests = []wire.Tests{{Suite: "driver", Exit: wire.Exit{Error: "signal: killed", Elapsed: time.Second}}}
 	for range mostFindings + 2 {
 		r.findings = append(r.findings, console.Finding{Test: "TestA", Lines: []string{"BUG: x"}})
 	}
@@ -164,7 +165,7 @@ func TestPrintFailure(t *testing.T) {
 		"kernel, during TestA:\n    BUG: x\n",
 		"2 more findings are in",
 		"FAILED: the guest ended before it was done\n",
-		"tests                FAILED: signal: killed (1s)\n",
+		"tests of driver      FAILED: signal: killed (1s)\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())

@@ -27,6 +27,9 @@ func setUp() error {
 			return err
 		}
 	}
+	if err := loadModules(); err != nil {
+		return err
+	}
 	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
 		return fmt.Errorf("busybox --install: %w: %s", err, out)
 	}

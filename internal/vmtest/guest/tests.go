@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,19 +20,21 @@ import (
 // something that it started holds it open.
 const orphanGrace = 10 * time.Second
 
-// runTests runs the test binary. Its error is that it could not be run.
-func runTests(plan wire.Plan) (wire.Exit, error) {
-	port, err := openPort(wire.TestsPort)
+// runSuite runs a test binary. Its error is that it could not be run.
+func runSuite(suite wire.Suite, plan wire.Plan) (wire.Exit, error) {
+	port, err := openPort(suite.Port())
 	if err != nil {
 		return wire.Exit{}, err
 	}
 	defer port.Close()
-	cmd := exec.Command(wire.TestBinary,
+	cmd := exec.Command(suite.Binary(),
 		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+plan.TestTimeout.String())
 	cmd.Dir = wire.TestDir
 	cmd.Env = append(os.Environ(),
 		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),
-		"AUFS_TEST_INTREE="+wire.IntreePath)
+		"AUFS_TEST_INTREE="+wire.IntreePath,
+		"AUFS_TEST_IMAGE="+wire.ImagePath,
+		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences))
 	output := &marker{w: port, mark: mark}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)

@@ -54,12 +54,19 @@ func carryOut(host messages) error {
 	if !kernel.Aufs && slices.Contains(plan.Backends, "aufs") {
 		return errNoAufs
 	}
-	tests, err := runTests(plan)
-	if err != nil {
-		return err
+	for _, suite := range plan.Suites {
+		exit, err := runSuite(suite, plan)
+		if err != nil {
+			return err
+		}
+		tests := wire.Tests{Suite: suite.Name, Exit: exit}
+		if err := host.send(wire.Message{Tests: &tests}); err != nil {
+			return err
+		}
 	}
-	if err := host.send(wire.Message{Tests: &tests}); err != nil {
-		return err
+	if plan.Run != "" {
+		// The example is none of the tests that were chosen.
+		return nil
 	}
 	for _, backend := range plan.Backends {
 		example := runExample(backend)

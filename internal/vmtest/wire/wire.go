@@ -1,23 +1,21 @@
 // Package wire has what the host and the guest of a vmtest say to each other.
 //
-// The host puts a Plan into the guest's initramfs. The guest answers over two
-// virtio-serial ports: one carries the raw output of the test binary, the
-// other one Messages, one JSON value a line.
+// The host puts a Plan into the guest's initramfs. The guest answers over
+// virtio-serial ports: one for each Suite carries the raw output of its test
+// binary, and one carries Messages, one JSON value a line.
 package wire
 
 import "time"
 
-// Names of the virtio-serial ports.
-const (
-	TestsPort    = "vmtest.tests"
-	MessagesPort = "vmtest.messages"
-)
+// MessagesPort is the name of the virtio-serial port for Messages.
+const MessagesPort = "vmtest.messages"
 
 // Paths in the guest.
 const (
 	PlanPath    = "/plan.json"
-	TestBinary  = "/bin/aufs.test"
-	TestDir     = "/pkg" // the tests' working directory; it holds testdata
+	TestDir     = "/pkg"   // the tests' working directory; it holds testdata
+	ImagePath   = "/image" // an OCI layout, for the tests with real images
+	ModulesDir  = "/modules"
 	ExamplePath = "/bin/example"
 	IntreePath  = "/bin/intree"
 	InputPath   = "/input.tar"
@@ -34,18 +32,29 @@ const (
 	UnexpectMounts = "vmtest: expect no mount messages"
 )
 
+// A Suite is the tests of one package, which are one binary in the guest.
+type Suite struct{ Name string }
+
+// Port is the name of the virtio-serial port for its output.
+func (s Suite) Port() string { return "vmtest.tests." + s.Name }
+
+// Binary is its path in the guest.
+func (s Suite) Binary() string { return "/bin/" + s.Name + ".test" }
+
 // A Plan says what the guest does.
 type Plan struct {
+	Suites      []Suite       // what is run, in this order
 	FS          string        // the file system of /dev/vda; "tmpfs": there is no disk
 	Backends    []string      // those that the tests and the example must run
 	Run         string        // the regular expression for -test.run; "" runs all
-	TestTimeout time.Duration // for -test.timeout
+	TestTimeout time.Duration // for -test.timeout of each suite
+	Sequences   int           // how many the differential test runs on each backend
 }
 
 // A Message has one of its fields set.
 type Message struct {
 	Kernel  *Kernel  `json:",omitempty"`
-	Tests   *Exit    `json:",omitempty"` // the test binary has ended
+	Tests   *Tests   `json:",omitempty"` // the tests of one suite have ended
 	Example *Example `json:",omitempty"` // one run of the example has ended
 	Fatal   string   `json:",omitempty"` // why the guest gives up
 	Done    bool     `json:",omitempty"` // the plan was carried out
@@ -63,6 +72,12 @@ type Kernel struct {
 type Exit struct {
 	Error   string // "" if it succeeded
 	Elapsed time.Duration
+}
+
+// A Tests is one run of a suite.
+type Tests struct {
+	Suite string // its name
+	Exit
 }
 
 // An Example is one run of the example program.

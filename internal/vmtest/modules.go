@@ -1,0 +1,169 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/vmtest/cpio"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// wantedModules are the modules that the guest loads. What a kernel has built
+// in is no module, and is passed over.
+func wantedModules(opts options) []string {
+	wanted := []string{"virtio_pci", "virtio_console"}
+	if hasDisk(opts.fs) {
+		// File systems have the kernel look for their checksum's algorithm
+		// with modprobe, which the guest lacks.
+		wanted = append(wanted, "virtio_blk", "crc32c_generic", opts.fs)
+	}
+	return append(wanted, opts.backends...)
+}
+
+// A module is a file that the kernel can load.
+type module struct {
+	name    string
+	content []byte
+	depends []string
+}
+
+// modules are the files of kernel modules below a directory, by name.
+type modules map[string]string
+
+// findModules looks for modules below dir, which need not be as depmod(8)
+// leaves it: an unpacked package will do.
+func findModules(dir string) (modules, error) {
+	found := modules{}
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if name, ok := moduleName(file); ok {
+			found[name] = file
+		}
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("there is no kernel module below %s", dir)
+	}
+	return found, err
+}
+
+// moduleName is the name of the module in a file, "ext4" of ".../ext4.ko.xz".
+// The kernel makes no difference between '-' and '_'.
+func moduleName(file string) (string, bool) {
+	name, compression, ok := strings.Cut(filepath.Base(file), ".ko")
+	known := compression == "" || compression == ".gz" || compression == ".xz" || compression == ".zst"
+	return strings.ReplaceAll(name, "-", "_"), ok && known
+}
+
+// needed reads those of the wanted modules that there are, and all that they
+// depend on, in an order in which they can be loaded.
+func (m modules) needed(wanted []string) ([]module, error) {
+	var order []module
+	seen := map[string]bool{}
+	var add func(name string) error
+	add = func(name string) error {
+		file, ok := m[name]
+		if !ok || seen[name] {
+			return nil
+		}
+		seen[name] = true
+		mod, err := readModule(name, file)
+		if err != nil {
+			return err
+		}
+		for _, dependency := range mod.depends {
+			if err := add(dependency); err != nil {
+				return err
+			}
+		}
+		order = append(order, mod)
+		return nil
+	}
+	for _, name := range wanted {
+		if err := add(name); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// readModule reads a module, decompressed.
+func readModule(name, file string) (module, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return module{}, err
+	}
+	defer f.Close()
+	plain, err := archive.DecompressStream(f)
+	if err != nil {
+		return module{}, fmt.Errorf("decompress %s: %w", file, err)
+	}
+	defer plain.Close()
+	content, err := io.ReadAll(plain)
+	if err != nil {
+		return module{}, fmt.Errorf("decompress %s: %w", file, err)
+	}
+	depends, err := moduleDepends(content)
+	if err != nil {
+		return module{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return module{name, content, depends}, nil
+}
+
+// moduleDepends are the names of the modules that must be loaded before: what
+// modinfo(8) calls "depends".
+func moduleDepends(content []byte) ([]string, error) {
+	object, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	section := object.Section(".modinfo")
+	if section == nil {
+		return nil, fmt.Errorf("no section .modinfo")
+	}
+	info, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	for _, field := range strings.Split(string(info), "\x00") {
+		if list, ok := strings.CutPrefix(field, "depends="); ok {
+			return strings.FieldsFunc(strings.ReplaceAll(list, "-", "_"), func(r rune) bool { return r == ',' }), nil
+		}
+	}
+	return nil, nil
+}
+
+// addModules adds the modules that the guest is to load, by names that sort
+// as they have to be loaded.
+func addModules(w *cpio.Writer, opts options) error {
+	if opts.modules == "" {
+		return nil
+	}
+	found, err := findModules(opts.modules)
+	if err != nil {
+		return err
+	}
+	needed, err := found.needed(wantedModules(opts))
+	if err != nil {
+		return err
+	}
+	for i, mod := range needed {
+		name := path.Join(rooted(wire.ModulesDir), fmt.Sprintf("%03d-%s.ko", i, mod.name))
+		if err := w.File(name, 0o644, int64(len(mod.content)), bytes.NewReader(mod.content)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
