@@ -20,6 +20,10 @@ MIN_GO := 24
 
 GO ?= go
 TEST_TIMEOUT ?= 10m
+# How many random sequences the differential test runs on each backend: in
+# tests, and in a soak.
+SEQUENCES ?= 25
+SOAK_SEQUENCES ?= 1000
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -54,7 +58,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [TIMEOUT=30m] [MEM=2G] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [SEQUENCES=25] [TIMEOUT=30m] [MEM=2G] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo 'soak   [SOAK_SEQUENCES=1000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 .PHONY: ci
@@ -88,8 +93,15 @@ test: check-go test-deps ## Run the tests; as root, or most are skipped
 	grep -qw aufs /proc/filesystems || \
 		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
 	set -x; \
-	env -u AUFS_TEST_BACKENDS $(GO) test -race -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' ./... | \
+	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SEQUENCES) \
+		$(GO) test -race -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' ./... | \
 		$(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
+
+# Many random sequences. "make vmtest RUN=TestDifferential SEQUENCES=1000" does
+# the same on another kernel.
+.PHONY: soak
+soak: check-go ## Run the differential test for long, as root
+	RAPID_CHECKS=$(SOAK_SEQUENCES) $(GO) test -count=1 -v -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$' .
 
 # The linters are a module of their own, so that those who use the driver
 # don't get to see what they depend on.
@@ -155,7 +167,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
 	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
-		-timeout '$(TIMEOUT)' -mem '$(MEM)' -disk '$(DISK)' -accel '$(ACCEL)' \
+		-sequences '$(SEQUENCES)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 
 .PHONY: clean

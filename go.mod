@@ -9,6 +9,7 @@ require (
 	github.com/sirupsen/logrus v1.9.3
 	github.com/vbauerster/mpb/v8 v8.10.2
 	golang.org/x/sys v0.34.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

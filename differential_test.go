@@ -1,0 +1,163 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/differential"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// subject is the driver on a backend, as package differential wants it.
+func subject(t *testing.T, name backendName) differential.Subject {
+	t.Helper()
+	open := func(name backendName) func(string) (graphdriver.Driver, error) {
+		return func(home string) (graphdriver.Driver, error) { return Init(home, optionsFor(name)) }
+	}
+	s := differential.Subject{
+		Open: open(name), SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
+		LosesXattrs: name == backendAufs && losesXattrs(t),
+	}
+	other := backendAufs
+	if name == backendAufs {
+		other = backendOverlay
+	}
+	if hasBackend(t, other) {
+		s.OpenOther = open(other)
+	}
+	return s
+}
+
+// losesXattrs finds out if aufs, when it is told to remove an extended attribute, makes it empty, or loses an empty one when
+// it copies a file up. The aufs of 2024-07-01 for Linux 6.1 does both.
+func losesXattrs(t *testing.T) bool {
+	t.Helper()
+	s := newStore(t, backendAufs)
+	s.create(t, "", "low", "high")
+	mark := func(dir, name, value string) error {
+		return unix.Lsetxattr(filepath.Join(dir, "d"), name, []byte(value), 0)
+	}
+	loses := false
+	s.change(t, "low", func(dir string) {
+		write(t, dir, files{"d/": ""})
+		if err := mark(dir, "user.empty", ""); errors.Is(err, unix.ENOTSUP) {
+			t.Log("no extended attributes here")
+		} else {
+			must(t, err)
+			must(t, mark(dir, "user.gone", "v"))
+			loses = true
+		}
+	})
+	if !loses {
+		return false
+	}
+	s.change(t, "high", func(dir string) {
+		must(t, unix.Lremovexattr(filepath.Join(dir, "d"), "user.gone"))
+		attrs, err := system.Llistxattr(filepath.Join(dir, "d"))
+		must(t, err)
+		loses = !slices.Contains(attrs, "user.empty") || slices.Contains(attrs, "user.gone")
+	})
+	if loses {
+		t.Log("this kernel's aufs loses empty extended attributes, or does not remove any: they are left out")
+	}
+	return loses
+}
+
+// seedOnce chooses the seed of random sequences, if the command line does not: the same on all backends.
+var seedOnce = sync.OnceValue(func() string {
+	seed := flag.Lookup("rapid.seed")
+	if seed.Value.String() == "0" {
+		if err := seed.Value.Set(strconv.FormatInt(time.Now().UnixNano(), 10)); err != nil {
+			panic(err)
+		}
+	}
+	return seed.Value.String()
+})
+
+// shrinkTime bounds how long a failing sequence is made shorter.
+const shrinkTime = 3 * time.Minute
+
+// TestDifferential compares random sequences of operations with a plain directory. -rapid.checks, or RAPID_CHECKS in the
+// environment, says how many; -rapid.seed, or RAPID_SEED, from where on. What a failure prints at its end is a regression case for
+// testdata/differential.
+func TestDifferential(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		// Renaming a directory of several layers is one thing that aufs says something about.
+		expectMountMessages(t)
+		seed := seedOnce()
+		s := subject(t, name)
+		run := func(script differential.Script) (differential.Counts, error) {
+			dir := t.TempDir()
+			defer os.RemoveAll(dir)
+			return differential.Run(s, script, dir)
+		}
+		var failed differential.Script
+		var failure error
+		sequences, counts := 0, differential.Counts{}
+		// Package rapid draws, and nothing fails in it: scripts are made shorter by package differential, which knows what
+		// they are.
+		rapid.Check(t, func(rt *rapid.T) {
+			if failed != nil {
+				return
+			}
+			scratch := t.TempDir()
+			defer os.RemoveAll(scratch)
+			script := differential.Draw(rt, scratch)
+			done, err := run(script)
+			if err != nil {
+				failed, failure = script, err
+				return
+			}
+			sequences++
+			counts.Add(done)
+		})
+		if failed != nil {
+			short, err := differential.Shrink(failed, time.Now().Add(shrinkTime), func(script differential.Script) error {
+				_, err := run(script)
+				return err
+			})
+			t.Fatalf("after %d sequences from seed %s on: %v\nmade shorter: %v\n%v", sequences, seed, failure, err, short)
+		}
+		if want := flag.Lookup("rapid.checks").Value.String(); strconv.Itoa(sequences) != want {
+			t.Errorf("%d sequences instead of %s", sequences, want)
+		}
+		t.Logf("from seed %s on, %d sequences: %+v", seed, sequences, counts)
+	})
+}
+
+// TestDifferentialRegressions runs sequences that once showed a difference.
+func TestDifferentialRegressions(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		// Renaming a directory of several layers is one thing that aufs says something about.
+		expectMountMessages(t)
+		cases, err := filepath.Glob("testdata/differential/*.txt")
+		must(t, err)
+		if len(cases) == 0 {
+			t.Fatal("there are none")
+		}
+		for _, file := range cases {
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				f, err := os.Open(file)
+				must(t, err)
+				defer f.Close()
+				script, err := differential.Parse(f)
+				must(t, err)
+				if _, err := differential.Run(subject(t, name), script, t.TempDir()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,121 @@
+//go:build linux
+
+package differential
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/listing"
+)
+
+// snapshot is a tree by path.
+type snapshot map[string]listing.Entry
+
+func snapshotOf(entries []listing.Entry) snapshot {
+	s := snapshot{}
+	for _, e := range entries {
+		s[e.Path] = e
+	}
+	return s
+}
+
+// expectedChanges compares two trees as a graph driver's Changes has to: all
+// paths that are new; of those that are gone, the ones whose directory is
+// still there; those whose file differs, and all directories above a change.
+// Which names a file has besides is not a change of it.
+func expectedChanges(before, after snapshot) map[string]archive.ChangeType {
+	changes := map[string]archive.ChangeType{}
+	note := func(p string, kind archive.ChangeType) {
+		changes[p] = kind
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if _, ok := changes[dir]; ok {
+				continue
+			}
+			changes[dir] = archive.ChangeModify
+			if _, ok := before[dir]; !ok {
+				changes[dir] = archive.ChangeAdd
+			}
+		}
+	}
+	for p, now := range after {
+		was, ok := before[p]
+		was.Link, now.Link = "", ""
+		switch {
+		case p == ".":
+		case !ok:
+			note(p, archive.ChangeAdd)
+		case was != now:
+			note(p, archive.ChangeModify)
+		}
+	}
+	for p := range before {
+		_, stays := after[p]
+		if !stays && after[path.Dir(p)].Type == 'd' {
+			note(p, archive.ChangeDelete)
+		}
+	}
+	return changes
+}
+
+// compareChanges says how the changes of a driver are not those expected. More
+// files may be modified than differ, if allowed says so of them: a driver
+// cannot know that a file was written to and is as before.
+func compareChanges(got []archive.Change, want map[string]archive.ChangeType, allowed func(string) bool) error {
+	var faults []string
+	seen := map[string]bool{}
+	for _, change := range got {
+		p := strings.TrimPrefix(change.Path, "/")
+		kind, expected := want[p]
+		switch {
+		case seen[p]:
+			faults = append(faults, fmt.Sprintf("%q twice", p))
+		case expected && kind != change.Kind:
+			faults = append(faults, fmt.Sprintf("%q %v instead of %v", p, change.Kind, kind))
+		case !expected && (change.Kind != archive.ChangeModify || !allowed(p)):
+			faults = append(faults, fmt.Sprintf("%q %v, which nothing touched", p, change.Kind))
+		}
+		seen[p] = true
+	}
+	for p, kind := range want {
+		if !seen[p] {
+			faults = append(faults, fmt.Sprintf("no %q %v", p, kind))
+		}
+	}
+	return faultsError(faults)
+}
+
+// compareTrees says how a tree is not as the model is.
+func compareTrees(got, model []listing.Entry) error {
+	var faults []string
+	want := snapshotOf(model)
+	for _, e := range got {
+		w, ok := want[e.Path]
+		switch {
+		case !ok:
+			faults = append(faults, fmt.Sprintf("%q is too many: %+v", e.Path, e))
+		case e != w:
+			faults = append(faults, fmt.Sprintf("%q is\n    %+v\n  the model has\n    %+v", e.Path, e, w))
+		}
+		delete(want, e.Path)
+	}
+	for p := range want {
+		faults = append(faults, fmt.Sprintf("%q is missing", p))
+	}
+	return faultsError(faults)
+}
+
+// mostFaults is how many of them are told.
+const mostFaults = 8
+
+func faultsError(faults []string) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	if more := len(faults) - mostFaults; more > 0 {
+		faults = append(faults[:mostFaults:mostFaults], fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("differs:\n  %s", strings.Join(faults, "\n  "))
+}

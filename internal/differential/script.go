@@ -1,0 +1,161 @@
+//go:build linux
+
+package differential
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// A Script is what makes a stack of layers, the lowest one first.
+//
+// Its text has a line "layer" for each, or "layer on-copy" for one whose
+// parent is not the layer before but the layer that was made by applying that
+// one's Diff. After it come the operations of the layer, a line for each: the
+// verb, and its arguments with blanks between them, numbers as Go has them and
+// anything else quoted as Go does. Lines that begin with '#', and empty ones,
+// mean nothing.
+type Script []Layer
+
+// A Layer is what happens in one layer.
+type Layer struct {
+	OnCopy bool
+	Ops    []Op
+}
+
+// An Op is one operation on a tree. What the arguments are depends on the
+// verb; a number is in the text as Go's syntax for integers has it.
+type Op struct {
+	Verb string
+	Args []string
+}
+
+const (
+	layerWord  = "layer"
+	onCopyWord = "on-copy"
+)
+
+// String is the script's text.
+func (s Script) String() string {
+	var b strings.Builder
+	for _, layer := range s {
+		b.WriteString(layerWord)
+		if layer.OnCopy {
+			b.WriteString(" " + onCopyWord)
+		}
+		b.WriteByte('\n')
+		for _, op := range layer.Ops {
+			b.WriteString(op.String() + "\n")
+		}
+	}
+	return b.String()
+}
+
+// String is the operation's line in a script.
+func (op Op) String() string {
+	line := op.Verb
+	for i, arg := range op.Args {
+		if verbs[op.Verb].args[i] == argNumber {
+			line += " " + arg
+		} else {
+			line += " " + strconv.Quote(arg)
+		}
+	}
+	return line
+}
+
+// Parse reads the text of a script. Its error has the number of the line.
+func Parse(r io.Reader) (Script, error) {
+	var s Script
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := s.add(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if len(s) == 0 {
+		return nil, errors.Join(errors.New("there is no layer"), lines.Err())
+	}
+	return s, lines.Err()
+}
+
+// add takes one line.
+func (s *Script) add(line string) error {
+	verb, rest, _ := strings.Cut(line, " ")
+	if verb == layerWord {
+		if rest != "" && rest != onCopyWord {
+			return fmt.Errorf("%q after %q", rest, layerWord)
+		}
+		*s = append(*s, Layer{OnCopy: rest == onCopyWord})
+		return nil
+	}
+	if len(*s) == 0 {
+		return fmt.Errorf("%q comes before the first %q", line, layerWord)
+	}
+	op, err := parseOp(verb, rest)
+	if err != nil {
+		return err
+	}
+	layer := &(*s)[len(*s)-1]
+	layer.Ops = append(layer.Ops, op)
+	return nil
+}
+
+func parseOp(name, rest string) (Op, error) {
+	v, ok := verbs[name]
+	if !ok {
+		return Op{}, fmt.Errorf("unknown verb %q", name)
+	}
+	op := Op{Verb: name}
+	for _, kind := range v.args {
+		rest = strings.TrimSpace(rest)
+		var arg string
+		var err error
+		if kind == argNumber {
+			arg, rest, _ = strings.Cut(rest, " ")
+			_, err = strconv.ParseInt(arg, 0, 64)
+		} else {
+			arg, rest, err = cutQuoted(rest)
+		}
+		if err == nil && kind == argPath {
+			err = checkPath(arg)
+		}
+		if err != nil {
+			return op, fmt.Errorf("argument %d of %s: %w", len(op.Args)+1, name, err)
+		}
+		op.Args = append(op.Args, arg)
+	}
+	if strings.TrimSpace(rest) != "" {
+		return op, fmt.Errorf("%s has too many arguments: %s", name, rest)
+	}
+	return op, nil
+}
+
+// cutQuoted splits a text after the quoted string that it begins with.
+func cutQuoted(s string) (arg, rest string, err error) {
+	quoted, err := strconv.QuotedPrefix(s)
+	if err != nil {
+		return "", "", fmt.Errorf("%q is not quoted: %w", s, err)
+	}
+	arg, err = strconv.Unquote(quoted)
+	return arg, s[len(quoted):], err
+}
+
+// checkPath refuses paths that lead out of a tree, and the tree's root, which
+// no operation is about.
+func checkPath(path string) error {
+	for _, name := range strings.Split(path, "/") {
+		if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) {
+			return fmt.Errorf("%q is not a path below the root", path)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+//go:build linux
+
+package differential
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Shrink looks for a shorter script that fails as well, until nothing more can
+// be left out of it or the time is up. It returns the shortest one and its
+// error. An operation that has become invalid does no harm: it fails in the
+// model as well.
+func Shrink(script Script, deadline time.Time, run func(Script) error) (Script, error) {
+	failure := run(script)
+	try := func(candidate Script) bool {
+		if time.Now().After(deadline) {
+			return false
+		}
+		err := run(candidate)
+		if err == nil {
+			return false
+		}
+		script, failure = candidate, err
+		return true
+	}
+	for _, name := range names() {
+		try(script.withoutName(name))
+	}
+	for before := -1; before != script.size() && time.Now().Before(deadline); {
+		before = script.size()
+		for i := len(script) - 1; i >= 0 && len(script) > 1; i-- {
+			try(slices.Delete(slices.Clone(script), i, i+1))
+		}
+		for i := len(script) - 1; i >= 0; i-- {
+			for n := len(script[i].Ops); n > 0; n /= 2 {
+				for from := len(script[i].Ops) - n; from >= 0; from -= n {
+					try(script.without(i, from, n))
+				}
+			}
+		}
+	}
+	return script, failure
+}
+
+// size is how many layers and operations there are.
+func (s Script) size() int {
+	n := len(s)
+	for _, layer := range s {
+		n += len(layer.Ops)
+	}
+	return n
+}
+
+// withoutName leaves all operations out that have to do with a name of the
+// root, or with anything in that directory.
+func (s Script) withoutName(name string) Script {
+	short := make(Script, len(s))
+	for i, layer := range s {
+		short[i] = Layer{OnCopy: layer.OnCopy}
+		for _, op := range layer.Ops {
+			if !op.isIn(name) {
+				short[i].Ops = append(short[i].Ops, op)
+			}
+		}
+	}
+	return short
+}
+
+// isIn says whether one of the operation's paths begins with the name.
+func (op Op) isIn(name string) bool {
+	for i, kind := range verbs[op.Verb].args {
+		if kind == argPath && strings.HasPrefix(op.Args[i]+"/", name+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// without leaves n operations out of the layer i.
+func (s Script) without(i, from, n int) Script {
+	s = slices.Clone(s)
+	s[i].Ops = slices.Delete(slices.Clone(s[i].Ops), from, from+n)
+	return s
+}

@@ -1,0 +1,171 @@
+//go:build linux
+
+package differential
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+)
+
+// clock is the time of operation number n of a script.
+func clock(n int) time.Time { return time.Unix(1_000_000_000+int64(n), 0) }
+
+// changed are the paths whose time of modification the operation sets: of what
+// it makes or writes, and of the directories in which it adds or removes a
+// name. The root is left out: the driver has files of its own there.
+func (op Op) changed() []string {
+	v := verbs[op.Verb]
+	var paths []string
+	for _, i := range v.changes {
+		paths = append(paths, op.Args[i])
+	}
+	for _, i := range v.changesDir {
+		if dir := filepath.Dir(op.Args[i]); dir != "." {
+			paths = append(paths, dir)
+		}
+	}
+	return paths
+}
+
+// dirsAbove are the directories that paths are in, but for the root.
+func dirsAbove(paths []string) []string {
+	var dirs []string
+	for _, path := range paths {
+		for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// stamp sets the time of modification of files in the tree at root.
+func stamp(root string, paths []string, now time.Time) error {
+	for _, path := range paths {
+		err := setTime(filepath.Join(root, path), now)
+		if err != nil {
+			return fmt.Errorf("set the time of %q: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// setTime sets both times of a file, and does not follow a symlink.
+func setTime(path string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// copyTree copies a file, or a directory with all below it, to another path in
+// the tree at root.
+func copyTree(root, from, to string) error {
+	packed, err := archive.TarWithOptions(root, &archive.TarOptions{
+		IncludeFiles: []string{from}, RebaseNames: map[string]string{from: to},
+	})
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	return archive.Untar(packed, root, nil)
+}
+
+// hardLinks are files of the model that had several names when the layer was
+// begun, so that overlayfs finds them in a lower layer. They are held open,
+// for an inode number means another file once the file is gone.
+type hardLinks map[uint64]*os.File
+
+// findHardLinks finds them in the tree at root.
+func findHardLinks(root string) (hardLinks, error) {
+	found := hardLinks{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		st, err := lstat(path)
+		if err != nil || st.Nlink < 2 || found[st.Ino] != nil {
+			return err
+		}
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		found[st.Ino] = os.NewFile(uintptr(fd), path)
+		return nil
+	})
+	return found, err
+}
+
+func (h hardLinks) close() {
+	for _, f := range h {
+		_ = f.Close() // it was only looked at
+	}
+}
+
+// split does to the tree at root what overlayfs does when it copies a file up:
+// that name has a file of its own from then on. Files that are not hard links,
+// or that the layer itself has, stay as they are.
+func (h hardLinks) split(root, path string) error {
+	full := filepath.Join(root, path)
+	st, err := lstat(full)
+	if err != nil {
+		return err
+	}
+	if h[st.Ino] == nil {
+		return nil
+	}
+	if st.Nlink < 2 {
+		// Its other names are gone. It is copied up, and a lower file no more.
+		_ = h[st.Ino].Close() // it was only looked at
+		delete(h, st.Ino)
+		return nil
+	}
+	dir, err := os.Lstat(filepath.Dir(full))
+	if err != nil {
+		return err
+	}
+	const own = ".own"
+	return errors.Join(
+		copyTree(root, path, own),
+		unix.Rename(filepath.Join(root, own), full),
+		setTime(filepath.Dir(full), dir.ModTime()))
+}
+
+func lstat(path string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return st, &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st, nil
+}
+
+// otherNames are all names in the tree at root of the file path that is not a
+// directory, path among them.
+func otherNames(root, path string) ([]string, error) {
+	file, err := lstat(filepath.Join(root, path))
+	if err != nil {
+		return nil, err
+	}
+	if file.Nlink < 2 || file.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return []string{path}, nil
+	}
+	var names []string
+	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		st, err := lstat(name)
+		if err != nil || st.Ino != file.Ino {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		names = append(names, rel)
+		return err
+	})
+	return names, err
+}
