@@ -1,0 +1,193 @@
+//go:build linux
+
+package differential
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	_ "github.com/containers/storage/drivers/vfs" // registers itself
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/reexec"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	// The library unpacks archives in a child of this very program.
+	if reexec.Init() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// sample has something of all that an archive carries, and deletions.
+const sample = `
+layer
+mkdir "d" 0o755
+create "d/f" 0o640 5000 1
+create "gone" 0o644 1 2
+symlink "l" "d/f"
+layer
+unlink "gone"
+create "new" 0o4755 100 3
+chown "new" 1000 65534
+setxattr "new" "user.a" "1"
+append "d/f" 1 4
+mkdir "d/sub" 0o700
+`
+
+// vfs opens the storage library's driver that needs no mounts, through what
+// wrap makes of it.
+func vfs(wrap func(graphdriver.Driver) graphdriver.Driver) Subject {
+	return Subject{Open: func(home string) (graphdriver.Driver, error) {
+		d, err := graphdriver.GetDriver("vfs", graphdriver.Options{Root: home, RunRoot: home + "-run"})
+		if err != nil {
+			return nil, err
+		}
+		return wrap(d), nil
+	}}
+}
+
+// faulty is a driver with a fault.
+type faulty struct {
+	graphdriver.Driver
+	// unpacked changes an entry of an archive that is applied, or drops it.
+	unpacked func(*tar.Header) (keep bool)
+	// changed changes what Changes returns.
+	changed func([]archive.Change) []archive.Change
+	// mounted changes what a mount shows.
+	mounted func(dir string) error
+}
+
+func (f faulty) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
+	if f.unpacked != nil {
+		filtered, err := filter(options.Diff, f.unpacked)
+		if err != nil {
+			return 0, err
+		}
+		options.Diff = filtered
+	}
+	return f.Driver.ApplyDiff(id, parent, options)
+}
+
+func (f faulty) Changes(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, label string) ([]archive.Change, error) {
+	changes, err := f.Driver.Changes(id, ids, parent, parentIDs, label)
+	if f.changed != nil {
+		changes = f.changed(changes)
+	}
+	return changes, err
+}
+
+func (f faulty) Get(id string, options graphdriver.MountOpts) (string, error) {
+	dir, err := f.Driver.Get(id, options)
+	if err == nil && f.mounted != nil {
+		err = f.mounted(dir)
+	}
+	return dir, err
+}
+
+// filter passes an archive on, as keep leaves its entries.
+func filter(in io.Reader, keep func(*tar.Header) bool) (io.Reader, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for r := tar.NewReader(in); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return &out, w.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !keep(header) {
+			continue
+		}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := io.Copy(w, r); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// TestRun has a driver without faults, and some with one each, of which Run
+// has to say what is wrong.
+func TestRun(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("changing owners takes root")
+	}
+	tests := []struct {
+		name  string
+		fault faulty
+		want  string // "": nothing is wrong
+	}{
+		{"none", faulty{}, ""},
+		{
+			"a lost whiteout",
+			faulty{unpacked: func(h *tar.Header) bool { return h.Name != ".wh.gone" }},
+			`layer1-copy: mounted again: differs:
+  "gone" is too many`,
+		},
+		{
+			"a wrong owner",
+			faulty{unpacked: func(h *tar.Header) bool { h.Gid = 0; return true }},
+			`"new" is
+    {Path:new Type:102 Mode:493 UID:1000 GID:0`,
+		},
+		{
+			"a lost attribute",
+			faulty{mounted: func(dir string) error {
+				err := unix.Lremovexattr(dir+"/new", "user.a")
+				if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODATA) {
+					return nil
+				}
+				return err
+			}},
+			`Link: Xattrs:}
+  the model has`,
+		},
+		{
+			"a lost change",
+			faulty{changed: func(c []archive.Change) []archive.Change { return c[1:] }},
+			`Changes: differs:
+  no `,
+		},
+		{
+			"a change too many",
+			faulty{changed: func(c []archive.Change) []archive.Change { return append(c, archive.Change{Path: "/none"}) }},
+			`"none" C, which nothing touched`,
+		},
+		{
+			"a mount without a file",
+			faulty{mounted: func(dir string) error { return os.RemoveAll(dir + "/l") }},
+			`"l" is missing`,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			script, err := Parse(strings.NewReader(sample))
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts, err := Run(vfs(func(d graphdriver.Driver) graphdriver.Driver {
+				test.fault.Driver = d
+				return test.fault
+			}), script, t.TempDir())
+			switch {
+			case test.want == "":
+				if err != nil || counts.Layers != 2 || counts.Ops != 10 {
+					t.Errorf("%+v, %v", counts, err)
+				}
+			case err == nil || !strings.Contains(err.Error(), test.want):
+				t.Errorf("%v\ndoes not say %q", err, test.want)
+			}
+		})
+	}
+}
