@@ -86,6 +86,10 @@ var seedOnce = sync.OnceValue(func() string {
 	return seed.Value.String()
 })
 
+// stepsPerLayer is how many operations a layer has on average. There are more sequences in the same time if they are
+// short, and a layer shows what its operations do to each other if they are few.
+const stepsPerLayer = "15"
+
 // shrinkTime bounds how long a failing sequence is made shorter.
 const shrinkTime = 3 * time.Minute
 
@@ -97,6 +101,7 @@ func TestDifferential(t *testing.T) {
 		// Renaming a directory of several layers is one thing that aufs says something about.
 		expectMountMessages(t)
 		seed := seedOnce()
+		must(t, flag.Set("rapid.steps", stepsPerLayer))
 		s := subject(t, name)
 		run := func(script differential.Script) (differential.Counts, error) {
 			dir := t.TempDir()

@@ -5,6 +5,7 @@ package differential
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,8 +27,10 @@ type Subject struct {
 	// is no longer the file that its other names have, as on overlayfs.
 	SplitsLinks bool
 	// TouchesDirs says that a directory that is copied up, for something below
-	// it, has a new time of modification, as on aufs, which may copy a file up
-	// under any of its names. Run gives those directories the operation's time.
+	// it, or that is renamed, has a new time of modification, as on aufs, which
+	// may copy a file up under any of its names, and makes a directory opaque
+	// that takes the place of a whiteout. Run gives those directories the
+	// operation's time.
 	TouchesDirs bool
 	// LosesXattrs says that an attribute that is removed is empty instead, or
 	// that copy-up loses an empty one, as aufs does it in Linux 6.1. Run leaves
@@ -88,7 +91,7 @@ func Run(s Subject, script Script, dir string) (counts Counts, err error) {
 		}
 		top = id
 	}
-	return r.counts, r.reopen()
+	return r.counts, r.reopen(top)
 }
 
 // copyOf is the layer that is made by applying the Diff of the layer id.
@@ -213,28 +216,35 @@ func (r *runner) checkChanges(id, parent string, want map[string]archive.ChangeT
 	return nil
 }
 
-// reopen checks all layers with the other backend, and with a new driver, and
-// removes them.
-func (r *runner) reopen() error {
+// reopen checks all layers with a new driver on the other backend, if there is
+// one, and the layer top, and with it the state of all that it stands on, with
+// a new driver on this one.
+func (r *runner) reopen(top string) error {
 	if err := r.driver.Cleanup(); err != nil {
 		return err
 	}
-	for _, open := range []func(string) (graphdriver.Driver, error){r.subject.OpenOther, r.subject.Open} {
-		if open == nil {
-			continue
-		}
-		d, err := open(r.home)
-		if err != nil {
-			return err
-		}
-		for id := range r.shown {
-			err = errors.Join(err, r.checkLayer(d, id))
-		}
-		if err := errors.Join(err, d.Cleanup()); err != nil {
-			return fmt.Errorf("by a new driver: %w", err)
+	if r.subject.OpenOther != nil {
+		all := slices.Sorted(maps.Keys(r.shown))
+		if err := r.checkWith(r.subject.OpenOther, all); err != nil {
+			return fmt.Errorf("on the other backend: %w", err)
 		}
 	}
+	if err := r.checkWith(r.subject.Open, []string{top, copyOf(top)}); err != nil {
+		return fmt.Errorf("by a new driver: %w", err)
+	}
 	return nil
+}
+
+// checkWith checks layers with a driver of their own.
+func (r *runner) checkWith(open func(string) (graphdriver.Driver, error), ids []string) error {
+	d, err := open(r.home)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		err = errors.Join(err, r.checkLayer(d, id))
+	}
+	return errors.Join(err, d.Cleanup())
 }
 
 // apply carries out one operation in the mount, and then in the model.
@@ -265,7 +275,11 @@ func (r *runner) apply(id string, op Op) error {
 	now := clock(r.counts.Ops)
 	paths := op.changed()
 	if r.subject.TouchesDirs {
-		for _, dir := range dirsAbove(names) {
+		dirs := dirsAbove(names)
+		if op.Verb == "rename" {
+			dirs = append(dirs, op.Args[1])
+		}
+		for _, dir := range dirs {
 			if isDir(filepath.Join(r.model, dir)) {
 				paths = append(paths, dir)
 			}

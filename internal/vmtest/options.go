@@ -24,6 +24,7 @@ type options struct {
 	image    string // an OCI layout; "": the tests that want one are left out
 	fs       string
 	memory   string
+	cores    int
 	disk     int64 // bytes
 	timeout  time.Duration
 	run      string
@@ -31,8 +32,10 @@ type options struct {
 	backends []string
 	// sequences is how many the differential test runs on each backend.
 	sequences int
-	keep      bool
-	verbose   bool
+	// seed is where they begin; 0: with what the time is.
+	seed    uint64
+	keep    bool
+	verbose bool
 }
 
 var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
@@ -48,12 +51,14 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.image, "image", "", "OCI layout for the tests with real images")
 	flags.StringVar(&opts.fs, "fs", "ext4", "file system under test: "+strings.Join(fileSystems(), ", "))
 	flags.StringVar(&opts.memory, "mem", "2G", "memory of the machine")
+	flags.IntVar(&opts.cores, "cores", 2, "processors of the machine")
 	flags.StringVar(&disk, "disk", "4G", "size of the disk, which is a sparse file")
 	flags.DurationVar(&opts.timeout, "timeout", 30*time.Minute, "from boot to end")
 	flags.StringVar(&opts.run, "run", "", "regular expression that chooses the tests")
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
+	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {
@@ -91,6 +96,9 @@ func (opts options) check() error {
 		if backend != "aufs" && backend != "overlay" {
 			return fmt.Errorf("unknown backend %q", backend)
 		}
+	}
+	if opts.cores <= 0 {
+		return fmt.Errorf("%d processors", opts.cores)
 	}
 	if opts.sequences <= 0 {
 		return fmt.Errorf("%d sequences", opts.sequences)

@@ -27,7 +27,7 @@ func qemuArgs(dir string, opts options) []string {
 		cpu = "host"
 	}
 	args := []string{
-		"-accel", opts.accel, "-cpu", cpu, "-smp", "2", "-m", opts.memory,
+		"-accel", opts.accel, "-cpu", cpu, "-smp", strconv.Itoa(opts.cores), "-m", opts.memory,
 		"-nographic", "-no-reboot", "-nodefaults",
 		"-kernel", opts.kernel, "-initrd", filepath.Join(dir, initramfs), "-append", kernelArgs,
 		"-chardev", fileChardev("console", consoleFd), "-serial", "chardev:console",

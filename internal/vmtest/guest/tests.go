@@ -34,6 +34,7 @@ func runSuite(suite wire.Suite, plan wire.Plan) (wire.Exit, error) {
 		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),
 		"AUFS_TEST_INTREE="+wire.IntreePath,
 		"AUFS_TEST_IMAGE="+wire.ImagePath,
+		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
 		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences))
 	output := &marker{w: port, mark: mark}
 	cmd.Stdout, cmd.Stderr = output, output

@@ -49,6 +49,7 @@ type Plan struct {
 	Run         string        // the regular expression for -test.run; "" runs all
 	TestTimeout time.Duration // for -test.timeout of each suite
 	Sequences   int           // how many the differential test runs on each backend
+	Seed        uint64        // where it begins; 0: with what the time is
 }
 
 // A Message has one of its fields set.
