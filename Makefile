@@ -12,6 +12,10 @@ SHELL := /bin/bash
 # own, which claims the same name. Without the second one its btrfs driver
 # needs headers of C.
 TAGS := exclude_graphdriver_aufs exclude_graphdriver_btrfs
+# The tests with real images are a module of their own, so that the driver
+# does not depend on what they do. This tag does without a library of C.
+IMAGETEST := internal/imagetest
+IMAGETEST_TAGS := $(TAGS) containers_image_openpgp
 comma := ,
 space := $(subst ,, )
 
@@ -30,6 +34,10 @@ DEMO_ARGS ?=
 # All that is built goes here, and nothing of it is kept in the repository.
 BUILD := build
 TOOLS := $(CURDIR)/$(BUILD)/tools
+# An image, made of Debian packages.
+IMAGE := $(CURDIR)/$(BUILD)/image
+# Debian's own kernel, unpacked.
+STOCK := $(BUILD)/stock
 
 # What build-all builds for. The driver works on Linux alone; elsewhere the
 # packages have to compile, and to say so.
@@ -58,12 +66,12 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [SEQUENCES=25] [TIMEOUT=30m] [MEM=2G] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
 	@echo 'soak   [SOAK_SEQUENCES=1000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 .PHONY: ci
-ci: lint build-all test ## All that must pass before a change is taken
+ci: lint build-all test vmtest-stock ## All that must pass before a change is taken
 
 .PHONY: check-go
 check-go:
@@ -81,27 +89,55 @@ test-deps:
 	$(call missing,command -v unshare,util-linux); \
 	$(install-missing)
 
+# $(call download,DIRECTORY,PACKAGES): a shell command that downloads Debian
+# packages as files, and installs nothing. As root apt-get would do it as a user
+# of its own, who need not be able to read the directory.
+download = rm -rf $(1) && mkdir -p $(1) && cd $(1) && apt-get -qq -o APT::Sandbox::User=root download $(2)
+
+.PHONY: image
+image: $(IMAGE)/index.json ## Make an image of Debian packages, for the tests
+$(IMAGE)/index.json: $(wildcard $(IMAGETEST)/mklayout/* $(IMAGETEST)/layout/*)
+	@need=; \
+	$(call missing,command -v apt-get,apt); \
+	$(call missing,command -v dpkg-deb,dpkg); \
+	$(install-missing)
+	cd $(IMAGETEST) && $(GO) build -o $(CURDIR)/$(BUILD)/mklayout -tags '$(IMAGETEST_TAGS)' ./mklayout
+	@[ "$$(id -u)" != 0 ] || apt-get -qq update >&2
+	$(call download,$(BUILD)/debs,$$($(CURDIR)/$(BUILD)/mklayout -list))
+	$(BUILD)/mklayout -debs $(BUILD)/debs -out $(IMAGE)
+
 # Results are not taken from the cache, which knows nothing of the kernel.
 # The tests find out themselves which backends this host has. A host without
 # overlay is no place to run them: nothing would be tested.
 .PHONY: test
-test: check-go test-deps ## Run the tests; as root, or most are skipped
+test: check-go test-deps $(if $(IMAGE),image) ## Run the tests; as root, or most are skipped
 	$(GO) vet -tags '$(TAGS)' ./...
+	cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	@modprobe -q aufs 2>/dev/null || true; \
 	args=(-noskip overlay); \
 	grep -qw aufs /proc/filesystems || \
 		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
+	unset AUFS_TEST_BACKENDS; \
+	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_IMAGE=$(IMAGE); \
 	set -x; \
-	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SEQUENCES) \
-		$(GO) test -race -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' ./... | \
-		$(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
+	{ \
+		status=0; \
+		$(call go-test,$(TAGS)) || status=$$?; \
+		$(if $(IMAGE),cd $(IMAGETEST) && $(call go-test,$(IMAGETEST_TAGS)) || status=$$?;) \
+		exit $$status; \
+	} | $(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
+
+# $(call go-test,TAGS): a shell command that runs the tests of the module that
+# it is in.
+go-test = $(GO) test -race -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)' ./...
 
 # Many random sequences. "make vmtest RUN=TestDifferential SEQUENCES=1000" does
 # the same on another kernel.
 .PHONY: soak
 soak: check-go ## Run the differential test for long, as root
-	RAPID_CHECKS=$(SOAK_SEQUENCES) $(GO) test -count=1 -v -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$' .
+	RAPID_CHECKS=$(SOAK_SEQUENCES) \
+		$(GO) test -count=1 -v -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$' .
 
 # The linters are a module of their own, so that those who use the driver
 # don't get to see what they depend on.
@@ -120,6 +156,12 @@ lint: tools ## Run the linters
 	GOOS=linux $(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(TAGS))' ./...
 	GOOS=linux GOFLAGS='-tags=$(subst $(space),$(comma),$(TAGS))' $(TOOLS)/go-errorlint ./...
 	GOOS=linux $(TOOLS)/revive -config tools/revive.toml -set_exit_status ./...
+	cd $(IMAGETEST); \
+	export GOOS=linux; \
+	$(GO) vet -tags '$(IMAGETEST_TAGS)' ./...; \
+	$(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(IMAGETEST_TAGS))' ./...; \
+	GOFLAGS='-tags=$(subst $(space),$(comma),$(IMAGETEST_TAGS))' $(TOOLS)/go-errorlint ./...; \
+	$(TOOLS)/revive -config $(CURDIR)/tools/revive.toml -set_exit_status ./...
 
 .PHONY: build-all
 build-all: export CGO_ENABLED := 0
@@ -130,6 +172,7 @@ build-all: check-go ## Build and vet for all platforms
 		$(GO) build -tags '$(TAGS)' ./...; \
 		$(GO) vet -tags '$(TAGS)' ./...; \
 	done
+	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 
 .PHONY: demo
 demo: check-go ## Run the example program, as root
@@ -139,11 +182,14 @@ demo: check-go ## Run the example program, as root
 # Settings of vmtest. They are set here, and not with ?=, for variables of the
 # environment with such common names are nobody's settings.
 KERNEL =
+MODULES =
 FS = ext4
+SEED = 0
 BACKENDS = aufs overlay
 RUN =
 TIMEOUT = 30m
 MEM = 2G
+CORES = 2
 DISK = 4G
 ACCEL = tcg
 KEEP =
@@ -164,11 +210,30 @@ vmtest-deps:
 .PHONY: vmtest
 vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
-	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
+	@$(MAKE) --no-print-directory vmtest-deps $(if $(IMAGE),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
-	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
-		-sequences '$(SEQUENCES)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -disk '$(DISK)' -accel '$(ACCEL)' \
+	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
+		-sequences '$(SEQUENCES)' -seed '$(SEED)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
+
+# The kernel that Debian's package linux-image-amd64 depends on. It is not
+# installed.
+$(STOCK)/kernel.deb:
+	@need=; \
+	$(call missing,command -v apt-get,apt); \
+	$(install-missing)
+	@[ "$$(id -u)" != 0 ] || apt-get -qq update >&2
+	$(call download,$(STOCK),\
+		$$(apt-cache depends linux-image-amd64 | awk '$$1 == "Depends:" && $$2 ~ /^linux-image-/ { print $$2; exit }'))
+	dpkg-deb --extract $(STOCK)/linux-image-*.deb $(STOCK)
+	mv $(STOCK)/linux-image-*.deb $@
+
+# It has overlayfs and no aufs. That it runs the tests shows that the harness
+# works, where there is no kernel with aufs.
+.PHONY: vmtest-stock
+vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
+	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \
+		BACKENDS=overlay SEQUENCES=3
 
 .PHONY: clean
 clean: ## Remove all that was built

@@ -1,0 +1,60 @@
+//go:build linux
+
+package imagetest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+
+	"github.com/seed-642172e2/aufs"
+)
+
+// What the environment says.
+const (
+	// backendsVariable names the backends that the tests have to run on, with
+	// blanks between them. If it names none they run on those that the host has,
+	// which has to be one at least.
+	backendsVariable = "AUFS_TEST_BACKENDS"
+	// imageVariable is the directory that mklayout has made.
+	imageVariable = "AUFS_TEST_IMAGE"
+)
+
+// givenImage is the directory with the image.
+func givenImage(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv(imageVariable)
+	if dir == "" {
+		t.Fatalf("%s does not say where the image is: \"make test\" makes it", imageVariable)
+	}
+	return dir
+}
+
+// backends are those that tests run on.
+func backends(t *testing.T) []string {
+	t.Helper()
+	if names := strings.Fields(os.Getenv(backendsVariable)); len(names) > 0 {
+		return names
+	}
+	var found []string
+	var errs []error
+	for _, name := range []string{"aufs", "overlay"} {
+		d, err := aufs.Init(filepath.Join(t.TempDir(), "home"), graphdriver.Options{DriverOptions: []string{backendOption(name)}})
+		if err == nil {
+			found = append(found, name)
+			err = d.Cleanup()
+		}
+		errs = append(errs, err)
+	}
+	if len(found) == 0 {
+		t.Fatalf("root, and no backend: %v", errors.Join(errs...))
+	}
+	return found
+}
+
+// backendOption is the driver's option for a backend.
+func backendOption(name string) string { return "aufs.backend=" + name }

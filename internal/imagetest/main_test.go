@@ -1,0 +1,26 @@
+//go:build linux
+
+package imagetest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/containers/storage/pkg/reexec"
+)
+
+func TestMain(m *testing.M) {
+	// The library unpacks archives in a child of this very program.
+	if reexec.Init() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// must fails the test at once if err is one.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// install adds the files of packages, whose .deb files are in the directory debs.
+func (s *stack) install(debs string, names []string) {
+	for _, name := range names {
+		file, err := findDeb(debs, name)
+		if err == nil {
+			err = readDeb(file, s.unpack)
+		}
+		if err != nil {
+			s.fail(fmt.Errorf("package %s: %w", name, err))
+			return
+		}
+	}
+}
+
+// findDeb finds the .deb file of a package, as "apt-get download" names it.
+func findDeb(dir, name string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("%s has %d .deb files of it, and should have one", dir, len(files))
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+// readDeb calls add with each member of a .deb file's archive of files, for as
+// long as it returns no error.
+func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
+	cmd := exec.Command("dpkg-deb", "--fsys-tarfile", file)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err = readMembers(out, add)
+	if err != nil {
+		// dpkg-deb must not wait for somebody to read the rest.
+		return errors.Join(err, out.Close(), ignoreStatus(cmd.Wait()))
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%w: %s", err, said.String())
+	}
+	return nil
+}
+
+// readMembers calls add with each member of an archive, and reads all of it.
+func readMembers(archive io.Reader, add func(*tar.Header, io.Reader) error) error {
+	tr := tar.NewReader(archive)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			_, err := io.Copy(io.Discard, archive)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if err := add(h, tr); err != nil {
+			return err
+		}
+	}
+}
+
+// ignoreStatus drops the error that a program has failed: it could not go on.
+func ignoreStatus(err error) error {
+	var status *exec.ExitError
+	if errors.As(err, &status) {
+		return nil
+	}
+	return err
+}
+
+// unpack adds a member of a package.
+func (s *stack) unpack(h *tar.Header, content io.Reader) error {
+	moved := *h
+	moved.Name = merge(h.Name)
+	if h.Typeflag == tar.TypeLink {
+		moved.Linkname = merge(h.Linkname)
+	}
+	if wanted(moved.Name) {
+		s.add(moved, content)
+	}
+	return s.err
+}
+
+// wanted tells if the image has the file. What it has not is large, and no
+// program here reads it.
+func wanted(name string) bool {
+	for _, dir := range []string{"info", "lintian", "locale", "man"} {
+		if strings.HasPrefix(name, "./usr/share/"+dir+"/") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package imagetest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/moby/sys/mountinfo"
+)
+
+// getStore opens a store in the directory root.
+func getStore(root, driver string, options ...string) (storage.Store, error) {
+	return storage.GetStore(storage.StoreOptions{
+		GraphRoot:          filepath.Join(root, "graph"),
+		RunRoot:            filepath.Join(root, "run"),
+		GraphDriverName:    driver,
+		GraphDriverOptions: options,
+	})
+}
+
+// openStore opens a store on the driver under test.
+func openStore(t *testing.T, root, backend string) storage.Store {
+	t.Helper()
+	store, err := getStore(root, "aufs", backendOption(backend))
+	must(t, err)
+	unmountAfterFailure(t, store)
+	return store
+}
+
+// openOther opens a store on the storage library's overlay driver or, where that
+// does not work, on vfs, which works everywhere.
+func openOther(t *testing.T, root string) storage.Store {
+	t.Helper()
+	store, err := getStore(filepath.Join(root, "overlay"), "overlay")
+	for _, unsupported := range []error{
+		graphdriver.ErrNotSupported, graphdriver.ErrPrerequisites, graphdriver.ErrIncompatibleFS,
+	} {
+		if errors.Is(err, unsupported) {
+			t.Logf("taking vfs for the other store: %v", err)
+			store, err = getStore(filepath.Join(root, "vfs"), "vfs")
+			break
+		}
+	}
+	must(t, err)
+	unmountAfterFailure(t, store)
+	return store
+}
+
+// unmountAfterFailure lets the test's directory be removed when the test was cut
+// short.
+func unmountAfterFailure(t *testing.T, store storage.Store) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		// The first call unmounts the layers, calls their having been mounted an error, and leaves the driver alone.
+		for range 2 {
+			if _, err := store.Shutdown(true); err == nil {
+				store.Free()
+				return
+			}
+		}
+	})
+}
+
+// container makes a container of an image and returns it.
+func container(t *testing.T, store storage.Store, image string) *storage.Container {
+	t.Helper()
+	i, err := store.Image(image)
+	must(t, err)
+	c, err := store.CreateContainer("", nil, i.ID, "", "", nil)
+	must(t, err)
+	return c
+}
+
+// mount mounts a container.
+func mount(t *testing.T, store storage.Store, c *storage.Container) (root string) {
+	t.Helper()
+	root, err := store.Mount(c.ID, "")
+	must(t, err)
+	return root
+}
+
+// unmount unmounts a container.
+func unmount(t *testing.T, store storage.Store, c *storage.Container) {
+	t.Helper()
+	mounted, err := store.Unmount(c.ID, false)
+	must(t, err)
+	if mounted {
+		t.Errorf("container %s is still mounted", c.ID)
+	}
+}
+
+// empty deletes all that is in a store, and lets go of it.
+func empty(t *testing.T, store storage.Store) {
+	t.Helper()
+	containers, err := store.Containers()
+	must(t, err)
+	for _, c := range containers {
+		must(t, store.DeleteContainer(c.ID))
+	}
+	images, err := store.Images()
+	must(t, err)
+	for _, i := range images {
+		_, err := store.DeleteImage(i.ID, true)
+		must(t, err)
+	}
+	layers, err := store.Layers()
+	must(t, err)
+	for _, l := range layers {
+		t.Errorf("layer %s is left", l.ID)
+	}
+	_, err = store.Shutdown(false)
+	must(t, err)
+	store.Free()
+}
+
+// emptyDir fails the test for each thing that is in the directory.
+func emptyDir(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, entry := range entries {
+		t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
+	}
+}
+
+// noMounts fails the test if anything is mounted at or under dir.
+func noMounts(t *testing.T, dir string) {
+	t.Helper()
+	resolved, err := filepath.EvalSymlinks(dir)
+	must(t, err)
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(resolved))
+	must(t, err)
+	for _, m := range mounts {
+		t.Errorf("%s (%s) is still mounted", m.Mountpoint, m.FSType)
+	}
+}
