@@ -25,7 +25,7 @@ func copyImage(t *testing.T, dest, src types.ImageReference) {
 	must(t, err)
 	sys := systemContext(t)
 	_, err = copy.Image(t.Context(), policy, dest, src, &copy.Options{
-		SourceCtx: sys, DestinationCtx: sys, PreserveDigests: true, MaxParallelDownloads: parallelCopies,
+		SourceCtx: sys, DestinationCtx: sys, PreserveDigests: true,
 	})
 	must(t, err)
 	must(t, policy.Destroy())

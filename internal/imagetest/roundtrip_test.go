@@ -35,7 +35,6 @@ func TestRoundTrip(t *testing.T) {
 	must(t, err)
 	must(t, image.Verify())
 	noHostConfig(t)
-	quickChildren(t)
 	for _, backend := range backends(t) {
 		t.Run(backend, func(t *testing.T) { newTrip(t, backend, image).run(t) })
 	}
@@ -48,13 +47,6 @@ func noHostConfig(t *testing.T) {
 	// It warns of one that names no driver.
 	must(t, os.WriteFile(conf, []byte("[storage]\ndriver = \"aufs\"\n"), 0o600))
 	t.Setenv("CONTAINERS_STORAGE_CONF", conf)
-}
-
-// quickChildren has the children that unpack archives end at once. With the race
-// detector, each of them would wait for a second.
-func quickChildren(t *testing.T) {
-	t.Helper()
-	t.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 }
 
 // A trip is a round trip on one backend.
