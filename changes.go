@@ -168,11 +168,9 @@ func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool
 	case changed, !info.IsDir(), !old.IsDir(), c.differ(info, old):
 		changed = true
 	default:
-		same, err := sameXattrs(filepath.Join(c.layer.root, rel), before.path(name))
-		if err != nil {
+		if changed, err = c.xattrsDiffer(rel, before.path(name)); err != nil {
 			return false, err
 		}
-		changed = !same
 	}
 	if changed {
 		c.add(rel, archive.ChangeModify)
@@ -190,14 +188,15 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 	return nowUID != oldUID || nowGID != oldGID
 }
 
-// sameXattrs compares the extended attributes of two directories, as far as archives carry them.
-func sameXattrs(a, b string) (bool, error) {
-	x, err := archivedXattrs(a)
+// xattrsDiffer compares the extended attributes of the layer's directory rel with those of the one that an ancestor has at
+// old, as far as archives carry them. The first may be gone by now, and is no change then.
+func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
+	now, err := archivedXattrs(filepath.Join(c.layer.root, rel))
 	if err != nil {
-		return false, err
+		return false, ignoreGone(err)
 	}
-	y, err := archivedXattrs(b)
-	return maps.Equal(x, y), err
+	before, err := archivedXattrs(old)
+	return !maps.Equal(now, before), err
 }
 
 // archivedXattrs are the extended attributes of a file that the storage library's archives carry, without the marks of

@@ -25,6 +25,9 @@ const (
 	derivedStamp = "stamp"
 )
 
+// derivedVersion begins a stamp. It changes when something else is made of the same layers.
+const derivedVersion = "2 "
+
 // The ends of a stamp: does the layer need a directory?
 const (
 	stampNone = " none"
@@ -50,9 +53,9 @@ func (c derived) known(id, stamp string) (root string, ok bool) {
 	switch {
 	case err != nil:
 		return "", false
-	case string(content) == stamp+stampNone:
+	case string(content) == derivedVersion+stamp+stampNone:
 		return "", true
-	case string(content) == stamp+stampMade:
+	case string(content) == derivedVersion+stamp+stampMade:
 		return c.path(id, derivedRoot), true
 	}
 	return "", false
@@ -81,7 +84,7 @@ func (c derived) findIn(scratchDir, id, stamp string, produce func(root string) 
 	if _, err := os.Lstat(filepath.Join(made, derivedRoot)); errors.Is(err, fs.ErrNotExist) {
 		root, end = "", stampNone
 	}
-	if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(stamp+end), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(derivedVersion+stamp+end), 0o600); err != nil {
 		return "", err
 	}
 	return root, c.replace(id, made)

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/sirupsen/logrus"
@@ -71,27 +70,25 @@ func flushPseudoLinks(target, writable string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.leave()) }()
+	// Once more: there may have come some before the mount was ours alone, and aufs is about to forget all.
+	if links, err = readPseudoLinks(writable); err != nil {
+		return err
+	}
 	names, err := namesOf(target, links)
 	if err != nil {
 		return err
 	}
 	flushed := map[string]bool{}
 	for ino, paths := range names {
-		entry, ok, err := entryOf(target, writable, paths[0], links[ino])
-		if err != nil {
-			return err
-		}
-		if !ok {
-			// Left by a mount of before, whose inode numbers are not this one's.
-			continue
-		}
 		for _, path := range paths {
-			if err := copyUpFile(target, writable, path); err != nil {
+			entry, err := flushName(target, writable, path, links[ino])
+			if err != nil {
 				return err
 			}
+			flushed[entry] = true
 		}
-		flushed[entry] = true
 	}
+	delete(flushed, "")
 	return m.clean(writable, flushed)
 }
 
@@ -142,13 +139,13 @@ func copyUp(path string) error {
 // it makes the first of them in, get the times that they have in the mount: else they would be as new, and changed in the
 // layer, though nothing happened there.
 func copyUpFile(target, writable, path string) error {
-	times := map[string]time.Time{}
+	times := map[string]unix.Timespec{}
 	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
 		info, err := os.Lstat(filepath.Join(target, dir))
 		if err != nil {
 			return ignoreGone(err)
 		}
-		times[filepath.Join(target, dir)] = info.ModTime()
+		times[filepath.Join(target, dir)] = unix.Timespec(statOf(info).Mtim)
 		if _, err := os.Lstat(filepath.Join(writable, dir)); err == nil {
 			break
 		}
@@ -158,11 +155,34 @@ func copyUpFile(target, writable, path string) error {
 	}
 	// What the mount shows does not tell: aufs may still have the times of the lower directory in mind.
 	for dir, modified := range times {
-		if err := os.Chtimes(dir, time.Time{}, modified); ignoreGone(err) != nil {
-			return err
+		ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, dir, ts, unix.AT_SYMLINK_NOFOLLOW); ignoreGone(err) != nil {
+			return &fs.PathError{Op: "restoring the time of", Path: dir, Err: err}
 		}
 	}
 	return nil
+}
+
+// flushName gives the file that the mount at target shows as path its hard link in the branch, and returns the name of that
+// one of links which is the same file there, or "" if none is or path is gone. No name of the file need have been in the
+// branch before: the one that was written to may be deleted since.
+//
+// That the links have the file's inode number in the mount does not tell: some may be left by a mount of before. Then the
+// file is copied up for nothing, which costs space, and no content.
+func flushName(target, writable, path string, links []pseudoLink) (string, error) {
+	if err := copyUpFile(target, writable, path); err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(filepath.Join(writable, path))
+	if err != nil {
+		return "", ignoreGone(err)
+	}
+	for _, link := range links {
+		if statOf(info).Ino == link.branchInode {
+			return link.name, nil
+		}
+	}
+	return "", nil
 }
 
 // pseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named
@@ -195,34 +215,6 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 		links[ino] = append(links[ino], pseudoLink{entry.Name(), branchInode})
 	}
 	return links, nil
-}
-
-// entryOf returns the name of that one of links which is the file that the mount at target shows as path. No name of the
-// file need be in the branch: the one that was written to may be deleted since.
-//
-// It is told by what the mount says of the file, which the kernel reads from the branch. One of a mount of before that
-// happens to look the same costs a copy in the layer, and no content.
-func entryOf(target, writable, path string, links []pseudoLink) (string, bool, error) {
-	shown, err := os.Lstat(filepath.Join(target, path))
-	if err != nil {
-		return "", false, ignoreGone(err)
-	}
-	for _, link := range links {
-		info, err := os.Lstat(filepath.Join(writable, pseudoLinkDir, link.name))
-		if err != nil {
-			return "", false, err
-		}
-		if statOf(info).Ino == link.branchInode && looksTheSame(statOf(info), statOf(shown)) {
-			return link.name, true, nil
-		}
-	}
-	return "", false, nil
-}
-
-// looksTheSame compares what a change of a file changes. The size of a device or the like means nothing.
-func looksTheSame(a, b *syscall.Stat_t) bool {
-	return a.Mode == b.Mode && a.Uid == b.Uid && a.Gid == b.Gid && a.Rdev == b.Rdev && a.Mtim == b.Mtim &&
-		(a.Size == b.Size || a.Mode&unix.S_IFMT != unix.S_IFREG)
 }
 
 // namesOf returns the names that the mount at target has for the inodes of links, relative to it.
