@@ -44,13 +44,22 @@ type modules map[string]string
 // leaves it: an unpacked package will do.
 func findModules(dir string) (modules, error) {
 	found := modules{}
-	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		if name, ok := moduleName(file); ok {
-			found[name] = file
+		name, ok := moduleName(file)
+		if !ok {
+			return nil
 		}
+		if other := found[name]; other != "" {
+			return fmt.Errorf("%s and %s are one module: take the directory of a single kernel", other, file)
+		}
+		found[name] = file
 		return nil
 	})
 	if err == nil && len(found) == 0 {

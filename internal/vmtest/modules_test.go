@@ -93,6 +93,21 @@ func TestNeededModules(t *testing.T) {
 	}
 }
 
+func TestFindModulesOfTwoKernels(t *testing.T) {
+	dir := t.TempDir()
+	for _, kernel := range []string{"6.1", "6.12"} {
+		if err := os.Mkdir(filepath.Join(dir, kernel), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, kernel, "ext4.ko"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := findModules(dir); err == nil || !strings.Contains(err.Error(), "6.12/ext4.ko") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFindModulesNone(t *testing.T) {
 	if _, err := findModules(t.TempDir()); err == nil {
 		t.Error("no error")

@@ -91,6 +91,13 @@ func (r *result) ranTests() bool {
 		func(res testreport.Result) bool { return res.Test != "" })
 }
 
+// ranSuite says whether a test of the suite was run to its end.
+func (r *result) ranSuite(s suite) bool {
+	return slices.ContainsFunc(r.report.Results, func(res testreport.Result) bool {
+		return res.Package == s.pkg && res.Test != "" && res.Outcome != testreport.Skipped
+	})
+}
+
 // testProblems adds what is wrong with the tests that were run.
 func (r *result) testProblems(opts options, add func(string, ...any)) {
 	for _, problem := range r.report.Problems(nil) {
@@ -102,6 +109,14 @@ func (r *result) testProblems(opts options, add func(string, ...any)) {
 	for _, backend := range opts.backends {
 		if opts.run == "" && r.report.Backend(backend).Run() == 0 {
 			add("tests: none was run on %s", backend)
+		}
+	}
+	if opts.run != "" && r.report.Total().Run() == 0 {
+		add("tests: none is of the name %s", opts.run)
+	}
+	for _, s := range opts.suites() {
+		if opts.run == "" && !r.ranSuite(s) {
+			add("tests: none of %s was run", s.pkg)
 		}
 	}
 	if r.reportErr != nil && r.bootErr == nil {

@@ -19,8 +19,8 @@ import (
 func goodResult() *result {
 	r := &result{
 		report: &testreport.Report{Results: []testreport.Result{
-			{Package: "p", Test: "TestA/aufs", Backend: "aufs"},
-			{Package: "p", Test: "TestA/overlay", Backend: "overlay"},
+			{Package: driverPackage, Test: "TestA/aufs", Backend: "aufs"},
+			{Package: driverPackage, Test: "TestA/overlay", Backend: "overlay"},
 		}},
 	}
 	messages := `{"Kernel":{"Release":"6.1.192","Aufs":true,"BranchLimit":"1023 (by trial)"}}
@@ -77,6 +77,18 @@ func TestProblems(t *testing.T) {
 			func(r *result) { r.report.Results = r.report.Results[:1] },
 			bothBackends,
 			[]string{"tests: none was run on overlay"},
+		},
+		{
+			"nothing chosen",
+			func(r *result) { r.report.Results = nil },
+			options{backends: bothBackends.backends, run: "TestX"},
+			[]string{"tests: none is of the name TestX"},
+		},
+		{
+			"suite without tests",
+			func(*result) {},
+			options{backends: bothBackends.backends, image: "dir"},
+			[]string{"the guest ended before its tests did", "tests: none of github.com/seed-642172e2/aufs/internal/imagetest was run"},
 		},
 		{
 			"backend left out by choice",

@@ -12,13 +12,16 @@ type suite struct {
 	tags string
 }
 
+// driverPackage is the driver's own.
+const driverPackage = "github.com/seed-642172e2/aufs"
+
 // suites are those that are to be run.
 func (opts options) suites() []suite {
-	suites := []suite{{Suite: wire.Suite{Name: "driver"}, pkg: "github.com/seed-642172e2/aufs", dir: ".", tags: tagsOwn}}
+	suites := []suite{{Suite: wire.Suite{Name: "driver"}, pkg: driverPackage, dir: ".", tags: tagsOwn}}
 	if opts.image != "" {
 		suites = append(suites, suite{
 			Suite: wire.Suite{Name: "images"},
-			pkg:   "github.com/seed-642172e2/aufs/internal/imagetest", dir: "internal/imagetest",
+			pkg:   driverPackage + "/internal/imagetest", dir: "internal/imagetest",
 			tags: tagsOwn + " containers_image_openpgp",
 		})
 	}

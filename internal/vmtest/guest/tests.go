@@ -20,15 +20,15 @@ import (
 // something that it started holds it open.
 const orphanGrace = 10 * time.Second
 
-// runSuite runs a test binary. Its error is that it could not be run.
-func runSuite(suite wire.Suite, plan wire.Plan) (wire.Exit, error) {
+// runSuite runs a test binary, for no longer than timeout. Its error is that it could not be run.
+func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exit, error) {
 	port, err := openPort(suite.Port())
 	if err != nil {
 		return wire.Exit{}, err
 	}
 	defer port.Close()
 	cmd := exec.Command(suite.Binary(),
-		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+plan.TestTimeout.String())
+		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+max(timeout, time.Second).String())
 	cmd.Dir = wire.TestDir
 	cmd.Env = append(os.Environ(),
 		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -54,8 +55,9 @@ func carryOut(host messages) error {
 	if !kernel.Aufs && slices.Contains(plan.Backends, "aufs") {
 		return errNoAufs
 	}
+	deadline := time.Now().Add(plan.TestTimeout)
 	for _, suite := range plan.Suites {
-		exit, err := runSuite(suite, plan)
+		exit, err := runSuite(suite, plan, time.Until(deadline))
 		if err != nil {
 			return err
 		}

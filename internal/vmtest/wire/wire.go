@@ -47,7 +47,7 @@ type Plan struct {
 	FS          string        // the file system of /dev/vda; "tmpfs": there is no disk
 	Backends    []string      // those that the tests and the example must run
 	Run         string        // the regular expression for -test.run; "" runs all
-	TestTimeout time.Duration // for -test.timeout of each suite
+	TestTimeout time.Duration // for all suites together
 	Sequences   int           // how many the differential test runs on each backend
 	Seed        uint64        // where it begins; 0: with what the time is
 }
