@@ -360,11 +360,8 @@ func (r *runner) remount(id string) (err error) {
 }
 
 // split does to the model what overlayfs does to files that the operation
-// copies up. Renaming a file to another of its names does nothing at all.
+// copies up.
 func (r *runner) split(op Op) error {
-	if op.Verb == "rename" && sameFile(filepath.Join(r.model, op.Args[0]), filepath.Join(r.model, op.Args[1])) {
-		return nil
-	}
 	for _, i := range verbs[op.Verb].copiesUp {
 		if isDir(filepath.Join(r.model, op.Args[i])) {
 			continue
@@ -374,12 +371,6 @@ func (r *runner) split(op Op) error {
 		}
 	}
 	return nil
-}
-
-func sameFile(a, b string) bool {
-	x, errX := lstat(a)
-	y, errY := lstat(b)
-	return errX == nil && errY == nil && x.Ino == y.Ino && x.Dev == y.Dev
 }
 
 // touched is what the operations of a layer were about.
