@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,7 +123,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
 		defer func() { must(t, unmountRetry(backing)) }()
-		expectMountMessages(t)
+		t.Cleanup(wire.ExpectMountMessages())
 		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
 		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).names())

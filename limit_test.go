@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +19,7 @@ func TestBranchLimit(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		const layers = 1100
 		s := newStore(t, backendAufs)
-		expectMountMessages(t)
+		t.Cleanup(wire.ExpectMountMessages())
 		h := s.inner.home
 		// As Create would, but for what makes it durable.
 		id := func(i int) string { return fmt.Sprintf("l%04d", i) }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 // TestTwiceOpaque is about directories that several layers of a stack replace: what the uppermost has in them is shown.
@@ -100,7 +102,7 @@ func TestFileBesideItsWhiteout(t *testing.T) {
 			t.Errorf("inspect: %v, %q, %v", opaque, beside, err)
 		}
 		// aufs calls it an I/O error.
-		expectMountMessages(t)
+		t.Cleanup(wire.ExpectMountMessages())
 		dir := s.get(t, "top")
 		for _, path := range []string{"f", "d/g", "own/h", "o/hidden"} {
 			if _, err := os.Lstat(filepath.Join(dir, path)); err == nil {
