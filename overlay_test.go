@@ -15,6 +15,7 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -205,7 +206,7 @@ func TestLeakedMount(t *testing.T) {
 				must(t, os.Remove(filepath.Join(dir, "a")))
 				end := leak(t)
 				// A mount of a layer that is mounted elsewhere makes overlayfs warn.
-				expectMountMessages(t)
+				t.Cleanup(wire.ExpectMountMessages())
 
 				must(t, s.Put("child"))
 				if mountedAt(t, dir) {
@@ -355,7 +356,9 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 	home := os.Getenv(childVariable)
 	if home == "" {
 		onOverlay(t, func(t *testing.T) {
-			needUserXattrs(t)
+			if !hasUserXattrs(t) {
+				t.Skip("overlayfs keeps its marks in attributes of users there, and the tests' file system has none")
+			}
 			out, err := inNamespaces(t, filepath.Join(t.TempDir(), "home"), "-U", "-r", "-m")
 			if err != nil || !strings.Contains(out, "--- PASS: "+t.Name()) {
 				t.Errorf("%v\n%s", err, out)

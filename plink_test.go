@@ -4,6 +4,8 @@ package aufs
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +76,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
-		expectMountMessages(t)
+		t.Cleanup(wire.ExpectMountMessages())
 		must(t, unix.Unmount(dir, 0))
 		branch := s.inner.home.diff("child")
 		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))
@@ -136,6 +139,61 @@ func TestUnmountFlushes(t *testing.T) {
 			t.Errorf("sub/g in the branch: %q, %v", content, err)
 		}
 		must(t, Unmount(dir))
+	})
+}
+
+// TestFlushKeepsTimesOfDirectories is about names in directories that the layer does not have until the flush copies them
+// up: nothing has happened in them.
+func TestFlushKeepsTimesOfDirectories(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		s.create(t, "", "base", "middle")
+		base := s.inner.home.diff("base")
+		write(t, base, files{"f": "old", "one/two/three/": "", "one/beside/": "", "has/": ""})
+		for _, name := range []string{"one/two/three/g", "one/beside/h", "has/i"} {
+			must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, name)))
+		}
+		// The uppermost directory counts.
+		write(t, s.inner.home.diff("middle"), files{"one/two/": ""})
+		dirs := []string{"one", "one/two", "one/two/three", "one/beside", "has"}
+		for n, dir := range dirs {
+			for m, layer := range []string{"base", "middle"} {
+				path, then := filepath.Join(s.inner.home.diff(layer), dir), time.Unix(int64(1000*n+m), 5)
+				if err := os.Chtimes(path, then, then); !errors.Is(err, fs.ErrNotExist) {
+					must(t, err)
+				}
+			}
+		}
+		s.create(t, "middle", "child")
+		dir := s.get(t, "child")
+		times := func(root string) []int64 {
+			var all []int64
+			for _, dir := range dirs {
+				info, err := os.Lstat(filepath.Join(root, dir))
+				must(t, err)
+				all = append(all, info.ModTime().UnixNano())
+			}
+			return all
+		}
+		// This one is in the layer before the flush, and so are its parents from here on.
+		write(t, dir, files{"has/new": ""})
+		before := times(dir)
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, s.Put("child"))
+		if got := times(s.inner.home.diff("child")); !slices.Equal(got, before) {
+			t.Errorf("in the branch the directories %v have the times\n %v, and the mount had\n %v", dirs, got, before)
+		}
+		s.get(t, "child")
+		if got := times(dir); !slices.Equal(got, before) {
+			t.Errorf("mounted again, the directories %v have the times\n %v, and had\n %v", dirs, got, before)
+		}
+		for _, name := range []string{"one/two/three/g", "one/beside/h", "has/i"} {
+			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), name))
+			if err != nil || string(content) != "new" {
+				t.Errorf("%s in the branch: %q, %v", name, content, err)
+			}
+		}
+		must(t, s.Put("child"))
 	})
 }
 

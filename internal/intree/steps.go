@@ -5,6 +5,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -73,8 +74,15 @@ func device(name string, rdev uint64) step {
 	return step{name, func(name string) error { return unix.Mknod(name, unix.S_IFCHR|0o600, int(rdev)) }}
 }
 
+// setXattr does nothing where files cannot have attributes of users.
 func setXattr(name, value string) step {
-	return step{name, func(name string) error { return unix.Lsetxattr(name, "user.sample", []byte(value), 0) }}
+	return step{name, func(name string) error {
+		err := unix.Lsetxattr(name, "user.sample", []byte(value), 0)
+		if errors.Is(err, unix.ENOTSUP) {
+			return nil
+		}
+		return err
+	}}
 }
 
 // setCapability gives the file CAP_NET_RAW, permitted and effective: struct
