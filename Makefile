@@ -130,7 +130,8 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	{ \
 		status=0; \
 		$(call go-test,$(TAGS)) -race ./... || status=$$?; \
-		$(if $(IMAGE),cd $(IMAGETEST) && CGO_ENABLED=0 $(call go-test,$(IMAGETEST_TAGS)) ./... || status=$$?;) \
+		$(if $(IMAGE),cd $(IMAGETEST) && CGO_ENABLED=0 $(call go-test,$(IMAGETEST_TAGS)) ./... || status=$$?;,\
+			echo 'The tests with a real image are left out: IMAGE is empty.' >&2;) \
 		exit $$status; \
 	} | $(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
 

@@ -14,24 +14,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-)
 
-// eachMember calls do with each member of an archive.
-func eachMember(archive io.Reader, do func(*tar.Header, io.Reader) error) error {
-	tr := tar.NewReader(archive)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := do(h, tr); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
-		}
-	}
-}
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
+)
 
 // members describes what is in an archive, in the order of the names. Of a
 // whiteout it is the name alone: the rest means nothing. Times of directories are
@@ -39,7 +24,7 @@ func eachMember(archive io.Reader, do func(*tar.Header, io.Reader) error) error 
 func members(t *testing.T, archive io.ReadCloser) []string {
 	t.Helper()
 	var lines []string
-	err := eachMember(archive, func(h *tar.Header, content io.Reader) error {
+	err := layout.EachMember(archive, func(h *tar.Header, content io.Reader) error {
 		if strings.HasPrefix(path.Base(h.Name), whiteoutPrefix) {
 			lines = append(lines, h.Name)
 			return nil
@@ -57,17 +42,19 @@ func members(t *testing.T, archive io.ReadCloser) []string {
 	return lines
 }
 
-// sameLines fails the test with the lines that only one of the two has.
+// sameLines fails the test with the lines of which one of the two has more.
 func sameLines(t *testing.T, what string, got, want []string) {
 	t.Helper()
+	more := map[string]int{}
 	for _, line := range got {
-		if !slices.Contains(want, line) {
-			t.Errorf("%s has %q", what, line)
-		}
+		more[line]++
 	}
 	for _, line := range want {
-		if !slices.Contains(got, line) {
-			t.Errorf("%s does not have %q", what, line)
+		more[line]--
+	}
+	for line, n := range more {
+		if n != 0 {
+			t.Errorf("%s has %q %+d times", what, line, n)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containers/storage"
 
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 // The names of images in stores.
@@ -128,7 +129,7 @@ func (tr *trip) useContainer(t *testing.T) {
 func (tr *trip) editContainer(t *testing.T) {
 	if tr.backend == "aufs" {
 		// It says so when it will not rename a directory of several layers, and mv has to copy it.
-		expectMountMessages(t)
+		t.Cleanup(wire.ExpectMountMessages())
 	}
 	model := tr.path("model")
 	start := time.Now()
@@ -219,7 +220,5 @@ func (tr *trip) compareDrivers(t *testing.T) {
 func (tr *trip) delete(t *testing.T) {
 	empty(t, tr.store)
 	noMounts(t, tr.dir)
-	for _, dir := range []string{"layers", "diff", "mnt", "tmp"} {
-		emptyDir(t, filepath.Join(tr.path("store"), "graph", "aufs", dir))
-	}
+	noLayers(t, filepath.Join(tr.path("store"), "graph", "aufs"))
 }

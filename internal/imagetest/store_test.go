@@ -4,7 +4,7 @@ package imagetest
 
 import (
 	"errors"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"testing"
 
@@ -121,14 +121,17 @@ func empty(t *testing.T, store storage.Store) {
 	store.Free()
 }
 
-// emptyDir fails the test for each thing that is in the directory.
-func emptyDir(t *testing.T, dir string) {
+// noLayers fails the test for each thing in the directories of the driver's home
+// that have something for each layer: all but home itself and overlay/.
+func noLayers(t *testing.T, home string) {
 	t.Helper()
-	entries, err := os.ReadDir(dir)
-	must(t, err)
-	for _, entry := range entries {
-		t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
-	}
+	must(t, filepath.WalkDir(home, func(path string, _ fs.DirEntry, err error) error {
+		dir := filepath.Dir(path)
+		if err == nil && path != home && dir != home && dir != filepath.Join(home, "overlay") {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	}))
 }
 
 // noMounts fails the test if anything is mounted at or under dir.

@@ -43,7 +43,7 @@ func unpackImage(t *testing.T, i *layout.Image, root string) counts {
 		for _, pass := range []func(*tar.Header, io.Reader) error{u.hide, u.bring} {
 			blob, err := i.Blob(layer.Digest)
 			must(t, err)
-			if err := errors.Join(eachMember(blob, pass), blob.Close()); err != nil {
+			if err := errors.Join(layout.EachMember(blob, pass), blob.Close()); err != nil {
 				t.Fatalf("unpacking layer %d: %v", n+1, err)
 			}
 		}

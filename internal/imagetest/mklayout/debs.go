@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
 // install adds the files of packages, whose .deb files are in the directory debs.
@@ -50,7 +52,7 @@ func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	err = readMembers(out, add)
+	err = layout.EachMember(out, add)
 	if err != nil {
 		// dpkg-deb must not wait for somebody to read the rest.
 		return errors.Join(err, out.Close(), ignoreStatus(cmd.Wait()))
@@ -59,24 +61,6 @@ func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
 		return fmt.Errorf("%w: %s", err, said.String())
 	}
 	return nil
-}
-
-// readMembers calls add with each member of an archive, and reads all of it.
-func readMembers(archive io.Reader, add func(*tar.Header, io.Reader) error) error {
-	tr := tar.NewReader(archive)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			_, err := io.Copy(io.Discard, archive)
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		if err := add(h, tr); err != nil {
-			return err
-		}
-	}
 }
 
 // ignoreStatus drops the error that a program has failed: it could not go on.

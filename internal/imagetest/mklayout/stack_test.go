@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
 // namesOf are the names of a layer's members.
@@ -18,7 +20,7 @@ func namesOf(t *testing.T, s *stack, fill func(*stack)) []string {
 		t.Fatal(err)
 	}
 	var names []string
-	err := readMembers(&out, func(h *tar.Header, _ io.Reader) error {
+	err := layout.EachMember(&out, func(h *tar.Header, _ io.Reader) error {
 		names = append(names, h.Name)
 		return nil
 	})
