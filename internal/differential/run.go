@@ -285,6 +285,9 @@ func (r *runner) apply(id string, op Op) error {
 			}
 		}
 	}
+	// A directory that nothing has copied up, as when it is renamed to its own name, is copied up by its stamp, which
+	// changes the one that it is in: that has to come after it.
+	slices.SortStableFunc(paths, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	return errors.Join(stamp(r.mount, paths, now), stamp(r.model, paths, now))
 }
 
