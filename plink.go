@@ -135,29 +135,32 @@ func copyUp(path string) error {
 	return nil
 }
 
-// copyUpFile copies up the file path of the mount at target. The directories that aufs copies up with it, and the one that
-// it makes the first of them in, get the times that they have in the mount: else they would be as new, and changed in the
-// layer, though nothing happened there.
+// copyUpFile copies up the file path of the mount at target. The file, the directories that aufs copies up with it, and the
+// one that it makes the first of them in, get the times that they have in the mount: else the directories would be as new,
+// and changed in the layer, though nothing happened there. They get them in the branch, as aufs cuts what it is told to
+// whole seconds (utimensat(2): aufs sets no s_time_gran, of which the kernel's default is a second).
 func copyUpFile(target, writable, path string) error {
 	times := map[string]unix.Timespec{}
-	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
-		info, err := os.Lstat(filepath.Join(target, dir))
+	for name := path; name != "."; name = filepath.Dir(name) {
+		info, err := os.Lstat(filepath.Join(target, name))
 		if err != nil {
 			return ignoreGone(err)
 		}
-		times[filepath.Join(target, dir)] = unix.Timespec(statOf(info).Mtim)
-		if _, err := os.Lstat(filepath.Join(writable, dir)); err == nil {
+		times[filepath.Join(writable, name)] = unix.Timespec(statOf(info).Mtim)
+		if name == path {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(writable, name)); err == nil {
 			break
 		}
 	}
 	if err := copyUp(filepath.Join(target, path)); err != nil {
 		return err
 	}
-	// What the mount shows does not tell: aufs may still have the times of the lower directory in mind.
-	for dir, modified := range times {
+	for name, modified := range times {
 		ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, dir, ts, unix.AT_SYMLINK_NOFOLLOW); ignoreGone(err) != nil {
-			return &fs.PathError{Op: "restoring the time of", Path: dir, Err: err}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, ts, unix.AT_SYMLINK_NOFOLLOW); ignoreGone(err) != nil {
+			return &fs.PathError{Op: "restoring the time of", Path: name, Err: err}
 		}
 	}
 	return nil

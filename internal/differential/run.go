@@ -363,8 +363,11 @@ func (r *runner) remount(id string) (err error) {
 }
 
 // split does to the model what overlayfs does to files that the operation
-// copies up.
+// copies up: nothing, for a name that is renamed to itself.
 func (r *runner) split(op Op) error {
+	if op.Verb == "rename" && op.Args[0] == op.Args[1] {
+		return nil
+	}
 	for _, i := range verbs[op.Verb].copiesUp {
 		if isDir(filepath.Join(r.model, op.Args[i])) {
 			continue

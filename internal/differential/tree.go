@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock is the time of operation number n of a script.
+// clock is the time of operation number n of a script. It is a whole number of
+// seconds because aufs cuts the times that it is told to seconds.
 func clock(n int) time.Time { return time.Unix(1_000_000_000+int64(n), 0) }
 
 // changed are the paths whose time of modification the operation sets: of what
