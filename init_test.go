@@ -123,7 +123,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
 		defer func() { must(t, unmountRetry(backing)) }()
-		t.Cleanup(wire.ExpectMountMessages())
+		t.Cleanup(wire.ExpectMessages("xino doesn't support", "already stacked"))
 		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
 		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).names())

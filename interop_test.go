@@ -92,7 +92,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			t.Skipf("the in-tree driver does not take %s", name)
 		}
 		old := newIntree(t, home)
-		t.Cleanup(wire.ExpectMountMessages())
+		t.Cleanup(wire.ExpectMessages(unflushed))
 		old.run(t, nil, "write-sample")
 		ids := strings.Fields(old.run(t, nil, "list"))
 		want := map[string]string{}

@@ -19,7 +19,7 @@ func TestBranchLimit(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		const layers = 1100
 		s := newStore(t, backendAufs)
-		t.Cleanup(wire.ExpectMountMessages())
+		t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
 		h := s.inner.home
 		// As Create would, but for what makes it durable.
 		id := func(i int) string { return fmt.Sprintf("l%04d", i) }

@@ -120,47 +120,34 @@ func writableBranches(target string) ([]string, error) {
 	return writable, nil
 }
 
-// copyUp makes aufs have the name path in its writable branch, by giving the file the times that it has. A change of owner
-// that changes nothing, auplink's way, would take setuid bits and capabilities from it.
-func copyUp(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	times := []unix.Timespec{unix.Timespec(statOf(info).Atim), unix.Timespec(statOf(info).Mtim)}
-	err = unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &fs.PathError{Op: "utimensat", Path: path, Err: err}
-	}
-	return nil
-}
-
-// copyUpFile copies up the file path of the mount at target. The file, the directories that aufs copies up with it, and the
-// one that it makes the first of them in, get the times that they have in the mount: else the directories would be as new,
-// and changed in the layer, though nothing happened there. They get them in the branch, as aufs cuts what it is told to
-// whole seconds (utimensat(2): aufs sets no s_time_gran, of which the kernel's default is a second).
-func copyUpFile(target, writable, path string) error {
-	times := map[string]unix.Timespec{}
+// copyUp makes aufs have the file path in its writable branch, by giving it the times that it has. A change of owner that
+// changes nothing, auplink's way, would take setuid bits and capabilities from it.
+//
+// The file, the directories that aufs copies up with it, and the one that it makes the first of them in, then get the times
+// that they had in the mount: else the directories would be as new, and changed in the layer, though nothing happened
+// there. The root is left out, as no archive has it. They get them in the branch, as aufs cuts what it is told to whole
+// seconds (utimensat(2): aufs sets no s_time_gran, of which the kernel's default is a second).
+func copyUp(target, writable, path string) error {
+	had := map[string]*unix.Stat_t{}
 	for name := path; name != "."; name = filepath.Dir(name) {
-		info, err := os.Lstat(filepath.Join(target, name))
+		st, err := statBeneath(target, name)
 		if err != nil {
 			return ignoreGone(err)
 		}
-		times[filepath.Join(writable, name)] = unix.Timespec(statOf(info).Mtim)
+		had[name] = st
 		if name == path {
 			continue
 		}
-		if _, err := os.Lstat(filepath.Join(writable, name)); err == nil {
+		if _, err := statBeneath(writable, name); err == nil {
 			break
 		}
 	}
-	if err := copyUp(filepath.Join(target, path)); err != nil {
-		return err
+	if err := setTimesBeneath(target, path, had[path]); err != nil {
+		return ignoreGone(err)
 	}
-	for name, modified := range times {
-		ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, ts, unix.AT_SYMLINK_NOFOLLOW); ignoreGone(err) != nil {
-			return &fs.PathError{Op: "restoring the time of", Path: name, Err: err}
+	for name, st := range had {
+		if err := setTimesBeneath(writable, name, st); ignoreGone(err) != nil {
+			return err
 		}
 	}
 	return nil
@@ -173,15 +160,15 @@ func copyUpFile(target, writable, path string) error {
 // That the links have the file's inode number in the mount does not tell: some may be left by a mount of before. Then the
 // file is copied up for nothing, which costs space, and no content.
 func flushName(target, writable, path string, links []pseudoLink) (string, error) {
-	if err := copyUpFile(target, writable, path); err != nil {
+	if err := copyUp(target, writable, path); err != nil {
 		return "", err
 	}
-	info, err := os.Lstat(filepath.Join(writable, path))
+	st, err := statBeneath(writable, path)
 	if err != nil {
 		return "", ignoreGone(err)
 	}
 	for _, link := range links {
-		if statOf(info).Ino == link.branchInode {
+		if st.Ino == link.branchInode {
 			return link.name, nil
 		}
 	}
@@ -228,34 +215,22 @@ func namesOf(target string, links map[uint64][]pseudoLink) (map[uint64][]string,
 	}
 	device := statOf(root).Dev
 	names := map[uint64][]string{}
-	err = filepath.WalkDir(target, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreGone(err)
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return ignoreGone(err)
-		}
-		st := statOf(info)
-		if st.Dev != device {
+	err = walkBeneath(target, func(rel string, st *unix.Stat_t) error {
+		directory := st.Mode&unix.S_IFMT == unix.S_IFDIR
+		switch {
+		case st.Dev != device && directory:
 			// Another file system is mounted there.
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
+			return fs.SkipDir
+		case st.Dev == device && !directory && links[st.Ino] != nil:
+			names[st.Ino] = append(names[st.Ino], rel)
 		}
-		if entry.IsDir() || links[st.Ino] == nil {
-			return nil
-		}
-		rel, err := filepath.Rel(target, path)
-		names[st.Ino] = append(names[st.Ino], rel)
-		return err
+		return nil
 	})
 	return names, err
 }
 
-// maintenanceFile is where aufs is told that its pseudo-links are being flushed: nobody else can use the mount until that
-// is done. It takes "si=<id of the mount>", and then "clean" (fs/aufs/procfs.c).
+// maintenanceFile is where aufs is told that its pseudo-links are being flushed: it refuses others the mount until that is
+// done, EAGAIN, though not in every call, nor those who have an ancestor of the flusher's process number. It takes "si=<id of the mount>", and then "clean" (fs/aufs/procfs.c).
 const maintenanceFile = "/proc/fs/aufs/plink_maint"
 
 // maintenance is the time in which one thread alone can use an aufs mount.

@@ -69,6 +69,9 @@ func TestPseudoLinksAreFlushed(t *testing.T) {
 	})
 }
 
+// unflushed is what aufs says when it is unmounted with pseudo-links.
+const unflushed = "pseudo-link is not flushed"
+
 // TestStalePseudoLinks is about what a driver that did not flush has left: numbers that mean nothing any more, or another
 // file. Nothing may be copied up for them.
 func TestStalePseudoLinks(t *testing.T) {
@@ -76,18 +79,24 @@ func TestStalePseudoLinks(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
-		t.Cleanup(wire.ExpectMountMessages())
+		t.Cleanup(wire.ExpectMessages(unflushed))
 		must(t, unix.Unmount(dir, 0))
 		branch := s.inner.home.diff("child")
 		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("without a flush there are %v, %v", entries, err)
 		}
-		for ino := range 40 {
+		const numbers = 40
+		for ino := range numbers {
 			// One of them has the number that "other" will have.
 			must(t, os.WriteFile(filepath.Join(branch, pseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
 		}
 		s.get(t, "child")
+		info, err := os.Lstat(filepath.Join(dir, "other"))
+		must(t, err)
+		if ino := statOf(info).Ino; ino >= numbers {
+			t.Errorf("other has the number %d, which none of the pseudo-links has", ino)
+		}
 		content, err := os.ReadFile(filepath.Join(dir, "sub/g"))
 		t.Logf("after a mount without a flush, the other name shows %q, %v", content, err)
 		must(t, s.Put("child"))
@@ -200,6 +209,22 @@ func TestFlushKeepsTimes(t *testing.T) {
 			}
 		}
 		must(t, s.Put("child"))
+	})
+}
+
+// TestFlushDeepTree is about a container that makes directories deeper than any path can tell: it must not keep its layer
+// from being flushed, nor from being unmounted.
+func TestFlushDeepTree(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, backendAufs)
+		dir := s.get(t, "child")
+		deepDir(t, dir)
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, s.Put("child"))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		if err != nil || string(content) != "new" {
+			t.Errorf("sub/g in the branch: %q, %v", content, err)
+		}
 	})
 }
 

@@ -257,10 +257,7 @@ func keepTimes(dir string, change func() (bool, error)) error {
 	st := statOf(info)
 	changed, err := change()
 	if changed {
-		times := []unix.Timespec{unix.Timespec(st.Atim), unix.Timespec(st.Mtim)}
-		if terr := unix.UtimesNanoAt(unix.AT_FDCWD, dir, times, unix.AT_SYMLINK_NOFOLLOW); terr != nil {
-			err = errors.Join(err, &fs.PathError{Op: "restoring the times of", Path: dir, Err: terr})
-		}
+		err = errors.Join(err, copyTimes(dir, st))
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -148,9 +149,14 @@ func copyDirMetadata(source string, f form, target string) error {
 	if err := unix.Chmod(target, st.Mode&0o7777); err != nil {
 		return &fs.PathError{Op: "chmod", Path: target, Err: err}
 	}
+	return copyTimes(target, st)
+}
+
+// copyTimes gives the file path the times of access and modification that st has. It follows no symbolic link.
+func copyTimes(path string, st *syscall.Stat_t) error {
 	times := []unix.Timespec{unix.Timespec(st.Atim), unix.Timespec(st.Mtim)}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, target, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &fs.PathError{Op: "utimensat", Path: target, Err: err}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "setting the times of", Path: path, Err: err}
 	}
 	return nil
 }

@@ -120,17 +120,6 @@ func (l *listing) addWhiteout(hidden string, entry fs.DirEntry, f form) error {
 	return nil
 }
 
-// openDir opens the directory rel of the layer at root. A container may be at work in it: no symbolic link leads out of the
-// layer, and nothing but a directory is opened.
-func openDir(root, rel string) (*os.File, error) {
-	r, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return r.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-}
-
 // isOpaque tells if the directory dir of a layer in form f is opaque.
 func isOpaque(dir string, f form) (bool, error) {
 	info, err := os.Lstat(filepath.Join(dir, archive.WhiteoutOpaqueDir))

@@ -102,7 +102,7 @@ func TestFileBesideItsWhiteout(t *testing.T) {
 			t.Errorf("inspect: %v, %q, %v", opaque, beside, err)
 		}
 		// aufs calls it an I/O error.
-		t.Cleanup(wire.ExpectMountMessages())
+		t.Cleanup(wire.ExpectMessages("both of real entry and whiteout found"))
 		dir := s.get(t, "top")
 		for _, path := range []string{"f", "d/g", "own/h", "o/hidden"} {
 			if _, err := os.Lstat(filepath.Join(dir, path)); err == nil {

@@ -109,6 +109,19 @@ func (opts options) check() error {
 	return nil
 }
 
+// maySkip tells if there may be tests of the backend that cannot be run: on
+// aufs those that want the other backend as well, or the in-tree driver, which
+// does not take btrfs; on overlay those in a user namespace, where overlayfs
+// wants attributes that a tmpfs need not have.
+func (opts options) maySkip(backend string) bool {
+	switch backend {
+	case "aufs":
+		return !slices.Contains(opts.backends, "overlay") || opts.fs == "btrfs"
+	default:
+		return opts.fs == "tmpfs"
+	}
+}
+
 // parseSize reads a number of bytes, or of K, M or G, which are powers of
 // 1024.
 func parseSize(s string) (int64, error) {

@@ -103,10 +103,12 @@ func (r *result) testProblems(opts options, add func(string, ...any)) {
 	for _, problem := range r.report.Problems(nil) {
 		add("tests: %s", problem)
 	}
-	// Skipped tests are in the report. Whether a backend works at all is what
-	// AUFS_TEST_BACKENDS makes the tests themselves check. A choice of tests
-	// may leave a backend out.
+	// Whether a backend works at all is what AUFS_TEST_BACKENDS makes the tests
+	// themselves check. A choice of tests may leave a backend out.
 	for _, backend := range opts.backends {
+		if n := r.report.Backend(backend).Skipped; n > 0 && !opts.maySkip(backend) {
+			add("tests: %d of %s were skipped, and none has to be", n, backend)
+		}
 		if opts.run == "" && r.report.Backend(backend).Run() == 0 {
 			add("tests: none was run on %s", backend)
 		}

@@ -57,6 +57,16 @@ func TestProblems(t *testing.T) {
 			[]string{"not done after 1m", "the guest did not boot"},
 		},
 		{
+			"skipped",
+			func(r *result) {
+				r.report.Results = append(r.report.Results,
+					testreport.Result{Package: driverPackage, Test: "TestB/aufs", Backend: "aufs", Outcome: testreport.Skipped},
+					testreport.Result{Package: driverPackage, Test: "TestB", Backend: "none", Outcome: testreport.Skipped})
+			},
+			bothBackends,
+			[]string{"tests: 1 of aufs were skipped, and none has to be"},
+		},
+		{
 			"no aufs",
 			func(r *result) { r.tests, r.done, r.fatal, r.report = nil, false, "no aufs", &testreport.Report{} },
 			bothBackends,

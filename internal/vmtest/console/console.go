@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -52,20 +53,20 @@ func Scan(r io.Reader) ([]Finding, error) {
 
 // A scanner follows a console line by line.
 type scanner struct {
-	findings     []Finding
-	test         string
-	expectMounts bool
-	before       []string // the last lines outside of a finding
-	open         bool     // current is a finding that goes on
-	current      Finding
-	after        int // the lines that current still takes
+	findings []Finding
+	test     string
+	expected []string // texts of messages that a test provokes
+	before   []string // the last lines outside of a finding
+	open     bool     // current is a finding that goes on
+	current  Finding
+	after    int // the lines that current still takes
 }
 
 func (s *scanner) line(line string) {
 	message := stamp.ReplaceAllString(line, "")
 	switch {
 	case s.isMark(message):
-	case s.expectMounts && mountMessage.MatchString(message):
+	case s.isExpected(message):
 	case isBad(message):
 		s.take(line)
 	case s.open:
@@ -82,15 +83,22 @@ func (s *scanner) isMark(message string) bool {
 		s.test = test
 		return true
 	}
-	switch message {
-	case wire.ExpectMounts:
-		s.expectMounts = true
-	case wire.UnexpectMounts:
-		s.expectMounts = false
-	default:
-		return false
+	if text, ok := strings.CutPrefix(message, wire.MarkExpect); ok {
+		s.expected = append(s.expected, text)
+		return true
 	}
-	return true
+	if message == wire.MarkExpectNone {
+		s.expected = nil
+		return true
+	}
+	return false
+}
+
+// isExpected tells if a test provokes the message. No test can expect a WARNING
+// or a BUG.
+func (s *scanner) isExpected(message string) bool {
+	return provoked.MatchString(message) &&
+		slices.ContainsFunc(s.expected, func(text string) bool { return strings.Contains(message, text) })
 }
 
 func isBad(message string) bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -108,17 +109,29 @@ func TestScanLine(t *testing.T) {
 }
 
 func TestScanExpected(t *testing.T) {
-	log := `[ 1.0] vmtest: expect mount messages
-[ 1.1] aufs f:1:x[1]: expected
-[ 1.2] BUG: never expected
-[ 1.3] vmtest: expect no mount messages
+	log := `[ 1.0] vmtest: expect message one is expected
+[ 1.0] vmtest: expect message is another
+[ 1.1] aufs f:1:x[1]: one is expected
+[ 1.1] aufs f:1:x[1]: so is another
+[ 1.2] BUG: one is expected, but no bug
+[ 1.2] vmtest: test A
+[ 1.3] aufs f:1:x[1]: a third one is not
+[ 1.4] vmtest: expect no message
+[ 1.4] vmtest: test B
+[ 1.5] aufs f:1:x[1]: one is expected no more
 `
 	findings, err := Scan(strings.NewReader(log))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(findings) != 1 || !strings.Contains(findings[0].Lines[0], "BUG") {
-		t.Errorf("got %+v", findings)
+	want := []string{"BUG: one is expected, but no bug", "a third one is not", "one is expected no more"}
+	if len(findings) != len(want) {
+		t.Fatalf("got %+v", findings)
+	}
+	for i, text := range want {
+		if !slices.ContainsFunc(findings[i].Lines, func(line string) bool { return strings.Contains(line, text) }) {
+			t.Errorf("finding %d is %+v, without %q", i, findings[i], text)
+		}
 	}
 }
 

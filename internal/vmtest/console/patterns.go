@@ -16,9 +16,9 @@ var aufsMessage = regexp.MustCompile(`^aufs \w+:\d+:.+\[\d+\]: `)
 // sharedUpper is what overlayfs says when a directory is mounted writable twice.
 const sharedUpper = `overlayfs: .*is in-use .*undefined behavior`
 
-// mountMessage is what aufs and overlayfs say about a mount that a program asked
-// for wrongly.
-var mountMessage = alternatives(aufsMessage.String(), sharedUpper)
+// provoked is what aufs and overlayfs say about what a program asked for
+// wrongly.
+var provoked = alternatives(aufsMessage.String(), sharedUpper)
 
 // kernelMessage matches what a kernel writes only if something is wrong.
 var kernelMessage = alternatives(

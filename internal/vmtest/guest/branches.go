@@ -32,8 +32,8 @@ func probeBranchLimit() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	// aufs complains about the branch that is one too many.
-	mark(wire.ExpectMounts)
-	defer mark(wire.UnexpectMounts)
+	mark(wire.MarkExpect + "number of branches exceeded")
+	defer mark(wire.MarkExpectNone)
 
 	top, err := makeBranches(dir, 0, 1)
 	if err != nil {

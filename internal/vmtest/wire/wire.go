@@ -23,13 +23,13 @@ const (
 )
 
 // Marks that the guest, or a test, writes to /dev/kmsg, and that the host
-// finds on the console. aufs and overlayfs complain there about mounts that a
-// program asked for wrongly; between ExpectMounts and UnexpectMounts that is
-// as it should be.
+// finds on the console. aufs and overlayfs complain there about what a program
+// asked for wrongly; from MarkExpect to MarkExpectNone that is as it should be,
+// if it has the text.
 const (
-	MarkTest       = "vmtest: test " // followed by the test's name
-	ExpectMounts   = "vmtest: expect mount messages"
-	UnexpectMounts = "vmtest: expect no mount messages"
+	MarkTest       = "vmtest: test "           // followed by the test's name
+	MarkExpect     = "vmtest: expect message " // followed by a text
+	MarkExpectNone = "vmtest: expect no message"
 )
 
 // A Suite is the tests of one package, which are one binary in the guest.

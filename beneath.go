@@ -1,0 +1,101 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container may be at work in a tree that the driver looks into. What is here finds its way from directory to directory:
+// no symbolic link leads out of the tree, and a path may be longer than the kernel takes in one call.
+
+// openDir opens the directory rel of the tree at root, and nothing but a directory.
+func openDir(root, rel string) (*os.File, error) {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
+// statIn is lstat(2) of the file name in an open directory.
+func statIn(dir *os.File, name string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return &st, nil
+}
+
+// statBeneath is lstat(2) of the file rel in the tree at root.
+func statBeneath(root, rel string) (*unix.Stat_t, error) {
+	dir, err := openDir(root, filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return statIn(dir, filepath.Base(rel))
+}
+
+// setTimesBeneath gives the file rel of the tree at root the times of access and modification that st has. It follows no
+// symbolic link.
+func setTimesBeneath(root, rel string, st *unix.Stat_t) error {
+	dir, err := openDir(root, filepath.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	times := []unix.Timespec{st.Atim, st.Mtim}
+	if err := unix.UtimesNanoAt(int(dir.Fd()), filepath.Base(rel), times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "setting the times of", Path: filepath.Join(root, rel), Err: err}
+	}
+	return nil
+}
+
+// walkBeneath calls visit for all that is in the tree at root, but for root itself: a directory before what is in it. What
+// is deleted meanwhile is passed over, and so is the content of a directory for which visit returns fs.SkipDir.
+func walkBeneath(root string, visit func(rel string, st *unix.Stat_t) error) error {
+	return walkDirBeneath(root, ".", visit)
+}
+
+func walkDirBeneath(root, rel string, visit func(rel string, st *unix.Stat_t) error) error {
+	dir, err := openDir(root, rel)
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		_ = dir.Close() // it was only read
+		return err
+	}
+	var below []string
+	for _, name := range names {
+		st, err := statIn(dir, name)
+		if err == nil {
+			err = visit(filepath.Join(rel, name), st)
+			if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				below = append(below, name)
+			}
+		}
+		if err = ignoreGone(err); err != nil && !errors.Is(err, fs.SkipDir) {
+			_ = dir.Close() // it was only read
+			return err
+		}
+	}
+	// However deep the tree is, no more than one of its directories is open at a time.
+	if err := dir.Close(); err != nil {
+		return err
+	}
+	for _, name := range below {
+		if err := walkDirBeneath(root, filepath.Join(rel, name), visit); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
