@@ -1,0 +1,294 @@
+//go:build linux && (amd64 || arm64)
+
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Call is a system call that the program is about to make.
+type Call struct {
+	// N counts the calls that were held since the mark Begin, from 0.
+	N int
+	// Name is that of the system call.
+	Name string
+	// Paths are what it is about, as the program sees them, absolute where that can be told.
+	Paths []string
+	// Opens: it only opens a file that is there, and changes nothing by that.
+	Opens bool
+}
+
+// String is the call as strace(1) would roughly show it.
+func (c Call) String() string { return c.Name + "(" + strings.Join(c.Paths, ", ") + ")" }
+
+// A Verdict is what becomes of a call.
+type Verdict struct {
+	kill  bool
+	errno unix.Errno
+}
+
+var (
+	// Continue has the call made.
+	Continue = Verdict{}
+	// Kill kills the program, with its children, instead of it.
+	Kill = Verdict{kill: true}
+)
+
+// Fail has the call fail with an error, and do nothing.
+func Fail(errno unix.Errno) Verdict { return Verdict{errno: errno} }
+
+// Marks are set by the program: no call is held before Begin, or from End on.
+const (
+	Begin = "begin"
+	End   = "end"
+)
+
+// markPrefix begins the names that Mark seems to delete.
+const markPrefix = "\x01faults:"
+
+// Mark tells whoever supervises this program how far it is. It does nothing in a program that nobody does.
+func Mark(name string) {
+	// The call never gets to the kernel's file systems if it is supervised, and there is no such file if it is not.
+	_ = unix.Unlinkat(unix.AT_FDCWD, markPrefix+name, 0)
+}
+
+// Run starts the program cmd, which has to call Launch, lets decide say what becomes of its calls, and waits until it and
+// its children are gone. The error is that of cmd.Wait: an *exec.ExitError if the program was killed.
+func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
+	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("faults: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(sockets[0]), "ours"), os.NewFile(uintptr(sockets[1]), "theirs")
+	defer ours.Close()
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", launchVariable, 3+len(cmd.ExtraFiles)))
+	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+	// So that it can be killed with its children.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	_ = theirs.Close() // it is the program's now
+	if err != nil {
+		return fmt.Errorf("faults: %w", err)
+	}
+	s := supervisor{decide: decide, group: cmd.Process.Pid}
+	if s.listener, err = receive(int(ours.Fd())); err == nil {
+		err = s.serve()
+		_ = unix.Close(s.listener) // it was only listened to
+	}
+	if err != nil {
+		s.kill()
+		return errors.Join(fmt.Errorf("faults: %w", err), cmd.Wait())
+	}
+	return cmd.Wait()
+}
+
+// receive waits for the listener.
+func receive(socket int) (int, error) {
+	rights := make([]byte, unix.CmsgSpace(4))
+	for {
+		_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		messages, err := unix.ParseSocketControlMessage(rights[:n])
+		if err != nil || len(messages) == 0 {
+			return 0, errors.Join(err, errors.New("the program handed no listener over"))
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil {
+			return 0, err
+		}
+		return fds[0], nil
+	}
+}
+
+// supervisor answers the calls of one program.
+type supervisor struct {
+	listener, group int
+	decide          func(Call) Verdict
+	begun, ended    bool
+	next            int // the number of the next call
+}
+
+// notification and answer are struct seccomp_notif and struct seccomp_notif_resp of <linux/seccomp.h>.
+type notification struct {
+	id    uint64
+	pid   uint32
+	flags uint32
+	nr    int32
+	arch  uint32
+	ip    uint64
+	args  [6]uint64
+}
+
+type answer struct {
+	id    uint64
+	val   int64
+	errno int32
+	flags uint32
+}
+
+// serve answers until nobody is left who could call.
+func (s *supervisor) serve() error {
+	for {
+		fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return err
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			return nil
+		}
+		var n notification
+		err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) {
+			continue // it has died since
+		}
+		if err == nil {
+			err = s.answer(n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *supervisor) ioctl(request uintptr, arg unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), request, uintptr(arg)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// answer decides about one call.
+func (s *supervisor) answer(n notification) error {
+	a := answer{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
+	counted := false
+	if call, held := s.describe(n); held {
+		mark, isMark := strings.CutPrefix(filepath.Base(call.Paths[len(call.Paths)-1]), markPrefix)
+		switch {
+		case isMark:
+			s.begun, s.ended = s.begun || mark == Begin, s.ended || mark == End
+			a.flags = 0
+		case s.begun && !s.ended:
+			call.N, counted = s.next, true
+			verdict := s.decide(call)
+			if verdict.kill {
+				s.kill()
+				return nil
+			}
+			if verdict.errno != 0 {
+				a.flags, a.errno = 0, -int32(verdict.errno)
+			}
+		}
+	}
+	err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a))
+	if errors.Is(err, unix.ENOENT) {
+		// A signal has come before the answer, and the call comes again, or its process is gone.
+		return nil
+	}
+	if counted {
+		s.next++
+	}
+	return err
+}
+
+func (s *supervisor) kill() { _ = unix.Kill(-s.group, unix.SIGKILL) }
+
+// describe tells what a call is about, and if it is one of those that are decided about.
+func (s *supervisor) describe(n notification) (Call, bool) {
+	k, ok := kindOf(uintptr(n.nr))
+	if !ok {
+		return Call{}, false
+	}
+	call := Call{Name: k.name}
+	if k.flags > 0 {
+		call.Opens = n.args[k.flags]&(unix.O_CREAT|unix.O_TRUNC|unix.O_TMPFILE&^unix.O_DIRECTORY) == 0
+	}
+	p := process(n.pid)
+	for _, i := range k.at {
+		call.Paths = append(call.Paths, p.pathAt(int32(n.args[i]), n.args[i+1]))
+	}
+	for _, i := range k.paths {
+		call.Paths = append(call.Paths, p.pathAt(unix.AT_FDCWD, n.args[i]))
+	}
+	for _, i := range k.files {
+		if k.content && !p.isRegular(int32(n.args[i])) {
+			return Call{}, false
+		}
+		call.Paths = append(call.Paths, p.file(int32(n.args[i])))
+	}
+	if len(call.Paths) == 0 {
+		call.Paths = []string{""}
+	}
+	return call, true
+}
+
+// process is one, or a thread, that waits in a call.
+type process uint32
+
+func (p process) proc(elem ...string) string {
+	return filepath.Join(append([]string{"/proc", fmt.Sprint(uint32(p))}, elem...)...)
+}
+
+// file is what a file descriptor of the process is open on.
+func (p process) file(fd int32) string {
+	link := p.proc("fd", fmt.Sprint(fd))
+	if fd == unix.AT_FDCWD {
+		link = p.proc("cwd")
+	}
+	path, err := os.Readlink(link)
+	if err != nil {
+		return "?"
+	}
+	return path
+}
+
+// isRegular tells if a file descriptor is open on a regular file.
+func (p process) isRegular(fd int32) bool {
+	info, err := os.Stat(p.proc("fd", fmt.Sprint(fd)))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// pathAt is the path that is at an address of the process, from a directory of it.
+func (p process) pathAt(dir int32, address uint64) string {
+	path := p.text(address)
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(p.file(dir), path)
+}
+
+// text reads the text at an address, up to its NUL.
+func (p process) text(address uint64) string {
+	if address == 0 {
+		return ""
+	}
+	f, err := os.Open(p.proc("mem"))
+	if err != nil {
+		return "?"
+	}
+	defer f.Close()
+	// It may be next to what is not mapped: then less is read.
+	content := make([]byte, unix.PathMax)
+	n, _ := f.ReadAt(content, int64(address))
+	text, _, _ := bytes.Cut(content[:n], []byte{0})
+	return string(text)
+}
