@@ -121,7 +121,7 @@ func (b *overlayBackend) mount(s stack) error {
 	}
 	if err != nil {
 		if rerr := b.forms.rest(s.id); rerr != nil {
-			logrus.Warnf("aufs: %v; it is left in overlayfs's form for now", rerr)
+			logrus.Warnf("%v; it is left in overlayfs's form for now", rerr)
 		}
 	}
 	return err
@@ -148,7 +148,7 @@ func (b *overlayBackend) addUpper(m *overlayMount, id, run string, unrested erro
 		return nil
 	}
 	// The way to rest was cut short by an error; this undoes what came of it.
-	logrus.Warnf("aufs: %v; it stays in overlayfs's form", unrested)
+	logrus.Warnf("%v; it stays in overlayfs's form", unrested)
 	return b.forms.open(id, b.form)
 }
 

@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
 )
 
 // The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
@@ -89,8 +92,28 @@ func (h home) list() ([]string, error) {
 }
 
 // parents returns the ancestors of the layer id, nearest first. The error matches graphdriver.ErrLayerUnknown if the
-// layer is not in the store.
+// layer is not in the store, and ErrDamaged if its layers/<id> cannot be right: a line is no id
+// or is there twice, or the nearest ancestor is not in the store, or has other ancestors than the rest of them.
 func (h home) parents(id string) ([]string, error) {
+	parents, err := h.writtenParents(id)
+	if err != nil || len(parents) == 0 {
+		return parents, err
+	}
+	nearest := parents[0]
+	others, err := h.writtenParents(nearest)
+	if errors.Is(err, graphdriver.ErrLayerUnknown) {
+		err = fmt.Errorf("%w: %s names the layer %s, which is not in the store", ErrDamaged, h.layers(id), nearest)
+	} else if err == nil && !slices.Equal(others, parents[1:]) {
+		err = fmt.Errorf("%w: %s and that of its parent %s do not agree about their ancestors", ErrDamaged, h.layers(id), nearest)
+	}
+	if err != nil {
+		return nil, layerError("reading the parents of", id, err)
+	}
+	return parents, nil
+}
+
+// writtenParents is parents without a look at another layer.
+func (h home) writtenParents(id string) ([]string, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -103,7 +126,7 @@ func (h home) parents(id string) ([]string, error) {
 	}
 	parents, err := parseParents(id, content)
 	if err != nil {
-		return nil, layerError("reading the parents of", id, fmt.Errorf("%s: %w", h.layers(id), err))
+		return nil, layerError("reading the parents of", id, fmt.Errorf("%w: %s: %w", ErrDamaged, h.layers(id), err))
 	}
 	return parents, nil
 }

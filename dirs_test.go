@@ -69,6 +69,47 @@ func TestParentsOfNoLayer(t *testing.T) {
 	wants(t, err, graphdriver.ErrLayerUnknown, "nobody")
 }
 
+// TestDamagedParents is about what a crash, or somebody, can make of layers/<id>: such a layer is not mounted, nor read, nor
+// is one made on top of it; it can be removed.
+func TestDamagedParents(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for what, content := range map[string]string{
+			"names itself": "top\nmiddle\nbase\n", "names a missing layer": "gone\nmiddle\nbase\n", "cut short": "middle\n",
+			"cut within a line": "middle\nba", "not in order": "base\nmiddle\n", "one too many": "middle\nbase\nother\n", "a path": "../middle\n",
+		} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "middle", "top")
+				s.create(t, "", "other")
+				must(t, os.WriteFile(s.inner.home.layers("top"), []byte(content), 0o644))
+				_, err := s.Get("top", graphdriver.MountOpts{})
+				wants(t, err, ErrDamaged, "top")
+				noMounts(t, s.inner.home.mnt(""))
+				wants(t, s.Create("new", "top", nil), ErrDamaged, "new", "top")
+				_, err = s.Diff("top", nil, "middle", nil, "")
+				wants(t, err, ErrDamaged, "top")
+				must(t, s.Remove("top"))
+				sameNames(t, s.see(t, "middle").names())
+			})
+		}
+		t.Run("that of an ancestor is empty", func(t *testing.T) {
+			s := newStore(t, name)
+			s.create(t, "", "base", "middle", "top")
+			must(t, os.WriteFile(s.inner.home.layers("middle"), nil, 0o644))
+			_, err := s.Get("top", graphdriver.MountOpts{})
+			wants(t, err, ErrDamaged, "top", "middle")
+		})
+		t.Run("while it is mounted", func(t *testing.T) {
+			s := newStore(t, name)
+			s.create(t, "", "base", "top")
+			s.get(t, "top")
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("gone\n"), 0o644))
+			must(t, s.Put("top"))
+			noMounts(t, s.inner.home.mnt(""))
+		})
+	})
+}
+
 func TestWriteFileAtomic(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")

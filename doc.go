@@ -65,13 +65,21 @@
 // moves all else to a scratch directory and deletes it there. Whatever is found without a layers/<id> is what a crash has
 // left, and is removed by the next Init, or by a Create of that id.
 //
+// ApplyDiff unpacks into a scratch directory, syncs the file system (syncfs(2)), exchanges the directory with diff/<id>,
+// which is empty, and fsyncs diff/. A layer has all of the archive or nothing of it, and once ApplyDiff has returned it is
+// on the disk. A layer that has something already, or is mounted, is changed in place and synced after that: what is
+// interrupted there has a part of it.
+//
 // A mark is durable before the first change to the layer that it is about, and is removed after the last one back.
 // Translation can be repeated from wherever it was cut short.
 //
 // A mount that takes more than one system call is put together in a scratch directory, and moved to mnt/<id> when it is
 // whole.
 //
-// The content of files is not synced: what a container writes is as durable as on the file system that the store is on.
+// So a process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. What
+// is not promised: that what a container has written is more durable than on the file system that the store is on; that,
+// on aufs, all names of a file still show the same if the host goes down before the flush (see below); and that a layer
+// whose removal was cut short is gone before the next Init.
 //
 // # Pseudo-links
 //

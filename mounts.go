@@ -133,7 +133,7 @@ func (d *Driver) Put(id string) error {
 		return err
 	}
 	defer lock.unlock()
-	parents, err := d.home.parents(id)
+	parents, err := d.home.writtenParents(id)
 	if err != nil {
 		return err
 	}
@@ -164,14 +164,14 @@ func (d *Driver) unmount(id, target string) error {
 	}
 	if err := d.forms.rest(id); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
-		logrus.Warnf("aufs: %v; it is left in overlayfs's form for now", err)
+		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
 	return d.settleParents(id)
 }
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
 func (d *Driver) settleParents(id string) error {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.writtenParents(id)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (d *Driver) settleParents(id string) error {
 			continue
 		}
 		if err := d.settleIdle(parent); err != nil && !errors.Is(err, errInUse) {
-			logrus.Warnf("aufs: %v", err)
+			logrus.Warnf("%v", err)
 		}
 	}
 	return nil

@@ -1,0 +1,265 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/containers/storage/pkg/unshare"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
+// files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent. When it returns the
+// files are on the disk.
+func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
+	direct, err := d.isParent(id, parent)
+	if err != nil {
+		return 0, err
+	}
+	alone, err := d.canUnpack(id)
+	if err != nil {
+		return 0, layerError("applying a diff to", id, err)
+	}
+	if !direct || !alone {
+		size, err := d.naive.ApplyDiff(id, parent, options)
+		if err != nil {
+			return 0, layerError("applying a diff to", id, err)
+		}
+		if err := syncFS(d.home.diff(id)); err != nil {
+			return 0, layerError("applying a diff to", id, err)
+		}
+		return size, nil
+	}
+	if err := d.unpack(id, options); err != nil {
+		return 0, layerError("applying a diff to", id, err)
+	}
+	usage, err := d.usage(id)
+	if err != nil {
+		return 0, layerError("measuring", id, err)
+	}
+	return usage.Size, nil
+}
+
+// canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
+// layer that has something already is changed by the archive like any tree.
+func (d *Driver) canUnpack(id string) (bool, error) {
+	mounted, err := isMounted(d.home.mnt(id))
+	if err != nil || mounted {
+		return false, err
+	}
+	entries, err := os.ReadDir(d.home.diff(id))
+	for _, entry := range entries {
+		if !isOwnFile(entry.Name()) {
+			return false, err
+		}
+	}
+	return err == nil, err
+}
+
+// unpack extracts the archive into the directory of the layer id. Names of whiteouts are what aufs wants them to be: they
+// stay as they are.
+//
+// It extracts into a scratch directory, which takes the place of the layer's once all of it is on the disk: the layer has
+// all of the archive, or nothing, whatever happens on the way.
+func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (err error) {
+	lock, err := d.home.lockLayer("applying a diff to", id)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	if err := d.forms.settle(id); err != nil {
+		return err
+	}
+	if err := d.home.forgetDerived(id); err != nil {
+		return err
+	}
+	s, err := d.home.newScratch("apply")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := s.remove(); rerr != nil {
+			// The next Init sweeps it.
+			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
+		}
+	}()
+	dir := filepath.Join(s.dir, "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	// Before the archive, which may say something else.
+	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
+		return err
+	}
+	mappings := orNone(options.Mappings)
+	err = chrootarchive.UntarUncompressed(options.Diff, dir, &archive.TarOptions{
+		UIDMaps:           mappings.UIDs(),
+		GIDMaps:           mappings.GIDs(),
+		IgnoreChownErrors: options.IgnoreChownErrors,
+		ForceMask:         options.ForceMask,
+		InUserNS:          unshare.IsRootless(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := removeForeign(dir); err != nil {
+		return err
+	}
+	if err := resolveReplacements(dir); err != nil {
+		return err
+	}
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return err
+	}
+	if err := markReplacedFiles(dir, ".", below); err != nil {
+		return err
+	}
+	if err := syncFS(dir); err != nil {
+		return err
+	}
+	return takePlace(dir, d.home.diff(id))
+}
+
+// takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
+// was in dir is in made then.
+func takePlace(made, dir string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// Some network file systems cannot do that. There what is interrupted now has a part of the files.
+		return moveContent(made, dir)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "exchange", Old: made, New: dir, Err: err}
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.
+func moveContent(made, dir string) error {
+	entries, err := os.ReadDir(made)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.Rename(filepath.Join(made, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	if err := copyDirMetadata(made, aufsForm, dir); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncFS makes all that was written to the file system of dir durable: content, names and attributes.
+func syncFS(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// removeForeign removes what an archive had under the names of aufs's own files: archives of old drivers have them, and
+// aufs would take another mount's pseudo-links for its own.
+func removeForeign(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	return keepTimes(dir, func() (bool, error) {
+		changed := false
+		for _, entry := range entries {
+			if !isOwnFile(entry.Name()) {
+				continue
+			}
+			changed = true
+			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+				return changed, err
+			}
+		}
+		return changed, nil
+	})
+}
+
+// resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
+// takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
+// without a whiteout; a directory does when it is opaque.
+func resolveReplacements(root string) error {
+	return eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+		// Overlayfs's own marks are not content: an archive cannot bring any.
+		for _, f := range []form{overlayTrusted, overlayUser} {
+			if err := stripXattrs(dir, f); err != nil {
+				return false, err
+			}
+		}
+		present := map[string]fs.DirEntry{}
+		for _, entry := range entries {
+			present[entry.Name()] = entry
+		}
+		changed := false
+		for _, entry := range entries {
+			hidden, ok := whiteoutOf(entry.Name())
+			replacement := present[hidden]
+			if !ok || !entry.Type().IsRegular() || replacement == nil {
+				continue
+			}
+			if replacement.IsDir() {
+				if err := makeOpaque(filepath.Join(dir, hidden)); err != nil {
+					return changed, err
+				}
+			}
+			changed = true
+			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+				return changed, err
+			}
+		}
+		return changed, nil
+	})
+}
+
+// markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the
+// place of a file. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
+func markReplacedFiles(root, rel string, below []layerDir) error {
+	own, err := readListing(root, rel, aufsForm)
+	if err != nil || own.opaque || len(below) == 0 {
+		return err
+	}
+	before, err := readMerged(below, rel)
+	if err != nil {
+		return err
+	}
+	for name, entry := range own.entries {
+		if !entry.IsDir() || !before.shows(name) {
+			continue
+		}
+		path := filepath.Join(rel, name)
+		if dirs := before.dirs(name); len(dirs) > 0 {
+			err = markReplacedFiles(root, path, dirs)
+		} else {
+			err = makeOpaque(filepath.Join(root, path))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeOpaque marks a directory of a layer in aufs form as opaque.
+func makeOpaque(dir string) error {
+	return keepTimes(dir, func() (bool, error) { return true, makeMark(filepath.Join(dir, archive.WhiteoutOpaqueDir)) })
+}
