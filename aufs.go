@@ -131,12 +131,15 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 		return nil, err
 	}
 	defer store.unlock()
+	// A mount in a shared one would appear in other mount namespaces as well, and keep the layer busy there. This comes
+	// before any other mount, which would be out of reach below it.
+	private := mount.MakePrivate(string(d.home))
+	// What keeps one mount from being made keeps the other, and the probe says more about it.
 	if d.backend, err = d.probe(c.backend); err != nil {
 		return nil, err
 	}
-	// A mount in a shared one would appear in other mount namespaces as well, and keep the layer busy there.
-	if err := mount.MakePrivate(string(d.home)); err != nil {
-		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, err)
+	if private != nil {
+		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, private)
 	}
 	rubbish, err = d.abandoned()
 	if err != nil {
