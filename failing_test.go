@@ -1,0 +1,75 @@
+//go:build linux && (amd64 || arm64)
+
+package aufs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/faults"
+	"golang.org/x/sys/unix"
+)
+
+// TestFailingCalls has a system call of each operation fail. The operation has to say so, or do without it; and it has to
+// succeed when it is called once more by the same driver.
+func TestFailingCalls(t *testing.T) {
+	eachOperation(t, func(t *testing.T, tr *trial) {
+		var all []failure
+		for n, call := range tr.steps {
+			for _, errno := range failuresOf(call) {
+				all = append(all, failure{n, errno})
+			}
+		}
+		failed := 0
+		chosen := some(t, all)
+		for _, f := range chosen {
+			if tr.fail(t, f) {
+				failed++
+			}
+			if t.Failed() {
+				t.Fatalf("%v of step %d of %d, %v", f.errno, f.step, len(tr.steps), tr.steps[f.step])
+			}
+		}
+		t.Logf("%d calls failed, of %d steps; the operation failed %d times", len(chosen), len(tr.steps), failed)
+	})
+}
+
+// failure is that of one call of an operation.
+type failure struct {
+	step  int
+	errno unix.Errno
+}
+
+// failuresOf are the errors that a call is tried with.
+func failuresOf(call faults.Call) []unix.Errno {
+	switch {
+	case call.Opens:
+		return []unix.Errno{unix.EMFILE, unix.EIO}
+	case strings.Contains(call.Name, "mount"), strings.HasPrefix(call.Name, "fs"), call.Name == "unlinkat":
+		return []unix.Errno{unix.EIO, unix.EROFS}
+	default:
+		return []unix.Errno{unix.ENOSPC, unix.EIO, unix.EROFS}
+	}
+}
+
+// fail tells if the operation failed.
+func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
+	t.Helper()
+	home := tr.copyStore(t)
+	said, _ := tr.child(t, home, runTwice, func(call faults.Call) faults.Verdict {
+		if call.N == f.step {
+			return faults.Fail(f.errno)
+		}
+		return faults.Continue
+	})
+	tr.isAfter(t, home)
+	if t.Failed() {
+		fmt.Println(said)
+	} else {
+		must(t, os.RemoveAll(filepath.Dir(home)))
+	}
+	return strings.Contains(said, "failed:")
+}

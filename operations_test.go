@@ -1,0 +1,423 @@
+//go:build linux && (amd64 || arm64)
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/faults"
+)
+
+// Operations of the driver, which tests run in processes of their own, and interrupt at each of their steps: the system
+// calls that would change anything, or open something.
+
+func init() { faults.Launch() }
+
+// operation is what is interrupted.
+type operation struct {
+	name string
+	// build makes the store that it finds.
+	build func(t *testing.T, s store)
+	// prepare comes before it in its own process, and is not interrupted.
+	prepare func(t *testing.T, s store)
+	// run is nil for Init.
+	run func(t *testing.T, s store) error
+	// again says if it can be done again where it may be done already.
+	again bool
+	// only is the one backend that has it, if not both do.
+	only backendName
+	// splits: until it is done aufs alone knows that some names are one file, and a reboot would make aufs forget.
+	splits bool
+}
+
+var operations = []operation{
+	{name: "create", build: threeLayers, run: create("new", "middle")},
+	{name: "create-base", build: threeLayers, run: create("new", "")},
+	{
+		name: "create-over-rubbish", run: create("gone", "middle"),
+		build: func(t *testing.T, s store) { threeLayers(t, s); rubbish(t, s) },
+	},
+	{name: "remove", build: childEdited, again: true, run: remove},
+	{name: "remove-mounted", build: childEdited, prepare: mountChild, again: true, run: remove},
+	{
+		name: "deferred-remove", build: childEdited, again: true,
+		run: func(_ *testing.T, s store) error {
+			clean, err := s.DeferredRemove("child")
+			if err != nil {
+				return err
+			}
+			return clean()
+		},
+	},
+	{
+		name: "apply", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			_, err := s.ApplyDiff("new", "middle", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, newLayer...)})
+			return err
+		},
+	},
+	{name: "get", build: childEdited, again: true, run: get("child")},
+	{name: "get-long", build: longStack, again: true, run: get("child"), only: backendAufs},
+	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
+	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, run: diff},
+	{
+		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true,
+		run: func(_ *testing.T, s store) error {
+			_, err := s.Changes("child", nil, "middle", nil, "")
+			return err
+		},
+	},
+	{
+		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s store) { mountChild(t, s); s.get(t, "middle") },
+		run: func(_ *testing.T, s store) error { return s.Cleanup() },
+	},
+	{name: "init", build: func(t *testing.T, s store) { childEdited(t, s); rubbish(t, s) }, again: true},
+}
+
+func create(id, parent string) func(*testing.T, store) error {
+	return func(_ *testing.T, s store) error { return s.Create(id, parent, nil) }
+}
+
+func get(id string) func(*testing.T, store) error {
+	return func(_ *testing.T, s store) error {
+		_, err := s.Get(id, graphdriver.MountOpts{})
+		return err
+	}
+}
+
+func remove(_ *testing.T, s store) error { return s.Remove("child") }
+
+func diff(_ *testing.T, s store) error {
+	archive, err := s.Diff("child", nil, "middle", nil, "")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, archive)
+	return errors.Join(err, archive.Close())
+}
+
+// threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.
+func threeLayers(t *testing.T, s store) {
+	t.Helper()
+	s.create(t, "", "base", "middle", "child")
+	s.create(t, "", "other")
+	s.apply(t, "base", "",
+		entry{name: "f", content: "f"}, entry{name: "d/"}, entry{name: "d/f", content: "df"}, entry{name: "d/g", content: "dg"},
+		entry{name: "e/"}, entry{name: "e/f", content: "ef"}, entry{name: "link", link: "f"}, entry{name: "x/"}, entry{name: "x/link", link: "f"})
+	s.apply(t, "middle", "base",
+		entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/h", content: "dh"},
+		entry{name: "e/"}, entry{name: "e/.wh.f"}, entry{name: "new", content: "new"})
+	s.apply(t, "other", "", entry{name: "f", content: "other"})
+}
+
+// newLayer is an archive for a layer on top of middle.
+var newLayer = []entry{
+	{name: "d/"},
+	{name: "d/.wh..wh..opq"},
+	{name: "d/new", content: "new"},
+	{name: "e/"},
+	{name: "e/mine", content: "mine"},
+	{name: ".wh.new"},
+	{name: "g", content: strings.Repeat("g", 100_000)},
+	{name: "same", link: "g"},
+	{name: "f/"},
+	{name: "f/f", content: "f"},
+}
+
+func mountChild(t *testing.T, s store) { t.Helper(); s.get(t, "child") }
+
+// editChild mounts the layer child and changes it.
+func editChild(t *testing.T, s store) { t.Helper(); edit(t, s.get(t, "child")) }
+
+func childEdited(t *testing.T, s store) {
+	t.Helper()
+	threeLayers(t, s)
+	s.change(t, "child", func(dir string) { edit(t, dir) })
+}
+
+func edit(t *testing.T, dir string) {
+	t.Helper()
+	write(t, dir, files{"mine": "mine", "d/mine": "mine", "new-dir/f": "f"})
+	must(t, os.Remove(filepath.Join(dir, "new")))
+	must(t, os.RemoveAll(filepath.Join(dir, "d")))
+	write(t, dir, files{"d/again": "again"})
+	writeThrough(t, filepath.Join(dir, "f"), "new")
+	then := time.Unix(1_000_000_000, 0)
+	for _, name := range []string{"mine", "new-dir/f", "d/again", "f"} {
+		must(t, os.Chtimes(filepath.Join(dir, name), then, then))
+	}
+}
+
+// longStack is one that takes several calls to mount.
+func longStack(t *testing.T, s store) {
+	t.Helper()
+	parent := ""
+	for n := range maxOptionsPerCall + 10 {
+		id := fmt.Sprintf("layer%d", n)
+		s.create(t, parent, id)
+		s.apply(t, id, parent, entry{name: id, content: id})
+		parent = id
+	}
+	s.create(t, parent, "child")
+}
+
+// rubbish is what interrupted operations have left.
+func rubbish(t *testing.T, s store) {
+	t.Helper()
+	write(t, string(s.inner.home), files{
+		"tmp/trash-1/1/f": "f", "tmp/trash-1/0/": "", "tmp/file-2": "half a fi", "diff/gone/d/f": "f", "mnt/gone/": "", "overlay/lock/gone": "",
+		"overlay/run/gone/mount-1/f": "f", "overlay/mark/gone": "trusted", "whiteouts/gone/root/.wh.f": "", "overlay/twin/gone/stamp": "",
+	})
+}
+
+// What the process of an operation does.
+const (
+	// prepareOnly: not the operation.
+	prepareOnly = "prepare"
+	runOnce     = "run"
+	// runTwice: once more if it has failed.
+	runTwice = "twice"
+)
+
+// asOperation is the process of an operation.
+func asOperation(t *testing.T, home string, name backendName, opName, how string) {
+	t.Helper()
+	op := operations[slices.IndexFunc(operations, func(op operation) bool { return op.name == opName })]
+	interrupted := func(run func() error) {
+		faults.Mark(faults.Begin)
+		err := run()
+		faults.Mark(faults.End)
+		if err != nil && how == runTwice {
+			fmt.Println("failed:", err)
+			err = run()
+		}
+		must(t, err)
+	}
+	var s store
+	open := func() (err error) {
+		s, err = reopen(home, name)
+		return err
+	}
+	if op.run == nil && how != prepareOnly {
+		interrupted(open)
+		return
+	}
+	must(t, open())
+	if op.prepare != nil {
+		op.prepare(t, s)
+	}
+	if op.run != nil && how != prepareOnly {
+		interrupted(func() error { return op.run(t, s) })
+	}
+}
+
+// reopen is Init on the store at home. Nothing happens when the test ends.
+func reopen(home string, name backendName) (store, error) {
+	d, err := Init(home, optionsFor(name))
+	if err != nil {
+		return store{}, err
+	}
+	inner, ok := d.(interface{ self() *Driver })
+	if !ok {
+		return store{}, fmt.Errorf("Init returned a %T", d)
+	}
+	return store{Driver: d, inner: inner.self(), backend: name}, nil
+}
+
+// layerTrees are what the layers of a store show, by their ids.
+type layerTrees map[string]tree
+
+// trial is a test of one operation on one backend.
+type trial struct {
+	op      operation
+	backend backendName
+	// template is the store that the operation finds.
+	template string
+	// before and after are what layers show if it is not run, and if it is.
+	before, after layerTrees
+	// steps are the calls that it makes.
+	steps []faults.Call
+}
+
+// eachOperation runs test for all operations on all backends.
+func eachOperation(t *testing.T, test func(t *testing.T, tr *trial)) {
+	t.Helper()
+	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
+		asOperation(t, args[0], backendName(args[1]), args[2], args[3])
+		return
+	}
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for _, op := range operations {
+			if op.only != "" && op.only != name {
+				continue
+			}
+			t.Run(op.name, func(t *testing.T) { test(t, newTrial(t, op, name)) })
+		}
+	})
+}
+
+func newTrial(t *testing.T, op operation, name backendName) *trial {
+	t.Helper()
+	tr := &trial{op: op, backend: name, template: filepath.Join(t.TempDir(), "home")}
+	s := openStore(t, tr.template, name)
+	op.build(t, s)
+	must(t, s.Cleanup())
+	before := tr.copyStore(t)
+	tr.child(t, before, prepareOnly, nil)
+	tr.before = tr.look(t, before)
+	after := tr.copyStore(t)
+	tr.child(t, after, runOnce, func(call faults.Call) faults.Verdict {
+		tr.steps = append(tr.steps, call)
+		return faults.Continue
+	})
+	tr.after = tr.look(t, after)
+	return tr
+}
+
+// copyStore makes a copy of the store that the operation finds.
+func (tr *trial) copyStore(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(tr.template), "store-")
+	must(t, err)
+	home := filepath.Join(dir, "home")
+	if out, err := exec.Command("cp", "-a", tr.template, home).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	return home
+}
+
+// child runs the operation in a process of its own, and returns what that wrote. It fails the test unless the process ends
+// well, or is killed.
+func (tr *trial) child(t *testing.T, home, how string, decide func(faults.Call) faults.Verdict) (said string, killed bool) {
+	t.Helper()
+	top, _, _ := strings.Cut(t.Name(), "/")
+	var out bytes.Buffer
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+top+"$", "-test.v")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%s", childVariable, home, tr.backend, tr.op.name, how))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+		if decide == nil {
+			return faults.Continue
+		}
+		verdict := decide(call)
+		killed = killed || verdict == faults.Kill
+		return verdict
+	})
+	if !killed && (err != nil || !strings.Contains(out.String(), "--- PASS: "+top)) {
+		t.Errorf("the operation %s: %v\n%s", tr.op.name, err, out.String())
+	}
+	return out.String(), killed
+}
+
+// look opens the store at home by new drivers, checks that nothing is there that should not be, and returns what its layers
+// show.
+func (tr *trial) look(t *testing.T, home string) layerTrees {
+	t.Helper()
+	shown := tr.show(t, home)
+	s, err := reopen(home, tr.backend)
+	must(t, err)
+	noLeftovers(t, s)
+	for id := range shown {
+		s.atRest(t, id)
+	}
+	must(t, s.Cleanup())
+	again := tr.show(t, home)
+	for id, want := range shown {
+		sameTree(t, again[id], want)
+	}
+	return shown
+}
+
+// show returns what the layers of the store at home show, and unmounts them all.
+func (tr *trial) show(t *testing.T, home string) layerTrees {
+	t.Helper()
+	s, err := reopen(home, tr.backend)
+	must(t, err)
+	ids, err := s.ListLayers()
+	must(t, err)
+	shown := layerTrees{}
+	for _, id := range ids {
+		shown[id] = s.see(t, id)
+	}
+	must(t, s.Cleanup())
+	noMounts(t, home)
+	return shown
+}
+
+// isAfter fails the test unless the store at home is as the operation leaves it.
+func (tr *trial) isAfter(t *testing.T, home string) {
+	t.Helper()
+	shown := tr.look(t, home)
+	for id, want := range tr.after {
+		sameTree(t, shown[id], want)
+	}
+	for id := range shown {
+		if tr.after[id] == nil {
+			t.Errorf("there is a layer %s", id)
+		}
+	}
+}
+
+// noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
+func noLeftovers(t *testing.T, s store) {
+	t.Helper()
+	home := string(s.inner.home)
+	ids, err := s.ListLayers()
+	must(t, err)
+	for dir, allowed := range map[string][]string{
+		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
+		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
+		layersDir: ids, diffDir: ids, mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
+	} {
+		entries, err := os.ReadDir(filepath.Join(home, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, entry := range entries {
+			if !slices.Contains(allowed, entry.Name()) {
+				t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {
+		t.Errorf("xino files are left: %v, %v", xinos, err)
+	}
+}
+
+// stepsVariable says, in the environment, how many interruptions of each operation are tried, chosen at random: a number,
+// or "all".
+const stepsVariable = "AUFS_TEST_STEPS"
+
+// fewSteps is for want of stepsVariable.
+const fewSteps = 6
+
+// some are those of all that are to be tried.
+func some[T any](t *testing.T, all []T) []T {
+	t.Helper()
+	most := fewSteps
+	switch n := os.Getenv(stepsVariable); n {
+	case "":
+	case "all":
+		return all
+	default:
+		var err error
+		most, err = strconv.Atoi(n)
+		must(t, err)
+	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(most, len(all))]
+}
