@@ -4,6 +4,7 @@ package aufs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,12 @@ func openDir(root, rel string) (*os.File, error) {
 	}
 	defer r.Close()
 	return r.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
+// within is a path, never long, of the file name in an open directory; name may be ".". It is for calls that take no file
+// descriptor.
+func within(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
 // statIn is lstat(2) of the file name in an open directory.

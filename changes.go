@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/containers/storage/pkg/system"
-	"golang.org/x/sys/unix"
 )
 
 // Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
@@ -197,28 +194,6 @@ func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
 	}
 	before, err := archivedXattrs(old)
 	return !maps.Equal(now, before), err
-}
-
-// archivedXattrs are the extended attributes of a file that the storage library's archives carry, without the marks of
-// overlayfs.
-func archivedXattrs(path string) (map[string]string, error) {
-	names, err := system.Llistxattr(path)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return nil, fmt.Errorf("listing the attributes of %s: %w", path, err)
-	}
-	attrs := map[string]string{}
-	for _, name := range names {
-		own := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, overlayUser.xattrPrefix())
-		if !own && name != "security.capability" {
-			continue
-		}
-		value, err := system.Lgetxattr(path, name)
-		if err != nil {
-			return nil, fmt.Errorf("attribute %s of %s: %w", name, path, err)
-		}
-		attrs[name] = string(value)
-	}
-	return attrs, nil
 }
 
 // sameTime compares times of modification; one without a fraction of a second comes from an archive that has none, and is

@@ -3,14 +3,12 @@
 package aufs
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
 )
@@ -52,25 +50,7 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
-	idMappings = orNone(idMappings)
-	options := &archive.TarOptions{
-		Compression: archive.Uncompressed,
-		// At the root, where these patterns are rooted: aufs's own files, but not the mark of an opaque root.
-		ExcludePatterns: []string{archive.WhiteoutMetaPrefix + "*", "!" + archive.WhiteoutOpaqueDir},
-		UIDMaps:         idMappings.UIDs(),
-		GIDMaps:         idMappings.GIDs(),
-	}
-	if f != aufsForm {
-		// The archiver writes the mark of an opaque directory if one of these directories has a file of that name, and
-		// fails on what it cannot follow there. The layer's own has it always: an archive of the layer at rest is the
-		// same.
-		options.WhiteoutFormat, options.WhiteoutData = archive.OverlayWhiteoutFormat, []string{d.home.diff(id)}
-	}
-	diff, err := archive.TarWithOptions(d.home.diff(id), options)
-	if err != nil {
-		return nil, layerError("archiving", id, err)
-	}
-	return diff, nil
+	return archiveLayer(d.home.diff(id), f, orNone(idMappings)), nil
 }
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
@@ -94,11 +74,7 @@ func (d *Driver) readable(id string) (form, error) {
 		// It can be read in the form that it has.
 		logrus.Debugf("aufs: %v", err)
 	}
-	f, err := d.forms.form(id)
-	if err == nil && f != aufsForm && f.xattrPrefix()+"opaque" != archive.GetOverlayXattrName("opaque") {
-		err = fmt.Errorf("overlayfs has it mounted, and its marks, %s*, are not this process's: %w", f.xattrPrefix(), errInUse)
-	}
-	return f, err
+	return d.forms.form(id)
 }
 
 // DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what

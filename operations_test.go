@@ -101,13 +101,23 @@ func get(id string) func(*testing.T, store) error {
 
 func remove(_ *testing.T, s store) error { return s.Remove("child") }
 
-func diff(_ *testing.T, s store) error {
+// diff reads the archive of child. What it lacks is an error of the test, unless there is one of Diff.
+func diff(t *testing.T, s store) error {
 	archive, err := s.Diff("child", nil, "middle", nil, "")
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, archive)
-	return errors.Join(err, archive.Close())
+	content, err := io.ReadAll(archive)
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return err
+	}
+	got := keysOf(readArchive(t, bytes.NewReader(content)))
+	for _, name := range []string{"mine", "d/", "d/.wh..wh..opq", "d/again", "new-dir/", "new-dir/f", ".wh.new", "f"} {
+		if !slices.Contains(got, name) {
+			t.Errorf("the archive lacks %s, and there was no error", name)
+		}
+	}
+	return nil
 }
 
 // threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.

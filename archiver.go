@@ -1,0 +1,252 @@
+//go:build linux
+
+package aufs
+
+import (
+	"archive/tar"
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/system"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// archiver writes the tar archive of a layer. It does not use the library's, which leaves out, with no more than a line in
+// the log, what it cannot read. Headers are as the library's.
+//
+// A container may be at work in the layer. What is deleted meanwhile is left out; a file that becomes longer is archived as
+// long as it was; one that becomes shorter is an error.
+type archiver struct {
+	w    *tar.Writer
+	root string
+	form form
+	ids  *idtools.IDMappings
+	// names has, by inode, the first name of each file with several.
+	names  map[uint64]string
+	buffer []byte
+}
+
+// archiveBuffer is how many bytes are read and written at once.
+const archiveBuffer = 256 << 10
+
+// archiveLayer returns the archive of the layer in form f at root. The caller has to close it; until then a goroutine
+// waits to write more.
+func archiveLayer(root string, f form, ids *idtools.IDMappings) io.ReadCloser {
+	reader, writer := io.Pipe()
+	go func() {
+		buffered := bufio.NewWriterSize(writer, archiveBuffer)
+		a := archiver{
+			w: tar.NewWriter(buffered), root: root, form: f, ids: ids, names: map[uint64]string{}, buffer: make([]byte, archiveBuffer),
+		}
+		err := a.directory(".")
+		if err == nil {
+			err = a.w.Close()
+		}
+		if err == nil {
+			err = buffered.Flush()
+		}
+		if err != nil {
+			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
+		}
+		_ = writer.CloseWithError(err) // it never fails
+	}()
+	return reader
+}
+
+// directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
+// open as they are read.
+func (a *archiver) directory(rel string) error {
+	dir, err := openDir(a.root, rel)
+	if err != nil {
+		return err
+	}
+	below, err := a.files(dir, rel)
+	if cerr := dir.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	for _, h := range below {
+		if err := a.w.WriteHeader(h); err != nil {
+			return err
+		}
+		if err := a.directory(strings.TrimSuffix(h.Name, "/")); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// files archives the files in an open directory, and the mark that says that it is opaque. It returns the headers of the
+// directories in it.
+func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err error) {
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	if err := a.mark(dir, rel, names); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if rel == "." && isOwnFile(name) {
+			continue
+		}
+		h, err := a.entry(dir, name, filepath.Join(rel, name))
+		if ignoreGone(err) != nil {
+			return nil, err
+		}
+		if h != nil {
+			below = append(below, h)
+		}
+	}
+	return below, nil
+}
+
+// entry archives the file name in an open directory, which is rel in the archive. Of a directory it returns the header.
+func (a *archiver) entry(dir *os.File, name, rel string) (below *tar.Header, err error) {
+	path := within(dir, name)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	h, err := a.header(path, rel, info)
+	if h == nil || err != nil || info.IsDir() {
+		return h, err
+	}
+	st := statOf(info)
+	if first, ok := a.names[st.Ino]; ok {
+		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+	}
+	if h.Typeflag == tar.TypeReg && h.Size > 0 {
+		err = a.content(path, h)
+	} else {
+		err = a.w.WriteHeader(h)
+	}
+	if err == nil && st.Nlink > 1 && h.Typeflag != tar.TypeLink {
+		a.names[st.Ino] = h.Name
+	}
+	return nil, err
+}
+
+// mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
+// layer whose translation was cut short it may be one as well.
+func (a *archiver) mark(dir *os.File, rel string, names []string) error {
+	if _, there := slices.BinarySearch(names, archive.WhiteoutOpaqueDir); there || a.form == aufsForm {
+		return nil
+	}
+	opaque, err := hasOpaqueXattr(within(dir, "."), a.form)
+	if err != nil || !opaque {
+		return err
+	}
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	return a.w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: filepath.Join(rel, archive.WhiteoutOpaqueDir), Mode: whiteoutMode, ModTime: info.ModTime(),
+	})
+}
+
+// whiteoutMode is the mode of whiteouts in aufs form.
+const whiteoutMode = 0o444
+
+// header is that of a file, at path, which is rel in the archive. It is nil for what no archive has.
+func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, error) {
+	dir, name := filepath.Split(rel)
+	if a.form != aufsForm && isOverlayWhiteout(info) {
+		return &tar.Header{
+			Typeflag: tar.TypeReg, Name: dir + archive.WhiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime(),
+		}, nil
+	}
+	target := ""
+	switch info.Mode() & fs.ModeType {
+	case fs.ModeSocket:
+		logrus.Debugf("aufs: leaving the socket %s out of the archive", filepath.Join(a.root, rel))
+		return nil, nil //nolint:nilnil // it is nothing
+	case fs.ModeSymlink:
+		var err error
+		if target, err = os.Readlink(path); err != nil {
+			return nil, err
+		}
+	}
+	h, err := archive.FileInfoHeader(rel, info, target)
+	if err != nil {
+		return nil, err
+	}
+	attrs, err := archivedXattrs(path)
+	if err != nil {
+		return nil, err
+	}
+	for attr, value := range attrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[archive.PaxSchilyXattr+attr] = value
+	}
+	// Whiteouts are nobody's, and no mapping need have their owner.
+	if !strings.HasPrefix(name, archive.WhiteoutPrefix) && !a.ids.Empty() {
+		h.Uid, h.Gid, err = a.ids.ToContainer(idtools.IDPair{UID: h.Uid, GID: h.Gid})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rel, err)
+		}
+	}
+	return h, nil
+}
+
+// archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, and two of
+// security, as in the library's archives. Access control lists are not among them.
+func archivedXattrs(path string) (map[string]string, error) {
+	names, err := system.Llistxattr(path)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return nil, err
+	}
+	var attrs map[string]string
+	for _, name := range names {
+		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, overlayUser.xattrPrefix())
+		if !user && name != "security.capability" && name != "security.ima" {
+			continue
+		}
+		value, err := system.Lgetxattr(path, name)
+		if err != nil {
+			return nil, err
+		}
+		if value == nil {
+			// It is gone by now.
+			continue
+		}
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		attrs[name] = string(value)
+	}
+	return attrs, nil
+}
+
+// content archives a regular file, at path.
+func (a *archiver) content(path string, h *tar.Header) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := a.w.WriteHeader(h); err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{a.w}, io.LimitReader(f, h.Size), a.buffer)
+	if err == nil && n < h.Size {
+		err = fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, n, io.ErrUnexpectedEOF)
+	}
+	return err
+}
