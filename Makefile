@@ -28,6 +28,9 @@ TEST_TIMEOUT ?= 10m
 # tests, and in a soak.
 SEQUENCES ?= 25
 SOAK_SEQUENCES ?= 1000
+# In how many ways, chosen at random, each operation is interrupted by a kill,
+# by a call that fails, and by a power cut: a number, or all.
+STEPS ?= 6
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -68,7 +71,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=6|all] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
 	@echo 'soak   [SOAK_SEQUENCES=1000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
@@ -125,7 +128,7 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	grep -qw aufs /proc/filesystems || \
 		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
 	unset AUFS_TEST_BACKENDS; \
-	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_IMAGE=$(IMAGE); \
+	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_STEPS=$(STEPS) AUFS_TEST_IMAGE=$(IMAGE); \
 	set -x; \
 	{ \
 		status=0; \
@@ -138,13 +141,14 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 # $(call go-test,TAGS): the beginning of a shell command that runs tests.
 go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
 
-# Many random sequences. "make vmtest RUN=TestDifferential SEQUENCES=1000" does
-# the same on another kernel.
+# Many random sequences, and all interruptions. "make vmtest
+# RUN='TestDifferential|TestInterrupted' SEQUENCES=1000 STEPS=all TIMEOUT=4h"
+# does the same on another kernel.
 .PHONY: soak
-soak: check-go ## Run the differential test for long, as root
+soak: check-go ## Run what is random in the tests for long, as root
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
-	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$' . | \
+	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all \
+		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$' . | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # The linters are a module of their own, so that those who use the driver
@@ -221,7 +225,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
 	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
-		-sequences '$(SEQUENCES)' -seed '$(SEED)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
+		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 
 # The kernel that Debian's package linux-image-amd64 depends on. It is not
@@ -242,7 +246,7 @@ $(STOCK)/kernel.deb:
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \
-		BACKENDS=overlay SEQUENCES=3 IMAGE=
+		BACKENDS=overlay SEQUENCES=3 STEPS=1 IMAGE=
 
 .PHONY: clean
 clean: ## Remove all that was built

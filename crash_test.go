@@ -12,31 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestCrash kills each operation at its steps. Then a new driver has to find each layer as it was, or as it is to be, and
-// leave nothing else.
-func TestCrash(t *testing.T) {
-	eachOperation(t, func(t *testing.T, tr *trial) {
-		var all []kill
-		for n, call := range tr.steps {
-			if !call.Opens {
-				all = append(all, kill{n, false}, kill{n, true})
-			}
+// killed kills the operation at its steps. Then a new driver has to find each layer as it was, or as it is to be, and leave
+// nothing else.
+func (tr *trial) killed(t *testing.T) {
+	var all []kill
+	for n, call := range tr.steps {
+		if !call.Opens {
+			all = append(all, kill{n, false}, kill{n, true})
 		}
-		if len(all) == 0 {
-			t.Fatal("the operation has no step at which it could be killed")
+	}
+	if len(all) == 0 {
+		t.Fatal("the operation has no step at which it could be killed")
+	}
+	killed := 0
+	chosen := some(t, all)
+	for _, k := range chosen {
+		if tr.kill(t, k) {
+			killed++
 		}
-		killed := 0
-		chosen := some(t, all)
-		for _, k := range chosen {
-			if tr.kill(t, k) {
-				killed++
-			}
-			if t.Failed() {
-				t.Fatalf("killed at step %d of %d, %v, reboot: %v", k.step, len(tr.steps), tr.steps[k.step], k.reboot)
-			}
+		if t.Failed() {
+			t.Fatalf("killed at step %d of %d, %v, reboot: %v", k.step, len(tr.steps), tr.steps[k.step], k.reboot)
 		}
-		t.Logf("killed %d times, at %d of %d steps, with and without a reboot", killed, len(chosen), len(all)/2)
-	})
+	}
+	t.Logf("killed %d times, in %d ways of %d", killed, len(chosen), len(all))
 }
 
 // kill is one of an operation.

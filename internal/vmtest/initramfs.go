@@ -105,6 +105,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		// where a test hangs, and the host's can't.
 		TestTimeout: opts.timeout * 3 / 4,
 		Sequences:   opts.sequences,
+		Steps:       opts.steps,
 		Seed:        opts.seed,
 	})
 	if err != nil {

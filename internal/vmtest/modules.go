@@ -21,11 +21,14 @@ import (
 // wantedModules are the modules that the guest loads. What a kernel has built
 // in is no module, and is passed over.
 func wantedModules(opts options) []string {
-	wanted := []string{"virtio_pci", "virtio_console"}
+	// File systems have the kernel look for their checksum's algorithm with
+	// modprobe, which the guest lacks. Tests make loop devices, with an ext4.
+	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "ext4", "loop"}
 	if hasDisk(opts.fs) {
-		// File systems have the kernel look for their checksum's algorithm
-		// with modprobe, which the guest lacks.
-		wanted = append(wanted, "virtio_blk", "crc32c_generic", opts.fs)
+		wanted = append(wanted, "virtio_blk")
+		if opts.fs != "ext4" {
+			wanted = append(wanted, opts.fs)
+		}
 	}
 	return append(wanted, opts.backends...)
 }

@@ -32,6 +32,8 @@ type options struct {
 	backends []string
 	// sequences is how many the differential test runs on each backend.
 	sequences int
+	// steps is in how many ways each operation is interrupted, or "all".
+	steps string
 	// seed is where they begin; 0: with what the time is.
 	seed    uint64
 	keep    bool
@@ -58,6 +60,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
+	flags.StringVar(&opts.steps, "steps", "6", "in how many ways each operation is interrupted; or all")
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
@@ -99,6 +102,9 @@ func (opts options) check() error {
 	}
 	if opts.cores <= 0 {
 		return fmt.Errorf("%d processors", opts.cores)
+	}
+	if n, err := strconv.Atoi(opts.steps); opts.steps != "all" && (err != nil || n <= 0) {
+		return fmt.Errorf("%q steps", opts.steps)
 	}
 	if opts.sequences <= 0 {
 		return fmt.Errorf("%d sequences", opts.sequences)

@@ -35,7 +35,7 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 		"AUFS_TEST_INTREE="+wire.IntreePath,
 		"AUFS_TEST_IMAGE="+wire.ImagePath,
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
-		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences))
+		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps)
 	output := &marker{w: port, mark: mark}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)

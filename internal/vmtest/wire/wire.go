@@ -49,6 +49,7 @@ type Plan struct {
 	Run         string        // the regular expression for -test.run; "" runs all
 	TestTimeout time.Duration // for all suites together
 	Sequences   int           // how many the differential test runs on each backend
+	Steps       string        // in how many ways each operation is interrupted, or "all"
 	Seed        uint64        // where it begins; 0: with what the time is
 }
 
