@@ -31,6 +31,9 @@ SOAK_SEQUENCES ?= 1000
 # In how many ways, chosen at random, each operation is interrupted by a kill,
 # by a call that fails, and by a power cut: a number, or all.
 STEPS ?= 6
+# How long the stress tests are, each on each backend.
+STRESS ?= 5s
+SOAK_STRESS ?= 5m
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -71,8 +74,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=6|all] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
-	@echo 'soak   [SOAK_SEQUENCES=1000]'
+	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=6|all] [STRESS=5s] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 .PHONY: ci
@@ -128,7 +131,7 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	grep -qw aufs /proc/filesystems || \
 		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
 	unset AUFS_TEST_BACKENDS; \
-	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_STEPS=$(STEPS) AUFS_TEST_IMAGE=$(IMAGE); \
+	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_STEPS=$(STEPS) AUFS_TEST_STRESS=$(STRESS) AUFS_TEST_IMAGE=$(IMAGE); \
 	set -x; \
 	{ \
 		status=0; \
@@ -141,14 +144,14 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 # $(call go-test,TAGS): the beginning of a shell command that runs tests.
 go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
 
-# Many random sequences, and all interruptions. "make vmtest
-# RUN='TestDifferential|TestInterrupted' SEQUENCES=1000 STEPS=all TIMEOUT=4h"
-# does the same on another kernel.
+# Many random sequences, all interruptions, and a longer stress. "make vmtest
+# RUN='TestDifferential|TestInterrupted|TestStress' SEQUENCES=1000 STEPS=all
+# STRESS=5m TIMEOUT=4h" does the same on another kernel.
 .PHONY: soak
 soak: check-go ## Run what is random in the tests for long, as root
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
-	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$' . | \
+	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) \
+		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestStress' . | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # The linters are a module of their own, so that those who use the driver
@@ -225,7 +228,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
 	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
-		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
+		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -stress '$(STRESS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 
 # The kernel that Debian's package linux-image-amd64 depends on. It is not
@@ -246,7 +249,7 @@ $(STOCK)/kernel.deb:
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \
-		BACKENDS=overlay SEQUENCES=3 STEPS=1 IMAGE=
+		BACKENDS=overlay SEQUENCES=3 STEPS=1 STRESS=1s IMAGE=
 
 .PHONY: clean
 clean: ## Remove all that was built

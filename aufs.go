@@ -14,7 +14,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/containers/storage/pkg/mount"
 	"github.com/sirupsen/logrus"
 )
 
@@ -62,7 +61,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	}
 	if err != nil {
 		if !private {
-			err = errors.Join(err, d.leaveHome())
+			err = errors.Join(err, h.leavePrivate())
 		}
 		removeStore(made)
 		return nil, err
@@ -131,9 +130,8 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 		return nil, err
 	}
 	defer store.unlock()
-	// A mount in a shared one would appear in other mount namespaces as well, and keep the layer busy there. This comes
-	// before any other mount, which would be out of reach below it.
-	private := mount.MakePrivate(string(d.home))
+	// Before any other mount, which would be out of reach below it.
+	private := d.home.makePrivate()
 	// What keeps one mount from being made keeps the other, and the probe says more about it.
 	if d.backend, err = d.probe(c.backend); err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func (b *aufsBackend) trial(dir string) error {
 		return err
 	}
 	target := filepath.Join(dir, "mnt")
-	if err := mountCalled(target, calls, 0, xino); err != nil {
+	if err := b.home.mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
 		return err
 	}
 	return unmountRetry(target)
@@ -177,7 +177,7 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 		return err
 	}
 	if len(calls) == 1 {
-		return mountCalled(s.target, calls, s.options.flags, xino)
+		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
 	}
 	return b.mountStaged(s.target, calls, s.options.flags, xino)
 }
@@ -235,12 +235,7 @@ func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintpt
 	// Below the scratch directory: its lock is to stay in sight.
 	mnt := filepath.Join(staging.dir, "mnt")
 	if err = os.Mkdir(mnt, 0o700); err == nil {
-		err = mountCalled(mnt, calls, flags, xino)
-	}
-	if err == nil {
-		if err = b.moveToPrivate(mnt, target); err != nil {
-			err = errors.Join(err, unmountRetry(mnt))
-		}
+		err = b.home.mounting(func() error { return mountAndMove(staging.dir, mnt, target, calls, flags, xino) })
 	}
 	if rerr := staging.remove(); rerr != nil {
 		logrus.Warnf("aufs: removing %s: %v", staging.dir, rerr)
@@ -248,17 +243,29 @@ func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintpt
 	return err
 }
 
-// moveToPrivate moves a mount, which the kernel refuses where the mount that holds it is shared. Init has made home a
-// private mount, but another process may have taken that away since.
-func (b *aufsBackend) moveToPrivate(from, to string) error {
-	err := moveMount(from, to)
-	if !errors.Is(err, unix.EINVAL) {
+// mountAndMove mounts at mnt, in the directory staging, and moves that mount to target. The kernel refuses to move what is in
+// a shared mount, as home may be when another process's Cleanup was here: staging becomes a private one then.
+func mountAndMove(staging, mnt, target string, calls []mountCall, flags uintptr, xino string) error {
+	if err := mountCalled(mnt, calls, flags, xino); err != nil {
 		return err
 	}
-	if perr := mount.MakePrivate(string(b.home)); perr != nil {
-		return errors.Join(err, perr)
+	err := moveMount(mnt, target)
+	if err == nil {
+		return nil
 	}
-	return moveMount(from, to)
+	if uerr := unmountRetry(mnt); uerr != nil || !errors.Is(err, unix.EINVAL) {
+		return errors.Join(err, uerr)
+	}
+	if err := mount.MakePrivate(staging); err != nil {
+		return err
+	}
+	if err := mountCalled(mnt, calls, flags, xino); err != nil {
+		return err
+	}
+	if err := moveMount(mnt, target); err != nil {
+		return errors.Join(err, unmountRetry(mnt))
+	}
+	return nil
 }
 
 // mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays

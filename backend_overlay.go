@@ -60,7 +60,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := system.Lsetxattr(filepath.Join(m.upper, "opaque"), b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
-	if err := m.mount(); err != nil {
+	if err := b.home.mounting(m.mount); err != nil {
 		return err
 	}
 	_, deleted := os.Lstat(filepath.Join(m.target, "deleted"))
@@ -117,7 +117,7 @@ func (b *overlayBackend) mount(s stack) error {
 		err = b.addLowers(&m, s.id, s.parents, run)
 	}
 	if err == nil {
-		err = m.mount()
+		err = b.home.mounting(m.mount)
 	}
 	if err != nil {
 		if rerr := b.forms.rest(s.id); rerr != nil {

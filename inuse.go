@@ -82,7 +82,7 @@ func (t *translator) findOutHow(f form) (_ answer, err error) {
 			return 0, err
 		}
 	}
-	err = m.mount()
+	err = t.home.mounting(m.mount)
 	if errors.Is(err, unix.ENODEV) {
 		return answerNoOverlay, nil
 	}
@@ -118,7 +118,7 @@ func (t *translator) trial(upper string, f form) (used bool, err error) {
 			return false, errors.Join(err, s.discard())
 		}
 	}
-	used, err = trialAnswer(m.tryOut())
+	used, err = trialAnswer(t.home.mounting(m.tryOut))
 	if mounted, merr := isMounted(m.target); merr != nil || mounted {
 		// It could not be unmounted.
 		return used, errors.Join(err, merr, s.remove())

@@ -19,6 +19,7 @@ import (
 //   - A layer's lock, on overlay/lock/<id>: the mount of the layer, and the form that its directory is in. A holder may
 //     take the locks of ancestors, nearest first, and the store lock after it; never that of a descendant. It is not on
 //     diff/<id>, which containers get to see, and could lock.
+//   - The lock of mounts, on the directory that home is in: see private.go.
 //   - A scratch directory's lock, on tmp/<name>: its owner is alive, and the sweep passes it by.
 
 // pathLock is an open file or directory with a flock on it.
@@ -191,11 +192,17 @@ func (s *scratch) discard() error {
 	return os.RemoveAll(s.dir)
 }
 
-// remove deletes the scratch directory with all that is in it. Mounts in it are unmounted; if one cannot be, all stays.
+// remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all
+// stays.
 func (s *scratch) remove() error {
 	defer s.lock.unlock()
 	if err := unmountUnder(s.dir); err != nil {
 		return err
+	}
+	if mounted, err := isMounted(s.dir); err == nil && mounted {
+		if err := unmountRetry(s.dir); err != nil {
+			return err
+		}
 	}
 	return removeTree(s.dir)
 }

@@ -128,36 +128,6 @@ func mountsUnder(dir string) ([]*mountinfo.Info, error) {
 	return under, nil
 }
 
-// isSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
-// system, and the same place in it, that the mount around it shows there.
-func isSelfBind(dir string) (bool, error) {
-	resolved, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return false, ignoreGone(err)
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(resolved))
-	if err != nil {
-		return false, fmt.Errorf("reading the mounts of %s: %w", dir, err)
-	}
-	byID := map[int]*mountinfo.Info{}
-	var top *mountinfo.Info
-	for _, m := range mounts {
-		byID[m.ID] = m
-		if m.Mountpoint == resolved {
-			top = m
-		}
-	}
-	if top == nil || byID[top.Parent] == nil {
-		return false, nil
-	}
-	around := byID[top.Parent]
-	rel, err := filepath.Rel(around.Mountpoint, resolved)
-	if err != nil {
-		return false, err
-	}
-	return top.Major == around.Major && top.Minor == around.Minor && top.Root == filepath.Join(around.Root, rel), nil
-}
-
 // unmountUnder unmounts all mounts below dir, and looks into none of them.
 func unmountUnder(dir string) error {
 	mounts, err := mountsUnder(dir)

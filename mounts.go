@@ -49,7 +49,10 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
-		return target, nil
+		if mounted, err := isMounted(target); err == nil && mounted {
+			return target, nil
+		}
+		// Another driver's Cleanup, or somebody else, has unmounted it.
 	}
 	if err := d.mount(id, parents, o, options.MountLabel); err != nil {
 		d.mounted.Decrement(target)
@@ -214,7 +217,7 @@ func (d *Driver) Cleanup() error {
 			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 		}
 	}
-	return errors.Join(append(errs, d.leaveHome())...)
+	return errors.Join(append(errs, d.home.leavePrivate())...)
 }
 
 // unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
@@ -231,24 +234,4 @@ func (d *Driver) unmountFound(target string) error {
 		return errors.Join(err, unmountRetry(target))
 	}
 	return d.unmount(id, target)
-}
-
-// leaveHome takes the private mount of home away that Init has made, if nothing in it is mounted or in use.
-func (d *Driver) leaveHome() error {
-	mounts, err := mountsUnder(string(d.home))
-	if err != nil || len(mounts) > 0 {
-		return err
-	}
-	if ours, err := isSelfBind(string(d.home)); err != nil || !ours {
-		return err
-	}
-	err = unmountRetry(string(d.home))
-	if errors.Is(err, unix.EBUSY) {
-		// Another process is at work on the store, or has a layer without parents: it does no harm there.
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("aufs: cleaning up: %w", err)
-	}
-	return nil
 }

@@ -277,25 +277,31 @@ func archiveOf(t *testing.T, entries ...entry) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, e := range entries {
-		h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
-		switch {
-		case strings.HasSuffix(e.name, "/"):
-			h.Typeflag = tar.TypeDir
-			if e.mode == 0 {
-				h.Mode = 0o755
-			}
-		case e.link != "":
-			h.Typeflag, h.Linkname = tar.TypeLink, e.link
-		}
-		if h.Mode == 0 {
-			h.Mode = 0o644
-		}
-		must(t, w.WriteHeader(h))
-		_, err := io.WriteString(w, e.content)
-		must(t, err)
+		must(t, e.write(w))
 	}
 	must(t, w.Close())
 	return &b
+}
+
+func (e entry) write(w *tar.Writer) error {
+	h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
+	switch {
+	case strings.HasSuffix(e.name, "/"):
+		h.Typeflag = tar.TypeDir
+		if e.mode == 0 {
+			h.Mode = 0o755
+		}
+	case e.link != "":
+		h.Typeflag, h.Linkname = tar.TypeLink, e.link
+	}
+	if h.Mode == 0 {
+		h.Mode = 0o644
+	}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, e.content)
+	return err
 }
 
 // apply unpacks an archive of entries into the layer id.

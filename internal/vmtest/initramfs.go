@@ -106,6 +106,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		TestTimeout: opts.timeout * 3 / 4,
 		Sequences:   opts.sequences,
 		Steps:       opts.steps,
+		Stress:      opts.stress,
 		Seed:        opts.seed,
 	})
 	if err != nil {

@@ -34,6 +34,8 @@ type options struct {
 	sequences int
 	// steps is in how many ways each operation is interrupted, or "all".
 	steps string
+	// stress is how long each stress test is, on each backend.
+	stress time.Duration
 	// seed is where they begin; 0: with what the time is.
 	seed    uint64
 	keep    bool
@@ -61,6 +63,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
 	flags.StringVar(&opts.steps, "steps", "6", "in how many ways each operation is interrupted; or all")
+	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")

@@ -35,7 +35,8 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 		"AUFS_TEST_INTREE="+wire.IntreePath,
 		"AUFS_TEST_IMAGE="+wire.ImagePath,
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
-		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps)
+		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps,
+		"AUFS_TEST_STRESS="+plan.Stress.String())
 	output := &marker{w: port, mark: mark}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)

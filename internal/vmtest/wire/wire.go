@@ -50,6 +50,7 @@ type Plan struct {
 	TestTimeout time.Duration // for all suites together
 	Sequences   int           // how many the differential test runs on each backend
 	Steps       string        // in how many ways each operation is interrupted, or "all"
+	Stress      time.Duration // how long each stress test is, on each backend
 	Seed        uint64        // where it begins; 0: with what the time is
 }
 

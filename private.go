@@ -1,0 +1,115 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/containers/storage/pkg/mount"
+	"github.com/moby/sys/mountinfo"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Init mounts the home directory onto itself, and makes that mount a private one: in a shared one, a layer's mount would
+// appear in other mount namespaces as well, and keep the layer busy there. Cleanup takes it away. As long as a layer is
+// mounted, neither may happen: the layer's mount would be out of reach below the new one, or the old one be in use.
+
+// lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
+// for the one, LOCK_EX for the other. It is the innermost of all locks. It is on the directory that home is in: a file that
+// is open in home would keep the mount there busy.
+func (h home) lockMounts(how int) (*pathLock, error) {
+	resolved, err := filepath.EvalSymlinks(string(h))
+	if err != nil {
+		return nil, err
+	}
+	return flockPath(filepath.Dir(resolved), openDirectory, how)
+}
+
+// mounting calls do, which mounts something in the store.
+func (h home) mounting(do func() error) error {
+	lock, err := h.lockMounts(unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	return do()
+}
+
+// makePrivate makes home a private mount.
+func (h home) makePrivate() error {
+	lock, err := h.lockMounts(unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	mounted, err := isMounted(string(h))
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		mounts, err := mountsUnder(string(h))
+		if err != nil {
+			return err
+		}
+		if len(mounts) > 0 {
+			logrus.Debugf("aufs: %s does not become a private mount, as %s is mounted in it", string(h), mounts[0].Mountpoint)
+			return nil
+		}
+	}
+	return mount.MakePrivate(string(h))
+}
+
+// leavePrivate takes that mount away, if nothing in it is mounted or in use.
+func (h home) leavePrivate() error {
+	lock, err := h.lockMounts(unix.LOCK_EX)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	defer lock.unlock()
+	mounts, err := mountsUnder(string(h))
+	if err != nil || len(mounts) > 0 {
+		return err
+	}
+	if ours, err := isSelfBind(string(h)); err != nil || !ours {
+		return err
+	}
+	err = unix.Unmount(string(h), unix.UMOUNT_NOFOLLOW)
+	if err == nil || errors.Is(err, unix.EBUSY) {
+		// Another process is at work on the store, or has a layer without parents: it does no harm there.
+		return nil
+	}
+	return fmt.Errorf("aufs: cleaning up: %w", &mountError{op: "unmount", target: string(h), err: err})
+}
+
+// isSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
+// system, and the same place in it, that the mount around it shows there.
+func isSelfBind(dir string) (bool, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(resolved))
+	if err != nil {
+		return false, fmt.Errorf("reading the mounts of %s: %w", dir, err)
+	}
+	byID := map[int]*mountinfo.Info{}
+	var top *mountinfo.Info
+	for _, m := range mounts {
+		byID[m.ID] = m
+		if m.Mountpoint == resolved {
+			top = m
+		}
+	}
+	if top == nil || byID[top.Parent] == nil {
+		return false, nil
+	}
+	around := byID[top.Parent]
+	rel, err := filepath.Rel(around.Mountpoint, resolved)
+	if err != nil {
+		return false, err
+	}
+	return top.Major == around.Major && top.Minor == around.Minor && top.Root == filepath.Join(around.Root, rel), nil
+}
