@@ -12,7 +12,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
-	"golang.org/x/sys/unix"
 )
 
 func TestCreateWritesTheLayout(t *testing.T) {
@@ -246,30 +245,6 @@ func TestRemove(t *testing.T) {
 				}
 			}
 		}
-		must(t, s.Remove("child"))
-	})
-}
-
-// TestRemoveBusy is about a layer that something uses: it keeps everything, and can be removed later.
-func TestRemoveBusy(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		s := newStore(t, name)
-		s.create(t, "", "base", "child")
-		dir := s.get(t, "child")
-		write(t, dir, files{"precious": "data"})
-		f, err := os.Open(filepath.Join(dir, "precious"))
-		must(t, err)
-		defer f.Close()
-		wants(t, s.Put("child"), unix.EBUSY, "child", "fuser", "mountinfo")
-		wants(t, s.Remove("child"), unix.EBUSY, "child", "fuser", "mountinfo")
-		if !s.Exists("child") {
-			t.Error("it is gone")
-		}
-		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "precious"))
-		if err != nil || string(content) != "data" {
-			t.Errorf("the data is %q, %v", content, err)
-		}
-		must(t, f.Close())
 		must(t, s.Remove("child"))
 	})
 }

@@ -67,12 +67,8 @@ const (
 	unmountDelay = 10 * time.Millisecond
 )
 
-// busyAdvice is what a user can do about a mount that stays busy.
-const busyAdvice = "something still uses it: a process with an open file or its working directory in it (fuser -vm), " +
-	"a mount on top of it, or a copy of it in another mount namespace (grep it in /proc/*/mountinfo)"
-
 // unmountRetry is umount(2), without MNT_DETACH: when it succeeds the file system is gone from this mount namespace. EBUSY
-// is retried for a bounded time. A target that is not a mount, or is not there, is no error.
+// is retried for a bounded time; the error is a *BusyError then. A target that is not a mount, or is not there, is no error.
 func unmountRetry(target string) error {
 	delay := unmountDelay
 	for try := 1; ; try++ {
@@ -89,7 +85,7 @@ func unmountRetry(target string) error {
 		case !errors.Is(err, unix.EBUSY):
 			return &mountError{op: "unmount", target: target, err: err}
 		case try == unmountTries:
-			return &mountError{op: "unmount", target: target, err: fmt.Errorf("%w after %d tries: %s", err, try, busyAdvice)}
+			return &mountError{op: "unmount", target: target, err: busy(target)}
 		}
 		time.Sleep(delay)
 		delay *= 2

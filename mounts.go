@@ -121,8 +121,8 @@ func makeMountPoint(target string) error {
 	return err
 }
 
-// Put says that a Get's caller is done. The last one unmounts the layer; EBUSY is retried for a bounded time. If it
-// fails, the layer is still mounted, and Put can be called again.
+// Put says that a Get's caller is done. The last one unmounts the layer; EBUSY is retried for a bounded time, about a second
+// and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	if err := checkID(id); err != nil {
 		return err

@@ -1,0 +1,174 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// BusyError says that a layer's mount cannot be unmounted because something uses it. Nothing has changed: the operation can
+// be called again when the holders are gone. It matches unix.EBUSY.
+type BusyError struct {
+	// Target is where the layer is mounted.
+	Target string
+	// Holders are those that /proc shows to this process; there may be others.
+	Holders []Holder
+}
+
+// Holder is something that uses a mount.
+type Holder struct {
+	// PID is a process, and Command what /proc/<PID>/comm calls it; PID is 0 if it is a mount in this mount namespace.
+	PID     int
+	Command string
+	// How it uses the mount, as in "has its working directory in it".
+	How string
+	// Path is the file, as the holder sees it, or the mount point.
+	Path string
+}
+
+func (h Holder) String() string {
+	if h.PID == 0 {
+		return fmt.Sprintf("%s %s", h.Path, h.How)
+	}
+	return fmt.Sprintf("process %d (%s) %s: %s", h.PID, h.Command, h.How, h.Path)
+}
+
+// mostHolders are named in the text of an error.
+const mostHolders = 5
+
+// Error names some of the holders.
+func (e *BusyError) Error() string {
+	text := make([]string, 0, mostHolders+1)
+	for i, h := range e.Holders {
+		if i == mostHolders {
+			text = append(text, fmt.Sprintf("and %d more", len(e.Holders)-i))
+			break
+		}
+		text = append(text, h.String())
+	}
+	if len(text) == 0 {
+		text = append(text, "nothing in /proc says what uses it; it may be the kernel, or a process that cannot be looked at")
+	}
+	return fmt.Sprintf("%v: %s", unix.EBUSY, strings.Join(text, "; "))
+}
+
+// Unwrap returns unix.EBUSY.
+func (e *BusyError) Unwrap() error { return unix.EBUSY }
+
+// busy is the error for a mount at target that stays busy.
+func busy(target string) *BusyError {
+	e := &BusyError{Target: target}
+	mounts, err := mountsUnder(target)
+	if err == nil {
+		for _, m := range mounts {
+			e.Holders = append(e.Holders, Holder{How: "is mounted in it", Path: m.Mountpoint})
+		}
+	}
+	held, err := placeOf(target)
+	if err != nil {
+		return e
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return e
+	}
+	for _, proc := range processes {
+		pid, err := strconv.Atoi(filepath.Base(proc))
+		if err != nil {
+			continue
+		}
+		if h, ok := holds(proc, held); ok {
+			h.PID = pid
+			comm, _ := os.ReadFile(filepath.Join(proc, "comm")) // it may be gone by now
+			h.Command = string(bytes.TrimSpace(comm))
+			e.Holders = append(e.Holders, h)
+		}
+	}
+	return e
+}
+
+// holds tells how the process with the directory proc in /proc uses the mount, if it does.
+func holds(proc string, held place) (Holder, bool) {
+	links := []struct{ name, how string }{
+		{"cwd", "has its working directory in it"}, {"root", "has its root directory in it"}, {"exe", "runs a program of it"},
+	}
+	fds, _ := os.ReadDir(filepath.Join(proc, "fd")) // it may be gone, or another user's
+	for _, fd := range fds {
+		links = append(links, struct{ name, how string }{"fd/" + fd.Name(), "has a file of it open"})
+	}
+	for _, link := range links {
+		path := filepath.Join(proc, link.name)
+		if found, err := placeOf(path); err == nil && found.sameMount(held) {
+			target, _ := os.Readlink(path) // it may be gone by now
+			return Holder{How: link.how, Path: target}, true
+		}
+	}
+	return mapped(proc, held)
+}
+
+// place is where in the system a file is.
+type place struct {
+	path string
+	// mount is the id of its mount, or 0 if the kernel does not tell; device that of its file system.
+	mount, device uint64
+}
+
+// sameMount tells if two files are in one mount. Before Linux 5.8 that is not known, and those are taken for such that are on
+// one file system: a layer's mount is one of its own.
+func (p place) sameMount(q place) bool {
+	if p.mount != 0 || q.mount != 0 {
+		return p.mount == q.mount
+	}
+	return p.device == q.device
+}
+
+// isBelow tells if path is dir, or below it.
+func isBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// placeOf is the place of the file that path leads to. No network is asked for it, which might not answer.
+func placeOf(path string) (place, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_MNT_ID, &st)
+	if errors.Is(err, unix.ENOSYS) {
+		var old unix.Stat_t
+		err = unix.Stat(path, &old)
+		return place{path: path, device: old.Dev}, err
+	}
+	p := place{path: path, device: unix.Mkdev(st.Dev_major, st.Dev_minor)}
+	if st.Mask&unix.STATX_MNT_ID != 0 {
+		p.mount = st.Mnt_id
+	}
+	return p, err
+}
+
+// mapped is holds for files that are mapped into memory, and need not be open any more. Of those no more is told than the
+// file system, and the path.
+func mapped(proc string, held place) (Holder, bool) {
+	f, err := os.Open(filepath.Join(proc, "maps"))
+	if err != nil {
+		return Holder{}, false
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		// Address, permissions, offset, device, inode, path: proc(5).
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 {
+			continue
+		}
+		var major, minor uint32
+		if _, err := fmt.Sscanf(fields[3], "%x:%x", &major, &minor); err == nil && unix.Mkdev(major, minor) == held.device && isBelow(fields[5], held.path) {
+			return Holder{How: "has a file of it in memory", Path: fields[5]}, true
+		}
+	}
+	return Holder{}, false
+}
