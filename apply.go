@@ -199,7 +199,7 @@ func removeForeign(dir string) error {
 // takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
 // without a whiteout; a directory does when it is opaque.
 func resolveReplacements(root string) error {
-	return eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		// Overlayfs's own marks are not content: an archive cannot bring any.
 		for _, f := range []form{overlayTrusted, overlayUser} {
 			if err := stripXattrs(dir, f); err != nil {

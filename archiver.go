@@ -205,6 +205,16 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	return h, nil
 }
 
+// xattrsBeneath are the archivedXattrs of the file rel in the tree at root.
+func xattrsBeneath(root, rel string) (map[string]string, error) {
+	dir, done, err := reachable(root, filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return archivedXattrs(filepath.Join(dir, filepath.Base(rel)))
+}
+
 // archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, and two of
 // security, as in the library's archives. Access control lists are not among them.
 func archivedXattrs(path string) (map[string]string, error) {

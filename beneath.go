@@ -31,6 +31,78 @@ func within(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
+// reachable returns a path of the directory rel of the tree at root that leaves room for a name after it, whatever the tree's
+// depth. If that is not the path that all know it by, it ends in "/.", and is good until done is called.
+func reachable(root, rel string) (dir string, done func(), err error) {
+	if dir = filepath.Join(root, rel); !isLong(dir) {
+		return dir, func() {}, nil
+	}
+	f, err := openDir(root, rel)
+	if err != nil {
+		return "", nil, err
+	}
+	return within(f, "."), func() { _ = f.Close() }, nil
+}
+
+// readDir reads all of an open directory. The entries of one that is so deep that their paths are too long have been looked
+// at by then; those of another one are when they are asked.
+func readDir(dir *os.File) ([]fs.DirEntry, error) {
+	entries, err := dir.ReadDir(-1)
+	if err != nil || !isLong(dir.Name()) {
+		return entries, err
+	}
+	found := entries[:0]
+	for _, entry := range entries {
+		info, err := os.Lstat(within(dir, entry.Name()))
+		switch {
+		case err == nil:
+			found = append(found, fs.FileInfoToDirEntry(info))
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// readDirBeneath is readDir of the directory rel of the tree at root.
+func readDirBeneath(root, rel string) ([]fs.DirEntry, error) {
+	dir, err := openDir(root, rel)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := readDir(dir)
+	return entries, errors.Join(err, dir.Close())
+}
+
+// isLong tells if the path of a directory leaves no room for a name after it.
+func isLong(dir string) bool {
+	const longestName = 255
+	return len(dir)+len("/")+longestName >= unix.PathMax
+}
+
+// mkdirBeneath makes the directory rel of the tree at root, for its owner alone; "." is root itself.
+func mkdirBeneath(root, rel string) error {
+	if rel == "." {
+		return os.Mkdir(root, 0o700)
+	}
+	dir, done, err := reachable(root, filepath.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer done()
+	return os.Mkdir(filepath.Join(dir, filepath.Base(rel)), 0o700)
+}
+
+// lstat is os.Lstat of the file rel in the tree at root.
+func lstat(root, rel string) (fs.FileInfo, error) {
+	dir, done, err := reachable(root, filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return os.Lstat(filepath.Join(dir, filepath.Base(rel)))
+}
+
 // statIn is lstat(2) of the file name in an open directory.
 func statIn(dir *os.File, name string) (*unix.Stat_t, error) {
 	var st unix.Stat_t

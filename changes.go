@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -141,7 +140,7 @@ func (c *comparison) deleted(own listing, before merged) map[string]bool {
 
 // entry compares one file or directory that is in the layer with what the directory that it is in showed before.
 func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool, err error) {
-	info, err := os.Lstat(filepath.Join(c.layer.root, rel))
+	info, err := lstat(c.layer.root, rel)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -165,7 +164,7 @@ func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool
 	case changed, !info.IsDir(), !old.IsDir(), c.differ(info, old):
 		changed = true
 	default:
-		if changed, err = c.xattrsDiffer(rel, before.path(name)); err != nil {
+		if changed, err = c.xattrsDiffer(rel, before.root(name)); err != nil {
 			return false, err
 		}
 	}
@@ -185,14 +184,14 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 	return nowUID != oldUID || nowGID != oldGID
 }
 
-// xattrsDiffer compares the extended attributes of the layer's directory rel with those of the one that an ancestor has at
-// old, as far as archives carry them. The first may be gone by now, and is no change then.
+// xattrsDiffer compares the extended attributes of the layer's directory rel with those of the one that the ancestor at
+// old has, as far as archives carry them. The first may be gone by now, and is no change then.
 func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
-	now, err := archivedXattrs(filepath.Join(c.layer.root, rel))
+	now, err := xattrsBeneath(c.layer.root, rel)
 	if err != nil {
 		return false, ignoreGone(err)
 	}
-	before, err := archivedXattrs(old)
+	before, err := xattrsBeneath(old, rel)
 	return !maps.Equal(now, before), err
 }
 

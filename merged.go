@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -71,13 +70,11 @@ func (m merged) stat(name string) (fs.FileInfo, error) {
 	if !m.shows(name) {
 		return nil, nil //nolint:nilnil // there is nothing of that name
 	}
-	return os.Lstat(m.path(name))
+	return lstat(m.root(name), filepath.Join(m.rel, name))
 }
 
-// path is where that is which the directory shows under name; it has to show something.
-func (m merged) path(name string) string {
-	return filepath.Join(m.layers[m.top(name)].root, m.rel, name)
-}
+// root is that of the layer of which the directory shows something under name; it has to show something.
+func (m merged) root(name string) string { return m.layers[m.top(name)].root }
 
 // dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
 // the end.

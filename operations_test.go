@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -236,19 +235,6 @@ func asOperation(t *testing.T, home string, name backendName, opName, how string
 	}
 }
 
-// reopen is Init on the store at home. Nothing happens when the test ends.
-func reopen(home string, name backendName) (store, error) {
-	d, err := Init(home, optionsFor(name))
-	if err != nil {
-		return store{}, err
-	}
-	inner, ok := d.(interface{ self() *Driver })
-	if !ok {
-		return store{}, fmt.Errorf("Init returned a %T", d)
-	}
-	return store{Driver: d, inner: inner.self(), backend: name}, nil
-}
-
 // layerTrees are what the layers of a store show, by their ids.
 type layerTrees map[string]tree
 
@@ -392,32 +378,6 @@ func (tr *trial) isAfter(t *testing.T, home string) {
 		if tr.after[id] == nil {
 			t.Errorf("there is a layer %s", id)
 		}
-	}
-}
-
-// noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
-func noLeftovers(t *testing.T, s store) {
-	t.Helper()
-	home := string(s.inner.home)
-	ids, err := s.ListLayers()
-	must(t, err)
-	for dir, allowed := range map[string][]string{
-		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
-		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
-		layersDir: ids, diffDir: ids, mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
-	} {
-		entries, err := os.ReadDir(filepath.Join(home, dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-		}
-		for _, entry := range entries {
-			if !slices.Contains(allowed, entry.Name()) {
-				t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
-			}
-		}
-	}
-	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {
-		t.Errorf("xino files are left: %v, %v", xinos, err)
 	}
 }
 

@@ -21,10 +21,10 @@ import (
 // toOverlayForm writes the whiteouts of the layer at root in overlay form f. aufs's own files go to aside, so that no
 // container sees them.
 func toOverlayForm(root string, f form, aside string) error {
-	return eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+	return eachDir(root, func(dir string, atRoot bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		for _, entry := range entries {
-			c, err := entryToOverlay(dir, entry, dir == root, f, aside)
+			c, err := entryToOverlay(dir, entry, atRoot, f, aside)
 			changed = changed || c
 			if err != nil {
 				return changed, err
@@ -105,7 +105,7 @@ func putAside(path, aside string) error {
 // toAufsForm writes the whiteouts of the layer at root, which are in overlay form f, in aufs form; takes overlayfs's
 // extended attributes from its files; and gives it back aufs's own files from aside.
 func toAufsForm(root string, f form, aside string) error {
-	err := eachDir(root, func(dir string, entries []fs.DirEntry) (bool, error) {
+	err := eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		for _, entry := range entries {
 			c, err := entryToAufs(dir, entry, f)
@@ -223,29 +223,36 @@ func bringBack(root, aside string) error {
 	})
 }
 
-// eachDir calls visit for root and each directory below it, parents first, and puts the times of those that it changed
-// back to what they were. It crosses into no other file system, and not into aufs's own directories at the root.
-func eachDir(root string, visit func(dir string, entries []fs.DirEntry) (changed bool, err error)) error {
-	var walk func(dir string) error
-	walk = func(dir string) error {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		if err := keepTimes(dir, func() (bool, error) { return visit(dir, entries) }); err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if !entry.IsDir() || dir == root && isOwnFile(entry.Name()) {
-				continue
-			}
-			if err := walk(filepath.Join(dir, entry.Name())); err != nil {
-				return err
-			}
-		}
-		return nil
+// eachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
+// changed back to what they were. The path dir is one to use in calls; atRoot tells that it is root's. It goes not into
+// aufs's own directories at the root.
+func eachDir(root string, visit func(dir string, atRoot bool, entries []fs.DirEntry) (changed bool, err error)) error {
+	return eachDirBelow(root, ".", visit)
+}
+
+func eachDirBelow(root, rel string, visit func(dir string, atRoot bool, entries []fs.DirEntry) (changed bool, err error)) error {
+	entries, err := readDirBeneath(root, rel)
+	if err != nil {
+		return err
 	}
-	return walk(root)
+	dir, done, err := reachable(root, rel)
+	if err != nil {
+		return err
+	}
+	err = keepTimes(dir, func() (bool, error) { return visit(dir, rel == ".", entries) })
+	done()
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() || rel == "." && isOwnFile(entry.Name()) {
+			continue
+		}
+		if err := eachDirBelow(root, filepath.Join(rel, entry.Name()), visit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
@@ -264,20 +271,31 @@ func keepTimes(dir string, change func() (bool, error)) error {
 
 // findMarks tells if a layer in aufs form at root has any whiteout, opaque directory or file of aufs's own. A character
 // device 0/0 in it is an error: overlayfs would take it for a whiteout.
-func findMarks(root string) (found bool, err error) {
-	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+func findMarks(root string) (found bool, err error) { return findMarksIn(root, ".") }
+
+func findMarksIn(root, rel string) (found bool, err error) {
+	entries, err := readDirBeneath(root, rel)
+	if err != nil {
+		return false, err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		found = found || strings.HasPrefix(name, archive.WhiteoutPrefix)
+		if rel == "." && isOwnFile(name) {
+			continue
+		}
+		if !entry.IsDir() {
+			err = refuseDevice(filepath.Join(root, rel, name), entry)
+		} else {
+			var below bool
+			below, err = findMarksIn(root, filepath.Join(rel, name))
+			found = found || below
+		}
 		if err != nil {
-			return err
+			return found, err
 		}
-		if strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) && path != root {
-			found = true
-			if entry.IsDir() && filepath.Dir(path) == root && isOwnFile(entry.Name()) {
-				return fs.SkipDir
-			}
-		}
-		return refuseDevice(path, entry)
-	})
-	return found, err
+	}
+	return found, nil
 }
 
 // refuseDevice is an error if a file of a layer in aufs form is a character device 0/0.

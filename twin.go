@@ -69,10 +69,41 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 	if err != nil {
 		return err
 	}
-	source, dir := filepath.Join(root, rel), filepath.Join(target, rel)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := mkdirBeneath(target, rel); err != nil {
 		return err
 	}
+	if err := twinFiles(root, rel, l, target, to); err != nil {
+		return err
+	}
+	for name, entry := range l.entries {
+		// A file beside its own whiteout is hidden, with aufs.
+		if !entry.IsDir() || l.whiteouts[name] {
+			continue
+		}
+		if err := twinDirectory(root, filepath.Join(rel, name), from, target, to); err != nil {
+			return err
+		}
+	}
+	source, done, err := reachable(root, rel)
+	if err != nil {
+		return err
+	}
+	defer done()
+	dir, tdone, err := reachable(target, rel)
+	if err != nil {
+		return err
+	}
+	defer tdone()
+	return copyDirMetadata(source, from, dir)
+}
+
+// twinFiles makes all that is in the twin of the directory rel, of which l is the listing, but for directories.
+func twinFiles(root, rel string, l listing, target string, to form) error {
+	dir, done, err := reachable(target, rel)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for name := range l.whiteouts {
 		if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR, 0); err != nil {
 			return &fs.PathError{Op: "making the whiteout", Path: filepath.Join(dir, name), Err: err}
@@ -83,31 +114,28 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 			return err
 		}
 	}
+	if l.opaque {
+		if err := system.Lsetxattr(dir, to.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+			return err
+		}
+	}
 	opened, err := openDir(root, rel)
 	if err != nil {
 		return err
 	}
 	defer opened.Close()
 	for name, entry := range l.entries {
-		// A file beside its own whiteout is hidden, with aufs.
-		if l.whiteouts[name] {
+		if entry.IsDir() || l.whiteouts[name] {
 			continue
 		}
-		if entry.IsDir() {
-			err = twinDirectory(root, filepath.Join(rel, name), from, target, to)
-		} else if err = refuseDevice(filepath.Join(source, name), entry); err == nil {
-			err = linkFrom(opened, name, filepath.Join(dir, name))
+		if err := refuseDevice(filepath.Join(root, rel, name), entry); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := linkFrom(opened, name, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	if l.opaque {
-		if err := system.Lsetxattr(dir, to.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
-			return err
-		}
-	}
-	return copyDirMetadata(source, from, dir)
+	return nil
 }
 
 // linkFrom makes target a hard link to the file name in the open directory dir; of a symbolic link, to the link.

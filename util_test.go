@@ -39,21 +39,28 @@ func newStore(t *testing.T, name backendName, more ...string) store {
 // openStore makes a driver on the store at dir, which may be there already.
 func openStore(t *testing.T, dir string, name backendName, more ...string) store {
 	t.Helper()
-	full, err := Init(dir, optionsFor(name, more...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, err := reopen(dir, name, more...)
+	must(t, err)
 	t.Cleanup(func() {
-		if err := full.Cleanup(); err != nil {
+		if err := s.Cleanup(); err != nil {
 			t.Errorf("Cleanup: %v", err)
 		}
 		noMounts(t, dir)
 	})
-	inner, ok := full.(interface{ self() *Driver })
-	if !ok {
-		t.Fatalf("Init returned a %T", full)
+	return s
+}
+
+// reopen is Init on the store at home. Nothing happens when the test ends.
+func reopen(home string, name backendName, more ...string) (store, error) {
+	d, err := Init(home, optionsFor(name, more...))
+	if err != nil {
+		return store{}, err
 	}
-	return store{Driver: full, inner: inner.self(), backend: name}
+	inner, ok := d.(interface{ self() *Driver })
+	if !ok {
+		return store{}, fmt.Errorf("Init returned a %T", d)
+	}
+	return store{Driver: d, inner: inner.self(), backend: name}, nil
 }
 
 // self reaches the driver through what Init wraps around it.
@@ -71,6 +78,32 @@ func noMounts(t *testing.T, dir string) {
 	}
 	if mounted, err := isMounted(dir); err != nil || mounted {
 		t.Errorf("%s is mounted: %v, %v", dir, mounted, err)
+	}
+}
+
+// noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
+func noLeftovers(t *testing.T, s store) {
+	t.Helper()
+	home := string(s.inner.home)
+	ids, err := s.ListLayers()
+	must(t, err)
+	for dir, allowed := range map[string][]string{
+		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
+		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
+		layersDir: ids, diffDir: ids, mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
+	} {
+		entries, err := os.ReadDir(filepath.Join(home, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, entry := range entries {
+			if !slices.Contains(allowed, entry.Name()) {
+				t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {
+		t.Errorf("xino files are left: %v, %v", xinos, err)
 	}
 }
 

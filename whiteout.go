@@ -89,7 +89,7 @@ func readListing(root, rel string, f form) (listing, error) {
 		return l, err
 	}
 	defer dir.Close()
-	entries, err := dir.ReadDir(-1)
+	entries, err := readDir(dir)
 	if err != nil {
 		return l, err
 	}
@@ -99,7 +99,7 @@ func readListing(root, rel string, f form) (listing, error) {
 		}
 	}
 	if f != aufsForm && !l.opaque {
-		l.opaque, err = hasOpaqueXattr(filepath.Join(root, rel), f)
+		l.opaque, err = hasOpaqueXattr(within(dir, "."), f)
 	}
 	return l, err
 }

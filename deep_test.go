@@ -1,0 +1,114 @@
+//go:build linux
+
+package aufs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+)
+
+// TestDeepTrees is about a container that makes, and deletes, in directories deeper than any path can tell.
+func TestDeepTrees(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"gone": ""})
+		base := deepDir(t, s.inner.home.diff("base"))
+		put := func(root, rel, file, content string) {
+			t.Helper()
+			dir, err := openDir(root, rel)
+			must(t, err)
+			defer dir.Close()
+			must(t, os.WriteFile(within(dir, file), []byte(content), 0o644))
+		}
+		put(s.inner.home.diff("base"), base, "below", "below")
+		put(s.inner.home.diff("base"), base, "hidden", "hidden")
+		look := func(root string, want map[string]string) {
+			t.Helper()
+			dir, err := openDir(root, base)
+			must(t, err)
+			defer dir.Close()
+			for file, content := range want {
+				got, err := os.ReadFile(within(dir, file))
+				if content == "" && os.IsNotExist(err) {
+					continue
+				}
+				if err != nil || string(got) != content {
+					t.Errorf("%s in the deepest directory: %q, %v, not %q", file, got, err, content)
+				}
+			}
+		}
+		shown := map[string]string{"below": "changed", "hidden": "", "new": "new"}
+
+		dir := s.get(t, "child")
+		put(dir, base, "below", "changed")
+		put(dir, base, "new", "new")
+		deepest, err := openDir(dir, base)
+		must(t, err)
+		must(t, os.Remove(within(deepest, "hidden")))
+		must(t, deepest.Close())
+		must(t, os.Remove(filepath.Join(dir, "gone")))
+		look(dir, shown)
+		must(t, s.Put("child"))
+		if f, err := s.inner.forms.form("child"); err != nil || f != aufsForm {
+			t.Errorf("the layer is in form %q, %v", f, err)
+		}
+		look(s.get(t, "child"), shown)
+		must(t, s.Put("child"))
+
+		usage, err := s.ReadWriteDiskUsage("child")
+		must(t, err)
+		if want := int64(len("changed") + len("new")); usage.Size != want {
+			t.Errorf("the size is %d, not %d", usage.Size, want)
+		}
+		changes, err := s.Changes("child", nil, "base", nil, "")
+		must(t, err)
+		for _, want := range []archive.Change{
+			{Path: "/gone", Kind: archive.ChangeDelete},
+			{Path: "/" + base + "/hidden", Kind: archive.ChangeDelete},
+			{Path: "/" + base + "/below", Kind: archive.ChangeModify},
+			{Path: "/" + base + "/new", Kind: archive.ChangeAdd},
+		} {
+			if !slices.Contains(changes, want) {
+				t.Errorf("there is no %v of the %d bytes long path %s", want.Kind, len(want.Path), filepath.Base(want.Path))
+			}
+		}
+		packed, err := s.Diff("child", nil, "base", nil, "")
+		must(t, err)
+		got := keysOf(readArchive(t, packed))
+		must(t, packed.Close())
+		for _, want := range []string{".wh.gone", base + "/.wh.hidden", base + "/below", base + "/new"} {
+			if !slices.Contains(got, want) {
+				t.Errorf("the archive has no %d bytes long name of %s", len(want), filepath.Base(want))
+			}
+		}
+
+		// On top of it, and with its whiteouts stood in for.
+		s.create(t, "child", "top")
+		look(s.get(t, "top"), shown)
+		must(t, s.Put("top"))
+		for _, id := range []string{"top", "child", "base"} {
+			must(t, s.Remove(id))
+		}
+		noLeftovers(t, s)
+	})
+}
+
+// TestApplyDeepArchive is about an archive with a name that is longer than a path can be: it is refused, and the layer stays
+// empty.
+func TestApplyDeepArchive(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 25)
+		_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f", content: "f"}, entry{name: deep})})
+		wants(t, err, nil, "base", "file name too long")
+		sameNames(t, readTree(t, s.inner.home.diff("base")).names())
+	})
+}
