@@ -15,6 +15,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // Driver is a graph driver on one store. Its methods may be called from several goroutines, and several drivers, in one
@@ -94,6 +95,8 @@ func makeStore(h home) (made []string, err error) {
 		switch {
 		case err == nil:
 			made = append(made, dir)
+		case errors.Is(err, unix.EROFS) && dir == h.tmp():
+			// There is a store, which can be read.
 		case !errors.Is(err, fs.ErrExist):
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
@@ -179,6 +182,10 @@ func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
 // probeIn runs one probe in a scratch directory of its own.
 func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
 	s, err := d.home.newScratchLocked("probe")
+	if errors.Is(err, unix.EROFS) {
+		// What the kernel can do shows elsewhere as well.
+		s, err = newScratchIn(os.TempDir(), "aufs-probe")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (b *aufsBackend) mount(s stack) error {
 	if err := b.settle(s); err != nil {
 		return err
 	}
-	run, err := b.home.newRun(s.id)
+	run, err := b.home.newRun(s.id, s.options)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (b *aufsBackend) mount(s stack) error {
 			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
-	if err == nil {
+	if err == nil && run != "" {
 		if err = noteMount(s.target, run); err != nil {
 			err = errors.Join(err, unmountRetry(s.target))
 		}

@@ -101,7 +101,7 @@ func (b *overlayBackend) status() [][2]string {
 func (b *overlayBackend) mount(s stack) error {
 	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
 	unrested := b.forms.rest(s.id)
-	run, err := b.home.newRun(s.id)
+	run, err := b.home.newRun(s.id, s.options)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (b *overlayBackend) addUpper(m *overlayMount, id, run string, unrested erro
 
 // addTop makes the layer id, of which the caller has the lock, the uppermost of the read-only directories of m.
 func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
-	lower, err := b.ownLower(id, filepath.Join(run, ownTwin+"top"))
+	lower, err := b.ownLower(id, ownTwinIn(run, "top"))
 	m.lowers = append(m.lowers, lower)
 	return err
 }
@@ -166,7 +166,7 @@ func (b *overlayBackend) addLowers(m *overlayMount, id string, parents []string,
 		plain = append(plain, id)
 	}
 	for n, parent := range parents {
-		lower, err := b.parentLower(parent, filepath.Join(run, ownTwin+strconv.Itoa(n)))
+		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)))
 		if err != nil {
 			return layerError("preparing", parent, err)
 		}
@@ -177,13 +177,19 @@ func (b *overlayBackend) addLowers(m *overlayMount, id string, parents []string,
 	}
 	if len(m.lowers) == 0 || len(m.lowers) == 1 && m.upper == "" {
 		// Overlayfs will not have so few.
-		if err := os.MkdirAll(b.home.overlay(emptyDir), 0o700); err != nil {
+		empty := b.home.overlay(emptyDir)
+		if run == "" {
+			empty = m.target
+		} else if err := os.MkdirAll(empty, 0o700); err != nil {
 			return err
 		}
-		m.lowers = append(m.lowers, b.home.overlay(emptyDir))
+		m.lowers = append(m.lowers, empty)
 	}
 	if err := b.addWatch(m, run); err != nil {
 		return err
+	}
+	if run == "" {
+		return nil
 	}
 	// From here on these must stay as they are, for as long as the mount lives.
 	return os.WriteFile(filepath.Join(run, plainLowers), formatParents(plain), 0o600)
@@ -192,7 +198,7 @@ func (b *overlayBackend) addLowers(m *overlayMount, id string, parents []string,
 // addWatch gives a read-only mount an upper directory, for nothing but this: by that it can be found out if the mount, or a
 // copy of it in another mount namespace, is alive.
 func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
-	if m.upper != "" {
+	if m.upper != "" || run == "" {
 		return nil
 	}
 	m.upper, m.work = filepath.Join(run, watchUpper), filepath.Join(run, "work")
@@ -232,7 +238,19 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 	if lower, ok := b.home.twinKnown(id, b.form); ok {
 		return lower, nil
 	}
-	return b.home.twinFind(id, b.form)
+	lower, err := b.home.twinFind(id, b.form)
+	if own == "" && errors.Is(err, unix.EROFS) {
+		return b.ownLower(id, own)
+	}
+	return lower, err
+}
+
+// ownTwinIn is where a twin that is made for one mount has its place in run, or "" if there is none.
+func ownTwinIn(run, name string) string {
+	if run == "" {
+		return ""
+	}
+	return filepath.Join(run, ownTwin+name)
 }
 
 // ownLower returns a lower directory for the layer id as it is now, whatever becomes of the layer: its own directory if it
@@ -247,6 +265,13 @@ func (b *overlayBackend) ownLower(id, own string) (string, error) {
 		if err != nil || !marks {
 			return b.home.diff(id), err
 		}
+	}
+	if own == "" {
+		// Nothing can change the layer, as long as the store is read-only.
+		if twin, ok := b.home.twinKnown(id, b.form); ok && f == aufsForm {
+			return twin, nil
+		}
+		return "", errNoRun
 	}
 	return own, makeTwin(b.home.diff(id), f, own, b.form)
 }

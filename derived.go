@@ -146,7 +146,7 @@ func rootStamp(dir string) (string, error) {
 		return "", err
 	}
 	st := statOf(info)
-	return fmt.Sprintf("%d %d %d.%09d %d.%09d", st.Dev, st.Ino, st.Ctim.Sec, st.Ctim.Nsec, st.Mtim.Sec, st.Mtim.Nsec), nil
+	return fmt.Sprintf("%d %d.%09d %d.%09d", st.Ino, st.Ctim.Sec, st.Ctim.Nsec, st.Mtim.Sec, st.Mtim.Nsec), nil
 }
 
 // wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there. Such a layer may

@@ -16,6 +16,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // defaultRootMode is the mode of the root directory of a layer without a parent.
@@ -212,7 +213,14 @@ func (d *Driver) moveOut(id string) (*scratch, error) {
 		return nil, err
 	}
 	for i, path := range d.belongings(id) {
-		err := os.Rename(path, filepath.Join(trash.dir, strconv.Itoa(i)))
+		target := filepath.Join(trash.dir, strconv.Itoa(i))
+		err := os.Rename(path, target)
+		if errors.Is(err, unix.EPERM) {
+			// A container can make its root directory immutable.
+			if err = makeMutable(path); err == nil {
+				err = os.Rename(path, target)
+			}
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			trash.lock.unlock()
 			return nil, err

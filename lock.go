@@ -123,13 +123,16 @@ func (h home) tryLockID(id string) (*pathLock, error) {
 
 func (h home) flockID(id string, how int) (*pathLock, error) {
 	lock, err := flockPath(h.overlay(lockDirName, id), openLockFile, how)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return lock, err
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(h.overlay(lockDirName), 0o700); err == nil {
+			lock, err = flockPath(h.overlay(lockDirName, id), openLockFile, how)
+		}
 	}
-	if err := os.MkdirAll(h.overlay(lockDirName), 0o700); err != nil {
-		return nil, err
+	if errors.Is(err, unix.EROFS) {
+		// Nobody has another lock of the layer: the store is read-only for all who come by this mount.
+		return flockPath(h.layers(id), os.O_RDONLY|unix.O_NOFOLLOW, how)
 	}
-	return flockPath(h.overlay(lockDirName, id), openLockFile, how)
+	return lock, err
 }
 
 // lockLayer takes the lock of the layer id, which has to be in the store with its directory.
@@ -175,13 +178,28 @@ func (h home) newScratch(purpose string) (*scratch, error) {
 // newScratchLocked is newScratch for a holder of the store lock. That lock keeps the sweep from taking the directory
 // for rubbish before it is locked.
 func (h home) newScratchLocked(purpose string) (*scratch, error) {
-	dir, err := os.MkdirTemp(h.tmp(), purpose+"-")
+	s, err := newScratchIn(h.tmp(), purpose)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Init could not make it: the store was read-only.
+		if err = os.Mkdir(h.tmp(), 0o700); err == nil {
+			s, err = newScratchIn(h.tmp(), purpose)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("aufs: making a scratch directory: %w", err)
 	}
+	return s, nil
+}
+
+// newScratchIn makes a scratch directory in parent.
+func newScratchIn(parent, purpose string) (*scratch, error) {
+	dir, err := os.MkdirTemp(parent, purpose+"-")
+	if err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("aufs: making a scratch directory: %w", err), os.Remove(dir))
+		return nil, errors.Join(err, os.Remove(dir))
 	}
 	return &scratch{dir: dir, lock: lock}, nil
 }

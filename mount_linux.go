@@ -150,7 +150,14 @@ func removeTree(dir string) error {
 	if mounted, err := isMounted(dir); err != nil || mounted {
 		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
 	}
-	return os.RemoveAll(dir)
+	err = os.RemoveAll(dir)
+	if errors.Is(err, unix.EPERM) {
+		if err := makeMutable(dir); err != nil {
+			return err
+		}
+		err = os.RemoveAll(dir)
+	}
+	return err
 }
 
 // contextOption is the mount option that gives all files of a mount the SELinux label mountLabel, or "" without one.

@@ -24,14 +24,22 @@ const (
 	aufsMountID = "si"
 )
 
-// newRun makes the directory of what exists for one mount of the layer id alone.
-func (h home) newRun(id string) (string, error) {
+// newRun makes the directory of what exists for one mount of the layer id alone. It is "", which is no directory, for a
+// read-only mount in a store that is read-only itself: no layer can change there, so that nobody has to know of the mount.
+func (h home) newRun(id string, o mountOptions) (run string, err error) {
 	all := h.overlay(runDir, id)
-	if err := os.MkdirAll(all, 0o700); err != nil {
-		return "", err
+	if err = os.MkdirAll(all, 0o700); err == nil {
+		run, err = os.MkdirTemp(all, "mount-")
 	}
-	return os.MkdirTemp(all, "mount-")
+	if errors.Is(err, unix.EROFS) && o.readOnly() {
+		return "", nil
+	}
+	return run, err
 }
+
+// errNoRun: a read-only store has no place for it.
+var errNoRun = errors.New("the store is read-only, and this would have to be made for the mount: mount the layer once where it can be written to, " +
+	"and what is made is kept")
 
 // runs are the directories of the mounts of the layer id.
 func (h home) runs(id string) ([]string, error) {
@@ -64,7 +72,7 @@ func (t *translator) removeRun(id string) error {
 		return layerError("cleaning up after", id, err)
 	}
 	err = os.Remove(t.home.overlay(runDir, id))
-	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
 		return layerError("cleaning up after", id, err)
 	}
 	return nil

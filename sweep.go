@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // What an interrupted operation leaves behind is swept by the next Init. A layer exists when its layers/<id> does: it is
@@ -22,6 +23,10 @@ import (
 // which the caller holds, is given back.
 func (d *Driver) abandoned() ([]*scratch, error) {
 	entries, err := os.ReadDir(d.home.tmp())
+	if errors.Is(err, fs.ErrNotExist) {
+		// There is none in a store that is read-only.
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("aufs: sweeping: %w", err)
 	}
@@ -65,6 +70,9 @@ func (d *Driver) sweepLayers() ([]*scratch, error) {
 	var rubbish []*scratch
 	for _, id := range ids {
 		trash, err := d.moveOutUnmounted(id)
+		if errors.Is(err, unix.EROFS) {
+			return rubbish, nil
+		}
 		if err != nil {
 			logrus.Warnf("aufs: sweeping %s: %v", id, err)
 			continue

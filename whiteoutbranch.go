@@ -99,10 +99,19 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 			return nonEmpty(root)
 		}
 		root, err := cache.find(a.id, a.stamp, produce)
-		if err != nil {
+		if err == nil {
+			return nonEmpty(root)
+		}
+		if run != "" || !errors.Is(err, unix.EROFS) {
 			return "", false, err
 		}
-		return nonEmpty(root)
+	}
+	if run == "" {
+		opaque, _, err := inspect(a.dir, ".")
+		if err == nil && opaque {
+			err = errNoRun
+		}
+		return "", false, err
 	}
 	root := filepath.Join(run, a.id)
 	if err := produce(root); err != nil {

@@ -1,0 +1,62 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The flags that keep a file from being changed, or a directory's names (chattr(1); the values are <linux/fs.h>'s).
+const (
+	immutableFlag  = 0x10
+	appendOnlyFlag = 0x20
+)
+
+// makeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
+// in it.
+func makeMutable(dir string) error {
+	parent, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = clearFlags(parent, ".")
+	if err = errors.Join(err, parent.Close()); err != nil {
+		return err
+	}
+	return eachDir(dir, func(path string, _ bool, entries []os.DirEntry) (bool, error) {
+		opened, err := os.Open(path)
+		if err != nil {
+			return false, err
+		}
+		defer opened.Close()
+		for _, entry := range entries {
+			if entry.IsDir() || entry.Type().IsRegular() {
+				if err := clearFlags(opened, entry.Name()); err != nil {
+					return false, err
+				}
+			}
+		}
+		return false, nil
+	})
+}
+
+// clearFlags makes the regular file or directory name, in an open directory, one that can be removed.
+func clearFlags(dir *os.File, name string) error {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ignoreGone(&os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err})
+	}
+	defer unix.Close(fd)
+	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&(immutableFlag|appendOnlyFlag) == 0 {
+		// A file system without flags has no such files.
+		return nil //nolint:nilerr // see above
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag))); err != nil {
+		return &os.PathError{Op: "clearing the flags of", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return nil
+}
