@@ -77,6 +77,8 @@ func busy(target string) *BusyError {
 	if err != nil {
 		return e
 	}
+	around, err := placeOf(filepath.Dir(target))
+	held.alone = err == nil && around.device != held.device
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return e
@@ -120,6 +122,8 @@ type place struct {
 	path string
 	// mount is the id of its mount, or 0 if the kernel does not tell; device that of its file system.
 	mount, device uint64
+	// alone: the mount is the only one of its file system.
+	alone bool
 }
 
 // sameMount tells if two files are in one mount. Before Linux 5.8 that is not known, and those are taken for such that are on
@@ -151,7 +155,7 @@ func placeOf(path string) (place, error) {
 }
 
 // mapped is holds for files that are mapped into memory, and need not be open any more. Of those no more is told than the
-// file system, and the path.
+// path and the file system, which for overlayfs can be the one below it.
 func mapped(proc string, held place) (Holder, bool) {
 	f, err := os.Open(filepath.Join(proc, "maps"))
 	if err != nil {
@@ -166,7 +170,10 @@ func mapped(proc string, held place) (Holder, bool) {
 			continue
 		}
 		var major, minor uint32
-		if _, err := fmt.Sscanf(fields[3], "%x:%x", &major, &minor); err == nil && unix.Mkdev(major, minor) == held.device && isBelow(fields[5], held.path) {
+		if _, err := fmt.Sscanf(fields[3], "%x:%x", &major, &minor); err != nil {
+			continue
+		}
+		if isBelow(fields[5], held.path) || held.alone && unix.Mkdev(major, minor) == held.device {
 			return Holder{How: "has a file of it in memory", Path: fields[5]}, true
 		}
 	}

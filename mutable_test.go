@@ -36,7 +36,7 @@ func TestRemoveImmutable(t *testing.T) {
 			"files":            {"d/immutable": immutableFlag, "d/append": appendOnlyFlag},
 			"directories":      {"d/sub": immutableFlag, "d": appendOnlyFlag},
 			"the root":         {".": immutableFlag},
-			"all, to the root": {"d/sub/f": immutableFlag, "d/sub": immutableFlag, "d": immutableFlag, ".": appendOnlyFlag},
+			"everything": {"d/sub/f": immutableFlag, "d/sub": immutableFlag, "d": immutableFlag, ".": appendOnlyFlag},
 		} {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)

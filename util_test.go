@@ -102,6 +102,9 @@ func noLeftovers(t *testing.T, s store) {
 			}
 		}
 	}
+	if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+		t.Errorf("Check: %v, %v", problems, err)
+	}
 	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {
 		t.Errorf("xino files are left: %v, %v", xinos, err)
 	}

@@ -1,0 +1,453 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// ProblemKind says what a Problem is about.
+type ProblemKind string
+
+// The kinds of problems that Check finds.
+const (
+	// DamagedParents: a layers/<id> cannot be right, so that the layer is not mounted. Repair restores one that is cut short,
+	// if what the layer's parent or its children say completes it.
+	DamagedParents ProblemKind = "damaged parents"
+	// SuspectBase: a layer without parents has what only one with parents comes by. Its layers/<id> may have been emptied.
+	SuspectBase ProblemKind = "suspect base"
+	// MissingDirectory: a layer has no diff/<id>, which is a loss, or no mnt/<id>, which Repair makes.
+	MissingDirectory ProblemKind = "missing directory"
+	// Orphan: something belongs to a layer that is not in the store. Repair removes it.
+	Orphan ProblemKind = "orphan"
+	// Leftover: an operation that was interrupted has left a scratch directory. Repair removes it.
+	Leftover ProblemKind = "leftover"
+	// StaleMount: something is mounted where a layer that is not in the store would be. Repair unmounts it.
+	StaleMount ProblemKind = "stale mount"
+	// NotAtRest: a layer is in overlayfs's form, and not mounted in this mount namespace. Repair brings it to rest, unless
+	// it is mounted in another one.
+	NotAtRest ProblemKind = "not at rest"
+	// WrongForm: a layer at rest has whiteouts, or marks, as overlayfs would write them. They mean nothing to aufs; they may
+	// be a container's own.
+	WrongForm ProblemKind = "wrong form"
+	// Foreign: something is in the store that no driver puts there.
+	Foreign ProblemKind = "foreign"
+)
+
+// Problem is something that is wrong with a store.
+type Problem struct {
+	Kind ProblemKind
+	// Layer is the id of the layer that it is about, or "".
+	Layer string
+	// Path is the file that it is about.
+	Path string
+	// Detail says more.
+	Detail string
+}
+
+func (p Problem) String() string {
+	text := string(p.Kind) + ": "
+	if p.Layer != "" {
+		text += "layer " + p.Layer + ": "
+	}
+	return text + p.Path + ": " + p.Detail
+}
+
+// Check looks for problems in the store at home, a driver's home directory, and changes nothing. It mounts nothing; the
+// store may be in use. What somebody is at work on while it looks is passed over.
+//
+// The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
+func Check(ctx context.Context, home string) ([]Problem, error) {
+	c, err := newCheck(home)
+	if err != nil {
+		return nil, err
+	}
+	err = c.run(ctx)
+	return c.problems, err
+}
+
+// Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
+// says what Repair does about it.
+func Repair(ctx context.Context, home string) ([]Problem, error) {
+	c, err := newCheck(home)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.repair(); err != nil {
+		return nil, err
+	}
+	return Check(ctx, home)
+}
+
+// checker is one run of Check.
+type checker struct {
+	d        *Driver
+	ids      []string
+	problems []Problem
+}
+
+func newCheck(path string) (*checker, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: %w", err)
+	}
+	h := home(absolute)
+	for _, dir := range []string{h.layers(""), h.diff("")} {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "stat", Path: dir, Err: unix.ENOTDIR}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
+		}
+	}
+	return &checker{d: &Driver{home: h, forms: &translator{home: h}}}, nil
+}
+
+func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
+	c.problems = append(c.problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) run(ctx context.Context) error {
+	if err := c.names(); err != nil {
+		return err
+	}
+	if err := c.mounts(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range c.ids {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := c.layer(ctx, id); err != nil {
+			errs = append(errs, layerError("checking", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// names looks at what there is in the store's directories, while nobody can make or remove a layer.
+func (c *checker) names() error {
+	h := c.d.home
+	store, err := h.lockStore()
+	if err != nil {
+		return err
+	}
+	defer store.unlock()
+	entries, err := os.ReadDir(h.layers(""))
+	if err != nil {
+		return fmt.Errorf("aufs: checking: %w", err)
+	}
+	for _, entry := range entries {
+		if !entry.Type().IsRegular() {
+			c.add(Foreign, "", h.layers(entry.Name()), "it is no regular file, and no layer")
+			continue
+		}
+		c.ids = append(c.ids, entry.Name())
+	}
+	for _, id := range c.ids {
+		c.lineage(id)
+	}
+	strays, err := c.d.strays()
+	if err != nil {
+		return fmt.Errorf("aufs: checking: %w", err)
+	}
+	for _, id := range strays {
+		for _, path := range c.d.belongings(id) {
+			if _, err := os.Lstat(path); err == nil {
+				c.add(Orphan, id, path, "there is no such layer")
+			}
+		}
+	}
+	return c.scratch()
+}
+
+// lineage looks at the parents of a layer, and at its directories.
+func (c *checker) lineage(id string) {
+	h := c.d.home
+	parents, err := h.parents(id)
+	if err != nil {
+		c.add(DamagedParents, id, h.layers(id), "%v", err)
+	}
+	for _, parent := range parents {
+		if !h.exists(parent) {
+			c.add(DamagedParents, id, h.layers(id), "it names the layer %s, which is not in the store", parent)
+		}
+	}
+	for _, dir := range []string{h.diff(id), h.mnt(id)} {
+		info, err := os.Lstat(dir)
+		switch {
+		case err != nil:
+			c.add(MissingDirectory, id, dir, "%v", err)
+		case !info.IsDir():
+			c.add(MissingDirectory, id, dir, "it is no directory")
+		}
+	}
+}
+
+// scratch looks for scratch directories that nobody uses.
+func (c *checker) scratch() error {
+	h := c.d.home
+	entries, err := os.ReadDir(h.tmp())
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(h.tmp(), entry.Name())
+		if strings.HasPrefix(entry.Name(), atomicPrefix) {
+			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
+			continue
+		}
+		if !entry.IsDir() {
+			c.add(Foreign, "", path, "it is no directory")
+			continue
+		}
+		lock, err := tryLockDir(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if lock != nil {
+			lock.unlock()
+			c.add(Leftover, "", path, "nobody uses it")
+		}
+	}
+	return nil
+}
+
+// mounts looks for mounts of layers that are gone.
+func (c *checker) mounts() error {
+	h := c.d.home
+	mounts, err := mountsUnder(h.mnt(""))
+	if err != nil {
+		return fmt.Errorf("aufs: checking: %w", err)
+	}
+	resolved, err := filepath.EvalSymlinks(h.mnt(""))
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, m := range mounts {
+		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
+		if !h.exists(id) {
+			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
+		}
+	}
+	return nil
+}
+
+// layer looks at the content of one layer, if nobody is at work on it.
+func (c *checker) layer(ctx context.Context, id string) error {
+	h := c.d.home
+	lock, err := h.tryLockID(id)
+	if err != nil || lock == nil {
+		return err
+	}
+	defer lock.unlock()
+	mounted, err := isMounted(h.mnt(id))
+	if err != nil || mounted || !h.exists(id) {
+		return err
+	}
+	f, err := c.d.forms.form(id)
+	if err != nil {
+		c.add(NotAtRest, id, h.overlay(markDir, id), "%v", err)
+		return nil
+	}
+	if f != aufsForm {
+		c.add(NotAtRest, id, h.diff(id), "it is in overlayfs's form, with attributes %s*, and not mounted here", f.xattrPrefix())
+		return nil
+	}
+	if err := c.content(ctx, id, "."); err != nil {
+		return ignoreGone(err)
+	}
+	parents, err := h.writtenParents(id)
+	if err == nil && len(parents) == 0 && wasWritable(h.diff(id)) {
+		c.add(SuspectBase, id, h.layers(id), "the layer has no parents, and was a branch that aufs wrote to")
+	}
+	return nil
+}
+
+// content looks for what overlayfs would have written in the directory rel of the layer id, and below it.
+func (c *checker) content(ctx context.Context, id, rel string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	root := c.d.home.diff(id)
+	entries, err := readDirBeneath(root, rel)
+	if err != nil {
+		return err
+	}
+	dir, done, err := reachable(root, rel)
+	if err != nil {
+		return err
+	}
+	names, err := system.Llistxattr(dir)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		done()
+		return err
+	}
+	for _, f := range []form{overlayTrusted, overlayUser} {
+		if name := f.xattrPrefix() + "opaque"; slices.Contains(names, name) {
+			c.add(WrongForm, id, filepath.Join(root, rel), "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+		}
+	}
+	var below []string
+	for _, entry := range entries {
+		if rel == "." && isOwnFile(entry.Name()) {
+			continue
+		}
+		if entry.IsDir() {
+			below = append(below, entry.Name())
+		}
+		if entry.Type()&fs.ModeCharDevice == 0 {
+			continue
+		}
+		if info, err := os.Lstat(filepath.Join(dir, entry.Name())); err == nil && isOverlayWhiteout(info) {
+			c.add(WrongForm, id, filepath.Join(root, rel, entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+		}
+	}
+	done()
+	for _, name := range below {
+		if err := c.content(ctx, id, filepath.Join(rel, name)); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repair does what Repair does before it checks.
+func (c *checker) repair() error {
+	rubbish, err := c.repairNames()
+	for _, trash := range rubbish {
+		err = errors.Join(err, trash.remove())
+	}
+	if err != nil {
+		return fmt.Errorf("aufs: repairing: %w", err)
+	}
+	return c.d.settleAll()
+}
+
+// repairNames is repair under the store lock.
+func (c *checker) repairNames() ([]*scratch, error) {
+	h := c.d.home
+	made, err := makeStore(h)
+	if err != nil {
+		removeStore(made)
+		return nil, err
+	}
+	store, err := h.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.unlock()
+	ids, err := h.list()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.restoreParents(ids); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if err := restoreMountPoint(h, id); err != nil {
+			return nil, err
+		}
+	}
+	rubbish, err := c.d.abandoned()
+	if err != nil {
+		return nil, err
+	}
+	strays, err := c.d.sweepLayers()
+	return append(rubbish, strays...), err
+}
+
+// restoreMountPoint makes a mnt/<id> that is not there.
+func restoreMountPoint(h home, id string) error {
+	_, err := os.Lstat(h.diff(id))
+	if err != nil {
+		return ignoreGone(err)
+	}
+	err = os.Mkdir(h.mnt(id), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return copyDirMetadata(h.diff(id), aufsForm, h.mnt(id))
+}
+
+// restoreParents completes each layers/<id> that is cut short, if what completes it is known.
+func (c *checker) restoreParents(ids []string) error {
+	h := c.d.home
+	for {
+		restored := false
+		for _, id := range ids {
+			content, err := os.ReadFile(h.layers(id))
+			if err != nil {
+				return err
+			}
+			parents, ok := c.knownParents(id, content, ids)
+			if !ok {
+				continue
+			}
+			if err := writeFileAtomic(h.tmp(), h.layers(id), formatParents(parents)); err != nil {
+				return layerError("restoring the parents of", id, err)
+			}
+			restored = true
+		}
+		// What is whole now may complete another one.
+		if !restored {
+			return nil
+		}
+	}
+}
+
+// knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
+// children have them in their files; and its nearest parent, if the name of that is left, has all the others.
+func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
+	h := c.d.home
+	var known [][]string
+	for _, child := range ids {
+		if child == id {
+			continue
+		}
+		if parents, err := h.writtenParents(child); err == nil {
+			if i := slices.Index(parents, id); i >= 0 {
+				known = append(known, parents[i+1:])
+			}
+		}
+	}
+	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.exists(nearest) && nearest != id {
+		if others, err := h.writtenParents(nearest); err == nil {
+			known = append(known, append([]string{nearest}, others...))
+		}
+	}
+	if len(known) == 0 {
+		return nil, false
+	}
+	for _, parents := range known {
+		if !slices.Equal(parents, known[0]) {
+			return nil, false
+		}
+	}
+	whole := formatParents(known[0])
+	if len(content) >= len(whole) || !bytes.HasPrefix(whole, content) {
+		return nil, false
+	}
+	for _, parent := range known[0] {
+		if !h.exists(parent) || parent == id {
+			return nil, false
+		}
+	}
+	return known[0], true
+}

@@ -1,0 +1,188 @@
+//go:build linux
+
+package aufs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// damage is one of a store with the layers base, middle on top of it and top on top of that.
+type damage struct {
+	name string
+	do   func(t *testing.T, s store)
+	// found are the kinds of problems that it makes, and left those that Repair leaves, each with the layer that it is about.
+	found, left []string
+}
+
+var damages = []damage{
+	{"none", func(*testing.T, store) {}, nil, nil},
+	{"mounted", func(t *testing.T, s store) { s.get(t, "top"); s.get(t, "middle", "ro") }, nil, nil},
+	{
+		"an empty file of parents",
+		func(t *testing.T, s store) { must(t, os.WriteFile(s.inner.home.layers("middle"), nil, 0o644)) },
+		[]string{"damaged parents top", "suspect base middle"},
+		nil,
+	},
+	{
+		"one that is cut short",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("middle\nba"), 0o644))
+		},
+		[]string{"damaged parents top"},
+		nil,
+	},
+	{
+		"one that is cut within its only name",
+		func(t *testing.T, s store) { must(t, os.WriteFile(s.inner.home.layers("top"), []byte("mid"), 0o644)) },
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"one that names another layer",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("base\nmiddle\n"), 0o644))
+		},
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"a parent that is gone", func(t *testing.T, s store) { must(t, s.Remove("middle")) },
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"no files", func(t *testing.T, s store) { must(t, os.RemoveAll(s.inner.home.diff("top"))) },
+		[]string{"missing directory top"},
+		[]string{"missing directory top"},
+	},
+	{"no mount point", func(t *testing.T, s store) { must(t, os.Remove(s.inner.home.mnt("top"))) }, []string{"missing directory top"}, nil},
+	{
+		"what belongs to no layer",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"diff/gone/f": "", "mnt/gone/": "", "whiteouts/gone/root/": "", "diff/x-removing/f": ""})
+		},
+		[]string{"orphan gone", "orphan gone", "orphan gone", "orphan x-removing"},
+		nil,
+	},
+	{
+		"scratch directories",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"tmp/trash-1/f": "", "tmp/file-2": "mid"})
+		},
+		[]string{"leftover ", "leftover "},
+		nil,
+	},
+	{
+		"foreign files",
+		func(t *testing.T, s store) { write(t, string(s.inner.home), files{"tmp/f": "", "layers/d/f": ""}) },
+		[]string{"foreign ", "foreign "},
+		[]string{"foreign ", "foreign "},
+	},
+	{
+		"a mount of no layer",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"mnt/gone/": ""})
+			must(t, unix.Mount("none", s.inner.home.mnt("gone"), "tmpfs", 0, ""))
+		},
+		[]string{"orphan gone", "stale mount gone"},
+		nil,
+	},
+	{
+		"overlayfs's whiteouts",
+		func(t *testing.T, s store) {
+			write(t, s.inner.home.diff("top"), files{"d/": ""})
+			must(t, unix.Mknod(filepath.Join(s.inner.home.diff("top"), "d/x"), unix.S_IFCHR, 0))
+			must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("top"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
+		},
+		[]string{"wrong form top", "wrong form top"},
+		[]string{"wrong form top", "wrong form top"},
+	},
+	{
+		"a crash while overlayfs had it",
+		func(t *testing.T, s store) {
+			if s.backend == backendAufs {
+				// As if it had been the other one.
+				must(t, s.inner.forms.open("top", overlayTrusted))
+				return
+			}
+			s.get(t, "top")
+			must(t, unix.Unmount(s.inner.home.mnt("top"), 0))
+		},
+		[]string{"not at rest top"},
+		nil,
+	},
+}
+
+func TestCheck(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for _, damage := range damages {
+			t.Run(damage.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "middle", "top")
+				for _, id := range []string{"middle", "top"} {
+					s.change(t, id, func(dir string) { write(t, dir, files{id: id}) })
+				}
+				// aufs alone leaves files that show that a layer was written to.
+				write(t, s.inner.home.diff("middle"), files{".wh..wh.aufs": ""})
+				want := s.see(t, "top")
+				damage.do(t, s)
+				before := treeOf(t, s)
+				found := kindsOf(Check(t.Context(), string(s.inner.home)))
+				sameNames(t, found, damage.found...)
+				sameNames(t, treeOf(t, s).names(), before.names()...)
+				left := kindsOf(Repair(t.Context(), string(s.inner.home)))
+				sameNames(t, left, damage.left...)
+				if len(damage.left) == 0 {
+					sameTree(t, s.see(t, "top"), want)
+				}
+			})
+		}
+	})
+}
+
+// treeOf is the store as a tree, without what is mounted in it, and locks.
+func treeOf(t *testing.T, s store) tree {
+	t.Helper()
+	all := readTree(t, string(s.inner.home))
+	for path := range all {
+		if strings.HasPrefix(path, "mnt/") || strings.HasPrefix(path, "overlay/lock") || path == "overlay" {
+			delete(all, path)
+		}
+	}
+	return all
+}
+
+// kindsOf are the problems' kinds, and the layers that they are about.
+func kindsOf(problems []Problem, err error) []string {
+	var kinds []string
+	for _, p := range problems {
+		kinds = append(kinds, string(p.Kind)+" "+p.Layer)
+	}
+	if err != nil {
+		kinds = append(kinds, err.Error())
+	}
+	return kinds
+}
+
+func TestCheckErrors(t *testing.T) {
+	if _, err := Check(t.Context(), t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory that is no store: %v", err)
+	}
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Check(ctx, string(s.inner.home)); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
