@@ -34,6 +34,7 @@ STEPS ?= 6
 # How long the stress tests are, each on each backend.
 STRESS ?= 5s
 SOAK_STRESS ?= 5m
+SOAK_FUZZ_TIME ?= 2m
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -75,11 +76,11 @@ help: ## List the targets
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
 	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=6|all] [STRESS=5s] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
-	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m]'
+	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 .PHONY: ci
-ci: lint build-all test vmtest-stock ## All that must pass before a change is taken
+ci: lint build-all test fuzz vmtest-stock ## All that must pass before a change is taken
 
 .PHONY: check-go
 check-go:
@@ -149,10 +150,20 @@ go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
 # STRESS=5m TIMEOUT=4h" does the same on another kernel.
 .PHONY: soak
 soak: check-go ## Run what is random in the tests for long, as root
+	$(MAKE) fuzz FUZZ_TIME=$(SOAK_FUZZ_TIME)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) \
 		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestStress' . | \
 		$(BUILD)/testreport -v -noskip overlay
+
+# What has to hold for any input, for a while each. "go test" can do one at a
+# time; what fails is kept in testdata/fuzz, and is a test from then on.
+FUZZ_TIME ?= 5s
+.PHONY: fuzz
+fuzz: check-go ## Try random inputs, as root
+	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -d ' ' -f 2); do \
+		$(GO) test -tags '$(TAGS)' -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) .; \
+	done
 
 # The linters are a module of their own, so that those who use the driver
 # don't get to see what they depend on.

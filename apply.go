@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
@@ -110,10 +111,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (err error
 	if err != nil {
 		return err
 	}
-	if err := removeForeign(dir); err != nil {
-		return err
-	}
-	if err := resolveReplacements(dir); err != nil {
+	if err := cleanUnpacked(dir); err != nil {
 		return err
 	}
 	below, err := d.layersBelow(id)
@@ -173,62 +171,82 @@ func syncFS(dir string) error {
 	return nil
 }
 
-// removeForeign removes what an archive had under the names of aufs's own files: archives of old drivers have them, and
-// aufs would take another mount's pseudo-links for its own.
-func removeForeign(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	return keepTimes(dir, func() (bool, error) {
+// cleanUnpacked goes through what an archive has brought, and makes it what a layer can have.
+func cleanUnpacked(root string) error {
+	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
+		paths := []string{dir}
 		for _, entry := range entries {
-			if !isOwnFile(entry.Name()) {
-				continue
+			c, err := cleanWhiteout(dir, entry)
+			changed = changed || c
+			if err != nil {
+				return changed, err
 			}
-			changed = true
-			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			if !c && !entry.IsDir() {
+				paths = append(paths, filepath.Join(dir, entry.Name()))
+			}
+		}
+		// Overlayfs's own attributes are not content: an archive cannot bring any.
+		for _, path := range paths {
+			if err := stripXattrs(path, overlayTrusted, overlayUser); err != nil {
 				return changed, err
 			}
 		}
-		return changed, nil
+		c, err := resolveReplacements(dir)
+		return changed || c, err
 	})
+}
+
+// cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts regular files.
+func cleanWhiteout(dir string, entry fs.DirEntry) (changed bool, err error) {
+	name := entry.Name()
+	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		return false, nil
+	}
+	path := filepath.Join(dir, name)
+	if _, ok := whiteoutOf(name); !ok && name != archive.WhiteoutOpaqueDir {
+		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
+		return true, os.RemoveAll(path)
+	}
+	if entry.Type().IsRegular() {
+		return false, nil
+	}
+	// As the overlay driver takes it.
+	if err := os.RemoveAll(path); err != nil {
+		return false, err
+	}
+	return true, makeMark(path)
 }
 
 // resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
 // takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
 // without a whiteout; a directory does when it is opaque.
-func resolveReplacements(root string) error {
-	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
-		// Overlayfs's own marks are not content: an archive cannot bring any.
-		for _, f := range []form{overlayTrusted, overlayUser} {
-			if err := stripXattrs(dir, f); err != nil {
-				return false, err
-			}
+func resolveReplacements(dir string) (changed bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	present := map[string]fs.DirEntry{}
+	for _, entry := range entries {
+		present[entry.Name()] = entry
+	}
+	for _, entry := range entries {
+		hidden, ok := whiteoutOf(entry.Name())
+		replacement := present[hidden]
+		if !ok || replacement == nil {
+			continue
 		}
-		present := map[string]fs.DirEntry{}
-		for _, entry := range entries {
-			present[entry.Name()] = entry
-		}
-		changed := false
-		for _, entry := range entries {
-			hidden, ok := whiteoutOf(entry.Name())
-			replacement := present[hidden]
-			if !ok || !entry.Type().IsRegular() || replacement == nil {
-				continue
-			}
-			if replacement.IsDir() {
-				if err := makeOpaque(filepath.Join(dir, hidden)); err != nil {
-					return changed, err
-				}
-			}
-			changed = true
-			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+		if replacement.IsDir() {
+			if err := makeOpaque(filepath.Join(dir, hidden)); err != nil {
 				return changed, err
 			}
 		}
-		return changed, nil
-	})
+		changed = true
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
 }
 
 // markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the

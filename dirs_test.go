@@ -13,7 +13,7 @@ import (
 )
 
 func TestCheckID(t *testing.T) {
-	for _, id := range []string{"", ".", "..", "a/b", "/", "a\x00b", "a\nb"} {
+	for _, id := range []string{"", ".", "..", "a/b", "/", "a\x00b", "a\nb", "a\r"} {
 		if checkID(id) == nil {
 			t.Errorf("%q passes", id)
 		}

@@ -10,7 +10,7 @@
 //	diff/<id>/   the layer's files, with whiteouts in aufs form
 //	mnt/<id>/    an empty directory, where the layer is mounted
 //
-// An id is any file name without a line feed. New layers are refused ids that hold one of ",:=", which aufs cannot parse
+// An id is any file name without a line feed, and without a carriage return at its end. New layers are refused ids that hold one of ",:=", which aufs cannot parse
 // in the path of a branch, or end in "-removing", which the library's driver takes for rubbish. Empty lines in
 // layers/<id> count for nothing; an id that is there twice, or is the layer's own, is an error.
 //

@@ -19,6 +19,9 @@ func checkID(id string) error {
 		return fmt.Errorf("aufs: %q is not a layer id", id)
 	case strings.ContainsAny(id, "/\x00\n"):
 		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
+	case strings.HasSuffix(id, "\r"):
+		// Readers of layers/<id> take it for a part of the line's end.
+		return fmt.Errorf("aufs: layer id %q ends in a carriage return", id)
 	}
 	return nil
 }

@@ -33,10 +33,10 @@ func setFlags(t *testing.T, path string, flags int) bool {
 func TestRemoveImmutable(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		for what, fixed := range map[string]map[string]int{
-			"files":            {"d/immutable": immutableFlag, "d/append": appendOnlyFlag},
-			"directories":      {"d/sub": immutableFlag, "d": appendOnlyFlag},
-			"the root":         {".": immutableFlag},
-			"everything": {"d/sub/f": immutableFlag, "d/sub": immutableFlag, "d": immutableFlag, ".": appendOnlyFlag},
+			"files":       {"d/immutable": immutableFlag, "d/append": appendOnlyFlag},
+			"directories": {"d/sub": immutableFlag, "d": appendOnlyFlag},
+			"the root":    {".": immutableFlag},
+			"everything":  {"d/sub/f": immutableFlag, "d/sub": immutableFlag, "d": immutableFlag, ".": appendOnlyFlag},
 		} {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)

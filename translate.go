@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
@@ -178,9 +179,9 @@ func makeMark(path string) error {
 	return nil
 }
 
-// stripXattrs removes the attributes that overlayfs has set on path for itself. Those of an overlayfs mounted inside of the
+// stripXattrs removes the attributes that overlayfs has set on path for itself, in any of forms. Those of an overlayfs mounted inside of the
 // layer, which the outer one writes with its own prefix twice, are the layer's content.
-func stripXattrs(path string, f form) error {
+func stripXattrs(path string, forms ...form) error {
 	names, err := system.Llistxattr(path)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil
@@ -189,8 +190,10 @@ func stripXattrs(path string, f form) error {
 		return err
 	}
 	for _, name := range names {
-		own, ok := strings.CutPrefix(name, f.xattrPrefix())
-		if !ok || strings.HasPrefix(own, "overlay.") {
+		if !slices.ContainsFunc(forms, func(f form) bool {
+			own, ok := strings.CutPrefix(name, f.xattrPrefix())
+			return ok && !strings.HasPrefix(own, "overlay.")
+		}) {
 			continue
 		}
 		if err := unix.Lremovexattr(path, name); err != nil {
@@ -248,7 +251,8 @@ func eachDirBelow(root, rel string, visit func(dir string, atRoot bool, entries 
 		if !entry.IsDir() || rel == "." && isOwnFile(entry.Name()) {
 			continue
 		}
-		if err := eachDirBelow(root, filepath.Join(rel, entry.Name()), visit); err != nil {
+		// visit may have removed it.
+		if err := eachDirBelow(root, filepath.Join(rel, entry.Name()), visit); ignoreGone(err) != nil {
 			return err
 		}
 	}

@@ -51,14 +51,14 @@ func (f form) xattrPrefix() string {
 	return string(f) + ".overlay."
 }
 
-// whiteoutOf returns X for the name .wh.X of a whiteout in aufs form. Names of aufs's own, and the mark of an opaque
-// directory, are no whiteouts.
+// whiteoutOf returns X for the name .wh.X of a whiteout in aufs form. Names of aufs's own, the mark of an opaque directory, and
+// what would delete "." or ".." are no whiteouts.
 func whiteoutOf(name string) (string, bool) {
 	if strings.HasPrefix(name, archive.WhiteoutMetaPrefix) {
 		return "", false
 	}
 	hidden, ok := strings.CutPrefix(name, archive.WhiteoutPrefix)
-	return hidden, ok && hidden != ""
+	return hidden, ok && hidden != "" && hidden != "." && hidden != ".."
 }
 
 // isOwnFile tells if name, at the root of a layer, is one of aufs's own files: neither content nor a whiteout.
