@@ -29,6 +29,11 @@ func main() {
 	if reexec.Init() {
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "check" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		os.Exit(check(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
 	opts, err := parseOptions(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -48,6 +53,10 @@ func main() {
 func parseOptions(args []string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("example", flag.ContinueOnError)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "usage: example [options]\n       example check [-repair] home")
+		fs.PrintDefaults()
+	}
 	fs.StringVar(&o.root, "root", "", "empty or new `directory` for the store (default a new one under $TMPDIR, removed at the end)")
 	fs.StringVar(&o.input, "input", "", "`directory` or archive to make the image of (default the Go toolchain's tree)")
 	fs.StringVar(&o.backend, "backend", "auto", "what makes the union: aufs, overlay, or auto (aufs where the host has it)")
