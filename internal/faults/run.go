@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -83,15 +84,19 @@ func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
 		return fmt.Errorf("faults: %w", err)
 	}
 	s := supervisor{decide: decide, group: cmd.Process.Pid}
-	if s.listener, err = receive(int(ours.Fd())); err == nil {
-		err = s.serve()
-		_ = unix.Close(s.listener) // it was only listened to
-	}
-	if err != nil {
+	if s.listener, err = receive(int(ours.Fd())); err != nil {
 		s.kill()
 		return errors.Join(fmt.Errorf("faults: %w", err), cmd.Wait())
 	}
-	return cmd.Wait()
+	defer unix.Close(s.listener)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	err = s.serve(ended)
+	if err != nil {
+		s.kill()
+		err = fmt.Errorf("faults: %w", err)
+	}
+	return errors.Join(err, s.ended)
 }
 
 // receive waits for the listener.
@@ -121,8 +126,10 @@ func receive(socket int) (int, error) {
 type supervisor struct {
 	listener, group int
 	decide          func(Call) Verdict
-	begun, ended    bool
+	begun, over     bool
 	next            int // the number of the next call
+	// ended is how the program ended.
+	ended error
 }
 
 // notification and answer are struct seccomp_notif and struct seccomp_notif_resp of <linux/seccomp.h>.
@@ -143,26 +150,39 @@ type answer struct {
 	flags uint32
 }
 
-// serve answers until nobody is left who could call.
-func (s *supervisor) serve() error {
+// serve answers until the program, and its children, have ended. The kernel tells of that as well, POLLHUP; but before
+// Linux 6.11 or so only once somebody has waited for all of them, and nobody may for a child that is left alone.
+func (s *supervisor) serve(ended <-chan error) error {
+	waited := false
 	for {
-		fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err != nil {
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			return err
+		select {
+		case s.ended = <-ended:
+			waited = true
+		default:
 		}
-		if fds[0].Revents&unix.POLLIN == 0 {
+		if waited && !s.alive() {
 			return nil
 		}
-		var n notification
-		err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
+		fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 5) // milliseconds
+		switch {
+		case errors.Is(err, unix.EINTR), n == 0:
+			continue
+		case err != nil:
+			return err
+		case fds[0].Revents&unix.POLLIN == 0:
+			if !waited {
+				s.ended = <-ended
+			}
+			return nil
+		}
+		var call notification
+		err = s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&call))
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) {
 			continue // it has died since
 		}
 		if err == nil {
-			err = s.answer(n)
+			err = s.answer(call)
 		}
 		if err != nil {
 			return err
@@ -185,9 +205,9 @@ func (s *supervisor) answer(n notification) error {
 		mark, isMark := strings.CutPrefix(filepath.Base(call.Paths[len(call.Paths)-1]), markPrefix)
 		switch {
 		case isMark:
-			s.begun, s.ended = s.begun || mark == Begin, s.ended || mark == End
+			s.begun, s.over = s.begun || mark == Begin, s.over || mark == End
 			a.flags = 0
-		case s.begun && !s.ended:
+		case s.begun && !s.over:
 			call.N, counted = s.next, true
 			verdict := s.decide(call)
 			if verdict.kill {
@@ -208,6 +228,27 @@ func (s *supervisor) answer(n notification) error {
 		s.next++
 	}
 	return err
+}
+
+// alive tells if a process of the program's group lives. One that has ended, and that nobody has waited for, does not: it holds
+// nothing any more.
+func (s *supervisor) alive() bool {
+	if err := unix.Kill(-s.group, 0); errors.Is(err, unix.ESRCH) {
+		return false
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range processes {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // it is gone
+		}
+		// The command, in parentheses, may have anything in it: proc(5).
+		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(s.group) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *supervisor) kill() { _ = unix.Kill(-s.group, unix.SIGKILL) }
