@@ -30,7 +30,7 @@ SEQUENCES ?= 25
 SOAK_SEQUENCES ?= 1000
 # In how many ways, chosen at random, each operation is interrupted by a kill,
 # by a call that fails, and by a power cut: a number, or all.
-STEPS ?= 6
+STEPS ?= 4
 # How long the stress tests are, each on each backend.
 STRESS ?= 5s
 SOAK_STRESS ?= 5m
@@ -75,7 +75,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=6|all] [STRESS=5s] [TIMEOUT=30m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=4|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
 	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
@@ -213,7 +213,7 @@ FS = ext4
 SEED = 0
 BACKENDS = aufs overlay
 RUN =
-TIMEOUT = 30m
+TIMEOUT = 60m
 MEM = 2G
 CORES = 2
 DISK = 4G
