@@ -271,8 +271,8 @@ func TestInterrupted(t *testing.T) {
 				tr := newTrial(t, op, name)
 				t.Run("killed", tr.killed)
 				t.Run("call fails", tr.callFails)
-				// What a container writes is not promised to be there.
-				if !op.splits {
+				// What a container writes is not promised to be there. A long stack takes long, and a mount writes nothing.
+				if !op.splits && op.name != "get-long" {
 					t.Run("power cut", tr.powerCut)
 				}
 			})
