@@ -9,12 +9,17 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
 // killed kills the operation at its steps. Then a new driver has to find each layer as it was, or as it is to be, and leave
 // nothing else.
 func (tr *trial) killed(t *testing.T) {
+	if tr.op.splits && tr.backend == backendAufs {
+		// A reboot is the end of its mount.
+		t.Cleanup(wire.ExpectMessages(unflushed))
+	}
 	var all []kill
 	for n, call := range tr.steps {
 		if !call.Opens {
