@@ -1,0 +1,102 @@
+//go:build linux
+
+package imagetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs"
+)
+
+// TestStoreCheck has the storage library check and repair stores on this driver, and the driver check what it says about it.
+func TestStoreCheck(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	for _, backend := range backends(t) {
+		t.Run(backend, func(t *testing.T) {
+			noHostConfig(t)
+			for _, damage := range []struct {
+				name string
+				do   func(t *testing.T, home string, layer *storage.Layer)
+				// gone: the library has to remove the layer.
+				gone bool
+			}{
+				{"none", func(*testing.T, string, *storage.Layer) {}, false},
+				{"a file that is gone", func(t *testing.T, home string, layer *storage.Layer) {
+					t.Helper()
+					must(t, os.Remove(filepath.Join(home, "diff", layer.ID, "f")))
+				}, true},
+				{"all files that are gone", func(t *testing.T, home string, layer *storage.Layer) {
+					t.Helper()
+					must(t, os.RemoveAll(filepath.Join(home, "diff", layer.ID)))
+				}, true},
+				{"a layer that only the driver has", func(t *testing.T, home string, _ *storage.Layer) {
+					t.Helper()
+					d, err := aufs.Init(home, graphdriver.Options{DriverOptions: []string{backendOption(backend)}})
+					must(t, err)
+					must(t, d.Create("stray", "", nil))
+				}, false},
+			} {
+				t.Run(damage.name, func(t *testing.T) { checkStore(t, backend, damage.do, damage.gone) })
+			}
+		})
+	}
+}
+
+func checkStore(t *testing.T, backend string, damage func(*testing.T, string, *storage.Layer), gone bool) {
+	t.Helper()
+	root := t.TempDir()
+	store := openStore(t, root, backend)
+	layer := putLayer(t, store)
+	home := filepath.Join(root, "graph", "aufs")
+	damage(t, home, layer)
+	report, err := store.Check(storage.CheckEverything())
+	must(t, err)
+	if found := len(report.Layers[layer.ID]) > 0; found != gone {
+		t.Errorf("the library says of the layer: %v", report.Layers[layer.ID])
+	}
+	for _, err := range store.Repair(report, storage.RepairEverything()) {
+		t.Error(err)
+	}
+	report, err = store.Check(storage.CheckEverything())
+	must(t, err)
+	if n := len(report.Layers) + len(report.Images) + len(report.Containers); n > 0 {
+		t.Errorf("after its repair the library finds %+v", report)
+	}
+	problems, err := aufs.Check(t.Context(), home)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("the driver finds %v, %v", problems, err)
+	}
+	if store.Exists(layer.ID) == gone {
+		t.Errorf("the layer exists: %v", !gone)
+	}
+	if _, err := os.Lstat(filepath.Join(home, "layers", "stray")); err == nil {
+		t.Error("the layer that only the driver has is still there")
+	}
+	_, err = store.Shutdown(true)
+	must(t, err)
+	store.Free()
+}
+
+// putLayer puts a layer into a store.
+func putLayer(t *testing.T, store storage.Store) *storage.Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	must(t, w.WriteHeader(&tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, Size: 7}))
+	_, err := w.Write([]byte("content"))
+	must(t, err)
+	must(t, w.Close())
+	layer, _, err := store.PutLayer("", "", nil, "", false, nil, &b)
+	must(t, err)
+	_, err = store.CreateImage("", []string{"image"}, layer.ID, "", nil)
+	must(t, err)
+	return layer
+}
