@@ -50,7 +50,7 @@ STOCK := $(BUILD)/stock
 
 # What build-all builds for. The driver works on Linux alone; elsewhere the
 # packages have to compile, and to say so.
-PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/386 darwin/amd64 freebsd/amd64 windows/amd64
+PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/amd64 windows/amd64
 
 # The module's Go files, without what tests read as data.
 GO_FILES = $(shell find . -name '*.go' -not -path '*/testdata/*' -not -path './$(BUILD)/*')
