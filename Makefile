@@ -29,7 +29,7 @@ TEST_TIMEOUT ?= 10m
 SEQUENCES ?= 25
 SOAK_SEQUENCES ?= 1000
 # In how many ways, chosen at random, each operation is interrupted by a kill,
-# by a call that fails, and by a power cut: a number, or all.
+# by a call that fails, and by a power cut: a number, 0 for none, or all.
 STEPS ?= 4
 # How long the stress tests are, each on each backend.
 STRESS ?= 5s
@@ -260,7 +260,7 @@ $(STOCK)/kernel.deb:
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \
-		BACKENDS=overlay SEQUENCES=3 STEPS=1 STRESS=1s IMAGE=
+		BACKENDS=overlay SEQUENCES=3 STEPS=0 STRESS=1s IMAGE=
 
 .PHONY: clean
 clean: ## Remove all that was built

@@ -259,6 +259,9 @@ func TestInterrupted(t *testing.T) {
 		asOperation(t, args[0], backendName(args[1]), args[2], args[3])
 		return
 	}
+	if os.Getenv(stepsVariable) == "0" {
+		t.Skip("none was asked for")
+	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil && os.Getuid() == 0 {
 		t.Errorf("there are no loop devices, to have the power go off: %v", err)
 	}

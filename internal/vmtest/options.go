@@ -106,7 +106,7 @@ func (opts options) check() error {
 	if opts.cores <= 0 {
 		return fmt.Errorf("%d processors", opts.cores)
 	}
-	if n, err := strconv.Atoi(opts.steps); opts.steps != "all" && (err != nil || n <= 0) {
+	if n, err := strconv.Atoi(opts.steps); opts.steps != "all" && (err != nil || n < 0) {
 		return fmt.Errorf("%q steps", opts.steps)
 	}
 	if opts.sequences <= 0 {
