@@ -25,11 +25,13 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	if err != nil {
 		return 0, err
 	}
-	alone, err := d.canUnpack(id)
-	if err != nil {
-		return 0, layerError("applying a diff to", id, err)
+	alone := false
+	if direct {
+		if alone, err = d.unpack(id, options); err != nil {
+			return 0, layerError("applying a diff to", id, err)
+		}
 	}
-	if !direct || !alone {
+	if !alone {
 		size, err := d.naive.ApplyDiff(id, parent, options)
 		if err != nil {
 			return 0, layerError("applying a diff to", id, err)
@@ -38,9 +40,6 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 			return 0, layerError("applying a diff to", id, err)
 		}
 		return size, nil
-	}
-	if err := d.unpack(id, options); err != nil {
-		return 0, layerError("applying a diff to", id, err)
 	}
 	usage, err := d.usage(id)
 	if err != nil {
@@ -54,6 +53,10 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 func (d *Driver) canUnpack(id string) (bool, error) {
 	mounted, err := isMounted(d.home.mnt(id))
 	if err != nil || mounted {
+		return false, err
+	}
+	// Overlayfs's are found when the layer is brought to rest.
+	if used, err := d.forms.aufsUses(id); err != nil || used {
 		return false, err
 	}
 	entries, err := os.ReadDir(d.home.diff(id))
@@ -70,21 +73,26 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 //
 // It extracts into a scratch directory, which takes the place of the layer's once all of it is on the disk: the layer has
 // all of the archive, or nothing, whatever happens on the way.
-func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (err error) {
+//
+// If the layer has something already, or is mounted, it does nothing, and alone is false.
+func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone bool, err error) {
 	lock, err := d.home.lockLayer("applying a diff to", id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer lock.unlock()
+	if alone, err = d.canUnpack(id); err != nil || !alone {
+		return alone, err
+	}
 	if err := d.forms.settle(id); err != nil {
-		return err
+		return true, err
 	}
 	if err := d.home.forgetDerived(id); err != nil {
-		return err
+		return true, err
 	}
 	s, err := d.home.newScratch("apply")
 	if err != nil {
-		return err
+		return true, err
 	}
 	defer func() {
 		if rerr := s.remove(); rerr != nil {
@@ -94,11 +102,11 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (err error
 	}()
 	dir := filepath.Join(s.dir, "root")
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
+		return true, err
 	}
 	// Before the archive, which may say something else.
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
-		return err
+		return true, err
 	}
 	mappings := orNone(options.Mappings)
 	err = chrootarchive.UntarUncompressed(options.Diff, dir, &archive.TarOptions{
@@ -109,22 +117,26 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (err error
 		InUserNS:          unshare.IsRootless(),
 	})
 	if err != nil {
-		return err
+		return true, err
 	}
 	if err := cleanUnpacked(dir); err != nil {
-		return err
+		return true, err
 	}
 	below, err := d.layersBelow(id)
 	if err != nil {
-		return err
+		return true, err
 	}
 	if err := markReplacedFiles(dir, ".", below); err != nil {
-		return err
+		return true, err
 	}
 	if err := syncFS(dir); err != nil {
-		return err
+		return true, err
 	}
-	return takePlace(dir, d.home.diff(id))
+	// The path of a layer without parents is known to whoever has asked for it.
+	if still, err := d.canUnpack(id); err != nil || !still {
+		return true, errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
+	}
+	return true, takePlace(dir, d.home.diff(id))
 }
 
 // takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What

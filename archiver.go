@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
@@ -126,7 +127,9 @@ func (a *archiver) entry(dir *os.File, name, rel string) (below *tar.Header, err
 		return h, err
 	}
 	st := statOf(info)
-	if first, ok := a.names[st.Ino]; ok {
+	// Overlayfs's whiteouts may be one file; each is archived as one of its own.
+	several := st.Nlink > 1 && !(a.form != aufsForm && isOverlayWhiteout(info))
+	if first, ok := a.names[st.Ino]; ok && several {
 		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 	}
 	if h.Typeflag == tar.TypeReg && h.Size > 0 {
@@ -134,7 +137,7 @@ func (a *archiver) entry(dir *os.File, name, rel string) (below *tar.Header, err
 	} else {
 		err = a.w.WriteHeader(h)
 	}
-	if err == nil && st.Nlink > 1 && h.Typeflag != tar.TypeLink {
+	if err == nil && several && h.Typeflag != tar.TypeLink {
 		a.names[st.Ino] = h.Name
 	}
 	return nil, err
@@ -155,7 +158,7 @@ func (a *archiver) mark(dir *os.File, rel string, names []string) error {
 		return err
 	}
 	return a.w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: filepath.Join(rel, archive.WhiteoutOpaqueDir), Mode: whiteoutMode, ModTime: info.ModTime(),
+		Typeflag: tar.TypeReg, Name: filepath.Join(rel, archive.WhiteoutOpaqueDir), Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
 	})
 }
 
@@ -167,7 +170,7 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	dir, name := filepath.Split(rel)
 	if a.form != aufsForm && isOverlayWhiteout(info) {
 		return &tar.Header{
-			Typeflag: tar.TypeReg, Name: dir + archive.WhiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime(),
+			Typeflag: tar.TypeReg, Name: dir + archive.WhiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
 		}, nil
 	}
 	target := ""
@@ -185,6 +188,8 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	if err != nil {
 		return nil, err
 	}
+	// Else archive/tar would round it, to a time that may not have come yet.
+	h.ModTime = h.ModTime.Truncate(time.Second)
 	attrs, err := archivedXattrs(path)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,8 @@ import (
 )
 
 // A container may be at work in a tree that the driver looks into. What is here finds its way from directory to directory:
-// no symbolic link leads out of the tree, and a path may be longer than the kernel takes in one call.
+// what opens a directory lets
+// no symbolic link lead out of the tree, and a path may be longer than the kernel takes in one call.
 
 // openDir opens the directory rel of the tree at root, and nothing but a directory.
 func openDir(root, rel string) (*os.File, error) {

@@ -64,7 +64,8 @@ func (p Problem) String() string {
 	return text + p.Path + ": " + p.Detail
 }
 
-// Check looks for problems in the store at home, a driver's home directory, and changes nothing. It mounts nothing; the
+// Check looks for problems in the store at home, a driver's home directory, and changes nothing but that a
+// layer's lock file may be made. It mounts nothing; the
 // store may be in use. What somebody is at work on while it looks is passed over.
 //
 // The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
@@ -420,6 +421,10 @@ func (c *checker) knownParents(id string, content []byte, ids []string) ([]strin
 	for _, child := range ids {
 		if child == id {
 			continue
+		}
+		// A base layer's file is empty, and its child's may be the one that is wrong.
+		if len(content) == 0 && !wasWritable(h.diff(id)) {
+			break
 		}
 		if parents, err := h.writtenParents(child); err == nil {
 			if i := slices.Index(parents, id); i >= 0 {

@@ -3,12 +3,14 @@
 package aufs
 
 import (
+	"archive/tar"
 	"bytes"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
@@ -115,6 +117,35 @@ func TestDiffAndApply(t *testing.T) {
 			}
 			must(t, s.Put("again"))
 			must(t, s.Put("child"))
+		}
+	})
+}
+
+// TestDiffHeaders is about times, which archives have in whole seconds that have begun, and whiteouts, each of which is a file of
+// its own, on a mounted layer as well.
+func TestDiffHeaders(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "c": ""})
+		dir := s.get(t, "child")
+		for _, path := range []string{"a", "b", "c"} {
+			must(t, os.Remove(filepath.Join(dir, path)))
+		}
+		then := time.Unix(1000, 700_000_000)
+		write(t, s.inner.home.diff("base"), files{"f": "f"})
+		must(t, os.Chtimes(filepath.Join(s.inner.home.diff("base"), "f"), then, then))
+		mounted := s.diff(t, "child", "base")
+		must(t, s.Put("child"))
+		for _, headers := range []map[string]*tar.Header{mounted, s.diff(t, "child", "base")} {
+			for _, path := range []string{".wh.a", ".wh.b", ".wh.c"} {
+				if h := headers[path]; h == nil || h.Typeflag != tar.TypeReg || h.Size != 0 {
+					t.Errorf("%s is %+v", path, h)
+				}
+			}
+		}
+		if h := s.diff(t, "base", "")["f"]; h == nil || !h.ModTime.Equal(time.Unix(1000, 0)) {
+			t.Errorf("f is %+v", h)
 		}
 	})
 }

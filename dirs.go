@@ -220,12 +220,16 @@ func writeFileAtomic(tmp, path string, content []byte) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	_, before := os.Lstat(path)
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
-		// Not durable, and so not there.
-		return errors.Join(err, os.Remove(path))
+		if errors.Is(before, fs.ErrNotExist) {
+			// Not durable, and so not there.
+			err = errors.Join(err, os.Remove(path))
+		}
+		return err
 	}
 	return nil
 }

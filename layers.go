@@ -216,9 +216,11 @@ func (d *Driver) moveOut(id string) (*scratch, error) {
 		target := filepath.Join(trash.dir, strconv.Itoa(i))
 		err := os.Rename(path, target)
 		if errors.Is(err, unix.EPERM) {
-			// A container can make its root directory immutable.
-			if err = makeMutable(path); err == nil {
-				err = os.Rename(path, target)
+			// A container can make its root directory immutable. What is mounted in it is not the layer's.
+			if mounts, merr := mountsUnder(path); merr == nil && len(mounts) == 0 {
+				if err = makeMutable(path); err == nil {
+					err = os.Rename(path, target)
+				}
 			}
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
