@@ -23,7 +23,7 @@ space := $(subst ,, )
 MIN_GO := 24
 
 GO ?= go
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 20m
 # How many random sequences the differential test runs on each backend: in
 # tests, and in a soak.
 SEQUENCES ?= 25
