@@ -127,8 +127,8 @@ func (a *archiver) entry(dir *os.File, name, rel string) (below *tar.Header, err
 		return h, err
 	}
 	st := statOf(info)
-	// Overlayfs's whiteouts may be one file; each is archived as one of its own.
-	several := st.Nlink > 1 && !(a.form != aufsForm && isOverlayWhiteout(info))
+	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
+	several := st.Nlink > 1 && !strings.HasPrefix(name, archive.WhiteoutPrefix) && !(a.form != aufsForm && isOverlayWhiteout(info))
 	if first, ok := a.names[st.Ino]; ok && several {
 		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 	}
