@@ -246,26 +246,30 @@ func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintpt
 // mountAndMove mounts at mnt, in the directory staging, and moves that mount to target. The kernel refuses to move what is in
 // a shared mount, as home may be when another process's Cleanup was here: staging becomes a private one then.
 func mountAndMove(staging, mnt, target string, calls []mountCall, flags uintptr, xino string) error {
-	if err := mountCalled(mnt, calls, flags, xino); err != nil {
+	refused, err := mountThenMove(mnt, target, calls, flags, xino)
+	if !refused {
 		return err
-	}
-	err := moveMount(mnt, target)
-	if err == nil {
-		return nil
-	}
-	if uerr := unmountRetry(mnt); uerr != nil || !errors.Is(err, unix.EINVAL) {
-		return errors.Join(err, uerr)
 	}
 	if err := mount.MakePrivate(staging); err != nil {
 		return err
 	}
+	_, err = mountThenMove(mnt, target, calls, flags, xino)
+	return err
+}
+
+// mountThenMove is mountAndMove with staging as it is. After an error nothing is mounted; refused says that the error is that
+// the mount, which was made, cannot be moved.
+func mountThenMove(mnt, target string, calls []mountCall, flags uintptr, xino string) (refused bool, err error) {
 	if err := mountCalled(mnt, calls, flags, xino); err != nil {
-		return err
+		return false, err
 	}
-	if err := moveMount(mnt, target); err != nil {
-		return errors.Join(err, unmountRetry(mnt))
+	if err = moveMount(mnt, target); err == nil {
+		return false, nil
 	}
-	return nil
+	if uerr := unmountRetry(mnt); uerr != nil {
+		return false, errors.Join(err, uerr)
+	}
+	return errors.Is(err, unix.EINVAL), err
 }
 
 // mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays

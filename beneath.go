@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A container may be at work in a tree that the driver looks into. What is here finds its way from directory to directory:
-// what opens a directory lets
-// no symbolic link lead out of the tree, and a path may be longer than the kernel takes in one call.
+// A container may be at work in a tree that the driver looks into. What is here finds its way from directory to directory: a
+// path may be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the
+// tree.
 
 // openDir opens the directory rel of the tree at root, and nothing but a directory.
 func openDir(root, rel string) (*os.File, error) {

@@ -417,14 +417,14 @@ func (c *checker) restoreParents(ids []string) error {
 // children have them in their files; and its nearest parent, if the name of that is left, has all the others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
 	h := c.d.home
+	if len(content) == 0 && !wasWritable(h.diff(id)) {
+		// A base layer's file is empty, and its child's may be the one that is wrong.
+		return nil, false
+	}
 	var known [][]string
 	for _, child := range ids {
 		if child == id {
 			continue
-		}
-		// A base layer's file is empty, and its child's may be the one that is wrong.
-		if len(content) == 0 && !wasWritable(h.diff(id)) {
-			break
 		}
 		if parents, err := h.writtenParents(child); err == nil {
 			if i := slices.Index(parents, id); i >= 0 {

@@ -76,8 +76,6 @@ type worker struct {
 	s  store
 	me string
 	n  int
-	// done counts what was done, by its name.
-	done map[string]int
 }
 
 // imageEntries is what an image layer of that id holds.
@@ -110,7 +108,6 @@ func (w *worker) round() error {
 	if err := kind.do(); err != nil {
 		return fmt.Errorf("%s: %s: %w", w.me, kind.name, err)
 	}
-	w.done[kind.name]++
 	return nil
 }
 
@@ -290,7 +287,7 @@ func TestStressProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
 		s, err := reopen(args[0], backendName(args[1]))
 		must(t, err)
-		w := worker{s: s, me: args[2], done: map[string]int{}}
+		w := worker{s: s, me: args[2]}
 		for {
 			must(t, w.round())
 			fmt.Println("done")
@@ -458,7 +455,7 @@ func TestStressThreads(t *testing.T) {
 		var rounds [workers]int
 		until := time.Now().Add(stressTime(t))
 		for i := range workers {
-			w := worker{s: s, me: fmt.Sprintf("thread%d", i), done: map[string]int{}}
+			w := worker{s: s, me: fmt.Sprintf("thread%d", i)}
 			if i%2 > 0 {
 				w.s = other
 			}
