@@ -193,7 +193,7 @@ var hostile = map[string]func(v victim) []member{
 			{Name: "d/link", Linkname: "f", Typeflag: tar.TypeSymlink},
 		}
 	},
-	"twice, and otherwise": func(victim) []member {
+	"twice and otherwise": func(victim) []member {
 		return []member{
 			{Name: "a", Size: 1, Typeflag: tar.TypeReg},
 			{Name: "a/", Typeflag: tar.TypeDir},
