@@ -212,12 +212,12 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 
 // xattrsBeneath are the archivedXattrs of the file rel in the tree at root.
 func xattrsBeneath(root, rel string) (map[string]string, error) {
-	dir, done, err := reachable(root, filepath.Dir(rel))
+	dir, err := openDir(root, filepath.Dir(rel))
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	return archivedXattrs(filepath.Join(dir, filepath.Base(rel)))
+	defer dir.Close()
+	return archivedXattrs(within(dir, filepath.Base(rel)))
 }
 
 // archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, and two of

@@ -8,22 +8,57 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// A container may be at work in a tree that the driver looks into. What is here finds its way from directory to directory: a
-// path may be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the
-// tree.
+// A container may be at work in a tree that the driver looks into. What is here finds its way through directories: a path may
+// be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
 
-// openDir opens the directory rel of the tree at root, and nothing but a directory.
+// openDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link below root;
+// one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links that stay in
+// the tree are followed.
 func openDir(root, rel string) (*os.File, error) {
-	r, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
+	fd, err := openBeneath(root, rel)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		r, err := os.OpenRoot(root)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return r.OpenFile(rel, directoryFlags, 0)
+	case errors.Is(err, unix.ELOOP):
+		err = unix.ENOTDIR
 	}
-	defer r.Close()
-	return r.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	path := filepath.Join(root, rel)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// directoryFlags are those of open(2) for a directory that is to be read.
+const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
+
+// openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
+// deep tree slow.
+func openBeneath(root, rel string) (fd int, err error) {
+	fd, err = unix.Open(root, directoryFlags, 0)
+	for rest := rel; err == nil && rest != "." && rest != ""; {
+		piece := rest
+		if len(piece) >= unix.PathMax {
+			piece = piece[:strings.LastIndexByte(piece[:unix.PathMax-1], '/')+1]
+		}
+		rest = rest[len(piece):]
+		above := fd
+		fd, err = unix.Openat2(above, piece, &unix.OpenHow{
+			Flags: directoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		})
+		_ = unix.Close(above) // it was only read
+	}
+	return fd, err
 }
 
 // within is a path, never long, of the file name in an open directory; name may be ".". It is for calls that take no file
@@ -32,8 +67,8 @@ func within(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// reachable returns a path of the directory rel of the tree at root that leaves room for a name after it, whatever the tree's
-// depth. If that is not the path that all know it by, it ends in "/.", and is good until done is called.
+// reachable returns a path of the directory rel of the tree at root, in which nobody may be at work, that leaves room for a
+// name after it, whatever the tree's depth. If that is not the path that all know it by, it ends in "/.", and is good until done is called.
 func reachable(root, rel string) (dir string, done func(), err error) {
 	if dir = filepath.Join(root, rel); !isLong(dir) {
 		return dir, func() {}, nil
@@ -45,11 +80,11 @@ func reachable(root, rel string) (dir string, done func(), err error) {
 	return within(f, "."), func() { _ = f.Close() }, nil
 }
 
-// readDir reads all of an open directory. The entries of one that is so deep that their paths are too long have been looked
-// at by then; those of another one are when they are asked.
-func readDir(dir *os.File) ([]fs.DirEntry, error) {
+// readDir reads all of an open directory. With look, and in a directory that is so deep that their paths are too long, the
+// entries have been looked at by then; else they are when they are asked, by their paths, which may lead elsewhere by then.
+func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
 	entries, err := dir.ReadDir(-1)
-	if err != nil || !isLong(dir.Name()) {
+	if err != nil || !look && !isLong(dir.Name()) {
 		return entries, err
 	}
 	found := entries[:0]
@@ -71,7 +106,7 @@ func readDirBeneath(root, rel string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := readDir(dir)
+	entries, err := readDir(dir, false)
 	return entries, errors.Join(err, dir.Close())
 }
 
@@ -94,7 +129,7 @@ func mkdirBeneath(root, rel string) error {
 	return os.Mkdir(filepath.Join(dir, filepath.Base(rel)), 0o700)
 }
 
-// lstat is os.Lstat of the file rel in the tree at root.
+// lstat is os.Lstat of the file rel in the tree at root, in which nobody may be at work.
 func lstat(root, rel string) (fs.FileInfo, error) {
 	dir, done, err := reachable(root, filepath.Dir(rel))
 	if err != nil {

@@ -3,7 +3,6 @@
 package aufs
 
 import (
-	"errors"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -90,7 +89,7 @@ func (c *comparison) add(rel string, kind archive.ChangeType) {
 // first. hidden says that they do not show through, since a directory around it is opaque. It tells if anything in it is
 // a change.
 func (c *comparison) directory(rel string, below []layerDir, hidden bool) (changed bool, err error) {
-	own, err := readListing(c.layer.root, rel, c.layer.form)
+	own, err := readListingLook(c.layer.root, rel, c.layer.form)
 	if err != nil {
 		if rel != "." {
 			err = ignoreGone(err)
@@ -106,11 +105,11 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 		changed = true
 		c.add(filepath.Join(rel, name), archive.ChangeDelete)
 	}
-	for name := range own.entries {
+	for name, entry := range own.entries {
 		if own.whiteouts[name] {
 			continue
 		}
-		entryChanged, err := c.entry(filepath.Join(rel, name), before, own.opaque)
+		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.opaque)
 		if err != nil {
 			return false, err
 		}
@@ -139,11 +138,8 @@ func (c *comparison) deleted(own listing, before merged) map[string]bool {
 }
 
 // entry compares one file or directory that is in the layer with what the directory that it is in showed before.
-func (c *comparison) entry(rel string, before merged, hidden bool) (changed bool, err error) {
-	info, err := lstat(c.layer.root, rel)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+func (c *comparison) entry(rel string, entry fs.DirEntry, before merged, hidden bool) (changed bool, err error) {
+	info, err := entry.Info()
 	if err != nil {
 		return false, err
 	}

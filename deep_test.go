@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 )
 
 // TestDeepTrees is about a container that makes, and deletes, in directories deeper than any path can tell.
@@ -98,6 +100,46 @@ func TestDeepTrees(t *testing.T) {
 		}
 		noLeftovers(t, s)
 	})
+}
+
+// TestRemoveVeryDeepTree is about a tree that is deeper than the process may have files open.
+func TestRemoveVeryDeepTree(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		diff := s.inner.home.diff("base")
+		write(t, diff, files{"deep-1/f": "", "deep-2": "", "wide/x/f": ""})
+		for _, dir := range []string{diff, filepath.Join(diff, "wide"), filepath.Join(diff, "wide/x")} {
+			deepTree(t, dir, 1500)
+		}
+		var limit unix.Rlimit
+		must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+		less := limit
+		less.Cur = 500
+		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &less))
+		defer func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
+		if err := os.RemoveAll(diff); !errors.Is(err, unix.EMFILE) {
+			t.Fatalf("the standard library can do it: %v", err)
+		}
+		must(t, s.Remove("base"))
+		noLeftovers(t, s)
+	})
+}
+
+// deepTree makes directories in one another, as many as depth, and a file in each.
+func deepTree(t *testing.T, root string, depth int) {
+	t.Helper()
+	dir, err := os.Open(root)
+	must(t, err)
+	for range depth {
+		must(t, os.Mkdir(within(dir, "d"), 0o755))
+		next, err := os.Open(within(dir, "d"))
+		must(t, err)
+		must(t, os.WriteFile(within(next, "f"), nil, 0o644))
+		must(t, dir.Close())
+		dir = next
+	}
+	must(t, dir.Close())
 }
 
 // TestApplyDeepArchive is about an archive with a name that is longer than a path can be: it is refused, and the layer stays

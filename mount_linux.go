@@ -137,29 +137,6 @@ func unmountUnder(dir string) error {
 	return errors.Join(errs...)
 }
 
-// removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
-// the directory.
-func removeTree(dir string) error {
-	mounts, err := mountsUnder(dir)
-	if err != nil {
-		return err
-	}
-	if len(mounts) > 0 {
-		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
-	}
-	if mounted, err := isMounted(dir); err != nil || mounted {
-		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
-	}
-	err = os.RemoveAll(dir)
-	if errors.Is(err, unix.EPERM) {
-		if err := makeMutable(dir); err != nil {
-			return err
-		}
-		err = os.RemoveAll(dir)
-	}
-	return err
-}
-
 // contextOption is the mount option that gives all files of a mount the SELinux label mountLabel, or "" without one.
 func contextOption(mountLabel string) string {
 	return label.FormatMountLabel("", mountLabel)

@@ -5,6 +5,7 @@ package aufs
 import (
 	"errors"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,28 +19,24 @@ const (
 // makeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
 // in it.
 func makeMutable(dir string) error {
-	parent, err := os.Open(dir)
+	top, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	err = clearFlags(parent, ".")
-	if err = errors.Join(err, parent.Close()); err != nil {
+	err = clearFlags(top, ".")
+	if err = errors.Join(err, top.Close()); err != nil {
 		return err
 	}
-	return eachDir(dir, func(path string, _ bool, entries []os.DirEntry) (bool, error) {
-		opened, err := os.Open(path)
+	return walkBeneath(dir, func(rel string, st *unix.Stat_t) error {
+		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG {
+			return nil
+		}
+		parent, err := openDir(dir, filepath.Dir(rel))
 		if err != nil {
-			return false, err
+			return err
 		}
-		defer opened.Close()
-		for _, entry := range entries {
-			if entry.IsDir() || entry.Type().IsRegular() {
-				if err := clearFlags(opened, entry.Name()); err != nil {
-					return false, err
-				}
-			}
-		}
-		return false, nil
+		defer parent.Close()
+		return clearFlags(parent, filepath.Base(rel))
 	})
 }
 

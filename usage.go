@@ -58,7 +58,7 @@ func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) e
 }
 
 func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.FileInfo)) error {
-	l, err := readListing(root, rel, f)
+	l, err := readListingLook(root, rel, f)
 	if err != nil {
 		if rel != "." {
 			err = ignoreGone(err)
@@ -68,10 +68,7 @@ func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.File
 	for name, entry := range l.entries {
 		info, err := entry.Info()
 		if err != nil {
-			if err = ignoreGone(err); err != nil {
-				return err
-			}
-			continue
+			return err
 		}
 		path := filepath.Join(rel, name)
 		visit(path, info)

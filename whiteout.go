@@ -83,13 +83,22 @@ type listing struct {
 
 // readListing reads the directory rel ("." is the root) of the layer at root, which is in form f.
 func readListing(root, rel string, f form) (listing, error) {
+	return listDirectory(root, rel, f, false)
+}
+
+// readListingLook is readListing of a layer in which a container may be at work: it has looked at each file.
+func readListingLook(root, rel string, f form) (listing, error) {
+	return listDirectory(root, rel, f, true)
+}
+
+func listDirectory(root, rel string, f form, look bool) (listing, error) {
 	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
 	dir, err := openDir(root, rel)
 	if err != nil {
 		return l, err
 	}
 	defer dir.Close()
-	entries, err := readDir(dir)
+	entries, err := readDir(dir, look)
 	if err != nil {
 		return l, err
 	}

@@ -1,0 +1,140 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
+// the directory. A container may have done its worst to keep its files from being removed.
+func removeTree(dir string) error {
+	mounts, err := mountsUnder(dir)
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
+	}
+	if mounted, err := isMounted(dir); err != nil || mounted {
+		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
+	}
+	err = removeAll(dir)
+	if errors.Is(err, unix.EPERM) {
+		if err := makeMutable(dir); err != nil {
+			return err
+		}
+		err = removeAll(dir)
+	}
+	return err
+}
+
+// removeAll is os.RemoveAll, which has each directory open that it is in, for trees that are deeper than a process may have
+// files open.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, unix.EMFILE) {
+		return err
+	}
+	if err := flatten(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// flatDepth is how deep a tree is, at most, when flatten is done with it.
+const flatDepth = 64
+
+// flatten moves each directory that is deep in the tree at root up, to root itself, under a name that is new there.
+func flatten(root string) error {
+	top, err := os.OpenFile(root, directoryFlags, 0)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	f := flattener{top: top}
+	if f.todo, err = subdirectories(top); err != nil {
+		return err
+	}
+	for len(f.todo) > 0 {
+		name := f.todo[len(f.todo)-1]
+		f.todo = f.todo[:len(f.todo)-1]
+		if err := f.enter(top, name, 2); err != nil {
+			return fmt.Errorf("flattening %s: %w", root, err)
+		}
+	}
+	return nil
+}
+
+// flattener is flatten at work.
+type flattener struct {
+	top *os.File
+	// todo are the names of directories in top which may be too deep.
+	todo []string
+	// moved counts the names that were tried.
+	moved int
+}
+
+// enter goes through the directory name of an open one; depth is what a directory in it would have.
+func (f *flattener) enter(parent *os.File, name string, depth int) error {
+	fd, err := unix.Openat(int(parent.Fd()), name, directoryFlags|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	names, err := subdirectories(dir)
+	if err != nil {
+		return err
+	}
+	for _, below := range names {
+		if depth < flatDepth {
+			err = f.enter(dir, below, depth+1)
+		} else {
+			err = f.lift(dir, below)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lift moves the directory name of an open one to the top.
+func (f *flattener) lift(dir *os.File, name string) error {
+	for {
+		f.moved++
+		lifted := "deep-" + strconv.Itoa(f.moved)
+		err := unix.Renameat2(int(dir.Fd()), name, int(f.top.Fd()), lifted, unix.RENAME_NOREPLACE)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return &os.LinkError{Op: "rename", Old: name, New: filepath.Join(f.top.Name(), lifted), Err: err}
+		}
+		f.todo = append(f.todo, lifted)
+		return nil
+	}
+}
+
+// subdirectories are the names of the directories in an open one.
+func subdirectories(dir *os.File) ([]string, error) {
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
