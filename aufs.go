@@ -101,7 +101,18 @@ func makeStore(h home) (made []string, err error) {
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
 	}
-	return made, nil
+	return made, h.realDirectories()
+}
+
+// realDirectories is an error if one of the store's directories is not where it seems to be. Whoever wants a part of a store
+// on another disk can mount that there.
+func (h home) realDirectories() error {
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir} {
+		if err := realDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
+	return nil
 }
 
 // removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use

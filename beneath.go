@@ -16,8 +16,8 @@ import (
 // A container may be at work in a tree that the driver looks into. What is here finds its way through directories: a path may
 // be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
 
-// openDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link below root;
-// one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links that stay in
+// openDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, neither root
+// nor below it; one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links that stay in
 // the tree are followed.
 func openDir(root, rel string) (*os.File, error) {
 	fd, err := openBeneath(root, rel)
@@ -45,7 +45,7 @@ const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix
 // openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
 // deep tree slow.
 func openBeneath(root, rel string) (fd int, err error) {
-	fd, err = unix.Open(root, directoryFlags, 0)
+	fd, err = unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0)
 	for rest := rel; err == nil && rest != "." && rest != ""; {
 		piece := rest
 		if len(piece) >= unix.PathMax {

@@ -105,13 +105,12 @@ func newCheck(path string) (*checker, error) {
 	}
 	h := home(absolute)
 	for _, dir := range []string{h.layers(""), h.diff("")} {
-		info, err := os.Stat(dir)
-		if err == nil && !info.IsDir() {
-			err = &fs.PathError{Op: "stat", Path: dir, Err: unix.ENOTDIR}
-		}
-		if err != nil {
+		if err := realDirectory(dir); err != nil {
 			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
 		}
+	}
+	if err := h.realDirectories(); err != nil {
+		return nil, err
 	}
 	return &checker{d: &Driver{home: h, forms: &translator{home: h}}}, nil
 }

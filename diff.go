@@ -100,6 +100,9 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	if _, err := d.home.parents(id); err != nil {
 		return nil, err
 	}
+	if err := realDirectory(d.home.diff(id)); err != nil {
+		return nil, layerError("reading", id, err)
+	}
 	root, err := os.OpenRoot(d.home.diff(id))
 	if err != nil {
 		return nil, layerError("reading", id, err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
 )
 
 // The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
@@ -117,7 +119,7 @@ func (h home) writtenParents(id string) ([]string, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(h.layers(id))
+	content, err := readFile(h.layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, unknownLayer("reading the parents of", id)
 	}
@@ -137,16 +139,32 @@ func (h home) parentDirs(id string, parents []string) ([]string, error) {
 	dirs := make([]string, 0, len(parents))
 	for _, parent := range parents {
 		dir := h.diff(parent)
-		st, err := os.Lstat(dir)
-		if err == nil && !st.IsDir() {
-			err = &fs.PathError{Op: "lstat", Path: dir, Err: errors.New("not a directory")}
-		}
-		if err != nil {
+		if err := realDirectory(dir); err != nil {
 			return nil, layerError("using the parent "+parent+" of", id, err)
 		}
 		dirs = append(dirs, dir)
 	}
 	return dirs, nil
+}
+
+// realDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
+// elsewhere than it says.
+func realDirectory(dir string) error {
+	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
+	}
+	return err
+}
+
+// readFile is os.ReadFile of a file that is no symbolic link.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // parseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree

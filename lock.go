@@ -152,7 +152,7 @@ func (h home) lockLayer(op, id string) (*pathLock, error) {
 		lock.unlock()
 		return nil, unknownLayer(op, id)
 	}
-	if _, err := os.Lstat(h.diff(id)); err != nil {
+	if err := realDirectory(h.diff(id)); err != nil {
 		lock.unlock()
 		return nil, layerError(op, id, err)
 	}

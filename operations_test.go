@@ -397,7 +397,7 @@ func (tr *trial) isAfter(t *testing.T, home string) {
 const stepsVariable = "AUFS_TEST_STEPS"
 
 // fewSteps is for want of stepsVariable.
-const fewSteps = 4
+const fewSteps = 2
 
 // some are those of all that are to be tried.
 func some[T any](t *testing.T, all []T) []T {
