@@ -5,6 +5,7 @@ package aufs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -162,16 +163,34 @@ func TestDirperm1IsProbed(t *testing.T) {
 	})
 }
 
+// TestXinoPathsDiffer has eight processes choose paths of xino files. Two mounts with the same one would break each other.
 func TestXinoPathsDiffer(t *testing.T) {
-	b := &aufsBackend{xinoDir: "/dev/shm"}
-	seen := map[string]bool{}
-	for range 100 {
-		_, xino, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
-		must(t, err)
-		if seen[xino] {
-			t.Fatalf("%s twice", xino)
+	const processes, paths = 8, 50
+	if os.Getenv(childVariable) != "" {
+		b := &aufsBackend{xinoDir: "/dev/shm"}
+		for range paths {
+			_, xino, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
+			must(t, err)
+			fmt.Println("xino:", xino)
 		}
-		seen[xino] = true
+		return
+	}
+	seen := map[string]bool{}
+	for range processes {
+		c := exec.Command("/proc/self/exe", "-test.run=^TestXinoPathsDiffer$")
+		c.Env = append(os.Environ(), childVariable+"=1")
+		out, err := c.Output()
+		must(t, err)
+		for _, line := range strings.Split(string(out), "\n") {
+			if path, ok := strings.CutPrefix(line, "xino: "); ok && seen[path] {
+				t.Fatalf("%s twice", path)
+			} else if ok {
+				seen[path] = true
+			}
+		}
+	}
+	if len(seen) != processes*paths {
+		t.Errorf("there are %d paths", len(seen))
 	}
 }
 

@@ -249,12 +249,32 @@ func (w *worker) quarrel() error {
 			return err
 		})
 	}
-	for _, allowed := range []error{fs.ErrExist, fs.ErrNotExist, graphdriver.ErrLayerUnknown, unix.EBUSY, unix.ESTALE} {
-		if errors.Is(err, allowed) {
-			return nil
-		}
+	if err == nil || isQuarrel(err) {
+		return nil
 	}
 	return err
+}
+
+// isQuarrel tells if an error, and each one that is joined in it, comes of what others do with the layer.
+func isQuarrel(err error) bool {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		joined, ok := e.(interface{ Unwrap() []error })
+		if !ok || fmt.Sprintf("%T", e) != fmt.Sprintf("%T", errors.Join(e)) {
+			continue
+		}
+		for _, part := range joined.Unwrap() {
+			if !isQuarrel(part) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, allowed := range []error{fs.ErrExist, fs.ErrNotExist, graphdriver.ErrLayerUnknown, unix.EBUSY, unix.ESTALE} {
+		if errors.Is(err, allowed) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *worker) init() (err error) {
@@ -500,4 +520,21 @@ func resources(t *testing.T) string {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return text
+}
+
+func TestIsQuarrel(t *testing.T) {
+	allowed, other := fmt.Errorf("allowed: %w", fs.ErrExist), errors.New("other")
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{allowed, true},
+		{other, false},
+		{fmt.Errorf("both: %w", errors.Join(allowed, other)), false},
+		{fmt.Errorf("both: %w", errors.Join(allowed, unix.EBUSY)), true},
+	} {
+		if got := isQuarrel(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
 }

@@ -62,7 +62,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
-	flags.StringVar(&opts.steps, "steps", "4", "in how many ways each operation is interrupted; or all")
+	flags.StringVar(&opts.steps, "steps", "2", "in how many ways each operation is interrupted; or all")
 	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")

@@ -1,0 +1,104 @@
+//go:build linux && (amd64 || arm64)
+
+package aufs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// TestFullDisk is about a store whose disk is full: what needs space says so, and leaves nothing half done; what reads, and
+// what makes space, works; and once there is space again, everything does.
+func TestFullDisk(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		disk := newDisk(t).dir
+		s := openStore(t, filepath.Join(disk, "home"), name)
+		s.create(t, "", "base", "child", "grandchild")
+		s.create(t, "base", "big")
+		s.apply(t, "base", "", entry{name: "d/"}, entry{name: "d/f", content: "f"}, entry{name: "gone", content: "x"})
+		s.change(t, "child", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "gone")))
+			must(t, os.RemoveAll(filepath.Join(dir, "d")))
+			write(t, dir, files{"d/g": "g"})
+		})
+		want := s.see(t, "child")
+
+		_, err := s.ApplyDiff("big", "base", graphdriver.ApplyDiffOpts{
+			Diff: archiveOf(t, entry{name: "small", content: "s"}, entry{name: "large", content: strings.Repeat("l", 64<<20)}),
+		})
+		// The library unpacks in a process of its own, of whose error it has the text.
+		wants(t, err, nil, "big", unix.ENOSPC.Error())
+		sameNames(t, readTree(t, s.inner.home.diff("big")).names())
+		noLeftovers(t, s)
+
+		// While a container is at work in it.
+		dir := s.get(t, "grandchild")
+		must(t, os.Remove(filepath.Join(dir, "d/g")))
+		filler := fill(t, disk)
+		full := 0
+		doneOrFull := func(what string, err error) {
+			t.Helper()
+			if errors.Is(err, unix.ENOSPC) {
+				full++
+			} else if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			t.Logf("%s on a full disk: %v", what, err)
+		}
+		doneOrFull("Put", s.Put("grandchild"))
+		doneOrFull("Create", s.Create("new", "base", nil))
+		_, err = s.Get("child", graphdriver.MountOpts{})
+		doneOrFull("Get", err)
+		if err == nil {
+			sameTree(t, readTree(t, s.inner.home.mnt("child")), want)
+			doneOrFull("Put", s.Put("child"))
+		}
+		packed, err := s.Diff("child", nil, "base", nil, "")
+		must(t, err)
+		_, err = io.Copy(io.Discard, packed)
+		must(t, errors.Join(err, packed.Close()))
+		must(t, s.Remove("big"))
+		_, err = reopen(string(s.inner.home), name)
+		doneOrFull("Init", err)
+
+		if full == 0 {
+			t.Error("nothing needs space: the disk is not full")
+		}
+		must(t, os.Remove(filler))
+		s, err = reopen(string(s.inner.home), name)
+		must(t, err)
+		must(t, s.Cleanup())
+		for _, id := range []string{"base", "child", "grandchild"} {
+			s.atRest(t, id)
+		}
+		sameTree(t, s.see(t, "child"), want)
+		sameNames(t, s.see(t, "grandchild").names(), "d")
+		noLeftovers(t, s)
+	})
+}
+
+// fill leaves no space on a disk, and returns the file that takes it.
+func fill(t *testing.T, disk string) string {
+	t.Helper()
+	path := filepath.Join(disk, "filler")
+	f, err := os.Create(path)
+	must(t, err)
+	for size := 64 << 10; size > 0; {
+		_, err := f.Write(make([]byte, size))
+		switch {
+		case errors.Is(err, unix.ENOSPC):
+			size /= 2
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	must(t, f.Close())
+	return path
+}
