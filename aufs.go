@@ -190,13 +190,35 @@ func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
 	return probeOverlay(d.home, d.forms, scratchDir)
 }
 
-// probeIn runs one probe in a scratch directory of its own.
-func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
-	s, err := d.home.newScratchLocked("probe")
-	if errors.Is(err, unix.EROFS) {
-		// What the kernel can do shows elsewhere as well.
-		s, err = newScratchIn(os.TempDir(), "aufs-probe")
+// probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
+// kernel can do shows there as well, and layers can only be removed from a store that can be opened.
+func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (b backend, err error) {
+	for _, newScratch := range []func() (*scratch, error){
+		func() (*scratch, error) { return d.home.newScratchLocked("probe") },
+		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
+		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
+	} {
+		b, perr := probeWith(newScratch, probe)
+		if perr == nil {
+			return b, nil
+		}
+		if err == nil {
+			err = perr
+		}
+		if !hasNoRoom(perr) {
+			break
+		}
 	}
+	return nil, err
+}
+
+// hasNoRoom tells if nothing can be written, which says nothing of the kernel.
+func hasNoRoom(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
+	s, err := newScratch()
 	if err != nil {
 		return nil, err
 	}

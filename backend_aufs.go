@@ -80,6 +80,8 @@ func (b *aufsBackend) trial(dir string) error {
 // explainAufs turns the failure of a trial mount into one that says what the host lacks.
 func explainAufs(h home, err error) error {
 	switch {
+	case hasNoRoom(err):
+		return fmt.Errorf("aufs: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", ErrAufsNotSupported, graphdriver.ErrNotSupported, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

@@ -77,6 +77,8 @@ func (b *overlayBackend) trial(dir string) error {
 // explainOverlay turns the failure of a trial mount into one that says what the host lacks.
 func explainOverlay(h home, nested bool, err error) error {
 	switch {
+	case hasNoRoom(err):
+		return fmt.Errorf("aufs: overlay backend: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", graphdriver.ErrNotSupported, err)
 	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):

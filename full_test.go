@@ -65,8 +65,10 @@ func TestFullDisk(t *testing.T) {
 		_, err = io.Copy(io.Discard, packed)
 		must(t, errors.Join(err, packed.Close()))
 		must(t, s.Remove("big"))
-		_, err = reopen(string(s.inner.home), name)
-		doneOrFull("Init", err)
+		// Whoever wants to remove layers has to open the store first.
+		other, err := reopen(string(s.inner.home), name)
+		must(t, err)
+		must(t, other.Remove("grandchild"))
 
 		if full == 0 {
 			t.Error("nothing needs space: the disk is not full")
@@ -75,11 +77,10 @@ func TestFullDisk(t *testing.T) {
 		s, err = reopen(string(s.inner.home), name)
 		must(t, err)
 		must(t, s.Cleanup())
-		for _, id := range []string{"base", "child", "grandchild"} {
+		for _, id := range []string{"base", "child"} {
 			s.atRest(t, id)
 		}
 		sameTree(t, s.see(t, "child"), want)
-		sameNames(t, s.see(t, "grandchild").names(), "d")
 		noLeftovers(t, s)
 	})
 }
