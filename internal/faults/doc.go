@@ -5,5 +5,5 @@
 // The calls are held by a seccomp filter with a listener (seccomp_unotify(2)), which takes Linux 5.5 and CAP_SYS_ADMIN.
 // Children of the program are held as well.
 //
-// The program is the test program itself: its TestMain calls Launch first.
+// The program calls Launch first; it may be the test program itself.
 package faults

@@ -85,8 +85,11 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("open the driver: %w", err)
 	}
-	return commands[i].run(driver, rest[1:])
+	return interruptible(func() error { return commands[i].run(driver, rest[1:]) })
 }
+
+// interruptible runs a command in a way that tests can interrupt, where they can.
+var interruptible = func(command func() error) error { return command() }
 
 // exitStatus reports the error and returns the exit status for it: 2 for a wrong
 // command line, that of the program for "run", 1 for all else.

@@ -1,0 +1,15 @@
+//go:build linux && (amd64 || arm64) && !exclude_graphdriver_aufs
+
+package main
+
+import "github.com/seed-642172e2/aufs/internal/faults"
+
+// A test may interrupt a command; what comes before it is let alone.
+func init() {
+	faults.Launch()
+	interruptible = func(command func() error) error {
+		faults.Mark(faults.Begin)
+		defer faults.Mark(faults.End)
+		return command()
+	}
+}

@@ -1,0 +1,220 @@
+//go:build linux && (amd64 || arm64)
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage/drivers/copy"
+	"github.com/seed-642172e2/aufs/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// What TestInterrupted promises of this driver is no small thing: the same is asked of the in-tree driver here, which fails.
+// This shows that such tests can fail, and what the users of that driver have met.
+
+// harm is what an interrupted operation has done to a store.
+type harm string
+
+const (
+	noHarm harm = "nothing"
+	// lostLayer: one that was there before, and is after, is not in the store, or cannot be mounted.
+	lostLayer harm = "a layer is lost, or cannot be mounted"
+	// halfDone: a layer is neither as before nor as after.
+	halfDone harm = "a layer is half done"
+	// leftBehind: there are directories that belong to no layer, and nothing removes them.
+	leftBehind harm = "files of no layer are left"
+)
+
+// TestInTreeInterrupted kills the in-tree driver's operations at each of their steps, and has the power go off after one.
+func TestInTreeInterrupted(t *testing.T) {
+	if os.Getenv(stepsVariable) == "0" {
+		t.Skip("none was asked for")
+	}
+	onBackend(t, backendAufs, func(t *testing.T) {
+		if name := fsName(t.TempDir()); name == "btrfs" {
+			t.Skipf("the in-tree driver does not take %s", name)
+		}
+		t.Cleanup(wire.ExpectMessages(unflushed))
+		image := archiveBytes(t, newLayer...)
+		for _, c := range []struct {
+			op    string
+			args  []string
+			stdin []byte
+			// finds is what is found at some step.
+			finds harm
+		}{
+			{"create", []string{"create", "new", "middle"}, nil, leftBehind},
+			{"remove", []string{"remove", "child"}, nil, lostLayer},
+			{"apply", []string{"apply", "empty", "middle"}, image, halfDone},
+		} {
+			t.Run(c.op, func(t *testing.T) {
+				tr := newOldTrial(t, c.args, c.stdin)
+				found := map[harm]int{}
+				for step := range tr.steps {
+					found[tr.kill(t, step)]++
+				}
+				t.Logf("killed at each of %d steps: %v", len(tr.steps), found)
+				if found[c.finds] == 0 {
+					t.Errorf("at no step it is found that %s: %v", c.finds, found)
+				}
+			})
+		}
+		t.Run("power cut", func(t *testing.T) {
+			tr := newOldTrial(t, []string{"apply", "empty", "middle"}, image)
+			d := newDisk(t)
+			old := intree{tr.program, filepath.Join(d.dir, "home")}
+			must(t, copy.DirCopy(tr.template, old.home, copy.Content, true))
+			must(t, syncFS(d.dir))
+			tr.run(t, old, func(faults.Call) faults.Verdict { return faults.Continue })
+			cut := d.copy(t)
+			unmountLazily(t, old.home)
+			d.unmount(t)
+			cut.mount(t)
+			got := tr.harm(t, intree{tr.program, filepath.Join(cut.dir, "home")}, true)
+			unmountLazily(t, cut.dir)
+			if got == noHarm {
+				t.Error("what was unpacked is on the disk")
+			}
+			t.Logf("the power goes off when ApplyDiff has returned: %s", got)
+		})
+	})
+}
+
+// oldTrial is a test of one operation of the in-tree driver.
+type oldTrial struct {
+	program, template string
+	args              []string
+	stdin             []byte
+	// before and after are what layers show if it is not run, and if it is.
+	before, after map[string]string
+	steps         []faults.Call
+}
+
+func newOldTrial(t *testing.T, args []string, stdin []byte) *oldTrial {
+	t.Helper()
+	old := newIntree(t, filepath.Join(t.TempDir(), "home"))
+	for _, layer := range [][]string{{"base", ""}, {"middle", "base"}, {"child", "middle"}, {"empty", "middle"}} {
+		old.run(t, nil, append([]string{"create"}, layer...)...)
+	}
+	old.run(t, archiveOf(t, entry{name: "f", content: "f"}, entry{name: "d/"}, entry{name: "d/f", content: "df"}), "apply", "base", "")
+	old.run(t, archiveOf(t, entry{name: "new", content: "new"}, entry{name: "e/"}), "apply", "middle", "base")
+	old.run(t, nil, "run", "child", "--", "/bin/sh", "-c", "echo mine > mine; rm new")
+	old.run(t, nil, "cleanup")
+	tr := &oldTrial{program: old.program, template: old.home, args: args, stdin: stdin}
+	tr.before = tr.look(t, old)
+	done := tr.copyStore(t)
+	tr.run(t, done, func(call faults.Call) faults.Verdict {
+		tr.steps = append(tr.steps, call)
+		return faults.Continue
+	})
+	tr.after = tr.look(t, done)
+	return tr
+}
+
+// copyStore makes a copy of the store that the operation finds.
+func (tr *oldTrial) copyStore(t *testing.T) intree {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "home")
+	must(t, copy.DirCopy(tr.template, home, copy.Content, true))
+	return intree{tr.program, home}
+}
+
+// run runs the operation.
+func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) faults.Verdict) {
+	t.Helper()
+	cmd := exec.Command(tr.program, append([]string{"-home", old.home}, tr.args...)...)
+	cmd.Stdin = bytes.NewReader(tr.stdin)
+	killed := false
+	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+		verdict := decide(call)
+		killed = killed || verdict == faults.Kill
+		return verdict
+	})
+	if !killed {
+		must(t, err)
+	}
+}
+
+// kill kills the operation at a step, and tells what that has done.
+func (tr *oldTrial) kill(t *testing.T, step int) harm {
+	t.Helper()
+	old := tr.copyStore(t)
+	tr.run(t, old, func(call faults.Call) faults.Verdict {
+		if call.N == step {
+			return faults.Kill
+		}
+		return faults.Continue
+	})
+	got := tr.harm(t, old, false)
+	unmountLazily(t, old.home)
+	must(t, os.RemoveAll(filepath.Dir(old.home)))
+	return got
+}
+
+// look returns what each layer shows: "" if it cannot be mounted.
+func (tr *oldTrial) look(t *testing.T, old intree) map[string]string {
+	t.Helper()
+	shown := map[string]string{}
+	for _, id := range strings.Fields(old.run(t, nil, "list")) {
+		var exit *exec.ExitError
+		out, err := exec.Command(old.program, "-home", old.home, "tree", id).Output()
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			out = nil
+		}
+		shown[id] = string(out)
+	}
+	old.run(t, nil, "cleanup")
+	return shown
+}
+
+// harm is the worst that is found in the store; done says that the operation has come to its end.
+func (tr *oldTrial) harm(t *testing.T, old intree, done bool) harm {
+	t.Helper()
+	shown := tr.look(t, old)
+	ids := maps.Clone(tr.before)
+	maps.Copy(ids, tr.after)
+	maps.Copy(ids, shown)
+	worst := noHarm
+	for id := range ids {
+		got, there := shown[id]
+		before, wasThere := tr.before[id]
+		after, isToBe := tr.after[id]
+		switch {
+		case there && got == "", !there && wasThere && isToBe, done && isToBe && !there:
+			return lostLayer
+		case done && got != after, got != before && got != after:
+			worst = halfDone
+		}
+	}
+	for _, part := range []string{diffDir, mntDir} {
+		entries, err := os.ReadDir(filepath.Join(old.home, part))
+		must(t, err)
+		for _, entry := range entries {
+			if _, there := shown[entry.Name()]; !there && worst == noHarm {
+				worst = leftBehind
+			}
+		}
+	}
+	return worst
+}
+
+// archiveBytes is all of an archive.
+func archiveBytes(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	content, err := io.ReadAll(archiveOf(t, entries...))
+	must(t, err)
+	return slices.Clip(content)
+}
