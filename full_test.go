@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,6 +19,10 @@ import (
 // what makes space, works; and once there is space again, everything does.
 func TestFullDisk(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
+		if name == backendAufs {
+			// Its own files do not find room either.
+			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
+		}
 		disk := newDisk(t).dir
 		s := openStore(t, filepath.Join(disk, "home"), name)
 		s.create(t, "", "base", "child", "grandchild")
