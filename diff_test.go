@@ -5,10 +5,12 @@ package aufs
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -382,5 +384,45 @@ func TestUpdateLayerIDMap(t *testing.T) {
 		if statOf(info).Uid != 5 {
 			t.Error("the parent was changed")
 		}
+	})
+}
+
+// TestTwoAppliesAtOnce has two drivers apply an archive each to one layer: what was reported as applied is there.
+func TestTwoAppliesAtOnce(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		drivers := []store{s, openStore(t, string(s.inner.home), name)}
+		s.create(t, "", "base")
+		for n := range 5 {
+			id := fmt.Sprintf("layer%d", n)
+			s.create(t, "base", id)
+			archives := []io.Reader{
+				archiveOf(t, entry{name: "0", content: "0"}, entry{name: "d/"}, entry{name: "d/0", content: "0"}),
+				archiveOf(t, entry{name: "1", content: "1"}, entry{name: "d/"}, entry{name: "d/1", content: "1"}),
+			}
+			errs := make([]error, len(drivers))
+			var wg sync.WaitGroup
+			for i, driver := range drivers {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					_, errs[i] = driver.ApplyDiff(id, "base", graphdriver.ApplyDiffOpts{Diff: archives[i]})
+				}()
+			}
+			wg.Wait()
+			names := s.see(t, id).names()
+			for i, err := range errs {
+				must(t, err)
+				for _, want := range []string{fmt.Sprint(i), fmt.Sprintf("d/%d", i)} {
+					if !slices.Contains(names, want) {
+						t.Errorf("%s was applied and is not there: %q", want, names)
+					}
+				}
+			}
+		}
+		for _, driver := range drivers {
+			must(t, driver.Cleanup())
+		}
+		noLeftovers(t, s)
 	})
 }

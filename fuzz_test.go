@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"archive/tar"
 	"bytes"
 	"os"
 	"path/filepath"
@@ -164,6 +165,50 @@ func FuzzTranslation(f *testing.F) {
 		}
 		sameTree(t, read(), want)
 	})
+}
+
+// FuzzArchive applies whole archives, whose members are drawn from names, types and targets that do harm, cut short or not.
+// It is slow: each archive goes through all that is done with a layer.
+func FuzzArchive(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x01\x01\x00\x0c\x02\x01\x0d\x00\x00"), uint16(0))
+	f.Add([]byte("\x0c\x02\x02\x0f\x00\x00\x03\x00\x00"), uint16(0))
+	f.Add([]byte("\x0c\x03\x01\x0c\x00\x00\x0a\x00\x00\x10\x01\x00"), uint16(600))
+	f.Fuzz(func(t *testing.T, program []byte, length uint16) {
+		if len(program) > 60 {
+			t.Skip("more of the same")
+		}
+		content := packed(t, membersOf(program)...)
+		if length > 0 {
+			content = content[:min(int(length), len(content))]
+		}
+		newVictim(t, hostBackends(t)[0]).tryArchive(t, content)
+	})
+}
+
+// membersOf makes three bytes of program, each, a member of an archive: its name, its type and its target.
+func membersOf(program []byte) []member {
+	names := []string{
+		"f", "d", "d/f", "d/.wh.f", ".wh.d", ".wh..wh..opq", "d/.wh..wh..opq", ".wh..", ".wh...", "..", "../outside/secret",
+		"d/../../outside/d/x", "a", "a/b", "a/b/c", "a/secret", "d/a/x", ".wh..wh.plnk/x", ".wh..wh.aufs", ".", strings.Repeat("l", 255),
+	}
+	types := []byte{tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink, tar.TypeChar, tar.TypeFifo}
+	targets := []string{"f", "../outside", "../../outside/secret", "/", "..", "a", "d", "/proc/self/root/etc"}
+	var members []member
+	for ; len(program) >= 3; program = program[3:] {
+		m := member{
+			Name: names[int(program[0])%len(names)], Typeflag: types[int(program[1])%len(types)],
+			// Of a device; 0/0 is what the overlay backend refuses.
+			Devmajor: 1, Devminor: 3,
+		}
+		switch m.Typeflag {
+		case tar.TypeSymlink, tar.TypeLink:
+			m.Linkname = targets[int(program[2])%len(targets)]
+		case tar.TypeReg:
+			m.Size = int64(program[2])
+		}
+		members = append(members, m)
+	}
+	return members
 }
 
 // layerOf makes a layer at root: each byte of program is a step. What a step cannot do is left out.
