@@ -28,18 +28,19 @@ func (tr *trial) powerCut(t *testing.T) {
 	home := filepath.Join(d.dir, "home")
 	tr.copyTo(t, home)
 	must(t, syncFS(d.dir))
-	var cuts []*disk
+	rec := newRecording(t, d)
 	var calls []string
 	tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
 		if wanted[call.N] {
-			cuts, calls = append(cuts, d.copy(t)), append(calls, call.String())
+			rec.cut(t)
+			calls = append(calls, call.String())
 		}
 		return faults.Continue
 	})
-	cuts, calls = append(cuts, d.copy(t)), append(calls, "the end")
+	rec.cut(t)
+	calls = append(calls, "the end")
 	unmountLazily(t, home)
-	d.unmount(t)
-	for i, cut := range cuts {
+	for i, cut := range rec.disks(t) {
 		cut.mount(t)
 		home := filepath.Join(cut.dir, "home")
 		if calls[i] == "the end" {
@@ -53,7 +54,43 @@ func (tr *trial) powerCut(t *testing.T) {
 			t.Fatalf("the power went off at %s", calls[i])
 		}
 	}
-	t.Logf("the power went off %d times, at %d steps", len(cuts), len(tr.steps))
+	t.Logf("the power went off %d times, at %d steps, by %T", len(calls), len(tr.steps), rec)
+}
+
+// recording is what a power cut leaves of a disk, at several times.
+type recording interface {
+	// cut has the power go off now.
+	cut(t *testing.T)
+	// disks unmounts the disk, and returns what each cut has left.
+	disks(t *testing.T) []*disk
+}
+
+// newRecording begins one of a disk that is mounted: with the device mapper's log of writes, where the kernel has that, and
+// else by copies of what the file system has written.
+func newRecording(t *testing.T, d *disk) recording {
+	t.Helper()
+	if !hasLogWrites(t) {
+		return &copies{disk: d}
+	}
+	must(t, unmountRetry(d.dir))
+	return newLogged(t, d)
+}
+
+// copies are made of the image at each cut. All that the file system has written is there, as if the disk had no cache.
+type copies struct {
+	*disk
+	made []*disk
+}
+
+func (c *copies) cut(t *testing.T) {
+	t.Helper()
+	c.made = append(c.made, c.copy(t))
+}
+
+func (c *copies) disks(t *testing.T) []*disk {
+	t.Helper()
+	c.unmount(t)
+	return c.made
 }
 
 // disk is one with an ext4 file system of 48 MB.
