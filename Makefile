@@ -35,6 +35,8 @@ STEPS ?= 2
 STRESS ?= 5s
 SOAK_STRESS ?= 5m
 SOAK_FUZZ_TIME ?= 2m
+# How many files there are in one directory.
+SOAK_NAMES ?= 1000000
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -76,7 +78,7 @@ help: ## List the targets
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
 	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
-	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m]'
+	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m] [SOAK_NAMES=1000000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
 # With fewer random sequences, for it is to take less than ten minutes.
@@ -154,8 +156,8 @@ go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
 soak: check-go ## Run what is random in the tests for long, as root
 	$(MAKE) fuzz FUZZ_TIME=$(SOAK_FUZZ_TIME)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
-	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestStress' . | \
+	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
+		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestStress|TestManyNames' . | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # What has to hold for any input, for a while each. "go test" can do one at a
