@@ -92,7 +92,7 @@ func TestInTreeInterrupted(t *testing.T) {
 			}
 			t.Logf("the power goes off when ApplyDiff has returned: %s", got)
 		})
-	})
+	}, backendAufs)
 }
 
 // oldTrial is a test of one operation of the in-tree driver.
