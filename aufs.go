@@ -107,7 +107,11 @@ func makeStore(h home) (made []string, err error) {
 // realDirectories is an error if one of the store's directories is not where it seems to be. Whoever wants a part of a store
 // on another disk can mount that there.
 func (h home) realDirectories() error {
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir} {
+	dirs := []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir}
+	for _, name := range []string{markDir, asideDir, runDir, twinDir, oldDir, lockDirName, emptyDir} {
+		dirs = append(dirs, h.overlay(name))
+	}
+	for _, dir := range dirs {
 		if err := realDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}
@@ -202,11 +206,14 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (b back
 		if perr == nil {
 			return b, nil
 		}
-		if err == nil {
+		switch {
+		case err == nil && !hasNoRoom(perr):
+			return nil, perr
+		case err == nil:
 			err = perr
-		}
-		if !hasNoRoom(perr) {
-			break
+		case errors.Is(perr, graphdriver.ErrNotSupported), errors.Is(perr, graphdriver.ErrPrerequisites):
+			// That is so everywhere.
+			return nil, errors.Join(err, perr)
 		}
 	}
 	return nil, err

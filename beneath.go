@@ -23,6 +23,9 @@ func openDir(root, rel string) (*os.File, error) {
 	fd, err := openBeneath(root, rel)
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		if err := realDirectory(root); err != nil {
+			return nil, err
+		}
 		r, err := os.OpenRoot(root)
 		if err != nil {
 			return nil, err
@@ -50,6 +53,9 @@ func openBeneath(root, rel string) (fd int, err error) {
 		piece := rest
 		if len(piece) >= unix.PathMax {
 			piece = piece[:strings.LastIndexByte(piece[:unix.PathMax-1], '/')+1]
+			if piece == "" {
+				return fd, errors.Join(unix.ENAMETOOLONG, unix.Close(fd))
+			}
 		}
 		rest = rest[len(piece):]
 		above := fd

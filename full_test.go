@@ -27,6 +27,9 @@ func TestFullDisk(t *testing.T) {
 		s := openStore(t, filepath.Join(disk, "home"), name)
 		s.create(t, "", "base", "child", "grandchild")
 		s.create(t, "base", "big")
+		// Its file of parents is empty: no room comes of the removal of that.
+		s.create(t, "", "alone")
+		s.apply(t, "alone", "", entry{name: "f", content: strings.Repeat("f", 1<<20)})
 		s.apply(t, "base", "", entry{name: "d/"}, entry{name: "d/f", content: "f"}, entry{name: "gone", content: "x"})
 		s.change(t, "child", func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, "gone")))
@@ -69,6 +72,10 @@ func TestFullDisk(t *testing.T) {
 		must(t, err)
 		_, err = io.Copy(io.Discard, packed)
 		must(t, errors.Join(err, packed.Close()))
+		must(t, s.Remove("alone"))
+		if _, err := os.Lstat(s.inner.home.diff("alone")); !os.IsNotExist(err) {
+			t.Errorf("the files of a layer that is removed are there: %v", err)
+		}
 		must(t, s.Remove("big"))
 		// Whoever wants to remove layers has to open the store first.
 		other, err := reopen(string(s.inner.home), name)

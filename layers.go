@@ -179,6 +179,9 @@ func (d *Driver) Remove(id string) error {
 	if err != nil {
 		return layerError("removing", id, err)
 	}
+	if trash == nil {
+		return nil
+	}
 	// What cannot be deleted now is swept by the next Init.
 	if err := trash.remove(); err != nil {
 		return layerError("removing the files of", id, err)
@@ -187,22 +190,40 @@ func (d *Driver) Remove(id string) error {
 }
 
 // takeOut makes the layer id not exist any more, by the removal of its layers/<id>, and moves all that belongs to it to a
-// scratch directory.
+// scratch directory. If the disk is too full for one, it deletes all that at once, and returns nil.
 func (d *Driver) takeOut(id string) (*scratch, error) {
 	store, err := d.home.lockStore()
 	if err != nil {
 		return nil, err
 	}
 	defer store.unlock()
+	// Before the layer is gone: there may be no room for it on the disk.
+	trash, err := d.home.newScratchLocked("trash")
+	if err != nil && !hasNoRoom(err) {
+		return nil, err
+	}
+	noRoom := err != nil
 	err = os.Remove(d.home.layers(id))
 	if err == nil {
 		// Durable before the data goes: a layer that exists after a crash has all of it.
 		err = syncDir(d.home.layers(""))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if trash != nil {
+			err = errors.Join(err, trash.discard())
+		}
 		return nil, err
 	}
-	return d.moveOut(id)
+	if noRoom {
+		// What is left of it if this fails is swept like that of a crash.
+		for _, path := range d.belongings(id) {
+			if err := removeTree(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+		return nil, nil //nolint:nilnil // there is nothing left to remove
+	}
+	return d.moveInto(trash, id)
 }
 
 // moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
@@ -212,6 +233,11 @@ func (d *Driver) moveOut(id string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.moveInto(trash, id)
+}
+
+// moveInto is moveOut to a scratch directory that is there.
+func (d *Driver) moveInto(trash *scratch, id string) (*scratch, error) {
 	for i, path := range d.belongings(id) {
 		target := filepath.Join(trash.dir, strconv.Itoa(i))
 		err := os.Rename(path, target)

@@ -98,7 +98,7 @@ func private(t *testing.T, h home) {
 // removed.
 func TestLinksOutOfTheStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		for _, part := range []string{layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir} {
+		for _, part := range []string{layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir, "overlay/old", "overlay/lock", "overlay/run"} {
 			t.Run(part, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
@@ -199,6 +199,7 @@ func moveAway(t *testing.T, path string) (outside string, before tree) {
 		write(t, target, files{"trash-1/f": "f", "stray/f": "f"})
 	}
 	must(t, os.RemoveAll(path))
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	must(t, os.Symlink(target, path))
 	return outside, readTree(t, outside)
 }

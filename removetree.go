@@ -126,14 +126,18 @@ func (f *flattener) lift(dir *os.File, name string) error {
 
 // subdirectories are the names of the directories in an open one.
 func subdirectories(dir *os.File) ([]string, error) {
-	entries, err := dir.ReadDir(-1)
+	all, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, entry := range entries {
-		if entry.IsDir() {
-			names = append(names, entry.Name())
+	for _, name := range all {
+		st, err := statIn(dir, name)
+		if ignoreGone(err) != nil {
+			return nil, err
+		}
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			names = append(names, name)
 		}
 	}
 	return names, nil

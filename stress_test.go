@@ -320,7 +320,6 @@ func TestStressProcesses(t *testing.T) {
 	}
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		t.Cleanup(wire.ExpectMessages(mountedElsewhere))
-		t.Cleanup(wire.ExpectMessages(mountedElsewhere))
 		s := stressed(t, name)
 		const processes = 8
 		running := [processes]*process{}
