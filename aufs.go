@@ -196,27 +196,28 @@ func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
 
 // probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
 // kernel can do shows there as well, and layers can only be removed from a store that can be opened.
-func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (b backend, err error) {
+func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
+	// The first place's error is the one about the store.
+	var first error
 	for _, newScratch := range []func() (*scratch, error){
 		func() (*scratch, error) { return d.home.newScratchLocked("probe") },
 		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
 		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
 	} {
-		b, perr := probeWith(newScratch, probe)
-		if perr == nil {
-			return b, nil
-		}
+		b, err := probeWith(newScratch, probe)
 		switch {
-		case err == nil && !hasNoRoom(perr):
-			return nil, perr
 		case err == nil:
-			err = perr
-		case errors.Is(perr, graphdriver.ErrNotSupported), errors.Is(perr, graphdriver.ErrPrerequisites):
+			return b, nil
+		case first == nil && !hasNoRoom(err):
+			return nil, err
+		case first == nil:
+			first = err
+		case errors.Is(err, graphdriver.ErrNotSupported), errors.Is(err, graphdriver.ErrPrerequisites):
 			// That is so everywhere.
-			return nil, errors.Join(err, perr)
+			return nil, errors.Join(first, err)
 		}
 	}
-	return nil, err
+	return nil, first
 }
 
 // hasNoRoom tells if nothing can be written, which says nothing of the kernel.
@@ -224,6 +225,7 @@ func hasNoRoom(err error) bool {
 	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
+// probeWith runs one probe in a scratch directory that newScratch makes.
 func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
 	s, err := newScratch()
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
 
 // openDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, neither root
-// nor below it; one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links that stay in
-// the tree are followed.
+// nor below it; one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links
+// that stay in the tree are followed.
 func openDir(root, rel string) (*os.File, error) {
 	fd, err := openBeneath(root, rel)
 	switch {
@@ -179,13 +179,14 @@ func setTimesBeneath(root, rel string, st *unix.Stat_t) error {
 	return nil
 }
 
-// walkBeneath calls visit for all that is in the tree at root, but for root itself: a directory before what is in it. What
-// is deleted meanwhile is passed over, and so is the content of a directory for which visit returns fs.SkipDir.
-func walkBeneath(root string, visit func(rel string, st *unix.Stat_t) error) error {
+// walkBeneath calls visit for all that is in the tree at root, but for root itself: a directory before what is in it. It gets
+// the open directory that the file is in. What is deleted meanwhile is passed over, and so is the content of a directory for
+// which visit returns fs.SkipDir.
+func walkBeneath(root string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
 	return walkDirBeneath(root, ".", visit)
 }
 
-func walkDirBeneath(root, rel string, visit func(rel string, st *unix.Stat_t) error) error {
+func walkDirBeneath(root, rel string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
 	dir, err := openDir(root, rel)
 	if err != nil {
 		return err
@@ -199,7 +200,7 @@ func walkDirBeneath(root, rel string, visit func(rel string, st *unix.Stat_t) er
 	for _, name := range names {
 		st, err := statIn(dir, name)
 		if err == nil {
-			err = visit(filepath.Join(rel, name), st)
+			err = visit(dir, filepath.Join(rel, name), st)
 			if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 				below = append(below, name)
 			}

@@ -69,7 +69,7 @@ func TestWalkBeneath(t *testing.T) {
 	write(t, root, files{"skip/f": "", "sub/f": ""})
 	must(t, os.Symlink("sub", filepath.Join(root, "link")))
 	var names []string
-	must(t, walkBeneath(root, func(rel string, _ *unix.Stat_t) error {
+	must(t, walkBeneath(root, func(_ *os.File, rel string, _ *unix.Stat_t) error {
 		names = append(names, rel)
 		if rel == "skip" {
 			return fs.SkipDir

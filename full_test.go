@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,8 +69,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		packed, err := s.Diff("child", nil, "base", nil, "")
 		must(t, err)
-		_, err = io.Copy(io.Discard, packed)
-		must(t, errors.Join(err, packed.Close()))
+		must(t, drain(packed))
 		must(t, s.Remove("alone"))
 		if _, err := os.Lstat(s.inner.home.diff("alone")); !os.IsNotExist(err) {
 			t.Errorf("the files of a layer that is removed are there: %v", err)

@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -261,9 +260,7 @@ func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	}
 	r, err := v.Diff("child", nil, "base", nil, "")
 	must(t, err)
-	_, err = io.Copy(io.Discard, r)
-	must(t, err)
-	must(t, r.Close())
+	must(t, drain(r))
 	_, err = v.Changes("child", nil, "base", nil, "")
 	must(t, err)
 	dir, err := v.Get("child", graphdriver.MountOpts{})

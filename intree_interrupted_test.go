@@ -5,16 +5,13 @@ package aufs
 import (
 	"bytes"
 	"errors"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/containers/storage/drivers/copy"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -78,7 +75,7 @@ func TestInTreeInterrupted(t *testing.T) {
 			tr := newOldTrial(t, []string{"apply", "empty", "middle"}, image)
 			d := newDisk(t)
 			old := intree{tr.program, filepath.Join(d.dir, "home")}
-			must(t, copy.DirCopy(tr.template, old.home, copy.Content, true))
+			copyStoreTo(t, tr.template, old.home)
 			must(t, syncFS(d.dir))
 			tr.run(t, old, func(faults.Call) faults.Verdict { return faults.Continue })
 			cut := d.copy(t)
@@ -117,21 +114,13 @@ func newOldTrial(t *testing.T, args []string, stdin []byte) *oldTrial {
 	old.run(t, nil, "cleanup")
 	tr := &oldTrial{program: old.program, template: old.home, args: args, stdin: stdin}
 	tr.before = tr.look(t, old)
-	done := tr.copyStore(t)
+	done := intree{tr.program, copyOfStore(t, tr.template)}
 	tr.run(t, done, func(call faults.Call) faults.Verdict {
 		tr.steps = append(tr.steps, call)
 		return faults.Continue
 	})
 	tr.after = tr.look(t, done)
 	return tr
-}
-
-// copyStore makes a copy of the store that the operation finds.
-func (tr *oldTrial) copyStore(t *testing.T) intree {
-	t.Helper()
-	home := filepath.Join(t.TempDir(), "home")
-	must(t, copy.DirCopy(tr.template, home, copy.Content, true))
-	return intree{tr.program, home}
 }
 
 // run runs the operation.
@@ -153,7 +142,7 @@ func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) fault
 // kill kills the operation at a step, and tells what that has done.
 func (tr *oldTrial) kill(t *testing.T, step int) harm {
 	t.Helper()
-	old := tr.copyStore(t)
+	old := intree{tr.program, copyOfStore(t, tr.template)}
 	tr.run(t, old, func(call faults.Call) faults.Verdict {
 		if call.N == step {
 			return faults.Kill
@@ -214,12 +203,4 @@ func (tr *oldTrial) harm(t *testing.T, old intree, done bool) harm {
 		}
 	}
 	return worst
-}
-
-// archiveBytes is all of an archive.
-func archiveBytes(t *testing.T, entries ...entry) []byte {
-	t.Helper()
-	content, err := io.ReadAll(archiveOf(t, entries...))
-	must(t, err)
-	return slices.Clip(content)
 }

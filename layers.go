@@ -217,7 +217,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 	if noRoom {
 		// What is left of it if this fails is swept like that of a crash.
 		for _, path := range d.belongings(id) {
-			if err := removeTree(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := removeTree(path); err != nil {
 				return nil, err
 			}
 		}

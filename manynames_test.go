@@ -5,7 +5,6 @@ package aufs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,8 +63,7 @@ func TestManyNames(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				_, err = io.Copy(io.Discard, packed)
-				return errors.Join(err, packed.Close())
+				return drain(packed)
 			}},
 			{"Get", func() error { _, err := s.Get("top", graphdriver.MountOpts{}); return err }},
 			{"Put of a child", func() error { return s.Put("top") }},

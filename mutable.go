@@ -27,15 +27,10 @@ func makeMutable(dir string) error {
 	if err = errors.Join(err, top.Close()); err != nil {
 		return err
 	}
-	return walkBeneath(dir, func(rel string, st *unix.Stat_t) error {
+	return walkBeneath(dir, func(parent *os.File, rel string, st *unix.Stat_t) error {
 		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG {
 			return nil
 		}
-		parent, err := openDir(dir, filepath.Dir(rel))
-		if err != nil {
-			return err
-		}
-		defer parent.Close()
 		return clearFlags(parent, filepath.Base(rel))
 	})
 }

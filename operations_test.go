@@ -304,16 +304,22 @@ func newTrial(t *testing.T, op operation, name backendName) *trial {
 // copyStore makes a copy of the store that the operation finds.
 func (tr *trial) copyStore(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(filepath.Dir(tr.template), "store-")
+	return copyOfStore(t, tr.template)
+}
+
+// copyOfStore makes a copy of the store template, which is not mounted, in a directory of its own.
+func copyOfStore(t *testing.T, template string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(template), "store-")
 	must(t, err)
 	home := filepath.Join(dir, "home")
-	tr.copyTo(t, home)
+	copyStoreTo(t, template, home)
 	return home
 }
 
-func (tr *trial) copyTo(t *testing.T, home string) {
+func copyStoreTo(t *testing.T, template, home string) {
 	t.Helper()
-	must(t, copy.DirCopy(tr.template, home, copy.Content, true))
+	must(t, copy.DirCopy(template, home, copy.Content, true))
 }
 
 // child runs the operation in a process of its own, and returns what that wrote. It fails the test unless the process ends

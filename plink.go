@@ -215,7 +215,7 @@ func namesOf(target string, links map[uint64][]pseudoLink) (map[uint64][]string,
 	}
 	device := statOf(root).Dev
 	names := map[uint64][]string{}
-	err = walkBeneath(target, func(rel string, st *unix.Stat_t) error {
+	err = walkBeneath(target, func(_ *os.File, rel string, st *unix.Stat_t) error {
 		directory := st.Mode&unix.S_IFMT == unix.S_IFDIR
 		switch {
 		case st.Dev != device && directory:

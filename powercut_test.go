@@ -26,7 +26,7 @@ func (tr *trial) powerCut(t *testing.T) {
 	}
 	d := newDisk(t)
 	home := filepath.Join(d.dir, "home")
-	tr.copyTo(t, home)
+	copyStoreTo(t, tr.template, home)
 	must(t, syncFS(d.dir))
 	rec := newRecording(t, d)
 	var calls []string

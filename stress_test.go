@@ -241,8 +241,7 @@ func (w *worker) quarrel() error {
 	case 2:
 		var archive io.ReadCloser
 		if archive, err = w.s.Diff(id, nil, "top", nil, ""); err == nil {
-			_, err = io.Copy(io.Discard, archive)
-			err = errors.Join(err, archive.Close())
+			err = drain(archive)
 		}
 	case 3:
 		err = w.within(id, func(dir string) error {

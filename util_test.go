@@ -407,3 +407,17 @@ func hasUserXattrs(t *testing.T) bool {
 	}
 	return err == nil
 }
+
+// archiveBytes is all of archiveOf.
+func archiveBytes(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	content, err := io.ReadAll(archiveOf(t, entries...))
+	must(t, err)
+	return content
+}
+
+// drain reads an archive to its end, and closes it.
+func drain(archive io.ReadCloser) error {
+	_, err := io.Copy(io.Discard, archive)
+	return errors.Join(err, archive.Close())
+}
