@@ -218,13 +218,13 @@ func cleanWhiteout(dir string, entry fs.DirEntry) (changed bool, err error) {
 	path := filepath.Join(dir, name)
 	if _, ok := whiteoutOf(name); !ok && name != archive.WhiteoutOpaqueDir {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
-		return true, os.RemoveAll(path)
+		return true, removeAll(path)
 	}
 	if entry.Type().IsRegular() {
 		return false, nil
 	}
 	// As the overlay driver takes it.
-	if err := os.RemoveAll(path); err != nil {
+	if err := removeAll(path); err != nil {
 		return false, err
 	}
 	return true, makeMark(path)

@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,7 +140,7 @@ func (d *Driver) start(c config) error {
 			logrus.Warnf("aufs: sweeping: %v", err)
 		}
 	}
-	return d.settleAll()
+	return d.settleAll(context.Background())
 }
 
 func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {

@@ -43,8 +43,8 @@ func probeAufs(h home, forms *translator, scratchDir string) (*aufsBackend, erro
 		b.xinoDir = h.tmp()
 	}
 	err := b.trial(scratchDir)
-	if errors.Is(err, unix.EINVAL) && b.xinoDir != h.tmp() {
-		// An xino file may not be on every file system either.
+	if (errors.Is(err, unix.EINVAL) || hasNoRoom(err)) && b.xinoDir != h.tmp() {
+		// An xino file may not be on every file system either, nor on a full one.
 		b.xinoDir = h.tmp()
 		err = b.trial(scratchDir)
 	}

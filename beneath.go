@@ -48,7 +48,7 @@ const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix
 // openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
 // deep tree slow.
 func openBeneath(root, rel string) (fd int, err error) {
-	fd, err = unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0)
+	fd, err = retried(func() (int, error) { return unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0) })
 	for rest := rel; err == nil && rest != "." && rest != ""; {
 		piece := rest
 		if len(piece) >= unix.PathMax {
@@ -59,12 +59,24 @@ func openBeneath(root, rel string) (fd int, err error) {
 		}
 		rest = rest[len(piece):]
 		above := fd
-		fd, err = unix.Openat2(above, piece, &unix.OpenHow{
-			Flags: directoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		fd, err = retried(func() (int, error) {
+			return unix.Openat2(above, piece, &unix.OpenHow{
+				Flags: directoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+			})
 		})
 		_ = unix.Close(above) // it was only read
 	}
 	return fd, err
+}
+
+// retried makes a call again that a signal has interrupted, as package os does: a file system in user space, or on another
+// host, may be slow to open a file.
+func retried(open func() (fd int, err error)) (fd int, err error) {
+	for {
+		if fd, err = open(); !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
 }
 
 // within is a path, never long, of the file name in an open directory; name may be ".". It is for calls that take no file
@@ -101,6 +113,11 @@ func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
 			found = append(found, fs.FileInfoToDirEntry(info))
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
+		default:
+			// It was deleted, or all seem to be: there is no /proc.
+			if _, serr := statIn(dir, entry.Name()); serr == nil {
+				return nil, err
+			}
 		}
 	}
 	return found, nil

@@ -3,13 +3,16 @@
 package aufs
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +35,40 @@ func deepDir(t *testing.T, root string) string {
 	return rel
 }
 
-func TestBeneathSymlinks(t *testing.T) {
+// withOpenat2AndWithout runs test with openat2(2), and once more where it is not to be had, as on old kernels and below
+// the filters of some containers.
+func withOpenat2AndWithout(t *testing.T, test func(t *testing.T)) {
+	t.Run("openat2", test)
+	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EPERM} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			// The filter is that of one thread, which ends with the goroutine that is locked to it.
+			runtime.LockOSThread()
+			failCall(t, unix.SYS_OPENAT2, errno)
+			if _, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: directoryFlags}); !errors.Is(err, errno) {
+				t.Fatalf("openat2: %v", err)
+			}
+			test(t)
+		})
+	}
+}
+
+// failCall makes a system call fail in this thread, from now on.
+func failCall(t *testing.T, nr uint32, errno unix.Errno) {
+	t.Helper()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	must(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	must(t, unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0))
+}
+
+func TestBeneathSymlinks(t *testing.T) { withOpenat2AndWithout(t, testBeneathSymlinks) }
+
+func testBeneathSymlinks(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, files{"outside/f": "", "root/sub/f": ""})
 	old := time.Unix(1_000_000_000, 5)
@@ -63,7 +99,9 @@ func TestBeneathSymlinks(t *testing.T) {
 	}
 }
 
-func TestWalkBeneath(t *testing.T) {
+func TestWalkBeneath(t *testing.T) { withOpenat2AndWithout(t, testWalkBeneath) }
+
+func testWalkBeneath(t *testing.T) {
 	root := t.TempDir()
 	deep := deepDir(t, root)
 	write(t, root, files{"skip/f": "", "sub/f": ""})

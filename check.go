@@ -64,8 +64,7 @@ func (p Problem) String() string {
 	return text + p.Path + ": " + p.Detail
 }
 
-// Check looks for problems in the store at home, a driver's home directory, and changes nothing but that a
-// layer's lock file may be made. It mounts nothing; the
+// Check looks for problems in the store at home, a driver's home directory, and changes nothing. It mounts nothing; the
 // store may be in use. What somebody is at work on while it looks is passed over.
 //
 // The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
@@ -79,13 +78,13 @@ func Check(ctx context.Context, home string) ([]Problem, error) {
 }
 
 // Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
-// says what Repair does about it.
+// says what Repair does about it. If ctx ends it stops after the layer that it is at.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.repair(); err != nil {
+	if err := c.repair(ctx); err != nil {
 		return nil, err
 	}
 	return Check(ctx, home)
@@ -131,7 +130,7 @@ func (c *checker) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if err := c.layer(ctx, id); err != nil {
+		if err := c.whileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
 			errs = append(errs, layerError("checking", id, err))
 		}
 	}
@@ -239,21 +238,50 @@ func (c *checker) mounts() error {
 	}
 	for _, m := range mounts {
 		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
-		if !h.exists(id) {
+		if h.exists(id) {
+			continue
+		}
+		err := c.whileIdle(id, func() error {
+			// Its Remove may have come to its end meanwhile.
+			if mounted, err := isMounted(m.Mountpoint); err != nil || !mounted || h.exists(id) {
+				return err
+			}
 			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("aufs: checking %s: %w", m.Mountpoint, err)
 		}
 	}
 	return nil
 }
 
-// layer looks at the content of one layer, if nobody is at work on it.
-func (c *checker) layer(ctx context.Context, id string) error {
-	h := c.d.home
-	lock, err := h.tryLockID(id)
-	if err != nil || lock == nil {
+// whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
+// is not made now: if somebody makes it while look is at work, look's findings are dropped.
+func (c *checker) whileIdle(id string, look func() error) error {
+	path := c.d.home.overlay(lockDirName, id)
+	lock, err := orNil(flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
+	if err == nil && lock == nil {
+		return nil
+	}
+	if err == nil {
+		defer lock.unlock()
+		return look()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer lock.unlock()
+	found := len(c.problems)
+	err = look()
+	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) {
+		c.problems = c.problems[:found]
+	}
+	return err
+}
+
+// layer looks at the content of one layer that nobody is at work on.
+func (c *checker) layer(ctx context.Context, id string) error {
+	h := c.d.home
 	mounted, err := isMounted(h.mnt(id))
 	if err != nil || mounted || !h.exists(id) {
 		return err
@@ -326,19 +354,24 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 }
 
 // repair does what Repair does before it checks.
-func (c *checker) repair() error {
-	rubbish, err := c.repairNames()
+func (c *checker) repair(ctx context.Context) error {
+	rubbish, err := c.repairNames(ctx)
 	for _, trash := range rubbish {
+		if ctx.Err() != nil {
+			// It is abandoned, as before.
+			trash.lock.unlock()
+			continue
+		}
 		err = errors.Join(err, trash.remove())
 	}
-	if err != nil {
+	if err = errors.Join(err, ctx.Err()); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
-	return c.d.settleAll()
+	return c.d.settleAll(ctx)
 }
 
 // repairNames is repair under the store lock.
-func (c *checker) repairNames() ([]*scratch, error) {
+func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 	h := c.d.home
 	made, err := makeStore(h)
 	if err != nil {
@@ -354,7 +387,7 @@ func (c *checker) repairNames() ([]*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.restoreParents(ids); err != nil {
+	if err := c.restoreParents(ctx, ids); err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
@@ -387,12 +420,15 @@ func restoreMountPoint(h home, id string) error {
 }
 
 // restoreParents completes each layers/<id> that is cut short, if what completes it is known.
-func (c *checker) restoreParents(ids []string) error {
+func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 	h := c.d.home
 	for {
 		restored := false
 		for _, id := range ids {
-			content, err := os.ReadFile(h.layers(id))
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			content, err := readFile(h.layers(id))
 			if err != nil {
 				return err
 			}

@@ -186,3 +186,66 @@ func TestCheckErrors(t *testing.T) {
 		}
 	})
 }
+
+// TestCheckChangesNothing looks at a store that this driver has never opened, which has no lock files, and at one whose layer
+// is gone while something is mounted in its place.
+func TestCheckChangesNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it mounts")
+	}
+	dir := t.TempDir()
+	write(t, dir, files{"layers/base": "", "layers/top": "base\n", "diff/base/f": "f", "diff/top/g": "g"})
+	for _, id := range []string{"base", "top", "gone"} {
+		must(t, os.MkdirAll(filepath.Join(dir, mntDir, id), 0o700))
+	}
+	must(t, unix.Mount("tmpfs", filepath.Join(dir, mntDir, "gone"), "tmpfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(dir, mntDir, "gone"), 0)) })
+	h := home(dir)
+	before := readTree(t, dir)
+	problems, err := Check(context.Background(), dir)
+	must(t, err)
+	sameTree(t, readTree(t, dir), before)
+	kinds := map[ProblemKind]string{}
+	for _, p := range problems {
+		kinds[p.Kind] = p.Layer
+	}
+	if len(problems) != 2 || kinds[StaleMount] != "gone" || kinds[Orphan] != "gone" {
+		t.Errorf("%v", problems)
+	}
+	// With its lock taken, somebody is about to finish with it.
+	lock, err := h.lockID("gone")
+	must(t, err)
+	problems, err = Check(context.Background(), dir)
+	lock.unlock()
+	must(t, err)
+	for _, p := range problems {
+		if p.Kind == StaleMount {
+			t.Errorf("%v", p)
+		}
+	}
+}
+
+func TestRepairIsEnded(t *testing.T) {
+	s := storeOf(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	write(t, string(s), files{"diff/stray/f": "f"})
+	if _, err := Repair(ctx, string(s)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	_, err := Repair(context.Background(), string(s))
+	must(t, err)
+	if _, err := os.Lstat(filepath.Join(string(s), "diff/stray")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// storeOf makes the directories of a store with nothing in it.
+func storeOf(t *testing.T) home {
+	t.Helper()
+	h := home(t.TempDir())
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
+		must(t, os.MkdirAll(dir, 0o700))
+	}
+	return h
+}

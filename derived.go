@@ -49,7 +49,7 @@ func (c derived) path(id string, elem ...string) string {
 // known returns the directory made for the layer id, or "" if it needs none; ok is false if that has to be found out,
 // because stamp is not the one of then.
 func (c derived) known(id, stamp string) (root string, ok bool) {
-	content, err := os.ReadFile(c.path(id, derivedStamp))
+	content, err := readFile(c.path(id, derivedStamp))
 	switch {
 	case err != nil:
 		return "", false

@@ -207,7 +207,7 @@ func newScratchIn(parent, purpose string) (*scratch, error) {
 // discard is remove for a scratch directory in which nothing is mounted, for sure.
 func (s *scratch) discard() error {
 	defer s.lock.unlock()
-	return os.RemoveAll(s.dir)
+	return removeAll(s.dir)
 }
 
 // remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all

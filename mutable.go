@@ -37,7 +37,9 @@ func makeMutable(dir string) error {
 
 // clearFlags makes the regular file or directory name, in an open directory, one that can be removed.
 func clearFlags(dir *os.File, name string) error {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := retried(func() (int, error) {
+		return unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
 	if err != nil {
 		return ignoreGone(&os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err})
 	}

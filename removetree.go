@@ -84,7 +84,9 @@ type flattener struct {
 
 // enter goes through the directory name of an open one; depth is what a directory in it would have.
 func (f *flattener) enter(parent *os.File, name string, depth int) error {
-	fd, err := unix.Openat(int(parent.Fd()), name, directoryFlags|unix.O_NOFOLLOW, 0)
+	fd, err := retried(func() (int, error) {
+		return unix.Openat(int(parent.Fd()), name, directoryFlags|unix.O_NOFOLLOW, 0)
+	})
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: name, Err: err}
 	}

@@ -115,7 +115,7 @@ func (t *translator) aufsUses(id string) (bool, error) {
 
 // aufsAlive tells if the aufs mount that run belongs to, if it is one of aufs, is alive in any mount namespace.
 func aufsAlive(run string) (bool, error) {
-	id, err := os.ReadFile(filepath.Join(run, aufsMountID))
+	id, err := readFile(filepath.Join(run, aufsMountID))
 	if err != nil {
 		return false, ignoreGone(err)
 	}
@@ -135,7 +135,7 @@ func (t *translator) isPlainLower(id string) (bool, error) {
 			return false, err
 		}
 		for _, run := range runs {
-			content, err := os.ReadFile(filepath.Join(run, plainLowers))
+			content, err := readFile(filepath.Join(run, plainLowers))
 			if err = ignoreGone(err); err != nil {
 				return false, err
 			}

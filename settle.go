@@ -26,7 +26,7 @@ type translator struct {
 // form is the form that the layer id's directory is in. The layer is being translated, or was when a process died, if
 // it is not aufsForm: whiteouts of both forms are possible then.
 func (t *translator) form(id string) (form, error) {
-	content, err := os.ReadFile(t.home.overlay(markDir, id))
+	content, err := readFile(t.home.overlay(markDir, id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return aufsForm, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -261,24 +262,20 @@ const mountedElsewhere = "accessing files from both mounts"
 
 // isQuarrel tells if an error, and each one that is joined in it, comes of what others do with the layer.
 func isQuarrel(err error) bool {
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		joined, ok := e.(interface{ Unwrap() []error })
-		if !ok || fmt.Sprintf("%T", e) != fmt.Sprintf("%T", errors.Join(e)) {
-			continue
+	//nolint:errorlint // each error of the tree is looked at by itself
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return isQuarrel(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		parts := e.Unwrap()
+		if fmt.Sprintf("%T", err) == fmt.Sprintf("%T", errors.Join(err)) {
+			return !slices.ContainsFunc(parts, func(part error) bool { return !isQuarrel(part) })
 		}
-		for _, part := range joined.Unwrap() {
-			if !isQuarrel(part) {
-				return false
-			}
-		}
-		return true
+		// Of several %w, one may say what the whole is.
+		return slices.ContainsFunc(parts, isQuarrel)
 	}
-	for _, allowed := range []error{fs.ErrExist, fs.ErrNotExist, graphdriver.ErrLayerUnknown, unix.EBUSY, unix.ESTALE} {
-		if errors.Is(err, allowed) {
-			return true
-		}
-	}
-	return false
+	allowed := []error{fs.ErrExist, fs.ErrNotExist, graphdriver.ErrLayerUnknown, unix.EBUSY, unix.ESTALE}
+	return slices.ContainsFunc(allowed, func(target error) bool { return errors.Is(err, target) })
 }
 
 func (w *worker) init() (err error) {
@@ -538,6 +535,8 @@ func TestIsQuarrel(t *testing.T) {
 		{other, false},
 		{fmt.Errorf("both: %w", errors.Join(allowed, other)), false},
 		{fmt.Errorf("both: %w", errors.Join(allowed, unix.EBUSY)), true},
+		{fmt.Errorf("what the whole is: %w: %w", unix.EBUSY, other), true},
+		{fmt.Errorf("neither: %w: %w", other, errors.Join(allowed, other)), false},
 	} {
 		if got := isQuarrel(c.err); got != c.want {
 			t.Errorf("%v: %v", c.err, got)

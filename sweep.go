@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -135,7 +136,7 @@ func (d *Driver) strays() ([]string, error) {
 
 // settleAll brings to rest what overlayfs had mounted when the host, or its process, went down, and removes what existed
 // for its mounts.
-func (d *Driver) settleAll() error {
+func (d *Driver) settleAll(ctx context.Context) error {
 	// What existed for mounts comes first: a layer may be in use by one of them that is gone.
 	for _, dir := range []string{runDir, markDir} {
 		entries, err := os.ReadDir(d.home.overlay(dir))
@@ -143,6 +144,9 @@ func (d *Driver) settleAll() error {
 			return fmt.Errorf("aufs: sweeping: %w", err)
 		}
 		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			err := d.settleIdle(entry.Name())
 			if err != nil && !errors.Is(err, errInUse) {
 				logrus.Warnf("aufs: sweeping: %v", err)

@@ -97,7 +97,7 @@ func putAside(path, aside string) error {
 	}
 	target := filepath.Join(aside, filepath.Base(path))
 	// One from before is older than that in the layer.
-	if err := os.RemoveAll(target); err != nil {
+	if err := removeAll(target); err != nil {
 		return err
 	}
 	return os.Rename(path, target)
@@ -222,7 +222,7 @@ func bringBack(root, aside string) error {
 				return true, err
 			}
 		}
-		return true, os.RemoveAll(aside)
+		return true, removeAll(aside)
 	})
 }
 
