@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
 )
 
 // What TestInterrupted promises of this driver is no small thing: the same is asked of the in-tree driver here, which fails.
@@ -54,6 +55,9 @@ func TestInTreeInterrupted(t *testing.T) {
 			{"create", []string{"create", "new", "middle"}, nil, leftBehind},
 			{"remove", []string{"remove", "child"}, nil, lostLayer},
 			{"apply", []string{"apply", "empty", "middle"}, image, halfDone},
+			{"mount and unmount", []string{"run", "child", "--", "/bin/true"}, nil, noHarm},
+			{"diff", []string{"diff", "child", "middle"}, nil, noHarm},
+			{"cleanup", []string{"cleanup"}, nil, noHarm},
 		} {
 			t.Run(c.op, func(t *testing.T) {
 				tr := newOldTrial(t, c.args, c.stdin)
@@ -62,10 +66,12 @@ func TestInTreeInterrupted(t *testing.T) {
 				if os.Getenv(stepsVariable) != "all" {
 					stride = max(1, len(tr.steps)/16)
 				}
+				failed := map[harm]int{}
 				for step := 0; step < len(tr.steps); step += stride {
-					found[tr.kill(t, step)]++
+					found[tr.interrupt(t, step, faults.Kill)]++
+					failed[tr.interrupt(t, step, faults.Fail(unix.ENOSPC))]++
 				}
-				t.Logf("killed at every %d. of %d steps: %v", stride, len(tr.steps), found)
+				t.Logf("killed at every %d. of %d steps: %v; ENOSPC: %v", stride, len(tr.steps), found, failed)
 				if found[c.finds] == 0 {
 					t.Errorf("at no step it is found that %s: %v", c.finds, found)
 				}
@@ -123,33 +129,34 @@ func newOldTrial(t *testing.T, args []string, stdin []byte) *oldTrial {
 	return tr
 }
 
-// run runs the operation.
-func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) faults.Verdict) {
+// run runs the operation, and tells if it said that it succeeded.
+func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) faults.Verdict) (done bool) {
 	t.Helper()
 	cmd := exec.Command(tr.program, append([]string{"-home", old.home}, tr.args...)...)
 	cmd.Stdin = bytes.NewReader(tr.stdin)
-	killed := false
+	interrupted := false
 	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
 		verdict := decide(call)
-		killed = killed || verdict == faults.Kill
+		interrupted = interrupted || verdict != faults.Continue
 		return verdict
 	})
-	if !killed {
+	if !interrupted {
 		must(t, err)
 	}
+	return err == nil
 }
 
-// kill kills the operation at a step, and tells what that has done.
-func (tr *oldTrial) kill(t *testing.T, step int) harm {
+// interrupt interrupts the operation at a step, and tells what that has done.
+func (tr *oldTrial) interrupt(t *testing.T, step int, verdict faults.Verdict) harm {
 	t.Helper()
 	old := intree{tr.program, copyOfStore(t, tr.template)}
-	tr.run(t, old, func(call faults.Call) faults.Verdict {
+	done := tr.run(t, old, func(call faults.Call) faults.Verdict {
 		if call.N == step {
-			return faults.Kill
+			return verdict
 		}
 		return faults.Continue
 	})
-	got := tr.harm(t, old, false)
+	got := tr.harm(t, old, done)
 	unmountLazily(t, old.home)
 	must(t, os.RemoveAll(filepath.Dir(old.home)))
 	return got

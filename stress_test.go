@@ -262,17 +262,15 @@ const mountedElsewhere = "accessing files from both mounts"
 
 // isQuarrel tells if an error, and each one that is joined in it, comes of what others do with the layer.
 func isQuarrel(err error) bool {
-	//nolint:errorlint // each error of the tree is looked at by itself
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		return isQuarrel(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		parts := e.Unwrap()
+	if inner := errors.Unwrap(err); inner != nil {
+		return isQuarrel(inner)
+	}
+	if several, ok := any(err).(interface{ Unwrap() []error }); ok {
 		if fmt.Sprintf("%T", err) == fmt.Sprintf("%T", errors.Join(err)) {
-			return !slices.ContainsFunc(parts, func(part error) bool { return !isQuarrel(part) })
+			return !slices.ContainsFunc(several.Unwrap(), func(part error) bool { return !isQuarrel(part) })
 		}
 		// Of several %w, one may say what the whole is.
-		return slices.ContainsFunc(parts, isQuarrel)
+		return slices.ContainsFunc(several.Unwrap(), isQuarrel)
 	}
 	allowed := []error{fs.ErrExist, fs.ErrNotExist, graphdriver.ErrLayerUnknown, unix.EBUSY, unix.ESTALE}
 	return slices.ContainsFunc(allowed, func(target error) bool { return errors.Is(err, target) })
