@@ -288,8 +288,8 @@ func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }
 // AdditionalImageStores returns none: the driver does not support them.
 func (d *Driver) AdditionalImageStores() []string { return nil }
 
-// GetTempDirRootDirs returns none: what the driver removes is gone when Remove returns.
-func (d *Driver) GetTempDirRootDirs() []string { return nil }
+// GetTempDirRootDirs returns the directory in which the files of removed layers are until they are deleted.
+func (d *Driver) GetTempDirRootDirs() []string { return []string{d.home.tmp()} }
 
 // Dedup does nothing: it is for file systems whose files can share their blocks.
 func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {

@@ -209,16 +209,22 @@ func (c *checker) scratch() error {
 			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue
 		}
-		if !entry.IsDir() {
+		if !entry.IsDir() && !isTrash(entry.Name()) {
 			c.add(Foreign, "", path, "it is no directory")
 			continue
 		}
-		lock, err := tryLockDir(path)
+		lock, err := tryLockScratch(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if lock != nil {
-			lock.unlock()
+		idle := lock != nil
+		lock.unlock()
+		if err != nil {
+			// Trash without its lock file, or what was removed meanwhile.
+			_, err = os.Lstat(path)
+			idle = err == nil
+		}
+		if idle {
 			c.add(Leftover, "", path, "nobody uses it")
 		}
 	}

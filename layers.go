@@ -164,29 +164,41 @@ func (d *Driver) rootOf(parents []string, opts *graphdriver.CreateOpts) (rootDir
 // its data, and the error says what to look for. A copy of the mount in another mount namespace does not keep it: that
 // would be forever. An id that is not there is no error.
 func (d *Driver) Remove(id string) error {
-	if err := checkID(id); err != nil {
+	clean, err := d.deferredRemove(id)
+	if err != nil {
 		return err
+	}
+	return clean()
+}
+
+// deferredRemove is Remove but for the deletion of the files, which is up to clean; the layer is gone before. It returns
+// clean, too, when it returns an error. If clean is never called, or fails, the next Init deletes them.
+func (d *Driver) deferredRemove(id string) (clean func() error, err error) {
+	nothing := func() error { return nil }
+	if err := checkID(id); err != nil {
+		return nothing, err
 	}
 	lock, err := d.home.lockID(id)
 	if err != nil {
-		return layerError("removing", id, err)
+		return nothing, layerError("removing", id, err)
 	}
 	defer lock.unlock()
 	if err := unmountRetry(d.home.mnt(id)); err != nil {
-		return layerError("removing", id, err)
+		return nothing, layerError("removing", id, err)
 	}
 	trash, err := d.takeOut(id)
 	if err != nil {
-		return layerError("removing", id, err)
+		return nothing, layerError("removing", id, err)
 	}
 	if trash == nil {
+		return nothing, nil
+	}
+	return func() error {
+		if err := trash.remove(); err != nil {
+			return layerError("removing the files of", id, err)
+		}
 		return nil
-	}
-	// What cannot be deleted now is swept by the next Init.
-	if err := trash.remove(); err != nil {
-		return layerError("removing the files of", id, err)
-	}
-	return nil
+	}, nil
 }
 
 // takeOut makes the layer id not exist any more, by the removal of its layers/<id>, and moves all that belongs to it to a
@@ -198,7 +210,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 	}
 	defer store.unlock()
 	// Before the layer is gone: there may be no room for it on the disk.
-	trash, err := d.home.newScratchLocked("trash")
+	trash, err := d.home.newTrashLocked()
 	if err != nil && !hasNoRoom(err) {
 		return nil, err
 	}
@@ -229,7 +241,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 // moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
 // store lock, and nothing of the layer is mounted.
 func (d *Driver) moveOut(id string) (*scratch, error) {
-	trash, err := d.home.newScratchLocked("trash")
+	trash, err := d.home.newTrashLocked()
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,9 @@ func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Dri
 	return registered[C]{Driver: d}
 }
 
-// DeferredRemove removes the layer as Remove does. Nothing is deferred: the function that it returns does nothing.
+// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it returns. That is
+// to be called after an error, too.
 func (r registered[C]) DeferredRemove(id string) (C, error) {
-	return func() error { return nil }, r.Remove(id)
+	clean, err := r.deferredRemove(id)
+	return clean, err
 }
