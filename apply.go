@@ -12,7 +12,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
-	"github.com/containers/storage/pkg/unshare"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -68,8 +67,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	return err == nil, err
 }
 
-// unpack extracts the archive into the directory of the layer id. Names of whiteouts are what aufs wants them to be: they
-// stay as they are.
+// unpack extracts the archive into the directory of the layer id.
 //
 // It extracts into a scratch directory, which takes the place of the layer's once all of it is on the disk: the layer has
 // all of the archive, or nothing, whatever happens on the way.
@@ -84,10 +82,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}
-	if err := d.forms.settle(id); err != nil {
-		return true, err
-	}
-	if err := d.home.forgetDerived(id); err != nil {
+	if err := d.prepareUnpack(id); err != nil {
 		return true, err
 	}
 	s, err := d.home.newScratch("apply")
@@ -108,49 +103,67 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
 		return true, err
 	}
-	mappings := orNone(options.Mappings)
-	err = chrootarchive.UntarUncompressed(options.Diff, dir, &archive.TarOptions{
-		UIDMaps:           mappings.UIDs(),
-		GIDMaps:           mappings.GIDs(),
-		IgnoreChownErrors: options.IgnoreChownErrors,
-		ForceMask:         options.ForceMask,
-		InUserNS:          unshare.IsRootless(),
-	})
-	if err != nil {
+	if err := chrootarchive.UntarUncompressed(options.Diff, dir, untarOptions(options)); err != nil {
 		return true, err
 	}
 	if err := cleanUnpacked(dir); err != nil {
 		return true, err
 	}
+	return true, d.putUnpacked(id, dir)
+}
+
+// prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
+func (d *Driver) prepareUnpack(id string) error {
+	if err := d.forms.settle(id); err != nil {
+		return err
+	}
+	return d.home.forgetDerived(id)
+}
+
+// putUnpacked makes the directory dir, in which an archive was unpacked, that of the layer id, which has to be empty. The caller
+// holds its lock.
+func (d *Driver) putUnpacked(id, dir string) error {
 	below, err := d.layersBelow(id)
 	if err != nil {
-		return true, err
+		return err
 	}
 	if err := markReplacedFiles(dir, ".", below); err != nil {
-		return true, err
+		return err
 	}
 	if err := syncFS(dir); err != nil {
-		return true, err
+		return err
 	}
 	// The path of a layer without parents is known to whoever has asked for it.
 	if still, err := d.canUnpack(id); err != nil || !still {
-		return true, errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
+		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
-	return true, takePlace(dir, d.home.diff(id))
+	return takePlace(dir, d.home.diff(id))
 }
 
 // takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
 // was in dir is in made then.
 func takePlace(made, dir string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+	err := exchange(made, dir)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// Some network file systems cannot do that. There what is interrupted now has a part of the files.
 		return moveContent(made, dir)
 	}
 	if err != nil {
-		return &os.LinkError{Op: "exchange", Old: made, New: dir, Err: err}
+		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		// It is not known what a crash would leave, and the caller is told that there is nothing.
+		return errors.Join(err, exchange(made, dir))
+	}
+	return nil
+}
+
+// exchange swaps two directories.
+func exchange(a, b string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "exchange", Old: a, New: b, Err: err}
+	}
+	return nil
 }
 
 // moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.

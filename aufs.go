@@ -31,6 +31,8 @@ type Driver struct {
 	mounted *graphdriver.RefCounter
 	// writable are the ids of those layers without parents that Get has handed out, for more than to be read.
 	writable sync.Map
+	// staged are the staging directories that have not become those of layers.
+	staged stagings
 	// naive is the library's way, through mounts, to compare layers and to change the owners in one.
 	naive graphdriver.Driver
 }

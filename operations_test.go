@@ -70,6 +70,16 @@ var operations = []operation{
 			return err
 		},
 	},
+	{
+		name: "apply-staged", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			out, err := s.differ(t).ApplyDiffWithDiffer(nil, untarDiffer{content: archiveBytes(t, newLayer...)})
+			if err != nil {
+				return err
+			}
+			return s.differ(t).ApplyDiffFromStagingDirectory("new", "middle", &out, nil)
+		},
+	},
 	{name: "get", build: childEdited, again: true, run: get("child")},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backendAufs},
 	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
