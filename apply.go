@@ -12,6 +12,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err := chrootarchive.UntarUncompressed(options.Diff, dir, untarOptions(options)); err != nil {
 		return true, err
 	}
-	if err := cleanUnpacked(dir); err != nil {
+	if err := cleanUnpacked(dir, orNone(options.Mappings)); err != nil {
 		return true, err
 	}
 	return true, d.putUnpacked(id, dir)
@@ -197,7 +198,7 @@ func syncFS(dir string) error {
 }
 
 // cleanUnpacked goes through what an archive has brought, and makes it what a layer can have.
-func cleanUnpacked(root string) error {
+func cleanUnpacked(root string, ids *idtools.IDMappings) error {
 	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		paths := []string{dir}
@@ -214,6 +215,9 @@ func cleanUnpacked(root string) error {
 		// Overlayfs's own attributes are not content: an archive cannot bring any.
 		for _, path := range paths {
 			if err := stripXattrs(path, overlayTrusted, overlayUser); err != nil {
+				return changed, err
+			}
+			if err := aclsToHost(path, ids); err != nil {
 				return changed, err
 			}
 		}

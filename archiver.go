@@ -32,6 +32,8 @@ type archiver struct {
 	root string
 	form form
 	ids  *idtools.IDMappings
+	// inherits: the directory that it is in gives what is made in it an access control list.
+	inherits bool
 	// names has, by inode, the first name of each file with several.
 	names  map[uint64]string
 	buffer []byte
@@ -82,6 +84,7 @@ func (a *archiver) directory(rel string) error {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
+		_, a.inherits = h.PAXRecords[archive.PaxSchilyXattr+aclDefault]
 		if err := a.directory(strings.TrimSuffix(h.Name, "/")); ignoreGone(err) != nil {
 			return err
 		}
@@ -194,9 +197,19 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	if err != nil {
 		return nil, err
 	}
+	if a.inherits && h.Typeflag != tar.TypeSymlink {
+		attrs = withoutInherited(attrs, info)
+	}
 	for attr, value := range attrs {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
+		}
+		if isACL(attr) && !a.ids.Empty() {
+			list, err := aclToContainer([]byte(value), a.ids)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", rel, err)
+			}
+			value = string(list)
 		}
 		h.PAXRecords[archive.PaxSchilyXattr+attr] = value
 	}
@@ -220,8 +233,8 @@ func xattrsBeneath(root, rel string) (map[string]string, error) {
 	return archivedXattrs(within(dir, filepath.Base(rel)))
 }
 
-// archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, and two of
-// security, as in the library's archives. Access control lists are not among them.
+// archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, two of
+// security, as in the library's archives, and access control lists, which are not in those.
 func archivedXattrs(path string) (map[string]string, error) {
 	names, err := system.Llistxattr(path)
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
@@ -230,7 +243,7 @@ func archivedXattrs(path string) (map[string]string, error) {
 	var attrs map[string]string
 	for _, name := range names {
 		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, overlayUser.xattrPrefix())
-		if !user && name != "security.capability" && name != "security.ima" {
+		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
 			continue
 		}
 		value, err := system.Lgetxattr(path, name)

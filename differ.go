@@ -87,7 +87,7 @@ func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, diffe
 	if err != nil {
 		return output, err
 	}
-	return output, cleanUnpacked(target)
+	return output, cleanUnpacked(target, orNone(options.Mappings))
 }
 
 // untarOptions are those with which a layer is unpacked. Names of whiteouts are what aufs wants them to be: they stay as they

@@ -1,0 +1,212 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// peculiar are files that a layer may have, each made by a container in its root directory, dir.
+var peculiar = []struct {
+	name string
+	make func(t *testing.T, dir string)
+}{
+	{"capabilities and attributes", func(t *testing.T, dir string) {
+		write(t, dir, files{"ping": "x", "attributed": "x", "d/": ""})
+		must(t, system.Lsetxattr(filepath.Join(dir, "ping"), "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
+		if hasUserXattrs(t) {
+			for _, path := range []string{"attributed", "d"} {
+				must(t, system.Lsetxattr(filepath.Join(dir, path), "user.binary", []byte("a\x00b\n=c"), 0))
+				must(t, system.Lsetxattr(filepath.Join(dir, path), "user.long", bytes.Repeat([]byte("v"), 1000), 0))
+			}
+		}
+	}},
+	{"access control lists", func(t *testing.T, dir string) {
+		write(t, dir, files{"f": "f", "d/before": "x", "d/sub/": ""})
+		setACL(t, filepath.Join(dir, "f"), aclAccess, 1000, 7)
+		setACL(t, filepath.Join(dir, "d"), aclDefault, 1001, 5)
+		// It comes by a list for being made there.
+		write(t, dir, files{"d/after": "x", "d/new/": ""})
+	}},
+	{"devices and FIFOs", func(t *testing.T, dir string) {
+		for name, mode := range map[string]uint32{"null": unix.S_IFCHR | 0o666, "disk": unix.S_IFBLK | 0o640, "fifo": unix.S_IFIFO | 0o600} {
+			must(t, unix.Mknod(filepath.Join(dir, name), mode, int(unix.Mkdev(1, 3))))
+		}
+	}},
+	{"sparse files", func(t *testing.T, dir string) {
+		f, err := os.Create(filepath.Join(dir, "sparse"))
+		must(t, err)
+		_, err = f.WriteAt([]byte("in the middle"), 3<<20)
+		must(t, errors.Join(err, f.Truncate(5<<20), f.Close()))
+	}},
+	{"modes and owners", func(t *testing.T, dir string) {
+		write(t, dir, files{"suid": "x", "none": "x", "dir/": "", "sticky/": ""})
+		for path, mode := range map[string]uint32{"suid": 0o6755, "none": 0, "dir": 0o2770, "sticky": 0o1777} {
+			must(t, os.Lchown(filepath.Join(dir, path), 1000, 3_000_000_000))
+			must(t, unix.Chmod(filepath.Join(dir, path), mode))
+		}
+	}},
+	{"links", func(t *testing.T, dir string) {
+		write(t, dir, files{"one": "x", "d/e/": ""})
+		must(t, os.Link(filepath.Join(dir, "one"), filepath.Join(dir, "d", "two")))
+		must(t, os.Link(filepath.Join(dir, "one"), filepath.Join(dir, "d", "e", "three")))
+		for name, target := range map[string]string{"dangling": "nowhere", "absolute": "/d/e", "up": "../../..", "long": strings.Repeat("x/", 1500)} {
+			must(t, os.Symlink(target, filepath.Join(dir, name)))
+		}
+	}},
+	{"names", func(t *testing.T, dir string) {
+		for _, name := range []string{
+			"\xff\xfe not UTF-8", "a\nb", `back\slash`, " ", "...", "é", "-rf", "x.wh.y", "wh.", ".whx", "..wh.x", strings.Repeat("n", 255), strings.Repeat("ü", 127),
+		} {
+			write(t, dir, files{name: name})
+			if len(name) < 200 {
+				write(t, dir, files{"dir " + name + "/" + name: name})
+			}
+		}
+	}},
+	{"a long path", func(t *testing.T, dir string) {
+		write(t, dir, files{strings.Repeat(strings.Repeat("p", 200)+"/", 12) + "f": "f"})
+	}},
+	{"times", func(t *testing.T, dir string) {
+		write(t, dir, files{"past": "x", "future": "x", "dir/": ""})
+		must(t, os.Symlink("x", filepath.Join(dir, "symlink")))
+		for name, sec := range map[string]int64{"past": 0, "future": 1 << 33, "dir": 12345, "symlink": 54321} {
+			times := []unix.Timespec{{Sec: sec}, {Sec: sec}}
+			must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), times, unix.AT_SYMLINK_NOFOLLOW))
+		}
+	}},
+}
+
+// setACL gives the file path a list with an entry for one user, and one for a group of the same number.
+func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
+	t.Helper()
+	const noID = 1<<32 - 1
+	list := newACL()
+	for _, e := range [][3]uint32{
+		{aclUserObj, 7, noID}, {aclUser, uint32(bits), id}, {aclGroupObj, 5, noID}, {aclGroup, uint32(bits), id}, {0x10, 7, noID}, {aclOther, 0, noID},
+	} {
+		list = append(list, byte(e[0]), byte(e[0]>>8), byte(e[1]), byte(e[1]>>8), byte(e[2]), byte(e[2]>>8), byte(e[2]>>16), byte(e[2]>>24))
+	}
+	must(t, system.Lsetxattr(path, name, list, 0))
+}
+
+// secondsTree is readTree, with the times of all files but the root in whole seconds.
+func secondsTree(t *testing.T, dir string) tree {
+	t.Helper()
+	tr := readTree(t, dir)
+	for path, node := range tr {
+		info, err := os.Lstat(filepath.Join(dir, path))
+		must(t, err)
+		if info.Mode().IsRegular() {
+			node = strings.Replace(node, fmt.Sprint(info.ModTime().UnixNano()), "", 1)
+		}
+		tr[path] = fmt.Sprintf("%s at %d", node, info.ModTime().Unix())
+	}
+	delete(tr, ".")
+	return tr
+}
+
+// TestExact takes layers with peculiar files from a container's mount to an archive, into another layer, and to its mount. The
+// second archive is, byte for byte, the first.
+func TestExact(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for _, p := range peculiar {
+			t.Run(p.name, func(t *testing.T) {
+				s := newStore(t, name)
+				// Aufs knows lists where it is told to. Overlayfs needs no option.
+				options := []string{"acl"}
+				s.create(t, "", "base")
+				write(t, s.inner.home.diff("base"), files{"gone": "x", "opaque/f": "x"})
+				s.create(t, "base", "child")
+				s.create(t, "base", "again")
+				dir := s.get(t, "child", options...)
+				p.make(t, dir)
+				must(t, os.Remove(filepath.Join(dir, "gone")))
+				must(t, os.RemoveAll(filepath.Join(dir, "opaque")))
+				write(t, dir, files{"opaque/new": "x"})
+				must(t, s.Put("child"))
+				s.get(t, "child", options...)
+				want := secondsTree(t, dir)
+				must(t, s.Put("child"))
+				content := readDiff(t, s, "child", nil)
+				_, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+				must(t, err)
+				sameTree(t, secondsTree(t, s.get(t, "again", options...)), want)
+				must(t, s.Put("again"))
+				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
+					t.Errorf("the archive of the layer that was unpacked is another one:\n%q\n%q",
+						keysOf(readArchive(t, bytes.NewReader(got))), keysOf(readArchive(t, bytes.NewReader(content))))
+				}
+			})
+		}
+	})
+}
+
+func readDiff(t *testing.T, s store, id string, mappings *idtools.IDMappings) []byte {
+	t.Helper()
+	r, err := s.Diff(id, mappings, "base", nil, "")
+	must(t, err)
+	content, err := io.ReadAll(r)
+	must(t, errors.Join(err, r.Close()))
+	return content
+}
+
+// TestACLOwners has the owners in access control lists be, in archives, those in the container.
+func TestACLOwners(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.create(t, "base", "again")
+		// In the container it is 1000.
+		maps := []idtools.IDMap{{ContainerID: 0, HostID: 100_000, Size: 65536}}
+		mappings := idtools.NewIDMappingsFromMaps(maps, maps)
+		dir := s.inner.home.diff("child")
+		write(t, dir, files{"f": "f"})
+		must(t, os.Lchown(filepath.Join(dir, "f"), 100_000, 100_000))
+		setACL(t, filepath.Join(dir, "f"), aclAccess, 101_000, 7)
+		content := readDiff(t, s, "child", mappings)
+		list := readArchive(t, bytes.NewReader(content))["f"].PAXRecords["SCHILY.xattr."+aclAccess]
+		if !strings.Contains(list, "\xe8\x03\x00\x00") {
+			t.Errorf("the archive has %q, without 1000", list)
+		}
+		_, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content), Mappings: mappings})
+		must(t, err)
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("again"), "f"), aclAccess)
+		must(t, err)
+		want, err := system.Lgetxattr(filepath.Join(dir, "f"), aclAccess)
+		must(t, err)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%q, not %q", got, want)
+		}
+		// An owner whom the container does not know cannot be told.
+		setACL(t, filepath.Join(dir, "f"), aclAccess, 5, 7)
+		r, err := s.Diff("child", mappings, "base", nil, "")
+		must(t, err)
+		wants(t, drain(r), nil, "f", "access control list")
+	})
+}
+
+func TestMapACL(t *testing.T) {
+	same := func(id int) (int, error) { return id, nil }
+	for _, bad := range []string{"", "\x02\x00\x00", "\x01\x00\x00\x00", "\x02\x00\x00\x00\x01"} {
+		if _, err := mapACL([]byte(bad), same, same); err == nil {
+			t.Errorf("%q is a list", bad)
+		}
+	}
+	if got, err := mapACL(aclOfMode(fs.FileMode(0o754)), same, same); err != nil || !bytes.Equal(got, aclOfMode(0o754)) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
