@@ -144,12 +144,13 @@ func TestExact(t *testing.T) {
 				content := readDiff(t, s, "child", nil)
 				_, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 				must(t, err)
-				sameTree(t, secondsTree(t, s.get(t, "again", options...)), want)
-				must(t, s.Put("again"))
+				// Before the mount: overlayfs makes whiteouts anew.
 				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
 					t.Errorf("the archive of the layer that was unpacked is another one:\n%q\n%q",
 						keysOf(readArchive(t, bytes.NewReader(got))), keysOf(readArchive(t, bytes.NewReader(content))))
 				}
+				sameTree(t, secondsTree(t, s.get(t, "again", options...)), want)
+				must(t, s.Put("again"))
 			})
 		}
 	})
