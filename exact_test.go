@@ -69,7 +69,7 @@ var peculiar = []struct {
 	}},
 	{"names", func(t *testing.T, dir string) {
 		for _, name := range []string{
-			"\xff\xfe not UTF-8", "a\nb", `back\slash`, " ", "...", "é", "-rf", "x.wh.y", "wh.", ".whx", "..wh.x", strings.Repeat("n", 255), strings.Repeat("ü", 127),
+			"\xff\xfe not UTF-8", "a\nb", `back\slash`, " ", "...", "é", "-rf", "x.wh.y", "wh.", ".whx", "..wh.x", strings.Repeat("n", aufsLongestName), strings.Repeat("ü", aufsLongestName/2),
 		} {
 			write(t, dir, files{name: name})
 			if len(name) < 200 {
@@ -88,6 +88,34 @@ var peculiar = []struct {
 			must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), times, unix.AT_SYMLINK_NOFOLLOW))
 		}
 	}},
+}
+
+// aufsLongestName is how many bytes a name can have on aufs: 255 without the room for two prefixes and a number
+// (AUFS_MAX_NAMELEN in include/uapi/linux/aufs_type.h).
+const aufsLongestName = 242
+
+// TestLongestNames has layers with names of 255 bytes unpacked and archived. Aufs mounts them, and cannot open such names.
+func TestLongestNames(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		longest := strings.Repeat("n", 255)
+		s.apply(t, "child", "base", entry{name: "f", content: "f"}, entry{name: longest, content: "x"}, entry{name: "d/"}, entry{name: "d/" + longest, content: "y"})
+		archived := s.diff(t, "child", "base")
+		if archived[longest] == nil || archived["d/"+longest] == nil {
+			t.Errorf("%q", keysOf(archived))
+		}
+		dir := s.get(t, "child")
+		content, err := os.ReadFile(filepath.Join(dir, "f"))
+		if err != nil || string(content) != "f" {
+			t.Errorf("%q, %v", content, err)
+		}
+		content, err = os.ReadFile(filepath.Join(dir, "d", longest))
+		if name == backendAufs && !errors.Is(err, unix.ENAMETOOLONG) || name == backendOverlay && string(content) != "y" {
+			t.Errorf("%q, %v", content, err)
+		}
+		must(t, s.Put("child"))
+	})
 }
 
 // setACL gives the file path a list with an entry for one user, and one for a group of the same number.
