@@ -130,34 +130,6 @@ func diff(t *testing.T, s store) error {
 	return nil
 }
 
-// threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.
-func threeLayers(t *testing.T, s store) {
-	t.Helper()
-	s.create(t, "", "base", "middle", "child")
-	s.create(t, "", "other")
-	s.apply(t, "base", "",
-		entry{name: "f", content: "f"}, entry{name: "d/"}, entry{name: "d/f", content: "df"}, entry{name: "d/g", content: "dg"},
-		entry{name: "e/"}, entry{name: "e/f", content: "ef"}, entry{name: "link", link: "f"}, entry{name: "x/"}, entry{name: "x/link", link: "f"})
-	s.apply(t, "middle", "base",
-		entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/h", content: "dh"},
-		entry{name: "e/"}, entry{name: "e/.wh.f"}, entry{name: "new", content: "new"})
-	s.apply(t, "other", "", entry{name: "f", content: "other"})
-}
-
-// newLayer is an archive for a layer on top of middle.
-var newLayer = []entry{
-	{name: "d/"},
-	{name: "d/.wh..wh..opq"},
-	{name: "d/new", content: "new"},
-	{name: "e/"},
-	{name: "e/mine", content: "mine"},
-	{name: ".wh.new"},
-	{name: "g", content: strings.Repeat("g", 100_000)},
-	{name: "same", link: "g"},
-	{name: "f/"},
-	{name: "f/f", content: "f"},
-}
-
 func mountChild(t *testing.T, s store) { t.Helper(); s.get(t, "child") }
 
 // editChild mounts the layer child and changes it.
