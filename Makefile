@@ -246,7 +246,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
-	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(RUN)' \
+	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(value RUN)' \
 		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -stress '$(STRESS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 

@@ -84,7 +84,7 @@ var peculiar = []struct {
 		write(t, dir, files{"past": "x", "future": "x", "dir/": ""})
 		must(t, os.Symlink("x", filepath.Join(dir, "symlink")))
 		for name, sec := range map[string]int64{"past": 0, "future": 1 << 33, "dir": 12345, "symlink": 54321} {
-			times := []unix.Timespec{{Sec: sec}, {Sec: sec}}
+			times := []unix.Timespec{unix.NsecToTimespec(sec * 1e9), unix.NsecToTimespec(sec * 1e9)}
 			must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), times, unix.AT_SYMLINK_NOFOLLOW))
 		}
 	}},
