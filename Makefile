@@ -170,7 +170,7 @@ fuzz: check-go ## Try random inputs, as root
 	@$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz .
 	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -d ' ' -f 2); do \
 		echo $$target; \
-		$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZ_TIME) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz; \
+		$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZ_TIME) -test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz; \
 	done
 
 # The linters are a module of their own, so that those who use the driver

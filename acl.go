@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/system"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,6 +31,8 @@ const (
 	aclVersion   = 2
 	aclHeaderLen = 4
 	aclEntryLen  = 8
+	// aclNoID is the owner of an entry that names none.
+	aclNoID = 1<<32 - 1
 )
 
 // The tags of entries. Those with an owner of their own are aclUser and aclGroup.
@@ -63,7 +67,6 @@ func newACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) 
 
 // aclOfMode is a list that says what a mode says. The kernel keeps none then.
 func aclOfMode(perm fs.FileMode) []byte {
-	const noID = 1<<32 - 1
 	list := newACL()
 	for _, e := range []struct {
 		tag  uint16
@@ -71,69 +74,116 @@ func aclOfMode(perm fs.FileMode) []byte {
 	}{{aclUserObj, perm >> 6}, {aclGroupObj, perm >> 3}, {aclOther, perm}} {
 		list = binary.LittleEndian.AppendUint16(list, e.tag)
 		list = binary.LittleEndian.AppendUint16(list, uint16(e.bits&0o7))
-		list = binary.LittleEndian.AppendUint32(list, noID)
+		list = binary.LittleEndian.AppendUint32(list, aclNoID)
 	}
 	return list
 }
 
-// mapACL returns the list with other owners: those that uid and gid map them to.
-func mapACL(list []byte, uid, gid func(id int) (int, error)) ([]byte, error) {
+// mapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
+// out; left is how many.
+func mapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
 	if len(list) < aclHeaderLen || (len(list)-aclHeaderLen)%aclEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
-		return nil, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
+		return nil, 0, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
 	}
-	mapped := slices.Clone(list)
-	for entry := mapped[aclHeaderLen:]; len(entry) > 0; entry = entry[aclEntryLen:] {
-		id := entry[4:aclEntryLen]
+	mapped = newACL()
+	for entry := range slices.Chunk(list[aclHeaderLen:], aclEntryLen) {
 		var to func(int) (int, error)
+		owner := binary.LittleEndian.Uint32(entry[4:])
 		switch binary.LittleEndian.Uint16(entry) {
 		case aclUser:
 			to = uid
 		case aclGroup:
 			to = gid
 		default:
+			mapped = append(mapped, entry...)
 			continue
 		}
-		owner, err := to(int(binary.LittleEndian.Uint32(id)))
-		if err != nil {
-			return nil, fmt.Errorf("an access control list: %w", err)
+		// In a user namespace it stands for an owner whom that does not know.
+		id, err := to(int(owner))
+		if err != nil || owner == aclNoID {
+			left++
+			continue
 		}
-		binary.LittleEndian.PutUint32(id, uint32(owner))
+		mapped = binary.LittleEndian.AppendUint32(append(mapped, entry[:4]...), uint32(id))
 	}
-	return mapped, nil
+	return mapped, left, nil
 }
 
 // aclToContainer is the list with the owners as in the container.
-func aclToContainer(list []byte, ids *idtools.IDMappings) ([]byte, error) {
+func aclToContainer(list []byte, ids *idtools.IDMappings) (mapped []byte, left int, err error) {
 	return mapACL(list,
 		func(id int) (int, error) { return idtools.RawToContainer(id, ids.UIDs()) },
 		func(id int) (int, error) { return idtools.RawToContainer(id, ids.GIDs()) })
 }
 
-// aclsToHost is the inverse of aclToContainer for the file path, of which an archive has brought the lists. It follows no
-// symbolic link.
-func aclsToHost(path string, ids *idtools.IDMappings) error {
-	if ids.Empty() {
+// aclsToHost is the inverse of aclToContainer for the files that an archive has brought.
+type aclsToHost struct {
+	ids *idtools.IDMappings
+	// done are the inodes of the files with several names that were mapped.
+	done map[uint64]bool
+}
+
+func newACLsToHost(ids *idtools.IDMappings) aclsToHost {
+	return aclsToHost{ids: ids, done: map[uint64]bool{}}
+}
+
+// file maps the owners in the lists of the file path. It follows no symbolic link.
+func (a aclsToHost) file(path string) error {
+	if a.ids.Empty() {
 		return nil
 	}
 	names, err := system.Llistxattr(path)
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return err
 	}
+	if names = slices.DeleteFunc(names, func(name string) bool { return !isACL(name) }); len(names) == 0 {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if st := statOf(info); !info.IsDir() && st.Nlink > 1 {
+		if a.done[st.Ino] {
+			return nil
+		}
+		a.done[st.Ino] = true
+	}
 	for _, name := range names {
-		if !isACL(name) {
-			continue
-		}
-		list, err := system.Lgetxattr(path, name)
-		if err == nil {
-			list, err = mapACL(list,
-				func(id int) (int, error) { return idtools.RawToHost(id, ids.UIDs()) },
-				func(id int) (int, error) { return idtools.RawToHost(id, ids.GIDs()) })
-		}
-		if err == nil {
-			err = system.Lsetxattr(path, name, list, 0)
-		}
-		if err != nil {
+		if err := a.list(path, name); err != nil {
 			return &fs.PathError{Op: "mapping the owners in " + name + " of", Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+func (a aclsToHost) list(path, name string) error {
+	list, err := system.Lgetxattr(path, name)
+	if err != nil {
+		return err
+	}
+	list, left, err := mapACL(list,
+		func(id int) (int, error) { return idtools.RawToHost(id, a.ids.UIDs()) },
+		func(id int) (int, error) { return idtools.RawToHost(id, a.ids.GIDs()) })
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, name, path)
+	}
+	return system.Lsetxattr(path, name, list, 0)
+}
+
+// mkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
+// above it, is not content of layers.
+func mkdirWithoutACL(path string, mode fs.FileMode) error {
+	if err := os.Mkdir(path, mode); err != nil {
+		return err
+	}
+	for _, name := range []string{aclDefault, aclAccess} {
+		err := unix.Lremovexattr(path, name)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+			return errors.Join(&fs.PathError{Op: "removing " + name + " from", Path: path, Err: err}, os.Remove(path))
 		}
 	}
 	return nil

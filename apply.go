@@ -97,7 +97,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 		}
 	}()
 	dir := filepath.Join(s.dir, "root")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := mkdirWithoutACL(dir, 0o700); err != nil {
 		return true, err
 	}
 	// Before the archive, which may say something else.
@@ -199,6 +199,7 @@ func syncFS(dir string) error {
 
 // cleanUnpacked goes through what an archive has brought, and makes it what a layer can have.
 func cleanUnpacked(root string, ids *idtools.IDMappings) error {
+	acls := newACLsToHost(ids)
 	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		paths := []string{dir}
@@ -217,7 +218,7 @@ func cleanUnpacked(root string, ids *idtools.IDMappings) error {
 			if err := stripXattrs(path, overlayTrusted, overlayUser); err != nil {
 				return changed, err
 			}
-			if err := aclsToHost(path, ids); err != nil {
+			if err := acls.file(path); err != nil {
 				return changed, err
 			}
 		}

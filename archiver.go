@@ -84,7 +84,7 @@ func (a *archiver) directory(rel string) error {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
-		_, a.inherits = h.PAXRecords[archive.PaxSchilyXattr+aclDefault]
+		a.inherits = len(h.PAXRecords[archive.PaxSchilyXattr+aclDefault]) > aclHeaderLen
 		if err := a.directory(strings.TrimSuffix(h.Name, "/")); ignoreGone(err) != nil {
 			return err
 		}
@@ -197,17 +197,20 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	if err != nil {
 		return nil, err
 	}
-	if a.inherits && h.Typeflag != tar.TypeSymlink {
+	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		attrs = withoutInherited(attrs, info)
 	}
 	for attr, value := range attrs {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		if isACL(attr) && !a.ids.Empty() {
-			list, err := aclToContainer([]byte(value), a.ids)
+		if isACL(attr) {
+			list, left, err := aclToContainer([]byte(value), a.ids)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rel, err)
+			}
+			if left > 0 {
+				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids in the container", left, attr, filepath.Join(a.root, rel))
 			}
 			value = string(list)
 		}

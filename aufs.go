@@ -290,8 +290,11 @@ func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }
 // AdditionalImageStores returns none: the driver does not support them.
 func (d *Driver) AdditionalImageStores() []string { return nil }
 
-// GetTempDirRootDirs returns the directory in which the files of removed layers are until they are deleted.
-func (d *Driver) GetTempDirRootDirs() []string { return []string{d.home.tmp()} }
+// GetTempDirRootDirs returns none. The storage library would delete what it finds in such a directory whenever it reads its
+// list of layers, in the process that is to delete it as well, and by os.RemoveAll: that goes into what is mounted there, and an
+// immutable file makes it fail, upon which the library does not open its store. What a crash leaves is swept by the next Init,
+// which every user of the store begins with.
+func (d *Driver) GetTempDirRootDirs() []string { return nil }
 
 // Dedup does nothing: it is for file systems whose files can share their blocks.
 func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {

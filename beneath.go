@@ -105,19 +105,19 @@ func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
 	if err != nil || !look && !isLong(dir.Name()) {
 		return entries, err
 	}
+	// By the open directory: not by its path, which may lead elsewhere by now.
+	root, err := os.OpenRoot(within(dir, "."))
+	if err != nil {
+		return nil, fmt.Errorf("looking at the files in %s: %v", dir.Name(), err) //nolint:errorlint // "not found" is not for them
+	}
+	defer root.Close()
 	found := entries[:0]
 	for _, entry := range entries {
-		info, err := os.Lstat(within(dir, entry.Name()))
-		switch {
-		case err == nil:
+		info, err := root.Lstat(entry.Name())
+		if err == nil {
 			found = append(found, fs.FileInfoToDirEntry(info))
-		case !errors.Is(err, fs.ErrNotExist):
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
-		default:
-			// It was deleted, or all seem to be: there is no /proc.
-			if _, serr := statIn(dir, entry.Name()); serr == nil {
-				return nil, err
-			}
 		}
 	}
 	return found, nil

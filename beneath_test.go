@@ -66,6 +66,20 @@ func failCall(t *testing.T, nr uint32, errno unix.Errno) {
 	must(t, unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0))
 }
 
+func TestRetried(t *testing.T) {
+	calls := 0
+	fd, err := retried(func() (int, error) {
+		calls++
+		if calls < 3 {
+			return -1, unix.EINTR
+		}
+		return 7, nil
+	})
+	if fd != 7 || err != nil || calls != 3 {
+		t.Errorf("%d, %v after %d calls", fd, err, calls)
+	}
+}
+
 func TestBeneathSymlinks(t *testing.T) { withOpenat2AndWithout(t, testBeneathSymlinks) }
 
 func testBeneathSymlinks(t *testing.T) {

@@ -209,22 +209,16 @@ func (c *checker) scratch() error {
 			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue
 		}
-		if !entry.IsDir() && !isTrash(entry.Name()) {
+		if !entry.IsDir() {
 			c.add(Foreign, "", path, "it is no directory")
 			continue
 		}
-		lock, err := tryLockScratch(path)
+		lock, err := tryLockDir(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		idle := lock != nil
-		lock.unlock()
-		if err != nil {
-			// Trash without its lock file, or what was removed meanwhile.
-			_, err = os.Lstat(path)
-			idle = err == nil
-		}
-		if idle {
+		if lock != nil {
+			lock.unlock()
 			c.add(Leftover, "", path, "nobody uses it")
 		}
 	}
@@ -263,9 +257,10 @@ func (c *checker) mounts() error {
 }
 
 // whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
-// is not made now: if somebody makes it while look is at work, look's findings are dropped.
+// is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
 func (c *checker) whileIdle(id string, look func() error) error {
-	path := c.d.home.overlay(lockDirName, id)
+	h := c.d.home
+	path := h.overlay(lockDirName, id)
 	lock, err := orNil(flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
 	if err == nil && lock == nil {
 		return nil
@@ -277,10 +272,11 @@ func (c *checker) whileIdle(id string, look func() error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	found := len(c.problems)
+	found, existed := len(c.problems), h.exists(id)
 	err = look()
-	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) {
+	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.exists(id) != existed {
 		c.problems = c.problems[:found]
+		return nil
 	}
 	return err
 }

@@ -225,6 +225,35 @@ func TestCheckChangesNothing(t *testing.T) {
 	}
 }
 
+// TestCheckDropsWhatChanges has somebody begin to work on a layer without a lock file while it is looked at.
+func TestCheckDropsWhatChanges(t *testing.T) {
+	for what, meanwhile := range map[string]func(t *testing.T, h home){
+		"nothing": func(*testing.T, home) {},
+		"the lock file is made": func(t *testing.T, h home) {
+			lock, err := h.lockID("layer")
+			must(t, err)
+			lock.unlock()
+		},
+		"the layer is removed": func(t *testing.T, h home) { must(t, os.Remove(h.layers("layer"))) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := storeOf(t)
+			write(t, string(h), files{"layers/layer": "", "diff/layer/": "", "mnt/layer/": ""})
+			c, err := newCheck(string(h))
+			must(t, err)
+			broken := errors.New("broken")
+			err = c.whileIdle("layer", func() error {
+				c.add(WrongForm, "layer", "", "")
+				meanwhile(t, h)
+				return broken
+			})
+			if kept := errors.Is(err, broken) && len(c.problems) == 1; kept != (what == "nothing") {
+				t.Errorf("%v, %v", err, c.problems)
+			}
+		})
+	}
+}
+
 func TestRepairIsEnded(t *testing.T) {
 	s := storeOf(t)
 	ctx, cancel := context.WithCancel(context.Background())

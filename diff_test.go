@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
 )
 
 // baseFiles and changeIt make a layer that changes its parent in each of the ways there are.
@@ -301,6 +303,22 @@ func TestApplyDirectoryOverFile(t *testing.T) {
 		}
 		sameNames(t, s.changes(t, "new", "file"), "C /d", "C /d/e", "A /d/e/new")
 	})
+}
+
+// TestTakePlaceWithoutSync has the directory that a layer was to become be put back when it cannot be made durable.
+func TestTakePlaceWithoutSync(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, files{"made/f": "f", "diff/layer/": ""})
+	made, layer := filepath.Join(dir, "made"), filepath.Join(dir, "diff", "layer")
+	t.Run("failing", func(t *testing.T) {
+		runtime.LockOSThread() // see withOpenat2AndWithout
+		failCall(t, unix.SYS_FSYNC, unix.EIO)
+		wants(t, takePlace(made, layer), unix.EIO, "diff")
+	})
+	sameNames(t, readTree(t, made).names(), "f")
+	sameNames(t, readTree(t, layer).names())
+	must(t, takePlace(made, layer))
+	sameNames(t, readTree(t, layer).names(), "f")
 }
 
 // TestApplyOldArchives is about those that have aufs's own files in them, hard links among them.

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -51,9 +52,18 @@ func (s *stagings) take(target string) *scratch {
 	return dir
 }
 
+// takeAll is take of all.
+func (s *stagings) takeAll() []*scratch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Collect(maps.Values(s.open))
+	s.open = nil
+	return all
+}
+
 // ApplyDiffWithDiffer has differ fill a staging directory, which is the Target of its output. That is to be given to
-// ApplyDiffFromStagingDirectory or to CleanupStagingDirectory of this driver; after a crash the next Init removes it. After an
-// error it is gone.
+// ApplyDiffFromStagingDirectory or to CleanupStagingDirectory of this driver; its Cleanup removes it as well, and after a crash
+// the next Init. After an error it is gone.
 func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
 	s, err := d.home.newScratch(stagingPurpose)
 	if err != nil {
@@ -74,7 +84,7 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 
 // fillWith makes the directory target and has differ fill it.
 func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
-	if err := os.Mkdir(target, 0o755); err != nil {
+	if err := mkdirWithoutACL(target, 0o755); err != nil {
 		return graphdriver.DriverWithDifferOutput{}, err
 	}
 	if options == nil {
@@ -104,8 +114,9 @@ func untarOptions(options graphdriver.ApplyDiffOpts) *archive.TarOptions {
 }
 
 // ApplyDiffFromStagingDirectory makes the staging directory that is output's Target the content of the layer, which has to be
-// empty and not mounted, on top of parent, which has to be its parent. The layer has all of it or nothing, and when it returns
-// all is on the disk. After an error the staging directory is still there, but for one that says otherwise.
+// empty and not mounted, on top of parent, which has to be its parent. The Target has to be one of this driver. The layer has
+// all of it or nothing, and when it returns all is on the disk. If the layer is not as it has to be, the staging directory
+// stays, for another one; after other errors it is gone.
 func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
 	const op = "applying a staging directory to"
 	direct, err := d.isParent(id, parent)
@@ -115,37 +126,36 @@ func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphd
 	if !direct {
 		return layerError(op, id, fmt.Errorf("%q is not its parent", parent))
 	}
-	s, err := d.staging(output.Target)
-	if err == nil && s == nil {
-		err = &fs.PathError{Op: "open", Path: output.Target, Err: fs.ErrNotExist}
-	}
-	if err != nil {
-		return layerError(op, id, err)
-	}
-	if err := d.applyStaged(id, output); err != nil {
-		d.staged.add(output.Target, s)
-		return layerError(op, id, err)
-	}
-	if err := s.remove(); err != nil {
-		// The next Init sweeps it.
-		logrus.Warnf("aufs: removing %s: %v", s.dir, err)
-	}
-	return nil
-}
-
-func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutput) error {
-	lock, err := d.home.lockLayer("locking", id)
+	lock, err := d.home.lockLayer(op, id)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
 	alone, err := d.canUnpack(id)
+	if err == nil && !alone {
+		err = errors.New("the layer is mounted, or has something already")
+	}
 	if err != nil {
-		return err
+		return layerError(op, id, err)
 	}
-	if !alone {
-		return errors.New("the layer is mounted, or has something already")
+	s := d.staged.take(output.Target)
+	if s == nil {
+		return layerError(op, id, &fs.PathError{Op: "open", Path: output.Target, Err: fs.ErrNotExist})
 	}
+	defer func() {
+		if rerr := s.remove(); rerr != nil {
+			// The next Init sweeps it.
+			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
+		}
+	}()
+	if err := d.applyStaged(id, output); err != nil {
+		return layerError(op, id, err)
+	}
+	return nil
+}
+
+// applyStaged makes the staging directory that of the layer id, whose lock the caller holds.
+func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutput) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
 	}
@@ -158,11 +168,14 @@ func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutp
 }
 
 // CleanupStagingDirectory removes a staging directory with all that is in it. One that is gone, or has become that of a layer,
-// is no error.
+// is no error; what another driver is at work on is one, and so is what is no staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
-	s, err := d.staging(target)
-	if err != nil || s == nil {
-		return err
+	s := d.staged.take(target)
+	if s == nil {
+		var err error
+		if s, err = d.abandonedStaging(target); err != nil || s == nil {
+			return err
+		}
 	}
 	if err := s.remove(); err != nil {
 		return fmt.Errorf("aufs: removing the staging directory %s: %w", target, err)
@@ -170,12 +183,8 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	return nil
 }
 
-// staging returns the staging directory of target: one of this driver, or one that no live driver has; nil if it is gone. What
-// is no target is an error, and so is what another driver is at work on.
-func (d *Driver) staging(target string) (*scratch, error) {
-	if s := d.staged.take(target); s != nil {
-		return s, nil
-	}
+// abandonedStaging returns the staging directory of target if no live driver has it; nil if it is gone.
+func (d *Driver) abandonedStaging(target string) (*scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Clean(dir)
 	if name != stagedRoot || filepath.Dir(dir) != d.home.tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
@@ -191,11 +200,20 @@ func (d *Driver) staging(target string) (*scratch, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // it is gone
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("aufs: %w", err)
 	case lock == nil:
 		return nil, fmt.Errorf("aufs: the staging directory %s is in use", target)
 	}
 	return &scratch{dir: dir, lock: lock}, nil
+}
+
+// dropStaged removes all staging directories of this driver.
+func (d *Driver) dropStaged() error {
+	var errs []error
+	for _, s := range d.staged.takeAll() {
+		errs = append(errs, s.remove())
+	}
+	return errors.Join(errs...)
 }
 
 // DifferTarget returns the directory that the layer's files are in. It is not to be changed, and has whiteouts.

@@ -127,7 +127,11 @@ func TestStagingErrors(t *testing.T) {
 		// What is not used is removed, by its owner, or by another one if that is gone.
 		must(t, d.CleanupStagingDirectory(s.stage(t, untarDiffer{}).Target))
 		write(t, s.inner.home.tmp(), files{"staging-9/root/f": "f", "staging-8/root/f": "f"})
-		must(t, d.CleanupStagingDirectory(filepath.Join(s.inner.home.tmp(), "staging-9", stagedRoot)))
+		left := filepath.Join(s.inner.home.tmp(), "staging-9", stagedRoot)
+		wants(t, apply("new", "child", &graphdriver.DriverWithDifferOutput{Target: left}), fs.ErrNotExist, left)
+		must(t, d.CleanupStagingDirectory(left))
+		s.stage(t, untarDiffer{})
+		must(t, s.Cleanup())
 		_, err = reopen(string(s.inner.home), name)
 		must(t, err)
 		noLeftovers(t, s)

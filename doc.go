@@ -22,8 +22,6 @@
 // The driver keeps the rest to itself, and makes it when it is needed:
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
-//	tmp/temp-dir-<n>/   what is to be deleted; tmp/lock-<n> has its lock. The storage library knows these names
-//	tmp/trash-<n>/      what could not be
 //	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form: "trusted" or "user" says in which
 //	overlay/aside/<id>/ aufs's own files of such a layer
 //	overlay/run/<id>/   what exists for the layer's mount alone: work directories, twins, whiteout branches
@@ -65,9 +63,8 @@
 //
 // A layer exists when its layers/<id> does. Create makes diff/<id> and mnt/<id>, fsyncs diff/, and then writes layers/<id>
 // to a temporary file, fsyncs it, renames it and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
-// moves all else to a trash directory and deletes it there; DeferredRemove leaves that deletion to its caller. Whatever is
-// found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id. Trash is
-// removed by the next Init, or when the storage library next reads its list of layers.
+// moves all else to a scratch directory and deletes it there; DeferredRemove leaves that deletion to its caller. Whatever is
+// found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id.
 //
 // ApplyDiff unpacks into a scratch directory, syncs the file system (syncfs(2)), exchanges the directory with diff/<id>,
 // which is empty, and fsyncs diff/. A layer has all of the archive or nothing of it, and once ApplyDiff has returned it is

@@ -121,10 +121,9 @@ func TestLongestNames(t *testing.T) {
 // setACL gives the file path a list with an entry for one user, and one for a group of the same number.
 func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	t.Helper()
-	const noID = 1<<32 - 1
 	list := newACL()
 	for _, e := range [][3]uint32{
-		{aclUserObj, 7, noID}, {aclUser, uint32(bits), id}, {aclGroupObj, 5, noID}, {aclGroup, uint32(bits), id}, {0x10, 7, noID}, {aclOther, 0, noID},
+		{aclUserObj, 7, aclNoID}, {aclUser, uint32(bits), id}, {aclGroupObj, 5, aclNoID}, {aclGroup, uint32(bits), id}, {0x10, 7, aclNoID}, {aclOther, 0, aclNoID},
 	} {
 		list = append(list, byte(e[0]), byte(e[0]>>8), byte(e[1]), byte(e[1]>>8), byte(e[2]), byte(e[2]>>8), byte(e[2]>>16), byte(e[2]>>24))
 	}
@@ -206,6 +205,7 @@ func TestACLOwners(t *testing.T) {
 		write(t, dir, files{"f": "f"})
 		must(t, os.Lchown(filepath.Join(dir, "f"), 100_000, 100_000))
 		setACL(t, filepath.Join(dir, "f"), aclAccess, 101_000, 7)
+		must(t, os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "g")))
 		content := readDiff(t, s, "child", mappings)
 		list := readArchive(t, bytes.NewReader(content))["f"].PAXRecords["SCHILY.xattr."+aclAccess]
 		if !strings.Contains(list, "\xe8\x03\x00\x00") {
@@ -220,22 +220,47 @@ func TestACLOwners(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%q, not %q", got, want)
 		}
-		// An owner whom the container does not know cannot be told.
+		// An owner whom the container does not know cannot be told, nor the other way round.
 		setACL(t, filepath.Join(dir, "f"), aclAccess, 5, 7)
-		r, err := s.Diff("child", mappings, "base", nil, "")
-		must(t, err)
-		wants(t, drain(r), nil, "f", "access control list")
+		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+aclAccess]
+		if len(list) != aclHeaderLen+4*aclEntryLen {
+			t.Errorf("the archive has %q", list)
+		}
 	})
 }
 
 func TestMapACL(t *testing.T) {
 	same := func(id int) (int, error) { return id, nil }
 	for _, bad := range []string{"", "\x02\x00\x00", "\x01\x00\x00\x00", "\x02\x00\x00\x00\x01"} {
-		if _, err := mapACL([]byte(bad), same, same); err == nil {
+		if _, _, err := mapACL([]byte(bad), same, same); err == nil {
 			t.Errorf("%q is a list", bad)
 		}
 	}
-	if got, err := mapACL(aclOfMode(fs.FileMode(0o754)), same, same); err != nil || !bytes.Equal(got, aclOfMode(0o754)) {
-		t.Errorf("%q, %v", got, err)
+	if got, left, err := mapACL(aclOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, aclOfMode(0o754)) {
+		t.Errorf("%q, %d, %v", got, left, err)
 	}
+	unknown := append(newACL(), aclUser, 0, 7, 0, 0xff, 0xff, 0xff, 0xff)
+	if got, left, err := mapACL(unknown, same, same); err != nil || left != 1 || !bytes.Equal(got, newACL()) {
+		t.Errorf("%q, %d, %v", got, left, err)
+	}
+}
+
+// TestStoreInheritsACL has the store below a directory with a default list, which is not to get into layers.
+func TestStoreInheritsACL(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		above := t.TempDir()
+		setACL(t, above, aclDefault, 1000, 7)
+		s := openStore(t, filepath.Join(above, "home"), name)
+		s.create(t, "", "base", "child", "applied")
+		s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f", "d/g": "g"}) })
+		s.apply(t, "applied", "child", entry{name: "h", content: "h"})
+		must(t, s.differ(t).CleanupStagingDirectory(s.stage(t, untarDiffer{}).Target))
+		for _, id := range []string{"base", "child", "applied"} {
+			for path, node := range readTree(t, s.inner.home.diff(id)) {
+				if strings.Contains(node, aclPrefix) {
+					t.Errorf("layer %s: %s is %s", id, path, node)
+				}
+			}
+		}
+	})
 }

@@ -117,7 +117,7 @@ func (d *Driver) create(id string, parents []string, opts *graphdriver.CreateOpt
 		}
 	}()
 	for _, dir := range []string{d.home.diff(id), d.home.mnt(id)} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		if err := mkdirWithoutACL(dir, 0o700); err != nil {
 			return err
 		}
 		made = append(made, dir)
@@ -210,7 +210,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 	}
 	defer store.unlock()
 	// Before the layer is gone: there may be no room for it on the disk.
-	trash, err := d.home.newTrashLocked()
+	trash, err := d.home.newScratchLocked("trash")
 	if err != nil && !hasNoRoom(err) {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 // moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
 // store lock, and nothing of the layer is mounted.
 func (d *Driver) moveOut(id string) (*scratch, error) {
-	trash, err := d.home.newTrashLocked()
+	trash, err := d.home.newScratchLocked("trash")
 	if err != nil {
 		return nil, err
 	}

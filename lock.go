@@ -163,8 +163,6 @@ func (h home) lockLayer(op, id string) (*pathLock, error) {
 type scratch struct {
 	dir  string
 	lock *pathLock
-	// lockFile is what lock is on, and goes with the directory, if that is a trash directory. Else lock is on dir.
-	lockFile string
 }
 
 // newScratch makes a scratch directory. The store lock must not be held by the caller.
@@ -209,29 +207,16 @@ func newScratchIn(parent, purpose string) (*scratch, error) {
 // discard is remove for a scratch directory in which nothing is mounted, for sure.
 func (s *scratch) discard() error {
 	defer s.lock.unlock()
-	return s.removedWith(removeAll(s.dir))
-}
-
-// removedWith removes what is left of a scratch directory after its removal, of which err came.
-func (s *scratch) removedWith(err error) error {
-	if _, lerr := os.Lstat(s.dir); err != nil && !errors.Is(lerr, fs.ErrNotExist) {
-		s.leave()
-		return err
-	}
-	if s.lockFile == "" {
-		return nil
-	}
-	return ignoreGone(os.Remove(s.lockFile))
+	return removeAll(s.dir)
 }
 
 // remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all
-// stays.
+// stays. It may be called again.
 func (s *scratch) remove() error {
 	defer s.lock.unlock()
-	return s.removedWith(s.unmountAndRemove())
-}
-
-func (s *scratch) unmountAndRemove() error {
+	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err := unmountUnder(s.dir); err != nil {
 		return err
 	}

@@ -205,7 +205,8 @@ func (d *Driver) flush(id, target string) error {
 	return flushPseudoLinks(target, d.home.diff(id))
 }
 
-// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it.
+// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
+// ApplyDiffWithDiffer of this driver has made and nobody has used.
 func (d *Driver) Cleanup() error {
 	mounts, err := mountsUnder(d.home.mnt(""))
 	if err != nil {
@@ -216,6 +217,9 @@ func (d *Driver) Cleanup() error {
 		if err := d.unmountFound(m.Mountpoint); err != nil {
 			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 		}
+	}
+	if err := d.dropStaged(); err != nil {
+		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 	}
 	return errors.Join(append(errs, d.home.leavePrivate())...)
 }

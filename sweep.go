@@ -47,9 +47,6 @@ func (d *Driver) abandoned() ([]*scratch, error) {
 
 // claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
 func claim(path string, entry fs.DirEntry) (*scratch, error) {
-	if isTrash(entry.Name()) {
-		return claimTrash(path)
-	}
 	if strings.HasPrefix(entry.Name(), atomicPrefix) {
 		// It was to become a layers/<id>, and its writer would have the store lock.
 		return nil, os.Remove(path)
