@@ -162,10 +162,13 @@ func (d *Driver) unmount(id, target string) error {
 	if err := d.flush(id, target); err != nil {
 		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
-	if err := unmountRetry(target); err != nil {
+	watch := watchSuper(target)
+	err := unmountRetry(target)
+	ended := watch.ended()
+	if err != nil {
 		return err
 	}
-	if err := d.forms.rest(id); err != nil {
+	if err := d.forms.restAfter(id, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}

@@ -77,7 +77,10 @@ func (t *translator) mark(id string, f form) error {
 
 // settle brings the layer id to rest: into aufs form. The caller holds its lock. The error matches errInUse, and nothing
 // has changed, if something has the layer mounted.
-func (t *translator) settle(id string) error {
+func (t *translator) settle(id string) error { return t.settleAfter(id, false) }
+
+// settleAfter is settle; ended says that no overlay mount has the layer as its upper directory, for sure.
+func (t *translator) settleAfter(id string, ended bool) error {
 	f, err := t.form(id)
 	if err != nil || f == aufsForm {
 		return err
@@ -88,7 +91,10 @@ func (t *translator) settle(id string) error {
 				errors.New("it was mounted outside of this user namespace, whose marks cannot be read in it")))
 		}
 	}
-	used, err := t.inUse(t.home.diff(id), f)
+	used := false
+	if !ended {
+		used, err = t.inUse(t.home.diff(id), f)
+	}
 	if err == nil && !used {
 		used, err = t.isPlainLower(id)
 	}
@@ -109,11 +115,22 @@ func (t *translator) settle(id string) error {
 }
 
 // rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock.
-func (t *translator) rest(id string) error {
-	err := t.settle(id)
+func (t *translator) rest(id string) error { return t.restAfter(id, false) }
+
+// restAfter is rest after an unmount; ended says that the file system that was unmounted is gone.
+func (t *translator) restAfter(id string, ended bool) error {
+	if ended {
+		// It was the only one, if it is the only one that something exists for: what exists for a mount goes after it.
+		runs, err := t.home.runs(id)
+		if err != nil {
+			return layerError("cleaning up after", id, err)
+		}
+		ended = len(runs) == 1
+	}
+	err := t.settleAfter(id, ended)
 	if err != nil && !errors.Is(err, errNoForm) {
 		// A mount of it may be alive, which uses what would be removed.
 		return err
 	}
-	return errors.Join(err, t.removeRun(id))
+	return errors.Join(err, t.removeRunAfter(id, ended))
 }
