@@ -61,33 +61,29 @@ func flockPath(path string, flags, how int) (*pathLock, error) {
 }
 
 // flockOnce locks what has the name path now. If the name went to something else, or to nothing, while it waited, the lock
-// is worth nothing and the result is nil.
-func flockOnce(dir string, flags, how int) (*pathLock, error) {
-	f, err := os.OpenFile(dir, flags, 0o600)
+// is worth nothing and the result is nil. It makes no call that it can do without, as package os would: every operation takes
+// locks.
+func flockOnce(path string, flags, how int) (*pathLock, error) {
+	fd, err := retried(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0o600) })
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
+	f := os.NewFile(uintptr(fd), path)
+	if _, err := retried(func() (int, error) { return 0, unix.Flock(fd, how) }); err != nil {
+		_ = f.Close() // nothing was written through it
+		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
-	if err != nil {
+	var locked, named unix.Stat_t
+	if err := unix.Fstat(fd, &locked); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("locking %s: %w", dir, err)
+		return nil, &fs.PathError{Op: "fstat", Path: path, Err: err}
 	}
-	locked, err := f.Stat()
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	named, err := os.Lstat(dir)
+	err = unix.Lstat(path, &named)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		_ = f.Close()
-		return nil, err
+		return nil, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	if err != nil || !os.SameFile(locked, named) {
+	if err != nil || locked.Dev != named.Dev || locked.Ino != named.Ino {
 		_ = f.Close()
 		return nil, nil //nolint:nilnil // once more
 	}

@@ -94,6 +94,15 @@ func unmountRetry(target string) error {
 
 // isMounted tells if target is a mount point in this mount namespace. One that does not exist is none.
 func isMounted(target string) (bool, error) {
+	// One call, since Linux 5.8.
+	var stx unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
 	mounted, err := mountinfo.Mounted(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -21,11 +21,8 @@ import (
 // for the one, LOCK_EX for the other. It is the innermost of all locks. It is on the directory that home is in: a file that
 // is open in home would keep the mount there busy.
 func (h home) lockMounts(how int) (*pathLock, error) {
-	resolved, err := filepath.EvalSymlinks(string(h))
-	if err != nil {
-		return nil, err
-	}
-	return flockPath(filepath.Dir(resolved), openDirectory, how)
+	// Not of the name of home, which may be a symbolic link.
+	return flockPath(string(h)+"/..", openDirectory, how)
 }
 
 // mounting calls do, which mounts something in the store.
