@@ -189,12 +189,12 @@ func (b *aufsBackend) settle(s stack) error {
 	if err := b.forms.settle(s.id); err != nil {
 		return err
 	}
+	marked, err := b.forms.marked()
+	if err != nil {
+		return err
+	}
 	for _, parent := range s.parents {
-		f, err := b.forms.form(parent)
-		if err != nil {
-			return err
-		}
-		if f == aufsForm {
+		if !marked[parent] {
 			continue
 		}
 		lock, err := b.home.lockID(parent)

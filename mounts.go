@@ -88,14 +88,20 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 // shownParents is how many of the parents, nearest first, show through: none of those below a layer whose root directory
 // is opaque. Neither aufs nor overlayfs looks at that of a branch.
 func (d *Driver) shownParents(id string, parents, dirs []string) (int, error) {
+	marked, err := d.forms.marked()
+	if err != nil {
+		return 0, err
+	}
 	for i := -1; i < len(parents); i++ {
 		layer, dir := id, d.home.diff(id)
 		if i >= 0 {
 			layer, dir = parents[i], dirs[i]
 		}
-		f, err := d.forms.form(layer)
-		if err != nil {
-			return 0, err
+		f := aufsForm
+		if marked[layer] {
+			if f, err = d.forms.form(layer); err != nil {
+				return 0, err
+			}
 		}
 		opaque, err := isOpaque(dir, f)
 		if err != nil {
@@ -181,8 +187,12 @@ func (d *Driver) settleParents(id string) error {
 	if err != nil {
 		return err
 	}
+	marked, err := d.forms.marked()
+	if err != nil {
+		return err
+	}
 	for _, parent := range parents {
-		if _, err := os.Lstat(d.home.overlay(markDir, parent)); err != nil {
+		if !marked[parent] {
 			continue
 		}
 		if err := d.settleIdle(parent); err != nil && !errors.Is(err, errInUse) {

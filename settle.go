@@ -41,6 +41,19 @@ func (t *translator) form(id string) (form, error) {
 	}
 }
 
+// marked are the ids of all layers that are not in aufsForm. It is for those who look at many.
+func (t *translator) marked() (map[string]bool, error) {
+	entries, err := os.ReadDir(t.home.overlay(markDir))
+	if ignoreGone(err) != nil {
+		return nil, fmt.Errorf("aufs: %w", err)
+	}
+	marked := map[string]bool{}
+	for _, entry := range entries {
+		marked[entry.Name()] = true
+	}
+	return marked, nil
+}
+
 // open brings the layer id, which is at rest, into overlay form f. The caller holds its lock.
 func (t *translator) open(id string, f form) error {
 	now, err := t.form(id)
