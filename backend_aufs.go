@@ -279,8 +279,8 @@ func mountThenMove(mnt, target string, calls []mountCall, flags uintptr, xino st
 func mountCalled(target string, calls []mountCall, flags uintptr, xino string) error {
 	err := mountFS("mount", target, "aufs", flags, calls[0].data)
 	// The kernel unlinks the file once it has it open, but not in a mount that fails.
-	if rerr := os.Remove(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		logrus.Warnf("aufs: %v", rerr)
+	if rerr := unix.Unlink(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		logrus.Warnf("aufs: removing %s: %v", xino, rerr)
 	}
 	if err != nil {
 		return err

@@ -114,9 +114,9 @@ func (c derived) replace(id, made string) error {
 
 // forget says that what was made for the layer id is no longer true. The directory stays: a mount may be using it.
 func (c derived) forget(id string) error {
-	err := os.Remove(c.path(id, derivedStamp))
+	err := unix.Unlink(c.path(id, derivedStamp))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return layerError("dropping what was derived from", id, err)
+		return layerError("dropping what was derived from", id, &fs.PathError{Op: "unlink", Path: c.path(id, derivedStamp), Err: err})
 	}
 	return nil
 }

@@ -116,11 +116,10 @@ func (d *Driver) shownParents(id string, parents, dirs []string) (int, error) {
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
 func makeMountPoint(target string) error {
-	err := os.Mkdir(target, 0o700)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
 	info, err := os.Lstat(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.Mkdir(target, 0o700)
+	}
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
 	}

@@ -339,11 +339,20 @@ func sysfsDir(target string) (string, error) {
 
 // mountID is what aufs calls its mount at target.
 func mountID(target string) (string, error) {
-	resolved, err := filepath.EvalSymlinks(target)
-	if err != nil {
-		return "", err
+	var stx unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil {
+		return "", &fs.PathError{Op: "statx", Path: target, Err: err}
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(resolved))
+	is := func(m *mountinfo.Info) bool { return uint64(m.ID) == stx.Mnt_id }
+	if stx.Mask&unix.STATX_MNT_ID == 0 {
+		// Before Linux 5.8.
+		resolved, err := filepath.EvalSymlinks(target)
+		if err != nil {
+			return "", err
+		}
+		is = func(m *mountinfo.Info) bool { return m.Mountpoint == resolved }
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return !is(m), false })
 	if err != nil {
 		return "", err
 	}

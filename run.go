@@ -70,16 +70,29 @@ func (t *translator) removeRunAfter(id string, ended bool) error {
 		}
 		if err == nil && !used {
 			// Nothing is ever mounted in it.
-			err = os.RemoveAll(run)
+			err = removeOneRun(run)
 		}
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return layerError("cleaning up after", id, err)
 	}
-	err = os.Remove(t.home.overlay(runDir, id))
+	err = unix.Rmdir(t.home.overlay(runDir, id))
 	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-		return layerError("cleaning up after", id, err)
+		return layerError("cleaning up after", id, &fs.PathError{Op: "rmdir", Path: t.home.overlay(runDir, id), Err: err})
+	}
+	return nil
+}
+
+// removeOneRun is os.RemoveAll, which has to find out what is there, for a directory that most often has no more than this.
+func removeOneRun(run string) error {
+	for _, name := range []string{aufsMountID, plainLowers} {
+		_ = unix.Unlink(filepath.Join(run, name))
+	}
+	for _, name := range []string{"work/work", "work", ""} {
+		if err := unix.Rmdir(filepath.Join(run, name)); err != nil && name == "" && !errors.Is(err, unix.ENOENT) {
+			return os.RemoveAll(run)
+		}
 	}
 	return nil
 }
