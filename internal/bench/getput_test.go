@@ -1,0 +1,56 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// base is the lowest layer of a stack that is no more than deep.
+func base() tree { return tree{files: 10, size: 10} }
+
+// BenchmarkGetPut mounts and unmounts layers with more and more ancestors.
+func BenchmarkGetPut(b *testing.B) {
+	branches := bySize([]int{2, 30, 127, 500}, []int{2, 5})
+	for _, n := range branches {
+		b.Run(fmt.Sprintf("branches=%d", n), func(b *testing.B) {
+			forEach(b, all, func(b *testing.B, d driver) {
+				s := d.fixture(b, "stack", func(s store) { s.makeStack(b, slices.Max(branches), base()) })
+				s.getPut(b, stackID(n-1), func(dir string) { shows(b, dir, base().file(0), base().size) })
+			})
+		})
+	}
+}
+
+// getPut is a loop over Get and Put of a layer. What the mount shows is looked at outside of the time.
+func (s store) getPut(b *testing.B, id string, look func(dir string)) {
+	b.Helper()
+	for b.Loop() {
+		dir := s.get(b, id)
+		b.StopTimer()
+		look(dir)
+		b.StartTimer()
+		must(b, s.Put(id))
+	}
+}
+
+// BenchmarkGetPutWritten mounts and unmounts a container in which files were written and deleted.
+func BenchmarkGetPutWritten(b *testing.B) {
+	for _, n := range bySize([]int{10, 1000, 10000}, []int{10}) {
+		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
+			forEach(b, all, func(b *testing.B, d driver) {
+				content := tree{files: n, size: 10}
+				s := d.fixture(b, fmt.Sprintf("written-%d", n), func(s store) {
+					s.makeStack(b, 2, content.below())
+					s.makeLayer(b, idOf("written"), stackID(1), content.onTop())
+				})
+				s.getPut(b, idOf("written"), func(dir string) {
+					shows(b, dir, content.file(n-1), content.size)
+					hides(b, dir, gonerFile(0))
+				})
+			})
+		})
+	}
+}
