@@ -19,6 +19,7 @@ type Case struct {
 func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
+		{Name: "GetPutFirst"},
 		{Name: "GetPutWritten"},
 		{Name: "Changes"},
 		{Name: "Diff"},

@@ -18,8 +18,13 @@ type changed struct{ parents, files, depth int }
 // BenchmarkChanges finds what a layer changes: files of the lowest ancestor, so that it is the last one to be looked at.
 func BenchmarkChanges(b *testing.B) {
 	cases := bySize([]changed{
-		{1, 1000, 4}, {10, 1000, 4}, {100, 1000, 4}, {127, 1000, 4},
-		{10, 10, 4}, {10, 10000, 4}, {10, 1000, 16},
+		{1, 1000, 4},
+		{10, 1000, 4},
+		{100, 1000, 4},
+		{127, 1000, 4},
+		{10, 10, 4},
+		{10, 10000, 4},
+		{10, 1000, 16},
 	}, []changed{{1, 10, 4}, {3, 10, 16}})
 	for _, c := range cases {
 		b.Run(fmt.Sprintf("parents=%d/files=%d/depth=%d", c.parents, c.files, c.depth), func(b *testing.B) {

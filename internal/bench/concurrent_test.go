@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 // pairs is how many times each worker mounts and unmounts its layer in one operation.
@@ -33,6 +34,9 @@ func BenchmarkConcurrent(b *testing.B) {
 		b.Run(fmt.Sprintf("processes=%d", n), func(b *testing.B) {
 			forEach(b, layered, func(b *testing.B, d driver) {
 				d.forWorkers(b)
+				if d.name == InTree {
+					defer wire.ExpectMessages("/dev/shm/aufs.xino")()
+				}
 				workers := startWorkers(b, d, n)
 				refused := 0
 				for b.Loop() {
@@ -90,7 +94,7 @@ func (s store) getPutPairs(id string) (refused int, err error) {
 				break
 			}
 			refused++
-			if s.kind.name != intree || try == mostRefusals {
+			if s.kind.name != InTree || try == mostRefusals {
 				return refused, err
 			}
 			// The driver has counted the mount that failed.

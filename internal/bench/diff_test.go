@@ -37,7 +37,6 @@ func (d driver) layer(b *testing.B, t tree) (s store, id, parent string) {
 	s = d.fixture(b, fmt.Sprintf("layer-%d-%d", t.files, t.size), func(s store) {
 		s.makeStack(b, 1, t.below())
 		s.makeLayer(b, idOf("layer"), stackID(0), t.onTop())
-		settled(b)
 	})
 	return s, idOf("layer"), stackID(0)
 }
@@ -76,7 +75,7 @@ func benchmarkTar(b *testing.B, t tree) {
 		return
 	}
 	for _, d := range drivers() {
-		if d.name != oursOnOverlay {
+		if d.name != OursOnOverlay {
 			continue
 		}
 		b.Run("driver="+name, func(b *testing.B) {
@@ -103,11 +102,11 @@ func tarName() string {
 	case errors.Is(err, exec.ErrNotFound):
 		return ""
 	case strings.Contains(string(out), "GNU tar"):
-		return "tar-gnu"
+		return TarPrefix + "-gnu"
 	case strings.Contains(strings.ToLower(string(out)), "busybox"):
-		return "tar-busybox"
+		return TarPrefix + "-busybox"
 	default:
-		return "tar"
+		return TarPrefix
 	}
 }
 

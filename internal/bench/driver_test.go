@@ -12,13 +12,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 )
 
-// Values of the key "driver".
-const (
-	ours          = "aufs"
-	oursOnOverlay = "aufs-overlay"
-	intree        = "intree"
-)
-
 // A driver is one of those that are compared.
 type driver struct {
 	name       string // the value of the key "driver"
@@ -113,6 +106,8 @@ func (d driver) fixture(b *testing.B, name string, fill func(s store)) store {
 	filled := filepath.Join(d.place(name), "filled")
 	if _, err := os.Stat(filled); errors.Is(err, os.ErrNotExist) {
 		fill(s)
+		// Overlayfs syncs the file system when it is unmounted.
+		settled(b)
 		must(b, os.WriteFile(filled, nil, 0o600))
 	}
 	return s

@@ -6,5 +6,5 @@ import _ "github.com/containers/storage/drivers/aufs"
 
 // compiledDrivers are those that this program has.
 func compiledDrivers() []driver {
-	return []driver{{name: intree, registered: "aufs", needsAufs: true}}
+	return []driver{{name: InTree, registered: "aufs", needsAufs: true}}
 }

@@ -11,9 +11,9 @@ import (
 // compiledDrivers are those that this program has.
 func compiledDrivers() []driver {
 	return []driver{
-		{name: ours, registered: "aufs", needsAufs: true},
-		{name: "overlay", registered: "overlay"},
-		{name: "vfs", registered: "vfs", copies: true},
-		{name: oursOnOverlay, registered: "aufs", options: []string{"aufs.backend=overlay"}},
+		{name: Ours, registered: "aufs", needsAufs: true},
+		{name: Overlay, registered: "overlay"},
+		{name: VFS, registered: "vfs", copies: true},
+		{name: OursOnOverlay, registered: "aufs", options: []string{"aufs.backend=overlay"}},
 	}
 }

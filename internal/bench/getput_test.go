@@ -4,6 +4,8 @@ package bench
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -13,12 +15,40 @@ func base() tree { return tree{files: 10, size: 10} }
 
 // BenchmarkGetPut mounts and unmounts layers with more and more ancestors.
 func BenchmarkGetPut(b *testing.B) {
+	forEachStack(b, func(b *testing.B, s store, id string) {
+		s.getPut(b, id, func(dir string) { shows(b, dir, base().file(0), base().size) })
+	})
+}
+
+// BenchmarkGetPutFirst does so without what this module's driver keeps of a stack from the first mount to the next. The
+// others keep nothing.
+func BenchmarkGetPutFirst(b *testing.B) {
+	forEachStack(b, func(b *testing.B, s store, id string) {
+		for b.Loop() {
+			b.StopTimer()
+			for _, cache := range []string{"overlay/twin", "whiteouts"} {
+				must(b, os.RemoveAll(filepath.Join(s.root, cache)))
+			}
+			settled(b)
+			b.StartTimer()
+			dir := s.get(b, id)
+			b.StopTimer()
+			shows(b, dir, base().file(0), base().size)
+			b.StartTimer()
+			must(b, s.Put(id))
+		}
+	})
+}
+
+// forEachStack runs a benchmark on layers with more and more ancestors. A driver that copies has nothing to mount.
+func forEachStack(b *testing.B, run func(b *testing.B, s store, id string)) {
+	b.Helper()
 	branches := bySize([]int{2, 30, 127, 500}, []int{2, 5})
 	for _, n := range branches {
 		b.Run(fmt.Sprintf("branches=%d", n), func(b *testing.B) {
-			forEach(b, all, func(b *testing.B, d driver) {
+			forEach(b, layered, func(b *testing.B, d driver) {
 				s := d.fixture(b, "stack", func(s store) { s.makeStack(b, slices.Max(branches), base()) })
-				s.getPut(b, stackID(n-1), func(dir string) { shows(b, dir, base().file(0), base().size) })
+				run(b, s, stackID(n-1))
 			})
 		})
 	}
@@ -27,6 +57,8 @@ func BenchmarkGetPut(b *testing.B) {
 // getPut is a loop over Get and Put of a layer. What the mount shows is looked at outside of the time.
 func (s store) getPut(b *testing.B, id string, look func(dir string)) {
 	b.Helper()
+	look(s.get(b, id))
+	must(b, s.Put(id))
 	for b.Loop() {
 		dir := s.get(b, id)
 		b.StopTimer()
@@ -40,7 +72,7 @@ func (s store) getPut(b *testing.B, id string, look func(dir string)) {
 func BenchmarkGetPutWritten(b *testing.B) {
 	for _, n := range bySize([]int{10, 1000, 10000}, []int{10}) {
 		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
-			forEach(b, all, func(b *testing.B, d driver) {
+			forEach(b, layered, func(b *testing.B, d driver) {
 				content := tree{files: n, size: 10}
 				s := d.fixture(b, fmt.Sprintf("written-%d", n), func(s store) {
 					s.makeStack(b, 2, content.below())

@@ -17,7 +17,6 @@ func forEachStore(b *testing.B, run func(b *testing.B, s store, layers int)) {
 					for i := range layers {
 						must(b, s.Create(stackID(i), "", nil))
 					}
-					settled(b)
 				})
 				run(b, s, layers)
 			})
