@@ -13,31 +13,41 @@ type Case struct {
 	// Times is how often an operation is done in each round: one that takes long to prepare, and little time itself, is
 	// counted. 0: for as long as the rounds are to be.
 	Times int
+	// Stores is the first of those cases, in their order, whose stores this one can use as well; "": it has its own.
+	Stores string
 }
 
 // Cases are all cases, in the order of the table.
 func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
-		{Name: "GetPutFirst"},
+		{Name: "GetPutFirst", Stores: "GetPut"},
 		{Name: "GetPutWritten"},
 		{Name: "Changes"},
 		{Name: "Diff"},
+		{Name: "DiffApply", Stores: "Diff"},
+		{Name: "DiffSize", Stores: "Diff"},
+		{Name: "ReadWriteDiskUsage", Stores: "Diff"},
 		{Name: "ApplyDiff"},
-		{Name: "DiffApply"},
-		{Name: "DiffSize"},
-		{Name: "ReadWriteDiskUsage"},
 		{Name: "DeferredRemove", Times: 1},
 		{Name: "Remove", Times: 1},
 		{Name: "Cleanup", Times: 1},
 		{Name: "Create"},
-		{Name: "Exists"},
-		{Name: "ListLayers"},
+		{Name: "Exists", Stores: "Create"},
+		{Name: "ListLayers", Stores: "Create"},
 		{Name: "Concurrent"},
 		{Name: "Graphtest"},
 		{Name: "GraphtestGetEmpty", Times: 100},
 		{Name: "GraphtestDeepLayerRead", Times: 100},
 	}
+}
+
+// StoresOf is the name of the case that the stores are called after.
+func (c Case) StoresOf() string {
+	if c.Stores != "" {
+		return c.Stores
+	}
+	return c.Name
 }
 
 // Select returns the cases that a regular expression of -test.bench, in parts with slashes, is about; and what its first

@@ -24,6 +24,9 @@
 // The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
 // with every driver; before an operation that removes or unpacks files, all that was written is synced.
 //
+// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds. What the table calls a
+// range reaches from the least to the most of all rounds; the fewer they are, the less that says.
+//
 // # What is fair, and what is not
 //
 // The in-tree driver runs auplink(8) of aufs-tools before each unmount. Where there is no such program, as in the virtual
@@ -35,6 +38,15 @@
 //
 // Ids of layers have 64 digits, as those of the library's users have. With short ones the in-tree driver would hand more
 // than eighty branches to the kernel in one call, which aufs does not survive.
+//
+// GetPut mounts again what was mounted before: this module's driver keeps on the disk what it has found out about the
+// layers of a stack. GetPutFirst is about a stack that was never mounted.
+//
+// A driver that copies, as vfs does, is left out where it has nothing to mount, or would have to copy all layers of a deep
+// stack. Its Diff waits for the next full second, when it is done.
+//
+// The in-tree driver of several processes has them share one xino file, for which aufs refuses a mount now and then. The
+// benchmark tries again, and tells how often.
 //
 // All of graphtest's benchmarks are among the cases but one: its DiffApplyN passes no archive to ApplyDiff. DiffApply here
 // does what that one is for.

@@ -14,8 +14,9 @@ import (
 
 // Variables of the environment.
 const (
-	dirVariable  = "AUFS_BENCH_DIR"  // where stores are; what is in it is used again
-	sizeVariable = "AUFS_BENCH_SIZE" // small: to see that the benchmarks work
+	dirVariable   = "AUFS_BENCH_DIR"   // where stores are; what is in it is used again
+	sizeVariable  = "AUFS_BENCH_SIZE"  // small: to see that the benchmarks work
+	roundVariable = "AUFS_BENCH_ROUND" // how many rounds there were before
 )
 
 func TestMain(m *testing.M) {

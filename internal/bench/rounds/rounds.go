@@ -42,12 +42,15 @@ func (p Plan) Run(ctx context.Context, results, progress io.Writer) error {
 		return err
 	}
 	var errs []error
-	for _, c := range cases {
+	for i, c := range cases {
 		start := time.Now()
 		if p.Begin != nil {
 			p.Begin("Benchmark" + c.Name)
 		}
 		errs = append(errs, p.runCase(ctx, c, keys, results))
+		if i+1 == len(cases) || cases[i+1].StoresOf() != c.StoresOf() {
+			errs = append(errs, os.RemoveAll(p.dirOf(c)))
+		}
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, ctx.Err())...)
 		}
@@ -86,17 +89,18 @@ func fsName(magic int64) string {
 	return fmt.Sprintf("%#x", magic)
 }
 
-// runCase runs the rounds of one case. They share a directory, in which the first one makes what the others use again.
-func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io.Writer) (err error) {
-	dir := filepath.Join(p.Dir, c.Name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+// dirOf is the directory that the stores of a case are in.
+func (p Plan) dirOf(c bench.Case) string { return filepath.Join(p.Dir, c.StoresOf()) }
+
+// runCase runs the rounds of one case. The first one makes the stores that the others use again.
+func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io.Writer) error {
+	if err := os.MkdirAll(p.dirOf(c), 0o700); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	programs := slices.Clone(p.Programs)
-	for range p.Count {
+	for round := range p.Count {
 		for _, program := range programs {
-			if err := p.runProgram(ctx, program, c, keys, dir, results); err != nil {
+			if err := p.runProgram(ctx, program, c, keys, round, results); err != nil {
 				return err
 			}
 		}
@@ -106,9 +110,11 @@ func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io
 	return nil
 }
 
-func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys, dir string, results io.Writer) error {
+func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys string, round int, results io.Writer) error {
+	dir := p.dirOf(c)
 	cmd := exec.CommandContext(ctx, program, p.args(c, keys)...)
-	cmd.Env = append(os.Environ(), "AUFS_BENCH_DIR="+dir, "TMPDIR="+dir, "AUFS_BENCH_SIZE="+p.Size)
+	cmd.Env = append(os.Environ(),
+		"AUFS_BENCH_DIR="+dir, "TMPDIR="+dir, "AUFS_BENCH_SIZE="+p.Size, "AUFS_BENCH_ROUND="+strconv.Itoa(round))
 	cmd.Dir = dir
 	// Whatever it leaves mounted goes when it ends.
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
