@@ -7,23 +7,26 @@ import (
 )
 
 // A ratio is how many times as long one driver takes as another, and between what that may be.
-type ratio struct{ median, least, most float64 }
+type ratio struct {
+	median, least, most float64
+	known               bool // the range is
+}
 
 // over divides the measures of two drivers.
 func over(other, own measure) ratio {
 	r := ratio{median: other.median / own.median, most: math.Inf(1)}
+	if r.known = !math.IsInf(own.spread+other.spread, 1); !r.known {
+		return r
+	}
 	r.least = r.median * max(0, 1-other.spread) / (1 + own.spread)
 	if own.spread < 1 {
 		r.most = r.median * (1 + other.spread) / (1 - own.spread)
-	}
-	if math.IsNaN(r.least) || math.IsInf(own.spread, 1) {
-		r.least = 0
 	}
 	return r
 }
 
 func (r ratio) String() string {
-	if r.least == 0 && math.IsInf(r.most, 1) {
+	if !r.known {
 		return short(r.median)
 	}
 	most := "?"
