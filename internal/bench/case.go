@@ -17,6 +17,16 @@ type Case struct {
 	Stores string
 }
 
+// Sizes of the benchmarks.
+const (
+	Full   = "full"
+	Medium = "medium" // with what takes minutes in an emulated machine left out
+	Small  = "small"  // which shows that the benchmarks work, and no more
+)
+
+// Sizes are all sizes.
+func Sizes() []string { return []string{Full, Medium, Small} }
+
 // Cases are all cases, in the order of the table.
 func Cases() []Case {
 	return []Case{

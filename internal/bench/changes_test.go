@@ -21,10 +21,17 @@ func BenchmarkChanges(b *testing.B) {
 		{1, 1000, 4},
 		{10, 1000, 4},
 		{100, 1000, 4},
-		{127, 1000, 4},
 		{10, 10, 4},
+		{127, 10, 4},
 		{10, 10000, 4},
 		{10, 1000, 16},
+	}, []changed{
+		{1, 1000, 4},
+		{10, 1000, 4},
+		{100, 1000, 4},
+		{10, 10, 4},
+		{127, 10, 4},
+		{10, 10, 16},
 	}, []changed{{1, 10, 4}, {3, 10, 16}})
 	for _, c := range cases {
 		b.Run(fmt.Sprintf("parents=%d/files=%d/depth=%d", c.parents, c.files, c.depth), func(b *testing.B) {

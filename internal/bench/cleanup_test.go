@@ -12,8 +12,8 @@ import (
 // BenchmarkCleanup unmounts containers that nobody has unmounted. They share a base that has many files.
 func BenchmarkCleanup(b *testing.B) {
 	const containers = 50
-	n := bySize(containers, 3)
-	for _, files := range bySize([]int{1000, 10000}, []int{10}) {
+	n := bySize(containers, containers, 3)
+	for _, files := range bySize([]int{1000, 10000}, []int{1000}, []int{10}) {
 		b.Run(fmt.Sprintf("containers=%d/files=%d", n, files), func(b *testing.B) {
 			// A driver that copies has nothing to unmount.
 			forEach(b, layered, func(b *testing.B, d driver) {

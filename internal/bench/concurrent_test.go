@@ -17,7 +17,7 @@ const pairs = 10
 // BenchmarkConcurrent has goroutines, and processes, mount and unmount layers of their own at the same time. One
 // operation is pairs of Get and Put by each.
 func BenchmarkConcurrent(b *testing.B) {
-	for _, n := range bySize([]int{1, 8}, []int{2}) {
+	for _, n := range bySize([]int{1, 8}, []int{1, 8}, []int{2}) {
 		b.Run(fmt.Sprintf("goroutines=%d", n), func(b *testing.B) {
 			forEach(b, layered, func(b *testing.B, d driver) {
 				s := d.forWorkers(b)
@@ -30,12 +30,12 @@ func BenchmarkConcurrent(b *testing.B) {
 			})
 		})
 	}
-	for _, n := range bySize([]int{1, 4}, []int{2}) {
+	for _, n := range bySize([]int{1, 4}, []int{1, 4}, []int{2}) {
 		b.Run(fmt.Sprintf("processes=%d", n), func(b *testing.B) {
 			forEach(b, layered, func(b *testing.B, d driver) {
 				d.forWorkers(b)
 				if d.name == InTree {
-					defer wire.ExpectMessages("/dev/shm/aufs.xino")()
+					defer wire.ExpectMessages("aufs.xino create err", "xino[0], err", "failed setting xino")()
 				}
 				workers := startWorkers(b, d, n)
 				refused := 0
@@ -58,7 +58,7 @@ const workersStore = "workers"
 func (d driver) forWorkers(b *testing.B) store {
 	b.Helper()
 	return d.fixture(b, workersStore, func(s store) {
-		parents := bySize(29, 2)
+		parents := bySize(29, 29, 2)
 		s.makeStack(b, parents, base())
 		for i := range mostWorkers {
 			must(b, s.CreateReadWrite(workerID(i), stackID(parents-1), nil))

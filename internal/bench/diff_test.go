@@ -21,7 +21,7 @@ type kind struct {
 // forEachContent runs a benchmark with layers of many and of few files, small and large.
 func forEachContent(b *testing.B, run func(b *testing.B, t tree)) {
 	b.Helper()
-	for _, files := range bySize([]int{1000, 10000}, []int{10}) {
+	for _, files := range bySize([]int{1000, 10000}, []int{1000}, []int{10}) {
 		for _, k := range []kind{{"small", small}, {"large", large}} {
 			b.Run(fmt.Sprintf("files=%d/content=%s", files, k.name), func(b *testing.B) {
 				run(b, tree{files: files, size: k.size, depth: 2})
@@ -149,21 +149,20 @@ func (s store) applyNew(b *testing.B, apply func(id string) int64, t tree) {
 
 // BenchmarkDiffApply copies a layer by its archive.
 func BenchmarkDiffApply(b *testing.B) {
-	for _, n := range bySize([]int{100}, []int{10}) {
-		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
-			forEach(b, all, func(b *testing.B, d driver) {
-				t := tree{files: n, size: small, depth: 2}
-				s, from, parent := d.layer(b, t)
-				s.applyNew(b, func(id string) int64 {
-					archive, err := s.Diff(from, nil, parent, nil, "")
-					must(b, err)
-					size, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: archive})
-					must(b, errors.Join(err, archive.Close()))
-					return size
-				}, t.onTop())
-			})
+	n := bySize(100, 100, 10)
+	b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
+		forEach(b, all, func(b *testing.B, d driver) {
+			t := tree{files: n, size: small, depth: 2}
+			s, from, parent := d.layer(b, t)
+			s.applyNew(b, func(id string) int64 {
+				archive, err := s.Diff(from, nil, parent, nil, "")
+				must(b, err)
+				size, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: archive})
+				must(b, errors.Join(err, archive.Close()))
+				return size
+			}, t.onTop())
 		})
-	}
+	})
 }
 
 // BenchmarkDiffSize adds up a layer.
@@ -196,7 +195,7 @@ func BenchmarkReadWriteDiskUsage(b *testing.B) {
 
 func forEachUsage(b *testing.B, run func(b *testing.B, s store, id, parent string, t tree)) {
 	b.Helper()
-	for _, files := range bySize([]int{1000, 10000}, []int{10}) {
+	for _, files := range bySize([]int{1000, 10000}, []int{1000}, []int{10}) {
 		b.Run(fmt.Sprintf("files=%d", files), func(b *testing.B) {
 			forEach(b, all, func(b *testing.B, d driver) {
 				t := tree{files: files, size: small, depth: 2}

@@ -24,7 +24,8 @@
 // The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
 // with every driver; before an operation that removes or unpacks files, all that was written is synced.
 //
-// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds. What the table calls a
+// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds, of medium size: no layers of 10,000
+// files, no store of 10,000 layers, no stack of 500. What the table calls a
 // range reaches from the least to the most of all rounds; the fewer they are, the less that says.
 //
 // # What is fair, and what is not

@@ -26,13 +26,13 @@ func diffN(bottom, top int) func(*testing.B, string, ...string) {
 // layers is a benchmark of graphtest's with a number of layers.
 func layers(run func(b *testing.B, layers int, driver string, options ...string)) func(*testing.B, string, ...string) {
 	return func(b *testing.B, driver string, options ...string) {
-		run(b, bySize(20, 3), driver, options...)
+		run(b, bySize(20, 20, 3), driver, options...)
 	}
 }
 
 // BenchmarkGraphtest has those that take the time they are given.
 func BenchmarkGraphtest(b *testing.B) {
-	many := bySize(10000, 20)
+	many := bySize(10000, 1000, 20)
 	forEachGraphtest(b, "Exists", graphtest.DriverBenchExists)
 	forEachGraphtest(b, "DiffBase", graphtest.DriverBenchDiffBase)
 	forEachGraphtest(b, "DiffFewOnFew", diffN(10, 10))

@@ -10,7 +10,7 @@ import (
 // forEachStore runs a benchmark in stores with few and with very many layers.
 func forEachStore(b *testing.B, run func(b *testing.B, s store, layers int)) {
 	b.Helper()
-	for _, layers := range bySize([]int{100, 10000}, []int{10}) {
+	for _, layers := range bySize([]int{100, 10000}, []int{100, 1000}, []int{10}) {
 		b.Run(fmt.Sprintf("layers=%d", layers), func(b *testing.B) {
 			forEach(b, all, func(b *testing.B, d driver) {
 				s := d.fixture(b, fmt.Sprintf("many-%d", layers), func(s store) {

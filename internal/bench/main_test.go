@@ -15,7 +15,7 @@ import (
 // Variables of the environment.
 const (
 	dirVariable   = "AUFS_BENCH_DIR"   // where stores are; what is in it is used again
-	sizeVariable  = "AUFS_BENCH_SIZE"  // small: to see that the benchmarks work
+	sizeVariable  = "AUFS_BENCH_SIZE"  // one of Sizes
 	roundVariable = "AUFS_BENCH_ROUND" // how many rounds there were before
 )
 
@@ -50,12 +50,16 @@ func inWorkDir(run func() int) int {
 
 func workDir() string { return os.Getenv(dirVariable) }
 
-// bySize is full, unless the environment asks for small.
-func bySize[T any](full, small T) T {
-	if os.Getenv(sizeVariable) == "small" {
+// bySize is what the environment asks for: by default full.
+func bySize[T any](full, medium, small T) T {
+	switch os.Getenv(sizeVariable) {
+	case Medium:
+		return medium
+	case Small:
 		return small
+	default:
+		return full
 	}
-	return full
 }
 
 // must fails the benchmark at once if err is one.

@@ -22,7 +22,7 @@ func TestEachBenchmark(t *testing.T) {
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.benchmem")
 	// Each child that unpacks an archive would wait for a second at its end, with the race detector.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", sizeVariable+"=small", dirVariable+"=", "TMPDIR="+memoryDir(t))
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", sizeVariable+"="+Small, dirVariable+"=", "TMPDIR="+memoryDir(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

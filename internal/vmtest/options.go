@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
 // consoleLog is where the console's output is kept, below the module's root.
@@ -74,7 +76,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.bench, "bench", "", "run benchmarks, and no tests; the file for their results")
 	flags.StringVar(&opts.benchtime, "benchtime", "300ms", "how long each benchmark is in each round")
 	flags.IntVar(&opts.count, "count", 6, "how many rounds of the benchmarks there are")
-	flags.StringVar(&opts.size, "size", "full", "size of the benchmarks: full or small")
+	flags.StringVar(&opts.size, "size", bench.Full, "size of the benchmarks: "+strings.Join(bench.Sizes(), ", "))
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {
@@ -122,7 +124,7 @@ func (opts options) check() error {
 	if opts.count <= 0 {
 		return fmt.Errorf("%d rounds", opts.count)
 	}
-	if opts.size != "full" && opts.size != "small" {
+	if !slices.Contains(bench.Sizes(), opts.size) {
 		return fmt.Errorf("unknown size %q", opts.size)
 	}
 	if opts.sequences <= 0 {

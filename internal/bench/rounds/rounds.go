@@ -25,7 +25,7 @@ type Plan struct {
 	Bench    string   // which benchmarks: as for -test.bench; "": all
 	Time     string   // how long each one is in each round: as for -test.benchtime
 	Count    int      // how many rounds there are
-	Size     string   // full or small
+	Size     string   // one of bench.Sizes
 	Dir      string   // an empty directory on the file system under test
 	// Begin is told which benchmark begins, if it is not nil.
 	Begin func(name string)
@@ -37,6 +37,9 @@ func (p Plan) Run(ctx context.Context, results, progress io.Writer) error {
 	cases, keys, err := bench.Select(p.Bench)
 	if err != nil {
 		return err
+	}
+	if !slices.Contains(bench.Sizes(), p.Size) {
+		return fmt.Errorf("unknown size %q", p.Size)
 	}
 	if err := p.describe(results); err != nil {
 		return err
@@ -98,16 +101,17 @@ func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io
 		return err
 	}
 	programs := slices.Clone(p.Programs)
+	var errs []error
 	for round := range p.Count {
-		for _, program := range programs {
-			if err := p.runProgram(ctx, program, c, keys, round, results); err != nil {
-				return err
-			}
-		}
-		// None is always the first one.
+		// None is always the first one. One that fails fails in all rounds, and need not do so more than once.
 		slices.Reverse(programs)
+		programs = slices.DeleteFunc(programs, func(program string) bool {
+			err := p.runProgram(ctx, program, c, keys, round, results)
+			errs = append(errs, err)
+			return err != nil
+		})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys string, round int, results io.Writer) error {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
 // fakeProgram is a script in place of a test binary, which says how it was called.
@@ -29,7 +31,7 @@ func TestRun(t *testing.T) {
 			fakeProgram(t, "a", `echo "goos: linux"; echo "Benchmark$2,$3/program=a 1 5 ns/op"; echo PASS`),
 			fakeProgram(t, "b", `echo "Benchmark$2,$3/program=b 1 5 ns/op"; echo "--- SKIP: BenchmarkX"; touch "$AUFS_BENCH_DIR/x"`),
 		},
-		Bench: "Exists|DeferredRemove/files=1$", Time: "7ms", Count: 3, Dir: t.TempDir(),
+		Bench: "Exists|DeferredRemove/files=1$", Time: "7ms", Count: 3, Size: bench.Full, Dir: t.TempDir(),
 	}
 	var results, progress strings.Builder
 	if err := plan.Run(context.Background(), &results, &progress); err != nil {
@@ -44,7 +46,7 @@ func TestRun(t *testing.T) {
 	}
 	want := ""
 	for _, line := range []func(string) string{remove, exists} {
-		want += "goos: linux\n" + line("a") + line("b") + line("b") + "goos: linux\n" + line("a") + "goos: linux\n" + line("a") + line("b")
+		want += line("b") + "goos: linux\n" + line("a") + "goos: linux\n" + line("a") + line("b") + line("b") + "goos: linux\n" + line("a")
 	}
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -63,7 +65,7 @@ func TestRunFails(t *testing.T) {
 	}
 	plan := Plan{
 		Programs: []string{fakeProgram(t, "a", `echo "Benchmark$2 1 5 ns/op"; echo broken; exit 1`)},
-		Bench:    "Exists|Create", Time: "7ms", Count: 1, Dir: t.TempDir(),
+		Bench:    "Exists|Create", Time: "7ms", Count: 1, Size: bench.Full, Dir: t.TempDir(),
 	}
 	var results, progress strings.Builder
 	err := plan.Run(context.Background(), &results, &progress)

@@ -14,7 +14,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/bench"
 	"github.com/seed-642172e2/aufs/internal/bench/rounds"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +41,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&plan.Bench, "bench", "", "regular expression of benchmarks")
 	flags.StringVar(&plan.Time, "benchtime", "300ms", "how long each benchmark is in each round")
 	flags.IntVar(&plan.Count, "count", 6, "how many rounds there are")
-	flags.StringVar(&plan.Size, "size", "full", "full or small")
+	flags.StringVar(&plan.Size, "size", bench.Full, strings.Join(bench.Sizes(), ", "))
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

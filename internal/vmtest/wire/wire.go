@@ -63,7 +63,7 @@ type Plan struct {
 type Bench struct {
 	Time  string // how long each one is in each round
 	Count int    // how many rounds there are
-	Size  string // full or small
+	Size  string // one of bench.Sizes
 }
 
 // A Message has one of its fields set.
