@@ -37,6 +37,14 @@ SOAK_STRESS ?= 5m
 SOAK_FUZZ_TIME ?= 2m
 # How many files there are in one directory.
 SOAK_NAMES ?= 1000000
+# Benchmarks: which, by a regular expression; how long each is in each round;
+# how many rounds there are; full, medium or small; and a directory on the file
+# system under test.
+BENCH ?=
+BENCHTIME ?= 300ms
+COUNT ?= 6
+SIZE ?= full
+BENCHDIR ?= /var/tmp
 # Arguments of the example program.
 DEMO_ARGS ?=
 
@@ -78,6 +86,8 @@ help: ## List the targets
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
 	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo 'bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp]'
+	@echo 'vmbench KERNEL=bzImage, and the settings of bench and vmtest'
 	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m] [SOAK_NAMES=1000000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
 
@@ -182,6 +192,7 @@ tools: check-go
 .PHONY: lint
 lint: tools ## Run the linters
 	GOOS=linux $(GO) vet -tags '$(TAGS)' ./...
+	GOOS=linux $(GO) vet -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
 	@echo gofmt, gofumpt, godot; \
 	unformatted=$$(gofmt -l $(GO_FILES); $(TOOLS)/gofumpt -l $(GO_FILES)); \
 	[ -z "$$unformatted" ] || { echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; }; \
@@ -212,6 +223,32 @@ build-all: check-go ## Build and vet for all platforms
 demo: check-go ## Run the example program, as root
 	@CGO_ENABLED=0 $(GO) build -tags '$(TAGS)' -o $(BUILD)/example ./example
 	@$(BUILD)/example $(DEMO_ARGS)
+
+# How sure benchstat can be that the median is between the least and the most
+# of so many rounds; it takes that as its range.
+confidence = $(or $(if $(filter 1 2,$(COUNT)),0.5),$(if $(filter 3,$(COUNT)),0.75),$(if $(filter 4,$(COUNT)),0.87),$(if $(filter 5,$(COUNT)),0.93),0.95)
+# $(call bench-table,NAME): a shell command that makes a table of the results.
+bench-table = $(TOOLS)/benchstat -format csv -confidence $(confidence) -col /driver $(BUILD)/$(1).txt 2>$(BUILD)/$(1).warnings | \
+	$(BUILD)/benchtable -out $(BUILD)/$(1).md && echo 'This table is in $(BUILD)/$(1).md, and what it is made of in $(BUILD)/$(1).txt.'
+
+.PHONY: bench-tools
+bench-tools: check-go
+	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install golang.org/x/perf/cmd/benchstat
+	@$(GO) build -o $(BUILD)/benchtable ./internal/bench/table
+
+# Two drivers claim the name aufs, so there are two programs. What failed does
+# not keep the rest from being shown.
+.PHONY: bench
+bench: bench-tools ## Measure this driver and others side by side, as root
+	@modprobe -q aufs 2>/dev/null || true
+	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
+	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
+	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
+	@status=0; \
+	$(BUILD)/benchrun -out $(BUILD)/bench.txt -dir '$(BENCHDIR)' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' \
+		$(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
+	$(call bench-table,bench); \
+	exit $$status
 
 # Settings of vmtest. They are set here, and not with ?=, for variables of the
 # environment with such common names are nobody's settings.
@@ -249,6 +286,24 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(value RUN)' \
 		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -stress '$(STRESS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
+
+# In an emulated machine SIZE=full takes hours, and wants TIMEOUT=6h.
+.PHONY: vmbench
+vmbench: BACKENDS = aufs
+vmbench: COUNT = 3
+vmbench: SIZE = medium
+vmbench: BENCHTIME = 100ms
+vmbench: TIMEOUT = 2h
+vmbench: bench-tools ## Measure this driver and others on another kernel, in QEMU
+	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
+	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
+	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
+	@status=0; \
+	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
+		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) \
+		-bench $(BUILD)/vmbench.txt -run '$(BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
+	$(call bench-table,vmbench); \
+	exit $$status
 
 # The kernel that Debian's package linux-image-amd64 depends on. It is not
 # installed.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,25 +24,28 @@ const (
 	tagsIntree = "exclude_graphdriver_btrfs"
 )
 
-// Names of the built programs in the temporary directory. Test binaries have
-// the names of their suites.
-const (
-	initProgram    = "init"
-	exampleProgram = "example"
-	intreeProgram  = "intree"
-)
+// programs are all that is built, and put into the guest.
+func (opts options) programs() []program {
+	programs := []program{{path: "/init", dir: "internal/vmtest/guest", args: []string{"build", "-tags", tagsOwn}}}
+	if opts.bench != "" {
+		for i, path := range wire.BenchPrograms() {
+			tags := []string{tagsOwn, tagsIntree}[i]
+			programs = append(programs, program{path: path, dir: "internal/bench", args: []string{"test", "-c", "-tags", tags}})
+		}
+		return programs
+	}
+	programs = append(programs,
+		program{path: wire.ExamplePath, dir: "example", args: []string{"build", "-tags", tagsOwn}},
+		program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
+	for _, suite := range opts.suites() {
+		programs = append(programs, program{path: suite.Binary(), dir: suite.dir, args: []string{"test", "-c", "-tags", suite.tags}})
+	}
+	return programs
+}
 
 // buildPrograms builds all that runs in the guest, static and for amd64.
 func buildPrograms(ctx context.Context, dir string, opts options) error {
-	programs := []program{
-		{name: initProgram, dir: "internal/vmtest/guest", args: []string{"build"}},
-		{name: exampleProgram, dir: "example", args: []string{"build", "-tags", tagsOwn}},
-		{name: intreeProgram, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}},
-	}
-	for _, suite := range opts.suites() {
-		programs = append(programs, program{name: suite.Name, dir: suite.dir, args: []string{"test", "-c", "-tags", suite.tags}})
-	}
-	for _, p := range programs {
+	for _, p := range opts.programs() {
 		if err := p.build(ctx, dir); err != nil {
 			return err
 		}
@@ -51,14 +55,17 @@ func buildPrograms(ctx context.Context, dir string, opts options) error {
 
 // A program is what one call of the go command builds.
 type program struct {
-	name string
+	path string // in the guest
 	dir  string // of the package, from the root of this module
 	args []string
 }
 
-// build writes the program to a file of its name in the directory out.
+// file is where the program is built, in the temporary directory.
+func (p program) file(dir string) string { return filepath.Join(dir, filepath.Base(p.path)) }
+
+// build writes the program to its file in the directory out.
 func (p program) build(ctx context.Context, out string) error {
-	file := filepath.Join(out, p.name)
+	file := p.file(out)
 	cmd := command(ctx, "go", append(p.args, "-ldflags=-s -w", "-o", file, ".")...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")

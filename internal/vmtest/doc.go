@@ -15,6 +15,9 @@
 // With an image (-image), as "make image" makes one, the tests of package
 // imagetest are run as well.
 //
+// With -bench FILE the guest runs the benchmarks of package bench in place of
+// tests and example, and their results are written to the file.
+//
 // The run is good if the tests and the example program are, on all backends
 // that were asked for, and the kernel complained about nothing. A test that
 // makes aufs or overlayfs complain on purpose says so by writing the marks

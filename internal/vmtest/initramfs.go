@@ -79,14 +79,9 @@ func addSystem(w *cpio.Writer) error {
 }
 
 func addPrograms(w *cpio.Writer, dir string, opts options) error {
-	errs := []error{
-		addFile(w, "init", filepath.Join(dir, initProgram), 0o755),
-		addFile(w, rooted(busybox), busybox, 0o755),
-		addFile(w, rooted(wire.ExamplePath), filepath.Join(dir, exampleProgram), 0o755),
-		addFile(w, rooted(wire.IntreePath), filepath.Join(dir, intreeProgram), 0o755),
-	}
-	for _, suite := range opts.suites() {
-		errs = append(errs, addFile(w, rooted(suite.Binary()), filepath.Join(dir, suite.Name), 0o755))
+	errs := []error{addFile(w, rooted(busybox), busybox, 0o755)}
+	for _, p := range opts.programs() {
+		errs = append(errs, addFile(w, rooted(p.path), p.file(dir), 0o755))
 	}
 	return errors.Join(errs...)
 }
@@ -108,6 +103,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		Steps:       opts.steps,
 		Stress:      opts.stress,
 		Seed:        opts.seed,
+		Bench:       opts.benchPlan(),
 	})
 	if err != nil {
 		return err

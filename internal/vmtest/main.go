@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -32,7 +33,7 @@ func run(ctx context.Context, args []string) int {
 		return 1
 	}
 	problems, err := result.print(os.Stdout, opts)
-	if err != nil {
+	if err := errors.Join(err, result.keepBench(opts)); err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		return 1
 	}

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
 // consoleLog is where the console's output is kept, below the module's root.
@@ -37,9 +39,15 @@ type options struct {
 	// stress is how long each stress test is, on each backend.
 	stress time.Duration
 	// seed is where they begin; 0: with what the time is.
-	seed    uint64
-	keep    bool
-	verbose bool
+	seed uint64
+	// bench is the file for the results of benchmarks, which are run in place of
+	// the tests; "": none are.
+	bench     string
+	benchtime string
+	count     int
+	size      string
+	keep      bool
+	verbose   bool
 }
 
 var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
@@ -65,6 +73,10 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.steps, "steps", "2", "in how many ways each operation is interrupted; or all")
 	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
+	flags.StringVar(&opts.bench, "bench", "", "run benchmarks, and no tests; the file for their results")
+	flags.StringVar(&opts.benchtime, "benchtime", "300ms", "how long each benchmark is in each round")
+	flags.IntVar(&opts.count, "count", 6, "how many rounds of the benchmarks there are")
+	flags.StringVar(&opts.size, "size", bench.Full, "size of the benchmarks: "+strings.Join(bench.Sizes(), ", "))
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {
@@ -108,6 +120,12 @@ func (opts options) check() error {
 	}
 	if n, err := strconv.Atoi(opts.steps); opts.steps != "all" && (err != nil || n < 0) {
 		return fmt.Errorf("%q steps", opts.steps)
+	}
+	if opts.count <= 0 {
+		return fmt.Errorf("%d rounds", opts.count)
+	}
+	if !slices.Contains(bench.Sizes(), opts.size) {
+		return fmt.Errorf("unknown size %q", opts.size)
 	}
 	if opts.sequences <= 0 {
 		return fmt.Errorf("%d sequences", opts.sequences)

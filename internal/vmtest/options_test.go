@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 func TestParseOptions(t *testing.T) {
@@ -33,12 +35,27 @@ func TestParseOptions(t *testing.T) {
 		{"-accel", "hvf"},
 		{"-backends", "zfs"},
 		{"-backends", ""},
+		{"-bench", "file", "-count", "0"},
+		{"-bench", "file", "-size", "huge"},
 		{"-kernel", kernel + "-not"},
 		{"-kernel", filepath.Dir(kernel)},
 	} {
 		if _, err := parseOptions(append([]string{"-kernel", kernel}, wrong...)); err == nil {
 			t.Errorf("%q was accepted", wrong)
 		}
+	}
+}
+
+func TestBenchPlan(t *testing.T) {
+	if plan := (options{size: "full"}).benchPlan(); plan != nil {
+		t.Errorf("there are no benchmarks, and a plan: %+v", plan)
+	}
+	opts := options{bench: "file", benchtime: "1x", count: 2, size: "small"}
+	if got, want := *opts.benchPlan(), (wire.Bench{Time: "1x", Count: 2, Size: "small"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if len(opts.suites()) > 0 || len(opts.programs()) != 3 {
+		t.Errorf("got %v, %v", opts.suites(), opts.programs())
 	}
 }
 

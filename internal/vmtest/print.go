@@ -81,16 +81,19 @@ func (r *result) printTable(w io.Writer, opts options) error {
 		}
 	}
 	row("file system", opts.fs)
+	if r.bench != nil {
+		row("benchmarks", verdict(*r.bench))
+	}
 	for _, tests := range r.tests {
 		row("tests of "+tests.Suite, verdict(tests.Exit))
 	}
-	if opts.image == "" {
+	if opts.image == "" && opts.bench == "" {
 		row("tests of images", "left out: no image")
 	}
 	for _, example := range r.examples {
 		row("example on "+example.Backend, verdict(example.Exit))
 	}
-	if opts.run != "" {
+	if opts.run != "" && opts.bench == "" {
 		row("example", "left out: some tests were chosen")
 	}
 	row("kernel's complaints", fmt.Sprint(len(r.findings)))

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/testreport"
 	"github.com/seed-642172e2/aufs/internal/vmtest/console"
@@ -22,10 +23,14 @@ type result struct {
 	findings   []console.Finding
 	consoleErr error
 
-	kernel      *wire.Kernel // nil: the guest has not come so far
-	tests       []wire.Tests // of the suites that have ended
-	examples    []wire.Example
-	fatal       string
+	kernel   *wire.Kernel // nil: the guest has not come so far
+	tests    []wire.Tests // of the suites that have ended
+	examples []wire.Example
+	fatal    string
+
+	bench        *wire.Exit // nil: the benchmarks have not ended
+	benchResults strings.Builder
+
 	done        bool
 	messagesErr error
 }
@@ -39,6 +44,12 @@ func (r *result) message(m wire.Message) {
 		r.tests = append(r.tests, *m.Tests)
 	case m.Example != nil:
 		r.examples = append(r.examples, *m.Example)
+	case m.Results != "":
+		r.benchResults.WriteString(m.Results)
+	case m.News != "":
+		fmt.Print("vmtest: " + m.News)
+	case m.Bench != nil:
+		r.bench = m.Bench
 	case m.Fatal != "":
 		r.fatal = m.Fatal
 	case m.Done:
@@ -65,6 +76,7 @@ func (r *result) problems(opts options) []string {
 	case !r.done:
 		add("the guest ended before it was done")
 	}
+	r.benchProblems(opts, add)
 	if r.ranTests() {
 		r.testProblems(opts, add)
 	}

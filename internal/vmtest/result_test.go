@@ -47,6 +47,18 @@ func TestProblems(t *testing.T) {
 	}{
 		{"good", func(*result) {}, bothBackends, nil},
 		{
+			"no end of benchmarks",
+			func(*result) {},
+			options{fs: "xfs", backends: bothBackends.backends, bench: "file"},
+			[]string{"the guest ended before its benchmarks did"},
+		},
+		{
+			"benchmarks failed",
+			func(r *result) { r.message(wire.Message{Bench: &wire.Exit{Error: "GetPut: exit status 1"}}) },
+			options{fs: "xfs", backends: bothBackends.backends, bench: "file"},
+			[]string{"benchmarks: GetPut: exit status 1"},
+		},
+		{
 			"no boot",
 			func(r *result) {
 				*r = result{report: &testreport.Report{Results: []testreport.Result{

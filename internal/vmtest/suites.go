@@ -17,6 +17,9 @@ const driverPackage = "github.com/seed-642172e2/aufs"
 
 // suites are those that are to be run.
 func (opts options) suites() []suite {
+	if opts.bench != "" {
+		return nil
+	}
 	suites := []suite{{Suite: wire.Suite{Name: "driver"}, pkg: driverPackage, dir: ".", tags: tagsOwn}}
 	if opts.image != "" {
 		suites = append(suites, suite{

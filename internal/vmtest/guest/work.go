@@ -55,6 +55,9 @@ func carryOut(host messages) error {
 	if !kernel.Aufs && slices.Contains(plan.Backends, "aufs") {
 		return errNoAufs
 	}
+	if plan.Bench != nil {
+		return runBench(host, plan)
+	}
 	deadline := time.Now().Add(plan.TestTimeout)
 	for _, suite := range plan.Suites {
 		exit, err := runSuite(suite, plan, time.Until(deadline))

@@ -2,7 +2,8 @@
 //
 // The host puts a Plan into the guest's initramfs. The guest answers over
 // virtio-serial ports: one for each Suite carries the raw output of its test
-// binary, and one carries Messages, one JSON value a line.
+// binary, and one carries Messages, one JSON value a line. The results of
+// benchmarks come as Messages.
 package wire
 
 import "time"
@@ -21,6 +22,9 @@ const (
 	InputPath   = "/input.tar"
 	TmpDir      = "/tmp" // on the file system under test
 )
+
+// BenchPrograms are the paths in the guest of the two programs with benchmarks.
+func BenchPrograms() []string { return []string{"/bin/bench-ours", "/bin/bench-intree"} }
 
 // Marks that the guest, or a test, writes to /dev/kmsg, and that the host
 // finds on the console. aufs and overlayfs complain there about what a program
@@ -52,6 +56,14 @@ type Plan struct {
 	Steps       string        // in how many ways each operation is interrupted, or "all"
 	Stress      time.Duration // how long each stress test is, on each backend
 	Seed        uint64        // where it begins; 0: with what the time is
+	Bench       *Bench        // what is run in place of all that, if it is not nil
+}
+
+// A Bench says how benchmarks are run; Plan.Run says which.
+type Bench struct {
+	Time  string // how long each one is in each round
+	Count int    // how many rounds there are
+	Size  string // one of bench.Sizes
 }
 
 // A Message has one of its fields set.
@@ -59,6 +71,9 @@ type Message struct {
 	Kernel  *Kernel  `json:",omitempty"`
 	Tests   *Tests   `json:",omitempty"` // the tests of one suite have ended
 	Example *Example `json:",omitempty"` // one run of the example has ended
+	Results string   `json:",omitempty"` // some more of the benchmarks' results
+	News    string   `json:",omitempty"` // what the benchmarks have come to
+	Bench   *Exit    `json:",omitempty"` // the benchmarks have ended
 	Fatal   string   `json:",omitempty"` // why the guest gives up
 	Done    bool     `json:",omitempty"` // the plan was carried out
 }

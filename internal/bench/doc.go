@@ -1,0 +1,54 @@
+// Package bench measures drivers of the storage library side by side: this module's driver on both of its backends, and
+// the library's own aufs, overlay and vfs drivers.
+//
+//	make bench                          on this host
+//	make vmbench KERNEL=path/to/bzImage on a kernel with aufs, in a virtual machine
+//
+// The benchmarks are tests of this package. They are compiled twice, because two drivers claim the name "aufs": with the
+// tag exclude_graphdriver_aufs the program has this module's driver and the library's overlay and vfs, and without the tag
+// it has the library's aufs driver, called "intree". Package rounds runs the two programs in turn, one case at a time, so
+// that what disturbs the machine hits all drivers alike. benchstat makes medians and spreads of that, and the program in
+// table makes one table of ratios.
+//
+// # What is measured
+//
+// A benchmark's name ends in driver=NAME, for benchstat's -col; its other keys with numbers are sizes. Each checks that it
+// did what it measures: that the mount shows a file of the lowest layer, that there are as many changes as there have to
+// be, that the archive has all files. That, and what has to be made afresh for each operation, is done with the timer
+// stopped. All drivers get their layers through the driver interface, from the same archives.
+//
+// Times are wall time, and include what child processes do: the library unpacks archives in one. Allocated memory is
+// that of the benchmark's own process. What is called peak-B is the most that was live on its heap during one more
+// operation, with the garbage collector at work all the time, above what was there before.
+//
+// The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
+// with every driver; before an operation that removes or unpacks files, all that was written is synced.
+//
+// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds, of medium size: no layers of 10,000
+// files, no store of 10,000 layers, no stack of 500. What the table calls a
+// range reaches from the least to the most of all rounds; the fewer they are, the less that says.
+//
+// # What is fair, and what is not
+//
+// The in-tree driver runs auplink(8) of aufs-tools before each unmount. Where there is no such program, as in the virtual
+// machine, it looks for it in vain and logs that. So the cost of running it is not in the figures. The log is formatted,
+// and goes nowhere, for all drivers.
+//
+// This module's driver has on the disk what it says is done, by fsync(2) and syncfs(2); the others do not wait for the disk.
+// That is in the figures of Create, ApplyDiff and Remove.
+//
+// Ids of layers have 64 digits, as those of the library's users have. With short ones the in-tree driver would hand more
+// than eighty branches to the kernel in one call, which aufs does not survive.
+//
+// GetPut mounts again what was mounted before: this module's driver keeps on the disk what it has found out about the
+// layers of a stack. GetPutFirst is about a stack that was never mounted.
+//
+// A driver that copies, as vfs does, is left out where it has nothing to mount, or would have to copy all layers of a deep
+// stack. Its Diff waits for the next full second, when it is done.
+//
+// The in-tree driver of several processes has them share one xino file, for which aufs refuses a mount now and then. The
+// benchmark tries again, and tells how often.
+//
+// All of graphtest's benchmarks are among the cases but one: its DiffApplyN passes no archive to ApplyDiff. DiffApply here
+// does what that one is for.
+package bench

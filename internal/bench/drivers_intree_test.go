@@ -1,0 +1,10 @@
+//go:build linux && !exclude_graphdriver_aufs
+
+package bench
+
+import _ "github.com/containers/storage/drivers/aufs"
+
+// compiledDrivers are those that this program has.
+func compiledDrivers() []driver {
+	return []driver{{name: InTree, registered: "aufs", needsAufs: true}}
+}

@@ -1,0 +1,66 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"testing"
+)
+
+// forEachStore runs a benchmark in stores with few and with very many layers.
+func forEachStore(b *testing.B, run func(b *testing.B, s store, layers int)) {
+	b.Helper()
+	for _, layers := range bySize([]int{100, 10000}, []int{100, 1000}, []int{10}) {
+		b.Run(fmt.Sprintf("layers=%d", layers), func(b *testing.B) {
+			forEach(b, all, func(b *testing.B, d driver) {
+				s := d.fixture(b, fmt.Sprintf("many-%d", layers), func(s store) {
+					for i := range layers {
+						must(b, s.Create(stackID(i), "", nil))
+					}
+				})
+				run(b, s, layers)
+			})
+		})
+	}
+}
+
+// BenchmarkCreate makes one layer more.
+func BenchmarkCreate(b *testing.B) {
+	forEachStore(b, func(b *testing.B, s store, layers int) {
+		id := idOf("new")
+		for b.Loop() {
+			must(b, s.Create(id, stackID(layers-1), nil))
+			b.StopTimer()
+			if !s.Exists(id) {
+				b.Fatal("the new layer is not there")
+			}
+			must(b, s.Remove(id))
+			b.StartTimer()
+		}
+	})
+}
+
+// BenchmarkExists asks for a layer that is there, and for one that is not.
+func BenchmarkExists(b *testing.B) {
+	forEachStore(b, func(b *testing.B, s store, layers int) {
+		there, missing := stackID(layers/2), idOf("missing")
+		for b.Loop() {
+			if !s.Exists(there) || s.Exists(missing) {
+				b.Fatal("the answer is wrong")
+			}
+		}
+	})
+}
+
+// BenchmarkListLayers lists all layers.
+func BenchmarkListLayers(b *testing.B) {
+	forEachStore(b, func(b *testing.B, s store, layers int) {
+		for b.Loop() {
+			ids, err := s.ListLayers()
+			must(b, err)
+			if len(ids) != layers {
+				b.Fatalf("there are %d layers, and should be %d", len(ids), layers)
+			}
+		}
+	})
+}

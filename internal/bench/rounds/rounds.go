@@ -1,0 +1,175 @@
+//go:build linux
+
+package rounds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/bench"
+	"golang.org/x/sys/unix"
+)
+
+// A Plan says what is run.
+type Plan struct {
+	Programs []string // paths of the test binaries
+	Bench    string   // which benchmarks: as for -test.bench; "": all
+	Time     string   // how long each one is in each round: as for -test.benchtime
+	Count    int      // how many rounds there are
+	Size     string   // one of bench.Sizes
+	Dir      string   // an empty directory on the file system under test
+	// Begin is told which benchmark begins, if it is not nil.
+	Begin func(name string)
+}
+
+// Run carries the plan out. It writes results in the format of Go's benchmarks to results, and what it is doing to
+// progress. Benchmarks that fail do not keep it from running the others; what they say is in the error.
+func (p Plan) Run(ctx context.Context, results, progress io.Writer) error {
+	cases, keys, err := bench.Select(p.Bench)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(bench.Sizes(), p.Size) {
+		return fmt.Errorf("unknown size %q", p.Size)
+	}
+	if err := p.describe(results); err != nil {
+		return err
+	}
+	var errs []error
+	for i, c := range cases {
+		start := time.Now()
+		if p.Begin != nil {
+			p.Begin("Benchmark" + c.Name)
+		}
+		errs = append(errs, p.runCase(ctx, c, keys, results))
+		if i+1 == len(cases) || cases[i+1].StoresOf() != c.StoresOf() {
+			errs = append(errs, os.RemoveAll(p.dirOf(c)))
+		}
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		fmt.Fprintf(progress, "%s: %d rounds, %v\n", c.Name, p.Count, time.Since(start).Round(time.Second))
+	}
+	return errors.Join(errs...)
+}
+
+// describe writes what the machine is, as benchstat reads it.
+func (p Plan) describe(w io.Writer) error {
+	var uts unix.Utsname
+	var fs unix.Statfs_t
+	var info unix.Sysinfo_t
+	if err := errors.Join(unix.Uname(&uts), unix.Statfs(p.Dir, &fs), unix.Sysinfo(&info)); err != nil {
+		return fmt.Errorf("look at the machine: %w", err)
+	}
+	cpus, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "kernel: %s %s\nfilesystem: %s\nmachine: %d processors, %d MB\n",
+		unix.ByteSliceToString(uts.Sysname[:]), unix.ByteSliceToString(uts.Release[:]),
+		fsName(int64(fs.Type)), len(cpus), uint64(info.Totalram)*uint64(info.Unit)>>20)
+	return err
+}
+
+// fsName is the name of a file system by its magic number.
+func fsName(magic int64) string {
+	names := map[int64]string{
+		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
+		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
+	}
+	if name, ok := names[magic]; ok {
+		return name
+	}
+	return fmt.Sprintf("%#x", magic)
+}
+
+// dirOf is the directory that the stores of a case are in.
+func (p Plan) dirOf(c bench.Case) string { return filepath.Join(p.Dir, c.StoresOf()) }
+
+// runCase runs the rounds of one case. The first one makes the stores that the others use again.
+func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io.Writer) error {
+	if err := os.MkdirAll(p.dirOf(c), 0o700); err != nil {
+		return err
+	}
+	programs := slices.Clone(p.Programs)
+	var errs []error
+	for round := range p.Count {
+		// None is always the first one. One that fails fails in all rounds, and need not do so more than once.
+		slices.Reverse(programs)
+		programs = slices.DeleteFunc(programs, func(program string) bool {
+			err := p.runProgram(ctx, program, c, keys, round, results)
+			errs = append(errs, err)
+			return err != nil
+		})
+	}
+	return errors.Join(errs...)
+}
+
+func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys string, round int, results io.Writer) error {
+	dir := p.dirOf(c)
+	cmd := exec.CommandContext(ctx, program, p.args(c, keys)...)
+	cmd.Env = append(os.Environ(),
+		"AUFS_BENCH_DIR="+dir, "TMPDIR="+dir, "AUFS_BENCH_SIZE="+p.Size, "AUFS_BENCH_ROUND="+strconv.Itoa(round))
+	cmd.Dir = dir
+	// Whatever it leaves mounted goes when it ends.
+	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	if werr := keepResults(results, string(out)); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w\n%s", c.Name, filepath.Base(program), err, tail(string(out)))
+	}
+	return nil
+}
+
+// args are the flags of the test binary.
+func (p Plan) args(c bench.Case, keys string) []string {
+	expression := "^Benchmark" + c.Name + "$"
+	if keys != "" {
+		expression += "/" + keys
+	}
+	benchtime := p.Time
+	if c.Times > 0 {
+		benchtime = strconv.Itoa(c.Times) + "x"
+	}
+	return []string{
+		"-test.run=^$", "-test.bench=" + expression, "-test.benchtime=" + benchtime, "-test.benchmem", "-test.timeout=0",
+	}
+}
+
+// keepResults writes those lines of a test binary's output that are results, or say what they are of.
+func keepResults(w io.Writer, out string) error {
+	for line := range strings.Lines(out) {
+		key, _, _ := strings.Cut(line, ":")
+		if !strings.HasPrefix(line, "Benchmark") && !slices.Contains([]string{"goos", "goarch", "pkg", "cpu"}, key) {
+			continue
+		}
+		// A line without figures is the beginning of one that a message has cut in two.
+		if strings.HasPrefix(line, "Benchmark") && !strings.Contains(line, "ns/op") {
+			continue
+		}
+		if _, err := io.WriteString(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tailLines is how much of the output of a program that failed is worth to be seen.
+const tailLines = 40
+
+func tail(out string) string {
+	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
+}

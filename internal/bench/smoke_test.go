@@ -1,0 +1,69 @@
+//go:build linux
+
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestEachBenchmark runs all benchmarks once, at a small size. They check what they do; how long that takes is not looked at.
+func TestEachBenchmark(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	if len(drivers()) == 0 {
+		t.Skip("this program has no driver for this kernel")
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.benchmem")
+	// Each child that unpacks an archive would wait for a second at its end, with the race detector.
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", sizeVariable+"="+Small, dirVariable+"=", "TMPDIR="+memoryDir(t))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range Cases() {
+		for _, d := range drivers() {
+			if !regexp.MustCompile(`(?m)^Benchmark`+c.Name+`/\S*driver=`+d.name+`(-\d+)?\s`).Match(out) && !d.copies {
+				t.Errorf("%s was not run with %s:\n%s", c.Name, d.name, out)
+			}
+		}
+	}
+}
+
+// memoryDir makes a directory in memory, where nothing waits for the disk and for what other programs write to it.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "aufs-bench-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// TestCases compares the list of cases with the benchmarks that there are.
+func TestCases(t *testing.T) {
+	out, err := exec.Command("/proc/self/exe", "-test.list=^Benchmark").Output()
+	must(t, err)
+	found := map[string]bool{}
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		if name, ok := strings.CutPrefix(lines.Text(), "Benchmark"); ok {
+			found[name] = true
+		}
+	}
+	for _, c := range Cases() {
+		if !found[c.Name] {
+			t.Errorf("there is no benchmark %s", c.Name)
+		}
+		delete(found, c.Name)
+	}
+	for name := range found {
+		t.Errorf("%s is not among the cases", name)
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// A ratio is how many times as long one driver takes as another, and between what that may be.
+type ratio struct {
+	median, least, most float64
+	known               bool // the range is
+}
+
+// over divides the measures of two drivers.
+func over(other, own measure) ratio {
+	r := ratio{median: other.median / own.median, most: math.Inf(1)}
+	if r.known = !math.IsInf(own.spread+other.spread, 1); !r.known {
+		return r
+	}
+	r.least = r.median * max(0, 1-other.spread) / (1 + own.spread)
+	if own.spread < 1 {
+		r.most = r.median * (1 + other.spread) / (1 - own.spread)
+	}
+	return r
+}
+
+func (r ratio) String() string {
+	if !r.known {
+		return short(r.median)
+	}
+	most := "?"
+	if !math.IsInf(r.most, 1) {
+		most = short(r.most)
+	}
+	return fmt.Sprintf("%s (%s–%s)", short(r.median), short(r.least), most)
+}
+
+// verdict says if a goal is met: by the whole range, or by its middle.
+func (r ratio) verdict(least float64) verdict {
+	switch {
+	case r.least >= least:
+		return met
+	case r.most < least:
+		return missed
+	case r.median >= least:
+		return rather
+	default:
+		return ratherNot
+	}
+}
+
+// A verdict is about one goal.
+type verdict string
+
+const (
+	met       verdict = "yes"
+	rather    verdict = "yes?" // but the range reaches below
+	ratherNot verdict = "no?"  // but the range reaches above
+	missed    verdict = "no"
+)
+
+// short writes a number with two or three digits.
+func short(x float64) string {
+	switch {
+	case x < 0.1:
+		return strconv.FormatFloat(x, 'g', 2, 64)
+	case x < 0.995:
+		return strconv.FormatFloat(x, 'f', 2, 64)
+	case x < 9.95:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+}

@@ -1,0 +1,119 @@
+//go:build linux
+
+package bench
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// workerVariable makes the test program a worker: the driver's name and the number of the worker.
+const workerVariable = "AUFS_BENCH_WORKER"
+
+func isWorker() bool { return os.Getenv(workerVariable) != "" }
+
+// beWorker is the worker: it opens the store, and for each line on standard input mounts and unmounts its layer, and
+// answers with how often it was refused, or with an error. It returns its exit status.
+func beWorker() int {
+	if err := work(os.Stdin, os.Stdout); err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	return 0
+}
+
+func work(in io.Reader, out io.Writer) error {
+	name, number, _ := strings.Cut(os.Getenv(workerVariable), " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return err
+	}
+	for _, d := range drivers() {
+		if d.name != name {
+			continue
+		}
+		s, err := d.open(workersStore)
+		if err != nil {
+			return err
+		}
+		if err := s.check(workerID(n)); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, 0)
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			refused, err := s.getPutPairs(workerID(n))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(out, refused)
+		}
+		return nil
+	}
+	return fmt.Errorf("there is no driver %s", name)
+}
+
+// A worker is one process.
+type worker struct {
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+type workers []worker
+
+// startWorkers starts processes, which are ready when it returns, and ends when the benchmark does.
+func startWorkers(b *testing.B, d driver, n int) workers {
+	b.Helper()
+	var all workers
+	for i := range n {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", workerVariable, d.name, i))
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		must(b, err)
+		out, err := cmd.StdoutPipe()
+		must(b, err)
+		must(b, cmd.Start())
+		// Before the store is closed, which would take away their mounts.
+		b.Cleanup(func() {
+			if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+				b.Errorf("worker: %v", err)
+			}
+		})
+		w := worker{in, bufio.NewReader(out)}
+		w.answer(b)
+		all = append(all, w)
+	}
+	return all
+}
+
+// doPairs has all of them work at the same time, and returns how often they were refused.
+func (w workers) doPairs(b *testing.B) (refused int) {
+	b.Helper()
+	for _, one := range w {
+		_, err := fmt.Fprintln(one.in)
+		must(b, err)
+	}
+	for _, one := range w {
+		refused += one.answer(b)
+	}
+	return refused
+}
+
+// answer waits for one.
+func (w worker) answer(b *testing.B) int {
+	b.Helper()
+	line, err := w.out.ReadString('\n')
+	must(b, err)
+	n, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		b.Fatalf("worker: %s", line)
+	}
+	return n
+}

@@ -1,0 +1,37 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// benchPlan is what the guest has to know of benchmarks; nil if there are none.
+func (opts options) benchPlan() *wire.Bench {
+	if opts.bench == "" {
+		return nil
+	}
+	return &wire.Bench{Time: opts.benchtime, Count: opts.count, Size: opts.size}
+}
+
+// keepBench writes the results of benchmarks to their file: those that there
+// are, if the guest did not come to its end.
+func (r *result) keepBench(opts options) error {
+	if opts.bench == "" {
+		return nil
+	}
+	return os.WriteFile(opts.bench, []byte(r.benchResults.String()), 0o644)
+}
+
+// benchProblems adds what is wrong with the benchmarks.
+func (r *result) benchProblems(opts options, add func(string, ...any)) {
+	switch {
+	case opts.bench == "":
+	case r.bench == nil:
+		add("the guest ended before its benchmarks did")
+	case r.bench.Error != "":
+		add("benchmarks: %s", r.bench.Error)
+	}
+}
