@@ -36,15 +36,19 @@ func (b branch) String() string {
 // mounted read-only has no writable branch.
 func stackBranches(top string, parents []string, readOnly bool) []branch {
 	branches := make([]branch, 0, len(parents)+1)
-	permission := "rw"
-	if readOnly {
-		permission = "ro+wh"
-	}
-	branches = append(branches, branch{top, permission})
+	branches = append(branches, branch{top, topPermission(readOnly)})
 	for _, p := range parents {
 		branches = append(branches, branch{p, "ro+wh"})
 	}
 	return branches
+}
+
+// topPermission is that of the uppermost branch.
+func topPermission(readOnly bool) string {
+	if readOnly {
+		return "ro+wh"
+	}
+	return "rw"
 }
 
 // mountCall is one mount call of several that make a stack.

@@ -26,7 +26,8 @@
 //	overlay/aside/<id>/ aufs's own files of such a layer
 //	overlay/run/<id>/   what exists for the layer's mount alone: work directories, twins, whiteout branches
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
-//	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; a cache
+//	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
+//	                    split in branches; a cache
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
 //	overlay/empty/      an empty directory

@@ -167,7 +167,11 @@ func (d *Driver) unmount(id, target string) error {
 	if err := d.flush(id, target); err != nil {
 		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
-	watch := watchSuper(target)
+	// Sysfs tells it of aufs, at less cost.
+	var watch *superWatch
+	if aufs, err := isAufs(target); err == nil && !aufs {
+		watch = watchSuper(target)
+	}
 	err := unmountRetry(target)
 	ended := watch.ended()
 	if err != nil {

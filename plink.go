@@ -334,7 +334,7 @@ func countBranches(target string) (int, error) {
 // sysfsDir is where the kernel describes the aufs mount at target.
 func sysfsDir(target string) (string, error) {
 	id, err := mountID(target)
-	return "/sys/fs/aufs/si_" + id, err
+	return aufsSysfs + "/si_" + id, err
 }
 
 // mountID is what aufs calls its mount at target.

@@ -138,8 +138,16 @@ func aufsAlive(run string) (bool, error) {
 	if err != nil {
 		return false, ignoreGone(err)
 	}
+	// Sysfs has a directory for each mount that is alive, in whatever mount namespace. What is in it is not read: see noteMount.
+	if _, err := os.Lstat(aufsSysfs); err == nil {
+		_, err := os.Lstat(aufsSysfs + "/si_" + string(id))
+		return err == nil, ignoreGone(err)
+	}
 	return inAnyMountinfo("aufs", "si="+string(id))
 }
+
+// aufsSysfs is where the kernel describes aufs mounts.
+const aufsSysfs = "/sys/fs/aufs"
 
 // isPlainLower tells if an overlay mount has the directory of the layer id as a lower one. Overlayfs says nothing about
 // those; this driver notes it for each of its mounts.

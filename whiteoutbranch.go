@@ -55,27 +55,69 @@ func ancestorsOf(s stack) ([]ancestor, error) {
 // branchesOf are the branches of the stack s, top to bottom. Whiteout branches that cannot be kept are made in the
 // directory run, for this mount alone.
 func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
-	branches := stackBranches(b.home.diff(s.id), nil, s.options.readOnly())
-	ancestors, err := ancestorsOf(s)
+	top := branch{b.home.diff(s.id), topPermission(s.options.readOnly())}
+	stamp, err := stackStamp(s.parentDirs)
 	if err != nil {
 		return nil, err
 	}
-	for i, a := range ancestors {
-		whiteouts, split, err := b.whiteoutBranch(a, ancestors[i+1:], run)
-		if err != nil {
-			return nil, layerError("making the whiteout branch of", a.id, err)
+	splits, ok := b.home.knownSplits(s.parents, stamp)
+	var own map[string]string
+	if !ok {
+		if splits, own, err = b.findSplits(s, run); err != nil {
+			return nil, err
 		}
-		switch {
-		case !split:
-			branches = append(branches, branch{a.dir, "ro+wh"})
-		case whiteouts == "":
-			// It has opaque directories, and there is nothing below for them to hide.
-			branches = append(branches, branch{a.dir, "ro"})
-		default:
-			branches = append(branches, branch{a.dir, "ro"}, branch{whiteouts, "ro+wh"})
+		if len(own) == 0 {
+			b.home.keepSplits(s.parents, stamp, splits)
+		}
+	}
+	branches := append(make([]branch, 0, len(splits)+1), top)
+	for i, split := range splits {
+		dir := s.parentDirs[i]
+		whiteouts := own[s.parents[i]]
+		if split == splitInTwo && whiteouts == "" {
+			whiteouts = b.home.whiteouts().path(s.parents[i], derivedRoot)
+		}
+		switch split {
+		case splitNot:
+			branches = append(branches, branch{dir, "ro+wh"})
+		case splitHidesNothing:
+			branches = append(branches, branch{dir, "ro"})
+		case splitInTwo:
+			branches = append(branches, branch{dir, "ro"}, branch{whiteouts, "ro+wh"})
 		}
 	}
 	return branches, nil
+}
+
+// findSplits finds out how each of the parents of the stack s is split. own are those whiteout branches that were made in run,
+// by the ids of their layers; if there are any, or could be, the next mount has to find out again.
+func (b *aufsBackend) findSplits(s stack, run string) (splits []split, own map[string]string, err error) {
+	ancestors, err := ancestorsOf(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	own = map[string]string{}
+	for i, a := range ancestors {
+		if a.stamp == "" {
+			own[a.id] = ""
+		}
+		whiteouts, isSplit, err := b.whiteoutBranch(a, ancestors[i+1:], run)
+		if err != nil {
+			return nil, nil, layerError("making the whiteout branch of", a.id, err)
+		}
+		switch {
+		case !isSplit:
+			splits = append(splits, splitNot)
+		case whiteouts == "":
+			splits = append(splits, splitHidesNothing)
+		default:
+			splits = append(splits, splitInTwo)
+			if whiteouts != b.home.whiteouts().path(a.id, derivedRoot) {
+				own[a.id] = whiteouts
+			}
+		}
+	}
+	return splits, own, nil
 }
 
 // whiteoutBranch tells if the layer a has to be split in two branches, and returns the lower one of them, or "" if
