@@ -150,7 +150,7 @@ func noteMount(target, run string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(run, aufsMountID), []byte(id), 0o600)
+	return os.Symlink(id, filepath.Join(run, aufsMountID))
 }
 
 // dropPseudoLinks removes the entries of .wh..wh.plnk that mounts before have left, which aufs does not read again: each

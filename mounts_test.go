@@ -290,6 +290,32 @@ func TestCleanup(t *testing.T) {
 	})
 }
 
+func TestMountID(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		s.create(t, "", "base", "child", "other")
+		s.get(t, "other")
+		target := s.get(t, "child")
+		id, err := mountID(target)
+		must(t, err)
+		if byPath, err := mountIDByPath(target); id == "" || byPath != id || err != nil {
+			t.Errorf("%q, and by its path %q, %v", id, byPath, err)
+		}
+		if other, err := mountID(s.inner.home.mnt("other")); other == id || err != nil {
+			t.Errorf("the other one is %q, %v", other, err)
+		}
+		if used, err := s.inner.forms.aufsUses("child"); err != nil || !used {
+			t.Errorf("used: %t, %v", used, err)
+		}
+		must(t, s.Put("child"))
+		if used, err := inAnyMountinfo("aufs", "si="+id); err != nil || used {
+			t.Errorf("in mountinfo: %t, %v", used, err)
+		}
+		_, err = mountID(s.inner.home.mnt("child"))
+		wants(t, err, nil, "child")
+	})
+}
+
 func TestUnmount(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting takes root")

@@ -343,22 +343,44 @@ func mountID(target string) (string, error) {
 	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil {
 		return "", &fs.PathError{Op: "statx", Path: target, Err: err}
 	}
-	is := func(m *mountinfo.Info) bool { return uint64(m.ID) == stx.Mnt_id }
 	if stx.Mask&unix.STATX_MNT_ID == 0 {
 		// Before Linux 5.8.
-		resolved, err := filepath.EvalSymlinks(target)
-		if err != nil {
-			return "", err
-		}
-		is = func(m *mountinfo.Info) bool { return m.Mountpoint == resolved }
+		return mountIDByPath(target)
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return !is(m), false })
+	// Of hundreds of mounts, one line counts.
+	content, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	number := strconv.FormatUint(stx.Mnt_id, 10) + " "
+	for line := range strings.Lines(string(content)) {
+		if !strings.HasPrefix(line, number) {
+			continue
+		}
+		if fields := strings.Fields(line); slices.Contains(fields, "aufs") {
+			for option := range strings.SplitSeq(fields[len(fields)-1], ",") {
+				if id, ok := strings.CutPrefix(option, "si="); ok {
+					return id, nil
+				}
+			}
+		}
+	}
+	return "", fmt.Errorf("no aufs mount at %s in mountinfo", target)
+}
+
+// mountIDByPath is mountID for kernels that do not tell the number of a mount.
+func mountIDByPath(target string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(target)
+	if err != nil {
+		return "", err
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(resolved))
 	if err != nil {
 		return "", err
 	}
 	// The last one is on top.
 	for _, m := range slices.Backward(mounts) {
-		for _, option := range strings.Split(m.VFSOptions, ",") {
+		for option := range strings.SplitSeq(m.VFSOptions, ",") {
 			if id, ok := strings.CutPrefix(option, "si="); ok && m.FSType == "aufs" {
 				return id, nil
 			}

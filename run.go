@@ -20,7 +20,7 @@ const (
 	watchUpper = "upper"
 	// plainLowers lists the layers whose own directories are in an overlay mount as lower ones, an id a line.
 	plainLowers = "lowers"
-	// aufsMountID is what aufs calls its mount.
+	// aufsMountID is a symbolic link to what aufs calls its mount.
 	aufsMountID = "si"
 )
 
@@ -28,7 +28,10 @@ const (
 // read-only mount in a store that is read-only itself: no layer can change there, so that nobody has to know of the mount.
 func (h home) newRun(id string, o mountOptions) (run string, err error) {
 	all := h.overlay(runDir, id)
-	if err = os.MkdirAll(all, 0o700); err == nil {
+	if err = os.Mkdir(all, 0o700); errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(all, 0o700)
+	}
+	if err == nil || errors.Is(err, fs.ErrExist) {
 		run, err = os.MkdirTemp(all, "mount-")
 	}
 	if errors.Is(err, unix.EROFS) && o.readOnly() {
@@ -86,15 +89,15 @@ func (t *translator) removeRunAfter(id string, ended bool) error {
 
 // removeOneRun is os.RemoveAll, which has to find out what is there, for a directory that most often has no more than this.
 func removeOneRun(run string) error {
-	for _, name := range []string{aufsMountID, plainLowers} {
-		_ = unix.Unlink(filepath.Join(run, name))
+	if err := unix.Unlink(filepath.Join(run, aufsMountID)); err != nil {
+		_ = unix.Unlink(filepath.Join(run, plainLowers))
+		_ = unix.Rmdir(filepath.Join(run, "work/work"))
+		_ = unix.Rmdir(filepath.Join(run, "work"))
 	}
-	for _, name := range []string{"work/work", "work", ""} {
-		if err := unix.Rmdir(filepath.Join(run, name)); err != nil && name == "" && !errors.Is(err, unix.ENOENT) {
-			return os.RemoveAll(run)
-		}
+	if unix.Rmdir(run) == nil {
+		return nil
 	}
-	return nil
+	return os.RemoveAll(run)
 }
 
 // runInUse tells if the mount that run belongs to is alive in any mount namespace. Of an overlay mount with the layer as
@@ -134,16 +137,16 @@ func (t *translator) aufsUses(id string) (bool, error) {
 
 // aufsAlive tells if the aufs mount that run belongs to, if it is one of aufs, is alive in any mount namespace.
 func aufsAlive(run string) (bool, error) {
-	id, err := readFile(filepath.Join(run, aufsMountID))
+	id, err := os.Readlink(filepath.Join(run, aufsMountID))
 	if err != nil {
 		return false, ignoreGone(err)
 	}
 	// Sysfs has a directory for each mount that is alive, in whatever mount namespace. What is in it is not read: see noteMount.
 	if _, err := os.Lstat(aufsSysfs); err == nil {
-		_, err := os.Lstat(aufsSysfs + "/si_" + string(id))
+		_, err := os.Lstat(aufsSysfs + "/si_" + id)
 		return err == nil, ignoreGone(err)
 	}
-	return inAnyMountinfo("aufs", "si="+string(id))
+	return inAnyMountinfo("aufs", "si="+id)
 }
 
 // aufsSysfs is where the kernel describes aufs mounts.
