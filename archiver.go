@@ -17,7 +17,6 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/containers/storage/pkg/system"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -95,19 +94,19 @@ func (a *archiver) directory(rel string) error {
 // files archives the files in an open directory, and the mark that says that it is opaque. It returns the headers of the
 // directories in it.
 func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err error) {
-	names, err := dir.Readdirnames(-1)
+	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	if err := a.mark(dir, rel, names); err != nil {
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	if err := a.mark(dir, rel, entries); err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if rel == "." && isOwnFile(name) {
+	for _, entry := range entries {
+		if rel == "." && isOwnFile(entry.Name()) {
 			continue
 		}
-		h, err := a.entry(dir, name, filepath.Join(rel, name))
+		h, err := a.entry(dir, entry, filepath.Join(rel, entry.Name()))
 		if ignoreGone(err) != nil {
 			return nil, err
 		}
@@ -118,38 +117,91 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	return below, nil
 }
 
-// entry archives the file name in an open directory, which is rel in the archive. Of a directory it returns the header.
-func (a *archiver) entry(dir *os.File, name, rel string) (below *tar.Header, err error) {
-	path := within(dir, name)
+// entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
+func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
+	if f, info := openRegular(dir, entry); f != nil {
+		defer f.Close()
+		return nil, a.regular(f, info, rel)
+	}
+	path := within(dir, entry.Name())
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
-	h, err := a.header(path, rel, info)
+	if info.Mode().IsRegular() {
+		// It could not be opened, or was something else a moment ago. The error says which, if there is one.
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if info, err = f.Stat(); err != nil {
+			return nil, err
+		}
+		return nil, a.regular(f, info, rel)
+	}
+	h, err := a.header(pathXattrs(path), rel, info, func() (string, error) { return os.Readlink(path) })
 	if h == nil || err != nil || info.IsDir() {
 		return h, err
 	}
+	return nil, a.file(h, info, nil)
+}
+
+// openRegular opens a regular file in an open directory; it is nil for all else, and where that cannot be had. All that there is
+// to know of the file is asked of it then, and not looked for by a path once more.
+func openRegular(dir *os.File, entry fs.DirEntry) (*os.File, fs.FileInfo) {
+	if !entry.Type().IsRegular() {
+		return nil, nil
+	}
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := retried(func() (int, error) { return unix.Openat(int(dir.Fd()), entry.Name(), flags, 0) })
+	if err != nil {
+		return nil, nil
+	}
+	// Else package os would try, for each file, to wait for it as for a pipe.
+	_ = unix.SetNonblock(fd, false)
+	f := os.NewFile(uintptr(fd), filepath.Join(dir.Name(), entry.Name()))
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		_ = f.Close() // nothing was read of it
+		return nil, nil
+	}
+	return f, info
+}
+
+// regular archives a regular file that is open.
+func (a *archiver) regular(f *os.File, info fs.FileInfo, rel string) error {
+	h, err := a.header(fileXattrs{f}, rel, info, nil)
+	if err != nil {
+		return err
+	}
+	return a.file(h, info, f)
+}
+
+// file archives what is no directory: its header and, of a regular file, its content.
+func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *os.File) error {
 	st := statOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
-	several := st.Nlink > 1 && !strings.HasPrefix(name, archive.WhiteoutPrefix) && !(a.form != aufsForm && isOverlayWhiteout(info))
+	whiteout := strings.HasPrefix(filepath.Base(h.Name), archive.WhiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
+	several := st.Nlink > 1 && !whiteout
 	if first, ok := a.names[st.Ino]; ok && several {
 		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 	}
-	if h.Typeflag == tar.TypeReg && h.Size > 0 {
-		err = a.content(path, h)
-	} else {
-		err = a.w.WriteHeader(h)
+	err := a.w.WriteHeader(h)
+	if err == nil && h.Typeflag == tar.TypeReg && h.Size > 0 {
+		err = a.content(f, h)
 	}
 	if err == nil && several && h.Typeflag != tar.TypeLink {
 		a.names[st.Ino] = h.Name
 	}
-	return nil, err
+	return err
 }
 
 // mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
 // layer whose translation was cut short it may be one as well.
-func (a *archiver) mark(dir *os.File, rel string, names []string) error {
-	if _, there := slices.BinarySearch(names, archive.WhiteoutOpaqueDir); there || a.form == aufsForm {
+func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
+	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == archive.WhiteoutOpaqueDir })
+	if there || a.form == aufsForm {
 		return nil
 	}
 	opaque, err := hasOpaqueXattr(within(dir, "."), a.form)
@@ -168,8 +220,9 @@ func (a *archiver) mark(dir *os.File, rel string, names []string) error {
 // whiteoutMode is the mode of whiteouts in aufs form.
 const whiteoutMode = 0o444
 
-// header is that of a file, at path, which is rel in the archive. It is nil for what no archive has.
-func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, error) {
+// header is that of a file, which is rel in the archive. It is nil for what no archive has. Of a symbolic link, readlink tells
+// the target.
+func (a *archiver) header(xattrs xattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
 	dir, name := filepath.Split(rel)
 	if a.form != aufsForm && isOverlayWhiteout(info) {
 		return &tar.Header{
@@ -183,7 +236,7 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 		return nil, nil //nolint:nilnil // it is nothing
 	case fs.ModeSymlink:
 		var err error
-		if target, err = os.Readlink(path); err != nil {
+		if target, err = readlink(); err != nil {
 			return nil, err
 		}
 	}
@@ -193,7 +246,7 @@ func (a *archiver) header(path, rel string, info fs.FileInfo) (*tar.Header, erro
 	}
 	// Else archive/tar would round it, to a time that may not have come yet.
 	h.ModTime = h.ModTime.Truncate(time.Second)
-	attrs, err := archivedXattrs(path)
+	attrs, err := archivedXattrs(xattrs)
 	if err != nil {
 		return nil, err
 	}
@@ -233,13 +286,13 @@ func xattrsBeneath(root, rel string) (map[string]string, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	return archivedXattrs(within(dir, filepath.Base(rel)))
+	return archivedXattrs(pathXattrs(within(dir, filepath.Base(rel))))
 }
 
 // archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, two of
 // security, as in the library's archives, and access control lists, which are not in those.
-func archivedXattrs(path string) (map[string]string, error) {
-	names, err := system.Llistxattr(path)
+func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
+	names, err := xattrs.list()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return nil, err
 	}
@@ -249,7 +302,7 @@ func archivedXattrs(path string) (map[string]string, error) {
 		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
 			continue
 		}
-		value, err := system.Lgetxattr(path, name)
+		value, err := xattrs.get(name)
 		if err != nil {
 			return nil, err
 		}
@@ -265,16 +318,8 @@ func archivedXattrs(path string) (map[string]string, error) {
 	return attrs, nil
 }
 
-// content archives a regular file, at path.
-func (a *archiver) content(path string, h *tar.Header) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := a.w.WriteHeader(h); err != nil {
-		return err
-	}
+// content archives the content of a regular file, of which the header is written.
+func (a *archiver) content(f *os.File, h *tar.Header) error {
 	n, err := io.CopyBuffer(struct{ io.Writer }{a.w}, io.LimitReader(f, h.Size), a.buffer)
 	if err == nil && n < h.Size {
 		err = fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, n, io.ErrUnexpectedEOF)
