@@ -19,7 +19,7 @@ func base() tree { return tree{files: 10, size: 10} }
 func BenchmarkGetPut(b *testing.B) {
 	forEachStack(b, func(b *testing.B, s store, id string) {
 		s.getPut(b, id, func(dir string) { shows(b, dir, base().file(0), base().size) })
-	})
+	}, benchmarkKernel)
 }
 
 // BenchmarkGetPutFirst does so without what this module's driver keeps of a stack from the first mount to the next. The
@@ -39,23 +39,40 @@ func BenchmarkGetPutFirst(b *testing.B) {
 			b.StartTimer()
 			must(b, s.Put(id))
 		}
-	})
+	}, nil)
 }
 
-// forEachStack runs a benchmark on layers with more and more ancestors. A driver that copies has nothing to mount.
-func forEachStack(b *testing.B, run func(b *testing.B, s store, id string)) {
+// forEachStack runs a benchmark on containers with more and more ancestors, which are never mounted themselves. A driver that
+// copies has nothing to mount. kernel, if there is one, is run on the aufs driver's layers, as the driver "kernel".
+func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id string)) {
 	b.Helper()
 	branches := bySize([]int{2, 30, 127, 500}, []int{2, 30, 127}, []int{2, 5})
+	stacks := func(b *testing.B, d driver) store {
+		b.Helper()
+		return d.fixture(b, "stack", func(s store) {
+			s.makeStack(b, slices.Max(branches), base())
+			for _, n := range branches {
+				must(b, s.CreateReadWrite(containerID(n), stackID(n-2), nil))
+			}
+		})
+	}
 	for _, n := range branches {
 		b.Run(fmt.Sprintf("branches=%d", n), func(b *testing.B) {
 			forEach(b, layered, func(b *testing.B, d driver) {
-				s := d.fixture(b, "stack", func(s store) { s.makeStack(b, slices.Max(branches), base()) })
-				s.canMount(b, stackID(n-1), n)
-				run(b, s, stackID(n-1))
+				s := stacks(b, d)
+				s.canMount(b, containerID(n), n)
+				run(b, s, containerID(n))
 			})
+			ours := slices.IndexFunc(drivers(), func(d driver) bool { return d.name == Ours })
+			if kernel != nil && ours >= 0 {
+				b.Run("driver="+Kernel, func(b *testing.B) { kernel(b, stacks(b, drivers()[ours]), containerID(n)) })
+			}
 		})
 	}
 }
+
+// containerID is the id of the container with so many branches.
+func containerID(branches int) string { return idOf("container %d", branches) }
 
 // canMount mounts a layer once. Where the kernel takes no more than a page of options, this module's driver can have about
 // two hundred layers on overlayfs: deeper stacks are skipped there.

@@ -9,6 +9,7 @@ const (
 	InTree        = "intree"
 	Overlay       = "overlay"
 	VFS           = "vfs"
+	Kernel        = "kernel" // mount(2) and umount(2), without a driver
 	TarPrefix     = "tar"
 )
 
