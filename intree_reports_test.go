@@ -87,9 +87,7 @@ func TestInTreeBusy(t *testing.T) {
 func TestInTreeHostile(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		skipWithoutInTree(t)
-		for _, message := range []string{"Invalid whiteout entry type", "both of real entry and whiteout found"} {
-			t.Cleanup(wire.ExpectMessages(message))
-		}
+		t.Cleanup(wire.ExpectMessages("Invalid whiteout entry type", "both of real entry and whiteout found"))
 		found := map[harm][]string{}
 		for what, members := range hostile {
 			t.Run(what, func(t *testing.T) {
