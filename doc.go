@@ -50,8 +50,9 @@
 // asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
 // /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which run/<id>/mount-*/lowers
 // tells, or while aufs has it, which run/<id>/mount-*/si and sysfs, or mountinfo, tell together. A layer that is in use stays
-// marked; it reads and mounts as ever, and the next Get, Put or Init after the last mount is gone brings it to rest. That is also what happens to a layer that a
-// crash has left.
+// marked; it reads and mounts as ever, and the next Get, Put or Init after the last mount is gone brings it to rest. That is
+// also what happens to a layer that a crash has left. After an unmount nothing has to be asked if the kernel says that the
+// file system has come to its end with it (inotify, IN_UNMOUNT).
 //
 // Some things that a container can do on overlayfs cannot be written down in aufs form: to delete a file of an ancestor
 // whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays marked for
