@@ -16,38 +16,32 @@ import (
 
 // TestStoreCheck has the storage library check and repair stores on this driver, and the driver check what it says about it.
 func TestStoreCheck(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting takes root")
-	}
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			noHostConfig(t)
-			for _, damage := range []struct {
-				name string
-				do   func(t *testing.T, home string, layer *storage.Layer)
-				// gone: the library has to remove the layer.
-				gone bool
-			}{
-				{"none", func(*testing.T, string, *storage.Layer) {}, false},
-				{"a file that is gone", func(t *testing.T, home string, layer *storage.Layer) {
-					t.Helper()
-					must(t, os.Remove(filepath.Join(home, "diff", layer.ID, "f")))
-				}, true},
-				{"all files that are gone", func(t *testing.T, home string, layer *storage.Layer) {
-					t.Helper()
-					must(t, os.RemoveAll(filepath.Join(home, "diff", layer.ID)))
-				}, true},
-				{"a layer that only the driver has", func(t *testing.T, home string, _ *storage.Layer) {
-					t.Helper()
-					d, err := aufs.Init(home, graphdriver.Options{DriverOptions: []string{backendOption(backend)}})
-					must(t, err)
-					must(t, d.Create("stray", "", nil))
-				}, false},
-			} {
-				t.Run(damage.name, func(t *testing.T) { checkStore(t, backend, damage.do, damage.gone) })
-			}
-		})
-	}
+	forEachBackend(t, func(t *testing.T, backend string) {
+		for _, damage := range []struct {
+			name string
+			do   func(t *testing.T, home string, layer *storage.Layer)
+			// gone: the library has to remove the layer.
+			gone bool
+		}{
+			{"none", func(*testing.T, string, *storage.Layer) {}, false},
+			{"a file that is gone", func(t *testing.T, home string, layer *storage.Layer) {
+				t.Helper()
+				must(t, os.Remove(filepath.Join(home, "diff", layer.ID, "f")))
+			}, true},
+			{"all files that are gone", func(t *testing.T, home string, layer *storage.Layer) {
+				t.Helper()
+				must(t, os.RemoveAll(filepath.Join(home, "diff", layer.ID)))
+			}, true},
+			{"a layer that only the driver has", func(t *testing.T, home string, _ *storage.Layer) {
+				t.Helper()
+				d, err := aufs.Init(home, graphdriver.Options{DriverOptions: []string{backendOption(backend)}})
+				must(t, err)
+				must(t, d.Create("stray", "", nil))
+			}, false},
+		} {
+			t.Run(damage.name, func(t *testing.T) { checkStore(t, backend, damage.do, damage.gone) })
+		}
+	})
 }
 
 func checkStore(t *testing.T, backend string, damage func(*testing.T, string, *storage.Layer), gone bool) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -144,88 +143,66 @@ func unpackedAgain(t *testing.T, store storage.Store, layer *storage.Layer) []by
 // TestChunked puts layers into a store by parts, those of zstd:chunked and those that are converted to it on the way, and
 // compares them with what whole archives make.
 func TestChunked(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting takes root")
-	}
 	lower, upper := chunkedLayers(t)
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			for way, convert := range map[string]bool{"zstd:chunked": false, "converted": true} {
-				t.Run(way, func(t *testing.T) {
-					noHostConfig(t)
-					root := t.TempDir()
-					options := map[string]string{"enable_partial_images": "true", "convert_images": "false"}
+	forEachBackend(t, func(t *testing.T, backend string) {
+		for way, convert := range map[string]bool{"zstd:chunked": false, "converted": true} {
+			t.Run(way, func(t *testing.T) {
+				root := t.TempDir()
+				options := map[string]string{"enable_partial_images": "true", "convert_images": "false"}
+				if convert {
+					options["convert_images"] = "true"
+				}
+				store := openPullingStore(t, root, backend, options)
+				source := func(content []byte) (*blob, map[string]string) {
 					if convert {
-						options["convert_images"] = "true"
+						return &blob{content: content}, nil
 					}
-					store, err := storage.GetStore(storage.StoreOptions{
-						GraphRoot: filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "aufs",
-						GraphDriverOptions: []string{backendOption(backend)}, PullOptions: options,
-					})
-					must(t, err)
-					unmountAfterFailure(t, store)
-					source := func(content []byte) (*blob, map[string]string) {
-						if convert {
-							return &blob{content: content}, nil
-						}
-						return compressed(t, content)
+					return compressed(t, content)
+				}
+				lowerBlob, annotations := source(lower)
+				pulledLower := pull(t, store, "lower", "", lowerBlob, annotations)
+				upperBlob, annotations := source(upper)
+				pulled := pull(t, store, "upper", "lower", upperBlob, annotations)
+				if !convert && upperBlob.fetched > len(upperBlob.content)/2 {
+					t.Errorf("of %d bytes %d were fetched, though the most are in a layer that is there", len(upperBlob.content), upperBlob.fetched)
+				}
+				_, _, err := store.PutLayer("lower-whole", "", nil, "", false, nil, bytes.NewReader(lower))
+				must(t, err)
+				_, _, err = store.PutLayer("whole", "lower-whole", nil, "", false, nil, bytes.NewReader(upper))
+				must(t, err)
+				sameTree(t, "the lower layer", shown(t, store, "lower"), shown(t, store, "lower-whole"))
+				sameTree(t, "the upper layer", shown(t, store, "upper"), shown(t, store, "whole"))
+				for layer, content := range map[*storage.Layer][]byte{pulledLower: lower, pulled: upper} {
+					if got := unpackedAgain(t, store, layer); !bytes.Equal(got, content) {
+						t.Errorf("the archive of %s, %d bytes, is not what it was made from, %d bytes", layer.ID, len(got), len(content))
 					}
-					lowerBlob, annotations := source(lower)
-					pulledLower := pull(t, store, "lower", "", lowerBlob, annotations)
-					upperBlob, annotations := source(upper)
-					pulled := pull(t, store, "upper", "lower", upperBlob, annotations)
-					if !convert && upperBlob.fetched > len(upperBlob.content)/2 {
-						t.Errorf("of %d bytes %d were fetched, though the most are in a layer that is there", len(upperBlob.content), upperBlob.fetched)
-					}
-					_, _, err = store.PutLayer("lower-whole", "", nil, "", false, nil, bytes.NewReader(lower))
-					must(t, err)
-					_, _, err = store.PutLayer("whole", "lower-whole", nil, "", false, nil, bytes.NewReader(upper))
-					must(t, err)
-					sameTree(t, "the lower layer", shown(t, store, "lower"), shown(t, store, "lower-whole"))
-					sameTree(t, "the upper layer", shown(t, store, "upper"), shown(t, store, "whole"))
-					for layer, content := range map[*storage.Layer][]byte{pulledLower: lower, pulled: upper} {
-						if got := unpackedAgain(t, store, layer); !bytes.Equal(got, content) {
-							t.Errorf("the archive of %s, %d bytes, is not what it was made from, %d bytes", layer.ID, len(got), len(content))
-						}
-					}
-					for _, id := range []string{"upper", "whole", "lower", "lower-whole"} {
-						must(t, store.DeleteLayer(id))
-					}
-					empty(t, store)
-					noLayers(t, filepath.Join(root, "graph", "aufs"))
-				})
-			}
-		})
-	}
+				}
+				for _, id := range []string{"upper", "whole", "lower", "lower-whole"} {
+					must(t, store.DeleteLayer(id))
+				}
+				empty(t, store)
+				noLayers(t, filepath.Join(root, "graph", "aufs"))
+			})
+		}
+	})
 }
 
 // TestChunkedFails has a part of the layer be other than its digest says.
 func TestChunkedFails(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting takes root")
-	}
 	lower, _ := chunkedLayers(t)
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			noHostConfig(t)
-			root := t.TempDir()
-			store, err := storage.GetStore(storage.StoreOptions{
-				GraphRoot: filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "aufs",
-				GraphDriverOptions: []string{backendOption(backend)}, PullOptions: map[string]string{"enable_partial_images": "true"},
-			})
-			must(t, err)
-			unmountAfterFailure(t, store)
-			b, annotations := compressed(t, lower)
-			differ, err := chunked.NewDiffer(t.Context(), store, digest.FromBytes(b.content), int64(len(b.content)), maps.Clone(annotations), b)
-			must(t, err)
-			b.content = slices.Clone(b.content)
-			b.content[len(b.content)/3] ^= 1
-			if out, err := store.PrepareStagedLayer(nil, differ); err == nil {
-				t.Errorf("a wrong chunk is taken: %+v", out)
-			}
-			must(t, differ.Close())
-			empty(t, store)
-			noLayers(t, filepath.Join(root, "graph", "aufs"))
-		})
-	}
+	forEachBackend(t, func(t *testing.T, backend string) {
+		root := t.TempDir()
+		store := openPullingStore(t, root, backend, map[string]string{"enable_partial_images": "true"})
+		b, annotations := compressed(t, lower)
+		differ, err := chunked.NewDiffer(t.Context(), store, digest.FromBytes(b.content), int64(len(b.content)), maps.Clone(annotations), b)
+		must(t, err)
+		b.content = slices.Clone(b.content)
+		b.content[len(b.content)/3] ^= 1
+		if out, err := store.PrepareStagedLayer(nil, differ); err == nil {
+			t.Errorf("a wrong chunk is taken: %+v", out)
+		}
+		must(t, differ.Close())
+		empty(t, store)
+		noLayers(t, filepath.Join(root, "graph", "aufs"))
+	})
 }

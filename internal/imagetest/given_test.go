@@ -58,3 +58,17 @@ func backends(t *testing.T) []string {
 
 // backendOption is the driver's option for a backend.
 func backendOption(name string) string { return "aufs.backend=" + name }
+
+// forEachBackend runs a test with the storage library's Store on each backend. It needs no image.
+func forEachBackend(t *testing.T, test func(t *testing.T, backend string)) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	for _, backend := range backends(t) {
+		t.Run(backend, func(t *testing.T) {
+			noHostConfig(t)
+			test(t, backend)
+		})
+	}
+}

@@ -13,20 +13,27 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// getStore opens a store in the directory root.
-func getStore(root, driver string, options ...string) (storage.Store, error) {
+// getStore opens a store in the directory root. How it pulls is nil, or said by the keys of pull_options.
+func getStore(root string, pulls map[string]string, driver string, options ...string) (storage.Store, error) {
 	return storage.GetStore(storage.StoreOptions{
 		GraphRoot:          filepath.Join(root, "graph"),
 		RunRoot:            filepath.Join(root, "run"),
 		GraphDriverName:    driver,
 		GraphDriverOptions: options,
+		PullOptions:        pulls,
 	})
 }
 
 // openStore opens a store on the driver under test.
 func openStore(t *testing.T, root, backend string) storage.Store {
 	t.Helper()
-	store, err := getStore(root, "aufs", backendOption(backend))
+	return openPullingStore(t, root, backend, nil)
+}
+
+// openPullingStore is openStore with pull_options.
+func openPullingStore(t *testing.T, root, backend string, pulls map[string]string) storage.Store {
+	t.Helper()
+	store, err := getStore(root, pulls, "aufs", backendOption(backend))
 	must(t, err)
 	unmountAfterFailure(t, store)
 	return store
@@ -36,13 +43,13 @@ func openStore(t *testing.T, root, backend string) storage.Store {
 // does not work, on vfs, which works everywhere.
 func openOther(t *testing.T, root string) storage.Store {
 	t.Helper()
-	store, err := getStore(filepath.Join(root, "overlay"), "overlay")
+	store, err := getStore(filepath.Join(root, "overlay"), nil, "overlay")
 	for _, unsupported := range []error{
 		graphdriver.ErrNotSupported, graphdriver.ErrPrerequisites, graphdriver.ErrIncompatibleFS,
 	} {
 		if errors.Is(err, unsupported) {
 			t.Logf("taking vfs for the other store: %v", err)
-			store, err = getStore(filepath.Join(root, "vfs"), "vfs")
+			store, err = getStore(filepath.Join(root, "vfs"), nil, "vfs")
 			break
 		}
 	}
