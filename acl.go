@@ -72,11 +72,16 @@ func aclOfMode(perm fs.FileMode) []byte {
 		tag  uint16
 		bits fs.FileMode
 	}{{aclUserObj, perm >> 6}, {aclGroupObj, perm >> 3}, {aclOther, perm}} {
-		list = binary.LittleEndian.AppendUint16(list, e.tag)
-		list = binary.LittleEndian.AppendUint16(list, uint16(e.bits&0o7))
-		list = binary.LittleEndian.AppendUint32(list, aclNoID)
+		list = appendACL(list, e.tag, uint16(e.bits&0o7), aclNoID)
 	}
 	return list
+}
+
+// appendACL adds an entry to a list: its tag, its permissions, and the owner that it is about.
+func appendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
+	list = binary.LittleEndian.AppendUint16(list, tag)
+	list = binary.LittleEndian.AppendUint16(list, permissions)
+	return binary.LittleEndian.AppendUint32(list, owner)
 }
 
 // mapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
@@ -116,7 +121,14 @@ func aclToContainer(list []byte, ids *idtools.IDMappings) (mapped []byte, left i
 		func(id int) (int, error) { return idtools.RawToContainer(id, ids.GIDs()) })
 }
 
-// aclsToHost is the inverse of aclToContainer for the files that an archive has brought.
+// aclToHost is the inverse of aclToContainer.
+func aclToHost(list []byte, ids *idtools.IDMappings) (mapped []byte, left int, err error) {
+	return mapACL(list,
+		func(id int) (int, error) { return idtools.RawToHost(id, ids.UIDs()) },
+		func(id int) (int, error) { return idtools.RawToHost(id, ids.GIDs()) })
+}
+
+// aclsToHost is aclToHost for the files that an archive has brought.
 type aclsToHost struct {
 	ids *idtools.IDMappings
 	// done are the inodes of the files with several names that were mapped.
@@ -162,9 +174,7 @@ func (a aclsToHost) list(path, name string) error {
 	if err != nil {
 		return err
 	}
-	list, left, err := mapACL(list,
-		func(id int) (int, error) { return idtools.RawToHost(id, a.ids.UIDs()) },
-		func(id int) (int, error) { return idtools.RawToHost(id, a.ids.GIDs()) })
+	list, left, err := aclToHost(list, a.ids)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func (b *aufsBackend) mount(s stack) error {
 		}
 	}
 	if err != nil {
-		return errors.Join(err, b.forms.removeRun(s.id))
+		return errors.Join(err, b.forms.removeRun(s.id, false))
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (b *overlayBackend) status() [][2]string {
 
 func (b *overlayBackend) mount(s stack) error {
 	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
-	unrested := b.forms.rest(s.id)
+	unrested := b.forms.rest(s.id, false)
 	run, err := b.home.newRun(s.id, s.options)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (b *overlayBackend) mount(s stack) error {
 		err = b.home.mounting(m.mount)
 	}
 	if err != nil {
-		if rerr := b.forms.rest(s.id); rerr != nil {
+		if rerr := b.forms.rest(s.id, false); rerr != nil {
 			logrus.Warnf("%v; it is left in overlayfs's form for now", rerr)
 		}
 	}

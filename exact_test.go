@@ -121,12 +121,14 @@ func TestLongestNames(t *testing.T) {
 // setACL gives the file path a list with an entry for one user, and one for a group of the same number.
 func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	t.Helper()
+	const aclMask = 0x10
 	list := newACL()
-	for _, e := range [][3]uint32{
-		{aclUserObj, 7, aclNoID}, {aclUser, uint32(bits), id}, {aclGroupObj, 5, aclNoID}, {aclGroup, uint32(bits), id}, {0x10, 7, aclNoID}, {aclOther, 0, aclNoID},
-	} {
-		list = append(list, byte(e[0]), byte(e[0]>>8), byte(e[1]), byte(e[1]>>8), byte(e[2]), byte(e[2]>>8), byte(e[2]>>16), byte(e[2]>>24))
-	}
+	list = appendACL(list, aclUserObj, 7, aclNoID)
+	list = appendACL(list, aclUser, bits, id)
+	list = appendACL(list, aclGroupObj, 5, aclNoID)
+	list = appendACL(list, aclGroup, bits, id)
+	list = appendACL(list, aclMask, 7, aclNoID)
+	list = appendACL(list, aclOther, 0, aclNoID)
 	must(t, system.Lsetxattr(path, name, list, 0))
 }
 
@@ -239,7 +241,7 @@ func TestMapACL(t *testing.T) {
 	if got, left, err := mapACL(aclOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, aclOfMode(0o754)) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}
-	unknown := append(newACL(), aclUser, 0, 7, 0, 0xff, 0xff, 0xff, 0xff)
+	unknown := appendACL(newACL(), aclUser, 7, aclNoID)
 	if got, left, err := mapACL(unknown, same, same); err != nil || left != 1 || !bytes.Equal(got, newACL()) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}

@@ -164,20 +164,21 @@ func (d *Driver) Put(id string) error {
 // unmount unmounts the layer id, of which the caller has the lock, from target, and brings it to rest. The mount may be
 // that of another driver, which has another backend: what to do goes by what is mounted.
 func (d *Driver) unmount(id, target string) error {
-	if err := d.flush(id, target); err != nil {
+	aufs, err := d.flush(id, target)
+	if err != nil {
 		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
 	// Sysfs tells it of aufs, at less cost.
 	var watch *superWatch
-	if aufs, err := isAufs(target); err == nil && !aufs {
+	if !aufs {
 		watch = watchSuper(target)
 	}
-	err := unmountRetry(target)
+	err = unmountRetry(target)
 	ended := watch.ended()
 	if err != nil {
 		return err
 	}
-	if err := d.forms.restAfter(id, ended); err != nil {
+	if err := d.forms.rest(id, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
@@ -205,20 +206,21 @@ func (d *Driver) settleParents(id string) error {
 	return nil
 }
 
-// flush makes the directory of the layer id, which is mounted at target, show all that the mount does.
-func (d *Driver) flush(id, target string) error {
-	aufs, err := isAufs(target)
+// flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
+// of aufs.
+func (d *Driver) flush(id, target string) (aufs bool, err error) {
+	aufs, err = isAufs(target)
 	if errors.Is(err, unix.ESTALE) {
 		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
-		return nil
+		return false, nil
 	}
 	if err != nil || !aufs {
-		return ignoreGone(err)
+		return false, ignoreGone(err)
 	}
 	if mounted, err := isMounted(target); err != nil || !mounted {
-		return err
+		return false, err
 	}
-	return flushPseudoLinks(target, d.home.diff(id))
+	return true, flushPseudoLinks(target, d.home.diff(id))
 }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what

@@ -60,10 +60,9 @@ func (h home) runs(id string) ([]string, error) {
 
 // removeRun removes what existed for mounts of the layer id, none of which is left in this mount namespace. What a copy in
 // another one is using stays, for the next time.
-func (t *translator) removeRun(id string) error { return t.removeRunAfter(id, false) }
-
-// removeRunAfter is removeRun; ended says that all mounts of the layer are gone, for sure.
-func (t *translator) removeRunAfter(id string, ended bool) error {
+//
+// ended says that all mounts of the layer are gone, for sure.
+func (t *translator) removeRun(id string, ended bool) error {
 	runs, err := t.home.runs(id)
 	errs := []error{err}
 	for _, run := range runs {

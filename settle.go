@@ -127,11 +127,9 @@ func (t *translator) settleAfter(id string, ended bool) error {
 	return nil
 }
 
-// rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock.
-func (t *translator) rest(id string) error { return t.restAfter(id, false) }
-
-// restAfter is rest after an unmount; ended says that the file system that was unmounted is gone.
-func (t *translator) restAfter(id string, ended bool) error {
+// rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock. ended
+// says that the file system that was unmounted is gone; without it, that is asked.
+func (t *translator) rest(id string, ended bool) error {
 	if ended {
 		// It was the only one, if it is the only one that something exists for: what exists for a mount goes after it.
 		runs, err := t.home.runs(id)
@@ -145,5 +143,5 @@ func (t *translator) restAfter(id string, ended bool) error {
 		// A mount of it may be alive, which uses what would be removed.
 		return err
 	}
-	return errors.Join(err, t.removeRunAfter(id, ended))
+	return errors.Join(err, t.removeRun(id, ended))
 }

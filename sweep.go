@@ -170,7 +170,7 @@ func (d *Driver) settleIdle(id string) error {
 	if err != nil || mounted {
 		return err
 	}
-	return d.forms.rest(id)
+	return d.forms.rest(id, false)
 }
 
 // oldAge is how old what was replaced has to be before it is removed: a mount that is being made of it is none yet, but
