@@ -63,7 +63,8 @@ var peculiar = []struct {
 		write(t, dir, files{"one": "x", "d/e/": ""})
 		must(t, os.Link(filepath.Join(dir, "one"), filepath.Join(dir, "d", "two")))
 		must(t, os.Link(filepath.Join(dir, "one"), filepath.Join(dir, "d", "e", "three")))
-		for name, target := range map[string]string{"dangling": "nowhere", "absolute": "/d/e", "up": "../../..", "long": strings.Repeat("x/", 1500)} {
+		// Xfs takes no symbolic link of more than 1023 bytes.
+		for name, target := range map[string]string{"dangling": "nowhere", "absolute": "/d/e", "up": "../../..", "long": strings.Repeat("x/", 500)} {
 			must(t, os.Symlink(target, filepath.Join(dir, name)))
 		}
 	}},
