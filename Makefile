@@ -85,7 +85,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [MODULES=directory] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
 	@echo 'bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp]'
 	@echo 'vmbench KERNEL=bzImage, and the settings of bench and vmtest'
 	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_FUZZ_TIME=2m] [SOAK_NAMES=1000000]'
@@ -254,6 +254,7 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 # environment with such common names are nobody's settings.
 KERNEL =
 MODULES =
+AUPLINK =
 FS = ext4
 SEED = 0
 BACKENDS = aufs overlay
@@ -283,7 +284,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
-	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(value RUN)' \
+	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(value RUN)' \
 		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -stress '$(STRESS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 
@@ -299,7 +300,7 @@ vmbench: bench-tools ## Measure this driver and others on another kernel, in QEM
 	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
 	@status=0; \
-	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
+	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
 		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) \
 		-bench $(BUILD)/vmbench.txt -run '$(BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
 	$(call bench-table,vmbench); \

@@ -31,8 +31,9 @@
 // # What is fair, and what is not
 //
 // The in-tree driver runs auplink(8) of aufs-tools before each unmount. Where there is no such program, as in the virtual
-// machine, it looks for it in vain and logs that. So the cost of running it is not in the figures. The log is formatted,
-// and goes nowhere, for all drivers.
+// machine unless AUPLINK names one, it looks for it in vain and logs that, and what a container has written through one
+// name of a linked file is lost to the others. The results say whether there was one. The log is formatted, and
+// goes nowhere, for all drivers.
 //
 // What is called "kernel" makes the system calls of a mount and an unmount of the same branches, and nothing else. It is no
 // driver; it is what no driver can be faster than.

@@ -80,6 +80,9 @@ func addSystem(w *cpio.Writer) error {
 
 func addPrograms(w *cpio.Writer, dir string, opts options) error {
 	errs := []error{addFile(w, rooted(busybox), busybox, 0o755)}
+	if opts.auplink != "" {
+		errs = append(errs, addFile(w, "bin/auplink", opts.auplink, 0o755))
+	}
 	for _, p := range opts.programs() {
 		errs = append(errs, addFile(w, rooted(p.path), p.file(dir), 0o755))
 	}

@@ -21,9 +21,11 @@ const consoleLog = "build/vmtest-console.log"
 
 // options are the command's flags.
 type options struct {
-	kernel   string
-	modules  string // a directory; "": all that is needed is built in
-	image    string // an OCI layout; "": the tests that want one are left out
+	kernel  string
+	modules string // a directory; "": all that is needed is built in
+	image   string // an OCI layout; "": the tests that want one are left out
+	// auplink is a static program, for the in-tree driver; "": there is none in the guest.
+	auplink  string
 	fs       string
 	memory   string
 	cores    int
@@ -61,6 +63,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
 	flags.StringVar(&opts.modules, "modules", "", "directory of the kernel's modules, if it has some of what is needed as such")
 	flags.StringVar(&opts.image, "image", "", "OCI layout for the tests with real images")
+	flags.StringVar(&opts.auplink, "auplink", "", "auplink(8), statically linked, which the in-tree driver runs where there is one")
 	flags.StringVar(&opts.fs, "fs", "ext4", "file system under test: "+strings.Join(fileSystems(), ", "))
 	flags.StringVar(&opts.memory, "mem", "2G", "memory of the machine")
 	flags.IntVar(&opts.cores, "cores", 2, "processors of the machine")
@@ -102,6 +105,13 @@ func (opts options) check() error {
 	if opts.image != "" {
 		if _, err := os.Stat(filepath.Join(opts.image, "index.json")); err != nil {
 			return fmt.Errorf("no image: %w", err)
+		}
+	}
+	if opts.auplink != "" {
+		if info, err := os.Stat(opts.auplink); err != nil {
+			return fmt.Errorf("no auplink: %w", err)
+		} else if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+			return fmt.Errorf("no auplink: %s is not a program", opts.auplink)
 		}
 	}
 	if !slices.Contains(fileSystems(), opts.fs) {

@@ -38,6 +38,8 @@ func TestParseOptions(t *testing.T) {
 		{"-bench", "file", "-count", "0"},
 		{"-bench", "file", "-size", "huge"},
 		{"-kernel", kernel + "-not"},
+		{"-auplink", kernel + "-not"},
+		{"-auplink", kernel},
 		{"-kernel", filepath.Dir(kernel)},
 	} {
 		if _, err := parseOptions(append([]string{"-kernel", kernel}, wrong...)); err == nil {

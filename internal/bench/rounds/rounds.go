@@ -74,9 +74,13 @@ func (p Plan) describe(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "kernel: %s %s\nfilesystem: %s\nmachine: %d processors, %d MB\n",
+	auplink := "none, so the in-tree driver runs none"
+	if path, err := exec.LookPath("auplink"); err == nil {
+		auplink = path + ", which the in-tree driver runs before each unmount"
+	}
+	_, err = fmt.Fprintf(w, "kernel: %s %s\nfilesystem: %s\nmachine: %d processors, %d MB\nauplink: %s\n",
 		unix.ByteSliceToString(uts.Sysname[:]), unix.ByteSliceToString(uts.Release[:]),
-		fsName(int64(fs.Type)), len(cpus), uint64(info.Totalram)*uint64(info.Unit)>>20)
+		fsName(int64(fs.Type)), len(cpus), uint64(info.Totalram)*uint64(info.Unit)>>20, auplink)
 	return err
 }
 
