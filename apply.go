@@ -21,6 +21,9 @@ import (
 // files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent. When it returns the
 // files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
+	if options.Diff == nil {
+		return 0, layerError("applying a diff to", id, errors.New("there is no archive"))
+	}
 	direct, err := d.isParent(id, parent)
 	if err != nil {
 		return 0, err
@@ -104,11 +107,14 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
 		return true, err
 	}
-	if err := chrootarchive.UntarUncompressed(options.Diff, dir, untarOptions(options)); err != nil {
+	scan := &archiveScan{Reader: options.Diff}
+	if err := chrootarchive.UntarUncompressed(scan, dir, untarOptions(options)); err != nil {
 		return true, err
 	}
-	if err := cleanUnpacked(dir, orNone(options.Mappings)); err != nil {
-		return true, err
+	if scan.needed {
+		if err := cleanUnpacked(dir, orNone(options.Mappings)); err != nil {
+			return true, err
+		}
 	}
 	return true, d.putUnpacked(id, dir)
 }

@@ -334,6 +334,17 @@ func TestApplyOldArchives(t *testing.T) {
 	})
 }
 
+func TestApplyNoArchive(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		if _, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{}); err == nil {
+			t.Error("there is no archive, and no error")
+		}
+		sameNames(t, readTree(t, s.inner.home.diff("base")).names())
+	})
+}
+
 // TestApplyToAMountedLayer goes through the mount, which has to see it.
 func TestApplyToAMountedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {

@@ -5,11 +5,15 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/chrootarchive"
 )
 
 // A kind says how big the files of a layer are.
@@ -124,7 +128,29 @@ func BenchmarkApplyDiff(b *testing.B) {
 				return size
 			}, top)
 		})
+		if slices.ContainsFunc(drivers(), func(d driver) bool { return d.name == OursOnOverlay }) {
+			b.Run("driver="+Floor, func(b *testing.B) { benchmarkUnpack(b, t.onTop()) })
+		}
 	})
+}
+
+// benchmarkUnpack has the library unpack the archive of a tree where there is nothing.
+func benchmarkUnpack(b *testing.B, t tree) {
+	b.Helper()
+	dir := filepath.Join(workDir(), "unpack")
+	for b.Loop() {
+		b.StopTimer()
+		must(b, os.Mkdir(dir, 0o755))
+		settled(b)
+		b.StartTimer()
+		archive := t.open(b)
+		must(b, chrootarchive.UntarUncompressed(archive, dir, nil))
+		must(b, archive.Close())
+		b.StopTimer()
+		shows(b, dir, t.file(t.files-1), t.size)
+		must(b, os.RemoveAll(dir))
+		b.StartTimer()
+	}
 }
 
 // applyNew is a loop over what fills a new layer with a tree and returns its size.

@@ -43,7 +43,7 @@ func BenchmarkGetPutFirst(b *testing.B) {
 }
 
 // forEachStack runs a benchmark on containers with more and more ancestors, which are never mounted themselves. A driver that
-// copies has nothing to mount. kernel, if there is one, is run on the aufs driver's layers, as the driver "kernel".
+// copies has nothing to mount. kernel, if there is one, is run on the aufs driver's layers, as the driver "floor".
 func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id string)) {
 	b.Helper()
 	branches := bySize([]int{2, 30, 127, 500}, []int{2, 30, 127}, []int{2, 5})
@@ -65,7 +65,7 @@ func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id strin
 			})
 			ours := slices.IndexFunc(drivers(), func(d driver) bool { return d.name == Ours })
 			if kernel != nil && ours >= 0 {
-				b.Run("driver="+Kernel, func(b *testing.B) { kernel(b, stacks(b, drivers()[ours]), containerID(n)) })
+				b.Run("driver="+Floor, func(b *testing.B) { kernel(b, stacks(b, drivers()[ours]), containerID(n)) })
 			}
 		})
 	}

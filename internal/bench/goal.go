@@ -9,7 +9,7 @@ const (
 	InTree        = "intree"
 	Overlay       = "overlay"
 	VFS           = "vfs"
-	Kernel        = "kernel" // mount(2) and umount(2), without a driver
+	Floor         = "floor" // what no driver does without: mount(2) and umount(2), or the library's unpacking
 	TarPrefix     = "tar"
 )
 

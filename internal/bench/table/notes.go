@@ -14,8 +14,8 @@ func (s *stats) writeNotes(w io.Writer) {
 	fmt.Fprint(w, `Times are medians of wall time for one operation. A ratio above 1 says that this module's driver is faster; in
 parentheses is between what it may be, by benchstat's ranges of both medians. A goal is the least ratio that is wanted: "yes" and
 "no" hold for all of the range, "yes?" and "no?" for its middle. Growth is the time for one more of what the row has, since the row
-that has the least. Memory is what one operation allocates, and in how many pieces. "kernel" is mount(2) and umount(2) alone: its
-ratio is the kernel's share of the time.
+that has the least. Memory is what one operation allocates, and in how many pieces. "floor" is what no driver
+does without: mount(2) and umount(2) alone, and the library's unpacking of an archive alone. Its ratio is the share of them.
 `)
 	var missing []string
 	for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.VFS, bench.OursOnOverlay, bench.TarPrefix} {

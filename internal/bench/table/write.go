@@ -70,7 +70,7 @@ func (s *stats) columns() []column {
 	if own == bench.Ours {
 		columns = append(columns, s.ratio(own, bench.Overlay, "overlay ÷ aufs")...)
 	}
-	columns = append(columns, s.ratio(own, bench.Kernel, "kernel ÷ "+own)...)
+	columns = append(columns, s.ratio(own, bench.Floor, "floor ÷ "+own)...)
 	columns = append(columns, s.ratio(own, bench.VFS, "vfs ÷ "+own)...)
 	columns = append(columns, s.ratio(own, bench.TarPrefix, "tar ÷ "+own)...)
 	return append(columns, s.pair(bench.OursOnOverlay, "aufs-overlay", bench.Overlay, "overlay")...)
