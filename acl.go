@@ -198,3 +198,49 @@ func mkdirWithoutACL(path string, mode fs.FileMode) error {
 	}
 	return nil
 }
+
+// takenACLs are the access control lists of a directory, by attribute, while it is without them.
+type takenACLs map[string][]byte
+
+// takeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
+func takeACLs(dir string) (takenACLs, error) {
+	taken := takenACLs{}
+	for _, name := range []string{aclAccess, aclDefault} {
+		list, err := system.Lgetxattr(dir, name)
+		if errors.Is(err, unix.ENOTSUP) || err == nil && list == nil {
+			continue
+		}
+		if err == nil {
+			taken[name] = list
+			err = unix.Lremovexattr(dir, name)
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "taking off " + name, Path: dir, Err: err}
+		}
+	}
+	return taken, nil
+}
+
+// giveBack is the inverse of takeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
+func (taken takenACLs) giveBack(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	for name, list := range taken {
+		now, err := system.Lgetxattr(dir, name)
+		if err == nil && now == nil {
+			err = system.Lsetxattr(dir, name, list, 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
+		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+	}
+	return nil
+}

@@ -35,11 +35,8 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 		}
 	}
 	if !alone {
-		size, err := d.naive.ApplyDiff(id, parent, options)
+		size, err := d.applyToContent(id, parent, options)
 		if err != nil {
-			return 0, layerError("applying a diff to", id, err)
-		}
-		if err := syncFS(d.home.diff(id)); err != nil {
 			return 0, layerError("applying a diff to", id, err)
 		}
 		return size, nil
@@ -49,6 +46,48 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 		return 0, layerError("measuring", id, err)
 	}
 	return usage.Size, nil
+}
+
+// applyToContent applies an archive to a layer that is mounted, or has something already, or is compared with another one than
+// its parent, in the library's way: through a mount.
+func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
+	dir, err := os.OpenFile(d.home.diff(id), openDirectory, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	scan := &archiveScan{Reader: options.Diff}
+	options.Diff = scan
+	size, err = d.naive.ApplyDiff(id, parent, options)
+	if scan.needed {
+		err = errors.Join(err, d.stripForeign(id))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return size, syncFS(dir)
+}
+
+// stripForeign takes overlayfs's own attributes off the files of the layer id: aufs lets an archive bring them, and the directory
+// of a layer without parents does. A layer that overlayfs has mounted has its own, and overlayfs lets nobody set others.
+func (d *Driver) stripForeign(id string) error {
+	lock, err := d.home.lockID(id)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	if f, err := d.forms.form(id); err != nil || f != aufsForm {
+		return err
+	}
+	return eachDir(d.home.diff(id), func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
+		errs := []error{stripXattrs(dir, overlayTrusted, overlayUser)}
+		for _, entry := range entries {
+			if !entry.IsDir() {
+				errs = append(errs, ignoreGone(stripXattrs(filepath.Join(dir, entry.Name()), overlayTrusted, overlayUser)))
+			}
+		}
+		return false, errors.Join(errs...)
+	})
 }
 
 // canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
@@ -107,6 +146,11 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
 		return true, err
 	}
+	// Files of the archive have the lists that it says, and no others.
+	acls, err := takeACLs(dir)
+	if err != nil {
+		return true, err
+	}
 	scan := &archiveScan{Reader: options.Diff}
 	if err := chrootarchive.UntarUncompressed(scan, dir, untarOptions(options)); err != nil {
 		return true, err
@@ -116,7 +160,10 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 			return true, err
 		}
 	}
-	return true, d.putUnpacked(id, dir)
+	if err := acls.giveBack(dir); err != nil {
+		return true, err
+	}
+	return true, d.putUnpacked(id, dir, s)
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
@@ -127,9 +174,9 @@ func (d *Driver) prepareUnpack(id string) error {
 	return d.home.forgetDerived(id)
 }
 
-// putUnpacked makes the directory dir, in which an archive was unpacked, that of the layer id, which has to be empty. The caller
+// putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be empty. The caller
 // holds its lock.
-func (d *Driver) putUnpacked(id, dir string) error {
+func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	below, err := d.layersBelow(id)
 	if err != nil {
 		return err
@@ -137,7 +184,7 @@ func (d *Driver) putUnpacked(id, dir string) error {
 	if err := markReplacedFiles(dir, ".", below); err != nil {
 		return err
 	}
-	if err := syncFS(dir); err != nil {
+	if err := syncFS(s.lock.f); err != nil {
 		return err
 	}
 	// The path of a layer without parents is known to whoever has asked for it.
@@ -190,15 +237,11 @@ func moveContent(made, dir string) error {
 	return syncDir(dir)
 }
 
-// syncFS makes all that was written to the file system of dir durable: content, names and attributes.
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
+// syncFS makes all that was written to the file system of an open directory durable: content, names and attributes. The kernel
+// tells of what could not be written since the directory was opened.
+func syncFS(dir *os.File) error {
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return &fs.PathError{Op: "syncfs", Path: dir.Name(), Err: err}
 	}
 	return nil
 }
@@ -233,21 +276,25 @@ func cleanUnpacked(root string, ids *idtools.IDMappings) error {
 	})
 }
 
-// cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts regular files.
+// cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
 func cleanWhiteout(dir string, entry fs.DirEntry) (changed bool, err error) {
 	name := entry.Name()
 	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		return false, nil
 	}
 	path := filepath.Join(dir, name)
-	if _, ok := whiteoutOf(name); !ok && name != archive.WhiteoutOpaqueDir {
+	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != archive.WhiteoutOpaqueDir {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
 		return true, removeAll(path)
 	}
-	if entry.Type().IsRegular() {
+	info, err := entry.Info()
+	if err != nil {
+		return false, err
+	}
+	if info.Mode().IsRegular() && info.Size() == 0 && statOf(info).Nlink == 1 {
 		return false, nil
 	}
-	// As the overlay driver takes it.
+	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
 	if err := removeAll(path); err != nil {
 		return false, err
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
@@ -33,9 +34,32 @@ type archiver struct {
 	ids  *idtools.IDMappings
 	// inherits: the directory that it is in gives what is made in it an access control list.
 	inherits bool
-	// names has, by inode, the first name of each file with several.
-	names  map[uint64]string
+	// names has the first name of each file with several.
+	names  map[inode]string
 	buffer []byte
+}
+
+// inode tells a file from all others, also from one that gets its inode number once it is gone: that was born later. Where the
+// file system does not say when a file was born, it says how it was, so that one that is changed meanwhile is archived twice.
+type inode struct {
+	number uint64
+	born   unix.StatxTimestamp
+	size   int64
+	mtime  syscall.Timespec
+}
+
+// fileID is about a file, which is open as f, or is at path if f is nil.
+func fileID(info fs.FileInfo, f *os.File, path string) inode {
+	fd, flags := unix.AT_FDCWD, unix.AT_SYMLINK_NOFOLLOW
+	if f != nil {
+		fd, path, flags = int(f.Fd()), "", unix.AT_EMPTY_PATH
+	}
+	st := statOf(info)
+	var stx unix.Statx_t
+	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err == nil && stx.Mask&unix.STATX_BTIME != 0 {
+		return inode{number: st.Ino, born: stx.Btime}
+	}
+	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
 // archiveBuffer is how many bytes are read and written at once.
@@ -48,7 +72,7 @@ func archiveLayer(root string, f form, ids *idtools.IDMappings) io.ReadCloser {
 	go func() {
 		buffered := bufio.NewWriterSize(writer, archiveBuffer)
 		a := archiver{
-			w: tar.NewWriter(buffered), root: root, form: f, ids: ids, names: map[uint64]string{}, buffer: make([]byte, archiveBuffer),
+			w: tar.NewWriter(buffered), root: root, form: f, ids: ids, names: map[inode]string{}, buffer: make([]byte, archiveBuffer),
 		}
 		err := a.directory(".")
 		if err == nil {
@@ -102,8 +126,15 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	if err := a.mark(dir, rel, entries); err != nil {
 		return nil, err
 	}
+	hidden := map[string]bool{}
 	for _, entry := range entries {
-		if rel == "." && isOwnFile(entry.Name()) {
+		if name, ok := whiteoutOf(entry.Name()); ok && a.form == aufsForm && entry.Type().IsRegular() {
+			hidden[name] = true
+		}
+	}
+	for _, entry := range entries {
+		// Aufs shows no file beside its own whiteout, which the in-tree driver unpacks from some archives.
+		if (rel == "." || a.form == aufsForm) && isOwnFile(entry.Name()) || hidden[entry.Name()] {
 			continue
 		}
 		h, err := a.entry(dir, entry, filepath.Join(rel, entry.Name()))
@@ -144,7 +175,7 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 	if h == nil || err != nil || info.IsDir() {
 		return h, err
 	}
-	return nil, a.file(h, info, nil)
+	return nil, a.file(h, info, nil, path)
 }
 
 // openRegular opens a regular file in an open directory; it is nil for all else, and where that cannot be had. All that there is
@@ -175,24 +206,28 @@ func (a *archiver) regular(f *os.File, info fs.FileInfo, rel string) error {
 	if err != nil {
 		return err
 	}
-	return a.file(h, info, f)
+	return a.file(h, info, f, "")
 }
 
-// file archives what is no directory: its header and, of a regular file, its content.
-func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *os.File) error {
+// file archives what is no directory: its header and, of a regular file, which is open as f, its content. All else is at path.
+func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *os.File, path string) error {
 	st := statOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
 	whiteout := strings.HasPrefix(filepath.Base(h.Name), archive.WhiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
 	several := st.Nlink > 1 && !whiteout
-	if first, ok := a.names[st.Ino]; ok && several {
-		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+	var id inode
+	if several {
+		id = fileID(info, f, path)
+		if first, ok := a.names[id]; ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+		}
 	}
 	err := a.w.WriteHeader(h)
 	if err == nil && h.Typeflag == tar.TypeReg && h.Size > 0 {
 		err = a.content(f, h)
 	}
 	if err == nil && several && h.Typeflag != tar.TypeLink {
-		a.names[st.Ino] = h.Name
+		a.names[id] = h.Name
 	}
 	return err
 }
@@ -254,6 +289,9 @@ func (a *archiver) header(xattrs xattrReader, rel string, info fs.FileInfo, read
 		attrs = withoutInherited(attrs, info)
 	}
 	for attr, value := range attrs {
+		if strings.Contains(attr, "=") {
+			return nil, fmt.Errorf("%s: its attribute %q has a = in its name, which an archive has no way to say", rel, attr)
+		}
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}

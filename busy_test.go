@@ -145,3 +145,29 @@ func TestBusyErrorIsShort(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestPutCovered mounts something on top of a layer's mount: the layer is at rest after its Put all the same.
+func TestPutCovered(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "foo", content: "f"}, entry{name: "kept", content: "k"}, entry{name: "link", link: "kept"})
+		dir := s.get(t, "child")
+		must(t, os.Remove(filepath.Join(dir, "foo")))
+		must(t, os.WriteFile(filepath.Join(dir, "kept"), []byte("changed"), 0o600))
+		must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+		must(t, s.Put("child"))
+		if mounted, err := isMounted(dir); err != nil || mounted {
+			t.Errorf("mounted: %v, %v", mounted, err)
+		}
+		if f, err := s.inner.forms.form("child"); err != nil || f != aufsForm {
+			t.Errorf("it is in the form %q, %v", f, err)
+		}
+		want := []string{".wh.foo", "kept"}
+		if name == backendAufs {
+			// Its names stay together there.
+			want = append(want, "link")
+		}
+		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
+	})
+}

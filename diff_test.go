@@ -5,12 +5,14 @@ package aufs
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -454,4 +457,86 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 		}
 		noLeftovers(t, s)
 	})
+}
+
+// TestNamesThatAufsHides is about files that no mount of aufs shows: one beside its own whiteout, as the in-tree driver unpacks
+// it from some archives, and what aufs was about to remove when the host went down.
+func TestNamesThatAufsHides(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "foo", content: "f"}, entry{name: "sub/"}, entry{name: "sub/d/"}, entry{name: "sub/d/x", content: "x"})
+		write(t, s.inner.home.diff("child"), files{".wh.foo": "", "foo": "new", "sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
+		if name == backendAufs {
+			sameNames(t, s.see(t, "child").names(), "sub")
+		}
+		changes, err := s.Changes("child", nil, "base", nil, "")
+		must(t, err)
+		var changed []string
+		for _, change := range changes {
+			changed = append(changed, change.String())
+		}
+		slices.Sort(changed)
+		sameNames(t, changed, "C /sub", "D /foo", "D /sub/d")
+		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.foo", "sub/", "sub/.wh.d")
+	})
+}
+
+// TestInodeUsedAgain is about a container that removes a file with several names, which was archived, and makes another one
+// that gets its inode.
+func TestInodeUsedAgain(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, files{"a": "first", "large": strings.Repeat("x", 4<<20), "z/keep": ""})
+	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
+	first, err := os.Lstat(filepath.Join(dir, "a"))
+	must(t, err)
+	reader := archiveLayer(dir, aufsForm, orNone(nil))
+	defer reader.Close()
+	r := tar.NewReader(reader)
+	links := map[string]string{}
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		if h.Typeflag == tar.TypeLink {
+			links[h.Name] = h.Linkname
+		}
+		if h.Name != "large" {
+			continue
+		}
+		must(t, errors.Join(os.Remove(filepath.Join(dir, "a")), os.Remove(filepath.Join(dir, "b"))))
+		for i := range 50 {
+			path := filepath.Join(dir, "z", fmt.Sprintf("new%d", i))
+			must(t, os.WriteFile(path, []byte("second one"), 0o600))
+			must(t, os.Link(path, path+"-again"))
+			info, err := os.Lstat(path)
+			must(t, err)
+			if statOf(info).Ino == statOf(first).Ino {
+				break
+			}
+		}
+	}
+	if links["b"] != "a" {
+		t.Errorf("b is a link to %q", links["b"])
+	}
+	for name, to := range links {
+		if strings.HasPrefix(name, "z/") && name != to+"-again" {
+			t.Errorf("%s is archived as a link to %s", name, to)
+		}
+	}
+}
+
+func TestAttributeThatNoArchiveHolds(t *testing.T) {
+	s := newStore(t, backendOverlay)
+	s.create(t, "", "base")
+	write(t, s.inner.home.diff("base"), files{"f": ""})
+	must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("base"), "f"), "user.a=b", []byte("x"), 0))
+	archive, err := s.Diff("base", nil, "", nil, "")
+	must(t, err)
+	defer archive.Close()
+	if _, err := io.Copy(io.Discard, archive); err == nil || !strings.Contains(err.Error(), `f: its attribute "user.a=b"`) {
+		t.Errorf("got %v", err)
+	}
 }

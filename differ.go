@@ -148,14 +148,14 @@ func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphd
 			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
 		}
 	}()
-	if err := d.applyStaged(id, output); err != nil {
+	if err := d.applyStaged(id, output, s); err != nil {
 		return layerError(op, id, err)
 	}
 	return nil
 }
 
-// applyStaged makes the staging directory that of the layer id, whose lock the caller holds.
-func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutput) error {
+// applyStaged makes the staging directory in s that of the layer id, whose lock the caller holds.
+func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutput, s *scratch) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutp
 			return err
 		}
 	}
-	return d.putUnpacked(id, output.Target)
+	return d.putUnpacked(id, output.Target, s)
 }
 
 // CleanupStagingDirectory removes a staging directory with all that is in it. One that is gone, or has become that of a layer,

@@ -267,3 +267,35 @@ func TestStoreInheritsACL(t *testing.T) {
 		}
 	})
 }
+
+// TestListsOfTheRoot gives the root of an empty layer lists of its own, and has an archive unpacked in it, whose files get none
+// of them.
+func TestListsOfTheRoot(t *testing.T) {
+	ids := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	mappings := idtools.NewIDMappingsFromMaps(ids, ids)
+	for _, other := range []string{"f", ".wh.f"} {
+		forEachBackend(t, func(t *testing.T, name backendName) {
+			s := newStore(t, name)
+			must(t, s.Create("base", "", &graphdriver.CreateOpts{IDMappings: mappings}))
+			root := s.inner.home.diff("base")
+			before := map[string][]byte{}
+			for _, attr := range []string{aclAccess, aclDefault} {
+				setACL(t, root, attr, 100005, 6)
+				list, err := system.Lgetxattr(root, attr)
+				must(t, err)
+				before[attr] = list
+			}
+			_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{
+				Diff: archiveOf(t, entry{name: "g", content: "g"}, entry{name: other}), Mappings: mappings})
+			must(t, err)
+			for attr, want := range before {
+				if list, err := system.Lgetxattr(root, attr); err != nil || !bytes.Equal(list, want) {
+					t.Errorf("%s of the root is %x, %v, and was %x", attr, list, err, want)
+				}
+				if list, err := system.Lgetxattr(filepath.Join(root, "g"), attr); err != nil || list != nil {
+					t.Errorf("%s of a file is %x, %v", attr, list, err)
+				}
+			}
+		})
+	}
+}

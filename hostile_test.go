@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -338,5 +339,59 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 			}
 			must(t, s.Put(id))
 		}
+	})
+}
+
+// TestOverlayAttributesOnContent is about an archive that goes on top of what the layer has, and brings overlayfs's attributes.
+func TestOverlayAttributesOnContent(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "f", content: "f"})
+		s.apply(t, "child", "base", entry{name: "g", content: "g"})
+		for id, parent := range map[string]string{"base": "", "child": "base"} {
+			var b bytes.Buffer
+			w := tar.NewWriter(&b)
+			must(t, w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{
+				archive.PaxSchilyXattr + "trusted.overlay.opaque": "y", archive.PaxSchilyXattr + "trusted.overlay.redirect": "/etc"}}))
+			must(t, w.WriteHeader(&tar.Header{Name: "e", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{
+				archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x"}}))
+			must(t, w.Close())
+			// Overlayfs may refuse them, which is an answer as well.
+			_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: &b})
+			if err != nil && (name == backendAufs || id == "base") {
+				t.Error(err)
+			}
+			for _, file := range []string{"d", "e"} {
+				names, err := system.Llistxattr(filepath.Join(s.inner.home.diff(id), file))
+				if ignoreGone(err) != nil {
+					t.Error(err)
+				}
+				// Overlayfs sets others than it was told, which mean nothing to it.
+				if slices.ContainsFunc(names, func(name string) bool {
+					return strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "trusted.overlay.overlay.")
+				}) {
+					t.Errorf("%s of %s has %q", file, id, names)
+				}
+			}
+		}
+		if value, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("base"), "e"), "user.kept"); string(value) != "x" {
+			t.Errorf("an attribute that may be there is %q, %v", value, err)
+		}
+	})
+}
+
+// TestWhiteoutWithContent is about whiteouts that are not as aufs makes them.
+func TestWhiteoutWithContent(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{name: "a", content: "a"}, entry{name: "b", content: "b"}, entry{name: "d/"}, entry{name: "d/old", content: "o"})
+		s.apply(t, "middle", "base", entry{name: "c", content: "c"}, entry{name: ".wh.a", content: "x"}, entry{name: ".wh.b", link: "c"},
+			entry{name: "d/"}, entry{name: "d/.wh..wh..opq", content: "x"})
+		for _, id := range []string{"middle", "top"} {
+			sameNames(t, s.see(t, id).names(), "c", "d")
+		}
+		sameNames(t, keysOf(s.diff(t, "middle", "base")), ".wh.a", ".wh.b", "c", "d/", "d/.wh..wh..opq")
 	})
 }

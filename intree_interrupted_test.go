@@ -82,7 +82,7 @@ func TestInTreeInterrupted(t *testing.T) {
 			d := newDisk(t)
 			old := intree{tr.program, filepath.Join(d.dir, "home")}
 			copyStoreTo(t, tr.template, old.home)
-			must(t, syncFS(d.dir))
+			d.sync(t)
 			tr.run(t, old, func(faults.Call) faults.Verdict { return faults.Continue })
 			cut := d.copy(t)
 			unmountLazily(t, old.home)

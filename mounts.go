@@ -126,7 +126,7 @@ func makeMountPoint(target string) error {
 	return err
 }
 
-// Put says that a Get's caller is done. The last one unmounts the layer; EBUSY is retried for a bounded time, about a second
+// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY is retried for a bounded time, about a second
 // and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	if err := checkID(id); err != nil {
@@ -146,7 +146,8 @@ func (d *Driver) Put(id string) error {
 		return err
 	}
 	if len(parents) == 0 {
-		if _, written := d.writable.LoadAndDelete(id); written {
+		// Others may have it, and write to it, still.
+		if _, written := d.writable.Load(id); written {
 			return d.home.forgetDerived(id)
 		}
 		return nil
@@ -164,19 +165,28 @@ func (d *Driver) Put(id string) error {
 // unmount unmounts the layer id, of which the caller has the lock, from target, and brings it to rest. The mount may be
 // that of another driver, which has another backend: what to do goes by what is mounted.
 func (d *Driver) unmount(id, target string) error {
-	aufs, err := d.flush(id, target)
-	if err != nil {
-		return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
-	}
-	// Sysfs tells it of aufs, at less cost.
-	var watch *superWatch
-	if !aufs {
-		watch = watchSuper(target)
-	}
-	err = unmountRetry(target)
-	ended := watch.ended()
-	if err != nil {
-		return err
+	ended := false
+	for first, mounted := true, true; mounted; first = false {
+		aufs, err := d.flush(id, target)
+		if err != nil {
+			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+		}
+		// Sysfs tells it of aufs, at less cost.
+		var watch *superWatch
+		if !aufs {
+			watch = watchSuper(target)
+		}
+		err = unmountRetry(target)
+		ended = watch.ended()
+		if err != nil {
+			return err
+		}
+		// Somebody may have mounted something on top of it.
+		if mounted, err = isMounted(target); err != nil {
+			return err
+		}
+		// Which of several mounts was the layer's is not known then.
+		ended = ended && first && !mounted
 	}
 	if err := d.forms.rest(id, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.

@@ -16,9 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had
-// written by then, and it has no reason to write but an fsync, as the operation takes less than its five seconds. A new
-// driver has to find each layer as it was, or as it is to be; and as it is to be once the operation has returned.
 func (tr *trial) powerCut(t *testing.T) {
 	wanted := map[int]bool{}
 	for _, call := range some(t, slices.Clone(tr.steps)) {
@@ -27,7 +24,7 @@ func (tr *trial) powerCut(t *testing.T) {
 	d := newDisk(t)
 	home := filepath.Join(d.dir, "home")
 	copyStoreTo(t, tr.template, home)
-	must(t, syncFS(d.dir))
+	d.sync(t)
 	rec := newRecording(t, d)
 	var calls []string
 	tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
@@ -115,6 +112,18 @@ func newDisk(t *testing.T) *disk {
 	return d
 }
 
+// sync has all that was written to the disk on it.
+func (d *disk) sync(t *testing.T) {
+	t.Helper()
+	dir, err := os.Open(d.dir)
+	must(t, err)
+	defer dir.Close()
+	must(t, syncFS(dir))
+}
+
+// powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had
+// written by then, and it has no reason to write but an fsync, as the operation takes less than its five seconds. A new
+// driver has to find each layer as it was, or as it is to be; and as it is to be once the operation has returned.
 // copy makes a disk of what is on this one by now. It is not mounted.
 func (d *disk) copy(t *testing.T) *disk {
 	t.Helper()

@@ -56,3 +56,28 @@ func TestKnownSplits(t *testing.T) {
 		t.Errorf("%q, %v", again, err)
 	}
 }
+
+// TestBaseGotTwice writes to a layer without parents that two have got, after one of them has put it.
+func TestBaseGotTwice(t *testing.T) {
+	s := newStore(t, backendOverlay)
+	s.create(t, "", "base", "middle", "top")
+	s.apply(t, "base", "", entry{name: "d/"}, entry{name: "d/old"})
+	h := s.inner.home
+	write(t, h.diff("middle"), files{"d/.wh..wh..opq": "", "d/new": ""})
+	b := &aufsBackend{home: h, forms: s.inner.forms}
+	st := stack{id: "top", target: h.mnt("top"), parents: []string{"middle", "base"}, parentDirs: []string{h.diff("middle"), h.diff("base")}}
+	run, err := h.newRun("top", st.options)
+	must(t, err)
+	hidden := func() []string {
+		_, err := b.branchesOf(st, run)
+		must(t, err)
+		return readTree(t, h.whiteouts().path("middle", derivedRoot, "d")).names()
+	}
+	dir := s.get(t, "base")
+	s.get(t, "base")
+	must(t, s.Put("base"))
+	sameNames(t, hidden(), ".wh.old")
+	write(t, dir, files{"d/late": ""})
+	must(t, s.Put("base"))
+	sameNames(t, hidden(), ".wh.late", ".wh.old")
+}

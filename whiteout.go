@@ -20,7 +20,9 @@ import (
 //
 // In aufs form, that of every layer at rest: the name X is deleted by an empty file .wh.X beside it, and a directory
 // hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); the names are archive.WhiteoutPrefix
-// and archive.WhiteoutOpaqueDir, and those of OCI's layers). Names at the root that begin with .wh..wh. are aufs's own.
+// and archive.WhiteoutOpaqueDir, and those of OCI's layers). Other names that begin with .wh..wh. are aufs's own: at the
+// root those of its files, elsewhere those of what it has renamed to remove it (au_whtmp_lkup in fs/aufs/whout.c), which it
+// does in its own time and a crash leaves behind. No mount of aufs shows them.
 //
 // In overlay form, that of a layer while overlayfs has it mounted writable: X is deleted by a character device 0/0 of
 // that name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
@@ -61,7 +63,8 @@ func whiteoutOf(name string) (string, bool) {
 	return hidden, ok && hidden != "" && hidden != "." && hidden != ".."
 }
 
-// isOwnFile tells if name, at the root of a layer, is one of aufs's own files: neither content nor a whiteout.
+// isOwnFile tells if name, at the root of a layer, or anywhere in one in aufs form, is that of one of aufs's own files: neither
+// content nor a whiteout.
 func isOwnFile(name string) bool {
 	return strings.HasPrefix(name, archive.WhiteoutMetaPrefix) && name != archive.WhiteoutOpaqueDir
 }
@@ -147,7 +150,7 @@ func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
 	name := entry.Name()
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
-	case atRoot && isOwnFile(name):
+	case (atRoot || f == aufsForm) && isOwnFile(name):
 		return nil
 	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
 		l.opaque = true

@@ -89,7 +89,10 @@ const mostRefusals = 1000
 func (s store) getPutPairs(id string) (refused int, err error) {
 	for range pairs {
 		for try := 1; ; try++ {
-			_, err = s.Get(id, graphdriver.MountOpts{})
+			dir, err := s.Get(id, graphdriver.MountOpts{})
+			if err == nil && !exists(dir, base().file(0)) {
+				return refused, fmt.Errorf("the mount of %s shows nothing", id)
+			}
 			if err == nil {
 				break
 			}
