@@ -23,7 +23,11 @@ type stack struct {
 	// parents are the ids of the ancestors, nearest first; parentDirs their diff directories.
 	parents    []string
 	parentDirs []string
-	options    mountOptions
+	// splits is how the aufs backend mounts the parents; nil: it is not known, and stamp is what stackStamp says of all
+	// ancestors, those that do not show through as well.
+	splits  []split
+	stamp   string
+	options mountOptions
 	// label is the SELinux label of all files in the mount, or "".
 	label string
 }

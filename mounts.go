@@ -63,16 +63,11 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 
 // mount mounts the layer id, of which the caller has the lock.
 func (d *Driver) mount(id string, parents []string, o mountOptions, label string) error {
-	dirs, err := d.home.parentDirs(id, parents)
-	if err != nil {
+	s := stack{id: id, target: d.home.mnt(id), options: o, label: label}
+	if err := d.fill(&s, parents); err != nil {
 		return err
 	}
-	shown, err := d.shownParents(id, parents, dirs)
-	if err != nil {
-		return err
-	}
-	target := d.home.mnt(id)
-	if err := makeMountPoint(target); err != nil {
+	if err := makeMountPoint(s.target); err != nil {
 		return err
 	}
 	if !o.readOnly() {
@@ -80,38 +75,50 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 			return err
 		}
 	}
-	return d.backend.mount(stack{
-		id: id, target: target, parents: parents[:shown], parentDirs: dirs[:shown], options: o, label: label,
-	})
+	return d.backend.mount(s)
 }
 
-// shownParents is how many of the parents, nearest first, show through: none of those below a layer whose root directory
-// is opaque. Neither aufs nor overlayfs looks at that of a branch.
-func (d *Driver) shownParents(id string, parents, dirs []string) (int, error) {
+// fill puts those of the parents, nearest first, into the stack s that show through: none of those below a layer whose root
+// directory is opaque. Neither aufs nor overlayfs looks at that of a branch.
+func (d *Driver) fill(s *stack, parents []string) error {
+	var err error
+	if s.stamp, err = d.home.stackStamp(parents); err != nil {
+		return err
+	}
 	marked, err := d.forms.marked()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for i := -1; i < len(parents); i++ {
-		layer, dir := id, d.home.diff(id)
-		if i >= 0 {
-			layer, dir = parents[i], dirs[i]
+	if opaque, err := d.isOpaqueLayer(s.id, marked); err != nil || opaque {
+		return err
+	}
+	splits, known := d.home.knownSplits(parents, s.stamp)
+	if known {
+		s.splits, parents = splits, parents[:len(splits)]
+	}
+	for _, parent := range parents {
+		s.parents = append(s.parents, parent)
+		s.parentDirs = append(s.parentDirs, d.home.diff(parent))
+		if known {
+			continue
 		}
-		f := aufsForm
-		if marked[layer] {
-			if f, err = d.forms.form(layer); err != nil {
-				return 0, err
-			}
-		}
-		opaque, err := isOpaque(dir, f)
-		if err != nil {
-			return 0, err
-		}
-		if opaque {
-			return i + 1, nil
+		if opaque, err := d.isOpaqueLayer(parent, marked); err != nil || opaque {
+			return err
 		}
 	}
-	return len(parents), nil
+	return nil
+}
+
+// isOpaqueLayer tells if the root directory of a layer is opaque. marked are those that are not in aufs form.
+func (d *Driver) isOpaqueLayer(id string, marked map[string]bool) (bool, error) {
+	f := aufsForm
+	if marked[id] {
+		var err error
+		if f, err = d.forms.form(id); err != nil {
+			return false, err
+		}
+	}
+	return isOpaque(d.home.diff(id), f)
 }
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.

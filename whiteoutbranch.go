@@ -56,18 +56,15 @@ func ancestorsOf(s stack) ([]ancestor, error) {
 // directory run, for this mount alone.
 func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 	top := branch{b.home.diff(s.id), topPermission(s.options.readOnly())}
-	stamp, err := stackStamp(s.parentDirs)
-	if err != nil {
-		return nil, err
-	}
-	splits, ok := b.home.knownSplits(s.parents, stamp)
+	splits := s.splits
 	var own map[string]string
-	if !ok {
+	if splits == nil && len(s.parents) > 0 {
+		var err error
 		if splits, own, err = b.findSplits(s, run); err != nil {
 			return nil, err
 		}
 		if len(own) == 0 {
-			b.home.keepSplits(s.parents, stamp, splits)
+			b.home.keepSplits(s.parents, s.stamp, splits)
 		}
 	}
 	branches := append(make([]branch, 0, len(splits)+1), top)
