@@ -178,6 +178,17 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 	if err != nil {
 		return err
 	}
+	if len(calls) > 1 {
+		// Each call costs the kernel as much as twenty branches do.
+		short, done, err := b.home.shortPaths(branches)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if calls, xino, err = b.calls(short, s.options, s.label); err != nil {
+			return err
+		}
+	}
 	if len(calls) == 1 {
 		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
 	}
@@ -238,6 +249,11 @@ func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintpt
 	mnt := filepath.Join(staging.dir, "mnt")
 	if err = os.Mkdir(mnt, 0o700); err == nil {
 		err = b.home.mounting(func() error { return mountAndMove(staging.dir, mnt, target, calls, flags, xino) })
+	}
+	// To look for mounts in it takes longer than all else here, and most often there are none, which rmdir says as well.
+	if err == nil && os.Remove(mnt) == nil && os.Remove(staging.dir) == nil {
+		staging.lock.unlock()
+		return nil
 	}
 	if rerr := staging.remove(); rerr != nil {
 		logrus.Warnf("aufs: removing %s: %v", staging.dir, rerr)

@@ -5,6 +5,7 @@ package aufs
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -41,6 +42,29 @@ func stackBranches(top string, parents []string, readOnly bool) []branch {
 		branches = append(branches, branch{p, "ro+wh"})
 	}
 	return branches
+}
+
+// shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
+// directories of the store. They are good until done is called.
+func (h home) shortPaths(branches []branch) (short []branch, done func(), err error) {
+	diff, err := os.OpenFile(h.diff(""), openDirectory, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := os.OpenFile(string(h), openDirectory, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, diff.Close())
+	}
+	for _, b := range branches {
+		for _, dir := range []*os.File{diff, store} {
+			if rest, ok := strings.CutPrefix(b.path, dir.Name()+"/"); ok {
+				b.path = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), rest)
+				break
+			}
+		}
+		short = append(short, b)
+	}
+	return short, func() { _, _ = diff.Close(), store.Close() }, nil
 }
 
 // topPermission is that of the uppermost branch.

@@ -4,6 +4,7 @@ package aufs
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -125,5 +126,36 @@ func TestContextOption(t *testing.T) {
 	got := contextOption("system_u:object_r:container_file_t:s0:c1,c2")
 	if want := `context="system_u:object_r:container_file_t:s0:c1,c2"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestShortPaths(t *testing.T) {
+	h := storeOf(t)
+	write(t, string(h), files{"diff/a/": "", "whiteouts/a/root/": "", "diffuse/": ""})
+	outside := t.TempDir()
+	paths := []string{h.diff("a"), h.whiteouts().path("a", derivedRoot), string(h) + "/diffuse", outside}
+	var branches []branch
+	for _, path := range paths {
+		branches = append(branches, branch{path, "ro+wh"})
+	}
+	short, done, err := h.shortPaths(branches)
+	must(t, err)
+	for i, path := range paths {
+		want, err := os.Stat(path)
+		must(t, err)
+		if got, err := os.Stat(short[i].path); err != nil || !os.SameFile(got, want) || short[i].permission != "ro+wh" {
+			t.Errorf("%s became %v: %v", path, short[i], err)
+		}
+	}
+	if !strings.HasPrefix(short[0].path, "/proc/self/fd/") || !strings.HasSuffix(short[0].path, "/a") || len(short[0].path) > len("/proc/self/fd/9999/a") {
+		t.Errorf("got %s", short[0].path)
+	}
+	done()
+	if _, err := os.Stat(short[0].path); err == nil {
+		t.Error("a directory is still open")
+	}
+	must(t, os.RemoveAll(h.diff("")))
+	if _, _, err := h.shortPaths(branches); err == nil {
+		t.Error("there is no directory, and no error")
 	}
 }

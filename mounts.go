@@ -204,11 +204,11 @@ func (d *Driver) unmount(id, target string) error {
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
 func (d *Driver) settleParents(id string) error {
-	parents, err := d.home.writtenParents(id)
-	if err != nil {
+	marked, err := d.forms.marked()
+	if err != nil || len(marked) == 0 {
 		return err
 	}
-	marked, err := d.forms.marked()
+	parents, err := d.home.writtenParents(id)
 	if err != nil {
 		return err
 	}
