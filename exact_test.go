@@ -286,7 +286,8 @@ func TestListsOfTheRoot(t *testing.T) {
 				before[attr] = list
 			}
 			_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{
-				Diff: archiveOf(t, entry{name: "g", content: "g"}, entry{name: other}), Mappings: mappings})
+				Diff: archiveOf(t, entry{name: "g", content: "g"}, entry{name: other}), Mappings: mappings,
+			})
 			must(t, err)
 			for attr, want := range before {
 				if list, err := system.Lgetxattr(root, attr); err != nil || !bytes.Equal(list, want) {

@@ -353,9 +353,11 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 			var b bytes.Buffer
 			w := tar.NewWriter(&b)
 			must(t, w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{
-				archive.PaxSchilyXattr + "trusted.overlay.opaque": "y", archive.PaxSchilyXattr + "trusted.overlay.redirect": "/etc"}}))
+				archive.PaxSchilyXattr + "trusted.overlay.opaque": "y", archive.PaxSchilyXattr + "trusted.overlay.redirect": "/etc",
+			}}))
 			must(t, w.WriteHeader(&tar.Header{Name: "e", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{
-				archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x"}}))
+				archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x",
+			}}))
 			must(t, w.Close())
 			// Overlayfs may refuse them, which is an answer as well.
 			_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: &b})
