@@ -28,6 +28,7 @@ func BenchmarkConcurrent(b *testing.B) {
 					}))
 				}
 			})
+			benchmarkBareConcurrent(b, n)
 		})
 	}
 	for _, n := range bySize([]int{1, 4}, []int{1, 4}, []int{2}) {

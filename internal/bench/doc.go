@@ -35,8 +35,8 @@
 // name of a linked file is lost to the others. The results say whether there was one. The log is formatted, and
 // goes nowhere, for all drivers.
 //
-// What is called "floor" is no driver; it is what no driver can be faster than. For GetPut it makes the system calls of a mount
-// and an unmount of the same branches, and nothing else; for ApplyDiff it has the library unpack the same archive in an empty
+// What is called "floor" is no driver; it is what no driver can be faster than. For GetPut, and for goroutines, it makes the system
+// calls of a mount and an unmount of the same branches, and nothing else; for ApplyDiff it has the library unpack the same archive in an empty
 // directory, as all of these drivers do.
 //
 // This module's driver has on the disk what it says is done, by fsync(2) and syncfs(2); the others do not wait for the disk.

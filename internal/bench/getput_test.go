@@ -19,7 +19,7 @@ func base() tree { return tree{files: 10, size: 10} }
 func BenchmarkGetPut(b *testing.B) {
 	forEachStack(b, func(b *testing.B, s store, id string) {
 		s.getPut(b, id, func(dir string) { shows(b, dir, base().file(0), base().size) })
-	}, benchmarkKernel)
+	}, benchmarkBare)
 }
 
 // BenchmarkGetPutFirst does so without what this module's driver keeps of a stack from the first mount to the next. The
