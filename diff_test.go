@@ -459,17 +459,15 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 	})
 }
 
-// TestNamesThatAufsHides is about files that no mount of aufs shows: one beside its own whiteout, as the in-tree driver unpacks
-// it from some archives, and what aufs was about to remove when the host went down.
+// TestNamesThatAufsHides is about files that nobody can open on aufs: one beside its own whiteout, as the in-tree driver unpacks
+// it from some archives, and what aufs was about to remove when the host went down. Aufs may list the former, by the order of
+// the names in its directory, and says EIO then.
 func TestNamesThatAufsHides(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{name: "foo", content: "f"}, entry{name: "sub/"}, entry{name: "sub/d/"}, entry{name: "sub/d/x", content: "x"})
 		write(t, s.inner.home.diff("child"), files{".wh.foo": "", "foo": "new", "sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
-		if name == backendAufs {
-			sameNames(t, s.see(t, "child").names(), "sub")
-		}
 		changes, err := s.Changes("child", nil, "base", nil, "")
 		must(t, err)
 		var changed []string
