@@ -174,8 +174,8 @@ func (d *Driver) prepareUnpack(id string) error {
 	return d.home.forgetDerived(id)
 }
 
-// putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be empty. The caller
-// holds its lock.
+// putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be
+// empty. The caller holds its lock.
 func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	below, err := d.layersBelow(id)
 	if err != nil {

@@ -134,7 +134,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	}
 	for _, entry := range entries {
 		// Aufs lets nobody open a file beside its own whiteout, which the in-tree driver unpacks from some archives.
-		if (rel == "." || a.form == aufsForm) && isOwnFile(entry.Name()) || hidden[entry.Name()] {
+		if isOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
 			continue
 		}
 		h, err := a.entry(dir, entry, filepath.Join(rel, entry.Name()))

@@ -486,6 +486,11 @@ func TestNamesThatAufsHides(t *testing.T) {
 		slices.Sort(changed)
 		sameNames(t, changed, "C /sub", "D /foo", "D /sub/d")
 		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.foo", "sub/", "sub/.wh.d")
+		if name == backendAufs {
+			s.create(t, "base", "cut")
+			write(t, s.inner.home.diff("cut"), files{"sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
+			sameNames(t, s.see(t, "cut").names(), "foo", "sub")
+		}
 	})
 }
 

@@ -350,17 +350,15 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 		s.apply(t, "base", "", entry{name: "f", content: "f"})
 		s.apply(t, "child", "base", entry{name: "g", content: "g"})
 		for id, parent := range map[string]string{"base": "", "child": "base"} {
-			var b bytes.Buffer
-			w := tar.NewWriter(&b)
-			must(t, w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{
-				archive.PaxSchilyXattr + "trusted.overlay.opaque": "y", archive.PaxSchilyXattr + "trusted.overlay.redirect": "/etc",
-			}}))
-			must(t, w.WriteHeader(&tar.Header{Name: "e", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{
-				archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x",
-			}}))
-			must(t, w.Close())
+			content := packed(t,
+				member{Name: "d/", Typeflag: tar.TypeDir, PAXRecords: map[string]string{
+					archive.PaxSchilyXattr + "trusted.overlay.opaque": "y", archive.PaxSchilyXattr + "trusted.overlay.redirect": "/etc",
+				}},
+				member{Name: "e", Typeflag: tar.TypeReg, PAXRecords: map[string]string{
+					archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x",
+				}})
 			// Overlayfs may refuse them, which is an answer as well.
-			_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: &b})
+			_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 			if err != nil && (name == backendAufs || id == "base") {
 				t.Error(err)
 			}

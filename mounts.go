@@ -133,8 +133,8 @@ func makeMountPoint(target string) error {
 	return err
 }
 
-// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY is retried for a bounded time, about a second
-// and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
+// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
+// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	if err := checkID(id); err != nil {
 		return err
@@ -172,34 +172,44 @@ func (d *Driver) Put(id string) error {
 // unmount unmounts the layer id, of which the caller has the lock, from target, and brings it to rest. The mount may be
 // that of another driver, which has another backend: what to do goes by what is mounted.
 func (d *Driver) unmount(id, target string) error {
-	ended := false
-	for first, mounted := true, true; mounted; first = false {
-		aufs, err := d.flush(id, target)
-		if err != nil {
-			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
-		}
-		// Sysfs tells it of aufs, at less cost.
-		var watch *superWatch
-		if !aufs {
-			watch = watchSuper(target)
-		}
-		err = unmountRetry(target)
-		ended = watch.ended()
+	ended, err := d.unmountTop(id, target)
+	if err != nil {
+		return err
+	}
+	for {
+		mounted, err := isMounted(target)
 		if err != nil {
 			return err
 		}
-		// Somebody may have mounted something on top of it.
-		if mounted, err = isMounted(target); err != nil {
+		if !mounted {
+			break
+		}
+		// Somebody has mounted something on top of it. Which of the mounts was the layer's is not known then.
+		ended = false
+		if _, err := d.unmountTop(id, target); err != nil {
 			return err
 		}
-		// Which of several mounts was the layer's is not known then.
-		ended = ended && first && !mounted
 	}
 	if err := d.forms.rest(id, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
 	return d.settleParents(id)
+}
+
+// unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
+func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
+	aufs, err := d.flush(id, target)
+	if err != nil {
+		return false, fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+	}
+	// Sysfs tells it of aufs, at less cost.
+	var watch *superWatch
+	if !aufs {
+		watch = watchSuper(target)
+	}
+	err = unmountRetry(target)
+	return watch.ended() && err == nil, err
 }
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.

@@ -69,6 +69,11 @@ func isOwnFile(name string) bool {
 	return strings.HasPrefix(name, archive.WhiteoutMetaPrefix) && name != archive.WhiteoutOpaqueDir
 }
 
+// isOwnFileIn is isOwnFile for a name in a directory of a layer in form f.
+func isOwnFileIn(f form, atRoot bool, name string) bool {
+	return (atRoot || f == aufsForm) && isOwnFile(name)
+}
+
 // isOverlayWhiteout tells if a file is a whiteout of overlay form.
 func isOverlayWhiteout(info fs.FileInfo) bool {
 	return info.Mode()&fs.ModeCharDevice != 0 && statOf(info).Rdev == 0
@@ -150,7 +155,7 @@ func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
 	name := entry.Name()
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
-	case (atRoot || f == aufsForm) && isOwnFile(name):
+	case isOwnFileIn(f, atRoot, name):
 		return nil
 	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
 		l.opaque = true

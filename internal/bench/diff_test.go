@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -79,10 +78,7 @@ func benchmarkTar(b *testing.B, t tree) {
 	if name == "" {
 		return
 	}
-	for _, d := range drivers() {
-		if d.name != OursOnOverlay {
-			continue
-		}
+	if d, ok := driverNamed(OursOnOverlay); ok {
 		b.Run("driver="+name, func(b *testing.B) {
 			s, id, _ := d.layer(b, t)
 			for b.Loop() {
@@ -130,7 +126,7 @@ func BenchmarkApplyDiff(b *testing.B) {
 				return size
 			}, top)
 		})
-		if slices.ContainsFunc(drivers(), func(d driver) bool { return d.name == OursOnOverlay }) {
+		if _, ok := driverNamed(OursOnOverlay); ok {
 			b.Run("driver="+Floor, func(b *testing.B) { benchmarkUnpack(b, t.onTop()) })
 		}
 	})

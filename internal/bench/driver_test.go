@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,16 @@ func drivers() []driver {
 		}
 	}
 	return usable
+}
+
+// driverNamed is the driver of that name, if this program has it and this kernel can mount for it.
+func driverNamed(name string) (d driver, ok bool) {
+	all := drivers()
+	i := slices.IndexFunc(all, func(d driver) bool { return d.name == name })
+	if i < 0 {
+		return driver{}, false
+	}
+	return all[i], true
 }
 
 // forEach runs a benchmark on each driver that wants it.

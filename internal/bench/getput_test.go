@@ -63,9 +63,8 @@ func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id strin
 				s.canMount(b, containerID(n), n)
 				run(b, s, containerID(n))
 			})
-			ours := slices.IndexFunc(drivers(), func(d driver) bool { return d.name == Ours })
-			if kernel != nil && ours >= 0 {
-				b.Run("driver="+Floor, func(b *testing.B) { kernel(b, stacks(b, drivers()[ours]), containerID(n)) })
+			if d, ok := driverNamed(Ours); ok && kernel != nil {
+				b.Run("driver="+Floor, func(b *testing.B) { kernel(b, stacks(b, d), containerID(n)) })
 			}
 		})
 	}

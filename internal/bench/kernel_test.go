@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -80,12 +79,12 @@ func benchmarkBare(b *testing.B, s store, id string) {
 // benchmarkBareConcurrent has goroutines do so at the same time, each with a layer of its own.
 func benchmarkBareConcurrent(b *testing.B, n int) {
 	b.Helper()
-	ours := slices.IndexFunc(drivers(), func(d driver) bool { return d.name == Ours })
-	if ours < 0 {
+	d, ok := driverNamed(Ours)
+	if !ok {
 		return
 	}
 	b.Run("driver="+Floor, func(b *testing.B) {
-		s := drivers()[ours].forWorkers(b)
+		s := d.forWorkers(b)
 		stacks := make([]bareStack, n)
 		for i := range stacks {
 			stacks[i] = s.bare(b, workerID(i))

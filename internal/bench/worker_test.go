@@ -35,28 +35,26 @@ func work(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range drivers() {
-		if d.name != name {
-			continue
-		}
-		s, err := d.open(workersStore)
+	d, ok := driverNamed(name)
+	if !ok {
+		return fmt.Errorf("there is no driver %s", name)
+	}
+	s, err := d.open(workersStore)
+	if err != nil {
+		return err
+	}
+	if err := s.check(workerID(n)); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, 0)
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		refused, err := s.getPutPairs(workerID(n))
 		if err != nil {
 			return err
 		}
-		if err := s.check(workerID(n)); err != nil {
-			return err
-		}
-		fmt.Fprintln(out, 0)
-		for lines := bufio.NewScanner(in); lines.Scan(); {
-			refused, err := s.getPutPairs(workerID(n))
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(out, refused)
-		}
-		return nil
+		fmt.Fprintln(out, refused)
 	}
-	return fmt.Errorf("there is no driver %s", name)
+	return nil
 }
 
 // A worker is one process.
