@@ -102,7 +102,7 @@ func (d driver) open(name string) (store, error) {
 		return store{}, err
 	}
 	inner, err := graphdriver.GetDriver(d.registered, graphdriver.Options{
-		Root: root, RunRoot: filepath.Join(dir, "run"), DriverOptions: d.options,
+		Root: root, RunRoot: filepath.Join(runRoots(), d.name, name), DriverOptions: d.options,
 	})
 	return store{Driver: inner, kind: d, root: filepath.Join(root, d.registered)}, err
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // Variables of the environment.
@@ -31,10 +33,11 @@ func TestMain(m *testing.M) {
 	os.Exit(inWorkDir(m.Run))
 }
 
-// inWorkDir runs something with a directory for stores, which is removed afterwards if nobody has said where.
+// inWorkDir runs something with a directory for stores, which is removed afterwards if nobody has said where, and one for run
+// roots.
 func inWorkDir(run func() int) int {
 	if workDir() != "" {
-		return run()
+		return withRunRoots(run)
 	}
 	dir, err := os.MkdirTemp("", "aufs-bench-")
 	if err == nil {
@@ -45,10 +48,26 @@ func inWorkDir(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	return withRunRoots(run)
+}
+
+// withRunRoots runs something with run roots on a tmpfs, as they are in life.
+func withRunRoots(run func() int) int {
+	err := os.MkdirAll(runRoots(), 0o700)
+	if err == nil && os.Geteuid() == 0 {
+		err = unix.Mount("none", runRoots(), "tmpfs", 0, "mode=700")
+		defer unix.Unmount(runRoots(), unix.MNT_DETACH)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return run()
 }
 
 func workDir() string { return os.Getenv(dirVariable) }
+
+func runRoots() string { return filepath.Join(workDir(), "run") }
 
 // bySize is what the environment asks for: by default full.
 func bySize[T any](full, medium, small T) T {
