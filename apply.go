@@ -65,7 +65,7 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	if err != nil {
 		return 0, err
 	}
-	return size, syncFS(dir)
+	return size, syncFS(int(dir.Fd()), dir.Name())
 }
 
 // stripForeign takes overlayfs's own attributes off the files of the layer id: aufs lets an archive bring them, and the directory
@@ -184,7 +184,7 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if err := markReplacedFiles(dir, ".", below); err != nil {
 		return err
 	}
-	if err := syncFS(s.lock.f); err != nil {
+	if err := syncFS(s.lock.fd, s.dir); err != nil {
 		return err
 	}
 	// The path of a layer without parents is known to whoever has asked for it.
@@ -239,9 +239,9 @@ func moveContent(made, dir string) error {
 
 // syncFS makes all that was written to the file system of an open directory durable: content, names and attributes. The kernel
 // tells of what could not be written since the directory was opened.
-func syncFS(dir *os.File) error {
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: dir.Name(), Err: err}
+func syncFS(fd int, path string) error {
+	if err := unix.Syncfs(fd); err != nil {
+		return &fs.PathError{Op: "syncfs", Path: path, Err: err}
 	}
 	return nil
 }

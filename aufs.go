@@ -51,7 +51,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	d := &Driver{
 		home:    h,
 		options: c.mount,
-		forms:   &translator{home: h},
+		forms:   newTranslator(h, options.RunRoot),
 		mounted: graphdriver.NewRefCounter(mountChecker{}),
 	}
 	made, err := makeStore(h)
@@ -111,7 +111,7 @@ func makeStore(h home) (made []string, err error) {
 // on another disk can mount that there.
 func (h home) realDirectories() error {
 	dirs := []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, runDir, twinDir, oldDir, lockDirName, emptyDir} {
+	for _, name := range []string{markDir, asideDir, traceDir, runDir, workDir, aufsDir, twinDir, oldDir, lockDirName, emptyDir} {
 		dirs = append(dirs, h.overlay(name))
 	}
 	for _, dir := range dirs {
@@ -159,6 +159,9 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 	}
 	if private != nil {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, private)
+	}
+	if err := d.home.gatherTraces(); err != nil && !errors.Is(err, unix.EROFS) {
+		return nil, fmt.Errorf("aufs: sweeping: %w", err)
 	}
 	rubbish, err = d.abandoned()
 	if err != nil {

@@ -115,9 +115,13 @@ func (b *aufsBackend) mount(s stack) error {
 	if err := b.settle(s); err != nil {
 		return err
 	}
-	run, err := b.home.newRun(s.id, s.options)
-	if err != nil {
-		return err
+	run := ""
+	if s.known == "" && len(s.parents) > 0 {
+		// Whiteout branches may have to be made for this mount.
+		var err error
+		if run, err = b.home.newRun(s.id, s.options); err != nil {
+			return err
+		}
 	}
 	branches, err := b.branchesOf(s, run)
 	if err == nil && !s.options.readOnly() {
@@ -131,26 +135,16 @@ func (b *aufsBackend) mount(s stack) error {
 			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
-	if err == nil && run != "" {
-		if err = noteMount(s.target, run); err != nil {
+	if err == nil {
+		if err = b.noteMount(s, run); err != nil {
 			err = errors.Join(err, unmountRetry(s.target))
 		}
 	}
 	if err != nil {
-		return errors.Join(err, b.forms.removeRun(s.id, false))
+		runs, rerr := b.home.runs(s.id)
+		return errors.Join(err, rerr, b.forms.removeRun(s.id, runs, false))
 	}
 	return nil
-}
-
-// noteMount writes down in run what aufs calls its mount at target, by which it can be found in other mount namespaces.
-// Sysfs would tell the branches of all mounts; but to read it while one of them goes away crashes the kernel (seen on
-// Linux 6.1 with aufs of 2024-07-01, in sysaufs_si_show).
-func noteMount(target, run string) error {
-	id, err := mountID(target)
-	if err != nil {
-		return err
-	}
-	return os.Symlink(id, filepath.Join(run, aufsMountID))
 }
 
 // dropPseudoLinks removes the entries of .wh..wh.plnk that mounts before have left, which aufs does not read again: each
@@ -174,20 +168,18 @@ func (b *aufsBackend) dropPseudoLinks(id string) error {
 
 // mountBranches mounts branches at the target of s.
 func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
-	calls, xino, err := b.calls(branches, s.options, s.label)
-	if err != nil {
-		return err
-	}
-	if len(calls) > 1 {
+	if pathBytes(branches) > unix.Getpagesize()/2 {
 		// Each call costs the kernel as much as twenty branches do.
 		short, done, err := b.home.shortPaths(branches)
 		if err != nil {
 			return err
 		}
 		defer done()
-		if calls, xino, err = b.calls(short, s.options, s.label); err != nil {
-			return err
-		}
+		branches = short
+	}
+	calls, xino, err := b.calls(branches, s.options, s.label)
+	if err != nil {
+		return err
 	}
 	if len(calls) == 1 {
 		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
@@ -197,15 +189,13 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 
 // settle brings the layers of a stack to rest that overlayfs had mounted when the host, or its process, went down.
 func (b *aufsBackend) settle(s stack) error {
-	if err := b.forms.settle(s.id); err != nil {
-		return err
-	}
-	marked, err := b.forms.marked()
-	if err != nil {
-		return err
+	if s.marked[s.id] {
+		if err := b.forms.settle(s.id); err != nil {
+			return err
+		}
 	}
 	for _, parent := range s.parents {
-		if !marked[parent] {
+		if !s.marked[parent] {
 			continue
 		}
 		lock, err := b.home.lockID(parent)

@@ -3,10 +3,13 @@
 package aufs
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -103,20 +106,14 @@ func (b *overlayBackend) status() [][2]string {
 func (b *overlayBackend) mount(s stack) error {
 	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
 	unrested := b.forms.rest(s.id, false)
-	run, err := b.home.newRun(s.id, s.options)
-	if err != nil {
-		return err
-	}
 	m := overlayMount{
 		target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser,
 	}
+	var err error
 	if s.options.readOnly() {
-		err = b.addTop(&m, s.id, run)
+		err = b.addReadOnly(&m, s)
 	} else {
-		err = b.addUpper(&m, s.id, run, unrested)
-	}
-	if err == nil {
-		err = b.addLowers(&m, s.id, s.parents, run)
+		err = b.addWritable(&m, s, unrested)
 	}
 	if err == nil {
 		err = b.home.mounting(m.mount)
@@ -129,19 +126,86 @@ func (b *overlayBackend) mount(s stack) error {
 	return err
 }
 
-// addUpper makes the layer id the writable directory of m, in overlay form. unrested is why it could not be brought to
-// rest before, if it could not.
-func (b *overlayBackend) addUpper(m *overlayMount, id, run string, unrested error) error {
-	m.upper, m.work = b.home.diff(id), filepath.Join(run, "work")
-	if err := os.Mkdir(m.work, 0o700); err != nil {
+// addReadOnly puts all layers of the stack s into m, read-only.
+func (b *overlayBackend) addReadOnly(m *overlayMount, s stack) error {
+	run, err := b.home.newRun(s.id, s.options)
+	if err != nil {
 		return err
 	}
+	if err := b.addTop(m, s.id, run); err != nil {
+		return err
+	}
+	var plain []string
+	if m.lowers[0] == b.home.diff(s.id) {
+		plain = append(plain, s.id)
+	}
+	below, err := b.addLowers(m, s, run)
+	if err != nil {
+		return err
+	}
+	if err := b.addWatch(m, run); err != nil || run == "" {
+		return err
+	}
+	return noteLowers(run, append(plain, below...))
+}
+
+// addWritable puts the layer of the stack s into m, to be written to, on top of its ancestors. unrested is why it could not be
+// brought to rest before, if it could not: the mount gets all that it needs for itself then.
+func (b *overlayBackend) addWritable(m *overlayMount, s stack, unrested error) error {
+	// Not made yet, and most often not needed.
+	run := b.home.overlay(runDir, s.id, "mount-"+rand.Text())
+	plain, err := b.addLowers(m, s, run)
+	if err != nil {
+		return err
+	}
+	ownTwins := slices.ContainsFunc(m.lowers, func(lower string) bool { return filepath.Dir(lower) == run })
+	noted := !ownTwins && unrested == nil
+	if !noted {
+		if err := os.MkdirAll(run, 0o700); err != nil {
+			return err
+		}
+		if err := noteLowers(run, plain); err != nil {
+			return err
+		}
+	}
+	m.upper, m.work = b.home.diff(s.id), b.home.overlay(workDir, s.id)
+	if unrested != nil {
+		m.work = filepath.Join(run, "work")
+	}
+	if err := os.Mkdir(m.work, 0o700); errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(m.work, 0o700)
+		if err != nil {
+			return err
+		}
+	} else if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return b.openUpper(s.id, unrested, noted, lowersOf(s.parents, plain))
+}
+
+// lowersOf tells, as a mark does, which of the parents of a stack are among the plain ones, which are in the same order.
+func lowersOf(parents, plain []string) string {
+	letters := make([]byte, 0, len(parents))
+	for _, parent := range parents {
+		if len(plain) > 0 && plain[0] == parent {
+			letters = append(letters, lowerPlain)
+			plain = plain[1:]
+		} else {
+			letters = append(letters, lowerTwin)
+		}
+	}
+	return string(letters)
+}
+
+// openUpper brings the layer id into overlay form. unrested is why it could not be brought to rest before, if it could not; noted
+// says that its mark is to tell of the mount, with lowers.
+func (b *overlayBackend) openUpper(id string, unrested error, noted bool, lowers string) error {
 	f, err := b.forms.form(id)
 	switch {
 	case err != nil:
 		return err
 	case f == aufsForm:
-		return b.forms.open(id, b.form)
+		return b.forms.open(id, b.form, noted, lowers)
 	case f != b.form:
 		return fmt.Errorf("it has attributes %s*, where this process can have %s*, and it cannot be brought to rest: %w",
 			f.xattrPrefix(), b.form.xattrPrefix(), unrested)
@@ -151,7 +215,7 @@ func (b *overlayBackend) addUpper(m *overlayMount, id, run string, unrested erro
 	}
 	// The way to rest was cut short by an error; this undoes what came of it.
 	logrus.Warnf("%v; it stays in overlayfs's form", unrested)
-	return b.forms.open(id, b.form)
+	return b.forms.open(id, b.form, noted, lowers)
 }
 
 // addTop makes the layer id, of which the caller has the lock, the uppermost of the read-only directories of m.
@@ -161,39 +225,94 @@ func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
 	return err
 }
 
-// addLowers adds the ancestors of the layer id to m.
-func (b *overlayBackend) addLowers(m *overlayMount, id string, parents []string, run string) error {
-	var plain []string
-	if len(m.lowers) == 1 && m.lowers[0] == b.home.diff(id) {
-		plain = append(plain, id)
-	}
-	for n, parent := range parents {
-		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)))
-		if err != nil {
-			return layerError("preparing", parent, err)
+// addLowers adds the ancestors of a layer to m, and returns those whose own directories it added: these must stay as they are for
+// as long as the mount lives. What has to be made for this mount is made in run, a directory that need not be there yet, or cannot
+// be had if it is "".
+func (b *overlayBackend) addLowers(m *overlayMount, s stack, run string) (plain []string, err error) {
+	lowers := b.knownLowers(s)
+	if lowers == nil {
+		if lowers, err = b.findLowers(s, run); err != nil {
+			return nil, err
 		}
-		if lower == b.home.diff(parent) {
-			plain = append(plain, parent)
-		}
-		m.lowers = append(m.lowers, lower)
 	}
-	if len(m.lowers) == 0 || len(m.lowers) == 1 && m.upper == "" {
-		// Overlayfs will not have so few.
+	for n, lower := range lowers {
+		if lower == s.parentDirs[n] {
+			plain = append(plain, s.parents[n])
+		}
+	}
+	m.lowers = append(m.lowers, lowers...)
+	// Overlayfs will not have fewer: two, if none of them is the layer's own, to be written to.
+	fewest := 1
+	if m.flags&unix.MS_RDONLY != 0 {
+		fewest = 2
+	}
+	if len(m.lowers) < fewest {
 		empty := b.home.overlay(emptyDir)
 		if run == "" {
 			empty = m.target
 		} else if err := os.MkdirAll(empty, 0o700); err != nil {
-			return err
+			return nil, err
 		}
 		m.lowers = append(m.lowers, empty)
 	}
-	if err := b.addWatch(m, run); err != nil {
-		return err
+	return plain, nil
+}
+
+func (b *overlayBackend) records() stackRecords {
+	return stackRecords{derived: b.home.twins(), letters: string([]byte{lowerPlain, lowerTwin})}
+}
+
+// knownLowers are the directories that stand for the ancestors in the stack s, by the record of it; nil without one that counts.
+func (b *overlayBackend) knownLowers(s stack) []string {
+	lowers := make([]string, 0, len(s.known))
+	for n, letter := range []byte(s.known) {
+		switch {
+		case s.marked[s.parents[n]]:
+			return nil
+		case letter == lowerPlain:
+			lowers = append(lowers, s.parentDirs[n])
+		default:
+			// It may have been made anew in another form.
+			twin, ok := b.home.twinKnown(s.parents[n], b.form)
+			if !ok {
+				return nil
+			}
+			lowers = append(lowers, twin)
+		}
 	}
-	if run == "" {
+	if len(lowers) == 0 {
 		return nil
 	}
-	// From here on these must stay as they are, for as long as the mount lives.
+	return lowers
+}
+
+// findLowers finds out which directories stand for the ancestors in the stack s, and keeps a record of it if each of them is good
+// for other mounts as well.
+func (b *overlayBackend) findLowers(s stack, run string) ([]string, error) {
+	lowers := make([]string, 0, len(s.parents))
+	letters := make([]byte, 0, len(s.parents))
+	for n, parent := range s.parents {
+		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)))
+		if err != nil {
+			return nil, layerError("preparing", parent, err)
+		}
+		lowers = append(lowers, lower)
+		switch {
+		case s.marked[parent] || wasWritable(s.parentDirs[n]):
+		case lower == s.parentDirs[n]:
+			letters = append(letters, lowerPlain)
+		case lower == b.home.twins().path(parent, derivedRoot):
+			letters = append(letters, lowerTwin)
+		}
+	}
+	if len(letters) > 0 && len(letters) == len(s.parents) {
+		b.records().keep(s.parents, s.stamp, string(letters))
+	}
+	return lowers, nil
+}
+
+// noteLowers writes down in run which layers a mount has with their own directories.
+func noteLowers(run string, plain []string) error {
 	return os.WriteFile(filepath.Join(run, plainLowers), formatParents(plain), 0o600)
 }
 
@@ -230,8 +349,7 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 		return "", err
 	}
 	defer lock.unlock()
-	f, err = b.forms.form(id)
-	if err != nil {
+	if f, err = b.settledForm(id); err != nil {
 		return "", err
 	}
 	if f != aufsForm || wasWritable(b.home.diff(id)) {
@@ -245,6 +363,20 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 		return b.ownLower(id, own)
 	}
 	return lower, err
+}
+
+// settledForm is the form of the layer id, of which the caller has the lock, after an attempt to bring to rest what an earlier boot
+// left.
+func (b *overlayBackend) settledForm(id string) (form, error) {
+	m, err := b.forms.read(id)
+	if err != nil || !m.old {
+		return m.form, err
+	}
+	if err := b.forms.settle(id); err != nil {
+		logrus.Warnf("%v", err)
+		return m.form, nil
+	}
+	return aufsForm, nil
 }
 
 // ownTwinIn is where a twin that is made for one mount has its place in run, or "" if there is none.

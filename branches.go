@@ -44,6 +44,15 @@ func stackBranches(top string, parents []string, readOnly bool) []branch {
 	return branches
 }
 
+// pathBytes is how long the paths of branches are in all.
+func pathBytes(branches []branch) int {
+	n := 0
+	for _, b := range branches {
+		n += len(b.path)
+	}
+	return n
+}
+
 // shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
 // directories of the store. They are good until done is called.
 func (h home) shortPaths(branches []branch) (short []branch, done func(), err error) {

@@ -111,7 +111,7 @@ func newCheck(path string) (*checker, error) {
 	if err := h.realDirectories(); err != nil {
 		return nil, err
 	}
-	return &checker{d: &Driver{home: h, forms: &translator{home: h}}}, nil
+	return &checker{d: &Driver{home: h, forms: newTranslator(h, "")}}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
@@ -288,17 +288,22 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	if err != nil || mounted || !h.exists(id) {
 		return err
 	}
-	f, err := c.d.forms.form(id)
+	m, err := c.d.forms.read(id)
 	if err != nil {
 		c.add(NotAtRest, id, h.overlay(markDir, id), "%v", err)
 		return nil
 	}
-	if f != aufsForm {
-		c.add(NotAtRest, id, h.diff(id), "it is in overlayfs's form, with attributes %s*, and not mounted here", f.xattrPrefix())
-		return nil
+	before := len(c.problems)
+	if m.form == aufsForm || m.old {
+		if err := c.content(ctx, id, "."); err != nil {
+			return ignoreGone(err)
+		}
 	}
-	if err := c.content(ctx, id, "."); err != nil {
-		return ignoreGone(err)
+	// What an earlier boot has left is most often at rest.
+	if m.form != aufsForm && (!m.old || len(c.problems) > before) {
+		c.problems = c.problems[:before]
+		c.add(NotAtRest, id, h.diff(id), "it is in overlayfs's form, with attributes %s*, and not mounted here", m.form.xattrPrefix())
+		return nil
 	}
 	parents, err := h.writtenParents(id)
 	if err == nil && len(parents) == 0 && wasWritable(h.diff(id)) {
@@ -369,7 +374,10 @@ func (c *checker) repair(ctx context.Context) error {
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
-	return c.d.settleAll(ctx)
+	if err := c.d.settleAll(ctx); err != nil {
+		return err
+	}
+	return c.d.settleTraced(ctx)
 }
 
 // repairNames is repair under the store lock.

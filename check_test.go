@@ -110,7 +110,7 @@ var damages = []damage{
 		func(t *testing.T, s store) {
 			if s.backend == backendAufs {
 				// As if it had been the other one.
-				must(t, s.inner.forms.open("top", overlayTrusted))
+				must(t, s.inner.forms.open("top", overlayTrusted, false, ""))
 				return
 			}
 			s.get(t, "top")

@@ -122,8 +122,11 @@ func (c derived) forget(id string) error {
 }
 
 // forgetDerived is for a layer that is about to change: what was made from it is no longer true, nor is what was made for
-// layers on top of it.
+// layers on top of it. Of a layer that has been a writable branch nothing is kept, nor of those on top of it.
 func (h home) forgetDerived(id string) error {
+	if wasWritable(h.diff(id)) {
+		return nil
+	}
 	if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id)); err != nil {
 		return err
 	}

@@ -29,12 +29,16 @@ const (
 
 // The directories of overlay/, all of which are made when they are first needed.
 const (
-	// markDir holds a file for each layer whose directory is, wholly or in part, in overlay form.
+	// markDir says of layers that their directories are, wholly or in part, in overlay form: see marks.go.
 	markDir = "mark"
 	// asideDir holds aufs's own files of such layers.
 	asideDir = "aside"
-	// runDir holds, for each mounted layer, what exists for its mount alone.
+	// workDir holds the work directories of overlay mounts, which layers have from the first mount on.
+	workDir = "work"
+	// runDir holds what exists for one mount alone, of those that have more than a work directory.
 	runDir = "run"
+	// aufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
+	aufsDir = "aufs"
 	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
 	twinDir = "twin"
 	// oldDir holds what was derived from layers and replaced while a mount may have been using it.
@@ -136,6 +140,15 @@ func (h home) writtenParents(id string) ([]string, error) {
 	return parents, nil
 }
 
+// isBase tells if the layer id has no parents, of which it does not look at more than that.
+func (h home) isBase(id string) (bool, error) {
+	content, err := readFile(h.layers(id))
+	if err != nil {
+		return false, layerError("reading the parents of", id, err)
+	}
+	return len(bytes.Trim(content, "\r\n")) == 0, nil
+}
+
 // parentDirs returns the diff directories of parents, in their order. One that is missing is an error: a stack without
 // it would show, without a word, another tree.
 func (h home) parentDirs(id string, parents []string) ([]string, error) {
@@ -160,35 +173,50 @@ func realDirectory(dir string) error {
 	return err
 }
 
-// readFile is os.ReadFile of a file that is no symbolic link, for small files, in as few calls as can be: a mount reads one for
-// each branch.
+// readFile is os.ReadFile of a regular file that is no symbolic link, for small files, in as few calls as can be: a mount reads
+// several.
 func readFile(path string) ([]byte, error) {
+	// Of a regular file, less than was asked for is the end.
+	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
+}
+
+// readProc is readFile for a file of proc, which gives what it has in pieces.
+func readProc(path string) ([]byte, error) {
+	return readUntil(path, 16384, func(n, _ int) bool { return n == 0 })
+}
+
+// readUntil reads into a buffer of size bytes, or more if need be, until end says so of how much a call has read, and wanted to.
+func readUntil(path string, size int, end func(n, wanted int) bool) ([]byte, error) {
 	fd, err := retried(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	content := make([]byte, 0, 1024)
+	content := make([]byte, 0, size)
 	for {
+		if len(content) == cap(content) {
+			content = slices.Grow(content, cap(content))
+		}
+		wanted := cap(content) - len(content)
 		n, err := retried(func() (int, error) { return unix.Read(fd, content[len(content):cap(content)]) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 		}
 		content = content[:len(content)+n]
-		// Of a regular file, less than was asked for is the end.
-		if len(content) < cap(content) {
+		if end(n, wanted) {
 			return content, nil
 		}
-		content = slices.Grow(content, cap(content))
 	}
 }
 
 // parseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree
 // driver. It is the inverse of formatParents.
 func parseParents(id string, content []byte) ([]string, error) {
-	var parents []string
-	seen := map[string]bool{id: true}
-	for n, line := range strings.Split(string(content), "\n") {
+	lines := strings.Split(string(content), "\n")
+	parents := make([]string, 0, len(lines))
+	seen := make(map[string]bool, len(lines))
+	seen[id] = true
+	for n, line := range lines {
 		parent := strings.TrimSuffix(line, "\r")
 		if parent == "" {
 			continue
@@ -201,6 +229,9 @@ func parseParents(id string, content []byte) ([]string, error) {
 		}
 		seen[parent] = true
 		parents = append(parents, parent)
+	}
+	if len(parents) == 0 {
+		return nil, nil
 	}
 	return parents, nil
 }

@@ -22,15 +22,22 @@
 // The driver keeps the rest to itself, and makes it when it is needed:
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
-//	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form: "trusted" or "user" says in which
+//	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form; a symbolic link, see marks.go
+//	overlay/trace/<boot>/<id>  it was, at some time since that boot of the kernel
 //	overlay/aside/<id>/ aufs's own files of such a layer
-//	overlay/run/<id>/   what exists for the layer's mount alone: work directories, twins, whiteout branches
+//	overlay/work/<id>/  overlayfs's work directory for the layer
+//	overlay/run/<id>/   what exists for one mount of the layer alone: twins, whiteout branches
+//	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mount, if there is no run root; see mountnote.go
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
 //	                    split in branches; a cache
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
 //	overlay/empty/      an empty directory
+//
+// and in the run root, which has nothing of an earlier boot,
+//
+//	aufs/<id>           a symbolic link to what aufs calls the layer's mount
 //
 // # The aufs backend
 //
@@ -48,11 +55,11 @@
 //
 // While an overlay mount of a layer is alive, in whichever mount namespace, its directory is not translated. The kernel is
 // asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
-// /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which run/<id>/mount-*/lowers
-// tells, or while aufs has it, which run/<id>/mount-*/si and sysfs, or mountinfo, tell together. A layer that is in use stays
+// /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which the marks of other layers and
+// run/<id>/mount-*/lowers tell, or while aufs has it, which aufs/<id> and sysfs, or mountinfo, tell together. A layer that is in use stays
 // marked; it reads and mounts as ever, and the next Get, Put or Init after the last mount is gone brings it to rest. That is
 // also what happens to a layer that a crash has left. After an unmount nothing has to be asked if the kernel says that the
-// file system has come to its end with it (inotify, IN_UNMOUNT).
+// file system has come to its end with it (ustat(2); inotify, IN_UNMOUNT).
 //
 // Some things that a container can do on overlayfs cannot be written down in aufs form: to delete a file of an ancestor
 // whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays marked for
@@ -73,8 +80,9 @@
 // on the disk. A layer that has something already, or is mounted, is changed in place and synced after that: what is
 // interrupted there has a part of it.
 //
-// A mark is durable before the first change to the layer that it is about, and is removed after the last one back.
-// Translation can be repeated from wherever it was cut short.
+// A mark is made before the first change to the layer that it is about, and is removed after the last one back. Before its
+// first mark since the kernel was started, a layer gets a trace, which is durable: whatever of the changes a power cut leaves on
+// the disk, the layer is known to be one that has to be looked at. Translation can be repeated from wherever it was cut short.
 //
 // A mount that takes more than one system call is put together in a scratch directory, and moved to mnt/<id> when it is
 // whole.

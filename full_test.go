@@ -37,36 +37,38 @@ func TestFullDisk(t *testing.T) {
 		})
 		want := s.see(t, "child")
 
-		_, err := s.ApplyDiff("big", "base", graphdriver.ApplyDiffOpts{
-			Diff: archiveOf(t, entry{name: "small", content: "s"}, entry{name: "large", content: strings.Repeat("l", 64<<20)}),
-		})
-		// The library unpacks in a process of its own, of whose error it has the text.
-		wants(t, err, nil, "big", unix.ENOSPC.Error())
-		sameNames(t, readTree(t, s.inner.home.diff("big")).names())
+		tooBig := func() {
+			t.Helper()
+			_, err := s.ApplyDiff("big", "base", graphdriver.ApplyDiffOpts{
+				Diff: archiveOf(t, entry{name: "small", content: "s"}, entry{name: "large", content: strings.Repeat("l", 64<<20)}),
+			})
+			// The library unpacks in a process of its own, of whose error it has the text.
+			wants(t, err, nil, "big", unix.ENOSPC.Error())
+			sameNames(t, readTree(t, s.inner.home.diff("big")).names())
+		}
+		tooBig()
 		noLeftovers(t, s)
 
 		// While a container is at work in it.
 		dir := s.get(t, "grandchild")
 		must(t, os.Remove(filepath.Join(dir, "d/g")))
 		filler := fill(t, disk)
-		full := 0
 		doneOrFull := func(what string, err error) {
 			t.Helper()
-			if errors.Is(err, unix.ENOSPC) {
-				full++
-			} else if err != nil {
+			if err != nil && !errors.Is(err, unix.ENOSPC) {
 				t.Errorf("%s: %v", what, err)
 			}
 			t.Logf("%s on a full disk: %v", what, err)
 		}
 		doneOrFull("Put", s.Put("grandchild"))
 		doneOrFull("Create", s.Create("new", "base", nil))
-		_, err = s.Get("child", graphdriver.MountOpts{})
+		_, err := s.Get("child", graphdriver.MountOpts{})
 		doneOrFull("Get", err)
 		if err == nil {
 			sameTree(t, readTree(t, s.inner.home.mnt("child")), want)
 			doneOrFull("Put", s.Put("child"))
 		}
+		tooBig()
 		packed, err := s.Diff("child", nil, "base", nil, "")
 		must(t, err)
 		must(t, drain(packed))
@@ -80,9 +82,6 @@ func TestFullDisk(t *testing.T) {
 		must(t, err)
 		must(t, other.Remove("grandchild"))
 
-		if full == 0 {
-			t.Error("nothing needs space: the disk is not full")
-		}
 		must(t, os.Remove(filler))
 		s, err = reopen(string(s.inner.home), name)
 		must(t, err)

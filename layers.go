@@ -272,14 +272,16 @@ func (d *Driver) moveInto(trash *scratch, id string) (*scratch, error) {
 // belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
 // it was mounted again it cannot be moved, and the data is still where it was.
 func (d *Driver) belongings(id string) []string {
-	return []string{
+	return append([]string{
 		d.home.mnt(id),
 		d.home.diff(id),
 		d.home.twins().path(id),
 		d.home.whiteouts().path(id),
 		d.home.overlay(runDir, id),
+		d.home.overlay(workDir, id),
+		d.home.overlay(aufsDir, id),
 		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),
 		d.home.overlay(lockDirName, id),
-	}
+	}, d.home.traceOf(id)...)
 }

@@ -24,7 +24,7 @@ import (
 
 // pathLock is an open file or directory with a flock on it.
 type pathLock struct {
-	f *os.File
+	fd int
 }
 
 // openDirectory are the flags to open a directory with, for its lock.
@@ -68,33 +68,33 @@ func flockOnce(path string, flags, how int) (*pathLock, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), path)
+	lock := &pathLock{fd: fd}
 	if _, err := retried(func() (int, error) { return 0, unix.Flock(fd, how) }); err != nil {
-		_ = f.Close() // nothing was written through it
+		lock.unlock()
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	var locked, named unix.Stat_t
 	if err := unix.Fstat(fd, &locked); err != nil {
-		_ = f.Close()
+		lock.unlock()
 		return nil, &fs.PathError{Op: "fstat", Path: path, Err: err}
 	}
 	err = unix.Lstat(path, &named)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = f.Close()
+		lock.unlock()
 		return nil, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	if err != nil || locked.Dev != named.Dev || locked.Ino != named.Ino {
-		_ = f.Close()
+		lock.unlock()
 		return nil, nil //nolint:nilnil // once more
 	}
-	return &pathLock{f: f}, nil
+	return lock, nil
 }
 
 // unlock gives the lock back. It may be called on nil.
 func (l *pathLock) unlock() {
 	if l != nil {
 		// Nothing was written through it, so that closing it has no error to tell.
-		_ = l.f.Close()
+		_ = unix.Close(l.fd)
 	}
 }
 
@@ -136,10 +136,17 @@ func (h home) lockLayer(op, id string) (*pathLock, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	if !h.exists(id) {
-		return nil, unknownLayer(op, id)
+	// Only what exists is given a file for its lock.
+	lock, err := flockPath(h.overlay(lockDirName, id), openLockFile&^os.O_CREATE, unix.LOCK_EX)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !h.exists(id) {
+			return nil, unknownLayer(op, id)
+		}
+		lock, err = h.lockID(id)
 	}
-	lock, err := h.lockID(id)
+	if errors.Is(err, unix.EROFS) {
+		lock, err = h.lockID(id)
+	}
 	if err != nil {
 		return nil, layerError(op, id, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -152,17 +153,22 @@ func contextOption(mountLabel string) string {
 }
 
 // inUserNamespace tells if this process runs in a user namespace other than the initial one, whose map is that of all
-// ids to themselves (user_namespaces(7)).
+// ids to themselves (user_namespaces(7)). A process with several threads stays in the one that it is in.
 func inUserNamespace() (bool, error) {
-	content, err := os.ReadFile("/proc/self/uid_map")
-	if errors.Is(err, fs.ErrNotExist) {
-		// A kernel without user namespaces.
-		return false, nil
+	if nested := nestedProcess.Load(); nested != nil {
+		return *nested, nil
 	}
-	if err != nil {
+	content, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
 	fields := strings.Fields(string(content))
 	initial := len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295"
-	return !initial, nil
+	// Without the file it is a kernel without user namespaces.
+	nested := err == nil && !initial
+	nestedProcess.Store(&nested)
+	return nested, nil
 }
+
+// nestedProcess is the answer of inUserNamespace, once there was one.
+var nestedProcess atomic.Pointer[bool]

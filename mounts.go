@@ -85,16 +85,15 @@ func (d *Driver) fill(s *stack, parents []string) error {
 	if s.stamp, err = d.home.stackStamp(parents); err != nil {
 		return err
 	}
-	marked, err := d.forms.marked()
-	if err != nil {
+	if s.marked, err = d.forms.marked(); err != nil {
 		return err
 	}
-	if opaque, err := d.isOpaqueLayer(s.id, marked); err != nil || opaque {
+	if opaque, err := d.isOpaqueLayer(s.id, s.marked); err != nil || opaque {
 		return err
 	}
-	splits, known := d.home.knownSplits(parents, s.stamp)
+	letters, known := d.backend.records().known(parents, s.stamp)
 	if known {
-		s.splits, parents = splits, parents[:len(splits)]
+		s.known, parents = letters, parents[:len(letters)]
 	}
 	for _, parent := range parents {
 		s.parents = append(s.parents, parent)
@@ -102,7 +101,7 @@ func (d *Driver) fill(s *stack, parents []string) error {
 		if known {
 			continue
 		}
-		if opaque, err := d.isOpaqueLayer(parent, marked); err != nil || opaque {
+		if opaque, err := d.isOpaqueLayer(parent, s.marked); err != nil || opaque {
 			return err
 		}
 	}
@@ -136,23 +135,20 @@ func makeMountPoint(target string) error {
 // Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
 // is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	if !d.home.exists(id) {
+	lock, err := d.home.lockLayer("unmounting", id)
+	if errors.Is(err, graphdriver.ErrLayerUnknown) {
 		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
 		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
 	}
-	lock, err := d.home.lockLayer("unmounting", id)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
-	parents, err := d.home.writtenParents(id)
+	alone, err := d.home.isBase(id)
 	if err != nil {
 		return err
 	}
-	if len(parents) == 0 {
+	if alone {
 		// Others may have it, and write to it, still.
 		if _, written := d.writable.Load(id); written {
 			return d.home.forgetDerived(id)

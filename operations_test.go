@@ -42,6 +42,8 @@ type operation struct {
 	only backendName
 	// splits: until it is done aufs alone knows that some names are one file, and a reboot would make aufs forget.
 	splits bool
+	// reads is a backend on which it changes nothing, so that no kill can cut it short.
+	reads backendName
 }
 
 var operations = []operation{
@@ -83,9 +85,9 @@ var operations = []operation{
 	{name: "get", build: childEdited, again: true, run: get("child")},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backendAufs},
 	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
-	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, run: diff},
+	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: backendOverlay, run: diff},
 	{
-		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true,
+		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true, reads: backendOverlay,
 		run: func(_ *testing.T, s store) error {
 			_, err := s.Changes("child", nil, "middle", nil, "")
 			return err

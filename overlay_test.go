@@ -298,7 +298,7 @@ func TestUnreadableMark(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, string(s.inner.home), files{"overlay/mark/child": "junk\n"})
+		must(t, linkIn("junk", s.inner.home.overlay(markDir), "child"))
 		_, err := s.Get("child", graphdriver.MountOpts{})
 		wants(t, err, nil, "child", "junk")
 		_, err = s.Diff("child", nil, "base", nil, "")
@@ -393,5 +393,51 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 		s.apply(t, "grandchild", "child", entry{name: ".wh.added"}, entry{name: "more", content: "m"})
 		must(t, s.Remove("grandchild"))
 		t.Log("overlayfs works in a user namespace")
+	})
+}
+
+// TestOverlayRecord is about a stack whose lower directories are known from the mount before.
+func TestOverlayRecord(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "c": ""})
+		s.create(t, "base", "deleting", "plain", "top")
+		write(t, s.inner.home.diff("deleting"), files{".wh.a": ""})
+		h := s.inner.home
+		record := h.twins().path("plain", stackRecord)
+		sees := func(letters string, names ...string) {
+			t.Helper()
+			for _, options := range [][]string{nil, {"ro"}, nil} {
+				sameNames(t, s.see(t, "top", options...).names(), names...)
+			}
+			content, err := os.ReadFile(record)
+			if letters == "" {
+				wants(t, err, fs.ErrNotExist)
+			} else if !strings.HasSuffix(string(content), "\n"+letters+"\n") {
+				t.Errorf("the record is %q, %v", content, err)
+			}
+		}
+		sees("ptp", "b", "c")
+		// The twin goes, and comes in another form.
+		_, err := h.twinFind("deleting", overlayUser)
+		must(t, err)
+		sees("ptp", "b", "c")
+		must(t, os.RemoveAll(h.twins().path("deleting")))
+		sees("ptp", "b", "c")
+		// Layers change.
+		s.change(t, "deleting", func(dir string) { must(t, os.Remove(filepath.Join(dir, "b"))) })
+		sees("ptp", "c")
+		s.change(t, "plain", func(dir string) { write(t, dir, files{"d": ""}) })
+		sees("ptp", "c", "d")
+		// One is being changed.
+		must(t, os.Remove(record))
+		dir := s.get(t, "deleting")
+		must(t, os.Remove(filepath.Join(dir, "c")))
+		sees("", "d")
+		must(t, s.Put("deleting"))
+		sees("ptp", "d")
+		must(t, os.WriteFile(record, []byte("junk\n"), 0o600))
+		sees("ptp", "d")
 	})
 }

@@ -57,8 +57,7 @@ func (s *spy) Read(p []byte) (int, error) {
 }
 
 // private fails the test if others than the owner may do anything with a directory of the store, but for those of layers, to
-// which no other one may find the way, or with a file other than those of parents, which the in-tree driver makes alike, and
-// marks.
+// which no other one may find the way, or with a file other than those of parents, which the in-tree driver makes alike.
 func private(t *testing.T, h home) {
 	t.Helper()
 	seen := 0
@@ -72,7 +71,7 @@ func private(t *testing.T, h home) {
 		}
 		dir := filepath.Dir(path)
 		switch {
-		case dir == h.layers(""), dir == h.overlay(markDir):
+		case dir == h.layers(""):
 			if info.Mode().Perm() != 0o644 {
 				t.Errorf("%s has the mode %v", path, info.Mode())
 			}

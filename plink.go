@@ -348,7 +348,7 @@ func mountID(target string) (string, error) {
 		return mountIDByPath(target)
 	}
 	// Of hundreds of mounts, one line counts.
-	content, err := os.ReadFile("/proc/thread-self/mountinfo")
+	content, err := readProc("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", err
 	}

@@ -37,6 +37,7 @@ func (tr *trial) powerCut(t *testing.T) {
 	rec.cut(t)
 	calls = append(calls, "the end")
 	unmountLazily(t, home)
+	rebooted(t)
 	for i, cut := range rec.disks(t) {
 		cut.mount(t)
 		home := filepath.Join(cut.dir, "home")
@@ -52,6 +53,15 @@ func (tr *trial) powerCut(t *testing.T) {
 		}
 	}
 	t.Logf("the power went off %d times, at %d steps, by %T", len(calls), len(tr.steps), rec)
+}
+
+// rebooted has this process take the kernel for one that was started again, until the end of the test.
+func rebooted(t *testing.T) {
+	t.Helper()
+	before := bootID
+	next := before() + "-next"
+	bootID = func() string { return next }
+	t.Cleanup(func() { bootID = before })
 }
 
 // recording is what a power cut leaves of a disk, at several times.
@@ -118,7 +128,7 @@ func (d *disk) sync(t *testing.T) {
 	dir, err := os.Open(d.dir)
 	must(t, err)
 	defer dir.Close()
-	must(t, syncFS(dir))
+	must(t, syncFS(int(dir.Fd()), dir.Name()))
 }
 
 // powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had

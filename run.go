@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	graphdriver "github.com/containers/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +22,7 @@ const (
 	watchUpper = "upper"
 	// plainLowers lists the layers whose own directories are in an overlay mount as lower ones, an id a line.
 	plainLowers = "lowers"
-	// aufsMountID is a symbolic link to what aufs calls its mount.
+	// aufsMountID is a note of an aufs mount: see mountnote.go.
 	aufsMountID = "si"
 )
 
@@ -44,7 +46,7 @@ func (h home) newRun(id string, o mountOptions) (run string, err error) {
 var errNoRun = errors.New("the store is read-only, and this would have to be made for the mount: mount the layer once where it can be written to, " +
 	"and what is made is kept")
 
-// runs are the directories of the mounts of the layer id.
+// runs are the directories of the mounts of the layer id; nil if not even the one is there that they would be in.
 func (h home) runs(id string) ([]string, error) {
 	all := h.overlay(runDir, id)
 	entries, err := os.ReadDir(all)
@@ -58,13 +60,13 @@ func (h home) runs(id string) ([]string, error) {
 	return paths, nil
 }
 
-// removeRun removes what existed for mounts of the layer id, none of which is left in this mount namespace. What a copy in
-// another one is using stays, for the next time.
+// removeRun removes what existed for mounts of the layer id, runs are the directories of it, none of which is left in this mount
+// namespace. What a copy in another one is using stays, for the next time.
 //
 // ended says that all mounts of the layer are gone, for sure.
-func (t *translator) removeRun(id string, ended bool) error {
-	runs, err := t.home.runs(id)
-	errs := []error{err}
+func (t *translator) removeRun(id string, runs []string, ended bool) error {
+	// Of a mount of aufs there is most often nothing else.
+	errs := []error{t.notes.drop(id)}
 	for _, run := range runs {
 		used, err := false, error(nil)
 		if !ended {
@@ -79,7 +81,10 @@ func (t *translator) removeRun(id string, ended bool) error {
 	if err := errors.Join(errs...); err != nil {
 		return layerError("cleaning up after", id, err)
 	}
-	err = unix.Rmdir(t.home.overlay(runDir, id))
+	if runs == nil {
+		return nil
+	}
+	err := unix.Rmdir(t.home.overlay(runDir, id))
 	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
 		return layerError("cleaning up after", id, &fs.PathError{Op: "rmdir", Path: t.home.overlay(runDir, id), Err: err})
 	}
@@ -102,7 +107,7 @@ func removeOneRun(run string) error {
 // runInUse tells if the mount that run belongs to is alive in any mount namespace. Of an overlay mount with the layer as
 // its upper directory it is not asked: the layer itself is.
 func (t *translator) runInUse(run string) (bool, error) {
-	if used, err := aufsAlive(run); err != nil || used {
+	if used, err := aufsAlive(filepath.Join(run, aufsMountID)); err != nil || used {
 		return used, err
 	}
 	upper := filepath.Join(run, watchUpper)
@@ -120,40 +125,12 @@ func (t *translator) mayBeAlive(run string) (bool, error) {
 	return t.runInUse(run)
 }
 
-// aufsUses tells if an aufs mount of the layer id is alive in any mount namespace.
-func (t *translator) aufsUses(id string) (bool, error) {
-	runs, err := t.home.runs(id)
-	if err != nil {
-		return false, err
-	}
-	for _, run := range runs {
-		if used, err := aufsAlive(run); err != nil || used {
-			return used, err
-		}
-	}
-	return false, nil
-}
-
-// aufsAlive tells if the aufs mount that run belongs to, if it is one of aufs, is alive in any mount namespace.
-func aufsAlive(run string) (bool, error) {
-	id, err := os.Readlink(filepath.Join(run, aufsMountID))
-	if err != nil {
-		return false, ignoreGone(err)
-	}
-	// Sysfs has a directory for each mount that is alive, in whatever mount namespace. What is in it is not read: see noteMount.
-	if _, err := os.Lstat(aufsSysfs); err == nil {
-		_, err := os.Lstat(aufsSysfs + "/si_" + id)
-		return err == nil, ignoreGone(err)
-	}
-	return inAnyMountinfo("aufs", "si="+id)
-}
-
-// aufsSysfs is where the kernel describes aufs mounts.
-const aufsSysfs = "/sys/fs/aufs"
-
 // isPlainLower tells if an overlay mount has the directory of the layer id as a lower one. Overlayfs says nothing about
 // those; this driver notes it for each of its mounts.
 func (t *translator) isPlainLower(id string) (bool, error) {
+	if lower, err := t.isMarkedLower(id); err != nil || lower {
+		return lower, err
+	}
 	layers, err := os.ReadDir(t.home.overlay(runDir))
 	if err != nil {
 		return false, ignoreGone(err)
@@ -174,6 +151,35 @@ func (t *translator) isPlainLower(id string) (bool, error) {
 			if alive, err := t.mayBeAlive(run); err != nil || alive {
 				return alive, err
 			}
+		}
+	}
+	return false, nil
+}
+
+// isMarkedLower is isPlainLower for those mounts that are noted in a mark. Such a mount is writable, and counts as alive for as
+// long as it has one.
+func (t *translator) isMarkedLower(id string) (bool, error) {
+	layers, err := os.ReadDir(t.home.overlay(markDir))
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	for _, layer := range layers {
+		m, err := readMark(t.home.overlay(markDir, layer.Name()))
+		if err != nil {
+			return false, err
+		}
+		if layer.Name() == id || !strings.Contains(m.lowers, string(lowerPlain)) {
+			continue
+		}
+		parents, err := t.home.writtenParents(layer.Name())
+		if errors.Is(err, graphdriver.ErrLayerUnknown) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if i := slices.Index(parents, id); i >= 0 && i < len(m.lowers) && m.lowers[i] == lowerPlain {
+			return true, nil
 		}
 	}
 	return false, nil

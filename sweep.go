@@ -137,23 +137,46 @@ func (d *Driver) strays() ([]string, error) {
 // settleAll brings to rest what overlayfs had mounted when the host, or its process, went down, and removes what existed
 // for its mounts.
 func (d *Driver) settleAll(ctx context.Context) error {
-	// What existed for mounts comes first: a layer may be in use by one of them that is gone.
-	for _, dir := range []string{runDir, markDir} {
-		entries, err := os.ReadDir(d.home.overlay(dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: sweeping: %w", err)
-		}
-		for _, entry := range entries {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			err := d.settleIdle(entry.Name())
-			if err != nil && !errors.Is(err, errInUse) {
-				logrus.Warnf("aufs: sweeping: %v", err)
-			}
+	// What existed for mounts comes first, and all marks are looked at twice: a layer may be in use by a mount that is gone.
+	dirs := append([]string{d.home.overlay(runDir)}, d.forms.notes...)
+	for _, dir := range append(dirs, d.home.overlay(markDir), d.home.overlay(markDir)) {
+		if err := d.settleIn(ctx, dir); err != nil {
+			return err
 		}
 	}
 	return d.sweepOld()
+}
+
+// settleTraced is settleAll for what earlier boots have left, which takes long, and can wait until a layer is used.
+func (d *Driver) settleTraced(ctx context.Context) error {
+	traces, err := d.forms.traces()
+	if err != nil {
+		return fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	for _, dir := range traces {
+		if err := d.settleIn(ctx, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleIn brings the layers to rest that the entries of dir are named after.
+func (d *Driver) settleIn(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := d.settleIdle(entry.Name())
+		if err != nil && !errors.Is(err, errInUse) {
+			logrus.Warnf("aufs: sweeping: %v", err)
+		}
+	}
+	return nil
 }
 
 // settleIdle brings the layer id to rest, if nobody is at work on it and it is not mounted.
@@ -164,7 +187,7 @@ func (d *Driver) settleIdle(id string) error {
 	}
 	defer lock.unlock()
 	if !d.home.exists(id) {
-		return nil
+		return d.forms.notes.drop(id)
 	}
 	mounted, err := isMounted(d.home.mnt(id))
 	if err != nil || mounted {

@@ -23,6 +23,22 @@ import (
 // means that its marks don't count; below it stands a whiteout branch, "ro+wh", which holds nothing but whiteouts: those
 // of the layer, and one for each name that its opaque directories hide.
 
+// split is how the aufs backend mounts an ancestor, as a letter of the record of a stack.
+type split byte
+
+const (
+	// splitNot: as one branch.
+	splitNot split = 'n'
+	// splitHidesNothing: as one branch, whose opaque directories do not count. There is nothing below for them to hide.
+	splitHidesNothing split = 'h'
+	// splitInTwo: as a branch whose opaque directories do not count, and a whiteout branch.
+	splitInTwo split = 's'
+)
+
+func (b *aufsBackend) records() stackRecords {
+	return stackRecords{b.home.whiteouts(), string([]byte{byte(splitNot), byte(splitHidesNothing), byte(splitInTwo)}), byte(splitInTwo)}
+}
+
 // ancestor is a layer below the top of a stack, as the aufs backend mounts it.
 type ancestor struct {
 	id string
@@ -56,19 +72,20 @@ func ancestorsOf(s stack) ([]ancestor, error) {
 // directory run, for this mount alone.
 func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 	top := branch{b.home.diff(s.id), topPermission(s.options.readOnly())}
-	splits := s.splits
+	splits := s.known
 	var own map[string]string
-	if splits == nil && len(s.parents) > 0 {
+	if splits == "" && len(s.parents) > 0 {
 		var err error
 		if splits, own, err = b.findSplits(s, run); err != nil {
 			return nil, err
 		}
 		if len(own) == 0 {
-			b.home.keepSplits(s.parents, s.stamp, splits)
+			b.records().keep(s.parents, s.stamp, splits)
 		}
 	}
 	branches := append(make([]branch, 0, len(splits)+1), top)
-	for i, split := range splits {
+	for i, letter := range []byte(splits) {
+		split := split(letter)
 		dir := s.parentDirs[i]
 		whiteouts := own[s.parents[i]]
 		if split == splitInTwo && whiteouts == "" {
@@ -88,33 +105,34 @@ func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 
 // findSplits finds out how each of the parents of the stack s is split. own are those whiteout branches that were made in run,
 // by the ids of their layers; if there are any, or could be, the next mount has to find out again.
-func (b *aufsBackend) findSplits(s stack, run string) (splits []split, own map[string]string, err error) {
+func (b *aufsBackend) findSplits(s stack, run string) (splits string, own map[string]string, err error) {
 	ancestors, err := ancestorsOf(s)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	own = map[string]string{}
+	letters := make([]byte, 0, len(ancestors))
 	for i, a := range ancestors {
 		if a.stamp == "" {
 			own[a.id] = ""
 		}
 		whiteouts, isSplit, err := b.whiteoutBranch(a, ancestors[i+1:], run)
 		if err != nil {
-			return nil, nil, layerError("making the whiteout branch of", a.id, err)
+			return "", nil, layerError("making the whiteout branch of", a.id, err)
 		}
 		switch {
 		case !isSplit:
-			splits = append(splits, splitNot)
+			letters = append(letters, byte(splitNot))
 		case whiteouts == "":
-			splits = append(splits, splitHidesNothing)
+			letters = append(letters, byte(splitHidesNothing))
 		default:
-			splits = append(splits, splitInTwo)
+			letters = append(letters, byte(splitInTwo))
 			if whiteouts != b.home.whiteouts().path(a.id, derivedRoot) {
 				own[a.id] = whiteouts
 			}
 		}
 	}
-	return splits, own, nil
+	return string(letters), own, nil
 }
 
 // whiteoutBranch tells if the layer a has to be split in two branches, and returns the lower one of them, or "" if

@@ -96,8 +96,11 @@ func (u *unpacker) bring(h *tar.Header, content io.Reader) error {
 	}
 	u.counts.files++
 	if path.Clean(h.Name) == "." {
-		// The storage library leaves the root directory as its driver has made it.
-		return nil
+		// Some versions of the storage library leave the root directory as its driver has made it.
+		if !libraryAppliesRoot {
+			return nil
+		}
+		return errors.Join(os.Lchown(u.root, h.Uid, h.Gid), os.Chmod(u.root, h.FileInfo().Mode()))
 	}
 	target := filepath.Join(u.root, h.Name)
 	if err := makeWay(h, target); err != nil {

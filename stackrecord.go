@@ -9,28 +9,24 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// How many of the ancestors in a stack show through, and how those are split in branches, is kept with the uppermost of them, for
-// all at once: a mount of hundreds of layers looks at each one's directory, once, and at no more than that.
+// How many of the ancestors in a stack show through, and how the backend mounts each of those, is kept with the uppermost of them,
+// for all at once: a mount of hundreds of layers looks at each one's directory, once, and at no more than that.
 //
-//	whiteouts/<id>/stack  what it was found out from, and a letter for each layer that shows through, id first
+//	whiteouts/<id>/stack     of aufs: what it was found out from, and a letter for each layer that shows through, id first
+//	overlay/twin/<id>/stack  the same of overlayfs
 
-// split is how the aufs backend mounts an ancestor.
-type split byte
-
-const (
-	// splitNot: as one branch.
-	splitNot split = 'n'
-	// splitHidesNothing: as one branch, whose opaque directories do not count. There is nothing below for them to hide.
-	splitHidesNothing split = 'h'
-	// splitInTwo: as a branch whose opaque directories do not count, and a whiteout branch.
-	splitInTwo split = 's'
-)
+// stackRecords are those of one backend.
+type stackRecords struct {
+	derived
+	// letters are those that there can be; made is the one, if any, of a layer that has to have a directory in the cache.
+	letters string
+	made    byte
+}
 
 // stackRecord is the name of the file.
 const stackRecord = "stack"
@@ -64,38 +60,30 @@ func (h home) stackStamp(layers []string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// knownSplits returns how those of the parents of a stack that show through are split, if that was found out when their stamp was
-// this one.
-func (h home) knownSplits(parents []string, stamp string) (splits []split, ok bool) {
-	content, err := readFile(h.whiteouts().path(parents[0], stackRecord))
+// known returns how those of the parents of a stack that show through are mounted, if that was found out when their stamp was this
+// one.
+func (r stackRecords) known(parents []string, stamp string) (letters string, ok bool) {
+	content, err := readFile(r.path(parents[0], stackRecord))
 	letters, found := strings.CutPrefix(string(content), derivedVersion+stamp+"\n")
 	// One that a crash has cut short has no end.
 	letters, whole := strings.CutSuffix(letters, "\n")
 	if err != nil || !found || !whole || len(letters) == 0 || len(letters) > len(parents) {
-		return nil, false
+		return "", false
 	}
 	for i, letter := range []byte(letters) {
-		s := split(letter)
-		if s != splitNot && s != splitHidesNothing && s != splitInTwo {
-			return nil, false
+		if strings.IndexByte(r.letters, letter) < 0 {
+			return "", false
 		}
-		if s == splitInTwo {
-			if _, err := os.Lstat(h.whiteouts().path(parents[i], derivedRoot)); err != nil {
-				return nil, false
+		if letter == r.made {
+			if _, err := os.Lstat(r.path(parents[i], derivedRoot)); err != nil {
+				return "", false
 			}
 		}
-		splits = append(splits, s)
 	}
-	return splits, true
+	return letters, true
 }
 
-// keepSplits is for the next knownSplits. If it cannot be kept it is found out again.
-func (h home) keepSplits(parents []string, stamp string, splits []split) {
-	var b strings.Builder
-	b.WriteString(derivedVersion + stamp + "\n")
-	for _, s := range splits {
-		b.WriteByte(byte(s))
-	}
-	b.WriteByte('\n')
-	_ = os.WriteFile(filepath.Join(h.whiteouts().path(parents[0]), stackRecord), []byte(b.String()), 0o600)
+// keep is for the next known. If it cannot be kept it is found out again.
+func (r stackRecords) keep(parents []string, stamp, letters string) {
+	_ = os.WriteFile(r.path(parents[0], stackRecord), []byte(derivedVersion+stamp+"\n"+letters+"\n"), 0o600)
 }

@@ -10,25 +10,26 @@ import (
 	"testing"
 )
 
-func TestKnownSplits(t *testing.T) {
+func TestStackRecords(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"diff/a/": "", "diff/b/": "", "whiteouts/a/": "", "whiteouts/b/root/": ""})
+	r := (&aufsBackend{home: h}).records()
 	parents := []string{"a", "b"}
 	stamp, err := h.stackStamp(parents)
 	must(t, err)
-	if _, ok := h.knownSplits(parents, stamp); ok {
+	if _, ok := r.known(parents, stamp); ok {
 		t.Error("known, without a record")
 	}
-	want := []split{splitHidesNothing, splitInTwo}
-	h.keepSplits(parents, stamp, want)
-	if splits, ok := h.knownSplits(parents, stamp); !ok || !slices.Equal(splits, want) {
-		t.Errorf("%q, %t", splits, ok)
+	const want = "hs"
+	r.keep(parents, stamp, want)
+	if letters, ok := r.known(parents, stamp); !ok || letters != want {
+		t.Errorf("%q, %t", letters, ok)
 	}
-	if _, ok := h.knownSplits(parents, "x"+stamp); ok {
+	if _, ok := r.known(parents, "x"+stamp); ok {
 		t.Error("known, with another stamp")
 	}
 	// What shows through the uppermost one is all there is to mount.
-	if _, ok := h.knownSplits([]string{"a"}, stamp); ok {
+	if _, ok := r.known([]string{"a"}, stamp); ok {
 		t.Error("known, of a stack with fewer layers")
 	}
 	record := filepath.Join(string(h), whiteoutsDir, "a", stackRecord)
@@ -36,17 +37,17 @@ func TestKnownSplits(t *testing.T) {
 	must(t, err)
 	for n := range whole {
 		must(t, os.WriteFile(record, whole[:n], 0o600))
-		if _, ok := h.knownSplits(parents, stamp); ok {
+		if _, ok := r.known(parents, stamp); ok {
 			t.Errorf("known by %q", whole[:n])
 		}
 	}
 	must(t, os.WriteFile(record, append(slices.Clone(whole[:len(whole)-2]), 'x', '\n'), 0o600))
-	if _, ok := h.knownSplits(parents, stamp); ok {
+	if _, ok := r.known(parents, stamp); ok {
 		t.Error("known, by a letter that says nothing")
 	}
 	must(t, os.WriteFile(record, whole, 0o600))
 	must(t, os.Remove(filepath.Join(string(h), whiteoutsDir, "b", "root")))
-	if _, ok := h.knownSplits(parents, stamp); ok {
+	if _, ok := r.known(parents, stamp); ok {
 		t.Error("known, with a whiteout branch that is gone")
 	}
 	// Whatever happens to a directory shows.
