@@ -17,10 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
-// files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent. When it returns the
-// files are on the disk.
-func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
+// applyDiff is ApplyDiff. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent.
+func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	if options.Diff == nil {
 		return 0, layerError("applying a diff to", id, errors.New("there is no archive"))
 	}
@@ -58,7 +56,7 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	defer dir.Close()
 	scan := &archiveScan{Reader: options.Diff}
 	options.Diff = scan
-	size, err = d.naive.ApplyDiff(id, parent, options)
+	size, err = d.applyDiffMounted(id, parent, options)
 	if scan.needed {
 		err = errors.Join(err, d.stripForeign(id))
 	}

@@ -24,6 +24,7 @@ import (
 type Driver struct {
 	home    home
 	options mountOptions
+	library libraryOptions
 	backend backend
 	forms   *translator
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
@@ -51,6 +52,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	d := &Driver{
 		home:    h,
 		options: c.mount,
+		library: c.library,
 		forms:   newTranslator(h, options.RunRoot),
 		mounted: graphdriver.NewRefCounter(mountChecker{}),
 	}

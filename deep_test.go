@@ -149,7 +149,7 @@ func TestApplyDeepArchive(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 25)
-		_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f", content: "f"}, entry{name: deep})})
+		_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f", content: "f"}, entry{name: deep})})
 		wants(t, err, nil, "base", "file name too long")
 		sameNames(t, readTree(t, s.inner.home.diff("base")).names())
 	})

@@ -104,7 +104,7 @@ func TestDiffAndApply(t *testing.T) {
 		must(t, err)
 		must(t, r.Close())
 		s.create(t, "base", "again")
-		size, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+		size, err := applyTo(s, "again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 		must(t, err)
 		if got, err := s.DiffSize("child", nil, "base", nil, ""); err != nil || got != size {
 			t.Errorf("ApplyDiff says %d, DiffSize %d, %v", size, got, err)
@@ -198,7 +198,7 @@ func TestDiffHonoursIDMappings(t *testing.T) {
 		s.create(t, "", "base", "child")
 		maps := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
 		mappings := idtools.NewIDMappingsFromMaps(maps, maps)
-		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{
+		_, err := applyTo(s, "child", "base", graphdriver.ApplyDiffOpts{
 			Diff: archiveOf(t, entry{name: "f", content: "f"}, entry{name: ".wh.x"}), Mappings: mappings,
 		})
 		must(t, err)
@@ -341,7 +341,7 @@ func TestApplyNoArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		if _, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{}); err == nil {
+		if _, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{}); err == nil {
 			t.Error("there is no archive, and no error")
 		}
 		sameNames(t, readTree(t, s.inner.home.diff("base")).names())
@@ -438,7 +438,7 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
-					_, errs[i] = driver.ApplyDiff(id, "base", graphdriver.ApplyDiffOpts{Diff: archives[i]})
+					_, errs[i] = applyTo(driver, id, "base", graphdriver.ApplyDiffOpts{Diff: archives[i]})
 				}()
 			}
 			wg.Wait()

@@ -172,7 +172,7 @@ func TestExact(t *testing.T) {
 				want := secondsTree(t, dir)
 				must(t, s.Put("child"))
 				content := readDiff(t, s, "child", nil)
-				_, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+				_, err := applyTo(s, "again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 				must(t, err)
 				// Before the mount: overlayfs makes whiteouts anew.
 				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
@@ -214,7 +214,7 @@ func TestACLOwners(t *testing.T) {
 		if !strings.Contains(list, "\xe8\x03\x00\x00") {
 			t.Errorf("the archive has %q, without 1000", list)
 		}
-		_, err := s.ApplyDiff("again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content), Mappings: mappings})
+		_, err := applyTo(s, "again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content), Mappings: mappings})
 		must(t, err)
 		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("again"), "f"), aclAccess)
 		must(t, err)
@@ -285,7 +285,7 @@ func TestListsOfTheRoot(t *testing.T) {
 				must(t, err)
 				before[attr] = list
 			}
-			_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{
+			_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{
 				Diff: archiveOf(t, entry{name: "g", content: "g"}, entry{name: other}), Mappings: mappings,
 			})
 			must(t, err)

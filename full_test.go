@@ -39,7 +39,7 @@ func TestFullDisk(t *testing.T) {
 
 		tooBig := func() {
 			t.Helper()
-			_, err := s.ApplyDiff("big", "base", graphdriver.ApplyDiffOpts{
+			_, err := applyTo(s, "big", "base", graphdriver.ApplyDiffOpts{
 				Diff: archiveOf(t, entry{name: "small", content: "s"}, entry{name: "large", content: strings.Repeat("l", 64<<20)}),
 			})
 			// The library unpacks in a process of its own, of whose error it has the text.

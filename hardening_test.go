@@ -431,7 +431,7 @@ func TestArchiveWithOverlayAttributes(t *testing.T) {
 			"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.user.mine": "v",
 		}}))
 		must(t, w.Close())
-		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: &b})
+		_, err := applyTo(s, "child", "base", graphdriver.ApplyDiffOpts{Diff: &b})
 		must(t, err)
 		names, err := system.Llistxattr(filepath.Join(s.inner.home.diff("child"), "d"))
 		must(t, err)

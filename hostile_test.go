@@ -229,7 +229,7 @@ func TestHostileArchives(t *testing.T) {
 func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	t.Helper()
 	before := v.around(t)
-	_, err := v.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+	_, err := applyTo(v, "child", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 	applied = err == nil
 	diff := v.inner.home.diff("child")
 	if err != nil {
@@ -322,7 +322,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
 		s.apply(t, "base", "", entry{name: "f", content: "f"})
-		_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{
+		_, err := applyTo(s, "child", "base", graphdriver.ApplyDiffOpts{
 			Diff: bytes.NewReader(packed(t, member{Name: "f", Typeflag: tar.TypeChar})),
 		})
 		must(t, err)
@@ -358,7 +358,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 					archive.PaxSchilyXattr + "trusted.overlay.metacopy": "", archive.PaxSchilyXattr + "user.kept": "x",
 				}})
 			// Overlayfs may refuse them, which is an answer as well.
-			_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
+			_, err := applyTo(s, id, parent, graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 			if err != nil && (name == backendAufs || id == "base") {
 				t.Error(err)
 			}

@@ -20,26 +20,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// intreeVariable names, in the environment, a binary of internal/intree. Without it the tests build one.
-const intreeVariable = "AUFS_TEST_INTREE"
-
 // intree runs the storage library's own aufs driver on a store, each command in a process of its own.
 type intree struct {
 	program, home string
-}
-
-// newIntree is for tests that run where the kernel has aufs.
-func newIntree(t *testing.T, home string) intree {
-	t.Helper()
-	if program := os.Getenv(intreeVariable); program != "" {
-		return intree{program, home}
-	}
-	program := filepath.Join(t.TempDir(), "intree")
-	c := exec.Command("go", "build", "-tags", "exclude_graphdriver_btrfs", "-o", program, "./internal/intree")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return intree{program, home}
 }
 
 func (i intree) run(t *testing.T, stdin io.Reader, args ...string) string {

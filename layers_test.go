@@ -94,7 +94,7 @@ func TestBadIDsAreRefusedEverywhere(t *testing.T) {
 			_, calls["DiffSize"] = s.DiffSize(id, nil, "", nil, "")
 			_, calls["DiffGetter"] = s.inner.DiffGetter(id)
 			_, calls["Changes"] = s.Changes(id, nil, "", nil, "")
-			_, calls["ApplyDiff"] = s.ApplyDiff(id, "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f"})})
+			_, calls["ApplyDiff"] = applyTo(s, id, "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f"})})
 			calls["UpdateLayerIDMap"] = s.UpdateLayerIDMap(id, &idtools.IDMappings{}, &idtools.IDMappings{}, "")
 			_, calls["DeferredRemove"] = s.DeferredRemove(id)
 			for call, err := range calls {
@@ -121,7 +121,7 @@ func TestUnknownIDsAreErrors(t *testing.T) {
 		_, calls["DiffSize"] = s.DiffSize("nobody", nil, "", nil, "")
 		_, calls["DiffGetter"] = s.inner.DiffGetter("nobody")
 		_, calls["Changes"] = s.Changes("nobody", nil, "", nil, "")
-		_, calls["ApplyDiff"] = s.ApplyDiff("nobody", "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t)})
+		_, calls["ApplyDiff"] = applyTo(s, "nobody", "", graphdriver.ApplyDiffOpts{Diff: archiveOf(t)})
 		for call, err := range calls {
 			t.Run(call, func(t *testing.T) { wants(t, err, graphdriver.ErrLayerUnknown, "nobody") })
 		}

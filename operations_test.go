@@ -68,7 +68,7 @@ var operations = []operation{
 	{
 		name: "apply", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
 		run: func(t *testing.T, s store) error {
-			_, err := s.ApplyDiff("new", "middle", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, newLayer...)})
+			_, err := applyTo(s, "new", "middle", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, newLayer...)})
 			return err
 		},
 	},

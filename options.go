@@ -27,6 +27,7 @@ const (
 type config struct {
 	backend backendName
 	mount   mountOptions
+	library libraryOptions
 }
 
 // defaultConfig holds where nothing is said.
@@ -45,7 +46,11 @@ func parseConfig(options graphdriver.Options) (config, error) {
 		if err != nil {
 			return c, fmt.Errorf("aufs: option %q: %w", option, err)
 		}
-		switch strings.ToLower(key) {
+		key, own := ownOption(strings.ToLower(key))
+		if !own {
+			continue
+		}
+		switch key {
 		case "aufs.mountopt":
 			if c.mount, err = parseMountOptions([]string{value}); err != nil {
 				return c, fmt.Errorf("aufs: option aufs.mountopt: %w", err)
@@ -58,7 +63,13 @@ func parseConfig(options graphdriver.Options) (config, error) {
 				return c, fmt.Errorf("aufs: option aufs.backend: %q is not one of aufs, overlay, auto", value)
 			}
 		default:
-			return c, fmt.Errorf("aufs: unknown option %q; there are aufs.mountopt and aufs.backend", key)
+			known, err := c.library.set(key, value)
+			if err != nil {
+				return c, fmt.Errorf("aufs: option %q: %w", option, err)
+			}
+			if !known {
+				return c, fmt.Errorf("aufs: unknown option %q; there are %s", key, knownOptions)
+			}
 		}
 	}
 	return c, nil

@@ -74,11 +74,11 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for option, words := range map[string][]string{
-		"aufs.backend=zfs":    {"zfs", "aufs, overlay, auto"},
-		"aufs.nothing=1":      {"aufs.nothing"},
-		"overlay.mountopt=ro": {"overlay.mountopt"},
-		"aufs.mountopt=foo":   {"aufs.mountopt", `"foo"`},
-		"junk":                {"junk"},
+		"aufs.backend=zfs":  {"zfs", "aufs, overlay, auto"},
+		"aufs.nothing=1":    {"aufs.nothing"},
+		"other.mountopt=ro": {"other.mountopt"},
+		"aufs.mountopt=foo": {"aufs.mountopt", `"foo"`},
+		"junk":              {"junk"},
 	} {
 		t.Run(option, func(t *testing.T) {
 			_, err := parseConfig(graphdriver.Options{DriverOptions: []string{option}})

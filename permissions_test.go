@@ -25,7 +25,7 @@ func TestStoreIsPrivate(t *testing.T) {
 		s.create(t, "", "base", "middle", "child")
 		whole := archiveBytes(t, entry{name: "d/"}, entry{name: "d/f", content: strings.Repeat("f", 2*archiveBuffer)})
 		looked := false
-		_, err := s.ApplyDiff("base", "", graphdriver.ApplyDiffOpts{Diff: &spy{bytes.NewReader(whole), func() {
+		_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: &spy{bytes.NewReader(whole), func() {
 			looked = true
 			private(t, s.inner.home)
 		}}})
@@ -149,7 +149,7 @@ func (s store) insistOnErrors(t *testing.T, part string) {
 		operations["DiffSize"] = func() error { _, err := s.DiffSize("child", nil, "base", nil, ""); return err }
 		operations["ReadWriteDiskUsage"] = func() error { _, err := s.ReadWriteDiskUsage("child"); return err }
 		operations["ApplyDiff"] = func() error {
-			_, err := s.ApplyDiff("child", "base", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "new"})})
+			_, err := applyTo(s, "child", "base", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "new"})})
 			return err
 		}
 		operations["DiffGetter"] = func() error {

@@ -75,7 +75,7 @@ func TestReadOnlyStore(t *testing.T) {
 				wants(t, r.Remove("plain"), unix.EROFS, "plain")
 				_, err = r.Get("top", graphdriver.MountOpts{})
 				wants(t, err, unix.EROFS, "top")
-				_, err = r.ApplyDiff("top", "middle", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f"})})
+				_, err = applyTo(r, "top", "middle", graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entry{name: "f"})})
 				wants(t, err, unix.EROFS, "top")
 				must(t, r.Cleanup())
 				noMounts(t, filepath.Join(home, mntDir))

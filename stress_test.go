@@ -125,7 +125,7 @@ func (w *worker) life() error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.s.ApplyDiff(image, "top", graphdriver.ApplyDiffOpts{Diff: packed}); err != nil {
+	if _, err := applyTo(w.s, image, "top", graphdriver.ApplyDiffOpts{Diff: packed}); err != nil {
 		return err
 	}
 	if err := w.s.Create(container, image, nil); err != nil {

@@ -343,7 +343,7 @@ func (e entry) write(w *tar.Writer) error {
 // apply unpacks an archive of entries into the layer id.
 func (s store) apply(t *testing.T, id, parent string, entries ...entry) {
 	t.Helper()
-	_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entries...)})
+	_, err := applyTo(s, id, parent, graphdriver.ApplyDiffOpts{Diff: archiveOf(t, entries...)})
 	must(t, err)
 }
 

@@ -66,15 +66,14 @@ type faulty struct {
 	mounted func(dir string) error
 }
 
-func (f faulty) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	if f.unpacked != nil {
-		filtered, err := filter(options.Diff, f.unpacked)
-		if err != nil {
-			return 0, err
-		}
-		options.Diff = filtered
+// filtered are the options of an ApplyDiff with what is left of the archive.
+func (f faulty) filtered(options graphdriver.ApplyDiffOpts) (graphdriver.ApplyDiffOpts, error) {
+	if f.unpacked == nil {
+		return options, nil
 	}
-	return f.Driver.ApplyDiff(id, parent, options)
+	diff, err := filter(options.Diff, f.unpacked)
+	options.Diff = diff
+	return options, err
 }
 
 func (f faulty) Changes(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, label string) ([]archive.Change, error) {

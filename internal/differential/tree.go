@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containers/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,19 +60,6 @@ func stamp(root string, paths []string, now time.Time) error {
 func setTime(path string, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
 	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// copyTree copies a file, or a directory with all below it, to another path in
-// the tree at root.
-func copyTree(root, from, to string) error {
-	packed, err := archive.TarWithOptions(root, &archive.TarOptions{
-		IncludeFiles: []string{from}, RebaseNames: map[string]string{from: to},
-	})
-	if err != nil {
-		return err
-	}
-	defer packed.Close()
-	return archive.Untar(packed, root, nil)
 }
 
 // hardLinks are files of the model that had several names when the layer was

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64) && !exclude_graphdriver_aufs
+//go:build linux && (amd64 || arm64) && (!exclude_graphdriver_aufs || ours)
 
 package main
 

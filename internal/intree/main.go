@@ -1,4 +1,4 @@
-//go:build linux && !exclude_graphdriver_aufs
+//go:build linux && (!exclude_graphdriver_aufs || ours)
 
 // Command intree drives the storage library's own aufs driver, the one that the
 // library dropped later. It is how tests look at a store with the old driver's
@@ -7,6 +7,10 @@
 // A program can hold one driver called "aufs". So this one does not import this
 // module's driver, and is built without the tag exclude_graphdriver_aufs. It needs
 // root and a kernel with aufs.
+//
+// With the tags ours and exclude_graphdriver_aufs it has this module's driver
+// instead, and is a program of this module's storage library, for stores that
+// programs of both libraries use.
 //
 // Each command is a process of its own, and what the driver keeps in memory, such
 // as the count of mounts, ends with it.
@@ -22,7 +26,6 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/drivers/aufs"
 	"github.com/containers/storage/pkg/reexec"
 )
 
@@ -81,7 +84,7 @@ func run(args []string) error {
 		fs.Usage()
 		return errUsage
 	}
-	driver, err := aufs.Init(*home, graphdriver.Options{DriverOptions: opts})
+	driver, err := initDriver(*home, graphdriver.Options{DriverOptions: opts})
 	if err != nil {
 		return fmt.Errorf("open the driver: %w", err)
 	}

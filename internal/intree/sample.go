@@ -1,4 +1,4 @@
-//go:build linux && !exclude_graphdriver_aufs
+//go:build linux && (!exclude_graphdriver_aufs || ours)
 
 package main
 

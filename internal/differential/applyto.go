@@ -1,0 +1,10 @@
+//go:build linux
+
+package differential
+
+import graphdriver "github.com/containers/storage/drivers"
+
+// applyTo is ApplyDiff, to which not every version of the storage library tells the parent.
+func applyTo(d graphdriver.Driver, id, parent string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
+	return d.ApplyDiff(id, parent, options)
+}

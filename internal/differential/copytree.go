@@ -1,0 +1,106 @@
+//go:build linux
+
+package differential
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// copyTree copies a file, or a directory with all below it, to another path in the tree at root. The library's archives would do,
+// were it not that version v1.64 follows symbolic links there, and loses what is in directories whose names are not UTF-8.
+func copyTree(root, from, to string) error {
+	// The first name that each file with several has in the copy.
+	names := map[uint64]string{}
+	// Times come last, for what is put into a directory changes them.
+	var stamps []func() error
+	source, target := filepath.Join(root, from), filepath.Join(root, to)
+	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(source, path)
+		if err != nil {
+			return err
+		}
+		made := filepath.Join(target, rel)
+		st, err := lstat(path)
+		if err != nil {
+			return err
+		}
+		if first := names[st.Ino]; first != "" && !entry.IsDir() {
+			return os.Link(first, made)
+		}
+		names[st.Ino] = made
+		stamps = append(stamps, func() error { return setTime(made, time.Unix(st.Mtim.Unix())) })
+		if err := copyContent(path, made, st); err != nil {
+			return err
+		}
+		return copyAttributes(path, made, st)
+	})
+	for _, stamp := range stamps {
+		err = errors.Join(err, stamp())
+	}
+	return err
+}
+
+// copyContent makes a file of the same kind and content.
+func copyContent(from, to string, st unix.Stat_t) error {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return os.Mkdir(to, 0o700)
+	case unix.S_IFLNK:
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	case unix.S_IFREG:
+		source, err := os.Open(from)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		made, err := os.Create(to)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(made, source)
+		return errors.Join(err, made.Close())
+	default:
+		return unix.Mknod(to, st.Mode, int(st.Rdev)) //nolint:gosec // that is how the kernel has it
+	}
+}
+
+// copyAttributes gives a file the owner, mode and extended attributes of another one. The owner comes first: it changes the others.
+func copyAttributes(from, to string, st unix.Stat_t) error {
+	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
+			return err
+		}
+	}
+	names, err := system.Llistxattr(from)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	for _, name := range names {
+		value, err := system.Lgetxattr(from, name)
+		if err != nil {
+			return err
+		}
+		if err := system.Lsetxattr(to, name, value, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
