@@ -189,6 +189,9 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if still, err := d.canUnpack(id); err != nil || !still {
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
+	if err := d.forms.untrace(id); err != nil {
+		return err
+	}
 	return takePlace(dir, d.home.diff(id))
 }
 

@@ -113,7 +113,7 @@ func makeStore(h home) (made []string, err error) {
 // on another disk can mount that there.
 func (h home) realDirectories() error {
 	dirs := []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, traceDir, runDir, workDir, aufsDir, twinDir, oldDir, lockDirName, emptyDir} {
+	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, twinDir, oldDir, lockDirName, emptyDir} {
 		dirs = append(dirs, h.overlay(name))
 	}
 	for _, dir := range dirs {
@@ -163,7 +163,8 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, private)
 	}
 	if err := d.home.gatherTraces(); err != nil && !errors.Is(err, unix.EROFS) {
-		return nil, fmt.Errorf("aufs: sweeping: %w", err)
+		// They count where they are as well.
+		logrus.Warnf("aufs: sweeping: %v", err)
 	}
 	rubbish, err = d.abandoned()
 	if err != nil {

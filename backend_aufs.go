@@ -125,7 +125,7 @@ func (b *aufsBackend) mount(s stack) error {
 	}
 	branches, err := b.branchesOf(s, run)
 	if err == nil && !s.options.readOnly() {
-		err = b.dropPseudoLinks(s.id)
+		err = errors.Join(b.dropPseudoLinks(s.id), b.forms.untrace(s.id))
 	}
 	if err == nil {
 		err = b.mountBranches(s, branches)

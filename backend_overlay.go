@@ -291,6 +291,7 @@ func (b *overlayBackend) knownLowers(s stack) []string {
 func (b *overlayBackend) findLowers(s stack, run string) ([]string, error) {
 	lowers := make([]string, 0, len(s.parents))
 	letters := make([]byte, 0, len(s.parents))
+	generation := b.home.use(s.parents)
 	for n, parent := range s.parents {
 		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)))
 		if err != nil {
@@ -306,7 +307,7 @@ func (b *overlayBackend) findLowers(s stack, run string) ([]string, error) {
 		}
 	}
 	if len(letters) > 0 && len(letters) == len(s.parents) {
-		b.records().keep(s.parents, s.stamp, string(letters))
+		b.records().keep(s.parents, s.stamp, generation, string(letters))
 	}
 	return lowers, nil
 }

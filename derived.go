@@ -124,6 +124,9 @@ func (c derived) forget(id string) error {
 // forgetDerived is for a layer that is about to change: what was made from it is no longer true, nor is what was made for
 // layers on top of it. Of a layer that has been a writable branch nothing is kept, nor of those on top of it.
 func (h home) forgetDerived(id string) error {
+	if err := h.unuse(id); err != nil {
+		return err
+	}
 	if wasWritable(h.diff(id)) {
 		return nil
 	}

@@ -39,6 +39,9 @@ const (
 	runDir = "run"
 	// aufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
 	aufsDir = "aufs"
+	// usedDir and generationLink tell which records of stacks count: see stackrecord.go.
+	usedDir        = "used"
+	generationLink = "generation"
 	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
 	twinDir = "twin"
 	// oldDir holds what was derived from layers and replaced while a mount may have been using it.

@@ -1,5 +1,8 @@
-// Package aufs is a graph driver for github.com/containers/storage that mounts layers with aufs, or, on a kernel without
-// it, the same layers with overlayfs. Importing the package registers the driver as "aufs".
+// Package aufs is a graph driver for the storage library of podman and buildah, that mounts layers with aufs, or, on a kernel
+// without it, the same layers with overlayfs. Importing the package registers the driver as "aufs".
+//
+// There are two of it, alike but for what the library wants of them: github.com/seed-642172e2/aufs is for
+// github.com/containers/storage, and github.com/seed-642172e2/aufs/podman for go.podman.io/storage.
 //
 // # On disk
 //
@@ -23,7 +26,7 @@
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
 //	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form; a symbolic link, see marks.go
-//	overlay/trace/<boot>/<id>  it was, at some time since that boot of the kernel
+//	overlay/trace/<boot>/<id>  it was, at some time since that boot of the kernel; overlay/synced/<id>: that is on the disk
 //	overlay/aside/<id>/ aufs's own files of such a layer
 //	overlay/work/<id>/  overlayfs's work directory for the layer
 //	overlay/run/<id>/   what exists for one mount of the layer alone: twins, whiteout branches
@@ -31,6 +34,7 @@
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
 //	                    split in branches; a cache
+//	overlay/used/<id>, overlay/generation  which of the files stack count; see stackrecord.go
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
 //	overlay/empty/      an empty directory
@@ -90,7 +94,9 @@
 // So a process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. What
 // is not promised: that what a container has written is more durable than on the file system that the store is on; that,
 // on aufs, all names of a file still show the same if the host goes down before the flush (see below); and that a layer
-// whose removal was cut short is gone before the next Init.
+// whose removal was cut short is gone before the next Init. If the file system alone goes down, while a layer is mounted with
+// overlayfs, and is mounted anew without a new start of the kernel, it takes one that keeps the order of changes to names, as ext4
+// and xfs do.
 //
 // # Pseudo-links
 //

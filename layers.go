@@ -280,8 +280,9 @@ func (d *Driver) belongings(id string) []string {
 		d.home.overlay(runDir, id),
 		d.home.overlay(workDir, id),
 		d.home.overlay(aufsDir, id),
+		d.home.overlay(usedDir, id),
 		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),
 		d.home.overlay(lockDirName, id),
-	}, d.home.traceOf(id)...)
+	}, d.forms.traceOf(id)...)
 }

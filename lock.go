@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,8 @@ import (
 // pathLock is an open file or directory with a flock on it.
 type pathLock struct {
 	fd int
+	// abandoned gives it back if its owner forgets to, and it with him.
+	abandoned runtime.Cleanup
 }
 
 // openDirectory are the flags to open a directory with, for its lock.
@@ -69,6 +72,7 @@ func flockOnce(path string, flags, how int) (*pathLock, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	lock := &pathLock{fd: fd}
+	lock.abandoned = runtime.AddCleanup(lock, func(fd int) { _ = unix.Close(fd) }, fd)
 	if _, err := retried(func() (int, error) { return 0, unix.Flock(fd, how) }); err != nil {
 		lock.unlock()
 		return nil, fmt.Errorf("locking %s: %w", path, err)
@@ -90,11 +94,13 @@ func flockOnce(path string, flags, how int) (*pathLock, error) {
 	return lock, nil
 }
 
-// unlock gives the lock back. It may be called on nil.
+// unlock gives the lock back. It may be called on nil, and again.
 func (l *pathLock) unlock() {
-	if l != nil {
+	if l != nil && l.fd >= 0 {
 		// Nothing was written through it, so that closing it has no error to tell.
+		l.abandoned.Stop()
 		_ = unix.Close(l.fd)
+		l.fd = -1
 	}
 }
 

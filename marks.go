@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,8 +23,9 @@ import (
 //
 // What overlayfs writes may be on the disk after a power cut, while the mark is not. An fsync for each mark would help, and take
 // longer than the mount. So a layer has a trace before it has its first mark since the kernel was started, with an fsync, and keeps
-// it. As long as the kernel runs a trace says nothing; one of an earlier boot says what a mark does, until the layer is brought to
-// rest. That a layer with such a trace is at rest, as most will be, is found out when it is next used.
+// it; overlay/synced/<id>, a link to BOOT and FORM, says that this fsync was done. As long as the kernel runs, and the file system
+// is not mounted anew, a trace says nothing; one of an earlier boot says what a mark does, until the layer is brought to rest. That
+// a layer with such a trace is at rest, as most will be, is found out when it is next used.
 //
 // LOWERS are about the mount that the mark was made for: a letter for each of the ancestors that it has, nearest first.
 const (
@@ -36,6 +38,8 @@ const (
 const (
 	// traceDir holds a directory for each boot.
 	traceDir = "trace"
+	// syncedDir says of the traces of this boot that they are on the disk.
+	syncedDir = "synced"
 	// earlierBoots is where Init puts together what it finds of earlier ones.
 	earlierBoots = "earlier"
 )
@@ -47,6 +51,9 @@ type marks struct {
 	looking sync.Mutex
 	looked  bool
 	earlier []string
+	// verified are the layers in a store that is read-only of which this process has found out that they are at rest, whatever
+	// traces there are of earlier boots.
+	verified sync.Map
 }
 
 // traces are those directories.
@@ -129,14 +136,15 @@ func (h home) gatherTraces() error {
 }
 
 // traceOf are the paths of the traces that the layer id can have.
-func (h home) traceOf(id string) []string {
-	boots, err := os.ReadDir(h.overlay(traceDir))
-	if err != nil {
-		return nil
+func (m *marks) traceOf(id string) []string {
+	// What it could not read it has said elsewhere.
+	earlier, _ := m.traces() //nolint:errcheck // see above
+	paths := []string{m.home.overlay(syncedDir, id)}
+	if bootID() != "" {
+		paths = append(paths, m.home.overlay(traceDir, bootID(), id))
 	}
-	paths := make([]string, 0, len(boots))
-	for _, boot := range boots {
-		paths = append(paths, h.overlay(traceDir, boot.Name(), id))
+	for _, dir := range earlier {
+		paths = append(paths, filepath.Join(dir, id))
 	}
 	return paths
 }
@@ -159,6 +167,9 @@ func (m *marks) read(id string) (mark, error) {
 	}
 	// The traces first, and in this order: Init moves them.
 	old := mark{form: aufsForm}
+	if _, ok := m.verified.Load(id); ok {
+		earlier = nil
+	}
 	for _, dir := range earlier {
 		if old, err = readMark(filepath.Join(dir, id)); err != nil {
 			return mark{}, layerError("reading the form of", id, err)
@@ -182,6 +193,12 @@ func readMark(path string) (mark, error) {
 	target, err := os.Readlink(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return mark{form: aufsForm}, nil
+	}
+	if errors.Is(err, unix.EINVAL) {
+		// As this driver made them once, for mounts that have a run directory.
+		var content []byte
+		content, err = readFile(path)
+		target = strings.TrimSpace(string(content))
 	}
 	if err != nil {
 		return mark{}, err
@@ -232,30 +249,127 @@ func (m *marks) set(id string, f form, mounted bool, lowers string) error {
 	if bootID() == "" {
 		return m.home.linkDurably(target, marks, id)
 	}
-	traces := m.home.overlay(traceDir, bootID())
-	if _, err := os.Lstat(filepath.Join(traces, id)); errors.Is(err, fs.ErrNotExist) {
-		err = m.home.linkDurably(string(f), traces, id)
-		if err != nil {
-			return err
-		}
-	} else if err != nil {
+	if err := m.trace(id, f); err != nil {
 		return err
 	}
 	return linkIn(target, marks, id)
 }
 
-// unset notes that the layer id, which had a mark or a trace of an earlier boot, is in aufs form.
+// trace makes a trace of the layer id, unless it has one that is on the disk.
+func (m *marks) trace(id string, f form) error {
+	want := bootID() + " " + string(f)
+	synced := m.home.overlay(syncedDir, id)
+	have, err := os.Readlink(synced)
+	if err == nil && have == want {
+		return nil
+	}
+	if ignoreGone(err) != nil {
+		return err
+	}
+	if err == nil {
+		if err := os.Remove(synced); err != nil {
+			return err
+		}
+	}
+	dir := m.home.overlay(traceDir, bootID())
+	before, err := readMark(filepath.Join(dir, id))
+	if err != nil {
+		return err
+	}
+	if before.form != aufsForm && before.form != f {
+		// It is at rest, and may not be so on the disk.
+		if err := m.home.sync(); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(dir, id)); err != nil {
+			return err
+		}
+	}
+	if err := m.home.linkDurably(string(f), dir, id); err != nil {
+		return err
+	}
+	return linkIn(want, m.home.overlay(syncedDir), id)
+}
+
+// sync has all of the store on the disk.
+func (h home) sync() error {
+	dir, err := os.Open(string(h))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return syncFS(int(dir.Fd()), dir.Name())
+}
+
+// untrace is for a layer at rest that gets content which means something else in overlay form: no later boot is to take it for that.
+func (m *marks) untrace(id string) error {
+	if bootID() == "" {
+		return nil
+	}
+	path := m.home.overlay(traceDir, bootID(), id)
+	if _, err := os.Lstat(path); err != nil {
+		return ignoreGone(err)
+	}
+	if err := m.home.sync(); err != nil {
+		return err
+	}
+	return errors.Join(ignoreGone(os.Remove(m.home.overlay(syncedDir, id))), os.Remove(path))
+}
+
+// unmounted says that the mount is gone that the mark of the layer id was made for, and that the layer keeps the mark.
+func (m *marks) unmounted(id string, f form) error {
+	// The sweep may take it for what is left of one who was killed; then the mark stays as it was.
+	made := filepath.Join(m.home.tmp(), atomicPrefix+rand.Text())
+	if err := os.Symlink(string(f), made); err != nil {
+		return err
+	}
+	if err := os.Rename(made, m.home.overlay(markDir, id)); err != nil {
+		return errors.Join(err, ignoreGone(os.Remove(made)))
+	}
+	return nil
+}
+
+// unset notes that the layer id, which had a mark or a trace of an earlier boot, is in aufs form. The trace becomes one of this boot:
+// what the way back has changed need not be on the disk yet.
 func (m *marks) unset(id string) error {
 	earlier, err := m.traces()
 	if err != nil {
 		return err
 	}
-	for _, dir := range append(earlier[:len(earlier):len(earlier)], m.home.overlay(markDir)) {
-		if err := unix.Unlink(filepath.Join(dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &fs.PathError{Op: "unlink", Path: filepath.Join(dir, id), Err: err}
+	for _, dir := range earlier {
+		err := m.renewTrace(filepath.Join(dir, id))
+		if errors.Is(err, unix.EROFS) {
+			m.verified.Store(id, true)
+			continue
+		}
+		if err != nil {
+			return err
 		}
 	}
+	path := m.home.overlay(markDir, id)
+	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "unlink", Path: path, Err: err}
+	}
 	return nil
+}
+
+// renewTrace makes the trace of an earlier boot, if it is there, one of this boot.
+func (m *marks) renewTrace(path string) error {
+	if _, err := os.Lstat(path); err != nil {
+		return ignoreGone(err)
+	}
+	if bootID() == "" {
+		// There is none of this boot.
+		if err := m.home.sync(); err != nil {
+			return err
+		}
+		return os.Remove(path)
+	}
+	now := m.home.overlay(traceDir, bootID())
+	if err := os.Mkdir(now, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(path, filepath.Join(now, filepath.Base(path)))
 }
 
 // linkIn makes the symbolic link name to target in the directory dir, and dir if it is not there.
@@ -273,23 +387,16 @@ func linkIn(target, dir, name string) error {
 
 // linkDurably is linkIn for a directory of the store, with an fsync: after an error the link is not there.
 func (h home) linkDurably(target, dir, name string) error {
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		// Any of those that it is in may be new.
-		for d := dir; d != string(h); {
-			d = filepath.Dir(d)
-			if err := syncDir(d); err != nil {
-				return errors.Join(err, os.Remove(dir))
-			}
-		}
-	}
-	if err := linkIn(target, dir, name); err != nil {
+	if err := linkIn(target, dir, name); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := syncDir(dir); err != nil {
-		return errors.Join(err, os.Remove(filepath.Join(dir, name)))
+	// Any of those that it is in may be new, and by one who was killed before he could do this.
+	for d := dir; ; d = filepath.Dir(d) {
+		if err := syncDir(d); err != nil {
+			return errors.Join(err, os.Remove(filepath.Join(dir, name)))
+		}
+		if d == string(h) {
+			return nil
+		}
 	}
-	return nil
 }

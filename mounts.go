@@ -186,6 +186,10 @@ func (d *Driver) unmount(id, target string) error {
 			return err
 		}
 	}
+	// Of what somebody has found out about it while it was mounted.
+	if err := d.home.unuse(id); err != nil && !errors.Is(err, unix.EROFS) {
+		logrus.Warnf("%v", err)
+	}
 	if err := d.forms.rest(id, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)

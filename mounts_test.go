@@ -342,3 +342,24 @@ func TestMountErrorTellsAll(t *testing.T) {
 		t.Error("errors.As does not find it")
 	}
 }
+
+// TestNoteOfNoLayer is about a note in the run root of a layer that is not there any more: it goes, and leaves nothing.
+func TestNoteOfNoLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		home, runRoot := filepath.Join(t.TempDir(), "home"), t.TempDir()
+		o := optionsFor(name)
+		o.RunRoot = runRoot
+		d, err := Init(home, o)
+		must(t, err)
+		must(t, d.Cleanup())
+		must(t, linkIn("0123456789abcdef", filepath.Join(runRoot, "home"), "gone"))
+		d, err = Init(home, o)
+		must(t, err)
+		must(t, d.Cleanup())
+		sameNames(t, readTree(t, runRoot).names(), "home")
+		problems, err := Check(t.Context(), home)
+		if err != nil || len(problems) > 0 {
+			t.Errorf("%v, %v", problems, err)
+		}
+	})
+}

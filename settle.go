@@ -29,9 +29,9 @@ func newTranslator(h home, runRoot string) *translator {
 // open brings the layer id, which is at rest, into overlay form f, for a mount that is noted with its mark if mounted. The caller
 // holds its lock.
 func (t *translator) open(id string, f form, mounted bool, lowers string) error {
-	now, err := t.form(id)
+	now, err := t.read(id)
 	found := true
-	if err == nil && now == aufsForm {
+	if err == nil && now.form == aufsForm {
 		// Before anything is changed: this is the one thing that cannot be translated back.
 		found, err = findMarks(t.home.diff(id))
 	}
@@ -42,7 +42,8 @@ func (t *translator) open(id string, f form, mounted bool, lowers string) error 
 	if err == nil && used {
 		err = errInUse
 	}
-	if err == nil && now != f {
+	// One of an earlier boot says that nothing has it mounted.
+	if err == nil && (now.form != f || now.old) {
 		err = t.set(id, f, mounted, lowers)
 	}
 	if err != nil || !found {
@@ -116,6 +117,9 @@ func (t *translator) rest(id string, ended bool) error {
 	if err != nil && !errors.Is(err, errNoForm) {
 		// A mount of it may be alive, which uses what would be removed.
 		return err
+	}
+	if err != nil && m.mounted {
+		err = errors.Join(err, t.unmounted(id, m.form))
 	}
 	return errors.Join(err, t.removeRun(id, runs, ended))
 }

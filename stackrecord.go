@@ -3,9 +3,11 @@
 package aufs
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,6 +21,11 @@ import (
 //
 //	whiteouts/<id>/stack     of aufs: what it was found out from, and a letter for each layer that shows through, id first
 //	overlay/twin/<id>/stack  the same of overlayfs
+//	overlay/used/<id>        a symbolic link: there may be a record that this layer is an ancestor in
+//	overlay/generation       a symbolic link to what is in all records that count
+//
+// The times of directories tell most changes, but on a kernel with coarse ones not those that come at once: a record is made, the
+// layer mounted and then changed deep inside. So whoever is to change a layer that may be in a record has none count any more.
 
 // stackRecords are those of one backend.
 type stackRecords struct {
@@ -60,14 +67,56 @@ func (h home) stackStamp(layers []string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// generation is what is in the records that count, or "" if none does.
+func (h home) generation() string {
+	generation, err := os.Readlink(h.overlay(generationLink))
+	if err != nil {
+		return ""
+	}
+	return generation
+}
+
+// use says that there may be a record with layers, before they are looked at for it, and returns what is to be in that. It is "" if
+// there can be none.
+func (h home) use(layers []string) (generation string) {
+	if err := linkIn(rand.Text(), h.overlay(), generationLink); err != nil && !errors.Is(err, fs.ErrExist) {
+		return ""
+	}
+	generation = h.generation()
+	for _, layer := range layers {
+		if err := linkIn(".", h.overlay(usedDir), layer); err != nil && !errors.Is(err, fs.ErrExist) {
+			return ""
+		}
+	}
+	return generation
+}
+
+// unuse is for a layer that is about to change, or may just have been.
+func (h home) unuse(id string) error {
+	for _, path := range []string{h.overlay(usedDir, id), h.overlay(generationLink)} {
+		err := unix.Unlink(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return layerError("dropping what was derived from", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+		}
+	}
+	return nil
+}
+
 // known returns how those of the parents of a stack that show through are mounted, if that was found out when their stamp was this
 // one.
 func (r stackRecords) known(parents []string, stamp string) (letters string, ok bool) {
 	content, err := readFile(r.path(parents[0], stackRecord))
-	letters, found := strings.CutPrefix(string(content), derivedVersion+stamp+"\n")
+	if err != nil {
+		return "", false
+	}
+	generation := r.home.generation()
+	letters, found := strings.CutPrefix(string(content), derivedVersion+stamp+" "+generation+"\n")
 	// One that a crash has cut short has no end.
 	letters, whole := strings.CutSuffix(letters, "\n")
-	if err != nil || !found || !whole || len(letters) == 0 || len(letters) > len(parents) {
+	if generation == "" || !found || !whole || len(letters) == 0 || len(letters) > len(parents) {
 		return "", false
 	}
 	for i, letter := range []byte(letters) {
@@ -83,7 +132,9 @@ func (r stackRecords) known(parents []string, stamp string) (letters string, ok 
 	return letters, true
 }
 
-// keep is for the next known. If it cannot be kept it is found out again.
-func (r stackRecords) keep(parents []string, stamp, letters string) {
-	_ = os.WriteFile(r.path(parents[0], stackRecord), []byte(derivedVersion+stamp+"\n"+letters+"\n"), 0o600)
+// keep is for the next known; generation is what use returned. If it cannot be kept it is found out again.
+func (r stackRecords) keep(parents []string, stamp, generation, letters string) {
+	if generation != "" {
+		_ = os.WriteFile(r.path(parents[0], stackRecord), []byte(derivedVersion+stamp+" "+generation+"\n"+letters+"\n"), 0o600)
+	}
 }

@@ -21,7 +21,7 @@ func TestStackRecords(t *testing.T) {
 		t.Error("known, without a record")
 	}
 	const want = "hs"
-	r.keep(parents, stamp, want)
+	r.keep(parents, stamp, h.use(parents), want)
 	if letters, ok := r.known(parents, stamp); !ok || letters != want {
 		t.Errorf("%q, %t", letters, ok)
 	}
@@ -49,6 +49,23 @@ func TestStackRecords(t *testing.T) {
 	must(t, os.Remove(filepath.Join(string(h), whiteoutsDir, "b", "root")))
 	if _, ok := r.known(parents, stamp); ok {
 		t.Error("known, with a whiteout branch that is gone")
+	}
+	// Somebody is about to change one, on a kernel whose clock does not show it.
+	write(t, string(h), files{"whiteouts/b/root/": ""})
+	if _, ok := r.known(parents, stamp); !ok {
+		t.Error("it is not known any more")
+	}
+	must(t, h.forgetDerived("b"))
+	if _, ok := r.known(parents, stamp); ok {
+		t.Error("known, of a layer that changes")
+	}
+	r.keep(parents, stamp, h.use(parents), want)
+	if _, ok := r.known(parents, stamp); !ok {
+		t.Error("it is not known again")
+	}
+	must(t, h.unuse("other"))
+	if _, ok := r.known(parents, stamp); !ok {
+		t.Error("a layer that is in no record counts")
 	}
 	// Whatever happens to a directory shows.
 	write(t, h.diff("b"), files{".wh..wh.aufs": ""})

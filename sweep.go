@@ -171,7 +171,15 @@ func (d *Driver) settleIn(ctx context.Context, dir string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := d.settleIdle(entry.Name())
+		id := entry.Name()
+		if !d.home.exists(id) {
+			// Only what exists is given a file for its lock.
+			if err := d.forms.notes.drop(id); err != nil {
+				logrus.Warnf("aufs: sweeping: %v", err)
+			}
+			continue
+		}
+		err := d.settleIdle(id)
 		if err != nil && !errors.Is(err, errInUse) {
 			logrus.Warnf("aufs: sweeping: %v", err)
 		}
@@ -187,7 +195,7 @@ func (d *Driver) settleIdle(id string) error {
 	}
 	defer lock.unlock()
 	if !d.home.exists(id) {
-		return d.forms.notes.drop(id)
+		return nil
 	}
 	mounted, err := isMounted(d.home.mnt(id))
 	if err != nil || mounted {

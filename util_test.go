@@ -52,7 +52,9 @@ func openStore(t *testing.T, dir string, name backendName, more ...string) store
 
 // reopen is Init on the store at home. Nothing happens when the test ends.
 func reopen(home string, name backendName, more ...string) (store, error) {
-	d, err := Init(home, optionsFor(name, more...))
+	o := optionsFor(name, more...)
+	o.RunRoot = runRootOf(home)
+	d, err := Init(home, o)
 	if err != nil {
 		return store{}, err
 	}
@@ -62,6 +64,9 @@ func reopen(home string, name backendName, more ...string) (store, error) {
 	}
 	return store{Driver: d, inner: inner.self(), backend: name}, nil
 }
+
+// runRootOf is the run root of the store at home.
+func runRootOf(home string) string { return home + "-run" }
 
 // self reaches the driver through what Init wraps around it.
 func (d *Driver) self() *Driver { return d }
@@ -91,6 +96,9 @@ func noLeftovers(t *testing.T, s store) {
 		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
 		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
 		layersDir: ids, diffDir: ids, mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
+		"overlay/work": ids, "overlay/used": ids, "overlay/synced": ids, "overlay/aufs": nil,
+		filepath.Join(overlayDir, traceDir, bootID()): ids, filepath.Join(overlayDir, traceDir, earlierBoots): ids,
+		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
 	} {
 		entries, err := os.ReadDir(filepath.Join(home, dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -76,11 +76,12 @@ func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 	var own map[string]string
 	if splits == "" && len(s.parents) > 0 {
 		var err error
+		generation := b.home.use(s.parents)
 		if splits, own, err = b.findSplits(s, run); err != nil {
 			return nil, err
 		}
 		if len(own) == 0 {
-			b.records().keep(s.parents, s.stamp, splits)
+			b.records().keep(s.parents, s.stamp, generation, splits)
 		}
 	}
 	branches := append(make([]branch, 0, len(splits)+1), top)
