@@ -16,11 +16,21 @@ TAGS := exclude_graphdriver_aufs exclude_graphdriver_btrfs
 # does not depend on what they do. This tag does without a library of C.
 IMAGETEST := internal/imagetest
 IMAGETEST_TAGS := $(TAGS) containers_image_openpgp
+# The same driver for go.podman.io/storage is a module of its own. Its go.mod has
+# the oldest version of that library that it is for; these are tested as well:
+# all of it with one, and the library's own tests of drivers with the newest.
+PODMAN := podman
+PODMAN_TAGS := $(filter-out exclude_graphdriver_aufs,$(TAGS))
+PODMAN_IMAGETEST := $(PODMAN)/$(IMAGETEST)
+PODMAN_IMAGETEST_TAGS := $(PODMAN_TAGS) containers_image_openpgp
+STORAGE := v1.64.2
+NEWEST_STORAGE := v1.65.0
 comma := ,
 space := $(subst ,, )
 
-# The least Go version, 1.MIN_GO.
-MIN_GO := 24
+# The least Go version to work on all of this with, 1.MIN_GO; the driver for
+# containers/storage alone builds with 1.24.
+MIN_GO := 25
 
 GO ?= go
 TEST_TIMEOUT ?= 20m
@@ -85,7 +95,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
-	@echo '       [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
+	@echo '       [LIBRARIES="containers podman"] [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
 	@echo 'bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp]'
 	@echo 'vmbench KERNEL=bzImage, and the settings of bench and vmtest'
 	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_INPUTS=100000] [SOAK_NAMES=1000000]'
@@ -131,6 +141,15 @@ $(OWN_IMAGE)/index.json: $(wildcard $(IMAGETEST)/mklayout/* $(IMAGETEST)/layout/
 	$(call download,$(BUILD)/debs,$$($(CURDIR)/$(BUILD)/mklayout -list))
 	$(BUILD)/mklayout -debs $(BUILD)/debs -out $(OWN_IMAGE)
 
+# $(call with-storage,VERSION): a shell command that makes a go.mod of the podman
+# module with another version of the storage library.
+with-storage = mkdir -p $(BUILD) && cp $(PODMAN)/go.mod $(BUILD)/podman-$(1).mod && cp $(PODMAN)/go.sum $(BUILD)/podman-$(1).sum && \
+	(cd $(PODMAN) && $(GO) get -modfile=$(CURDIR)/$(BUILD)/podman-$(1).mod go.podman.io/storage@$(1) 2>/dev/null)
+# $(call podman-test,VERSION): the beginning of a shell command that runs tests
+# with it. In the report the version is a part of the packages' names.
+podman-test = $(GO) test -modfile=$(CURDIR)/$(BUILD)/podman-$(1).mod -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(PODMAN_TAGS)'
+name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
+
 # The tests with a real image go without the race detector. It finds the storage
 # library's LockFile at fault as soon as layers are copied side by side, which
 # is what is to be tested.
@@ -142,6 +161,10 @@ $(OWN_IMAGE)/index.json: $(wildcard $(IMAGETEST)/mklayout/* $(IMAGETEST)/layout/
 test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the tests; as root, or most are skipped
 	$(GO) vet -tags '$(TAGS)' ./...
 	cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
+	cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_IMAGETEST) && $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
+	$(call with-storage,$(STORAGE))
+	$(call with-storage,$(NEWEST_STORAGE))
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	@modprobe -q aufs 2>/dev/null || true; \
 	args=(-noskip overlay); \
@@ -153,7 +176,14 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	{ \
 		status=0; \
 		$(call go-test,$(TAGS)) -race ./... || status=$$?; \
-		$(if $(IMAGE),cd $(IMAGETEST) && CGO_ENABLED=0 $(call go-test,$(IMAGETEST_TAGS)) ./... || status=$$?;,\
+		cd $(PODMAN); \
+		export CGO_ENABLED=0; \
+		$(call go-test,$(PODMAN_TAGS)) ./... || status=$$?; \
+		$(call podman-test,$(STORAGE)) ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
+		$(call podman-test,$(NEWEST_STORAGE)) -run TestGraph . | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
+		cd ..; \
+		$(if $(IMAGE),(cd $(IMAGETEST) && $(call go-test,$(IMAGETEST_TAGS)) ./...) || status=$$?; \
+			(cd $(PODMAN_IMAGETEST) && $(call go-test,$(PODMAN_IMAGETEST_TAGS)) ./...) || status=$$?;,\
 			echo 'The tests with a real image are left out: IMAGE is empty.' >&2;) \
 		exit $$status; \
 	} | $(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
@@ -199,7 +229,9 @@ tools: check-go
 .PHONY: lint
 lint: tools ## Run the linters
 	GOOS=linux $(GO) vet -tags '$(TAGS)' ./...
-	GOOS=linux $(GO) vet -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
+	GOOS=linux $(GO) vet -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench ./internal/intree
+	GOOS=linux $(GO) vet -tags 'ours $(TAGS)' ./internal/intree
+	$(GO) run ./internal/port -check
 	@echo gofmt, gofumpt, godot; \
 	unformatted=$$(gofmt -l $(GO_FILES); $(TOOLS)/gofumpt -l $(GO_FILES)); \
 	[ -z "$$unformatted" ] || { echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; }; \
@@ -208,11 +240,17 @@ lint: tools ## Run the linters
 	GOOS=linux $(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(TAGS))' ./...
 	GOOS=linux GOFLAGS='-tags=$(subst $(space),$(comma),$(TAGS))' $(TOOLS)/go-errorlint ./...
 	GOOS=linux $(TOOLS)/revive -config tools/revive.toml -set_exit_status ./...
-	cd $(IMAGETEST); \
+	$(call lint-module,$(IMAGETEST),$(IMAGETEST_TAGS))
+	$(call lint-module,$(PODMAN),$(PODMAN_TAGS))
+	$(call lint-module,$(PODMAN_IMAGETEST),$(PODMAN_IMAGETEST_TAGS))
+
+# $(call lint-module,DIRECTORY,TAGS): a shell command that runs the linters on
+# another module.
+lint-module = cd $(1); \
 	export GOOS=linux; \
-	$(GO) vet -tags '$(IMAGETEST_TAGS)' ./...; \
-	$(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(IMAGETEST_TAGS))' ./...; \
-	GOFLAGS='-tags=$(subst $(space),$(comma),$(IMAGETEST_TAGS))' $(TOOLS)/go-errorlint ./...; \
+	$(GO) vet -tags '$(2)' ./...; \
+	$(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(2))' ./...; \
+	GOFLAGS='-tags=$(subst $(space),$(comma),$(2))' $(TOOLS)/go-errorlint ./...; \
 	$(TOOLS)/revive -config $(CURDIR)/tools/revive.toml -set_exit_status ./...
 
 .PHONY: build-all
@@ -225,6 +263,8 @@ build-all: check-go ## Build and vet for all platforms
 		$(GO) vet -tags '$(TAGS)' ./...; \
 	done
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
+	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
 
 .PHONY: demo
 demo: check-go ## Run the example program, as root
@@ -265,6 +305,7 @@ AUPLINK =
 FS = ext4
 SEED = 0
 BACKENDS = aufs overlay
+LIBRARIES = containers podman
 RUN =
 TIMEOUT = 60m
 MEM = 2G
@@ -291,7 +332,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
-	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -run '$(value RUN)' \
+	@exec $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -image '$(IMAGE)' -fs '$(FS)' -backends '$(BACKENDS)' -libraries '$(LIBRARIES)' -run '$(value RUN)' \
 		-sequences '$(SEQUENCES)' -seed '$(SEED)' -steps '$(STEPS)' -stress '$(STRESS)' -timeout '$(TIMEOUT)' -mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' \
 		$(if $(KEEP),-keep) $(if $(VERBOSE),-v)
 

@@ -22,6 +22,8 @@ import (
 const (
 	tagsOwn    = "exclude_graphdriver_aufs exclude_graphdriver_btrfs"
 	tagsIntree = "exclude_graphdriver_btrfs"
+	// The podman module's library has no aufs driver.
+	tagsPodman = "exclude_graphdriver_btrfs"
 )
 
 // programs are all that is built, and put into the guest.
@@ -34,9 +36,13 @@ func (opts options) programs() []program {
 		}
 		return programs
 	}
-	programs = append(programs,
-		program{path: wire.ExamplePath, dir: "example", args: []string{"build", "-tags", tagsOwn}},
-		program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
+	programs = append(programs, program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
+	for i, l := range opts.all() {
+		programs = append(programs, program{path: opts.examples()[i].Path(), dir: l.dir + "/example", args: []string{"build", "-tags", l.tags}})
+	}
+	if opts.hasPodman() {
+		programs = append(programs, program{path: wire.OursPath, dir: "internal/intree", args: []string{"build", "-tags", "ours " + tagsOwn}})
+	}
 	for _, suite := range opts.suites() {
 		programs = append(programs, program{path: suite.Binary(), dir: suite.dir, args: []string{"test", "-c", "-tags", suite.tags}})
 	}

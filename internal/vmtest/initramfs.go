@@ -96,6 +96,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 	}
 	plan, err := json.Marshal(wire.Plan{
 		Suites:   suites,
+		Examples: opts.examples(),
 		FS:       opts.fs,
 		Backends: opts.backends,
 		Run:      opts.run,

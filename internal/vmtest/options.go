@@ -34,6 +34,8 @@ type options struct {
 	run      string
 	accel    string
 	backends []string
+	// libraries are the names of those whose drivers are tested.
+	libraries []string
 	// sequences is how many the differential test runs on each backend.
 	sequences int
 	// steps is in how many ways each operation is interrupted, or "all".
@@ -56,8 +58,8 @@ var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
 
 func parseOptions(args []string) (options, error) {
 	var (
-		opts           options
-		disk, backends string
+		opts                      options
+		disk, backends, libraries string
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
@@ -72,6 +74,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.run, "run", "", "regular expression that chooses the tests")
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU's accelerator: tcg or kvm")
 	flags.StringVar(&backends, "backends", "aufs overlay", "backends that must be tested")
+	flags.StringVar(&libraries, "libraries", strings.Join(libraryNames(), " "), "storage libraries whose drivers are tested")
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
 	flags.StringVar(&opts.steps, "steps", "2", "in how many ways each operation is interrupted; or all")
 	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
@@ -89,7 +92,7 @@ func parseOptions(args []string) (options, error) {
 	if opts.disk, err = parseSize(disk); err != nil {
 		return opts, fmt.Errorf("-disk: %w", err)
 	}
-	opts.backends = strings.Fields(backends)
+	opts.backends, opts.libraries = strings.Fields(backends), strings.Fields(libraries)
 	return opts, opts.check()
 }
 
@@ -123,6 +126,14 @@ func (opts options) check() error {
 	for _, backend := range opts.backends {
 		if backend != "aufs" && backend != "overlay" {
 			return fmt.Errorf("unknown backend %q", backend)
+		}
+	}
+	if len(opts.libraries) == 0 {
+		return errors.New("no library")
+	}
+	for _, name := range opts.libraries {
+		if !slices.Contains(libraryNames(), name) {
+			return fmt.Errorf("unknown library %q", name)
 		}
 	}
 	if opts.cores <= 0 {

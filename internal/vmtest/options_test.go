@@ -40,11 +40,34 @@ func TestParseOptions(t *testing.T) {
 		{"-kernel", kernel + "-not"},
 		{"-auplink", kernel + "-not"},
 		{"-auplink", kernel},
+		{"-libraries", "docker"},
+		{"-libraries", ""},
 		{"-kernel", filepath.Dir(kernel)},
 	} {
 		if _, err := parseOptions(append([]string{"-kernel", kernel}, wrong...)); err == nil {
 			t.Errorf("%q was accepted", wrong)
 		}
+	}
+}
+
+func TestSuites(t *testing.T) {
+	opts := options{image: "dir", libraries: libraryNames()}
+	var names, paths []string
+	for _, s := range opts.suites() {
+		names = append(names, s.Name)
+	}
+	for _, p := range opts.programs() {
+		paths = append(paths, p.path)
+	}
+	if want := []string{"driver", "images", "podman-driver", "podman-images"}; !slices.Equal(names, want) {
+		t.Errorf("the suites are %q", names)
+	}
+	want := []string{
+		"/init", "/bin/intree", "/bin/example", "/bin/podman-example", "/bin/ours",
+		"/bin/driver.test", "/bin/images.test", "/bin/podman-driver.test", "/bin/podman-images.test",
+	}
+	if !slices.Equal(paths, want) {
+		t.Errorf("the programs are %q", paths)
 	}
 }
 

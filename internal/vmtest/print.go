@@ -30,7 +30,7 @@ func (r *result) print(w io.Writer, opts options) ([]string, error) {
 	var b bytes.Buffer
 	r.printConsole(&b)
 	for _, example := range r.examples {
-		fmt.Fprintf(&b, "\nexample on %s:\n%s", example.Backend, indent(example.Output))
+		fmt.Fprintf(&b, "\n%s on %s:\n%s", example.Name, example.Backend, indent(example.Output))
 	}
 	if r.ranTests() {
 		if err := r.report.Print(&b, r.absent(opts)); err != nil {
@@ -91,7 +91,7 @@ func (r *result) printTable(w io.Writer, opts options) error {
 		row("tests of images", "left out: no image")
 	}
 	for _, example := range r.examples {
-		row("example on "+example.Backend, verdict(example.Exit))
+		row(example.Name+" on "+example.Backend, verdict(example.Exit))
 	}
 	if opts.run != "" && opts.bench == "" {
 		row("example", "left out: some tests were chosen")

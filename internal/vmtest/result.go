@@ -82,7 +82,7 @@ func (r *result) problems(opts options) []string {
 	}
 	for _, example := range r.examples {
 		if example.Error != "" {
-			add("example on %s: %s", example.Backend, example.Error)
+			add("%s on %s: %s", example.Name, example.Backend, example.Error)
 		}
 	}
 	if n := len(r.findings); n > 0 {

@@ -19,14 +19,14 @@ import (
 func goodResult() *result {
 	r := &result{
 		report: &testreport.Report{Results: []testreport.Result{
-			{Package: driverPackage, Test: "TestA/aufs", Backend: "aufs"},
-			{Package: driverPackage, Test: "TestA/overlay", Backend: "overlay"},
+			{Package: libraryNamed(libraryContainers).pkg, Test: "TestA/aufs", Backend: "aufs"},
+			{Package: libraryNamed(libraryContainers).pkg, Test: "TestA/overlay", Backend: "overlay"},
 		}},
 	}
 	messages := `{"Kernel":{"Release":"6.1.192","Aufs":true,"BranchLimit":"1023 (by trial)"}}
 {"Tests":{"Suite":"driver","Elapsed":2000000000}}
-{"Example":{"Backend":"aufs","Output":"same\n","Elapsed":1000000000}}
-{"Example":{"Backend":"overlay","Output":"same\n"}}
+{"Example":{"Name":"example","Backend":"aufs","Output":"same\n","Elapsed":1000000000}}
+{"Example":{"Name":"example","Backend":"overlay","Output":"same\n"}}
 {"Done":true}
 `
 	if err := r.readMessages(strings.NewReader(messages)); err != nil {
@@ -36,7 +36,7 @@ func goodResult() *result {
 	return r
 }
 
-var bothBackends = options{fs: "xfs", backends: []string{"aufs", "overlay"}}
+var bothBackends = options{fs: "xfs", backends: []string{"aufs", "overlay"}, libraries: []string{libraryContainers}}
 
 func TestProblems(t *testing.T) {
 	tests := []struct {
@@ -49,13 +49,13 @@ func TestProblems(t *testing.T) {
 		{
 			"no end of benchmarks",
 			func(*result) {},
-			options{fs: "xfs", backends: bothBackends.backends, bench: "file"},
+			options{fs: "xfs", backends: bothBackends.backends, libraries: bothBackends.libraries, bench: "file"},
 			[]string{"the guest ended before its benchmarks did"},
 		},
 		{
 			"benchmarks failed",
 			func(r *result) { r.message(wire.Message{Bench: &wire.Exit{Error: "GetPut: exit status 1"}}) },
-			options{fs: "xfs", backends: bothBackends.backends, bench: "file"},
+			options{fs: "xfs", backends: bothBackends.backends, libraries: bothBackends.libraries, bench: "file"},
 			[]string{"benchmarks: GetPut: exit status 1"},
 		},
 		{
@@ -72,8 +72,8 @@ func TestProblems(t *testing.T) {
 			"skipped",
 			func(r *result) {
 				r.report.Results = append(r.report.Results,
-					testreport.Result{Package: driverPackage, Test: "TestB/aufs", Backend: "aufs", Outcome: testreport.Skipped},
-					testreport.Result{Package: driverPackage, Test: "TestB", Backend: "none", Outcome: testreport.Skipped})
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/aufs", Backend: "aufs", Outcome: testreport.Skipped},
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB", Backend: "none", Outcome: testreport.Skipped})
 			},
 			bothBackends,
 			[]string{"tests: 1 of aufs were skipped, and none has to be"},
@@ -103,19 +103,19 @@ func TestProblems(t *testing.T) {
 		{
 			"nothing chosen",
 			func(r *result) { r.report.Results = nil },
-			options{backends: bothBackends.backends, run: "TestX"},
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, run: "TestX"},
 			[]string{"tests: none is of the name TestX"},
 		},
 		{
 			"suite without tests",
 			func(*result) {},
-			options{backends: bothBackends.backends, image: "dir"},
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, image: "dir"},
 			[]string{"the guest ended before its tests did", "tests: none of github.com/seed-642172e2/aufs/internal/imagetest was run"},
 		},
 		{
 			"backend left out by choice",
 			func(r *result) { r.report.Results = r.report.Results[:1] },
-			options{backends: bothBackends.backends, run: "TestX"},
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, run: "TestX"},
 			nil,
 		},
 		{"status only", func(r *result) { r.tests[0].Error = "exit status 3" }, bothBackends, []string{"tests of driver: exit status 3"}},

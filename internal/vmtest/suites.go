@@ -2,7 +2,45 @@
 
 package main
 
-import "github.com/seed-642172e2/aufs/internal/vmtest/wire"
+import (
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+)
+
+// A library is a version of the driver: a module of this repository, for one of the storage libraries.
+type library struct {
+	name string // "" is left out of the names of suites and programs
+	pkg  string // the import path of the driver
+	dir  string // from the root of this module
+	tags string
+}
+
+// Names of libraries, for -libraries.
+const (
+	libraryContainers = "containers"
+	libraryPodman     = "podman"
+)
+
+func libraryNames() []string { return []string{libraryContainers, libraryPodman} }
+
+// library describes the library of the given name.
+func libraryNamed(name string) library {
+	const module = "github.com/seed-642172e2/aufs"
+	if name == libraryPodman {
+		return library{name: "podman-", pkg: module + "/podman", dir: "podman", tags: tagsPodman}
+	}
+	return library{pkg: module, dir: ".", tags: tagsOwn}
+}
+
+// all are the libraries that are to be tested.
+func (opts options) all() []library {
+	all := make([]library, 0, len(opts.libraries))
+	for _, name := range opts.libraries {
+		all = append(all, libraryNamed(name))
+	}
+	return all
+}
 
 // A suite is a package whose tests run in the guest.
 type suite struct {
@@ -12,21 +50,33 @@ type suite struct {
 	tags string
 }
 
-// driverPackage is the driver's own.
-const driverPackage = "github.com/seed-642172e2/aufs"
-
 // suites are those that are to be run.
 func (opts options) suites() []suite {
 	if opts.bench != "" {
 		return nil
 	}
-	suites := []suite{{Suite: wire.Suite{Name: "driver"}, pkg: driverPackage, dir: ".", tags: tagsOwn}}
-	if opts.image != "" {
-		suites = append(suites, suite{
-			Suite: wire.Suite{Name: "images"},
-			pkg:   driverPackage + "/internal/imagetest", dir: "internal/imagetest",
-			tags: tagsOwn + " containers_image_openpgp",
-		})
+	var suites []suite
+	for _, l := range opts.all() {
+		suites = append(suites, suite{Suite: wire.Suite{Name: l.name + "driver"}, pkg: l.pkg, dir: l.dir, tags: l.tags})
+		if opts.image != "" {
+			suites = append(suites, suite{
+				Suite: wire.Suite{Name: l.name + "images"},
+				pkg:   l.pkg + "/internal/imagetest", dir: l.dir + "/internal/imagetest",
+				tags: l.tags + " containers_image_openpgp",
+			})
+		}
 	}
 	return suites
 }
+
+// examples are the example programs that are to be run.
+func (opts options) examples() []wire.Program {
+	var examples []wire.Program
+	for _, l := range opts.all() {
+		examples = append(examples, wire.Program{Name: l.name + "example"})
+	}
+	return examples
+}
+
+// hasPodman tells if there are tests that want a program of the other library.
+func (opts options) hasPodman() bool { return slices.Contains(opts.libraries, libraryPodman) }

@@ -9,11 +9,11 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// runExample runs the example program on one backend.
-func runExample(backend string) wire.Example {
-	mark(wire.MarkTest + "example on " + backend)
-	cmd := exec.Command(wire.ExamplePath,
-		"-root", filepath.Join(wire.TmpDir, "demo-"+backend),
+// runExample runs an example program on one backend.
+func runExample(program wire.Program, backend string) wire.Example {
+	mark(wire.MarkTest + program.Name + " on " + backend)
+	cmd := exec.Command(program.Path(),
+		"-root", filepath.Join(wire.TmpDir, program.Name+"-"+backend),
 		"-input", wire.InputPath,
 		"-backend", backend)
 	output := &tail{}
@@ -22,7 +22,7 @@ func runExample(backend string) wire.Example {
 	if err != nil {
 		exit.Error = err.Error()
 	}
-	return wire.Example{Backend: backend, Output: string(output.bytes), Exit: exit}
+	return wire.Example{Name: program.Name, Backend: backend, Output: string(output.bytes), Exit: exit}
 }
 
 // A tail keeps the end of what is written to it.

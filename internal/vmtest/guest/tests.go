@@ -33,6 +33,7 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 	cmd.Env = append(os.Environ(),
 		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),
 		"AUFS_TEST_INTREE="+wire.IntreePath,
+		"AUFS_TEST_OURS="+wire.OursPath,
 		"AUFS_TEST_IMAGE="+wire.ImagePath,
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
 		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps,

@@ -73,10 +73,12 @@ func carryOut(host messages) error {
 		// The example is none of the tests that were chosen.
 		return nil
 	}
-	for _, backend := range plan.Backends {
-		example := runExample(backend)
-		if err := host.send(wire.Message{Example: &example}); err != nil {
-			return err
+	for _, program := range plan.Examples {
+		for _, backend := range plan.Backends {
+			example := runExample(program, backend)
+			if err := host.send(wire.Message{Example: &example}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

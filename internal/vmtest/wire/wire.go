@@ -13,14 +13,14 @@ const MessagesPort = "vmtest.messages"
 
 // Paths in the guest.
 const (
-	PlanPath    = "/plan.json"
-	TestDir     = "/pkg"   // the tests' working directory; it holds testdata
-	ImagePath   = "/image" // an OCI layout, for the tests with real images
-	ModulesDir  = "/modules"
-	ExamplePath = "/bin/example"
-	IntreePath  = "/bin/intree"
-	InputPath   = "/input.tar"
-	TmpDir      = "/tmp" // on the file system under test
+	PlanPath   = "/plan.json"
+	TestDir    = "/pkg"   // the tests' working directory; it holds testdata
+	ImagePath  = "/image" // an OCI layout, for the tests with real images
+	ModulesDir = "/modules"
+	IntreePath = "/bin/intree"
+	OursPath   = "/bin/ours" // the same with this module's driver
+	InputPath  = "/input.tar"
+	TmpDir     = "/tmp" // on the file system under test
 )
 
 // BenchPrograms are the paths in the guest of the two programs with benchmarks.
@@ -45,9 +45,16 @@ func (s Suite) Port() string { return "vmtest.tests." + s.Name }
 // Binary is its path in the guest.
 func (s Suite) Binary() string { return "/bin/" + s.Name + ".test" }
 
+// A Program is one that is run in the guest.
+type Program struct{ Name string }
+
+// Path is its path in the guest.
+func (p Program) Path() string { return "/bin/" + p.Name }
+
 // A Plan says what the guest does.
 type Plan struct {
 	Suites      []Suite       // what is run, in this order
+	Examples    []Program     // example programs, which are run after them on each backend
 	FS          string        // the file system of /dev/vda; "tmpfs": there is no disk
 	Backends    []string      // those that the tests and the example must run
 	Run         string        // the regular expression for -test.run; "" runs all
@@ -100,6 +107,7 @@ type Tests struct {
 
 // An Example is one run of the example program.
 type Example struct {
+	Name    string // of the program
 	Backend string
 	Output  string
 	Exit

@@ -1,0 +1,146 @@
+// Command port writes the module in podman/, which is for go.podman.io/storage, from this one, which is for
+// github.com/containers/storage. It is run in the directory of this module.
+//
+// A file of podman/ that is not marked as generated is written by hand, and stands in place of the one that would be generated:
+// these are the lines that know the library's own interface.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// target is the directory of the generated module.
+const target = "podman"
+
+// packages are the directories of those that are ported: the driver, what it is shown with, and what its tests are made of.
+var packages = []string{
+	".", "example", "internal/differential", "internal/faults", "internal/imagetest", "internal/imagetest/layout", "internal/listing", "internal/vmtest/wire",
+}
+
+// left are files of those that have nothing to say of another library: what its own aufs driver did.
+var left = []string{"intree_interrupted_test.go", "intree_reports_test.go"}
+
+func main() {
+	check := flag.Bool("check", false, "write nothing, and fail if there would be something to write")
+	flag.Parse()
+	if err := run(*check, flag.NArg()); err != nil {
+		fmt.Fprintln(os.Stderr, "port:", err)
+		os.Exit(1)
+	}
+}
+
+func run(check bool, args int) error {
+	if args > 0 {
+		return errors.New("usage: port [-check]")
+	}
+	want, err := generate(packages)
+	if err != nil {
+		return err
+	}
+	stale, err := compare(want)
+	if err != nil {
+		return err
+	}
+	if check {
+		if len(stale) > 0 {
+			return fmt.Errorf("stale, run \"go generate ./...\": %s", strings.Join(stale, ", "))
+		}
+		return nil
+	}
+	for _, path := range stale {
+		if err := write(path, want[path]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generate returns what is to be in podman/, by paths.
+func generate(packages []string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, dir := range packages {
+		sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		if len(sources) == 0 {
+			return nil, fmt.Errorf("there are no Go files in %s", dir)
+		}
+		for _, source := range sources {
+			if slices.Contains(left, source) {
+				continue
+			}
+			path := filepath.Join(target, source)
+			if hand, err := byHand(path); err != nil || hand {
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
+			content, err := os.ReadFile(source)
+			if err != nil {
+				return nil, err
+			}
+			if files[path], err = port(source, content); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return files, nil
+}
+
+// byHand tells if there is a file that is not generated.
+func byHand(path string) (bool, error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !isGenerated(content), err
+}
+
+func isGenerated(content []byte) bool { return bytes.HasPrefix(content, []byte(mark)) }
+
+// compare returns the paths in podman/ of generated files that are missing, or not as they are to be, or have no source.
+func compare(want map[string][]byte) ([]string, error) {
+	var stale []string
+	for path, content := range want {
+		have, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err != nil || !bytes.Equal(have, content) {
+			stale = append(stale, path)
+		}
+	}
+	err := filepath.WalkDir(target, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || want[path] != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err == nil && isGenerated(content) {
+			stale = append(stale, path)
+		}
+		return err
+	})
+	slices.Sort(stale)
+	return stale, err
+}
+
+// write makes path have the content, or removes it if there is to be none.
+func write(path string, content []byte) error {
+	if content == nil {
+		return os.Remove(path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o644)
+}
