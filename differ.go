@@ -90,10 +90,12 @@ func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, diffe
 	if options == nil {
 		options = &graphdriver.ApplyDiffWithDifferOpts{}
 	}
-	output, err := differ.ApplyDiff(target, untarOptions(options.ApplyDiffOpts), &graphdriver.DifferOptions{
+	differOptions := &graphdriver.DifferOptions{
 		Format:      graphdriver.DifferOutputFormatDir,
 		UseFsVerity: graphdriver.DifferFsVerityDisabled,
-	})
+	}
+	setStagingDirectory(differOptions, filepath.Dir(target))
+	output, err := differ.ApplyDiff(target, untarOptions(options.ApplyDiffOpts), differOptions)
 	if err != nil {
 		return output, err
 	}

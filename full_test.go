@@ -94,6 +94,22 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
+// TestTraceOnAFullDisk opens a store on a full disk after the kernel was started again.
+func TestTraceOnAFullDisk(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		disk := newDisk(t).dir
+		s := openStore(t, filepath.Join(disk, "home"), backendOverlay)
+		s.create(t, "", "base", "child")
+		s.see(t, "child")
+		filler := fill(t, disk)
+		rebooted(t)
+		r, err := reopen(string(s.inner.home), backendOverlay)
+		must(t, err)
+		must(t, r.Remove("child"))
+		must(t, os.Remove(filler))
+	})
+}
+
 // fill leaves no space on a disk, and returns the file that takes it.
 func fill(t *testing.T, disk string) string {
 	t.Helper()

@@ -42,11 +42,11 @@ func parseConfig(options graphdriver.Options) (config, error) {
 		return c, fmt.Errorf("aufs: a separate image store (%s) is not supported", options.ImageStore)
 	}
 	for _, option := range options.DriverOptions {
-		key, value, err := parsers.ParseKeyValueOpt(option)
+		written, value, err := parsers.ParseKeyValueOpt(option)
 		if err != nil {
 			return c, fmt.Errorf("aufs: option %q: %w", option, err)
 		}
-		key, own := ownOption(strings.ToLower(key))
+		key, own := ownOption(strings.ToLower(written))
 		if !own {
 			continue
 		}
@@ -68,7 +68,7 @@ func parseConfig(options graphdriver.Options) (config, error) {
 				return c, fmt.Errorf("aufs: option %q: %w", option, err)
 			}
 			if !known {
-				return c, fmt.Errorf("aufs: unknown option %q; there are %s", key, knownOptions)
+				return c, fmt.Errorf("aufs: unknown option %q; there are %s", written, knownOptions)
 			}
 		}
 	}

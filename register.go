@@ -67,6 +67,9 @@ type libraryOptions struct{}
 // set takes the option key, in small letters, if it is one of those; it is not known otherwise.
 func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, nil }
 
+// setStagingDirectory tells a differ where it can have files of its own for a while. This version of the library has no use for it.
+func setStagingDirectory(*graphdriver.DifferOptions, string) {}
+
 // registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have: the result of
 // DeferredRemove has a type of an internal package of the storage library, for which C stands.
 type registered[C ~func() error] struct {

@@ -14,6 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// rebooted has this process take the kernel for one that was started again, until the end of the test.
+func rebooted(t *testing.T) {
+	t.Helper()
+	before := bootID
+	next := before() + "-next"
+	bootID = func() string { return next }
+	t.Cleanup(func() { bootID = before })
+}
+
 // TestTrace follows what is written down of a layer's form through mounts and reboots.
 func TestTrace(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
@@ -210,22 +219,6 @@ func TestMarkForGood(t *testing.T) {
 			t.Errorf("what existed for mounts is there: %v, %v", runs, err)
 		}
 		sameNames(t, s.see(t, "child").names(), "b")
-	})
-}
-
-// TestTraceOnAFullDisk opens a store on a full disk after the kernel was started again.
-func TestTraceOnAFullDisk(t *testing.T) {
-	onOverlay(t, func(t *testing.T) {
-		disk := newDisk(t).dir
-		s := openStore(t, filepath.Join(disk, "home"), backendOverlay)
-		s.create(t, "", "base", "child")
-		s.see(t, "child")
-		filler := fill(t, disk)
-		rebooted(t)
-		r, err := reopen(string(s.inner.home), backendOverlay)
-		must(t, err)
-		must(t, r.Remove("child"))
-		must(t, os.Remove(filler))
 	})
 }
 

@@ -57,15 +57,6 @@ func (tr *trial) powerCut(t *testing.T) {
 	t.Logf("the power went off %d times, at %d steps, by %T", len(calls), len(tr.steps), rec)
 }
 
-// rebooted has this process take the kernel for one that was started again, until the end of the test.
-func rebooted(t *testing.T) {
-	t.Helper()
-	before := bootID
-	next := before() + "-next"
-	bootID = func() string { return next }
-	t.Cleanup(func() { bootID = before })
-}
-
 // recording is what a power cut leaves of a disk, at several times.
 type recording interface {
 	// cut has the power go off now.

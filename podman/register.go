@@ -4,7 +4,9 @@
 package aufs
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -68,14 +70,16 @@ func ownOption(key string) (name string, own bool) {
 	switch {
 	case !named:
 		return driverName + "." + key, true
+	case driver == "":
+		return driverName + key, true
 	case slices.Contains([]string{"btrfs", "overlay", "overlay2", "vfs", "zfs"}, driver):
 		return "", false
 	}
 	return key, true
 }
 
-// knownOptions are all options of the driver.
-const knownOptions = "aufs.mountopt, aufs.backend and aufs.sync"
+// knownOptions are all options of the driver. Those with its name it takes as well, but a part of the library refuses them.
+const knownOptions = "mountopt, backend and sync, without the name of the driver"
 
 // libraryOptions are what the library's options can say beside what every version of it knows.
 type libraryOptions struct {
@@ -84,11 +88,22 @@ type libraryOptions struct {
 
 // set takes the option key, in small letters, if it is one of those; it is not known otherwise.
 func (o *libraryOptions) set(key, value string) (known bool, err error) {
-	if key != "aufs.sync" {
-		return false, nil
+	switch key {
+	case "aufs.sync":
+		o.sync, err = graphdriver.ParseSyncMode(value)
+		return true, err
+	case "aufs.imagestore":
+		return true, errors.New("additionalimagestores of storage.conf are not supported")
 	}
-	o.sync, err = graphdriver.ParseSyncMode(value)
-	return true, err
+	return false, nil
+}
+
+// setStagingDirectory tells a differ where it can have files of its own for a while, as it needs to use parts of other layers. Version v1.63 of
+// the library has no such field.
+func setStagingDirectory(options *graphdriver.DifferOptions, dir string) {
+	if field := reflect.ValueOf(options).Elem().FieldByName("StagingDirectory"); field.IsValid() {
+		field.SetString(dir)
+	}
 }
 
 // registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have: the result of

@@ -58,8 +58,8 @@ func TestPort(t *testing.T) {
 // TestRun makes a module, and changes both sides of it.
 func TestRun(t *testing.T) {
 	t.Chdir(t.TempDir())
-	defer func(before []string) { packages = before }(packages)
-	packages = []string{"d"}
+	defer func(p, h []string) { packages, hand = p, h }(packages, hand)
+	packages, hand = []string{"d"}, []string{"d/hand.go"}
 	put := func(path, content string) {
 		t.Helper()
 		if err := write(path, []byte(content)); err != nil {
@@ -92,10 +92,19 @@ func TestRun(t *testing.T) {
 	}
 	put("d/p.go", source+"\nvar more int\n")
 	stale(generated)
+	if err := run(false, 0); err != nil {
+		t.Fatal(err)
+	}
 	// What is written by hand stays, and is not stale.
 	put("d/hand.go", "package p\n\nvar other int\n")
-	put(generated, "package p\n")
 	stale()
+	// Without its mark a file is stale, or nobody knows what it is.
+	put(generated, "package p\n")
+	stale(generated)
+	put("podman/d/other.go", "package p\n")
+	if err := run(true, 0); err == nil || !strings.Contains(err.Error(), "podman/d/other.go") {
+		t.Errorf("a file of no one: %v", err)
+	}
 	if run(true, 1) == nil {
 		t.Error("an argument counts for nothing")
 	}
