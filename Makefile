@@ -369,7 +369,7 @@ STOCK_RUN := TestGraph|TestOverlay|TestTranslat|TestTwin|TestInit|TestCheck
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \
-		BACKENDS=overlay RUN='$(STOCK_RUN)' SEQUENCES=3 STEPS=0 STRESS=1s IMAGE=
+		BACKENDS=overlay LIBRARIES=containers RUN='$(STOCK_RUN)' SEQUENCES=3 STEPS=0 STRESS=1s IMAGE=
 
 .PHONY: clean
 clean: ## Remove all that was built
