@@ -26,8 +26,8 @@ func mountsUnder(dir string) ([]string, error) {
 }
 
 // leftovers returns what an empty store still has in its driver's home. Files
-// right in the home may stay, such as locks, and so may empty directories, except
-// for those that would be a layer.
+// right in the home, or in its overlay/, may stay, such as locks, and so may empty
+// directories, except for those that would be a layer.
 func leftovers(home string) ([]string, error) {
 	var left []string
 	err := filepath.WalkDir(home, func(name string, d fs.DirEntry, err error) error {
@@ -40,7 +40,7 @@ func leftovers(home string) ([]string, error) {
 		}
 		top, below, nested := strings.Cut(rel, string(filepath.Separator))
 		layerDir := nested && !strings.ContainsRune(below, filepath.Separator) && holdsLayers(top)
-		if nested && (layerDir || !d.IsDir()) {
+		if nested && (layerDir || !d.IsDir() && filepath.Dir(rel) != "overlay") {
 			left = append(left, name)
 		}
 		return nil
