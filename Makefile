@@ -107,7 +107,7 @@ help: ## List the targets
 ci: SEQUENCES := 12
 ci: STEPS := 1
 ci: STRESS := 3s
-ci: lint build-all test fuzz vmtest-stock ## All that must pass before a change is taken
+ci: lint build-all test demo podman-demo fuzz vmtest-stock ## All that must pass before a change is taken
 
 .PHONY: check-go
 check-go:
@@ -266,6 +266,11 @@ build-all: check-go ## Build and vet for all platforms
 demo: check-go ## Run the example program, as root
 	@CGO_ENABLED=0 $(GO) build -tags '$(TAGS)' -o $(BUILD)/example ./example
 	@$(BUILD)/example $(DEMO_ARGS)
+
+.PHONY: podman-demo
+podman-demo: check-go ## Run the example program of the podman module, as root
+	@cd $(PODMAN) && CGO_ENABLED=0 $(GO) build -tags '$(PODMAN_TAGS)' -o $(CURDIR)/$(BUILD)/podman-example ./example
+	@$(BUILD)/podman-example $(DEMO_ARGS)
 
 # How sure benchstat can be that the median is between the least and the most
 # of so many rounds; it takes that as its range.
