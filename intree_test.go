@@ -26,6 +26,7 @@ func built(t *testing.T, variable, pkg, tags string) string {
 	}
 	program := filepath.Join(t.TempDir(), filepath.Base(pkg))
 	c := exec.Command("go", "build", "-tags", tags, "-o", program, pkg)
+	c.Dir = programsDir
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

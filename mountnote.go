@@ -36,8 +36,21 @@ func newNotes(h home, runRoot string) notes {
 	return notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
 }
 
-// add makes the note of the layer id. The error matches fs.ErrExist if it has one.
+// add makes the note of the layer id, in place of one whose mount is gone: the process died that has unmounted it. The error matches
+// fs.ErrExist if that mount is alive.
 func (n notes) add(id, si string) error {
+	err := n.link(id, si)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := n.drop(id); err != nil {
+		return err
+	}
+	return n.link(id, si)
+}
+
+// link makes the note in the first directory that takes it. The error matches fs.ErrExist if there is one.
+func (n notes) link(id, si string) error {
 	var err error
 	for _, dir := range n {
 		if err = linkIn(si, dir, id); err == nil || errors.Is(err, fs.ErrExist) {
@@ -81,27 +94,19 @@ func (b *aufsBackend) noteMount(s stack, run string) error {
 	if err != nil {
 		return err
 	}
-	if run != "" {
-		return os.Symlink(si, filepath.Join(run, aufsMountID))
-	}
-	err = b.forms.notes.add(s.id, si)
-	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
-		// No layer can change there, so that nobody has to know of the mount.
-		return nil
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	// That of a mount before. It is alive elsewhere, or the process died that has unmounted it.
-	if err := b.forms.notes.drop(s.id); err != nil {
-		return err
-	}
-	err = b.forms.notes.add(s.id, si)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if run, err = b.home.newRun(s.id, s.options); err != nil {
-		return err
+	if run == "" {
+		err := b.forms.notes.add(s.id, si)
+		if errors.Is(err, unix.EROFS) && s.options.readOnly() {
+			// No layer can change there, so that nobody has to know of the mount.
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// Another one is alive elsewhere.
+		if run, err = b.home.newRun(s.id, s.options); err != nil || run == "" {
+			return err
+		}
 	}
 	return os.Symlink(si, filepath.Join(run, aufsMountID))
 }

@@ -2,24 +2,14 @@
 
 package aufs
 
-import (
-	"fmt"
-
-	graphdriver "github.com/containers/storage/drivers"
-)
-
-//go:generate go run ./internal/port
-
-// This file is the one place that knows the moving parts of the storage library's driver interface: how a driver is
-// registered, and what differs from one version of the library to the next. The module in podman/ has one of its own.
+import graphdriver "github.com/containers/storage/drivers"
 
 // driverName is what storage.conf and --storage-driver call the driver.
 const driverName = "aufs"
 
 func init() {
 	if err := graphdriver.Register(driverName, Init); err != nil {
-		panic(fmt.Sprintf("aufs: the storage library has a driver of the name %q already (%v): "+
-			"build this program with -tags exclude_graphdriver_aufs", driverName, err))
+		panic(secondDriver(err))
 	}
 }
 
@@ -41,34 +31,6 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 	d.naive = graphdriver.NewNaiveDiffDriver(full, graphdriver.NewNaiveLayerIDMapUpdater(full))
 	return full, nil
 }
-
-// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
-// files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent. When it returns the
-// files are on the disk.
-func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	return d.applyDiff(id, parent, options)
-}
-
-// applyDiffMounted is the library's way to apply an archive: through a mount.
-func (d *Driver) applyDiffMounted(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	return d.naive.ApplyDiff(id, parent, options)
-}
-
-// ownOption returns what the driver calls the option key; not own is one for another driver. This version of the library passes on
-// only those that are for this one.
-func ownOption(key string) (name string, own bool) { return key, true }
-
-// knownOptions are all options of the driver.
-const knownOptions = "aufs.mountopt and aufs.backend"
-
-// libraryOptions are what the library's options can say beside what every version of it knows.
-type libraryOptions struct{}
-
-// set takes the option key, in small letters, if it is one of those; it is not known otherwise.
-func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, nil }
-
-// setStagingDirectory tells a differ where it can have files of its own for a while. This version of the library has no use for it.
-func setStagingDirectory(*graphdriver.DifferOptions, string) {}
 
 // registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have: the result of
 // DeferredRemove has a type of an internal package of the storage library, for which C stands.

@@ -33,9 +33,9 @@ func watchSuper(target string) *superWatch {
 	return watchByInotify(target)
 }
 
-// kernelDev is a device number as new_encode_dev of the kernel writes it, in 32 bits.
+// kernelDev is a device number as new_encode_dev of the kernel writes it; within its 32 bits the C library does so as well.
 func kernelDev(major, minor uint32) int {
-	return int(minor&0xff | major<<8 | minor&^0xff<<12)
+	return int(unix.Mkdev(major, minor)) //nolint:gosec // see above
 }
 
 // superLives tells if ustat(2) knows a file system of this number. It is false as well where that call does not exist.

@@ -19,6 +19,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/differential"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,6 +68,9 @@ func reopen(home string, name backendName, more ...string) (store, error) {
 
 // runRootOf is the run root of the store at home.
 func runRootOf(home string) string { return home + "-run" }
+
+// applyTo is ApplyDiff of every version of the storage library.
+var applyTo = differential.ApplyTo
 
 // self reaches the driver through what Init wraps around it.
 func (d *Driver) self() *Driver { return d }

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,12 +173,7 @@ func (b *overlayBackend) addWritable(m *overlayMount, s stack, unrested error) e
 	if unrested != nil {
 		m.work = filepath.Join(run, "work")
 	}
-	if err := os.Mkdir(m.work, 0o700); errors.Is(err, fs.ErrNotExist) {
-		err = os.MkdirAll(m.work, 0o700)
-		if err != nil {
-			return err
-		}
-	} else if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.MkdirAll(m.work, 0o700); err != nil {
 		return err
 	}
 	return b.openUpper(s.id, unrested, noted, lowersOf(s.parents, plain))

@@ -20,6 +20,15 @@ type other struct {
 	backend backendName
 }
 
+// oursVariable names, in the environment, a binary of internal/intree with the driver of the other module.
+const oursVariable = "AUFS_TEST_OURS"
+
+// newOther is a program of the other storage library, with the driver that this one was made from.
+func newOther(t *testing.T, home string, backend backendName) other {
+	t.Helper()
+	return other{intree{built(t, oursVariable, "./internal/intree", "ours exclude_graphdriver_aufs exclude_graphdriver_btrfs"), home}, backend}
+}
+
 func (o other) do(t *testing.T, stdin io.Reader, args ...string) string {
 	t.Helper()
 	return o.run(t, stdin, append([]string{"-opt", "aufs.backend=" + string(o.backend)}, args...)...)

@@ -4,7 +4,7 @@ package differential
 
 import graphdriver "github.com/containers/storage/drivers"
 
-// applyTo is ApplyDiff, to which not every version of the storage library tells the parent.
-func applyTo(d graphdriver.Driver, id, parent string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
+// ApplyTo is ApplyDiff, to which not every version of the storage library tells the parent.
+func ApplyTo(d graphdriver.Driver, id, parent string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
 	return d.ApplyDiff(id, parent, options)
 }

@@ -192,7 +192,7 @@ func (r *runner) copyLayer(id, parent string) error {
 	if err != nil {
 		return err
 	}
-	_, err = applyTo(r.driver, copyOf(id), parent, graphdriver.ApplyDiffOpts{Diff: diff})
+	_, err = ApplyTo(r.driver, copyOf(id), parent, graphdriver.ApplyDiffOpts{Diff: diff})
 	return errors.Join(err, diff.Close())
 }
 

@@ -30,7 +30,7 @@ var left = []string{"intree_interrupted_test.go", "intree_reports_test.go"}
 
 // hand are those files of podman/ that are written by hand.
 var hand = []string{
-	"applyto_test.go", "intree_test.go", "register.go", "register_test.go", "shared_test.go", "storageconf_test.go",
+	"library.go", "library_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
 	"internal/differential/applyto.go", "internal/differential/applyto_test.go", "internal/imagetest/library_test.go",
 }
 

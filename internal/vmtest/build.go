@@ -37,8 +37,8 @@ func (opts options) programs() []program {
 		return programs
 	}
 	programs = append(programs, program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
-	for i, l := range opts.all() {
-		programs = append(programs, program{path: opts.examples()[i].Path(), dir: l.dir + "/example", args: []string{"build", "-tags", l.tags}})
+	for _, l := range opts.all() {
+		programs = append(programs, program{path: l.example().Path(), dir: l.dir + "/example", args: []string{"build", "-tags", l.tags}})
 	}
 	if opts.hasPodman() {
 		programs = append(programs, program{path: wire.OursPath, dir: "internal/intree", args: []string{"build", "-tags", "ours " + tagsOwn}})

@@ -33,6 +33,9 @@ func libraryNamed(name string) library {
 	return library{pkg: module, dir: ".", tags: tagsOwn}
 }
 
+// example is the example program of the library's module.
+func (l library) example() wire.Program { return wire.Program{Name: l.name + "example"} }
+
 // all are the libraries that are to be tested.
 func (opts options) all() []library {
 	all := make([]library, 0, len(opts.libraries))
@@ -73,7 +76,7 @@ func (opts options) suites() []suite {
 func (opts options) examples() []wire.Program {
 	var examples []wire.Program
 	for _, l := range opts.all() {
-		examples = append(examples, wire.Program{Name: l.name + "example"})
+		examples = append(examples, l.example())
 	}
 	return examples
 }
