@@ -143,7 +143,7 @@ func FuzzTranslation(f *testing.F) {
 			t.Fatal(err)
 		}
 		layerOf(root, program)
-		if _, err := findMarks(root); err != nil {
+		if _, err := findMarks(root, aufsForm); err != nil {
 			return
 		}
 		// Whiteouts are made anew, with the time of then.
@@ -158,7 +158,7 @@ func FuzzTranslation(f *testing.F) {
 		}
 		want := read()
 		for range 2 {
-			must(t, toOverlayForm(root, overlayTrusted, aside))
+			translateAll(t, root, overlayTrusted, aside)
 		}
 		for range 2 {
 			must(t, toAufsForm(root, overlayTrusted, aside))

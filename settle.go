@@ -30,11 +30,11 @@ func newTranslator(h home, runRoot string) *translator {
 // holds its lock.
 func (t *translator) open(id string, f form, mounted bool, lowers string) error {
 	now, err := t.read(id)
-	found := true
-	if err == nil && now.form == aufsForm {
-		// Before anything is changed: this is the one thing that cannot be translated back.
-		found, err = findMarks(t.home.diff(id))
+	if err != nil {
+		return err
 	}
+	// Before anything is changed: what this finds in a layer in aufs form may be the one thing that cannot be translated back.
+	marked, err := findMarks(t.home.diff(id), now.form)
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func (t *translator) open(id string, f form, mounted bool, lowers string) error 
 	if err == nil && (now.form != f || now.old) {
 		err = t.set(id, f, mounted, lowers)
 	}
-	if err != nil || !found {
+	if err != nil {
 		return err
 	}
-	return toOverlayForm(t.home.diff(id), f, t.home.overlay(asideDir, id))
+	return toOverlayForm(t.home.diff(id), marked, f, t.home.overlay(asideDir, id))
 }
 
 // settle brings the layer id to rest: into aufs form. The caller holds its lock. The error matches errInUse, and nothing

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage/pkg/system"
@@ -62,4 +63,37 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 			return nil, &fs.PathError{Op: op, Path: x.f.Name(), Err: err}
 		}
 	}
+}
+
+// stripXattrs removes the attributes that overlayfs has set on path for itself, in any of forms. Those of an overlayfs mounted inside of the
+// layer, which the outer one writes with its own prefix twice, are the layer's content.
+func stripXattrs(path string, forms ...form) error {
+	// Most files have no attributes, or a label, and most layers a great many files.
+	var few [256]byte
+	n, err := unix.Llistxattr(path, few[:])
+	if errors.Is(err, unix.ENOTSUP) || err == nil && n == 0 {
+		return nil
+	}
+	if err != nil && !errors.Is(err, unix.ERANGE) {
+		return &fs.PathError{Op: "llistxattr", Path: path, Err: err}
+	}
+	names, err := system.Llistxattr(path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(forms, func(f form) bool { return f.ownXattr(name) }) {
+			continue
+		}
+		if err := unix.Lremovexattr(path, name); err != nil {
+			return &fs.PathError{Op: "removing the attribute " + name + " from", Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+// ownXattr tells if overlayfs sets the attribute for itself, in form f.
+func (f form) ownXattr(name string) bool {
+	own, ok := strings.CutPrefix(name, f.xattrPrefix())
+	return ok && !strings.HasPrefix(own, "overlay.")
 }

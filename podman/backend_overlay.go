@@ -392,8 +392,8 @@ func (b *overlayBackend) ownLower(id, own string) (string, error) {
 		return "", err
 	}
 	if f == aufsForm {
-		marks, err := findMarks(b.home.diff(id))
-		if err != nil || !marks {
+		marks, err := findMarks(b.home.diff(id), f)
+		if err != nil || marks == nil {
 			return b.home.diff(id), err
 		}
 	}

@@ -145,7 +145,7 @@ func FuzzTranslation(f *testing.F) {
 			t.Fatal(err)
 		}
 		layerOf(root, program)
-		if _, err := findMarks(root); err != nil {
+		if _, err := findMarks(root, aufsForm); err != nil {
 			return
 		}
 		// Whiteouts are made anew, with the time of then.
@@ -160,7 +160,7 @@ func FuzzTranslation(f *testing.F) {
 		}
 		want := read()
 		for range 2 {
-			must(t, toOverlayForm(root, overlayTrusted, aside))
+			translateAll(t, root, overlayTrusted, aside)
 		}
 		for range 2 {
 			must(t, toAufsForm(root, overlayTrusted, aside))

@@ -65,7 +65,7 @@ func TestTranslateThereAndBack(t *testing.T) {
 	before, timesBefore := readTree(t, root).names(), times(t, root)
 	for range 2 {
 		// Twice: what is done is not done again.
-		must(t, toOverlayForm(root, f, aside))
+		translateAll(t, root, f, aside)
 		sameNames(t, readTree(t, root).names(), "kept", "dir", "dir/kept", "gone", "dir/gone", "opaque", "opaque/f", "opaque/sub", "opaque/sub/x")
 		for _, path := range []string{"gone", "dir/gone", "opaque/sub/x"} {
 			info, err := os.Lstat(filepath.Join(root, path))
@@ -126,7 +126,7 @@ func TestTranslateCutShort(t *testing.T) {
 				makeLayer(t, root)
 				mix(t, root)
 				if way == "there" {
-					must(t, toOverlayForm(root, f, aside))
+					translateAll(t, root, f, aside)
 				}
 				must(t, toAufsForm(root, f, aside))
 				sameNames(t, readTree(t, root).names(), readTree(t, want).names()...)
@@ -141,7 +141,7 @@ func TestTranslateLeavesDataAlone(t *testing.T) {
 	root, aside := filepath.Join(t.TempDir(), "layer"), filepath.Join(t.TempDir(), "aside")
 	write(t, root, files{".wh.full": "precious", ".wh.dir/f": "f", "both": "b", ".wh.both": "", ".wh.": "x"})
 	before := readTree(t, root)
-	must(t, toOverlayForm(root, f, aside))
+	translateAll(t, root, f, aside)
 	must(t, toAufsForm(root, f, aside))
 	sameTree(t, readTree(t, root), before)
 }
@@ -151,7 +151,7 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, files{"d/f": "f"})
 	must(t, unix.Mknod(filepath.Join(root, "d/zero"), unix.S_IFCHR, 0))
-	_, err := findMarks(root)
+	_, err := findMarks(root, aufsForm)
 	wants(t, err, nil, "d/zero", "0/0", "aufs only")
 	wants(t, makeTwin(root, aufsForm, filepath.Join(t.TempDir(), "twin"), f), nil, "d/zero")
 }
@@ -160,7 +160,7 @@ func TestFindMarks(t *testing.T) {
 	for want, f := range map[bool]files{true: {"a/b/.wh.c": ""}, false: {"a/b/c": "", "a/.w": "", "wh.x": ""}} {
 		dir := filepath.Join(t.TempDir(), ".wh.odd")
 		write(t, dir, f)
-		if got, err := findMarks(dir); err != nil || got != want {
+		if got, err := findMarks(dir, aufsForm); err != nil || (got != nil) != want {
 			t.Errorf("%v: %v, %v", f, got, err)
 		}
 	}
@@ -216,7 +216,7 @@ func TestReadListing(t *testing.T) {
 	makeLayer(t, root)
 	for _, form := range []form{aufsForm, f} {
 		if form == f {
-			must(t, toOverlayForm(root, f, filepath.Join(t.TempDir(), "aside")))
+			translateAll(t, root, f, filepath.Join(t.TempDir(), "aside"))
 		}
 		l, err := readListing(root, ".", form)
 		must(t, err)
@@ -248,4 +248,12 @@ func TestEscapes(t *testing.T) {
 			t.Errorf("%sx: %v, %v", real, used, err)
 		}
 	}
+}
+
+// translateAll brings a layer into overlay form.
+func translateAll(t *testing.T, root string, f form, aside string) {
+	t.Helper()
+	marked, err := findMarks(root, f)
+	must(t, err)
+	must(t, toOverlayForm(root, marked, f, aside))
 }

@@ -45,8 +45,8 @@ func (h home) twinFind(id string, f form) (string, error) {
 		return "", err
 	}
 	twin, err := h.twins().find(id, string(f)+" "+stamp, func(root string) error {
-		marks, err := findMarks(h.diff(id))
-		if err != nil || !marks {
+		marks, err := findMarks(h.diff(id), aufsForm)
+		if err != nil || marks == nil {
 			return err
 		}
 		return makeTwin(h.diff(id), aufsForm, root, f)
@@ -106,9 +106,10 @@ func twinFiles(root, rel string, l listing, target string, to form) error {
 		return err
 	}
 	defer done()
+	w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}
 	for name := range l.whiteouts {
-		if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR, 0); err != nil {
-			return &fs.PathError{Op: "making the whiteout", Path: filepath.Join(dir, name), Err: err}
+		if err := w.make(name); err != nil {
+			return err
 		}
 	}
 	if len(l.whiteouts) > 0 {
@@ -130,7 +131,7 @@ func twinFiles(root, rel string, l listing, target string, to form) error {
 		if entry.IsDir() || l.whiteouts[name] {
 			continue
 		}
-		if err := refuseDevice(filepath.Join(root, rel, name), entry); err != nil {
+		if err := refuseDevice(filepath.Join(root, rel), entry); err != nil {
 			return err
 		}
 		if err := linkFrom(opened, name, filepath.Join(dir, name)); err != nil {

@@ -1,0 +1,93 @@
+//go:build linux
+
+package aufs
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+)
+
+// A markedDir is a directory of a layer that has whiteouts, marks of opaque directories or files of aufs's own, or one below which
+// there is such a directory. There is one for the root of the layer, or nil if there is nothing of that kind in it.
+type markedDir struct {
+	name  string // in the directory above
+	marks bool   // the directory itself has them
+	below []*markedDir
+}
+
+// findMarks looks for them in the layer at root. In a layer that is in aufs form, a character device 0/0 is an error: overlayfs would
+// take it for a whiteout.
+func findMarks(root string, f form) (*markedDir, error) { return findMarksIn(root, ".", f) }
+
+func findMarksIn(root, rel string, f form) (*markedDir, error) {
+	entries, err := readDirBeneath(root, rel)
+	if err != nil {
+		return nil, err
+	}
+	dir, found := filepath.Join(root, rel), &markedDir{name: filepath.Base(rel)}
+	for _, entry := range entries {
+		name := entry.Name()
+		found.marks = found.marks || strings.HasPrefix(name, archive.WhiteoutPrefix)
+		switch {
+		case rel == "." && isOwnFile(name):
+		case entry.IsDir():
+			below, err := findMarksIn(root, filepath.Join(rel, name), f)
+			if err != nil {
+				return nil, err
+			}
+			if below != nil {
+				found.below = append(found.below, below)
+			}
+		case f == aufsForm:
+			if err := refuseDevice(dir, entry); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !found.marks && len(found.below) == 0 {
+		return nil, nil //nolint:nilnil // nothing was found
+	}
+	return found, nil
+}
+
+// refuseDevice is an error if a file in the directory dir of a layer in aufs form is a character device 0/0.
+func refuseDevice(dir string, entry fs.DirEntry) error {
+	if entry.Type()&fs.ModeCharDevice == 0 {
+		return nil
+	}
+	info, err := entry.Info()
+	if err != nil {
+		return err
+	}
+	if isOverlayWhiteout(info) {
+		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout: such a layer can be mounted with aufs only",
+			filepath.Join(dir, entry.Name()))
+	}
+	return nil
+}
+
+// each is eachDir for the directories that have marks, in the layer at root, of which m was found.
+func (m *markedDir) each(root string, visit visitDir) error {
+	if m == nil {
+		return nil
+	}
+	return m.eachIn(root, ".", visit)
+}
+
+func (m *markedDir) eachIn(root, rel string, visit visitDir) error {
+	if m.marks {
+		if _, err := visitIn(root, rel, visit); err != nil {
+			return err
+		}
+	}
+	for _, below := range m.below {
+		if err := below.eachIn(root, filepath.Join(rel, below.name), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
