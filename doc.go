@@ -74,8 +74,8 @@
 //
 // # Order of writes
 //
-// A layer exists when its layers/<id> does. Create makes diff/<id> and mnt/<id>, fsyncs diff/, and then writes layers/<id>
-// to a temporary file, fsyncs it, renames it and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
+// A layer exists when its layers/<id> does. Create makes diff/<id> and mnt/<id>, writes what is to be in layers/<id>
+// to a temporary file, fsyncs that and diff/, renames the file and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
 // moves all else to a scratch directory and deletes it there; DeferredRemove leaves that deletion to its caller. Whatever is
 // found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id.
 //

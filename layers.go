@@ -129,11 +129,16 @@ func (d *Driver) create(id string, parents []string, opts *graphdriver.CreateOpt
 			return err
 		}
 	}
-	// A layer that exists after a crash has its directory as well.
-	if err := syncDir(d.home.diff("")); err != nil {
+	file, err := stageFile(d.home.tmp(), formatParents(parents))
+	if err != nil {
 		return err
 	}
-	return writeFileAtomic(d.home.tmp(), d.home.layers(id), formatParents(parents))
+	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
+	// written all that was done before it, and there is nothing left to wait for.
+	if err := syncDir(d.home.diff("")); err != nil {
+		return errors.Join(err, file.discard())
+	}
+	return file.commit(d.home.layers(id))
 }
 
 // rootDir is what the root directory of a layer is made with.

@@ -72,8 +72,10 @@ func (h home) exists(id string) bool {
 	if checkID(id) != nil {
 		return false
 	}
-	st, err := os.Lstat(h.layers(id))
-	return err == nil && st.Mode().IsRegular()
+	// It is asked often: os.Lstat takes a sixth longer.
+	var st unix.Stat_t
+	err := unix.Lstat(string(h)+"/"+layersDir+"/"+id, &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
@@ -266,10 +268,22 @@ const atomicPrefix = "file-"
 
 // writeFileAtomic makes the file path with content, whole and durable or not at all, by way of a file in tmp, a
 // directory of the same file system.
-func writeFileAtomic(tmp, path string, content []byte) (err error) {
-	f, err := os.CreateTemp(tmp, atomicPrefix)
+func writeFileAtomic(tmp, path string, content []byte) error {
+	staged, err := stageFile(tmp, content)
 	if err != nil {
 		return err
+	}
+	return staged.commit(path)
+}
+
+// A stagedFile is a file on its way, whose content is durable.
+type stagedFile string
+
+// stageFile is the first half of writeFileAtomic.
+func stageFile(tmp string, content []byte) (staged stagedFile, err error) {
+	f, err := os.CreateTemp(tmp, atomicPrefix)
+	if err != nil {
+		return "", err
 	}
 	defer func() {
 		if err != nil {
@@ -278,21 +292,23 @@ func writeFileAtomic(tmp, path string, content []byte) (err error) {
 		}
 	}()
 	if err := f.Chmod(0o644); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := f.Write(content); err != nil {
-		return err
+		return "", err
 	}
 	// Before the rename: a crash must not leave the name with none of the content.
 	if err := f.Sync(); err != nil {
-		return err
+		return "", err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
+	return stagedFile(f.Name()), f.Close()
+}
+
+// commit is the second half. After an error the file is neither at path, unless there was one before, nor where it was.
+func (s stagedFile) commit(path string) error {
 	_, before := os.Lstat(path)
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
+	if err := os.Rename(string(s), path); err != nil {
+		return errors.Join(err, s.discard())
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		if errors.Is(before, fs.ErrNotExist) {
@@ -303,3 +319,6 @@ func writeFileAtomic(tmp, path string, content []byte) (err error) {
 	}
 	return nil
 }
+
+// discard removes a file that is not committed.
+func (s stagedFile) discard() error { return os.Remove(string(s)) }
