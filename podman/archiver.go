@@ -31,14 +31,14 @@ import (
 // long as it was; one that becomes shorter is an error.
 type archiver struct {
 	w    *tar.Writer
+	out  *bufio.Writer // which w writes to
 	root string
 	form form
 	ids  *idtools.IDMappings
 	// inherits: the directory that it is in gives what is made in it an access control list.
 	inherits bool
 	// names has the first name of each file with several.
-	names  map[inode]string
-	buffer []byte
+	names map[inode]string
 }
 
 // inode tells a file from all others, also from one that gets its inode number once it is gone: that was born later. Where the
@@ -72,23 +72,27 @@ const archiveBuffer = 256 << 10
 func archiveLayer(root string, f form, ids *idtools.IDMappings) io.ReadCloser {
 	reader, writer := io.Pipe()
 	go func() {
-		buffered := bufio.NewWriterSize(writer, archiveBuffer)
+		out := bufio.NewWriterSize(writer, archiveBuffer)
 		a := archiver{
-			w: tar.NewWriter(buffered), root: root, form: f, ids: ids, names: map[inode]string{}, buffer: make([]byte, archiveBuffer),
+			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, names: map[inode]string{},
 		}
 		err := a.directory(".")
 		if err == nil {
 			err = a.w.Close()
 		}
 		if err == nil {
-			err = buffered.Flush()
+			err = out.Flush()
 		}
 		if err != nil {
 			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
 		}
 		_ = writer.CloseWithError(err) // it never fails
 	}()
-	return reader
+	// Who reads little at a time takes it from a buffer: each read of a pipe has its two goroutines change places.
+	return struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(reader, archiveBuffer), reader}
 }
 
 // directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
@@ -191,8 +195,8 @@ func openRegular(dir *os.File, entry fs.DirEntry) (*os.File, fs.FileInfo) {
 	if err != nil {
 		return nil, nil
 	}
-	// Else package os would try, for each file, to wait for it as for a pipe.
-	_ = unix.SetNonblock(fd, false)
+	// Else package os would try, for each file, to wait for it as for a pipe. No other flag is set that can be changed.
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0) //nolint:errcheck // it makes no difference but in time
 	f := os.NewFile(uintptr(fd), filepath.Join(dir.Name(), entry.Name()))
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
@@ -358,11 +362,26 @@ func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
 	return attrs, nil
 }
 
-// content archives the content of a regular file, of which the header is written.
+// content archives the content of a regular file, of which the header is written. It is read to where it is written from.
 func (a *archiver) content(f *os.File, h *tar.Header) error {
-	n, err := io.CopyBuffer(struct{ io.Writer }{a.w}, io.LimitReader(f, h.Size), a.buffer)
-	if err == nil && n < h.Size {
-		err = fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, n, io.ErrUnexpectedEOF)
+	for left := h.Size; left > 0; {
+		if a.out.Available() == 0 {
+			if err := a.out.Flush(); err != nil {
+				return err
+			}
+		}
+		room := a.out.AvailableBuffer()
+		n, err := f.Read(room[:min(left, int64(cap(room)))])
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, h.Size-left, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := a.w.Write(room[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
 	}
-	return err
+	return nil
 }
