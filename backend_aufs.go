@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/mount"
@@ -25,6 +26,8 @@ type aufsBackend struct {
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
 	dirperm1 bool
+	// noDetached: this kernel's aufs does not take stacks of several calls in the way of mountDetached.
+	noDetached atomic.Bool
 	// xinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
 	xinoDir string
 }
@@ -184,7 +187,27 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 	if len(calls) == 1 {
 		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
 	}
-	return b.mountStaged(s.target, calls, s.options.flags, xino)
+	// A process that is killed between two of them must not leave a mount that lacks layers.
+	if s.options.flags == 0 && !b.noDetached.Load() && b.mountDetached(s, branches) == nil {
+		return nil
+	}
+	err = b.mountStaged(s.target, calls, s.options.flags, xino)
+	if err == nil && s.options.flags == 0 {
+		// Not for what the stack is like, but for what the kernel is.
+		b.noDetached.Store(true)
+	}
+	return err
+}
+
+// mountDetached mounts a stack that takes more than one call with fsopen(2), which leaves no trace in the store: the directory that a
+// stack is staged in makes the next unmount wait for the disk.
+func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
+	xino, options := b.fileSystemOptions(s.options)
+	batches, err := mountBatches(branches, options, s.label)
+	if err != nil {
+		return err
+	}
+	return b.home.mounting(func() error { return mountDetached(s.target, batches, xino) })
 }
 
 // settle brings the layers of a stack to rest that overlayfs had mounted when the host, or its process, went down.
@@ -213,23 +236,28 @@ func (b *aufsBackend) settle(s stack) error {
 
 // calls returns the mount calls for branches, and the path of the xino file that they name.
 func (b *aufsBackend) calls(branches []branch, o mountOptions, mountLabel string) (calls []mountCall, xino string, err error) {
+	xino, options := b.fileSystemOptions(o)
+	// mount(2) clips its data to a page, the NUL at its end included.
+	calls, err = mountCalls(branches, options, contextOption(mountLabel), unix.Getpagesize()-1)
+	return calls, xino, err
+}
+
+// fileSystemOptions are the options of a mount but for its branches, and the path of the xino file among them.
+func (b *aufsBackend) fileSystemOptions(o mountOptions) (xino string, options []string) {
 	// Two mounts with one path for it, in whatever processes, make each other fail.
 	xino = filepath.Join(b.xinoDir, "aufs-xino-"+rand.Text())
-	options := []string{"xino=" + xino}
+	options = []string{"xino=" + xino}
 	if !o.has("dio") {
 		options = append(options, "dio")
 	}
 	if b.dirperm1 && !o.has("dirperm1") {
 		options = append(options, "dirperm1")
 	}
-	options = append(options, o.data...)
-	// mount(2) clips its data to a page, the NUL at its end included.
-	calls, err = mountCalls(branches, options, contextOption(mountLabel), unix.Getpagesize()-1)
-	return calls, xino, err
+	return xino, append(options, o.data...)
 }
 
 // mountStaged puts a stack that takes more than one call together out of the way, and moves it to its target once it is
-// whole: a process that is killed in between must not leave a mount that lacks layers.
+// whole.
 func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintptr, xino string) error {
 	staging, err := b.home.newScratch("mount")
 	if err != nil {

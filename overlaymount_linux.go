@@ -178,16 +178,8 @@ func (m overlayMount) configure(fsfd int) error {
 			options = append(options, option{name, ""})
 		}
 	}
-	for _, o := range options {
-		var err error
-		if o.value == "" {
-			err = unix.FsconfigSetFlag(fsfd, o.key)
-		} else {
-			err = unix.FsconfigSetString(fsfd, o.key, o.value)
-		}
-		if err != nil {
-			return m.fail(o.key+" "+o.value, withKernelLog(fsfd, err))
-		}
+	if err := setOptions(fsfd, options); err != nil {
+		return m.fail("fsconfig for", withKernelLog(fsfd, err))
 	}
 	return nil
 }

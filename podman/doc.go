@@ -90,8 +90,8 @@
 // first mark since the kernel was started, a layer gets a trace, which is durable: whatever of the changes a power cut leaves on
 // the disk, the layer is known to be one that has to be looked at. Translation can be repeated from wherever it was cut short.
 //
-// A mount that takes more than one system call is put together in a scratch directory, and moved to mnt/<id> when it is
-// whole.
+// A mount that takes more than one system call is put together where nobody sees it, or, on a kernel without fsopen(2), in a scratch
+// directory, and gets to mnt/<id> when it is whole.
 //
 // So a process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. What
 // is not promised: that what a container has written is more durable than on the file system that the store is on; that,

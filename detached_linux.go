@@ -1,0 +1,121 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// A stack that takes the kernel more than one call is put together where nobody sees it: with fsopen(2) the mount is attached to
+// nothing until it has all of its branches, and goes away with the process if that dies. Kernels before 5.2 do not have that call.
+
+// errNotDetached: the stack cannot be passed to the kernel in this way.
+var errNotDetached = errors.New("too long for fsconfig(2)")
+
+// mountBatches are the branches of a stack and its options in the order in which fsconfig(2) is to pass them: those of the first batch
+// make the file system, and each of the others is for a reconfiguration of it. None has more than maxOptionsPerCall. label, unless it
+// is "", goes into each.
+func mountBatches(branches []branch, options []string, label string) (batches [][]option, err error) {
+	var every, tail []option
+	if label != "" {
+		every = []option{{"context", label}}
+	}
+	for _, o := range options {
+		key, value, _ := strings.Cut(o, "=")
+		tail = append(tail, option{key, value})
+	}
+	tail = append(tail, every...)
+	for key := "br"; len(branches) > 0; tail = every {
+		n := min(len(branches), maxOptionsPerCall-len(tail))
+		if n <= 0 {
+			return nil, fmt.Errorf("%d mount options: %w", len(tail), errNotDetached)
+		}
+		var batch []option
+		for _, b := range branches[:n] {
+			batch = append(batch, option{key, b.String()})
+			key = "append"
+		}
+		branches = branches[n:]
+		batches = append(batches, append(batch, tail...))
+	}
+	for _, o := range slices.Concat(batches...) {
+		if len(o.value) >= maxParameter {
+			return nil, fmt.Errorf("%s=%s: %w", o.key, o.value, errNotDetached)
+		}
+	}
+	return batches, nil
+}
+
+// mountDetached mounts a stack at target, whole or not at all. xino is the path of the file of that name, which is removed.
+func mountDetached(target string, batches [][]option, xino string) error {
+	fail := func(op string, err error) error {
+		return &mountError{op: op, target: target, fstype: "aufs", data: fmt.Sprintf("%d batches of options", len(batches)), err: err}
+	}
+	fsfd, err := unix.Fsopen("aufs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fail("fsopen for", err)
+	}
+	defer unix.Close(fsfd)
+	err = setOptions(fsfd, batches[0])
+	if err == nil {
+		err = unix.FsconfigCreate(fsfd)
+	}
+	// The kernel unlinks the file once it has it open, but not in a mount that fails.
+	if rerr := unix.Unlink(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		logrus.Warnf("aufs: removing %s: %v", xino, rerr)
+	}
+	if err != nil {
+		return fail("mount", withKernelLog(fsfd, err))
+	}
+	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fail("fsmount", withKernelLog(fsfd, err))
+	}
+	defer unix.Close(mfd)
+	for _, batch := range batches[1:] {
+		if err := reconfigure(mfd, batch); err != nil {
+			return fail("append branches to", err)
+		}
+	}
+	if err := unix.MoveMount(mfd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fail("move_mount to", err)
+	}
+	return nil
+}
+
+// reconfigure passes options to a mount.
+func reconfigure(mfd int, batch []option) error {
+	fsfd, err := unix.Fspick(mfd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("fspick: %w", err)
+	}
+	defer unix.Close(fsfd)
+	if err = setOptions(fsfd, batch); err == nil {
+		err = unix.FsconfigReconfigure(fsfd)
+	}
+	if err != nil {
+		return withKernelLog(fsfd, err)
+	}
+	return nil
+}
+
+// setOptions passes options to a file system context.
+func setOptions(fsfd int, options []option) error {
+	for _, o := range options {
+		var err error
+		if o.value == "" {
+			err = unix.FsconfigSetFlag(fsfd, o.key)
+		} else {
+			err = unix.FsconfigSetString(fsfd, o.key, o.value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", o.key, o.value, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMountBatches(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		parents, options int
+		label            string
+		want             []int // how many options each batch has
+	}{
+		{"one", 2, 2, "", []int{5}},
+		{"full", 61, 2, "", []int{64}},
+		{"one too many", 62, 2, "", []int{64, 1}},
+		{"many", 200, 3, "", []int{64, 64, 64, 12}},
+		{"with a label", 70, 2, "l:c1,c2", []int{64, 11}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			branches := stackBranches("/top", lowers(c.parents, 50), false)
+			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
+			batches, err := mountBatches(branches, options, c.label)
+			must(t, err)
+			var sizes []int
+			var paths []string
+			for i, batch := range batches {
+				sizes = append(sizes, len(batch))
+				for j, o := range batch {
+					if key := map[bool]string{true: "br", false: "append"}[i == 0 && j == 0]; strings.HasPrefix(o.value, "/") && o.key != "xino" {
+						paths = append(paths, o.value)
+						if o.key != key {
+							t.Errorf("%d, %d: %s, which is to be %s", i, j, o.key, key)
+						}
+					}
+				}
+				if labelled := slices.Contains(batch, option{"context", c.label}); labelled != (c.label != "") {
+					t.Errorf("the label is in batch %d: %t", i, labelled)
+				}
+				for _, o := range options {
+					key, value, _ := strings.Cut(o, "=")
+					if there := slices.Contains(batch, option{key, value}); there != (i == 0) {
+						t.Errorf("%s is in batch %d: %t", o, i, there)
+					}
+				}
+			}
+			if !slices.Equal(sizes, c.want) {
+				t.Errorf("the batches have %v options, and not %v", sizes, c.want)
+			}
+			if got := fmt.Sprint(paths); got != fmt.Sprint(branches) {
+				t.Errorf("the branches are not in order, or not all there: %s", got)
+			}
+		})
+	}
+	if _, err := mountBatches(stackBranches("/"+strings.Repeat("x", 252), nil, false), nil, ""); !errors.Is(err, errNotDetached) {
+		t.Errorf("a path that is too long: %v", err)
+	}
+	if _, err := mountBatches(stackBranches("/a", nil, false), slices.Repeat([]string{"dio"}, maxOptionsPerCall), ""); !errors.Is(err, errNotDetached) {
+		t.Errorf("too many options: %v", err)
+	}
+}
+
+// TestDetachedOrStaged mounts a stack that takes several calls in the two ways that there are.
+func TestDetachedOrStaged(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		parent := ""
+		for i := range 130 {
+			id := fmt.Sprintf("layer%03d-%s", i, strings.Repeat("x", 54))
+			s.create(t, parent, id)
+			write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
+			parent = id
+		}
+		s.create(t, parent, "top")
+		backend, _ := s.inner.backend.(*aufsBackend)
+		detached := s.see(t, "top")
+		if backend.noDetached.Load() {
+			t.Error("it was not mounted by fsopen(2)")
+		}
+		if len(detached) != 131 {
+			t.Errorf("the mount has %d files", len(detached))
+		}
+		backend.noDetached.Store(true)
+		sameTree(t, s.see(t, "top"), detached)
+		left, err := os.ReadDir(s.inner.home.tmp())
+		must(t, err)
+		if len(left) > 0 {
+			t.Errorf("tmp/ has %v", left)
+		}
+	})
+}
