@@ -38,13 +38,14 @@ func BenchmarkConcurrent(b *testing.B) {
 				if d.name == InTree {
 					defer wire.ExpectMessages("aufs.xino create err", "xino[0], err", "failed setting xino")()
 				}
-				workers := startWorkers(b, d, n)
+				workers := startWorkers(b, d.name, n)
 				refused := 0
 				for b.Loop() {
 					refused += workers.doPairs(b)
 				}
 				b.ReportMetric(float64(refused)/float64(b.N), "refused/op")
 			})
+			benchmarkBareProcesses(b, n)
 		})
 	}
 }

@@ -19,7 +19,7 @@ func base() tree { return tree{files: 10, size: 10} }
 func BenchmarkGetPut(b *testing.B) {
 	forEachStack(b, func(b *testing.B, s store, id string) {
 		s.getPut(b, id, func(dir string) { shows(b, dir, base().file(0), base().size) })
-	}, benchmarkBare)
+	}, true)
 }
 
 // BenchmarkGetPutFirst does so without what this module's driver keeps of a stack from the first mount to the next. The
@@ -39,12 +39,12 @@ func BenchmarkGetPutFirst(b *testing.B) {
 			b.StartTimer()
 			must(b, s.Put(id))
 		}
-	}, nil)
+	}, false)
 }
 
 // forEachStack runs a benchmark on containers with more and more ancestors, which are never mounted themselves. A driver that
-// copies has nothing to mount. kernel, if there is one, is run on the aufs driver's layers, as the driver "floor".
-func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id string)) {
+// copies has nothing to mount. With floors, what the kernel takes by itself is measured as well.
+func forEachStack(b *testing.B, run func(b *testing.B, s store, id string), floors bool) {
 	b.Helper()
 	branches := bySize([]int{2, 30, 127, 500}, []int{2, 30, 127}, []int{2, 5})
 	stacks := func(b *testing.B, d driver) store {
@@ -63,8 +63,14 @@ func forEachStack(b *testing.B, run, kernel func(b *testing.B, s store, id strin
 				s.canMount(b, containerID(n), n)
 				run(b, s, containerID(n))
 			})
-			if d, ok := driverNamed(Ours); ok && kernel != nil {
-				b.Run("driver="+Floor, func(b *testing.B) { kernel(b, stacks(b, d), containerID(n)) })
+			if d, ok := driverNamed(Ours); ok && floors {
+				b.Run("driver="+Floor, func(b *testing.B) { benchmarkBare(b, stacks(b, d), containerID(n)) })
+			}
+			if d, ok := driverNamed(OursOnOverlay); ok && floors {
+				b.Run("driver="+FloorOverlay, func(b *testing.B) {
+					s := stacks(b, d)
+					benchmarkBareOverlay(b, s, containerID(n), nil, func(dir string) { shows(b, dir, base().file(0), base().size) })
+				})
 			}
 		})
 	}
@@ -104,17 +110,27 @@ func (s store) getPut(b *testing.B, id string, look func(dir string)) {
 func BenchmarkGetPutWritten(b *testing.B) {
 	for _, n := range bySize([]int{10, 1000, 10000}, []int{10, 1000}, []int{10}) {
 		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
-			forEach(b, layered, func(b *testing.B, d driver) {
-				content := tree{files: n, size: 10}
-				s := d.fixture(b, fmt.Sprintf("written-%d", n), func(s store) {
+			content := tree{files: n, size: 10}
+			open := func(b *testing.B, d driver) store {
+				b.Helper()
+				return d.fixture(b, fmt.Sprintf("written-%d", n), func(s store) {
 					s.makeStack(b, 2, content.below())
 					s.makeLayer(b, idOf("written"), stackID(1), content.onTop())
 				})
-				s.getPut(b, idOf("written"), func(dir string) {
+			}
+			look := func(b *testing.B) func(dir string) {
+				b.Helper()
+				return func(dir string) {
 					shows(b, dir, content.file(n-1), content.size)
 					hides(b, dir, gonerFile(0))
+				}
+			}
+			forEach(b, layered, func(b *testing.B, d driver) { open(b, d).getPut(b, idOf("written"), look(b)) })
+			if d, ok := driverNamed(OursOnOverlay); ok {
+				b.Run("driver="+FloorOverlay, func(b *testing.B) {
+					benchmarkBareOverlay(b, open(b, d), idOf("written"), content.onTop().goneFiles(), look(b))
 				})
-			})
+			}
 		})
 	}
 }

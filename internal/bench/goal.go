@@ -9,7 +9,8 @@ const (
 	InTree        = "intree"
 	Overlay       = "overlay"
 	VFS           = "vfs"
-	Floor         = "floor" // what no driver does without: mount(2) and umount(2), or the library's unpacking
+	Floor         = "floor"         // what no driver does without, on aufs or wherever: the kernel's part of it, or the library's unpacking
+	FloorOverlay  = "floor-overlay" // the same, on overlayfs
 	TarPrefix     = "tar"
 )
 

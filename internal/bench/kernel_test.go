@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,60 +13,122 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bareStack is what the kernel is told to mount a layer with aufs, and nothing else: in as few calls as the page allows that
-// the kernel takes options in. No driver on aufs can take less.
+// A bareStack is what the kernel is told to mount a layer with aufs, and nothing else: in as few calls as aufs allows. No driver on
+// aufs can take less.
 type bareStack struct {
-	target string
-	calls  []string
-	xino   string // of its own: two mounts with one make each other fail
+	target   string
+	branches []string // uppermost first, by the shortest path that leads to them from anywhere
+	xino     string   // of its own: two mounts with one make each other fail
 }
 
-// bare is the stack of a layer of this module's driver.
-func (s store) bare(b *testing.B, id string) bareStack {
-	b.Helper()
+// mostInCall is how many branches and options aufs is passed at once: more of them overflow a page, and crash the kernel.
+const mostInCall = 64
+
+// bare is the stack of a layer of this module's driver, to be mounted at target. It is good until done is called.
+func (s store) bare(id, target string) (stack bareStack, done func(), err error) {
 	parents, err := os.ReadFile(filepath.Join(s.root, "layers", id))
-	must(b, err)
-	// By the shortest path that leads to them from anywhere.
-	diff, err := os.Open(filepath.Dir(s.filesOf(id)))
-	must(b, err)
-	b.Cleanup(func() { must(b, diff.Close()) })
-	short := fmt.Sprintf("/proc/self/fd/%d/", diff.Fd())
-	calls := []string{"br:" + short + id + "=rw"}
-	for parent := range strings.FieldsSeq(string(parents)) {
-		branch := short + parent + "=ro+wh"
-		last := &calls[len(calls)-1]
-		// With room for what the first call has beside the branches.
-		if len(*last)+len(branch) > os.Getpagesize()-160 {
-			calls = append(calls, "append:"+branch)
-			continue
-		}
-		if len(calls) == 1 {
-			*last += ":" + branch
-		} else {
-			*last += ",append:" + branch
-		}
+	if err != nil {
+		return bareStack{}, nil, err
 	}
-	return bareStack{target: b.TempDir(), calls: calls, xino: "/dev/shm/aufs-bench-" + id}
+	diff, err := os.Open(filepath.Dir(s.filesOf(id)))
+	if err != nil {
+		return bareStack{}, nil, err
+	}
+	short := fmt.Sprintf("/proc/self/fd/%d/", diff.Fd())
+	stack = bareStack{target: target, branches: []string{short + id + "=rw"}, xino: "/dev/shm/aufs-bench-" + id}
+	for parent := range strings.FieldsSeq(string(parents)) {
+		stack.branches = append(stack.branches, short+parent+"=ro+wh")
+	}
+	return stack, func() { _ = diff.Close() }, nil
 }
 
+// mount takes mount(2) for what fits into a page, and else fsconfig(2), which has room for more in one call.
 func (s bareStack) mount() error {
-	if err := unix.Mount("none", s.target, "aufs", 0, s.calls[0]+",dio,dirperm1,xino="+s.xino); err != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	for _, call := range s.calls[1:] {
-		if err := unix.Mount("none", s.target, "aufs", unix.MS_REMOUNT, call); err != nil {
-			return fmt.Errorf("remount: %w", err)
+	data := "br:" + strings.Join(s.branches, ":") + ",dio,dirperm1,xino=" + s.xino
+	if len(data) < os.Getpagesize() && len(s.branches) < mostInCall-3 {
+		if err := unix.Mount("none", s.target, "aufs", 0, data); err != nil {
+			return fmt.Errorf("mount: %w", err)
 		}
+		return nil
+	}
+	fsfd, err := unix.Fsopen("aufs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fsfd)
+	n := mostInCall - 3
+	err = errors.Join(unix.FsconfigSetString(fsfd, "br", s.branches[0]), appendBranches(fsfd, s.branches[1:n]),
+		unix.FsconfigSetFlag(fsfd, "dio"), unix.FsconfigSetFlag(fsfd, "dirperm1"), unix.FsconfigSetString(fsfd, "xino", s.xino))
+	if err == nil {
+		err = unix.FsconfigCreate(fsfd)
+	}
+	if err != nil {
+		return fmt.Errorf("fsconfig: %w", err)
+	}
+	mount, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("fsmount: %w", err)
+	}
+	defer unix.Close(mount)
+	for rest := s.branches[n:]; len(rest) > 0; {
+		n := min(len(rest), mostInCall)
+		if err := reconfigure(mount, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return unix.MoveMount(mount, "", unix.AT_FDCWD, s.target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+func appendBranches(fsfd int, branches []string) error {
+	for _, branch := range branches {
+		if err := unix.FsconfigSetString(fsfd, "append", branch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reconfigure adds branches to a mount.
+func reconfigure(mount int, branches []string) error {
+	fsfd, err := unix.Fspick(mount, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("fspick: %w", err)
+	}
+	defer unix.Close(fsfd)
+	if err = appendBranches(fsfd, branches); err == nil {
+		err = unix.FsconfigReconfigure(fsfd)
+	}
+	if err != nil {
+		return fmt.Errorf("append: %w", err)
 	}
 	return nil
 }
 
 func (s bareStack) unmount() error { return unix.Unmount(s.target, 0) }
 
+// pairs mounts and unmounts it as often as a worker does a layer.
+func (s bareStack) pairs() error {
+	for range pairs {
+		if err := s.mount(); err != nil {
+			return err
+		}
+		if !exists(s.target, base().file(0)) {
+			return fmt.Errorf("the mount at %s shows nothing", s.target)
+		}
+		if err := s.unmount(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // benchmarkBare mounts and unmounts a layer without a driver.
 func benchmarkBare(b *testing.B, s store, id string) {
 	b.Helper()
-	stack := s.bare(b, id)
+	stack, done, err := s.bare(id, b.TempDir())
+	must(b, err)
+	defer done()
 	b.ReportAllocs()
 	for b.Loop() {
 		must(b, stack.mount())
@@ -87,23 +150,29 @@ func benchmarkBareConcurrent(b *testing.B, n int) {
 		s := d.forWorkers(b)
 		stacks := make([]bareStack, n)
 		for i := range stacks {
-			stacks[i] = s.bare(b, workerID(i))
+			stack, done, err := s.bare(workerID(i), b.TempDir())
+			must(b, err)
+			defer done()
+			stacks[i] = stack
 		}
 		for b.Loop() {
-			must(b, atOnce(n, func(i int) error {
-				for range pairs {
-					if err := stacks[i].mount(); err != nil {
-						return err
-					}
-					if !exists(stacks[i].target, base().file(0)) {
-						return fmt.Errorf("the mount of %s shows nothing", workerID(i))
-					}
-					if err := stacks[i].unmount(); err != nil {
-						return err
-					}
-				}
-				return nil
-			}))
+			must(b, atOnce(n, func(i int) error { return stacks[i].pairs() }))
+		}
+	})
+}
+
+// benchmarkBareProcesses has processes do so.
+func benchmarkBareProcesses(b *testing.B, n int) {
+	b.Helper()
+	d, ok := driverNamed(Ours)
+	if !ok {
+		return
+	}
+	b.Run("driver="+Floor, func(b *testing.B) {
+		d.forWorkers(b)
+		workers := startWorkers(b, Floor, n)
+		for b.Loop() {
+			workers.doPairs(b)
 		}
 	})
 }

@@ -20,7 +20,8 @@ const workerVariable = "AUFS_BENCH_WORKER"
 func isWorker() bool { return os.Getenv(workerVariable) != "" }
 
 // beWorker is the worker: it opens the store, and for each line on standard input mounts and unmounts its layer, and
-// answers with how often it was refused, or with an error. It returns its exit status.
+// answers with how often it was refused, or with an error. It returns its exit status. A worker of the name "floor" does
+// without a driver.
 func beWorker() int {
 	if err := work(os.Stdin, os.Stdout); err != nil {
 		fmt.Println("error:", err)
@@ -35,6 +36,10 @@ func work(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	bare := name == Floor
+	if bare {
+		name = Ours
+	}
 	d, ok := driverNamed(name)
 	if !ok {
 		return fmt.Errorf("there is no driver %s", name)
@@ -46,9 +51,28 @@ func work(in io.Reader, out io.Writer) error {
 	if err := s.check(workerID(n)); err != nil {
 		return err
 	}
+	do := func() (refused int, err error) { return s.getPutPairs(workerID(n)) }
+	if bare {
+		target, err := os.MkdirTemp("", "bare-")
+		if err != nil {
+			return err
+		}
+		defer os.Remove(target)
+		stack, done, err := s.bare(workerID(n), target)
+		if err != nil {
+			return err
+		}
+		defer done()
+		do = func() (int, error) { return 0, stack.pairs() }
+	}
+	return answerLines(in, out, do)
+}
+
+// answerLines says that it is ready, and then answers each line with what do returns.
+func answerLines(in io.Reader, out io.Writer, do func() (refused int, err error)) error {
 	fmt.Fprintln(out, 0)
 	for lines := bufio.NewScanner(in); lines.Scan(); {
-		refused, err := s.getPutPairs(workerID(n))
+		refused, err := do()
 		if err != nil {
 			return err
 		}
@@ -66,12 +90,12 @@ type worker struct {
 type workers []worker
 
 // startWorkers starts processes, which are ready when it returns, and ends when the benchmark does.
-func startWorkers(b *testing.B, d driver, n int) workers {
+func startWorkers(b *testing.B, name string, n int) workers {
 	b.Helper()
 	var all workers
 	for i := range n {
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", workerVariable, d.name, i))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", workerVariable, name, i))
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
 		must(b, err)

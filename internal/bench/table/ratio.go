@@ -58,6 +58,8 @@ const (
 	rather    verdict = "yes?" // but the range reaches below
 	ratherNot verdict = "no?"  // but the range reaches above
 	missed    verdict = "no"
+	// outOfReach is in place of the last two, where it would be so without all that the driver does by itself.
+	outOfReach verdict = "out of reach"
 )
 
 // short writes a number with two or three digits.

@@ -73,7 +73,8 @@ func (s *stats) columns() []column {
 	columns = append(columns, s.ratio(own, bench.Floor, "floor ÷ "+own)...)
 	columns = append(columns, s.ratio(own, bench.VFS, "vfs ÷ "+own)...)
 	columns = append(columns, s.ratio(own, bench.TarPrefix, "tar ÷ "+own)...)
-	return append(columns, s.pair(bench.OursOnOverlay, "aufs-overlay", bench.Overlay, "overlay")...)
+	columns = append(columns, s.pair(bench.OursOnOverlay, "aufs-overlay", bench.Overlay, "overlay")...)
+	return append(columns, s.ratio(bench.OursOnOverlay, bench.FloorOverlay, "floor-overlay ÷ aufs-overlay")...)
 }
 
 // own is the backend that all but the overlay driver is compared with.
@@ -120,9 +121,20 @@ func (s *stats) ratio(own, other, title string) []column {
 			if !wanted || !ok || (other == bench.Overlay && own != bench.OursOnOverlay) {
 				return ""
 			}
-			return fmt.Sprintf("%s: %s", short(least), r.verdict(least))
+			return fmt.Sprintf("%s: %s", short(least), s.verdict(row, own, other, r, least))
 		}},
 	}
+}
+
+// verdict is about the goal that other takes at least least times as long as own; that is r. A goal that is missed is out of reach if
+// what no driver does without would miss it.
+func (s *stats) verdict(row, own, other string, r ratio, least float64) verdict {
+	v := r.verdict(least)
+	floor := map[string]string{bench.Ours: bench.Floor, bench.OursOnOverlay: bench.FloorOverlay}[own]
+	if most, ok := s.over(row, floor, other); ok && (v == missed || v == ratherNot) && most.median < least {
+		return outOfReach
+	}
+	return v
 }
 
 // over is the ratio of two drivers' times.
