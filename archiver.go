@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"archive/tar"
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,7 @@ import (
 // long as it was; one that becomes shorter is an error.
 type archiver struct {
 	w    *tar.Writer
-	out  *bufio.Writer // which w writes to
+	out  *chunkWriter // which w writes to
 	root string
 	form form
 	ids  *idtools.IDMappings
@@ -62,35 +61,22 @@ func fileID(info fs.FileInfo, f *os.File, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// archiveBuffer is how many bytes are read and written at once.
-const archiveBuffer = 256 << 10
-
 // archiveLayer returns the archive of the layer in form f at root. The caller has to close it; until then a goroutine
 // waits to write more.
 func archiveLayer(root string, f form, ids *idtools.IDMappings) io.ReadCloser {
-	reader, writer := io.Pipe()
+	reader, out := newChunkPipe()
 	go func() {
-		out := bufio.NewWriterSize(writer, archiveBuffer)
-		a := archiver{
-			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, names: map[inode]string{},
-		}
+		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, names: map[inode]string{}}
 		err := a.directory(".")
 		if err == nil {
 			err = a.w.Close()
 		}
-		if err == nil {
-			err = out.Flush()
-		}
 		if err != nil {
 			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
 		}
-		_ = writer.CloseWithError(err) // it never fails
+		out.end(err)
 	}()
-	// Who reads little at a time takes it from a buffer: each read of a pipe has its two goroutines change places.
-	return struct {
-		io.Reader
-		io.Closer
-	}{bufio.NewReaderSize(reader, archiveBuffer), reader}
+	return reader
 }
 
 // directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
@@ -363,13 +349,11 @@ func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
 // content archives the content of a regular file, of which the header is written. It is read to where it is written from.
 func (a *archiver) content(f *os.File, h *tar.Header) error {
 	for left := h.Size; left > 0; {
-		if a.out.Available() == 0 {
-			if err := a.out.Flush(); err != nil {
-				return err
-			}
+		room, err := a.out.room()
+		if err != nil {
+			return err
 		}
-		room := a.out.AvailableBuffer()
-		n, err := f.Read(room[:min(left, int64(cap(room)))])
+		n, err := f.Read(room[:min(left, int64(len(room)))])
 		if errors.Is(err, io.EOF) {
 			return fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, h.Size-left, io.ErrUnexpectedEOF)
 		}

@@ -25,7 +25,7 @@ func TestStoreIsPrivate(t *testing.T) {
 		defer unix.Umask(old)
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "child")
-		whole := archiveBytes(t, entry{name: "d/"}, entry{name: "d/f", content: strings.Repeat("f", 2*archiveBuffer)})
+		whole := archiveBytes(t, entry{name: "d/"}, entry{name: "d/f", content: strings.Repeat("f", 2*archiveChunk)})
 		looked := false
 		_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: &spy{bytes.NewReader(whole), func() {
 			looked = true

@@ -1,0 +1,148 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// A chunkPipe is io.Pipe with a buffer, for an archive that one goroutine writes and another one reads: while one chunk is read, the
+// next one is filled. Readers have no need to read much at a time, and the two goroutines change places once for each chunk.
+type chunkPipe struct {
+	full   chan []byte   // from the writer to the reader; closed at the end
+	free   chan []byte   // and back
+	closed chan struct{} // by the reader
+	err    error         // what the reader gets at the end; set before full is closed
+}
+
+// The first chunk is small, since most archives are, and each of the next ones larger.
+const (
+	firstChunk   = 8 << 10
+	archiveChunk = 256 << 10
+)
+
+func newChunkPipe() (*chunkReader, *chunkWriter) {
+	p := &chunkPipe{full: make(chan []byte), free: make(chan []byte, 2), closed: make(chan struct{})}
+	return &chunkReader{chunkPipe: p}, &chunkWriter{chunkPipe: p, chunk: make([]byte, 0, firstChunk)}
+}
+
+// A chunkWriter is not for more than one goroutine.
+type chunkWriter struct {
+	*chunkPipe
+	chunk []byte
+}
+
+// room is what is free of the chunk. What is read into the beginning of it, and written by the next Write, is not copied.
+func (w *chunkWriter) room() ([]byte, error) {
+	if len(w.chunk) == cap(w.chunk) {
+		if err := w.flush(); err != nil {
+			return nil, err
+		}
+	}
+	return w.chunk[len(w.chunk):cap(w.chunk)], nil
+}
+
+// Write fills chunks, and hands those that are full to the reader. The error is io.ErrClosedPipe if that has closed its end.
+func (w *chunkWriter) Write(p []byte) (written int, err error) {
+	for len(p) > 0 {
+		room, err := w.room()
+		if err != nil {
+			return written, err
+		}
+		n := copy(room, p)
+		w.chunk, p, written = w.chunk[:len(w.chunk)+n], p[n:], written+n
+	}
+	return written, nil
+}
+
+// flush hands the chunk to the reader, and gets another one.
+func (w *chunkWriter) flush() error {
+	if err := w.send(); err != nil {
+		return err
+	}
+	larger := min(4*cap(w.chunk), archiveChunk)
+	select {
+	case w.chunk = <-w.free:
+		w.chunk = w.chunk[:0]
+	default:
+		w.chunk = nil
+	}
+	if cap(w.chunk) < larger {
+		w.chunk = make([]byte, 0, larger)
+	}
+	return nil
+}
+
+func (w *chunkWriter) send() error {
+	select {
+	case w.full <- w.chunk:
+		return nil
+	case <-w.closed:
+		return io.ErrClosedPipe
+	}
+}
+
+// end hands over what there is. The reader gets err after it, or io.EOF if that is nil.
+func (w *chunkWriter) end(err error) {
+	if len(w.chunk) > 0 {
+		err = errors.Join(err, w.send())
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	w.err = err
+	close(w.full)
+}
+
+// A chunkReader may be closed while another goroutine reads.
+type chunkReader struct {
+	*chunkPipe
+	chunk, rest []byte // what is read, and what is left of it
+	once        sync.Once
+}
+
+// Read returns what there is of one chunk.
+func (r *chunkReader) Read(p []byte) (n int, err error) {
+	if len(r.rest) == 0 && len(p) > 0 {
+		if err := r.next(); err != nil {
+			return 0, err
+		}
+	}
+	n = copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// next gets a chunk, and gives the one before it back.
+func (r *chunkReader) next() error {
+	if r.chunk != nil {
+		select {
+		case r.free <- r.chunk:
+		default:
+		}
+		r.chunk = nil
+	}
+	select {
+	case <-r.closed:
+		return io.ErrClosedPipe
+	default:
+	}
+	select {
+	case chunk, ok := <-r.full:
+		if !ok {
+			return r.err
+		}
+		r.chunk, r.rest = chunk, chunk
+		return nil
+	case <-r.closed:
+		return io.ErrClosedPipe
+	}
+}
+
+// Close has the writer stop. It may be called again.
+func (r *chunkReader) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return nil
+}

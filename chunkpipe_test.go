@@ -1,0 +1,90 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"testing/iotest"
+)
+
+// testContent is n bytes that show if some are lost, or change places.
+func testContent(n int) []byte {
+	content := make([]byte, n)
+	for i := range content {
+		content[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	return content
+}
+
+// TestChunkPipe writes in both ways, and reads as readers may.
+func TestChunkPipe(t *testing.T) {
+	for _, size := range []int{0, 1, firstChunk, firstChunk + 1, 3*archiveChunk + 5} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			content := testContent(size)
+			reader, writer := newChunkPipe()
+			go func() {
+				rest := content
+				for n := 1; len(rest) > 0; n = n*3 + 1 {
+					piece := rest[:min(n, len(rest))]
+					if n%2 == 0 {
+						room, err := writer.room()
+						if err != nil {
+							panic(err)
+						}
+						piece = room[:copy(room, piece)]
+					}
+					if written, err := writer.Write(piece); written != len(piece) || err != nil {
+						panic(fmt.Sprint(written, err))
+					}
+					rest = rest[len(piece):]
+				}
+				writer.end(nil)
+			}()
+			must(t, iotest.TestReader(reader, content))
+			must(t, reader.Close())
+		})
+	}
+}
+
+func TestChunkPipeEnds(t *testing.T) {
+	failed := errors.New("it failed")
+	reader, writer := newChunkPipe()
+	go func() {
+		_, err := writer.Write([]byte("begun"))
+		writer.end(errors.Join(err, failed))
+	}()
+	got, err := io.ReadAll(reader)
+	if string(got) != "begun" || !errors.Is(err, failed) {
+		t.Errorf("got %q, %v", got, err)
+	}
+
+	reader, writer = newChunkPipe()
+	written := make(chan error)
+	go func() {
+		_, err := io.Copy(struct{ io.Writer }{writer}, bytes.NewReader(testContent(10*archiveChunk)))
+		writer.end(err)
+		written <- err
+	}()
+	_, err = io.ReadFull(reader, make([]byte, archiveChunk+1))
+	must(t, err)
+	must(t, errors.Join(reader.Close(), reader.Close()))
+	if err := <-written; !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("writing to what is closed: %v", err)
+	}
+
+	reader, writer = newChunkPipe()
+	read := make(chan error)
+	go func() {
+		_, err := reader.Read(make([]byte, 1))
+		read <- err
+	}()
+	must(t, reader.Close())
+	if err := <-read; !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("reading from what is closed: %v", err)
+	}
+	writer.end(nil)
+}
