@@ -61,23 +61,54 @@ func (c derived) known(id, stamp string) (root string, ok bool) {
 	return "", false
 }
 
-// find makes the directory for the layer id by a call of produce with the path to make it at, puts it, with stamp, into
-// the cache, and returns it; produce makes nothing if the layer needs none. The caller holds the lock of id.
-func (c derived) find(id, stamp string, produce func(root string) error) (string, error) {
+// A recipe makes a directory from a layer.
+type recipe struct {
+	// needed tells if the layer needs one at all.
+	needed func() (bool, error)
+	// make makes it at root, or finds that the layer cannot have one, and makes nothing.
+	make func(root string) error
+}
+
+// find makes the directory for the layer id, if it needs one, puts it, with stamp, into the cache, and returns it. The caller
+// holds the lock of id.
+func (c derived) find(id, stamp string, r recipe) (string, error) {
+	needed, err := r.needed()
+	if err != nil {
+		return "", err
+	}
+	if !needed {
+		done, err := c.keepNone(id, stamp)
+		if done || err != nil {
+			return "", err
+		}
+		r.make = func(string) error { return nil }
+	}
 	s, err := c.home.newScratch("derived")
 	if err != nil {
 		return "", err
 	}
-	root, err := c.findIn(s.dir, id, stamp, produce)
-	return root, errors.Join(err, s.remove())
+	root, err := c.findIn(s.dir, id, stamp, r)
+	return root, errors.Join(err, s.discard())
 }
 
-func (c derived) findIn(scratchDir, id, stamp string, produce func(root string) error) (string, error) {
+// keepNone notes that the layer id needs no directory, as most do not, if there is nothing of it in the cache that would be in the
+// way. A stamp that a crash has cut short is none.
+func (c derived) keepNone(id, stamp string) (done bool, err error) {
+	if err := os.MkdirAll(c.path(id), 0o700); err != nil {
+		return false, err
+	}
+	if _, err := os.Lstat(c.path(id, derivedRoot)); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, os.WriteFile(c.path(id, derivedStamp), []byte(derivedVersion+stamp+stampNone), 0o600)
+}
+
+func (c derived) findIn(scratchDir, id, stamp string, r recipe) (string, error) {
 	made := filepath.Join(scratchDir, "new")
 	if err := os.Mkdir(made, 0o700); err != nil {
 		return "", err
 	}
-	if err := produce(filepath.Join(made, derivedRoot)); err != nil {
+	if err := r.make(filepath.Join(made, derivedRoot)); err != nil {
 		return "", err
 	}
 	root, end := c.path(id, derivedRoot), stampMade

@@ -42,12 +42,12 @@ func (h home) twinFind(id string, f form) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	twin, err := h.twins().find(id, string(f)+" "+stamp, func(root string) error {
-		marks, err := findMarks(h.diff(id), aufsForm)
-		if err != nil || marks == nil {
-			return err
-		}
-		return makeTwin(h.diff(id), aufsForm, root, f)
+	twin, err := h.twins().find(id, string(f)+" "+stamp, recipe{
+		needed: func() (bool, error) {
+			marks, err := findMarks(h.diff(id), aufsForm)
+			return marks != nil, err
+		},
+		make: func(root string) error { return makeTwin(h.diff(id), aufsForm, root, f) },
 	})
 	if twin == "" {
 		twin = h.diff(id)

@@ -150,13 +150,16 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 		return "", false, err
 	}
 	defer lock.unlock()
-	produce := func(root string) error { return produceWhiteouts(a, below, root) }
+	recipe := recipe{
+		needed: func() (bool, error) { return canSplit(a) },
+		make:   func(root string) error { return makeWhiteouts(a, below, root) },
+	}
 	if a.stamp != "" {
 		// Somebody may have made it during the wait for the lock, and have it mounted by now.
 		if root, ok := cache.known(a.id, a.stamp); ok {
 			return nonEmpty(root)
 		}
-		root, err := cache.find(a.id, a.stamp, produce)
+		root, err := cache.find(a.id, a.stamp, recipe)
 		if err == nil {
 			return nonEmpty(root)
 		}
@@ -171,8 +174,11 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 		}
 		return "", false, err
 	}
+	if needed, err := recipe.needed(); err != nil || !needed {
+		return "", false, err
+	}
 	root := filepath.Join(run, a.id)
-	if err := produce(root); err != nil {
+	if err := recipe.make(root); err != nil {
 		return "", false, err
 	}
 	if _, err := os.Lstat(root); errors.Is(err, fs.ErrNotExist) {
@@ -181,19 +187,24 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 	return nonEmpty(root)
 }
 
-// produceWhiteouts makes root a whiteout branch for a, if that has an opaque directory and can be split.
-func produceWhiteouts(a ancestor, below []ancestor, root string) error {
+// canSplit tells if a has an opaque directory, and can be split.
+func canSplit(a ancestor) (bool, error) {
 	opaque, beside, err := inspect(a.dir, ".")
 	if err != nil || !opaque {
-		return err
+		return false, err
 	}
 	if beside != "" {
 		// With "ro" it would be seen. The layer as it is hides what its opaque directories do, if no other one has them
 		// opaque.
 		logrus.Warnf("aufs: layer %s: %s is there beside its own whiteout; mounting the layer as it is", a.id, beside)
-		return nil
+		return false, nil
 	}
-	err = makeWhiteoutBranch(a.dir, below, root)
+	return true, nil
+}
+
+// makeWhiteouts makes root a whiteout branch for a, or nothing, if there is none that could be made.
+func makeWhiteouts(a ancestor, below []ancestor, root string) error {
+	err := makeWhiteoutBranch(a.dir, below, root)
 	if errors.Is(err, unix.ENAMETOOLONG) {
 		logrus.Warnf("aufs: layer %s: %v; mounting it as it is", a.id, err)
 		return os.RemoveAll(root)
