@@ -552,3 +552,33 @@ func TestAttributeThatNoArchiveHolds(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestApplyDiffSize is about what ApplyDiff says of archives that do not say so plainly.
+func TestApplyDiffSize(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		s.apply(t, "base", "", entry{name: "old", content: "old"}, entry{name: "d/"}, entry{name: "d/old", content: "old"})
+		for id, c := range map[string]struct {
+			want    int64
+			entries []entry
+		}{
+			"nothing":           {0, nil},
+			"files":             {5, []entry{{name: "a", content: "12"}, {name: "d/"}, {name: "d/b", content: "345"}}},
+			"a name twice":      {3, []entry{{name: "a", content: "12345"}, {name: "a", content: "123"}}},
+			"two names":         {2, []entry{{name: "a", content: "12"}, {name: "b", link: "a"}}},
+			"whiteouts":         {2, []entry{{name: ".wh.old"}, {name: "d/"}, {name: "d/.wh.old", content: "not empty"}, {name: "d/a", content: "12"}}},
+			"deleted and there": {3, []entry{{name: ".wh.old"}, {name: "old", content: "new"}}},
+			"opaque":            {1, []entry{{name: "d/"}, {name: "d/.wh..wh..opq"}, {name: "d/a", content: "1"}}},
+			"files of aufs":     {1, []entry{{name: ".wh..wh.aufs", content: "12"}, {name: "a", content: "1"}}},
+		} {
+			id = strings.ReplaceAll(id, " ", "-")
+			s.create(t, "base", id)
+			size, err := applyTo(s, id, "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(archiveBytes(t, c.entries...))})
+			measured, merr := s.DiffSize(id, nil, "base", nil, "")
+			if must(t, errors.Join(err, merr)); size != c.want || measured != c.want {
+				t.Errorf("%s: ApplyDiff says %d, DiffSize %d, and it is %d", id, size, measured, c.want)
+			}
+		}
+	})
+}

@@ -28,24 +28,17 @@ func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	if err != nil {
 		return 0, err
 	}
-	alone := false
+	alone, size := false, int64(0)
 	if direct {
-		if alone, err = d.unpack(id, options); err != nil {
-			return 0, layerError("applying a diff to", id, err)
-		}
+		alone, size, err = d.unpack(id, options)
 	}
-	if !alone {
-		size, err := d.applyToContent(id, parent, options)
-		if err != nil {
-			return 0, layerError("applying a diff to", id, err)
-		}
-		return size, nil
+	if err == nil && !alone {
+		size, err = d.applyToContent(id, parent, options)
 	}
-	usage, err := d.usage(id)
 	if err != nil {
-		return 0, layerError("measuring", id, err)
+		return 0, layerError("applying a diff to", id, err)
 	}
-	return usage.Size, nil
+	return size, nil
 }
 
 // applyToContent applies an archive to a layer that is mounted, or has something already, or is compared with another one than
@@ -59,7 +52,7 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	scan := &archiveScan{Reader: options.Diff}
 	options.Diff = scan
 	size, err = d.applyDiffMounted(id, parent, options)
-	if scan.needed {
+	if scan.xattrs {
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err != nil {
@@ -110,27 +103,27 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	return err == nil, err
 }
 
-// unpack extracts the archive into the directory of the layer id.
+// unpack extracts the archive into the directory of the layer id, and returns the size of what is in it, as DiffSize does.
 //
 // It extracts into a scratch directory, which takes the place of the layer's once all of it is on the disk: the layer has
 // all of the archive, or nothing, whatever happens on the way.
 //
 // If the layer has something already, or is mounted, it does nothing, and alone is false.
-func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone bool, err error) {
+func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone bool, size int64, err error) {
 	lock, err := d.home.lockLayer("applying a diff to", id)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	defer lock.unlock()
 	if alone, err = d.canUnpack(id); err != nil || !alone {
-		return alone, err
+		return alone, 0, err
 	}
 	if err := d.prepareUnpack(id); err != nil {
-		return true, err
+		return true, 0, err
 	}
 	s, err := d.home.newScratch("apply")
 	if err != nil {
-		return true, err
+		return true, 0, err
 	}
 	defer func() {
 		if rerr := s.remove(); rerr != nil {
@@ -140,30 +133,33 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	}()
 	dir := filepath.Join(s.dir, "root")
 	if err := mkdirWithoutACL(dir, 0o700); err != nil {
-		return true, err
+		return true, 0, err
 	}
+	if size, err = d.unpackInto(id, dir, options); err != nil {
+		return true, 0, err
+	}
+	return true, size, d.putUnpacked(id, dir, s)
+}
+
+// unpackInto extracts the archive into a directory, which it makes one that the layer id can have.
+func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
 	// Before the archive, which may say something else.
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
-		return true, err
+		return 0, err
 	}
 	// Files of the archive have the lists that it says, and no others.
 	acls, err := takeACLs(dir)
 	if err != nil {
-		return true, err
+		return 0, err
 	}
 	scan := &archiveScan{Reader: options.Diff}
 	if err := chrootarchive.UntarUncompressed(scan, dir, untarOptions(options)); err != nil {
-		return true, err
+		return 0, err
 	}
-	if scan.needed {
-		if err := cleanUnpacked(dir, orNone(options.Mappings)); err != nil {
-			return true, err
-		}
+	if size, err = finishUnpacked(dir, orNone(options.Mappings), scan.foreign); err != nil {
+		return 0, err
 	}
-	if err := acls.giveBack(dir); err != nil {
-		return true, err
-	}
-	return true, d.putUnpacked(id, dir, s)
+	return size, acls.giveBack(dir)
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
@@ -249,34 +245,58 @@ func syncFS(fd int, path string) error {
 	return nil
 }
 
-// cleanUnpacked goes through what an archive has brought, and makes it what a layer can have.
-func cleanUnpacked(root string, ids *idtools.IDMappings) error {
+// finishUnpacked goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
+func finishUnpacked(root string, ids *idtools.IDMappings, foreign foreign) (size int64, err error) {
 	acls := newACLsToHost(ids)
-	return eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
-		changed := false
+	sizes := sizes{}
+	err = eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (changed bool, err error) {
+		if foreign.whiteouts {
+			if changed, err = cleanWhiteouts(dir, entries); err != nil {
+				return changed, err
+			}
+		}
 		paths := []string{dir}
 		for _, entry := range entries {
-			c, err := cleanWhiteout(dir, entry)
-			changed = changed || c
+			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
+				continue
+			}
+			info, err := entry.Info()
 			if err != nil {
 				return changed, err
 			}
-			if !c && !entry.IsDir() {
-				paths = append(paths, filepath.Join(dir, entry.Name()))
-			}
+			sizes.add(info)
+			paths = append(paths, dir+"/"+entry.Name())
+		}
+		if !foreign.xattrs {
+			return changed, nil
 		}
 		// Overlayfs's own attributes are not content: an archive cannot bring any.
 		for _, path := range paths {
-			if err := stripXattrs(path, overlayTrusted, overlayUser); err != nil {
-				return changed, err
-			}
-			if err := acls.file(path); err != nil {
+			if err := errors.Join(stripXattrs(path, overlayTrusted, overlayUser), acls.file(path)); err != nil {
 				return changed, err
 			}
 		}
-		c, err := resolveReplacements(dir)
-		return changed || c, err
+		return changed, nil
 	})
+	return sizes.sum, err
+}
+
+// cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
+func cleanWhiteouts(dir string, entries []fs.DirEntry) (changed bool, err error) {
+	found := false
+	for _, entry := range entries {
+		found = found || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix)
+		c, err := cleanWhiteout(dir, entry)
+		changed = changed || c
+		if err != nil {
+			return changed, err
+		}
+	}
+	if !found {
+		return false, nil
+	}
+	c, err := resolveReplacements(dir)
+	return changed || c, err
 }
 
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.

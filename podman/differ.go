@@ -101,7 +101,9 @@ func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, diffe
 	if err != nil {
 		return output, err
 	}
-	return output, cleanUnpacked(target, orNone(options.Mappings))
+	// The archive did not come by here.
+	_, err = finishUnpacked(target, orNone(options.Mappings), foreign{whiteouts: true, xattrs: true})
+	return output, err
 }
 
 // untarOptions are those with which a layer is unpacked. Names of whiteouts are what aufs wants them to be: they stay as they

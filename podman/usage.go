@@ -31,21 +31,32 @@ func (d *Driver) usage(id string) (*directory.DiskUsage, error) {
 	if err != nil {
 		return nil, err
 	}
-	usage := &directory.DiskUsage{}
-	seen := map[uint64]bool{}
-	err = walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) {
-		ino := statOf(info).Ino
-		if seen[ino] {
+	s := sizes{}
+	err = walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) { s.add(info) })
+	return &directory.DiskUsage{Size: s.sum, InodeCount: s.inodes}, err
+}
+
+// sizes add up files, each of them once, whatever names it has.
+type sizes struct {
+	sum, inodes int64
+	seen        map[uint64]bool // of those that have several
+}
+
+func (s *sizes) add(info fs.FileInfo) {
+	if st := statOf(info); !info.IsDir() && st.Nlink > 1 {
+		if s.seen[st.Ino] {
 			return
 		}
-		seen[ino] = true
-		usage.InodeCount++
-		// What a directory takes depends on the file system more than on the layer.
-		if !info.IsDir() {
-			usage.Size += info.Size()
+		if s.seen == nil {
+			s.seen = map[uint64]bool{}
 		}
-	})
-	return usage, err
+		s.seen[st.Ino] = true
+	}
+	s.inodes++
+	// What a directory takes depends on the file system more than on the layer.
+	if !info.IsDir() {
+		s.sum += info.Size()
+	}
 }
 
 // walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over what is
