@@ -161,6 +161,9 @@ func (m overlayMount) configure(fsfd int) error {
 	}
 	options := m.options()
 	if m.upper != "" {
+		// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that would be taken off it again
+		// after each mount.
+		options = append(options, option{"uuid", "null"})
 		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
 			// Of these two, unlike of lowerdir+, the kernel takes a backslash for the beginning of an escape.
 			value, err := dirs.short(dir.value)

@@ -150,6 +150,9 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 
 // dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
 func dirToAufs(dir string, f form) (changed bool, err error) {
+	if has, err := hasXattrs(dir); err != nil || !has {
+		return false, err
+	}
 	opaque, err := hasOpaqueXattr(dir, f)
 	if err != nil {
 		return false, err
