@@ -253,7 +253,6 @@ func finishUnpacked(root string, ids *idtools.IDMappings, foreign foreign) (size
 				return changed, err
 			}
 		}
-		paths := []string{dir}
 		for _, entry := range entries {
 			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
 				continue
@@ -263,20 +262,35 @@ func finishUnpacked(root string, ids *idtools.IDMappings, foreign foreign) (size
 				return changed, err
 			}
 			sizes.add(info)
-			paths = append(paths, dir+"/"+entry.Name())
 		}
-		if !foreign.xattrs {
-			return changed, nil
+		if foreign.xattrs {
+			err = cleanXattrs(dir, entries, acls)
 		}
-		// Overlayfs's own attributes are not content: an archive cannot bring any.
-		for _, path := range paths {
-			if err := errors.Join(stripXattrs(path, overlayTrusted, overlayUser), acls.file(path)); err != nil {
-				return changed, err
-			}
-		}
-		return changed, nil
+		return changed, err
 	})
 	return sizes.sum, err
+}
+
+// cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
+// bring any; and maps the owners in access control lists.
+func cleanXattrs(dir string, entries []fs.DirEntry, acls aclsToHost) error {
+	paths := []string{dir}
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			paths = append(paths, dir+"/"+entry.Name())
+		}
+	}
+	for _, path := range paths {
+		err := stripXattrs(path, overlayTrusted, overlayUser)
+		if err == nil {
+			err = acls.file(path)
+		}
+		// Some of the whiteouts are gone by now.
+		if ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.

@@ -15,7 +15,7 @@ import (
 // nothing until it has all of its branches, and goes away with the process if that dies. Kernels before 5.2 do not have that call.
 
 // errNotDetached: the stack cannot be passed to the kernel in this way.
-var errNotDetached = errors.New("too long for fsconfig(2)")
+var errNotDetached = errors.New("too many for fsconfig(2), or too long")
 
 // mountBatches are the branches of a stack and its options in the order in which fsconfig(2) is to pass them: those of the first batch
 // make the file system, and each of the others is for a reconfiguration of it. None has more than maxOptionsPerCall. label, unless it
@@ -51,10 +51,16 @@ func mountBatches(branches []branch, options []string, label string) (batches []
 	return batches, nil
 }
 
+// detachedFlags are the flags of mount(2) that mountDetached knows.
+const detachedFlags uintptr = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME |
+	unix.MS_RELATIME | unix.MS_STRICTATIME
+
 // mountDetached mounts a stack at target, whole or not at all. xino is the path of the file of that name, which is removed.
-func mountDetached(target string, batches [][]option, xino string) error {
+func mountDetached(target string, batches [][]option, flags uintptr, xino string) error {
 	fail := func(op string, err error) error {
-		return &mountError{op: op, target: target, fstype: "aufs", data: fmt.Sprintf("%d batches of options", len(batches)), err: err}
+		return &mountError{
+			op: op, target: target, fstype: "aufs", flags: flags, data: fmt.Sprintf("%d batches of options", len(batches)), err: err,
+		}
 	}
 	fsfd, err := unix.Fsopen("aufs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -62,6 +68,9 @@ func mountDetached(target string, batches [][]option, xino string) error {
 	}
 	defer unix.Close(fsfd)
 	err = setOptions(fsfd, batches[0])
+	if err == nil && flags&unix.MS_RDONLY != 0 {
+		err = unix.FsconfigSetFlag(fsfd, "ro")
+	}
 	if err == nil {
 		err = unix.FsconfigCreate(fsfd)
 	}
@@ -72,7 +81,7 @@ func mountDetached(target string, batches [][]option, xino string) error {
 	if err != nil {
 		return fail("mount", withKernelLog(fsfd, err))
 	}
-	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, 0)
+	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(flags))
 	if err != nil {
 		return fail("fsmount", withKernelLog(fsfd, err))
 	}

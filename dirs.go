@@ -60,10 +60,19 @@ func (h home) overlay(elem ...string) string {
 // home is the directory of a store.
 type home string
 
-func (h home) layers(id string) string { return filepath.Join(string(h), layersDir, id) }
-func (h home) diff(id string) string   { return filepath.Join(string(h), diffDir, id) }
-func (h home) mnt(id string) string    { return filepath.Join(string(h), mntDir, id) }
+func (h home) layers(id string) string { return h.in(layersDir, id) }
+func (h home) diff(id string) string   { return h.in(diffDir, id) }
+func (h home) mnt(id string) string    { return h.in(mntDir, id) }
 func (h home) tmp() string             { return filepath.Join(string(h), tmpDir) }
+
+// in is the path of the layer id in one of these directories, or that of the directory, if id is "". Of each ancestor in a stack
+// some are wanted, and filepath.Join takes longer.
+func (h home) in(dir, id string) string {
+	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
+		return filepath.Join(string(h), dir, id)
+	}
+	return string(h) + "/" + dir + "/" + id
+}
 
 // exists tells if the layer id is in the store: if its layers/<id> is there.
 func (h home) exists(id string) bool {
@@ -72,7 +81,7 @@ func (h home) exists(id string) bool {
 	}
 	// It is asked often: os.Lstat takes a sixth longer.
 	var st unix.Stat_t
-	err := unix.Lstat(string(h)+"/"+layersDir+"/"+id, &st)
+	_, err := retried(func() (int, error) { return 0, unix.Lstat(h.layers(id), &st) })
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
@@ -183,6 +192,33 @@ func realDirectory(dir string) error {
 func readFile(path string) ([]byte, error) {
 	// Of a regular file, less than was asked for is the end.
 	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
+}
+
+// writeIn makes a file with content in a directory, or gives one that is there this content. It follows no symbolic link in the place of
+// either. One that a crash cuts short may have a part of the content.
+func writeIn(dir, name string, content []byte) error {
+	fail := func(op string, err error) error {
+		return &fs.PathError{Op: op, Path: filepath.Join(dir, name), Err: err}
+	}
+	parent, err := retried(func() (int, error) { return unix.Open(dir, openDirectory|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return fail("open", err)
+	}
+	defer unix.Close(parent)
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retried(func() (int, error) { return unix.Openat(parent, name, flags, 0o600) })
+	if err != nil {
+		return fail("open", err)
+	}
+	for len(content) > 0 && err == nil {
+		var n int
+		n, err = retried(func() (int, error) { return unix.Write(fd, content) })
+		content = content[max(n, 0):]
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return fail("write", err)
+	}
+	return nil
 }
 
 // readProc is readFile for a file of proc, which gives what it has in pieces.

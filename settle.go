@@ -33,15 +33,15 @@ func (t *translator) open(id string, f form, mounted bool, lowers string) error 
 	if err != nil {
 		return err
 	}
-	// Before anything is changed: what this finds in a layer in aufs form may be the one thing that cannot be translated back.
-	marked, err := findMarks(t.home.diff(id), now.form)
-	if err != nil {
-		return err
-	}
 	used, err := t.aufsUses(id)
 	if err == nil && used {
 		err = errInUse
 	}
+	if err != nil {
+		return err
+	}
+	// Before anything is changed: what this finds in a layer in aufs form may be the one thing that cannot be translated back.
+	marked, err := findMarks(t.home.diff(id), now.form)
 	// One of an earlier boot says that nothing has it mounted.
 	if err == nil && (now.form != f || now.old) {
 		err = t.set(id, f, mounted, lowers)

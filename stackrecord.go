@@ -135,6 +135,6 @@ func (r stackRecords) known(parents []string, stamp string) (letters string, ok 
 // keep is for the next known; generation is what use returned. If it cannot be kept it is found out again.
 func (r stackRecords) keep(parents []string, stamp, generation, letters string) {
 	if generation != "" {
-		_ = os.WriteFile(r.path(parents[0], stackRecord), []byte(derivedVersion+stamp+" "+generation+"\n"+letters+"\n"), 0o600)
+		_ = writeIn(r.path(parents[0]), stackRecord, []byte(derivedVersion+stamp+" "+generation+"\n"+letters+"\n"))
 	}
 }

@@ -190,15 +190,29 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
 	}
 	// A process that is killed between two of them must not leave a mount that lacks layers.
-	if s.options.flags == 0 && !b.noDetached.Load() && b.mountDetached(s, branches) == nil {
-		return nil
+	detached := errNotDetached
+	if s.options.flags&^detachedFlags == 0 && !b.noDetached.Load() {
+		if detached = b.mountDetached(s, branches); detached == nil {
+			return nil
+		}
+		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
 	}
 	err = b.mountStaged(s.target, calls, s.options.flags, xino)
-	if err == nil && s.options.flags == 0 {
-		// Not for what the stack is like, but for what the kernel is.
+	if err == nil && saysNo(detached) {
 		b.noDetached.Store(true)
 	}
 	return err
+}
+
+// saysNo tells if an error is what a kernel says, or a filter of system calls, that does not know one, and not about what it was asked
+// for.
+func saysNo(err error) bool {
+	for _, no := range []error{unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 // mountDetached mounts a stack that takes more than one call with fsopen(2), which leaves no trace in the store: the directory that a
@@ -209,7 +223,7 @@ func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
 	if err != nil {
 		return err
 	}
-	return b.home.mounting(func() error { return mountDetached(s.target, batches, xino) })
+	return b.home.mounting(func() error { return mountDetached(s.target, batches, s.options.flags, xino) })
 }
 
 // settle brings the layers of a stack to rest that overlayfs had mounted when the host, or its process, went down.

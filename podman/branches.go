@@ -66,10 +66,13 @@ func (h home) shortPaths(branches []branch) (short []branch, done func(), err er
 	if err != nil {
 		return nil, nil, errors.Join(err, diff.Close())
 	}
+	long := []string{diff.Name() + "/", store.Name() + "/"}
+	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", store.Fd())}
+	short = make([]branch, 0, len(branches))
 	for _, b := range branches {
-		for _, dir := range []*os.File{diff, store} {
-			if rest, ok := strings.CutPrefix(b.path, dir.Name()+"/"); ok {
-				b.path = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), rest)
+		for i, prefix := range long {
+			if rest, ok := strings.CutPrefix(b.path, prefix); ok {
+				b.path = byNumber[i] + rest
 				break
 			}
 		}
@@ -133,17 +136,19 @@ func fillCall(branches []branch, prefix, separator string, tail []string, maxByt
 		room -= len(",") + len(option)
 	}
 	var data strings.Builder
+	data.Grow(maxBytes)
 	n := 0
 	for ; n < len(branches) && n+len(tail) < maxOptionsPerCall; n++ {
 		lead := separator
 		if n == 0 {
 			lead = prefix
 		}
-		if data.Len()+len(lead)+len(branches[n].String()) > room {
+		b := branches[n].String()
+		if data.Len()+len(lead)+len(b) > room {
 			break
 		}
 		data.WriteString(lead)
-		data.WriteString(branches[n].String())
+		data.WriteString(b)
 	}
 	if n == 0 {
 		return mountCall{}, nil, fmt.Errorf("the branch %s and %d mount options (%s) do not fit into one mount call of %d bytes and %d options",

@@ -96,13 +96,24 @@ func (c derived) find(id, stamp string, r recipe) (string, error) {
 // keepNone notes that the layer id needs no directory, as most do not, if there is nothing of it in the cache that would be in the
 // way. A stamp that a crash has cut short is none.
 func (c derived) keepNone(id, stamp string) (done bool, err error) {
-	if err := os.MkdirAll(c.path(id), 0o700); err != nil {
+	err = os.Mkdir(c.path(id), 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(c.path(id), 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
+	}
+	if realDirectory(c.path(id)) != nil {
+		return false, nil
 	}
 	if _, err := os.Lstat(c.path(id, derivedRoot)); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	return true, os.WriteFile(c.path(id, derivedStamp), []byte(derivedVersion+stamp+stampNone), 0o600)
+	err = writeIn(c.path(id), derivedStamp, []byte(derivedVersion+stamp+stampNone))
+	if errors.Is(err, unix.ELOOP) {
+		return false, nil
+	}
+	return true, err
 }
 
 func (c derived) findIn(scratchDir, id, stamp string, r recipe) (string, error) {

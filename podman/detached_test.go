@@ -8,9 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	graphdriver "go.podman.io/storage/drivers"
+	"golang.org/x/sys/unix"
 )
 
 func TestMountBatches(t *testing.T) {
@@ -69,6 +74,27 @@ func TestMountBatches(t *testing.T) {
 	}
 }
 
+// TestNotDetached mounts a stack with names that are too long to be passed to fsopen(2): that says nothing of other stacks.
+func TestNotDetached(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, backendAufs)
+		parent := ""
+		for i := range 40 {
+			id := fmt.Sprintf("layer%03d-%s", i, strings.Repeat("x", 230))
+			s.create(t, parent, id)
+			write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
+			parent = id
+		}
+		s.create(t, parent, "top")
+		if seen := s.see(t, "top"); len(seen) != 41 {
+			t.Errorf("the mount has %d files", len(seen))
+		}
+		if backend, _ := s.inner.backend.(*aufsBackend); backend.noDetached.Load() {
+			t.Error("it is taken for what the kernel cannot do")
+		}
+	})
+}
+
 // TestDetachedOrStaged mounts a stack that takes several calls in the two ways that there are.
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
@@ -82,6 +108,22 @@ func TestDetachedOrStaged(t *testing.T) {
 		}
 		s.create(t, parent, "top")
 		backend, _ := s.inner.backend.(*aufsBackend)
+		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
+			dir, err := s.Get("top", graphdriver.MountOpts{Options: options})
+			must(t, err)
+			mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(dir))
+			must(t, err)
+			for _, option := range options {
+				if len(mounts) != 1 || !slices.Contains(strings.Split(mounts[0].Options, ","), option) {
+					t.Errorf("mounted with %q, it has not %s: %+v", options, option, mounts)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o600); errors.Is(err, unix.EROFS) != (options[0] == "ro") {
+				t.Errorf("mounted with %q: %v", options, err)
+			}
+			must(t, s.Put("top"))
+		}
+		must(t, os.Remove(filepath.Join(s.inner.home.diff("top"), "new")))
 		detached := s.see(t, "top")
 		if backend.noDetached.Load() {
 			t.Error("it was not mounted by fsopen(2)")

@@ -5,7 +5,9 @@
 package aufs
 
 import (
+	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"testing"
 
 	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -301,4 +304,38 @@ func TestListsOfTheRoot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhiteoutsBringNoAttributes applies an archive whose whiteout has attributes: those of overlayfs are not taken, and the owners in
+// its access control list are mapped.
+func TestWhiteoutsBringNoAttributes(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		s.create(t, "base", "top")
+		list := appendACL(newACL(), aclUserObj, 6, aclNoID)
+		for _, e := range [][3]uint32{{aclUser, 4, 7}, {aclGroupObj, 4, aclNoID}, {0x10, 4, aclNoID}, {aclOther, 4, aclNoID}} {
+			list = appendACL(list, uint16(e[0]), uint16(e[1]), e[2])
+		}
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		must(t, w.WriteHeader(&tar.Header{
+			Name: ".wh.x", Typeflag: tar.TypeReg, Mode: 0o444, Format: tar.FormatPAX, PAXRecords: map[string]string{
+				archive.PaxSchilyXattr + "user.overlay.opaque": "y", archive.PaxSchilyXattr + aclAccess: string(list),
+			},
+		}))
+		must(t, w.Close())
+		owners := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		_, err := applyTo(s, "top", "base", graphdriver.ApplyDiffOpts{Diff: &b, Mappings: idtools.NewIDMappingsFromMaps(owners, owners)})
+		must(t, err)
+		path := filepath.Join(s.inner.home.diff("top"), ".wh.x")
+		names, err := system.Llistxattr(path)
+		must(t, err)
+		sameNames(t, names, aclAccess)
+		list, err = system.Lgetxattr(path, aclAccess)
+		must(t, err)
+		if owner := binary.LittleEndian.Uint32(list[aclHeaderLen+aclEntryLen+4:]); owner != 100007 {
+			t.Errorf("the list is about %d", owner)
+		}
+	})
 }

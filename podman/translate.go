@@ -109,7 +109,7 @@ func putAside(path, aside string) error {
 func toAufsForm(root string, f form, aside string) error {
 	err := eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
-		w := whiteoutMaker{dir: dir, anew: makeMark}
+		w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
 		for _, entry := range entries {
 			c, err := entryToAufs(&w, entry, f)
 			changed = changed || c
@@ -152,9 +152,6 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 
 // dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
 func dirToAufs(dir string, f form) (changed bool, err error) {
-	if has, err := hasXattrs(dir); err != nil || !has {
-		return false, err
-	}
 	opaque, err := hasOpaqueXattr(dir, f)
 	if err != nil {
 		return false, err

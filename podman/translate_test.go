@@ -7,6 +7,7 @@ package aufs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -157,13 +158,127 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 }
 
 func TestFindMarks(t *testing.T) {
-	for want, f := range map[bool]files{true: {"a/b/.wh.c": ""}, false: {"a/b/c": "", "a/.w": "", "wh.x": ""}} {
+	for _, c := range []struct {
+		files files
+		want  []string
+	}{
+		{files{"a/b/c": "", "a/.w": "", "wh.x": ""}, nil},
+		{files{"a/b/.wh.c": "", "a/d/e": "", "f/g": ""}, []string{"a/b"}},
+		{files{"a/b/.wh.c": "", "a/.wh..wh..opq": "", "x/y/.wh.z": ""}, []string{"a", "a/b", "x/y"}},
+		{files{".wh..wh.plnk/1.2": "", ".wh..wh.orph/d/.wh.x": "", "a/.wh.b": ""}, []string{".", "a"}},
+	} {
 		dir := filepath.Join(t.TempDir(), ".wh.odd")
-		write(t, dir, f)
-		if got, err := findMarks(dir, aufsForm); err != nil || (got != nil) != want {
-			t.Errorf("%v: %v, %v", f, got, err)
+		write(t, dir, c.files)
+		found, err := findMarks(dir, aufsForm)
+		must(t, err)
+		if (found != nil) != (c.want != nil) {
+			t.Errorf("%v: %v", c.files, found)
 		}
+		var visited []string
+		must(t, found.each(dir, func(path string, atRoot bool, entries []fs.DirEntry) (bool, error) {
+			rel, err := filepath.Rel(dir, path)
+			if atRoot != (rel == ".") || len(entries) == 0 {
+				t.Errorf("%s: %t, %v", rel, atRoot, entries)
+			}
+			visited = append(visited, rel)
+			return false, err
+		}))
+		sameNames(t, visited, c.want...)
 	}
+}
+
+// TestWhiteoutMaker is about links, and about file systems that do not make any.
+func TestWhiteoutMaker(t *testing.T) {
+	w := whiteoutMaker{dir: t.TempDir(), anew: makeAufsWhiteout}
+	inodes := func(names ...string) (n int) {
+		seen := map[uint64]bool{}
+		for _, name := range names {
+			info, err := os.Lstat(filepath.Join(w.dir, name))
+			must(t, err)
+			if seen[statOf(info).Ino] = true; !info.Mode().IsRegular() || info.Size() > 0 {
+				t.Errorf("%s is no whiteout: %v", name, info.Mode())
+			}
+		}
+		return len(seen)
+	}
+	must(t, errors.Join(w.make(".wh.a"), w.make(".wh.b"), w.make(".wh.c")))
+	if n := inodes(".wh.a", ".wh.b", ".wh.c"); n != 1 {
+		t.Errorf("there are %d files, which are to be one", n)
+	}
+	if err := w.make(".wh.b"); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("one that is there: %v", err)
+	}
+	// As if there were too many links.
+	w.first += "-gone"
+	must(t, errors.Join(w.make(".wh.d"), w.make(".wh.e")))
+	if n := inodes(".wh.a", ".wh.d", ".wh.e"); n != 2 {
+		t.Errorf("there are %d files, which are to be two", n)
+	}
+}
+
+// TestWhiteoutsAreNoFilesOfOthers has a container make a file that the driver takes for a whiteout, and that has another name: no
+// whiteout may become a link to it.
+func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base")
+		var base []entry
+		for i := range 30 {
+			base = append(base, entry{name: fmt.Sprintf("gone%02d", i), content: "g"})
+		}
+		s.apply(t, "base", "", base...)
+		s.create(t, "base", "top")
+		s.change(t, "top", func(dir string) {
+			write(t, dir, files{"data": ""})
+			must(t, os.Link(filepath.Join(dir, "data"), filepath.Join(dir, ".wh.gone07")))
+			for _, e := range base {
+				must(t, os.Remove(filepath.Join(dir, e.name)))
+			}
+		})
+		info, err := os.Lstat(filepath.Join(s.inner.home.diff("top"), "data"))
+		must(t, err)
+		if n := statOf(info).Nlink; n != 2 {
+			t.Errorf("the file has %d names, which are to be two", n)
+		}
+		// As a container on aufs would.
+		must(t, os.WriteFile(filepath.Join(s.inner.home.diff("top"), "data"), []byte("x"), 0o600))
+		s.change(t, "top", func(dir string) {
+			for _, e := range base {
+				// The one that the container has made a file for is its own affair.
+				if _, err := os.Lstat(filepath.Join(dir, e.name)); err == nil && e.name != "gone07" {
+					t.Errorf("%s is back", e.name)
+				}
+			}
+		})
+	})
+}
+
+// TestCacheOfLinks has symbolic links where the driver keeps what it has found out: nothing is written to where they lead.
+func TestCacheOfLinks(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		for what, link := range map[string]string{"directory": "base", "stamp": "base/" + derivedStamp, "record": "base/" + stackRecord} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, backendOverlay)
+				s.create(t, "", "base")
+				s.apply(t, "base", "", entry{name: "a", content: "a"})
+				s.create(t, "base", "top")
+				outside := filepath.Join(t.TempDir(), "outside")
+				write(t, outside, files{"precious": "precious"})
+				path := filepath.Join(s.inner.home.overlay(twinDir), link)
+				must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+				target := outside
+				if what != "directory" {
+					target += "/precious"
+				}
+				must(t, os.Symlink(target, path))
+				sameNames(t, s.see(t, "top").names(), "a")
+				sameNames(t, readTree(t, outside).names(), "precious")
+				if content, err := os.ReadFile(outside + "/precious"); err != nil || string(content) != "precious" {
+					t.Errorf("outside there is %q, %v", content, err)
+				}
+			})
+		}
+	})
 }
 
 func TestTwin(t *testing.T) {

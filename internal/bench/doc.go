@@ -24,9 +24,9 @@
 // The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
 // with every driver; before an operation that removes or unpacks files, all that was written is synced.
 //
-// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds, of medium size: no layers of 10,000
-// files, no store of 10,000 layers, no stack of 500. What the table calls a
-// range reaches from the least to the most of all rounds; the fewer they are, the less that says.
+// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds. What the table calls a
+// range reaches from the least to the most of all rounds; the fewer they are, the less that says. Of medium size are runs with no
+// layers of 10,000 files, no store of 10,000 layers and no stack of 500.
 //
 // # What is fair, and what is not
 //

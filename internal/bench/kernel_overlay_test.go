@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,13 +35,21 @@ func (s store) bareOverlay(b *testing.B, id string) bareOverlay {
 		b.Skip("they do not fit into a page")
 	}
 	// In the mount that the layer is in, as it has to be.
-	work, err := os.MkdirTemp(s.root, "work-")
+	dir, err := os.MkdirTemp(s.root, "bare-")
 	must(b, err)
-	b.Cleanup(func() { must(b, os.RemoveAll(work)) })
-	return bareOverlay{
-		target: b.TempDir(),
-		data:   "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + s.filesOf(id) + ",workdir=" + work + ",redirect_dir=nofollow,metacopy=off,index=off",
+	b.Cleanup(func() { must(b, os.RemoveAll(dir)) })
+	m := bareOverlay{target: filepath.Join(dir, "mnt")}
+	must(b, errors.Join(os.Mkdir(m.target, 0o700), os.Mkdir(filepath.Join(dir, "work"), 0o700)))
+	plain := "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + s.filesOf(id) + ",workdir=" + filepath.Join(dir, "work") +
+		",redirect_dir=nofollow,metacopy=off,index=off"
+	// As the driver does where the kernel knows it: else overlayfs leaves an attribute on the upper directory.
+	m.data = plain + ",uuid=null"
+	if err := m.mount(); err == nil {
+		must(b, m.unmount())
+	} else {
+		m.data = plain
 	}
+	return m
 }
 
 func (m bareOverlay) mount() error { return unix.Mount("none", m.target, "overlay", 0, m.data) }

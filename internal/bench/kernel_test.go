@@ -24,22 +24,26 @@ type bareStack struct {
 // mostInCall is how many branches and options aufs is passed at once: more of them overflow a page, and crash the kernel.
 const mostInCall = 64
 
-// bare is the stack of a layer of this module's driver, to be mounted at target. It is good until done is called.
-func (s store) bare(id, target string) (stack bareStack, done func(), err error) {
+// bare is the stack of a layer of this module's driver, to be mounted in its store, as the driver does. It is good until done is called.
+func (s store) bare(id string) (stack bareStack, done func(), err error) {
 	parents, err := os.ReadFile(filepath.Join(s.root, "layers", id))
+	if err != nil {
+		return bareStack{}, nil, err
+	}
+	target, err := os.MkdirTemp(s.root, "bare-")
 	if err != nil {
 		return bareStack{}, nil, err
 	}
 	diff, err := os.Open(filepath.Dir(s.filesOf(id)))
 	if err != nil {
-		return bareStack{}, nil, err
+		return bareStack{}, nil, errors.Join(err, os.Remove(target))
 	}
 	short := fmt.Sprintf("/proc/self/fd/%d/", diff.Fd())
 	stack = bareStack{target: target, branches: []string{short + id + "=rw"}, xino: "/dev/shm/aufs-bench-" + id}
 	for parent := range strings.FieldsSeq(string(parents)) {
 		stack.branches = append(stack.branches, short+parent+"=ro+wh")
 	}
-	return stack, func() { _ = diff.Close() }, nil
+	return stack, func() { _, _ = diff.Close(), os.Remove(target) }, nil
 }
 
 // mount takes mount(2) for what fits into a page, and else fsconfig(2), which has room for more in one call.
@@ -56,7 +60,7 @@ func (s bareStack) mount() error {
 		return fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fsfd)
-	n := mostInCall - 3
+	n := min(mostInCall-3, len(s.branches))
 	err = errors.Join(unix.FsconfigSetString(fsfd, "br", s.branches[0]), appendBranches(fsfd, s.branches[1:n]),
 		unix.FsconfigSetFlag(fsfd, "dio"), unix.FsconfigSetFlag(fsfd, "dirperm1"), unix.FsconfigSetString(fsfd, "xino", s.xino))
 	if err == nil {
@@ -126,7 +130,7 @@ func (s bareStack) pairs() error {
 // benchmarkBare mounts and unmounts a layer without a driver.
 func benchmarkBare(b *testing.B, s store, id string) {
 	b.Helper()
-	stack, done, err := s.bare(id, b.TempDir())
+	stack, done, err := s.bare(id)
 	must(b, err)
 	defer done()
 	b.ReportAllocs()
@@ -150,7 +154,7 @@ func benchmarkBareConcurrent(b *testing.B, n int) {
 		s := d.forWorkers(b)
 		stacks := make([]bareStack, n)
 		for i := range stacks {
-			stack, done, err := s.bare(workerID(i), b.TempDir())
+			stack, done, err := s.bare(workerID(i))
 			must(b, err)
 			defer done()
 			stacks[i] = stack

@@ -53,12 +53,7 @@ func work(in io.Reader, out io.Writer) error {
 	}
 	do := func() (refused int, err error) { return s.getPutPairs(workerID(n)) }
 	if bare {
-		target, err := os.MkdirTemp("", "bare-")
-		if err != nil {
-			return err
-		}
-		defer os.Remove(target)
-		stack, done, err := s.bare(workerID(n), target)
+		stack, done, err := s.bare(workerID(n))
 		if err != nil {
 			return err
 		}

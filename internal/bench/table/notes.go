@@ -15,8 +15,9 @@ func (s *stats) writeNotes(w io.Writer) {
 parentheses is between what it may be, by benchstat's ranges of both medians. A goal is the least ratio that is wanted: "yes" and
 "no" hold for all of the range, "yes?" and "no?" for its middle. Growth is the time for one more of what the row has, since the row
 that has the least. Memory is what one operation allocates, and in how many pieces. "floor" is what no driver
-does without: the system calls that mount and unmount the same branches, that move the same whiteouts, or that make a layer durable; and
-the library's unpacking of the same archive. Its ratio is their share. A goal that the floor alone would miss is out of reach.
+does without that does the same: the system calls that mount and unmount the same branches, that bring the same whiteouts from one form to
+the other, or that make a layer durable; and the library's unpacking of the same archive. Its ratio is their share. A goal that the floor
+alone misses, by all of its range, is out of reach.
 `)
 	var missing []string
 	for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.VFS, bench.OursOnOverlay, bench.TarPrefix} {

@@ -58,7 +58,7 @@ const (
 	rather    verdict = "yes?" // but the range reaches below
 	ratherNot verdict = "no?"  // but the range reaches above
 	missed    verdict = "no"
-	// outOfReach is in place of the last two, where it would be so without all that the driver does by itself.
+	// outOfReach is in place of the last one, where it would be so without all that the driver does by itself.
 	outOfReach verdict = "out of reach"
 )
 

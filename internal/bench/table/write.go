@@ -127,11 +127,11 @@ func (s *stats) ratio(own, other, title string) []column {
 }
 
 // verdict is about the goal that other takes at least least times as long as own; that is r. A goal that is missed is out of reach if
-// what no driver does without would miss it.
+// the floor alone misses it as well, by all of its range.
 func (s *stats) verdict(row, own, other string, r ratio, least float64) verdict {
 	v := r.verdict(least)
 	floor := map[string]string{bench.Ours: bench.Floor, bench.OursOnOverlay: bench.FloorOverlay}[own]
-	if most, ok := s.over(row, floor, other); ok && (v == missed || v == ratherNot) && most.median < least {
+	if most, ok := s.over(row, floor, other); ok && v == missed && most.most < least {
 		return outOfReach
 	}
 	return v
