@@ -53,9 +53,10 @@ func mountBatches(branches []branch, options []string, label string) (batches []
 	return batches, nil
 }
 
-// detachedFlags are the flags of mount(2) that mountDetached knows.
-const detachedFlags uintptr = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME |
-	unix.MS_RELATIME | unix.MS_STRICTATIME
+// detachedFlags are the flags of mount(2) that mountDetached knows. MS_RDONLY is none of them: aufs reads it when a reconfiguration begins,
+// where fspick(2) has no way to say it, and would complain of a first branch that is not "rw" (aufs_fsctx_init in fs/aufs/fsctx.c).
+const detachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME |
+	unix.MS_STRICTATIME
 
 // mountDetached mounts a stack at target, whole or not at all. xino is the path of the file of that name, which is removed.
 func mountDetached(target string, batches [][]option, flags uintptr, xino string) error {
@@ -70,9 +71,6 @@ func mountDetached(target string, batches [][]option, flags uintptr, xino string
 	}
 	defer unix.Close(fsfd)
 	err = setOptions(fsfd, batches[0])
-	if err == nil && flags&unix.MS_RDONLY != 0 {
-		err = unix.FsconfigSetFlag(fsfd, "ro")
-	}
 	if err == nil {
 		err = unix.FsconfigCreate(fsfd)
 	}
