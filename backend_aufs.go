@@ -187,7 +187,12 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 	if len(calls) == 1 {
 		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.flags, xino) })
 	}
-	// A process that is killed between two of them must not leave a mount that lacks layers.
+	return b.mountInSteps(s, branches, calls, xino)
+}
+
+// mountInSteps mounts a stack that takes more than one call. A process that is killed between two of them must not leave a mount that
+// lacks layers.
+func (b *aufsBackend) mountInSteps(s stack, branches []branch, calls []mountCall, xino string) error {
 	detached := errNotDetached
 	if s.options.flags&^detachedFlags == 0 && !b.noDetached.Load() {
 		if detached = b.mountDetached(s, branches); detached == nil {
@@ -195,7 +200,7 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 		}
 		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
 	}
-	err = b.mountStaged(s.target, calls, s.options.flags, xino)
+	err := b.mountStaged(s.target, calls, s.options.flags, xino)
 	if err == nil && saysNo(detached) {
 		b.noDetached.Store(true)
 	}
@@ -213,7 +218,7 @@ func saysNo(err error) bool {
 	return false
 }
 
-// mountDetached mounts a stack that takes more than one call with fsopen(2), which leaves no trace in the store: the directory that a
+// mountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
 // stack is staged in makes the next unmount wait for the disk.
 func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
 	xino, options := b.fileSystemOptions(s.options)
