@@ -74,18 +74,25 @@ func TestMountBatches(t *testing.T) {
 	}
 }
 
+// createStack makes the layer top, on top of so many layers with a file each, whose ids have that length.
+func (s store) createStack(t *testing.T, layers, length int) {
+	t.Helper()
+	parent := ""
+	for i := range layers {
+		id := fmt.Sprintf("layer%03d-", i)
+		id += strings.Repeat("x", length-len(id))
+		s.create(t, parent, id)
+		write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
+		parent = id
+	}
+	s.create(t, parent, "top")
+}
+
 // TestNotDetached mounts a stack with names that are too long to be passed to fsopen(2): that says nothing of other stacks.
 func TestNotDetached(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backendAufs)
-		parent := ""
-		for i := range 40 {
-			id := fmt.Sprintf("layer%03d-%s", i, strings.Repeat("x", 230))
-			s.create(t, parent, id)
-			write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
-			parent = id
-		}
-		s.create(t, parent, "top")
+		s.createStack(t, 40, 240)
 		if seen := s.see(t, "top"); len(seen) != 41 {
 			t.Errorf("the mount has %d files", len(seen))
 		}
@@ -99,14 +106,7 @@ func TestNotDetached(t *testing.T) {
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backendAufs)
-		parent := ""
-		for i := range 130 {
-			id := fmt.Sprintf("layer%03d-%s", i, strings.Repeat("x", 54))
-			s.create(t, parent, id)
-			write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
-			parent = id
-		}
-		s.create(t, parent, "top")
+		s.createStack(t, 130, 64)
 		backend, _ := s.inner.backend.(*aufsBackend)
 		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
 			dir, err := s.Get("top", graphdriver.MountOpts{Options: options})
