@@ -329,7 +329,10 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		path := filepath.Join(s.inner.home.diff("top"), ".wh.x")
 		names, err := system.Llistxattr(path)
 		must(t, err)
-		sameNames(t, names, aclAccess)
+		// Xfs shows the list under a name of its own as well.
+		if left := strings.Join(names, " "); !strings.Contains(left, aclAccess) || strings.Contains(left, "overlay") {
+			t.Errorf("the whiteout has %s", left)
+		}
 		list, err = system.Lgetxattr(path, aclAccess)
 		must(t, err)
 		if owner := binary.LittleEndian.Uint32(list[aclHeaderLen+aclEntryLen+4:]); owner != 100007 {
