@@ -331,10 +331,7 @@ func mountThenMove(mnt, target string, calls []mountCall, flags uintptr, xino st
 // mounted.
 func mountCalled(target string, calls []mountCall, flags uintptr, xino string) error {
 	err := mountFS("mount", target, "aufs", flags, calls[0].data)
-	// The kernel unlinks the file once it has it open, but not in a mount that fails.
-	if rerr := unix.Unlink(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		logrus.Warnf("aufs: removing %s: %v", xino, rerr)
-	}
+	removeXino(xino)
 	if err != nil {
 		return err
 	}
@@ -348,6 +345,13 @@ func mountCalled(target string, calls []mountCall, flags uintptr, xino string) e
 		}
 	}
 	return nil
+}
+
+// removeXino removes the xino file of a mount. The kernel unlinks it once it has it open, but not in a mount that fails.
+func removeXino(path string) {
+	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logrus.Warnf("aufs: removing %s: %v", path, err)
+	}
 }
 
 // tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.

@@ -5,11 +5,9 @@ package aufs
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,10 +72,7 @@ func mountDetached(target string, batches [][]option, flags uintptr, xino string
 	if err == nil {
 		err = unix.FsconfigCreate(fsfd)
 	}
-	// The kernel unlinks the file once it has it open, but not in a mount that fails.
-	if rerr := unix.Unlink(xino); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		logrus.Warnf("aufs: removing %s: %v", xino, rerr)
-	}
+	removeXino(xino)
 	if err != nil {
 		return fail("mount", withKernelLog(fsfd, err))
 	}
@@ -109,22 +104,6 @@ func reconfigure(mfd int, batch []option) error {
 	}
 	if err != nil {
 		return withKernelLog(fsfd, err)
-	}
-	return nil
-}
-
-// setOptions passes options to a file system context.
-func setOptions(fsfd int, options []option) error {
-	for _, o := range options {
-		var err error
-		if o.value == "" {
-			err = unix.FsconfigSetFlag(fsfd, o.key)
-		} else {
-			err = unix.FsconfigSetString(fsfd, o.key, o.value)
-		}
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", o.key, o.value, err)
-		}
 	}
 	return nil
 }

@@ -38,9 +38,6 @@ func (m overlayMount) mount() error {
 	return err
 }
 
-// option is one key with its value.
-type option struct{ key, value string }
-
 // options are all but the directories. The features that would put redirects or data-less copies into the writable
 // directory are off, whatever the kernel's defaults: aufs could not read such a layer.
 func (m overlayMount) options() []option {
@@ -63,9 +60,6 @@ func (m overlayMount) options() []option {
 
 // errNoParts: this kernel's overlayfs does not take its lower directories one by one.
 var errNoParts = errors.New("overlayfs has no option lowerdir+")
-
-// maxParameter is how long a value for fsconfig(2) may be, the NUL at its end included.
-const maxParameter = 256
 
 // mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
 func (m overlayMount) mountByParts() error {
@@ -256,40 +250,4 @@ func (m overlayMount) fail(op string, err error) error {
 		op: op, target: m.target, fstype: "overlay", flags: m.flags, err: err,
 		data: fmt.Sprintf("upperdir=%s,workdir=%s,%d lower directories", m.upper, m.work, len(m.lowers)),
 	}
-}
-
-// withKernelLog adds to err what the kernel had to say about it.
-func withKernelLog(fsfd int, err error) error {
-	var lines []string
-	buf := make([]byte, 4096)
-	for {
-		n, rerr := unix.Read(fsfd, buf)
-		if rerr != nil || n <= 0 {
-			break
-		}
-		lines = append(lines, strings.TrimSpace(string(buf[:n])))
-	}
-	if len(lines) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w (the kernel says: %s)", err, strings.Join(lines, "; "))
-}
-
-// mountAttributes are the attributes of fsmount(2) for flags of mount(2).
-func mountAttributes(flags uintptr) int {
-	attributes := 0
-	for flag, attribute := range map[uintptr]int{
-		unix.MS_RDONLY:      unix.MOUNT_ATTR_RDONLY,
-		unix.MS_NODEV:       unix.MOUNT_ATTR_NODEV,
-		unix.MS_NOSUID:      unix.MOUNT_ATTR_NOSUID,
-		unix.MS_NOEXEC:      unix.MOUNT_ATTR_NOEXEC,
-		unix.MS_NOATIME:     unix.MOUNT_ATTR_NOATIME,
-		unix.MS_STRICTATIME: unix.MOUNT_ATTR_STRICTATIME,
-		unix.MS_NODIRATIME:  unix.MOUNT_ATTR_NODIRATIME,
-	} {
-		if flags&flag != 0 {
-			attributes |= attribute
-		}
-	}
-	return attributes
 }

@@ -152,7 +152,7 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 		return "", false, err
 	}
 	defer lock.unlock()
-	recipe := recipe{
+	whiteouts := recipe{
 		needed: func() (bool, error) { return canSplit(a) },
 		make:   func(root string) error { return makeWhiteouts(a, below, root) },
 	}
@@ -161,7 +161,7 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 		if root, ok := cache.known(a.id, a.stamp); ok {
 			return nonEmpty(root)
 		}
-		root, err := cache.find(a.id, a.stamp, recipe)
+		root, err := cache.find(a.id, a.stamp, whiteouts)
 		if err == nil {
 			return nonEmpty(root)
 		}
@@ -176,11 +176,11 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 		}
 		return "", false, err
 	}
-	if needed, err := recipe.needed(); err != nil || !needed {
+	if needed, err := whiteouts.needed(); err != nil || !needed {
 		return "", false, err
 	}
 	root := filepath.Join(run, a.id)
-	if err := recipe.make(root); err != nil {
+	if err := whiteouts.make(root); err != nil {
 		return "", false, err
 	}
 	if _, err := os.Lstat(root); errors.Is(err, fs.ErrNotExist) {

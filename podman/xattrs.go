@@ -70,10 +70,10 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 // stripXattrs removes the attributes that overlayfs has set on path for itself, in any of forms. Those of an overlayfs mounted inside of the
 // layer, which the outer one writes with its own prefix twice, are the layer's content.
 func stripXattrs(path string, forms ...form) error {
-	if has, err := hasXattrs(path); err != nil || !has {
-		return err
-	}
 	names, err := system.Llistxattr(path)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -86,19 +86,6 @@ func stripXattrs(path string, forms ...form) error {
 		}
 	}
 	return nil
-}
-
-// hasXattrs tells if a file has any attribute that can be listed. Most have none, or a label, and most layers a great many files.
-func hasXattrs(path string) (bool, error) {
-	// Without a buffer it tells how long the list is.
-	n, err := unix.Llistxattr(path, nil)
-	if errors.Is(err, unix.ENOTSUP) {
-		return false, nil
-	}
-	if err != nil {
-		return false, &fs.PathError{Op: "llistxattr", Path: path, Err: err}
-	}
-	return n > 0, nil
 }
 
 // ownXattr tells if overlayfs sets the attribute for itself, in form f.

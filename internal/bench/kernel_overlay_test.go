@@ -61,16 +61,16 @@ func (m bareOverlay) unmount() error { return unix.Unmount(m.target, 0) }
 func benchmarkBareOverlay(b *testing.B, s store, id string, whiteouts []string, look func(dir string)) {
 	b.Helper()
 	m := s.bareOverlay(b, id)
-	before := s.whiteoutsToMove(b, id, whiteouts)
+	moved := s.whiteoutsToMove(b, id, whiteouts)
 	b.ReportAllocs()
 	for b.Loop() {
-		must(b, before.toOverlay())
+		must(b, moved.toOverlay())
 		must(b, m.mount())
 		b.StopTimer()
 		look(m.target)
 		b.StartTimer()
 		must(b, m.unmount())
-		must(b, before.toAufs())
+		must(b, moved.toAufs())
 	}
 }
 
