@@ -47,10 +47,10 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 		return 0, err
 	}
 	defer dir.Close()
-	scan := &archiveScan{Reader: options.Diff}
+	scan := scanArchive(options.Diff)
 	options.Diff = scan
 	size, err = d.applyDiffMounted(id, parent, options)
-	if scan.xattrs {
+	if scan.contents().xattrs {
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err != nil {
@@ -150,11 +150,18 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	if err != nil {
 		return 0, err
 	}
-	scan := &archiveScan{Reader: options.Diff}
-	if err := chrootarchive.UntarUncompressed(scan, dir, untarOptions(options)); err != nil {
+	scan := scanArchive(options.Diff)
+	err = chrootarchive.UntarUncompressed(scan, dir, untarOptions(options))
+	contents := scan.contents()
+	if err != nil {
 		return 0, err
 	}
-	if size, err = finishUnpacked(dir, orNone(options.Mappings), scan.foreign); err != nil {
+	if contents.unclear || contents.xattrs {
+		size, err = finishUnpacked(dir, orNone(options.Mappings))
+	} else {
+		size, err = contents.size, finishMarked(dir, contents.markedDirs())
+	}
+	if err != nil {
 		return 0, err
 	}
 	return size, acls.giveBack(dir)
@@ -244,14 +251,13 @@ func syncFS(fd int, path string) error {
 }
 
 // finishUnpacked goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
-func finishUnpacked(root string, ids *idtools.IDMappings, foreign foreign) (size int64, err error) {
+func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error) {
 	acls := newACLsToHost(ids)
 	sizes := sizes{}
-	err = eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (changed bool, err error) {
-		if foreign.whiteouts {
-			if changed, err = cleanWhiteouts(dir, entries); err != nil {
-				return changed, err
-			}
+	err = eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
+		changed, err := cleanWhiteouts(dir, entries)
+		if err != nil {
+			return changed, err
 		}
 		for _, entry := range entries {
 			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
@@ -263,12 +269,21 @@ func finishUnpacked(root string, ids *idtools.IDMappings, foreign foreign) (size
 			}
 			sizes.add(info)
 		}
-		if foreign.xattrs {
-			err = cleanXattrs(dir, entries, acls)
-		}
-		return changed, err
+		return changed, cleanXattrs(dir, entries, acls)
 	})
 	return sizes.sum, err
+}
+
+// finishMarked is finishUnpacked for an archive of which it is known that nothing else is to be done than to look at the
+// directories marked, which have whiteouts.
+func finishMarked(root string, marked []string) error {
+	for _, rel := range marked {
+		_, err := visitIn(root, rel, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot

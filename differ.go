@@ -99,8 +99,7 @@ func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, diffe
 	if err != nil {
 		return output, err
 	}
-	// The archive did not come by here.
-	_, err = finishUnpacked(target, orNone(options.Mappings), foreign{whiteouts: true, xattrs: true})
+	_, err = finishUnpacked(target, orNone(options.Mappings))
 	return output, err
 }
 

@@ -5,50 +5,94 @@
 package aufs
 
 import (
-	"bytes"
+	"archive/tar"
+	"errors"
 	"io"
-
-	"go.podman.io/storage/pkg/archive"
+	"iter"
 )
 
-// archiveScan passes an archive on, and notes what may be in it that finishUnpacked has to look for, so that most layers, which have
-// neither whiteouts nor extended attributes, are spared a look at each of their files. A tar archive has a name, and the key of an
-// attribute, as they are and in one piece, wherever in it they are; a file's content with the same bytes only costs time.
+// An archiveScan passes a tar archive on, and reads it itself on the way: what was passed on has been looked at. Content of files
+// is not looked at, nor copied.
 type archiveScan struct {
-	io.Reader
-	// last is the end of what was read, as long as the beginning of a needle may be.
-	last []byte
-	foreign
+	r io.Reader
+	// resume has look go on with what is in rest, until it needs more. end has it go on at the end of the archive.
+	resume func() (struct{}, bool)
+	end    func()
+	// wait is what resume and end end in: it is false once there is nothing more.
+	wait func() bool
+	// rest is what look has not had yet of what was read last, and skip how much of what comes next it does not want.
+	rest []byte
+	skip int64
+	at   int64 // in the archive
+	seen archiveContents
 }
 
-// foreign is what an archive may have brought that a layer has in another form, or not at all.
-type foreign struct{ whiteouts, xattrs bool }
+// scanArchive returns what is to be read in place of r. Its contents have to be asked for.
+func scanArchive(r io.Reader) *archiveScan {
+	s := &archiveScan{r: r, seen: newArchiveContents()}
+	s.resume, s.end = iter.Pull(s.look)
+	return s
+}
 
-// What a whiteout, and an extended attribute, begin with in the archive. The library sets no attributes but by such records.
-var (
-	whiteoutNeedle = []byte(archive.WhiteoutPrefix)
-	xattrNeedle    = []byte(archive.PaxSchilyXattr)
-)
-
+// Read reads from the archive.
 func (s *archiveScan) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if !s.whiteouts || !s.xattrs {
-		s.look(p[:n])
+	n, err := s.r.Read(p)
+	if s.skip >= int64(n) {
+		s.skip -= int64(n)
+	} else {
+		s.rest = p[:n]
+		s.resume()
 	}
 	return n, err
 }
 
-// look searches for the needles in what comes next.
-func (s *archiveScan) look(next []byte) {
-	s.whiteouts = s.whiteouts || s.contain(next, whiteoutNeedle)
-	s.xattrs = s.xattrs || s.contain(next, xattrNeedle)
-	longest := max(len(whiteoutNeedle), len(xattrNeedle))
-	s.last = append(s.last, next[max(0, len(next)-longest+1):]...)
-	s.last = s.last[max(0, len(s.last)-longest+1):]
+// contents are those of the archive, as far as it was read. After that nothing more is looked at.
+func (s *archiveScan) contents() *archiveContents {
+	s.end()
+	return &s.seen
 }
 
-// contain tells if a needle ends in what comes next. Across the border there can be all but one byte of it on either side.
-func (s *archiveScan) contain(next, needle []byte) bool {
-	border := append(s.last[max(0, len(s.last)-len(needle)+1):], next[:min(len(next), len(needle)-1)]...)
-	return bytes.Contains(next, needle) || bytes.Contains(border, needle)
+// look reads the archive, in turns with what reads from s.
+func (s *archiveScan) look(yield func(struct{}) bool) {
+	s.wait = func() bool { return yield(struct{}{}) }
+	r := tar.NewReader((*scanned)(s))
+	for {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			// It is no archive, or the end of it is not there.
+			s.seen.unknown()
+			return
+		}
+		s.seen.add(header)
+	}
+}
+
+// scanned is what comes from an archiveScan, for look.
+type scanned archiveScan
+
+func (s *scanned) Read(p []byte) (int, error) {
+	for int64(len(s.rest)) <= s.skip {
+		s.skip -= int64(len(s.rest))
+		s.rest = nil
+		if s.wait == nil || !s.wait() {
+			s.wait = nil
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, s.rest[s.skip:])
+	s.rest, s.skip, s.at = s.rest[s.skip:][n:], 0, s.at+int64(n)
+	return n, nil
+}
+
+// Seek goes on from here: tar.Reader passes over the content of a file by it.
+func (s *scanned) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekCurrent || offset < 0 {
+		return 0, errors.ErrUnsupported
+	}
+	s.skip += offset
+	s.at += offset
+	return s.at, nil
 }

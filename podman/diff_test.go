@@ -568,6 +568,7 @@ func TestApplyDiffSize(t *testing.T) {
 			"nothing":           {0, nil},
 			"files":             {5, []entry{{name: "a", content: "12"}, {name: "d/"}, {name: "d/b", content: "345"}}},
 			"a name twice":      {3, []entry{{name: "a", content: "12345"}, {name: "a", content: "123"}}},
+			"a file for a dir":  {2, []entry{{name: "x/y", content: "12345"}, {name: "x", content: "12"}}},
 			"two names":         {2, []entry{{name: "a", content: "12"}, {name: "b", link: "a"}}},
 			"whiteouts":         {2, []entry{{name: ".wh.old"}, {name: "d/"}, {name: "d/.wh.old", content: "not empty"}, {name: "d/a", content: "12"}}},
 			"deleted and there": {3, []entry{{name: ".wh.old"}, {name: "old", content: "new"}}},

@@ -1,0 +1,101 @@
+//go:build linux
+
+package aufs
+
+import (
+	"archive/tar"
+	"hash/maphash"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+)
+
+// archiveContents are what an archive makes of an empty directory, as far as its headers say it.
+type archiveContents struct {
+	// unclear: it takes more than the headers to know that. What they say of size and marked is not all then.
+	unclear bool
+	// xattrs: there are files that have extended attributes.
+	xattrs bool
+	// size is that of all files but whiteouts, as usage counts.
+	size int64
+	// marked are the directories that have whiteouts, relative to the root of the layer.
+	marked map[string]bool
+	// names has, by a hash, the names of the archive, and of the directories that they are in: is it a directory?
+	names map[uint64]bool
+	seed  maphash.Seed
+}
+
+func newArchiveContents() archiveContents {
+	return archiveContents{marked: map[string]bool{}, names: map[uint64]bool{}, seed: maphash.MakeSeed()}
+}
+
+// markedDirs are the directories that have whiteouts, in a fixed order.
+func (c *archiveContents) markedDirs() []string { return slices.Sorted(maps.Keys(c.marked)) }
+
+// unknown says that there may be anything in the archive.
+func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
+
+// add adds what a header says.
+func (c *archiveContents) add(header *tar.Header) {
+	for key := range header.PAXRecords {
+		// The library sets no attributes but by such records.
+		c.xattrs = c.xattrs || strings.HasPrefix(key, archive.PaxSchilyXattr)
+	}
+	if c.unclear {
+		return
+	}
+	name, isDir := path.Clean("/"+header.Name), header.Typeflag == tar.TypeDir
+	dir, base := path.Split(name)
+	size, known := sizeOf(header)
+	switch {
+	case !known, strings.Contains(dir, archive.WhiteoutPrefix), strings.Contains(header.Linkname, archive.WhiteoutPrefix):
+		// It is in a directory, or it is a name of a file, that the layer cannot have.
+		c.unclear = true
+	case !strings.HasPrefix(base, archive.WhiteoutPrefix):
+		c.size += size
+	case isDir:
+		c.unclear = true
+	default:
+		c.marked[path.Join(".", dir)] = true
+	}
+	c.unclear = c.unclear || !c.enter(name, isDir)
+}
+
+// sizeOf is the size of the file that the library makes of a header.
+func sizeOf(header *tar.Header) (size int64, known bool) {
+	switch header.Typeflag {
+	case tar.TypeReg:
+		return header.Size, true
+	case tar.TypeSymlink:
+		return int64(len(header.Linkname)), true
+	case tar.TypeLink, tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo, tar.TypeXGlobalHeader:
+		return 0, true
+	}
+	return 0, false
+}
+
+// enter notes a name, and reports whether it names a file that is there for good, as far as is known now: one that is there twice
+// replaces the first one, and what is below a symbolic link is somewhere else.
+func (c *archiveContents) enter(name string, isDir bool) bool {
+	if name == "/" {
+		return isDir
+	}
+	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+		key := maphash.String(c.seed, dir)
+		parentIsDir, known := c.names[key]
+		if known && !parentIsDir {
+			return false
+		}
+		if known {
+			break
+		}
+		c.names[key] = true
+	}
+	key := maphash.String(c.seed, name)
+	wasDir, known := c.names[key]
+	c.names[key] = isDir
+	return !known || isDir && wasDir
+}
