@@ -97,7 +97,7 @@ help: ## List the targets
 	@echo
 	@echo 'vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]'
 	@echo '       [LIBRARIES="containers podman"] [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]'
-	@echo 'bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp]'
+	@echo 'bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes]'
 	@echo 'vmbench KERNEL=bzImage, and the settings of bench and vmtest'
 	@echo 'soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_INPUTS=100000] [SOAK_NAMES=1000000]'
 	@echo 'demo   [DEMO_ARGS="..."]'
@@ -279,6 +279,12 @@ confidence = $(or $(if $(filter 1 2,$(COUNT)),0.5),$(if $(filter 3,$(COUNT)),0.7
 bench-table = $(TOOLS)/benchstat -format csv -confidence $(confidence) -col /driver $(BUILD)/$(1).txt 2>$(BUILD)/$(1).warnings | \
 	$(BUILD)/benchtable -out $(BUILD)/$(1).md && echo 'This table is in $(BUILD)/$(1).md, and what it is made of in $(BUILD)/$(1).txt.'
 
+# $(call bench-profiles,NAME): what of each CPU profile of the last round is in system calls, and in which. PROFILE=yes asks for it.
+bench-profiles = $(if $(PROFILE),for profile in $(BUILD)/$(1)-profiles/*.prof; do $(GO) tool pprof -top -nodecount=20 \
+	-focus='[sS]yscall6?$$|[vV]fork' -show='^(golang.org/x/sys/unix|internal/syscall/unix|syscall)\.[A-Za-z0-9]*$$' -hide='[sS]yscall6?$$' $$profile; done,true)
+bench-profiles-flag = $(if $(PROFILE),-profiles $(BUILD)/$(1)-profiles)
+bench-profiles-dir = $(if $(PROFILE),rm -rf $(BUILD)/$(1)-profiles && mkdir -p $(BUILD)/$(1)-profiles,true)
+
 .PHONY: bench-tools
 bench-tools: check-go
 	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install golang.org/x/perf/cmd/benchstat
@@ -293,9 +299,11 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
 	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
 	@status=0; \
+	$(call bench-profiles-dir,bench); \
 	$(BUILD)/benchrun -out $(BUILD)/bench.txt -dir '$(BENCHDIR)' -bench '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' \
-		$(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
+		$(call bench-profiles-flag,bench) $(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
 	$(call bench-table,bench); \
+	$(call bench-profiles,bench); \
 	exit $$status
 
 # Settings of vmtest. They are set here, and not with ?=, for variables of the
@@ -350,10 +358,12 @@ vmbench: bench-tools ## Measure this driver and others on another kernel, in QEM
 	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
 	@status=0; \
+	$(call bench-profiles-dir,vmbench); \
 	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
-		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) \
+		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) $(call bench-profiles-flag,vmbench) \
 		-bench $(BUILD)/vmbench.txt -run '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
 	$(call bench-table,vmbench); \
+	$(call bench-profiles,vmbench); \
 	exit $$status
 
 # The kernel that Debian's package linux-image-amd64 depends on. It is not

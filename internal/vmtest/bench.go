@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -13,16 +15,20 @@ func (opts options) benchPlan() *wire.Bench {
 	if opts.bench == "" {
 		return nil
 	}
-	return &wire.Bench{Time: opts.benchtime, Count: opts.count, Size: opts.size}
+	return &wire.Bench{Time: opts.benchtime, Count: opts.count, Size: opts.size, Profile: opts.profiles != ""}
 }
 
 // keepBench writes the results of benchmarks to their file: those that there
-// are, if the guest did not come to its end.
+// are, if the guest did not come to its end; and their profiles.
 func (r *result) keepBench(opts options) error {
 	if opts.bench == "" {
 		return nil
 	}
-	return os.WriteFile(opts.bench, []byte(r.benchResults.String()), 0o644)
+	errs := []error{os.WriteFile(opts.bench, []byte(r.benchResults.String()), 0o644)}
+	for _, profile := range r.profiles {
+		errs = append(errs, os.WriteFile(filepath.Join(opts.profiles, filepath.Base(profile.Name)), profile.Content, 0o644))
+	}
+	return errors.Join(errs...)
 }
 
 // benchProblems adds what is wrong with the benchmarks.

@@ -50,8 +50,10 @@ type options struct {
 	benchtime string
 	count     int
 	size      string
-	keep      bool
-	verbose   bool
+	// profiles is a directory for CPU profiles of the benchmarks; "": there are none.
+	profiles string
+	keep     bool
+	verbose  bool
 }
 
 var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
@@ -83,6 +85,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&opts.benchtime, "benchtime", "300ms", "how long each benchmark is in each round")
 	flags.IntVar(&opts.count, "count", 6, "how many rounds of the benchmarks there are")
 	flags.StringVar(&opts.size, "size", bench.Full, "size of the benchmarks: "+strings.Join(bench.Sizes(), ", "))
+	flags.StringVar(&opts.profiles, "profiles", "", "directory for CPU profiles of the benchmarks; none: none are made")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {

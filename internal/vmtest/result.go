@@ -30,6 +30,7 @@ type result struct {
 
 	bench        *wire.Exit // nil: the benchmarks have not ended
 	benchResults strings.Builder
+	profiles     []wire.Profile
 
 	done        bool
 	messagesErr error
@@ -46,6 +47,8 @@ func (r *result) message(m wire.Message) {
 		r.examples = append(r.examples, *m.Example)
 	case m.Results != "":
 		r.benchResults.WriteString(m.Results)
+	case m.Profile != nil:
+		r.profiles = append(r.profiles, *m.Profile)
 	case m.News != "":
 		fmt.Print("vmtest: " + m.News)
 	case m.Bench != nil:

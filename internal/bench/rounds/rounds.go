@@ -29,6 +29,9 @@ type Plan struct {
 	Dir      string   // an empty directory on the file system under test
 	// Begin is told which benchmark begins, if it is not nil.
 	Begin func(name string)
+	// Profile gets the CPU profile, in the format of pprof, of each program in the last round of each benchmark, if it is not nil.
+	// The programs that a benchmark starts are not in it.
+	Profile func(name string, profile []byte) error
 }
 
 // Run carries the plan out. It writes results in the format of Go's benchmarks to results, and what it is doing to
@@ -120,7 +123,13 @@ func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io
 
 func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys string, round int, results io.Writer) error {
 	dir := p.dirOf(c)
-	cmd := exec.CommandContext(ctx, program, p.args(c, keys)...)
+	args := p.args(c, keys)
+	profile := filepath.Join(p.Dir, "cpu.prof")
+	profiled := p.Profile != nil && round == p.Count-1
+	if profiled {
+		args = append(args, "-test.cpuprofile="+profile)
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
 		"AUFS_BENCH_DIR="+dir, "TMPDIR="+dir, "AUFS_BENCH_SIZE="+p.Size, "AUFS_BENCH_ROUND="+strconv.Itoa(round))
 	cmd.Dir = dir
@@ -134,7 +143,14 @@ func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w\n%s", c.Name, filepath.Base(program), err, tail(string(out)))
 	}
-	return nil
+	if !profiled {
+		return nil
+	}
+	content, err := os.ReadFile(profile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(profile), p.Profile(c.Name+"-"+filepath.Base(program)+".prof", content))
 }
 
 // args are the flags of the test binary.

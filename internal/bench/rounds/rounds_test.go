@@ -4,6 +4,7 @@ package rounds
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,31 @@ func TestRun(t *testing.T) {
 	}
 	if !strings.HasPrefix(results.String(), "kernel: Linux ") {
 		t.Errorf("the kernel is not said: %s", results.String())
+	}
+	if left, err := os.ReadDir(plan.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestRunProfiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a mount namespace takes root")
+	}
+	plan := Plan{
+		Programs: []string{fakeProgram(t, "a", `for flag; do case $flag in *cpuprofile=*) echo "of $AUFS_BENCH_ROUND" > "${flag#*=}"; esac; done`)},
+		Bench:    "Exists", Time: "7ms", Count: 2, Size: bench.Full, Dir: t.TempDir(),
+	}
+	profiles := map[string]string{}
+	plan.Profile = func(name string, profile []byte) error {
+		profiles[name] += string(profile)
+		return nil
+	}
+	var results, progress strings.Builder
+	if err := plan.Run(context.Background(), &results, &progress); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"Exists-a.prof": "of 1\n"}; !maps.Equal(profiles, want) {
+		t.Errorf("the profiles are %q, where %q are wanted", profiles, want)
 	}
 	if left, err := os.ReadDir(plan.Dir); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)

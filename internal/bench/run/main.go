@@ -42,11 +42,17 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&plan.Time, "benchtime", "300ms", "how long each benchmark is in each round")
 	flags.IntVar(&plan.Count, "count", 6, "how many rounds there are")
 	flags.StringVar(&plan.Size, "size", bench.Full, strings.Join(bench.Sizes(), ", "))
+	profiles := flags.String("profiles", "", "directory for CPU profiles; none: none are made")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *out == "" || flags.NArg() == 0 {
 		return errUsage
+	}
+	if *profiles != "" {
+		plan.Profile = func(name string, profile []byte) error {
+			return os.WriteFile(filepath.Join(*profiles, name), profile, 0o600)
+		}
 	}
 	for _, program := range flags.Args() {
 		path, err := filepath.Abs(program)

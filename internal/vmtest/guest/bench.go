@@ -24,6 +24,11 @@ func runBench(host messages, plan wire.Plan) error {
 		Time: plan.Bench.Time, Count: plan.Bench.Count, Size: plan.Bench.Size,
 		Dir: dir, Begin: func(name string) { mark(wire.MarkTest + name) },
 	}
+	if plan.Bench.Profile {
+		p.Profile = func(name string, profile []byte) error {
+			return host.send(wire.Message{Profile: &wire.Profile{Name: name, Content: profile}})
+		}
+	}
 	start := time.Now()
 	exit := wire.Exit{}
 	results := sender(func(s string) error { return host.send(wire.Message{Results: s}) })
