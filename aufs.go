@@ -113,7 +113,7 @@ func makeStore(h home) (made []string, err error) {
 // on another disk can mount that there.
 func (h home) realDirectories() error {
 	dirs := []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, twinDir, oldDir, lockDirName, emptyDir} {
+	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, twinDir, oldDir, lockDirName, emptyDir} {
 		dirs = append(dirs, h.overlay(name))
 	}
 	for _, dir := range dirs {

@@ -103,8 +103,11 @@ func (b *overlayBackend) status() [][2]string {
 }
 
 func (b *overlayBackend) mount(s stack) error {
-	// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
-	unrested := b.forms.rest(s.id, false)
+	before := topState{}
+	if before.untouched, before.unrested = b.forms.isUntouched(s.id); !before.untouched {
+		// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
+		before.unrested = b.forms.rest(s.id, false)
+	}
 	m := overlayMount{
 		target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser,
 	}
@@ -112,7 +115,7 @@ func (b *overlayBackend) mount(s stack) error {
 	if s.options.readOnly() {
 		err = b.addReadOnly(&m, s)
 	} else {
-		err = b.addWritable(&m, s, unrested)
+		err = b.addWritable(&m, s, before)
 	}
 	if err == nil {
 		err = b.home.mounting(m.mount)
@@ -123,6 +126,14 @@ func (b *overlayBackend) mount(s stack) error {
 		}
 	}
 	return err
+}
+
+// topState is how the layer that is to be mounted was found.
+type topState struct {
+	// untouched: see isUntouched.
+	untouched bool
+	// unrested is why it could not be brought to rest, if it could not.
+	unrested error
 }
 
 // addReadOnly puts all layers of the stack s into m, read-only.
@@ -148,9 +159,9 @@ func (b *overlayBackend) addReadOnly(m *overlayMount, s stack) error {
 	return noteLowers(run, append(plain, below...))
 }
 
-// addWritable puts the layer of the stack s into m, to be written to, on top of its ancestors. unrested is why it could not be
-// brought to rest before, if it could not: the mount gets all that it needs for itself then.
-func (b *overlayBackend) addWritable(m *overlayMount, s stack, unrested error) error {
+// addWritable puts the layer of the stack s into m, to be written to, on top of its ancestors. If it could not be brought to rest before,
+// the mount gets all that it needs for itself.
+func (b *overlayBackend) addWritable(m *overlayMount, s stack, before topState) error {
 	// Not made yet, and most often not needed.
 	run := b.home.overlay(runDir, s.id, "mount-"+rand.Text())
 	plain, err := b.addLowers(m, s, run)
@@ -158,7 +169,7 @@ func (b *overlayBackend) addWritable(m *overlayMount, s stack, unrested error) e
 		return err
 	}
 	ownTwins := slices.ContainsFunc(m.lowers, func(lower string) bool { return filepath.Dir(lower) == run })
-	noted := !ownTwins && unrested == nil
+	noted := !ownTwins && before.unrested == nil
 	if !noted {
 		if err := os.MkdirAll(run, 0o700); err != nil {
 			return err
@@ -168,13 +179,13 @@ func (b *overlayBackend) addWritable(m *overlayMount, s stack, unrested error) e
 		}
 	}
 	m.upper, m.work = b.home.diff(s.id), b.home.overlay(workDir, s.id)
-	if unrested != nil {
+	if before.unrested != nil {
 		m.work = filepath.Join(run, "work")
 	}
 	if err := os.MkdirAll(m.work, 0o700); err != nil {
 		return err
 	}
-	return b.openUpper(s.id, unrested, noted, lowersOf(s.parents, plain))
+	return b.openUpper(s.id, before, noted, lowersOf(s.parents, plain))
 }
 
 // lowersOf tells, as a mark does, which of the parents of a stack are among the plain ones, which are in the same order.
@@ -191,9 +202,11 @@ func lowersOf(parents, plain []string) string {
 	return string(letters)
 }
 
-// openUpper brings the layer id into overlay form. unrested is why it could not be brought to rest before, if it could not; noted
-// says that its mark is to tell of the mount, with lowers.
-func (b *overlayBackend) openUpper(id string, unrested error, noted bool, lowers string) error {
+// openUpper brings the layer id into overlay form. noted says that its mark is to tell of the mount, with lowers.
+func (b *overlayBackend) openUpper(id string, before topState, noted bool, lowers string) error {
+	if before.untouched {
+		return b.forms.openFrom(id, mark{form: aufsForm}, b.form, noted, lowers)
+	}
 	f, err := b.forms.form(id)
 	switch {
 	case err != nil:
@@ -202,13 +215,13 @@ func (b *overlayBackend) openUpper(id string, unrested error, noted bool, lowers
 		return b.forms.open(id, b.form, noted, lowers)
 	case f != b.form:
 		return fmt.Errorf("it has attributes %s*, where this process can have %s*, and it cannot be brought to rest: %w",
-			f.xattrPrefix(), b.form.xattrPrefix(), unrested)
-	case errors.Is(unrested, errInUse):
+			f.xattrPrefix(), b.form.xattrPrefix(), before.unrested)
+	case errors.Is(before.unrested, errInUse):
 		// It has its form, and must not be touched.
 		return nil
 	}
 	// The way to rest was cut short by an error; this undoes what came of it.
-	logrus.Warnf("%v; it stays in overlayfs's form", unrested)
+	logrus.Warnf("%v; it stays in overlayfs's form", before.unrested)
 	return b.forms.open(id, b.form, noted, lowers)
 }
 
@@ -285,9 +298,12 @@ func (b *overlayBackend) knownLowers(s stack) []string {
 func (b *overlayBackend) findLowers(s stack, run string) ([]string, error) {
 	lowers := make([]string, 0, len(s.parents))
 	letters := make([]byte, 0, len(s.parents))
-	generation := b.home.use(s.parents)
+	generation, err := b.home.use(s.parents)
+	if err != nil {
+		return nil, err
+	}
 	for n, parent := range s.parents {
-		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)))
+		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)), generation)
 		if err != nil {
 			return nil, layerError("preparing", parent, err)
 		}
@@ -328,8 +344,8 @@ func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
 }
 
 // parentLower returns the directory that stands for the ancestor id. If one has to be made for this mount, it is made at
-// own.
-func (b *overlayBackend) parentLower(id, own string) (string, error) {
+// own. generation is what use has returned.
+func (b *overlayBackend) parentLower(id, own, generation string) (string, error) {
 	f, err := b.forms.form(id)
 	if err != nil {
 		return "", err
@@ -353,7 +369,7 @@ func (b *overlayBackend) parentLower(id, own string) (string, error) {
 	if lower, ok := b.home.twinKnown(id, b.form); ok {
 		return lower, nil
 	}
-	lower, err := b.home.twinFind(id, b.form)
+	lower, err := b.home.twinFind(id, b.form, generation)
 	if own == "" && errors.Is(err, unix.EROFS) {
 		return b.ownLower(id, own)
 	}

@@ -26,7 +26,7 @@ const (
 )
 
 // derivedVersion begins a stamp. It changes when something else is made of the same layers.
-const derivedVersion = "2 "
+const derivedVersion = "3 "
 
 // The ends of a stamp: does the layer need a directory?
 const (
@@ -67,17 +67,20 @@ type recipe struct {
 	needed func() (bool, error)
 	// make makes it at root, or finds that the layer cannot have one, and makes nothing.
 	make func(root string) error
+	// generation is what use has returned for the layers that it is made from.
+	generation string
 }
 
-// find makes the directory for the layer id, if it needs one, puts it, with stamp, into the cache, and returns it. The caller
-// holds the lock of id.
+// find makes the directory for the layer id, if it needs one, puts it, with stamp, into the cache, and returns it. It gets no stamp,
+// and so is found out again by the next mount, if a layer may have changed since the recipe's generation began. The caller holds the
+// lock of id.
 func (c derived) find(id, stamp string, r recipe) (string, error) {
 	needed, err := r.needed()
 	if err != nil {
 		return "", err
 	}
 	if !needed {
-		done, err := c.keepNone(id, stamp)
+		done, err := c.keepNone(id, stamp, r.generation)
 		if done || err != nil {
 			return "", err
 		}
@@ -93,7 +96,7 @@ func (c derived) find(id, stamp string, r recipe) (string, error) {
 
 // keepNone notes that the layer id needs no directory, as most do not, if there is nothing of it in the cache that would be in the
 // way. A stamp that a crash has cut short is none.
-func (c derived) keepNone(id, stamp string) (done bool, err error) {
+func (c derived) keepNone(id, stamp, generation string) (done bool, err error) {
 	err = os.Mkdir(c.path(id), 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = os.MkdirAll(c.path(id), 0o700)
@@ -106,6 +109,9 @@ func (c derived) keepNone(id, stamp string) (done bool, err error) {
 	}
 	if _, err := os.Lstat(c.path(id, derivedRoot)); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
+	}
+	if c.home.generation() != generation {
+		return true, nil
 	}
 	err = writeIn(c.path(id), derivedStamp, []byte(derivedVersion+stamp+stampNone))
 	if errors.Is(err, unix.ELOOP) {
@@ -126,8 +132,10 @@ func (c derived) findIn(scratchDir, id, stamp string, r recipe) (string, error) 
 	if _, err := os.Lstat(filepath.Join(made, derivedRoot)); errors.Is(err, fs.ErrNotExist) {
 		root, end = "", stampNone
 	}
-	if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(derivedVersion+stamp+end), 0o600); err != nil {
-		return "", err
+	if c.home.generation() == r.generation {
+		if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(derivedVersion+stamp+end), 0o600); err != nil {
+			return "", err
+		}
 	}
 	return root, c.replace(id, made)
 }
@@ -163,25 +171,78 @@ func (c derived) forget(id string) error {
 	return nil
 }
 
-// forgetDerived is for a layer that is about to change: what was made from it is no longer true, nor is what was made for
-// layers on top of it. Of a layer that has been a writable branch nothing is kept, nor of those on top of it.
+// Of which layers anything may have been derived, or of stacks with which ancestors, is written down before it is, in symbolic links:
+//
+//	overlay/used/<id>       of this one
+//	overlay/forgotten/<id>  the same, and somebody has begun to forget that
+//
+// A layer that is mounted and put again and again has neither, and each time there is nothing to forget. Whoever derives something
+// while it is forgotten sees that another generation has begun, and does not keep it.
+
+// use is called before anything is derived from the layers of a stack, and returns the generation of what may be kept of it. That is
+// "" if nothing can be kept, in a store that is read-only.
+func (h home) use(layers []string) (generation string, err error) {
+	err = os.Mkdir(h.overlay(forgottenDir), 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(h.overlay(forgottenDir), 0o700)
+	}
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		generation, err = h.newGeneration()
+	}
+	for _, layer := range layers {
+		if err == nil {
+			err = linkIn(".", h.overlay(usedDir), layer)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	}
+	if errors.Is(err, unix.EROFS) {
+		return "", nil
+	}
+	return generation, err
+}
+
+// forgetDerived is for a layer that is about to change, or may just have been: what was made from it is no longer true, nor is what
+// was made for layers on top of it. Of a layer that has been a writable branch nothing is kept, nor of those on top of it.
 func (h home) forgetDerived(id string) error {
-	if err := h.unuse(id); err != nil {
-		return err
+	fail := func(op, path string, err error) error {
+		return layerError("dropping what was derived from", id, &fs.PathError{Op: op, Path: path, Err: err})
 	}
-	if wasWritable(h.diff(id)) {
-		return nil
+	used, forgotten := h.overlay(usedDir, id), h.overlay(forgottenDir, id)
+	// Whoever derives something from now on makes another link. One that is there already is of somebody who was killed.
+	err := unix.Rename(used, forgotten)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(forgotten); err != nil {
+			return ignoreGone(err)
+		}
+		err = nil
 	}
-	if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id)); err != nil {
-		return err
+	if err != nil {
+		return fail("rename", used, err)
 	}
-	// A change of mode that changes nothing gives the root directory, and by that all stamps with it, a new time.
-	info, err := os.Lstat(h.diff(id))
+	if !wasWritable(h.diff(id)) {
+		if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id), renewTime(h.diff(id))); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{h.overlay(generationLink), forgotten} {
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fail("unlink", path, err)
+		}
+	}
+	return nil
+}
+
+// renewTime gives the directory of a layer, and by that all stamps with it, a new time.
+func renewTime(dir string) error {
+	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	if err := unix.Chmod(h.diff(id), statOf(info).Mode&0o7777); err != nil {
-		return &fs.PathError{Op: "chmod", Path: h.diff(id), Err: err}
+	// A change of mode that changes nothing.
+	if err := unix.Chmod(dir, statOf(info).Mode&0o7777); err != nil {
+		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 	}
 	return nil
 }

@@ -39,8 +39,10 @@ const (
 	runDir = "run"
 	// aufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
 	aufsDir = "aufs"
-	// usedDir and generationLink tell which records of stacks count: see stackrecord.go.
+	// usedDir and forgottenDir tell of which layers something may have been derived, and generationLink which records of stacks
+	// count: see derived.go and stackrecord.go.
 	usedDir        = "used"
+	forgottenDir   = "forgotten"
 	generationLink = "generation"
 	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
 	twinDir = "twin"

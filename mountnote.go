@@ -70,6 +70,16 @@ func (n notes) used(id string) (bool, error) {
 	return false, nil
 }
 
+// none tells if the layer id has no notes.
+func (n notes) none(id string) (bool, error) {
+	for _, dir := range n {
+		if _, err := os.Readlink(filepath.Join(dir, id)); !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // drop removes the notes of the layer id whose mounts are gone from all mount namespaces.
 func (n notes) drop(id string) error {
 	for _, dir := range n {

@@ -187,7 +187,7 @@ func (d *Driver) unmount(id, target string) error {
 		}
 	}
 	// Of what somebody has found out about it while it was mounted.
-	if err := d.home.unuse(id); err != nil && !errors.Is(err, unix.EROFS) {
+	if err := d.home.forgetDerived(id); err != nil && !errors.Is(err, unix.EROFS) {
 		logrus.Warnf("%v", err)
 	}
 	if err := d.forms.rest(id, ended); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/containers/storage/pkg/parsers/kernel"
 	"github.com/opencontainers/selinux/go-selinux/label"
@@ -131,10 +132,10 @@ func (m overlayMount) openByParts() (fsfd int, err error) {
 
 // kernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as
 // well, but not without a line in the kernel's log for each mount.
-func kernelTakesParts() bool {
+var kernelTakesParts = sync.OnceValue(func() bool {
 	version, err := kernel.GetKernelVersion()
 	return err == nil && kernel.CompareKernelVersion(*version, kernel.VersionInfo{Kernel: 6, Major: 7}) >= 0
-}
+})
 
 // configure passes the options and directories to the file system context fsfd.
 func (m overlayMount) configure(fsfd int) error {

@@ -40,6 +40,11 @@ func (t *translator) open(id string, f form, mounted bool, lowers string) error 
 	if err != nil {
 		return err
 	}
+	return t.openFrom(id, now, f, mounted, lowers)
+}
+
+// openFrom is open for a layer of which it is known that nothing has it mounted, and what mark it has.
+func (t *translator) openFrom(id string, now mark, f form, mounted bool, lowers string) error {
 	// Before anything is changed: what this finds in a layer in aufs form may be the one thing that cannot be translated back.
 	marked, err := findMarks(t.home.diff(id), now.form)
 	// One of an earlier boot says that nothing has it mounted.
@@ -50,6 +55,20 @@ func (t *translator) open(id string, f form, mounted bool, lowers string) error 
 		return err
 	}
 	return toOverlayForm(t.home.diff(id), marked, f, t.home.overlay(asideDir, id))
+}
+
+// isUntouched tells if the layer id has no mark, and nothing is there that exists for a mount of it: no mount can be alive that this
+// driver has made. The caller holds its lock.
+func (t *translator) isUntouched(id string) (bool, error) {
+	runs, err := t.home.runs(id)
+	if err != nil || runs != nil {
+		return false, err
+	}
+	m, err := t.read(id)
+	if err != nil || m.form != aufsForm {
+		return false, err
+	}
+	return t.notes.none(id)
 }
 
 // settle brings the layer id to rest: into aufs form. The caller holds its lock. The error matches errInUse, and nothing

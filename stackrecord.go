@@ -21,11 +21,11 @@ import (
 //
 //	whiteouts/<id>/stack     of aufs: what it was found out from, and a letter for each layer that shows through, id first
 //	overlay/twin/<id>/stack  the same of overlayfs
-//	overlay/used/<id>        a symbolic link: there may be a record that this layer is an ancestor in
 //	overlay/generation       a symbolic link to what is in all records that count
 //
 // The times of directories tell most changes, but on a kernel with coarse ones not those that come at once: a record is made, the
-// layer mounted and then changed deep inside. So whoever is to change a layer that may be in a record has none count any more.
+// layer mounted and then changed deep inside. So whoever is to change a layer that may be in a record, of which overlay/used/<id> says
+// so, has none count any more.
 
 // stackRecords are those of one backend.
 type stackRecords struct {
@@ -76,33 +76,12 @@ func (h home) generation() string {
 	return generation
 }
 
-// use says that there may be a record with layers, before they are looked at for it, and returns what is to be in that. It is "" if
-// there can be none.
-func (h home) use(layers []string) (generation string) {
+// newGeneration is generation, where one begins if there is none.
+func (h home) newGeneration() (string, error) {
 	if err := linkIn(rand.Text(), h.overlay(), generationLink); err != nil && !errors.Is(err, fs.ErrExist) {
-		return ""
+		return "", err
 	}
-	generation = h.generation()
-	for _, layer := range layers {
-		if err := linkIn(".", h.overlay(usedDir), layer); err != nil && !errors.Is(err, fs.ErrExist) {
-			return ""
-		}
-	}
-	return generation
-}
-
-// unuse is for a layer that is about to change, or may just have been.
-func (h home) unuse(id string) error {
-	for _, path := range []string{h.overlay(usedDir, id), h.overlay(generationLink)} {
-		err := unix.Unlink(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return layerError("dropping what was derived from", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
-		}
-	}
-	return nil
+	return h.generation(), nil
 }
 
 // known returns how those of the parents of a stack that show through are mounted, if that was found out when their stamp was this

@@ -35,8 +35,8 @@ func (h home) twinKnown(id string, f form) (string, bool) {
 }
 
 // twinFind finds out if the layer id, which is at rest, needs a twin in form f, makes it, and returns the lower
-// directory. The caller holds the lock of id.
-func (h home) twinFind(id string, f form) (string, error) {
+// directory. generation is what use has returned. The caller holds the lock of id.
+func (h home) twinFind(id string, f form, generation string) (string, error) {
 	// The stamp is that of before the layer is read: what changes in between shows.
 	stamp, err := rootStamp(h.diff(id))
 	if err != nil {
@@ -47,7 +47,8 @@ func (h home) twinFind(id string, f form) (string, error) {
 			marks, err := findMarks(h.diff(id), aufsForm)
 			return marks != nil, err
 		},
-		make: func(root string) error { return makeTwin(h.diff(id), aufsForm, root, f) },
+		make:       func(root string) error { return makeTwin(h.diff(id), aufsForm, root, f) },
+		generation: generation,
 	})
 	if twin == "" {
 		twin = h.diff(id)

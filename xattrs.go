@@ -68,13 +68,31 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 // stripXattrs removes the attributes that overlayfs has set on path for itself, in any of forms. Those of an overlayfs mounted inside of the
 // layer, which the outer one writes with its own prefix twice, are the layer's content.
 func stripXattrs(path string, forms ...form) error {
-	names, err := system.Llistxattr(path)
-	if errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
+	names, err := listXattrs(path)
 	if err != nil {
 		return err
 	}
+	return stripListed(path, names, forms...)
+}
+
+// listXattrs are the names of the attributes that path has, none if its file system has no attributes. Most files have none, and cost
+// no memory.
+func listXattrs(path string) ([]string, error) {
+	var small [128]byte
+	n, err := unix.Llistxattr(path, small[:])
+	switch {
+	case n == 0 && err == nil, errors.Is(err, unix.ENOTSUP):
+		return nil, nil
+	case err == nil:
+		return strings.Split(strings.TrimSuffix(string(small[:n]), "\x00"), "\x00"), nil
+	case errors.Is(err, unix.ERANGE):
+		return system.Llistxattr(path)
+	}
+	return nil, &fs.PathError{Op: "llistxattr", Path: path, Err: err}
+}
+
+// stripListed is stripXattrs of a file that has the attributes names.
+func stripListed(path string, names []string, forms ...form) error {
 	for _, name := range names {
 		if !slices.ContainsFunc(forms, func(f form) bool { return f.ownXattr(name) }) {
 			continue

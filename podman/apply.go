@@ -279,8 +279,13 @@ func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error
 // finishMarked is finishUnpacked for an archive of which it is known that nothing else is to be done than to look at the
 // directories marked, which have whiteouts.
 func finishMarked(root string, marked []string) error {
+	t := walkedTree{root: root}
+	defer t.close()
 	for _, rel := range marked {
-		_, err := visitIn(root, rel, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
+		entries, err := t.readDir(rel)
+		if err == nil {
+			err = visitEntries(root, rel, entries, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
+		}
 		if err != nil {
 			return err
 		}

@@ -22,53 +22,93 @@ import (
 // nor below it; one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links
 // that stay in the tree are followed.
 func openDir(root, rel string) (*os.File, error) {
-	fd, err := openBeneath(root, rel)
+	t := walkedTree{root: root}
+	defer t.close()
+	return t.openDir(rel)
+}
+
+// A walkedTree is a tree of which directories are opened, its root once for all.
+type walkedTree struct {
+	root   string
+	fd     int // of the root, once opened is true
+	opened bool
+}
+
+// close says that no more directories are wanted.
+func (t *walkedTree) close() {
+	if t.opened {
+		_ = unix.Close(t.fd) // it was only read
+	}
+}
+
+// openDir is the function openDir.
+func (t *walkedTree) openDir(rel string) (*os.File, error) {
+	fd, err := t.openBeneath(rel)
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		if err := realDirectory(root); err != nil {
-			return nil, err
-		}
-		r, err := os.OpenRoot(root)
-		if err != nil {
-			return nil, err
-		}
-		defer r.Close()
-		return r.OpenFile(rel, directoryFlags, 0)
+		return openInRoot(t.root, rel)
 	case errors.Is(err, unix.ELOOP):
 		err = unix.ENOTDIR
 	}
-	path := filepath.Join(root, rel)
+	path := filepath.Join(t.root, rel)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// openInRoot is openDir without openat2(2).
+func openInRoot(root, rel string) (*os.File, error) {
+	if err := realDirectory(root); err != nil {
+		return nil, err
+	}
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.OpenFile(rel, directoryFlags, 0)
+}
+
 // directoryFlags are those of open(2) for a directory that is to be read.
-const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
+const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 
 // openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
 // deep tree slow.
-func openBeneath(root, rel string) (fd int, err error) {
-	fd, err = retried(func() (int, error) { return unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0) })
-	for rest := rel; err == nil && rest != "." && rest != ""; {
+func (t *walkedTree) openBeneath(rel string) (fd int, err error) {
+	openRoot := func() (int, error) { return unix.Open(t.root, directoryFlags|unix.O_NOFOLLOW, 0) }
+	if rel == "." || rel == "" {
+		return retried(openRoot)
+	}
+	if !t.opened {
+		if t.fd, err = retried(openRoot); err != nil {
+			return -1, err
+		}
+		t.opened = true
+	}
+	fd = t.fd
+	for rest := rel; err == nil && rest != ""; {
 		piece := rest
 		if len(piece) >= unix.PathMax {
 			piece = piece[:strings.LastIndexByte(piece[:unix.PathMax-1], '/')+1]
-			if piece == "" {
-				return fd, errors.Join(unix.ENAMETOOLONG, unix.Close(fd))
-			}
 		}
 		rest = rest[len(piece):]
 		above := fd
-		fd, err = retried(func() (int, error) {
-			return unix.Openat2(above, piece, &unix.OpenHow{
-				Flags: directoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-			})
-		})
-		_ = unix.Close(above) // it was only read
+		if piece == "" {
+			rest, err = "", unix.ENAMETOOLONG
+		} else {
+			fd, err = retried(func() (int, error) { return openat2Dir(above, piece) })
+		}
+		if above != t.fd {
+			_ = unix.Close(above) // it was only read
+		}
 	}
 	return fd, err
+}
+
+// openat2Dir opens a directory below an open one, and lets no symbolic link lead out.
+func openat2Dir(above int, rel string) (int, error) {
+	return unix.Openat2(above, rel, &unix.OpenHow{Flags: directoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
 }
 
 // retried makes a call again that a signal has interrupted, as package os does: a file system in user space, or on another
@@ -127,7 +167,14 @@ func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
 
 // readDirBeneath is readDir of the directory rel of the tree at root.
 func readDirBeneath(root, rel string) ([]fs.DirEntry, error) {
-	dir, err := openDir(root, rel)
+	t := walkedTree{root: root}
+	defer t.close()
+	return t.readDir(rel)
+}
+
+// readDir is readDirBeneath.
+func (t *walkedTree) readDir(rel string) ([]fs.DirEntry, error) {
+	dir, err := t.openDir(rel)
 	if err != nil {
 		return nil, err
 	}

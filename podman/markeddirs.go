@@ -16,28 +16,34 @@ import (
 // A markedDir is a directory of a layer that has whiteouts, marks of opaque directories or files of aufs's own, or one below which
 // there is such a directory. There is one for the root of the layer, or nil if there is nothing of that kind in it.
 type markedDir struct {
-	name  string // in the directory above
-	marks bool   // the directory itself has them
+	name  string        // in the directory above
+	marks []fs.DirEntry // those that are in the directory itself
 	below []*markedDir
 }
 
 // findMarks looks for them in the layer at root. In a layer that is in aufs form, a character device 0/0 is an error: overlayfs would
 // take it for a whiteout.
-func findMarks(root string, f form) (*markedDir, error) { return findMarksIn(root, ".", f) }
+func findMarks(root string, f form) (*markedDir, error) {
+	t := walkedTree{root: root}
+	defer t.close()
+	return findMarksIn(&t, ".", f)
+}
 
-func findMarksIn(root, rel string, f form) (*markedDir, error) {
-	entries, err := readDirBeneath(root, rel)
+func findMarksIn(t *walkedTree, rel string, f form) (*markedDir, error) {
+	entries, err := t.readDir(rel)
 	if err != nil {
 		return nil, err
 	}
-	dir, found := filepath.Join(root, rel), &markedDir{name: filepath.Base(rel)}
+	dir, found := filepath.Join(t.root, rel), &markedDir{name: filepath.Base(rel)}
 	for _, entry := range entries {
 		name := entry.Name()
-		found.marks = found.marks || strings.HasPrefix(name, archive.WhiteoutPrefix)
+		if strings.HasPrefix(name, archive.WhiteoutPrefix) {
+			found.marks = append(found.marks, entry)
+		}
 		switch {
 		case rel == "." && isOwnFile(name):
 		case entry.IsDir():
-			below, err := findMarksIn(root, filepath.Join(rel, name), f)
+			below, err := findMarksIn(t, filepath.Join(rel, name), f)
 			if err != nil {
 				return nil, err
 			}
@@ -50,7 +56,7 @@ func findMarksIn(root, rel string, f form) (*markedDir, error) {
 			}
 		}
 	}
-	if !found.marks && len(found.below) == 0 {
+	if len(found.marks) == 0 && len(found.below) == 0 {
 		return nil, nil //nolint:nilnil // nothing was found
 	}
 	return found, nil
@@ -72,7 +78,8 @@ func refuseDevice(dir string, entry fs.DirEntry) error {
 	return nil
 }
 
-// each is eachDir for the directories that have marks, in the layer at root, of which m was found.
+// each is eachDir for the directories that have marks, in the layer at root, of which m was found, and has not changed since. The
+// entries are those that are marks.
 func (m *markedDir) each(root string, visit visitDir) error {
 	if m == nil {
 		return nil
@@ -81,8 +88,8 @@ func (m *markedDir) each(root string, visit visitDir) error {
 }
 
 func (m *markedDir) eachIn(root, rel string, visit visitDir) error {
-	if m.marks {
-		if _, err := visitIn(root, rel, visit); err != nil {
+	if len(m.marks) > 0 {
+		if err := visitEntries(root, rel, m.marks, visit); err != nil {
 			return err
 		}
 	}

@@ -422,7 +422,9 @@ func TestOverlayRecord(t *testing.T) {
 		}
 		sees("ptp", "b", "c")
 		// The twin goes, and comes in another form.
-		_, err := h.twinFind("deleting", overlayUser)
+		generation, err := h.use([]string{"deleting"})
+		must(t, err)
+		_, err = h.twinFind("deleting", overlayUser, generation)
 		must(t, err)
 		sees("ptp", "b", "c")
 		must(t, os.RemoveAll(h.twins().path("deleting")))

@@ -166,11 +166,14 @@ func (t *translator) isMarkedLower(id string) (bool, error) {
 		return false, ignoreGone(err)
 	}
 	for _, layer := range layers {
+		if layer.Name() == id {
+			continue
+		}
 		m, err := readMark(t.home.overlay(markDir, layer.Name()))
 		if err != nil {
 			return false, err
 		}
-		if layer.Name() == id || !strings.Contains(m.lowers, string(lowerPlain)) {
+		if !strings.Contains(m.lowers, string(lowerPlain)) {
 			continue
 		}
 		parents, err := t.home.writtenParents(layer.Name())

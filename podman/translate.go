@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -152,9 +153,15 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 
 // dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
 func dirToAufs(dir string, f form) (changed bool, err error) {
-	opaque, err := hasOpaqueXattr(dir, f)
+	names, err := listXattrs(dir)
 	if err != nil {
 		return false, err
+	}
+	opaque := false
+	if slices.Contains(names, f.xattrPrefix()+"opaque") {
+		if opaque, err = hasOpaqueXattr(dir, f); err != nil {
+			return false, err
+		}
 	}
 	if opaque {
 		if err := makeMark(filepath.Join(dir, archive.WhiteoutOpaqueDir)); err != nil {
@@ -162,7 +169,7 @@ func dirToAufs(dir string, f form) (changed bool, err error) {
 		}
 	}
 	// After that: cut short in between, the directory must not lose the mark.
-	return opaque, stripXattrs(dir, f)
+	return opaque, stripListed(dir, names, f)
 }
 
 // bringBack moves aufs's own files from aside into the layer at root again.
@@ -193,10 +200,17 @@ type visitDir func(dir string, atRoot bool, entries []fs.DirEntry) (changed bool
 
 // eachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
 // changed back to what they were. It goes not into aufs's own directories at the root.
-func eachDir(root string, visit visitDir) error { return eachDirBelow(root, ".", visit) }
+func eachDir(root string, visit visitDir) error {
+	t := walkedTree{root: root}
+	defer t.close()
+	return eachDirBelow(&t, ".", visit)
+}
 
-func eachDirBelow(root, rel string, visit visitDir) error {
-	entries, err := visitIn(root, rel, visit)
+func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
+	entries, err := t.readDir(rel)
+	if err == nil {
+		err = visitEntries(t.root, rel, entries, visit)
+	}
 	if err != nil {
 		return err
 	}
@@ -205,25 +219,21 @@ func eachDirBelow(root, rel string, visit visitDir) error {
 			continue
 		}
 		// visit may have removed it.
-		if err := eachDirBelow(root, filepath.Join(rel, entry.Name()), visit); ignoreGone(err) != nil {
+		if err := eachDirBelow(t, filepath.Join(rel, entry.Name()), visit); ignoreGone(err) != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// visitIn calls visit for one directory, and returns what was in it.
-func visitIn(root, rel string, visit visitDir) ([]fs.DirEntry, error) {
-	entries, err := readDirBeneath(root, rel)
-	if err != nil {
-		return nil, err
-	}
+// visitEntries calls visit for one directory, with these entries of it.
+func visitEntries(root, rel string, entries []fs.DirEntry, visit visitDir) error {
 	dir, done, err := reachable(root, rel)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
-	return entries, keepTimes(dir, func() (bool, error) { return visit(dir, rel == ".", entries) })
+	return keepTimes(dir, func() (bool, error) { return visit(dir, rel == ".", entries) })
 }
 
 // keepTimes calls change and, if that changed the directory dir, restores its times of access and modification.

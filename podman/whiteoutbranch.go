@@ -77,9 +77,11 @@ func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 	splits := s.known
 	var own map[string]string
 	if splits == "" && len(s.parents) > 0 {
-		var err error
-		generation := b.home.use(s.parents)
-		if splits, own, err = b.findSplits(s, run); err != nil {
+		generation, err := b.home.use(s.parents)
+		if err != nil {
+			return nil, err
+		}
+		if splits, own, err = b.findSplits(s, run, generation); err != nil {
 			return nil, err
 		}
 		if len(own) == 0 {
@@ -107,8 +109,8 @@ func (b *aufsBackend) branchesOf(s stack, run string) ([]branch, error) {
 }
 
 // findSplits finds out how each of the parents of the stack s is split. own are those whiteout branches that were made in run,
-// by the ids of their layers; if there are any, or could be, the next mount has to find out again.
-func (b *aufsBackend) findSplits(s stack, run string) (splits string, own map[string]string, err error) {
+// by the ids of their layers; if there are any, or could be, the next mount has to find out again. generation is what use has returned.
+func (b *aufsBackend) findSplits(s stack, run, generation string) (splits string, own map[string]string, err error) {
 	ancestors, err := ancestorsOf(s)
 	if err != nil {
 		return "", nil, err
@@ -119,7 +121,7 @@ func (b *aufsBackend) findSplits(s stack, run string) (splits string, own map[st
 		if a.stamp == "" {
 			own[a.id] = ""
 		}
-		whiteouts, isSplit, err := b.whiteoutBranch(a, ancestors[i+1:], run)
+		whiteouts, isSplit, err := b.whiteoutBranch(a, ancestors[i+1:], run, generation)
 		if err != nil {
 			return "", nil, layerError("making the whiteout branch of", a.id, err)
 		}
@@ -140,7 +142,7 @@ func (b *aufsBackend) findSplits(s stack, run string) (splits string, own map[st
 
 // whiteoutBranch tells if the layer a has to be split in two branches, and returns the lower one of them, or "" if
 // nothing has to be in that.
-func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (dir string, split bool, err error) {
+func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run, generation string) (dir string, split bool, err error) {
 	cache := b.home.whiteouts()
 	if a.stamp != "" {
 		if root, ok := cache.known(a.id, a.stamp); ok {
@@ -153,8 +155,9 @@ func (b *aufsBackend) whiteoutBranch(a ancestor, below []ancestor, run string) (
 	}
 	defer lock.unlock()
 	whiteouts := recipe{
-		needed: func() (bool, error) { return canSplit(a) },
-		make:   func(root string) error { return makeWhiteouts(a, below, root) },
+		needed:     func() (bool, error) { return canSplit(a) },
+		make:       func(root string) error { return makeWhiteouts(a, below, root) },
+		generation: generation,
 	}
 	if a.stamp != "" {
 		// Somebody may have made it during the wait for the lock, and have it mounted by now.

@@ -73,6 +73,8 @@ type Bench struct {
 	Time  string // how long each one is in each round
 	Count int    // how many rounds there are
 	Size  string // one of bench.Sizes
+	// Profile asks for CPU profiles.
+	Profile bool
 }
 
 // A Message has one of its fields set.
@@ -82,6 +84,7 @@ type Message struct {
 	Example *Example `json:",omitempty"` // one run of the example has ended
 	Results string   `json:",omitempty"` // some more of the benchmarks' results
 	News    string   `json:",omitempty"` // what the benchmarks have come to
+	Profile *Profile `json:",omitempty"` // a CPU profile of a benchmark
 	Bench   *Exit    `json:",omitempty"` // the benchmarks have ended
 	Fatal   string   `json:",omitempty"` // why the guest gives up
 	Done    bool     `json:",omitempty"` // the plan was carried out
@@ -93,6 +96,12 @@ type Kernel struct {
 	Aufs        bool   // aufs can be mounted
 	AufsVersion string // "" if the kernel doesn't say
 	BranchLimit string // of one aufs mount, and how it is known; "" without aufs
+}
+
+// A Profile is one of pprof's files.
+type Profile struct {
+	Name    string
+	Content []byte
 }
 
 // An Exit is how a program ended.
