@@ -209,9 +209,12 @@ func (o *openDirs) close() {
 	}
 }
 
-// mountAtOnce mounts with mount(2). The lower directories are named by numbers, of which more than two hundred fit into
-// the page.
+// mountAtOnce mounts with mount(2). If the paths of the lower directories do not fit into the page, they are named by numbers, of
+// which more than two hundred do.
 func (m overlayMount) mountAtOnce() error {
+	if data := m.data(m.lowers); len(data) < unix.Getpagesize() && !strings.ContainsAny(strings.Join(m.lowers, ""), `\,:`) {
+		return mountFS("mount", m.target, "overlay", m.flags, data)
+	}
 	dirs := openDirs{}
 	defer dirs.close()
 	lowers := make([]string, 0, len(m.lowers))
@@ -222,6 +225,15 @@ func (m overlayMount) mountAtOnce() error {
 		}
 		lowers = append(lowers, name)
 	}
+	data := m.data(lowers)
+	if len(data) >= unix.Getpagesize() {
+		return m.fail("mount", fmt.Errorf("%d lower directories do not fit into one mount call of this kernel: %w", len(lowers), unix.E2BIG))
+	}
+	return mountFS("mount", m.target, "overlay", m.flags, data)
+}
+
+// data is that of mount(2), where the lower directories have these names.
+func (m overlayMount) data(lowers []string) string {
 	data := "lowerdir=" + strings.Join(lowers, ":")
 	if m.upper != "" {
 		data += ",upperdir=" + escapeOption(m.upper) + ",workdir=" + escapeOption(m.work)
@@ -232,11 +244,7 @@ func (m overlayMount) mountAtOnce() error {
 			data += "=" + o.value
 		}
 	}
-	data = label.FormatMountLabel(data, m.label)
-	if len(data) >= unix.Getpagesize() {
-		return m.fail("mount", fmt.Errorf("%d lower directories do not fit into one mount call of this kernel: %w", len(lowers), unix.E2BIG))
-	}
-	return mountFS("mount", m.target, "overlay", m.flags, data)
+	return label.FormatMountLabel(data, m.label)
 }
 
 // escapeOption writes path so that overlayfs's parser of options takes it for one value.
