@@ -48,10 +48,10 @@ type inode struct {
 }
 
 // fileID is about a file, which is open as f, or is at path if f is nil.
-func fileID(info fs.FileInfo, f *os.File, path string) inode {
+func fileID(info fs.FileInfo, f *regularFile, path string) inode {
 	fd, flags := unix.AT_FDCWD, unix.AT_SYMLINK_NOFOLLOW
 	if f != nil {
-		fd, path, flags = int(f.Fd()), "", unix.AT_EMPTY_PATH
+		fd, path, flags = f.fd, "", unix.AT_EMPTY_PATH
 	}
 	st := statOf(info)
 	var stx unix.Statx_t
@@ -140,9 +140,11 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 
 // entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
 func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
-	if f, info := openRegular(dir, entry); f != nil {
-		defer f.Close()
-		return nil, a.regular(f, info, rel)
+	if entry.Type().IsRegular() {
+		if f, err := openRegular(dir, entry.Name()); err == nil {
+			defer f.close()
+			return nil, a.regular(f, rel)
+		}
 	}
 	path := within(dir, entry.Name())
 	info, err := os.Lstat(path)
@@ -151,15 +153,12 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 	}
 	if info.Mode().IsRegular() {
 		// It could not be opened, or was something else a moment ago. The error says which, if there is one.
-		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		f, err := openRegular(dir, entry.Name())
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		if info, err = f.Stat(); err != nil {
-			return nil, err
-		}
-		return nil, a.regular(f, info, rel)
+		defer f.close()
+		return nil, a.regular(f, rel)
 	}
 	h, err := a.header(pathXattrs(path), rel, info, func() (string, error) { return os.Readlink(path) })
 	if h == nil || err != nil || info.IsDir() {
@@ -168,39 +167,17 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 	return nil, a.file(h, info, nil, path)
 }
 
-// openRegular opens a regular file in an open directory; it is nil for all else, and where that cannot be had. All that there is
-// to know of the file is asked of it then, and not looked for by a path once more.
-func openRegular(dir *os.File, entry fs.DirEntry) (*os.File, fs.FileInfo) {
-	if !entry.Type().IsRegular() {
-		return nil, nil
-	}
-	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	fd, err := retried(func() (int, error) { return unix.Openat(int(dir.Fd()), entry.Name(), flags, 0) })
-	if err != nil {
-		return nil, nil
-	}
-	// Else package os would try, for each file, to wait for it as for a pipe. No other flag is set that can be changed.
-	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0) //nolint:errcheck // it makes no difference but in time
-	f := os.NewFile(uintptr(fd), filepath.Join(dir.Name(), entry.Name()))
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		_ = f.Close() // nothing was read of it
-		return nil, nil
-	}
-	return f, info
-}
-
-// regular archives a regular file that is open.
-func (a *archiver) regular(f *os.File, info fs.FileInfo, rel string) error {
-	h, err := a.header(fileXattrs{f}, rel, info, nil)
+// regular archives a regular file.
+func (a *archiver) regular(f *regularFile, rel string) error {
+	h, err := a.header(fileXattrs{f}, rel, f, nil)
 	if err != nil {
 		return err
 	}
-	return a.file(h, info, f, "")
+	return a.file(h, f, f, "")
 }
 
 // file archives what is no directory: its header and, of a regular file, which is open as f, its content. All else is at path.
-func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *os.File, path string) error {
+func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *regularFile, path string) error {
 	st := statOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
 	whiteout := strings.HasPrefix(filepath.Base(h.Name), archive.WhiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
@@ -347,7 +324,7 @@ func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
 }
 
 // content archives the content of a regular file, of which the header is written. It is read to where it is written from.
-func (a *archiver) content(f *os.File, h *tar.Header) error {
+func (a *archiver) content(f *regularFile, h *tar.Header) error {
 	for left := h.Size; left > 0; {
 		room, err := a.out.room()
 		if err != nil {

@@ -5,7 +5,6 @@ package aufs
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -28,10 +27,10 @@ func (p pathXattrs) list() ([]string, error)         { return system.Llistxattr(
 func (p pathXattrs) get(name string) ([]byte, error) { return system.Lgetxattr(string(p), name) }
 
 // fileXattrs are those of a file that is open.
-type fileXattrs struct{ f *os.File }
+type fileXattrs struct{ f *regularFile }
 
 func (x fileXattrs) list() ([]string, error) {
-	content, err := x.read("flistxattr", func(buffer []byte) (int, error) { return unix.Flistxattr(int(x.f.Fd()), buffer) })
+	content, err := x.read("flistxattr", func(buffer []byte) (int, error) { return unix.Flistxattr(x.f.fd, buffer) })
 	if err != nil || len(content) == 0 {
 		return nil, err
 	}
@@ -39,7 +38,7 @@ func (x fileXattrs) list() ([]string, error) {
 }
 
 func (x fileXattrs) get(name string) ([]byte, error) {
-	content, err := x.read("fgetxattr", func(buffer []byte) (int, error) { return unix.Fgetxattr(int(x.f.Fd()), name, buffer) })
+	content, err := x.read("fgetxattr", func(buffer []byte) (int, error) { return unix.Fgetxattr(x.f.fd, name, buffer) })
 	if errors.Is(err, unix.ENODATA) {
 		return nil, nil
 	}
@@ -60,7 +59,7 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 			buffer = make([]byte, n+len(small))
 		}
 		if err != nil {
-			return nil, &fs.PathError{Op: op, Path: x.f.Name(), Err: err}
+			return nil, x.f.fail(op, err)
 		}
 	}
 }

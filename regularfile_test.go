@@ -1,0 +1,55 @@
+//go:build linux
+
+package aufs
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRegularFile compares it with os.File.
+func TestRegularFile(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, files{"file": "content", "empty": "", "dir/": ""})
+	must(t, os.Symlink("file", filepath.Join(root, "link")))
+	must(t, unix.Mkfifo(filepath.Join(root, "pipe"), 0o600))
+	dir, err := os.Open(root)
+	must(t, err)
+	defer dir.Close()
+	for name, mode := range map[string]fs.FileMode{
+		"file": 0o640 | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky, "empty": 0o001,
+	} {
+		path := filepath.Join(root, name)
+		must(t, os.Chmod(path, mode))
+		must(t, os.Chtimes(path, time.Time{}, time.Unix(-5, 7)))
+		f, err := openRegular(dir, name)
+		must(t, err)
+		want, err := os.Lstat(path)
+		must(t, err)
+		if f.Name() != name || f.Size() != want.Size() || f.Mode() != mode || f.Mode() != want.Mode() || !f.ModTime().Equal(want.ModTime()) || f.IsDir() {
+			t.Errorf("%s: %s, %d, %v, %v", name, f.Name(), f.Size(), f.Mode(), f.ModTime())
+		}
+		if got, want := statOf(f), statOf(want); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n got  %+v\n want %+v", name, got, want)
+		}
+		content, err := os.ReadFile(path)
+		must(t, err)
+		if read, err := io.ReadAll(f); err != nil || string(read) != string(content) {
+			t.Errorf("%s: read %q, %v", name, read, err)
+		}
+		f.close()
+		_, err = f.Read(make([]byte, 1))
+		wants(t, err, unix.EBADF, "read", path)
+	}
+	for name, target := range map[string]error{"dir": errNotRegular, "pipe": errNotRegular, "link": unix.ELOOP, "gone": fs.ErrNotExist} {
+		_, err := openRegular(dir, name)
+		wants(t, err, target, filepath.Join(root, name))
+	}
+}
