@@ -6,18 +6,19 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
-	"iter"
 )
 
 // An archiveScan passes a tar archive on, and reads it itself on the way: what was passed on has been looked at. Content of files
 // is not looked at, nor copied.
+//
+// The two are goroutines that take turns: a coroutine of package iter would bind those who read to the thread of the one who began.
 type archiveScan struct {
 	r io.Reader
-	// resume has look go on with what is in rest, until it needs more. end has it go on at the end of the archive.
-	resume func() (struct{}, bool)
-	end    func()
-	// wait is what resume and end end in: it is false once there is nothing more.
-	wait func() bool
+	// next is what was read and look has to look at; closed at the end. It is all looked at when looked gets something, and none is
+	// looked at any more once done is closed.
+	next   chan []byte
+	looked chan struct{}
+	done   chan struct{}
 	// rest is what look has not had yet of what was read last, and skip how much of what comes next it does not want.
 	rest []byte
 	skip int64
@@ -25,35 +26,50 @@ type archiveScan struct {
 	seen archiveContents
 }
 
-// scanArchive returns what is to be read in place of r. Its contents have to be asked for.
+// scanArchive returns what is to be read in place of r. Its contents have to be asked for, once, when nobody reads any more.
 func scanArchive(r io.Reader) *archiveScan {
-	s := &archiveScan{r: r, seen: newArchiveContents()}
-	s.resume, s.end = iter.Pull(s.look)
+	s := &archiveScan{
+		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),
+	}
+	go s.look()
 	return s
 }
 
 // Read reads from the archive.
 func (s *archiveScan) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	// Between the turns nobody else uses skip.
+	if n == 0 {
+		return n, err
+	}
 	if s.skip >= int64(n) {
 		s.skip -= int64(n)
-	} else {
-		s.rest = p[:n]
-		s.resume()
+		return n, err
+	}
+	select {
+	case s.next <- p[:n]:
+		select {
+		case <-s.looked:
+		case <-s.done:
+		}
+	case <-s.done:
 	}
 	return n, err
 }
 
 // contents are those of the archive, as far as it was read. After that nothing more is looked at.
 func (s *archiveScan) contents() *archiveContents {
-	s.end()
+	close(s.next)
+	<-s.done
 	return &s.seen
 }
 
 // look reads the archive, in turns with what reads from s.
-func (s *archiveScan) look(yield func(struct{}) bool) {
-	s.wait = func() bool { return yield(struct{}{}) }
-	r := tar.NewReader((*scanned)(s))
+func (s *archiveScan) look() {
+	defer close(s.done)
+	next, more := <-s.next
+	s.rest = next
+	r := tar.NewReader(&scanned{archiveScan: s, ended: !more})
 	for {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -69,16 +85,21 @@ func (s *archiveScan) look(yield func(struct{}) bool) {
 }
 
 // scanned is what comes from an archiveScan, for look.
-type scanned archiveScan
+type scanned struct {
+	*archiveScan
+	ended bool
+}
 
 func (s *scanned) Read(p []byte) (int, error) {
 	for int64(len(s.rest)) <= s.skip {
 		s.skip -= int64(len(s.rest))
 		s.rest = nil
-		if s.wait == nil || !s.wait() {
-			s.wait = nil
+		if s.ended {
 			return 0, io.EOF
 		}
+		s.looked <- struct{}{}
+		next, more := <-s.next
+		s.rest, s.ended = next, !more
 	}
 	n := copy(p, s.rest[s.skip:])
 	s.rest, s.skip, s.at = s.rest[s.skip:][n:], 0, s.at+int64(n)

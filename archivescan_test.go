@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,28 @@ func TestArchiveScanHalf(t *testing.T) {
 	if got := scanArchive(bytes.NewReader(whole)).contents(); got.size != 0 || got.unclear {
 		t.Errorf("of what nobody has read: size %d, unclear %v", got.size, got.unclear)
 	}
+}
+
+// TestArchiveScanLongNames is about names that the library refuses: to look at all that such a one is in would take minutes.
+func TestArchiveScanLongNames(t *testing.T) {
+	long := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 400000) + "f", Mode: 0o644})
+	if got := scanWhole(t, bytes.NewReader(long), long); !got.unclear || len(got.names) > 0 {
+		t.Errorf("unclear %v, %d names", got.unclear, len(got.names))
+	}
+	longest := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 2047) + "f", Size: 1, Mode: 0o644})
+	if got := scanWhole(t, bytes.NewReader(longest), longest); got.unclear || len(got.names) != 2048 {
+		t.Errorf("unclear %v, %d names", got.unclear, len(got.names))
+	}
+}
+
+// TestApplyDiffOnOneThread is about a caller who is bound to a thread, as those who deal with namespaces are.
+func TestApplyDiffOnOneThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := newStore(t, backendOverlay)
+	s.create(t, "", "base")
+	s.apply(t, "base", "", entry{name: "f", content: "content"})
+	sameNames(t, s.see(t, "base").names(), "f")
 }
 
 // TestArchiveScanSparse is about a file with holes, as GNU tar writes it: its size is not that of what is in the archive.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,7 +111,7 @@ func (c derived) keepNone(id, stamp, generation string) (done bool, err error) {
 	if _, err := os.Lstat(c.path(id, derivedRoot)); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if c.home.generation() != generation {
+	if !c.home.isCurrent(generation) {
 		return true, nil
 	}
 	err = writeIn(c.path(id), derivedStamp, []byte(derivedVersion+stamp+stampNone))
@@ -132,7 +133,7 @@ func (c derived) findIn(scratchDir, id, stamp string, r recipe) (string, error) 
 	if _, err := os.Lstat(filepath.Join(made, derivedRoot)); errors.Is(err, fs.ErrNotExist) {
 		root, end = "", stampNone
 	}
-	if c.home.generation() == r.generation {
+	if c.home.isCurrent(r.generation) {
 		if err := os.WriteFile(filepath.Join(made, derivedStamp), []byte(derivedVersion+stamp+end), 0o600); err != nil {
 			return "", err
 		}
@@ -180,7 +181,7 @@ func (c derived) forget(id string) error {
 // while it is forgotten sees that another generation has begun, and does not keep it.
 
 // use is called before anything is derived from the layers of a stack, and returns the generation of what may be kept of it. That is
-// "" if nothing can be kept, in a store that is read-only.
+// "" if nothing can be kept, in a store that is read-only, or has no room.
 func (h home) use(layers []string) (generation string, err error) {
 	err = os.Mkdir(h.overlay(forgottenDir), 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -197,52 +198,96 @@ func (h home) use(layers []string) (generation string, err error) {
 			err = nil
 		}
 	}
-	if errors.Is(err, unix.EROFS) {
+	if hasNoRoom(err) {
 		return "", nil
 	}
 	return generation, err
 }
 
 // forgetDerived is for a layer that is about to change, or may just have been: what was made from it is no longer true, nor is what
-// was made for layers on top of it. Of a layer that has been a writable branch nothing is kept, nor of those on top of it.
+// was made for layers on top of it. If nothing was, it does nothing.
 func (h home) forgetDerived(id string) error {
-	fail := func(op, path string, err error) error {
-		return layerError("dropping what was derived from", id, &fs.PathError{Op: op, Path: path, Err: err})
-	}
-	used, forgotten := h.overlay(usedDir, id), h.overlay(forgottenDir, id)
-	// Whoever derives something from now on makes another link. One that is there already is of somebody who was killed.
-	err := unix.Rename(used, forgotten)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(forgotten); err != nil {
-			return ignoreGone(err)
-		}
-		err = nil
-	}
-	if err != nil {
-		return fail("rename", used, err)
-	}
-	if !wasWritable(h.diff(id)) {
-		if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id), renewTime(h.diff(id))); err != nil {
-			return err
-		}
-	}
-	for _, path := range []string{h.overlay(generationLink), forgotten} {
-		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fail("unlink", path, err)
+	for _, path := range []string{h.overlay(usedDir, id), h.overlay(forgottenDir, id)} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return h.forgetAll(id)
 		}
 	}
 	return nil
 }
 
-// renewTime gives the directory of a layer, and by that all stamps with it, a new time.
-func renewTime(dir string) error {
+// forgetAll is forgetDerived, even if nothing says that there is anything to be forgotten: for a layer that can be written to without a
+// mark that keeps others from deriving something meanwhile. Of a layer that has been a writable branch nothing is kept, nor of those on
+// top of it.
+func (h home) forgetAll(id string) error {
+	derived, links, err := h.beginToForget(id)
+	if err != nil {
+		return layerError("dropping what was derived from", id, err)
+	}
+	if !wasWritable(h.diff(id)) {
+		if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id), renewTime(h.diff(id), derived)); err != nil {
+			return err
+		}
+	}
+	for _, path := range links {
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layerError("dropping what was derived from", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+		}
+	}
+	return nil
+}
+
+// beginToForget takes the layer id out of those of which something was derived, so that whoever derives something from now on puts it
+// there again. derived tells if it was one. At the end the links are to be removed, in this order; until then forgetDerived begins anew.
+func (h home) beginToForget(id string) (derived bool, links []string, err error) {
+	used, forgotten, generation := h.overlay(usedDir, id), h.overlay(forgottenDir, id), h.overlay(generationLink)
+	err = unix.Rename(used, forgotten)
+	if errors.Is(err, fs.ErrNotExist) && isThere(used) {
+		// It is the directory that is not there.
+		if err = os.MkdirAll(filepath.Dir(forgotten), 0o700); err == nil {
+			err = unix.Rename(used, forgotten)
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// There may be one of somebody who was killed.
+		return isThere(forgotten), []string{generation, forgotten}, nil
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		// To be killed right between these can do harm, if somebody derives something just then.
+		return true, []string{generation, used, generation}, nil
+	case err != nil:
+		return false, nil, &fs.PathError{Op: "rename", Path: used, Err: err}
+	}
+	return true, []string{generation, forgotten}, nil
+}
+
+// isThere tells if there is something at path.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
+const longestTick = 1100 * time.Millisecond
+
+// renewTime gives the directory of a layer, and by that all stamps with it, a new time. With wait, it waits until the clock of the file
+// system has one.
+func renewTime(dir string, wait bool) error {
+	before, err := rootStamp(dir)
+	if err != nil {
+		return err
+	}
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	// A change of mode that changes nothing.
-	if err := unix.Chmod(dir, statOf(info).Mode&0o7777); err != nil {
-		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
+		// A change of mode that changes nothing.
+		if err := unix.Chmod(dir, statOf(info).Mode&0o7777); err != nil {
+			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+		}
+		if after, err := rootStamp(dir); err != nil || after != before || !wait {
+			return err
+		}
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 			return d.home.diff(id), nil
 		}
 		d.writable.Store(id, true)
-		return d.home.diff(id), d.home.forgetDerived(id)
+		return d.home.diff(id), d.home.forgetAll(id)
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
@@ -151,7 +151,7 @@ func (d *Driver) Put(id string) error {
 	if alone {
 		// Others may have it, and write to it, still.
 		if _, written := d.writable.Load(id); written {
-			return d.home.forgetDerived(id)
+			return d.home.forgetAll(id)
 		}
 		return nil
 	}
@@ -186,8 +186,7 @@ func (d *Driver) unmount(id, target string) error {
 			return err
 		}
 	}
-	// Of what somebody has found out about it while it was mounted.
-	if err := d.home.forgetDerived(id); err != nil && !errors.Is(err, unix.EROFS) {
+	if err := d.forgetWritten(id); err != nil && !errors.Is(err, unix.EROFS) {
 		logrus.Warnf("%v", err)
 	}
 	if err := d.forms.rest(id, ended); err != nil {
@@ -195,6 +194,16 @@ func (d *Driver) unmount(id, target string) error {
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
 	return d.settleParents(id)
+}
+
+// forgetWritten forgets what somebody has found out about the layer id while it was mounted and could be written to: it has a mark then,
+// or aufs's own files.
+func (d *Driver) forgetWritten(id string) error {
+	f, err := d.forms.form(id)
+	if err != nil || f == aufsForm && !wasWritable(d.home.diff(id)) {
+		return err
+	}
+	return d.home.forgetDerived(id)
 }
 
 // unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.

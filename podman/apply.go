@@ -174,7 +174,7 @@ func (d *Driver) prepareUnpack(id string) error {
 	if err := d.forms.settle(id); err != nil {
 		return err
 	}
-	return d.home.forgetDerived(id)
+	return d.home.forgetAll(id)
 }
 
 // putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 )
 
 // archiveContents are what an archive makes of an empty directory, as far as its headers say it.
@@ -47,6 +48,11 @@ func (c *archiveContents) add(header *tar.Header) {
 		c.xattrs = c.xattrs || strings.HasPrefix(key, archive.PaxSchilyXattr)
 	}
 	if c.unclear {
+		return
+	}
+	if len(header.Name) >= unix.PathMax {
+		// The library cannot make it, and it would take long to look at all that it is in.
+		c.unclear = true
 		return
 	}
 	name, isDir := path.Clean("/"+header.Name), header.Typeflag == tar.TypeDir
@@ -85,7 +91,8 @@ func (c *archiveContents) enter(name string, isDir bool) bool {
 	if name == "/" {
 		return isDir
 	}
-	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+	for end := strings.LastIndexByte(name, '/'); end > 0; end = strings.LastIndexByte(name[:end], '/') {
+		dir := name[:end]
 		key := maphash.String(c.seed, dir)
 		parentIsDir, known := c.names[key]
 		if known && !parentIsDir {

@@ -78,12 +78,17 @@ func (h home) generation() string {
 	return generation
 }
 
-// newGeneration is generation, where one begins if there is none.
+// newGeneration is generation, where one begins if there is none. It may be "" if others end them at the same time.
 func (h home) newGeneration() (string, error) {
 	if err := linkIn(rand.Text(), h.overlay(), generationLink); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	return h.generation(), nil
+}
+
+// isCurrent tells if a generation, which use has returned, is the one of now. None, "", never is.
+func (h home) isCurrent(generation string) bool {
+	return generation != "" && h.generation() == generation
 }
 
 // known returns how those of the parents of a stack that show through are mounted, if that was found out when their stamp was this
