@@ -219,12 +219,12 @@ func (h home) forgetDerived(id string) error {
 // mark that keeps others from deriving something meanwhile. Of a layer that has been a writable branch nothing is kept, nor of those on
 // top of it.
 func (h home) forgetAll(id string) error {
-	derived, links, err := h.beginToForget(id)
+	links, err := h.beginToForget(id)
 	if err != nil {
 		return layerError("dropping what was derived from", id, err)
 	}
 	if !wasWritable(h.diff(id)) {
-		if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id), renewTime(h.diff(id), derived)); err != nil {
+		if err := errors.Join(h.twins().forget(id), h.whiteouts().forget(id), renewTime(h.diff(id), len(links) > 0)); err != nil {
 			return err
 		}
 	}
@@ -237,8 +237,9 @@ func (h home) forgetAll(id string) error {
 }
 
 // beginToForget takes the layer id out of those of which something was derived, so that whoever derives something from now on puts it
-// there again. derived tells if it was one. At the end the links are to be removed, in this order; until then forgetDerived begins anew.
-func (h home) beginToForget(id string) (derived bool, links []string, err error) {
+// there again. At the end the links are to be removed, in this order; until then forgetDerived begins anew. There are none if it was not
+// one of those.
+func (h home) beginToForget(id string) (links []string, err error) {
 	used, forgotten, generation := h.overlay(usedDir, id), h.overlay(forgottenDir, id), h.overlay(generationLink)
 	err = unix.Rename(used, forgotten)
 	if errors.Is(err, fs.ErrNotExist) && isThere(used) {
@@ -250,14 +251,16 @@ func (h home) beginToForget(id string) (derived bool, links []string, err error)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// There may be one of somebody who was killed.
-		return isThere(forgotten), []string{generation, forgotten}, nil
+		if !isThere(forgotten) {
+			return nil, nil
+		}
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		// To be killed right between these can do harm, if somebody derives something just then.
-		return true, []string{generation, used, generation}, nil
+		return []string{generation, used, generation}, nil
 	case err != nil:
-		return false, nil, &fs.PathError{Op: "rename", Path: used, Err: err}
+		return nil, &fs.PathError{Op: "rename", Path: used, Err: err}
 	}
-	return true, []string{generation, forgotten}, nil
+	return []string{generation, forgotten}, nil
 }
 
 // isThere tells if there is something at path.
@@ -272,20 +275,19 @@ const longestTick = 1100 * time.Millisecond
 // renewTime gives the directory of a layer, and by that all stamps with it, a new time. With wait, it waits until the clock of the file
 // system has one.
 func renewTime(dir string, wait bool) error {
-	before, err := rootStamp(dir)
-	if err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
+	before, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
 		// A change of mode that changes nothing.
-		if err := unix.Chmod(dir, statOf(info).Mode&0o7777); err != nil {
+		if err := unix.Chmod(dir, statOf(before).Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 		}
-		if after, err := rootStamp(dir); err != nil || after != before || !wait {
+		if !wait {
+			return nil
+		}
+		if after, err := os.Lstat(dir); err != nil || statOf(after).Ctim != statOf(before).Ctim {
 			return err
 		}
 	}
