@@ -56,6 +56,7 @@ BENCHTIME ?= 300ms
 COUNT ?= 6
 SIZE ?= full
 BENCHDIR ?= /var/tmp
+PROFILE ?=
 # Arguments of the example program.
 DEMO_ARGS ?=
 

@@ -34,7 +34,7 @@
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
 //	                    split in branches; a cache
-//	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see derived.go
+//	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see forget.go
 //	overlay/generation           which of the files stack count; see stackrecord.go
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's

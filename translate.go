@@ -205,10 +205,7 @@ func eachDir(root string, visit visitDir) error {
 }
 
 func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
-	entries, err := t.readDir(rel)
-	if err == nil {
-		err = visitEntries(t.root, rel, entries, visit)
-	}
+	entries, err := t.visit(rel, visit)
 	if err != nil {
 		return err
 	}
@@ -222,6 +219,15 @@ func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
 		}
 	}
 	return nil
+}
+
+// visit calls visit for one directory, and returns what was in it.
+func (t *walkedTree) visit(rel string, visit visitDir) ([]fs.DirEntry, error) {
+	entries, err := t.readDir(rel)
+	if err != nil {
+		return nil, err
+	}
+	return entries, visitEntries(t.root, rel, entries, visit)
 }
 
 // visitEntries calls visit for one directory, with these entries of it.

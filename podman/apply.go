@@ -282,10 +282,7 @@ func finishMarked(root string, marked []string) error {
 	t := walkedTree{root: root}
 	defer t.close()
 	for _, rel := range marked {
-		entries, err := t.readDir(rel)
-		if err == nil {
-			err = visitEntries(root, rel, entries, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
-		}
+		_, err := t.visit(rel, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
 		if err != nil {
 			return err
 		}

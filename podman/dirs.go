@@ -42,7 +42,7 @@ const (
 	// aufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
 	aufsDir = "aufs"
 	// usedDir and forgottenDir tell of which layers something may have been derived, and generationLink which records of stacks
-	// count: see derived.go and stackrecord.go.
+	// count: see forget.go and stackrecord.go.
 	usedDir        = "used"
 	forgottenDir   = "forgotten"
 	generationLink = "generation"

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -332,9 +333,8 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		names, err := system.Llistxattr(path)
 		must(t, err)
 		// Xfs shows the list under a name of its own as well.
-		if left := strings.Join(names, " "); !strings.Contains(left, aclAccess) || strings.Contains(left, "overlay") {
-			t.Errorf("the whiteout has %s", left)
-		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name == "trusted.SGI_ACL_FILE" })
+		sameNames(t, names, aclAccess)
 		list, err = system.Lgetxattr(path, aclAccess)
 		must(t, err)
 		if owner := binary.LittleEndian.Uint32(list[aclHeaderLen+aclEntryLen+4:]); owner != 100007 {
