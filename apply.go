@@ -11,7 +11,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
-	"github.com/containers/storage/pkg/chrootarchive"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -151,7 +150,7 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 		return 0, err
 	}
 	scan := scanArchive(options.Diff)
-	err = chrootarchive.UntarUncompressed(scan, dir, untarOptions(options))
+	err = unpackArchive(scan, dir, untarOptions(options))
 	contents := scan.contents()
 	if err != nil {
 		return 0, err

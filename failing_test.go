@@ -71,3 +71,51 @@ func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
 	}
 	return strings.Contains(said, "failed:")
 }
+
+// TestApplyDiffWithoutChroot is about a process whose threads may not change their root directory: it has a child, which tries pivot_root(2).
+func TestApplyDiffWithoutChroot(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		tr := newTrial(t, operationNamed("apply"), name)
+		home, refused, pivoted := tr.copyStore(t), 0, 0
+		tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
+			switch {
+			case call.Name == "pivot_root":
+				pivoted++
+			case call.Name == "chroot" && pivoted == 0:
+				refused++
+				return faults.Fail(unix.EPERM)
+			}
+			return faults.Continue
+		})
+		if refused != 1 || pivoted != 1 {
+			t.Errorf("chroot(2) was refused %d times, and pivot_root(2) was called %d times", refused, pivoted)
+		}
+		tr.isAfter(t, home)
+	})
+}
+
+// TestApplyDiffIgnoresChown is about files that nobody may give to their owners, as where there are no other users than one.
+func TestApplyDiffIgnoresChown(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		tr := newTrial(t, operationNamed("apply-ignoring-chown"), name)
+		home, refused := tr.copyStore(t), 0
+		said, _ := tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
+			if strings.Contains(call.Name, "chown") && !strings.HasPrefix(call.Paths[0], home) {
+				refused++
+				return faults.Fail(unix.EPERM)
+			}
+			return faults.Continue
+		})
+		if refused != 2 || strings.Contains(said, "gnoring") {
+			t.Errorf("%d calls failed, and it said %q", refused, said)
+		}
+		for path, owner := range map[string]string{"f": " 7:0 ", "d": " 0:7"} {
+			want := tr.after["new"]
+			if !strings.Contains(want[path], owner) {
+				t.Errorf("%s is %q", path, want[path])
+			}
+			want[path] = strings.Replace(want[path], owner, strings.ReplaceAll(owner, "7", "0"), 1)
+		}
+		tr.isAfter(t, home)
+	})
+}

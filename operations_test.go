@@ -73,6 +73,14 @@ var operations = []operation{
 		},
 	},
 	{
+		name: "apply-ignoring-chown", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			archive := bytes.NewReader(packed(t, member{Name: "f", Typeflag: '0', Uid: 7}, member{Name: "d/", Typeflag: '5', Gid: 7}))
+			_, err := applyTo(s, "new", "middle", graphdriver.ApplyDiffOpts{Diff: archive, IgnoreChownErrors: true})
+			return err
+		},
+	},
+	{
 		name: "apply-staged", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
 		run: func(t *testing.T, s store) error {
 			out, err := s.differ(t).ApplyDiffWithDiffer(nil, untarDiffer{content: archiveBytes(t, newLayer...)})
@@ -193,7 +201,7 @@ const (
 // asOperation is the process of an operation.
 func asOperation(t *testing.T, home string, name backendName, opName, how string) {
 	t.Helper()
-	op := operations[slices.IndexFunc(operations, func(op operation) bool { return op.name == opName })]
+	op := operationNamed(opName)
 	interrupted := func(run func() error) {
 		faults.Mark(faults.Begin)
 		err := run()
@@ -220,6 +228,10 @@ func asOperation(t *testing.T, home string, name backendName, opName, how string
 	if op.run != nil && how != prepareOnly {
 		interrupted(func() error { return op.run(t, s) })
 	}
+}
+
+func operationNamed(name string) operation {
+	return operations[slices.IndexFunc(operations, func(op operation) bool { return op.name == name })]
 }
 
 // layerTrees are what the layers of a store show, by their ids.

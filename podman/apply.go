@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/chrootarchive"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
 )
@@ -153,7 +152,7 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 		return 0, err
 	}
 	scan := scanArchive(options.Diff)
-	err = chrootarchive.UntarUncompressed(scan, dir, untarOptions(options))
+	err = unpackArchive(scan, dir, untarOptions(options))
 	contents := scan.contents()
 	if err != nil {
 		return 0, err

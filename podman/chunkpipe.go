@@ -59,6 +59,24 @@ func (w *chunkWriter) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
+// fill writes all that can be read from r. The error is that of r, but for io.EOF, or that of Write.
+func (w *chunkWriter) fill(r io.Reader) error {
+	for {
+		room, err := w.room()
+		if err != nil {
+			return err
+		}
+		n, err := r.Read(room)
+		w.chunk = w.chunk[:len(w.chunk)+n]
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // flush hands the chunk to the reader, and gets another one.
 func (w *chunkWriter) flush() error {
 	if err := w.send(); err != nil {

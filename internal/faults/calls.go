@@ -59,6 +59,7 @@ var kinds = map[uintptr]kind{
 
 	unix.SYS_MOUNT:         {name: "mount", paths: []int{0, 1}},
 	unix.SYS_UMOUNT2:       {name: "umount2", paths: []int{0}},
+	unix.SYS_CHROOT:        {name: "chroot", paths: []int{0}},
 	unix.SYS_PIVOT_ROOT:    {name: "pivot_root", paths: []int{0, 1}},
 	unix.SYS_FSOPEN:        {name: "fsopen"},
 	unix.SYS_FSCONFIG:      {name: "fsconfig"},

@@ -1,0 +1,219 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("to have another root directory takes root")
+	}
+}
+
+// rootsOfThreads are the root directories that threads of this process have.
+func rootsOfThreads(t *testing.T) map[string]bool {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/task/*/root")
+	must(t, err)
+	roots := map[string]bool{}
+	for _, link := range links {
+		// A thread may end meanwhile.
+		if root, err := os.Readlink(link); err == nil {
+			roots[root] = true
+		}
+	}
+	return roots
+}
+
+// rootOnlyHere fails the test if a thread keeps another root directory than the process has.
+func rootOnlyHere(t *testing.T) {
+	t.Helper()
+	roots := rootsOfThreads(t)
+	for end := time.Now().Add(10 * time.Second); len(roots) != 1 && time.Now().Before(end); roots = rootsOfThreads(t) {
+		time.Sleep(time.Millisecond) // a thread takes a moment to end
+	}
+	if len(roots) != 1 || !roots["/"] {
+		t.Errorf("the threads have the root directories %v", roots)
+	}
+}
+
+// TestInRoot looks from many threads at once at what their root directories have, and at what those of others have meanwhile.
+func TestInRoot(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	outside, err := os.ReadDir("/")
+	must(t, err)
+	work, err := os.Getwd()
+	must(t, err)
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			name := fmt.Sprint(i)
+			root := filepath.Join(dir, name)
+			ended, err := inRoot(root, func() error { return nil })
+			if !errors.Is(err, os.ErrNotExist) || ended != nil {
+				t.Errorf("without a directory: %v", err)
+			}
+			if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
+				t.Error(err)
+				return
+			}
+			ended, err = inRoot(root, func() error {
+				if unix.Gettid() == unix.Getpid() {
+					t.Error("it is the first thread")
+				}
+				for _, path := range []string{"/", ".", "../..", "/" + name + "/.."} {
+					entries, err := os.ReadDir(path)
+					if err != nil || len(entries) != 1 || entries[0].Name() != name {
+						t.Errorf("%s is %v, %v", path, entries, err)
+					}
+				}
+				unix.Umask(0o777)
+				return os.WriteFile("/made", nil, 0o644)
+			})
+			if err == nil {
+				err = <-ended
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Lstat(filepath.Join(root, "made")); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	all.Wait()
+	for range 50 {
+		after, err := os.ReadDir("/")
+		must(t, err)
+		if len(after) != len(outside) {
+			t.Errorf("/ has %v", after)
+		}
+	}
+	if now, err := os.Getwd(); err != nil || now != work {
+		t.Errorf("the working directory is %s, %v", now, err)
+	}
+	made := filepath.Join(dir, "made")
+	must(t, os.WriteFile(made, nil, 0o600))
+	if info, err := os.Lstat(made); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the umask is another one: %v, %v", info.Mode(), err)
+	}
+	rootOnlyHere(t)
+}
+
+func TestInRootPanic(t *testing.T) {
+	needRoot(t)
+	ended, err := inRoot(t.TempDir(), func() error { panic("of the archive") })
+	must(t, err)
+	if err := <-ended; err == nil || err.Error() != "panic: of the archive" {
+		t.Errorf("it became %v", err)
+	}
+	rootOnlyHere(t)
+}
+
+// reopening reads an archive of one file a part, each of which it looks for by a path.
+type reopening struct {
+	path string
+	at   int64
+	last bool
+}
+
+func (r *reopening) Read(p []byte) (int, error) {
+	f, err := os.Open(r.path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := f.ReadAt(p[:min(len(p), 3000)], r.at)
+	r.at += int64(n)
+	r.last = errors.Is(err, io.EOF)
+	return n, err
+}
+
+// TestUnpackReader is about what reads the archive: it runs where the caller is, not where the archive is unpacked, and is read to its end.
+func TestUnpackReader(t *testing.T) {
+	needRoot(t)
+	content := archiveBytes(t, entry{name: "a", content: string(testContent(2 * archiveChunk))}, entry{name: "b", content: "b"})
+	path := filepath.Join(t.TempDir(), "archive")
+	// There may be more blocks at the end than it takes.
+	must(t, os.WriteFile(path, append(content, make([]byte, archiveChunk)...), 0o600))
+	dir := t.TempDir()
+	r := &reopening{path: path}
+	must(t, unpackArchive(r, dir, &archive.TarOptions{}))
+	sameNames(t, readTree(t, dir).names(), "a", "b")
+	if !r.last {
+		t.Error("it was not read to its end")
+	}
+}
+
+// TestUnpackInNamespace is about a caller on a thread of its own, who sees other mounts than the rest of the process.
+func TestUnpackInNamespace(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	ended := make(chan error)
+	var here tree
+	go onOtherThread(func() {
+		ended <- func() error {
+			err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+			if err == nil {
+				err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+			}
+			if err == nil {
+				err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+			}
+			if err == nil {
+				err = unpackArchive(archiveOf(t, entry{name: "f"}), dir, &archive.TarOptions{})
+			}
+			here = readTree(t, dir)
+			return err
+		}()
+	})
+	must(t, <-ended)
+	sameNames(t, here.names(), "f")
+	sameNames(t, readTree(t, dir).names())
+}
+
+// TestUnpackFails is about errors of whom the archive comes from, and of the archive, whose rest is read then.
+func TestUnpackFails(t *testing.T) {
+	needRoot(t)
+	failure := errors.New("failure")
+	content := archiveBytes(t, entry{name: "a", content: string(testContent(3 * archiveChunk))}, entry{name: "b", content: "b"})
+	err := unpackArchive(io.MultiReader(bytes.NewReader(content[:archiveChunk]), iotest.ErrReader(failure)), t.TempDir(), &archive.TarOptions{})
+	wants(t, err, failure)
+	broken := bytes.Clone(content)
+	clear(broken[:512])
+	broken[0] = 'x'
+	for name, r := range map[string]io.Reader{
+		"broken": bytes.NewReader(broken),
+		// A link to what is not there.
+		"impossible": bytes.NewReader(append(packed(t, member{Name: "l", Linkname: "none", Typeflag: '1'})[:512], content...)),
+	} {
+		err := unpackArchive(r, t.TempDir(), &archive.TarOptions{})
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if rest, rerr := io.ReadAll(r); rerr != nil || len(rest) > 0 {
+			t.Errorf("%s: %d bytes were not read, %v; %v", name, len(rest), rerr, err)
+		}
+	}
+	err = unpackArchive(io.MultiReader(bytes.NewReader(broken), iotest.ErrReader(failure)), t.TempDir(), &archive.TarOptions{})
+	wants(t, err, failure, "invalid tar header")
+	rootOnlyHere(t)
+}
