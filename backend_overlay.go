@@ -104,7 +104,7 @@ func (b *overlayBackend) status() [][2]string {
 
 func (b *overlayBackend) mount(s stack) error {
 	before := topState{}
-	if before.untouched, before.unrested = b.forms.isUntouched(s.id); !before.untouched {
+	if before.untouched, before.unrested = b.forms.isUntouched(s.id, s.marked[s.id]); !before.untouched {
 		// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
 		before.unrested = b.forms.rest(s.id, false)
 	}

@@ -50,6 +50,8 @@ const (
 	oldDir = "old"
 	// lockDirName holds the files that the layers' locks are on.
 	lockDirName = "lock"
+	// sharedWhiteout is one of overlay form, which others are hard links to.
+	sharedWhiteout = "whiteout"
 	// emptyDir is the lower directory of the mounts that ask if an upper directory is in use.
 	emptyDir = "empty"
 )
@@ -81,10 +83,16 @@ func (h home) exists(id string) bool {
 	if checkID(id) != nil {
 		return false
 	}
-	// It is asked often: os.Lstat takes a sixth longer.
-	var st unix.Stat_t
-	_, err := retried(func() (int, error) { return 0, unix.Lstat(h.layers(id), &st) })
+	st, err := lstatOf(h.layers(id))
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
+// lstatOf is os.Lstat for what is asked often: that takes a sixth longer.
+func lstatOf(path string) (st unix.Stat_t, err error) {
+	if _, err = retried(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
+		err = &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st, err
 }
 
 // absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
@@ -159,6 +167,9 @@ func (h home) writtenParents(id string) ([]string, error) {
 // isBase tells if the layer id has no parents, of which it does not look at more than that.
 func (h home) isBase(id string) (bool, error) {
 	content, err := readFile(h.layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, unknownLayer("reading the parents of", id)
+	}
 	if err != nil {
 		return false, layerError("reading the parents of", id, err)
 	}
@@ -182,8 +193,8 @@ func (h home) parentDirs(id string, parents []string) ([]string, error) {
 // realDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
 // elsewhere than it says.
 func realDirectory(dir string) error {
-	info, err := os.Lstat(dir)
-	if err == nil && !info.IsDir() {
+	st, err := lstatOf(dir)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = &fs.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containers/storage/pkg/archive"
 )
@@ -16,6 +17,7 @@ import (
 type markedDir struct {
 	name  string        // in the directory above
 	marks []fs.DirEntry // those that are in the directory itself
+	st    syscall.Stat_t
 	below []*markedDir
 }
 
@@ -28,12 +30,12 @@ func findMarks(root string, f form) (*markedDir, error) {
 }
 
 func findMarksIn(t *walkedTree, rel string, f form) (*markedDir, error) {
-	entries, err := t.readDir(rel)
+	listed, err := t.readDir(rel)
 	if err != nil {
 		return nil, err
 	}
-	dir, found := filepath.Join(t.root, rel), &markedDir{name: filepath.Base(rel)}
-	for _, entry := range entries {
+	dir, found := filepath.Join(t.root, rel), &markedDir{name: filepath.Base(rel), st: listed.st}
+	for _, entry := range listed.entries {
 		name := entry.Name()
 		if strings.HasPrefix(name, archive.WhiteoutPrefix) {
 			found.marks = append(found.marks, entry)
@@ -87,7 +89,7 @@ func (m *markedDir) each(root string, visit visitDir) error {
 
 func (m *markedDir) eachIn(root, rel string, visit visitDir) error {
 	if len(m.marks) > 0 {
-		if err := visitEntries(root, rel, m.marks, visit); err != nil {
+		if err := visitListed(root, rel, listedDir{m.marks, m.st}, visit); err != nil {
 			return err
 		}
 	}

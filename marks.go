@@ -189,6 +189,14 @@ func (m *marks) read(id string) (mark, error) {
 	return now, nil
 }
 
+// readIf is read for a layer of which it is known if it is marked.
+func (m *marks) readIf(marked bool, id string) (mark, error) {
+	if !marked {
+		return mark{form: aufsForm}, nil
+	}
+	return m.read(id)
+}
+
 func readMark(path string) (mark, error) {
 	target, err := os.Readlink(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -219,23 +227,37 @@ func (m *marks) form(id string) (form, error) {
 	return found.form, err
 }
 
-// marked are the ids of all layers that are not in aufs form. It is for those who look at many.
-func (m *marks) marked() (map[string]bool, error) {
+// markedLayers are the layers of a store that are not in aufs form, by their ids.
+type markedLayers struct {
+	all map[string]bool
+	now []string // those that are not so since an earlier boot
+}
+
+// marked finds them all. It is for those who look at many.
+func (m *marks) marked() (found markedLayers, err error) {
 	earlier, err := m.traces()
 	if err != nil {
-		return nil, fmt.Errorf("aufs: %w", err)
+		return found, fmt.Errorf("aufs: %w", err)
 	}
-	marked := map[string]bool{}
-	for _, dir := range append(earlier[:len(earlier):len(earlier)], m.home.overlay(markDir)) {
-		entries, err := os.ReadDir(dir)
+	found.all = map[string]bool{}
+	for _, dir := range earlier {
+		traces, err := listDir(dir)
 		if ignoreGone(err) != nil {
-			return nil, fmt.Errorf("aufs: %w", err)
+			return found, fmt.Errorf("aufs: %w", err)
 		}
-		for _, entry := range entries {
-			marked[entry.Name()] = true
+		for _, trace := range traces {
+			found.all[trace.Name()] = true
 		}
 	}
-	return marked, nil
+	marks, err := listDir(m.home.overlay(markDir))
+	if ignoreGone(err) != nil {
+		return found, fmt.Errorf("aufs: %w", err)
+	}
+	for _, mark := range marks {
+		found.all[mark.Name()] = true
+		found.now = append(found.now, mark.Name())
+	}
+	return found, nil
 }
 
 // set notes, durably, that the layer id is about to be brought into form f: without the mark, aufs would show the layer's

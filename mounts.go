@@ -31,15 +31,15 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 			return "", layerError("mounting", id, err)
 		}
 	}
-	lock, err := d.home.lockLayer("mounting", id)
+	var parents []string
+	lock, err := d.home.lockLayerAnd("mounting", id, func() (err error) {
+		parents, err = d.home.parents(id)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
 	defer lock.unlock()
-	parents, err := d.home.parents(id)
-	if err != nil {
-		return "", err
-	}
 	if len(parents) == 0 {
 		if o.readOnly() {
 			return d.home.diff(id), nil
@@ -85,9 +85,11 @@ func (d *Driver) fill(s *stack, parents []string) error {
 	if s.stamp, err = d.home.stackStamp(parents); err != nil {
 		return err
 	}
-	if s.marked, err = d.forms.marked(); err != nil {
+	marked, err := d.forms.marked()
+	if err != nil {
 		return err
 	}
+	s.marked = marked.all
 	if opaque, err := d.isOpaqueLayer(s.id, s.marked); err != nil || opaque {
 		return err
 	}
@@ -122,11 +124,11 @@ func (d *Driver) isOpaqueLayer(id string, marked map[string]bool) (bool, error) 
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
 func makeMountPoint(target string) error {
-	info, err := os.Lstat(target)
+	st, err := lstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return os.Mkdir(target, 0o700)
 	}
-	if err == nil && !info.IsDir() {
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
 	}
 	return err
@@ -135,7 +137,11 @@ func makeMountPoint(target string) error {
 // Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
 // is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
-	lock, err := d.home.lockLayer("unmounting", id)
+	alone := false
+	lock, err := d.home.lockLayerAnd("unmounting", id, func() (err error) {
+		alone, err = d.home.isBase(id)
+		return err
+	})
 	if errors.Is(err, graphdriver.ErrLayerUnknown) {
 		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
 		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
@@ -144,10 +150,6 @@ func (d *Driver) Put(id string) error {
 		return err
 	}
 	defer lock.unlock()
-	alone, err := d.home.isBase(id)
-	if err != nil {
-		return err
-	}
 	if alone {
 		// Others may have it, and write to it, still.
 		if _, written := d.writable.Load(id); written {
@@ -186,24 +188,30 @@ func (d *Driver) unmount(id, target string) error {
 			return err
 		}
 	}
-	if err := d.forgetWritten(id); err != nil && !errors.Is(err, unix.EROFS) {
-		logrus.Warnf("%v", err)
+	marked, err := d.forms.marked()
+	if err != nil {
+		return err
 	}
-	if err := d.forms.rest(id, ended); err != nil {
+	if err := d.unmounted(id, &marked, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
-	return d.settleParents(id)
+	return d.settleParents(id, marked.all)
 }
 
-// forgetWritten forgets what somebody has found out about the layer id while it was mounted and could be written to: it has a mark then,
-// or aufs's own files.
-func (d *Driver) forgetWritten(id string) error {
-	f, err := d.forms.form(id)
-	if err != nil || f == aufsForm && !wasWritable(d.home.diff(id)) {
+// unmounted is what is to be done with the layer id after its mount. marked are the layers that are not in aufs form.
+func (d *Driver) unmounted(id string, marked *markedLayers, ended bool) error {
+	m, err := d.forms.readIf(marked.all[id], id)
+	if err != nil {
 		return err
 	}
-	return d.home.forgetDerived(id)
+	if m.form != aufsForm || wasWritable(d.home.diff(id)) {
+		// Somebody may have found something out about it while it could be written to.
+		if err := d.home.forgetDerived(id); err != nil && !errors.Is(err, unix.EROFS) {
+			logrus.Warnf("%v", err)
+		}
+	}
+	return d.forms.restMarked(id, m, marked, ended)
 }
 
 // unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
@@ -222,10 +230,10 @@ func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
 }
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
-func (d *Driver) settleParents(id string) error {
-	marked, err := d.forms.marked()
-	if err != nil || len(marked) == 0 {
-		return err
+// marked are the layers that were not in aufs form when the layer was unmounted.
+func (d *Driver) settleParents(id string, marked map[string]bool) error {
+	if n := len(marked); n == 0 || n == 1 && marked[id] {
+		return nil
 	}
 	parents, err := d.home.writtenParents(id)
 	if err != nil {

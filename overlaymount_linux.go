@@ -27,12 +27,23 @@ type overlayMount struct {
 	index bool
 }
 
-// mount mounts it: by the system calls that take one lower directory at a time where the kernel knows them, otherwise
-// by mount(2), whose data is a page.
+// mount mounts it: by one mount(2) if all directories fit into its data, which is a page, as they stand; otherwise by the system
+// calls that take one lower directory at a time, where the kernel knows them.
 func (m overlayMount) mount() error {
-	err := m.mountByParts()
-	if errors.Is(err, errNoParts) {
-		return m.mountAtOnce()
+	data, fits := m.plainData()
+	if !fits {
+		err := m.mountByParts()
+		if errors.Is(err, errNoParts) {
+			return m.mountAtOnce()
+		}
+		return err
+	}
+	err := mountFS("mount", m.target, "overlay", m.flags, data)
+	if err != nil && kernelTakesParts() {
+		// Of what it does not take by parts the kernel says more than a number.
+		if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
+			return perr
+		}
 	}
 	return err
 }
@@ -53,6 +64,11 @@ func (m overlayMount) options() []option {
 			index = "on"
 		}
 		o = append(o, option{"index", index})
+		if kernelTakesParts() {
+			// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that would be taken off it again
+			// after each mount.
+			o = append(o, option{"uuid", "null"})
+		}
 	}
 	return o
 }
@@ -87,7 +103,7 @@ func (m overlayMount) tryOut() error {
 	if !errors.Is(err, errNoParts) {
 		return err
 	}
-	if err := m.mountAtOnce(); err != nil {
+	if err := m.mount(); err != nil {
 		return err
 	}
 	return unmountRetry(m.target)
@@ -156,9 +172,6 @@ func (m overlayMount) configure(fsfd int) error {
 	}
 	options := m.options()
 	if m.upper != "" {
-		// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that would be taken off it again
-		// after each mount.
-		options = append(options, option{"uuid", "null"})
 		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
 			// Of these two, unlike of lowerdir+, the kernel takes a backslash for the beginning of an escape.
 			value, err := dirs.short(dir.value)
@@ -209,12 +222,20 @@ func (o *openDirs) close() {
 	}
 }
 
-// mountAtOnce mounts with mount(2). If the paths of the lower directories do not fit into the page, they are named by numbers, of
-// which more than two hundred do.
-func (m overlayMount) mountAtOnce() error {
-	if data := m.data(m.lowers); len(data) < unix.Getpagesize() && !strings.ContainsAny(strings.Join(m.lowers, ""), `\,:`) {
-		return mountFS("mount", m.target, "overlay", m.flags, data)
+// plainData is the data of mount(2), and tells if it can be used: if the paths of the lower directories need no escapes, and fit into a
+// page with all else.
+func (m overlayMount) plainData() (data string, fits bool) {
+	for _, lower := range m.lowers {
+		if strings.ContainsAny(lower, `\,:`) {
+			return "", false
+		}
 	}
+	data = m.data(m.lowers)
+	return data, len(data) < unix.Getpagesize()
+}
+
+// mountAtOnce mounts with mount(2), for which the lower directories are named by numbers, of which more than two hundred fit.
+func (m overlayMount) mountAtOnce() error {
 	dirs := openDirs{}
 	defer dirs.close()
 	lowers := make([]string, 0, len(m.lowers))
@@ -249,6 +270,9 @@ func (m overlayMount) data(lowers []string) string {
 
 // escapeOption writes path so that overlayfs's parser of options takes it for one value.
 func escapeOption(path string) string {
+	if !strings.ContainsAny(path, `\,`) {
+		return path
+	}
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
 }
 

@@ -49,7 +49,7 @@ var errNoRun = errors.New("the store is read-only, and this would have to be mad
 // runs are the directories of the mounts of the layer id; nil if not even the one is there that they would be in.
 func (h home) runs(id string) ([]string, error) {
 	all := h.overlay(runDir, id)
-	entries, err := os.ReadDir(all)
+	entries, err := listDir(all)
 	if err != nil {
 		return nil, ignoreGone(err)
 	}
@@ -127,11 +127,19 @@ func (t *translator) mayBeAlive(run string) (bool, error) {
 
 // isPlainLower tells if an overlay mount has the directory of the layer id as a lower one. Overlayfs says nothing about
 // those; this driver notes it for each of its mounts.
-func (t *translator) isPlainLower(id string) (bool, error) {
-	if lower, err := t.isMarkedLower(id); err != nil || lower {
+// marked are the layers that have marks, if that is known.
+func (t *translator) isPlainLower(id string, marked *markedLayers) (bool, error) {
+	if marked == nil {
+		found, err := t.marked()
+		if err != nil {
+			return false, err
+		}
+		marked = &found
+	}
+	if lower, err := t.isMarkedLower(id, marked.now); err != nil || lower {
 		return lower, err
 	}
-	layers, err := os.ReadDir(t.home.overlay(runDir))
+	layers, err := listDir(t.home.overlay(runDir))
 	if err != nil {
 		return false, ignoreGone(err)
 	}
@@ -158,23 +166,19 @@ func (t *translator) isPlainLower(id string) (bool, error) {
 
 // isMarkedLower is isPlainLower for those mounts that are noted in a mark. Such a mount is writable, and counts as alive for as
 // long as it has one.
-func (t *translator) isMarkedLower(id string) (bool, error) {
-	layers, err := os.ReadDir(t.home.overlay(markDir))
-	if err != nil {
-		return false, ignoreGone(err)
-	}
-	for _, layer := range layers {
-		if layer.Name() == id {
+func (t *translator) isMarkedLower(id string, marked []string) (bool, error) {
+	for _, layer := range marked {
+		if layer == id {
 			continue
 		}
-		m, err := readMark(t.home.overlay(markDir, layer.Name()))
+		m, err := readMark(t.home.overlay(markDir, layer))
 		if err != nil {
 			return false, err
 		}
 		if !strings.Contains(m.lowers, string(lowerPlain)) {
 			continue
 		}
-		parents, err := t.home.writtenParents(layer.Name())
+		parents, err := t.home.writtenParents(layer)
 		if errors.Is(err, graphdriver.ErrLayerUnknown) {
 			continue
 		}

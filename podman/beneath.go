@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,17 +45,24 @@ func (t *walkedTree) close() {
 // openDir is the function openDir.
 func (t *walkedTree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
-	switch {
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+	if noOpenat2(err) {
 		return openInRoot(t.root, rel)
-	case errors.Is(err, unix.ELOOP):
+	}
+	if err != nil {
+		return nil, t.cannotOpen(rel, err)
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(t.root, rel)), nil
+}
+
+// noOpenat2 tells if an error of openBeneath is that there is no openat2(2), or that it is forbidden.
+func noOpenat2(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
+
+// cannotOpen makes an error of openBeneath one that tells of the directory rel.
+func (t *walkedTree) cannotOpen(rel string, err error) error {
+	if errors.Is(err, unix.ELOOP) {
 		err = unix.ENOTDIR
 	}
-	path := filepath.Join(t.root, rel)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
+	return &fs.PathError{Op: "open", Path: filepath.Join(t.root, rel), Err: err}
 }
 
 // openInRoot is openDir without openat2(2).
@@ -76,15 +84,11 @@ const directoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 // openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
 // deep tree slow.
 func (t *walkedTree) openBeneath(rel string) (fd int, err error) {
-	openRoot := func() (int, error) { return unix.Open(t.root, directoryFlags|unix.O_NOFOLLOW, 0) }
 	if rel == "." || rel == "" {
-		return retried(openRoot)
+		return openTree(t.root)
 	}
-	if !t.opened {
-		if t.fd, err = retried(openRoot); err != nil {
-			return -1, err
-		}
-		t.opened = true
+	if err := t.openRoot(); err != nil {
+		return -1, err
 	}
 	fd = t.fd
 	for rest := rel; err == nil && rest != ""; {
@@ -104,6 +108,19 @@ func (t *walkedTree) openBeneath(rel string) (fd int, err error) {
 		}
 	}
 	return fd, err
+}
+
+// openRoot opens the root of the tree, unless it is open.
+func (t *walkedTree) openRoot() (err error) {
+	if !t.opened {
+		t.fd, err = openTree(t.root)
+		t.opened = err == nil
+	}
+	return err
+}
+
+func openTree(root string) (fd int, err error) {
+	return retried(func() (int, error) { return unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0) })
 }
 
 // openat2Dir opens a directory below an open one, and lets no symbolic link lead out.
@@ -169,17 +186,66 @@ func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
 func readDirBeneath(root, rel string) ([]fs.DirEntry, error) {
 	t := walkedTree{root: root}
 	defer t.close()
-	return t.readDir(rel)
+	listed, err := t.readDir(rel)
+	return listed.entries, err
+}
+
+// A listedDir is what a directory has, and what it was when it was opened.
+type listedDir struct {
+	entries []fs.DirEntry
+	st      syscall.Stat_t
 }
 
 // readDir is readDirBeneath.
-func (t *walkedTree) readDir(rel string) ([]fs.DirEntry, error) {
+func (t *walkedTree) readDir(rel string) (listed listedDir, err error) {
+	path := filepath.Join(t.root, rel)
+	if isLong(path) {
+		return t.readLongDir(rel)
+	}
+	fd, err := t.openListed(rel)
+	if noOpenat2(err) {
+		return t.readLongDir(rel)
+	}
+	if err != nil {
+		return listed, t.cannotOpen(rel, err)
+	}
+	if fd != t.fd {
+		defer unix.Close(fd) //nolint:errcheck // it was only read
+	}
+	if err := syscall.Fstat(fd, &listed.st); err != nil {
+		return listed, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	listed.entries, err = readDirents(fd, path)
+	return listed, err
+}
+
+// openListed is openBeneath of a directory that is to be read from its beginning. It may be t.fd.
+func (t *walkedTree) openListed(rel string) (fd int, err error) {
+	if rel != "." {
+		return t.openBeneath(rel)
+	}
+	if !t.opened {
+		err = t.openRoot()
+		return t.fd, err
+	}
+	_, err = unix.Seek(t.fd, 0, unix.SEEK_SET)
+	return t.fd, err
+}
+
+// readLongDir is readDir of a directory of any depth, and does without openat2(2).
+func (t *walkedTree) readLongDir(rel string) (listed listedDir, err error) {
 	dir, err := t.openDir(rel)
 	if err != nil {
-		return nil, err
+		return listed, err
 	}
-	entries, err := readDir(dir, false)
-	return entries, errors.Join(err, dir.Close())
+	defer dir.Close()
+	info, err := dir.Stat()
+	if err != nil {
+		return listed, err
+	}
+	listed.st = *statOf(info)
+	listed.entries, err = readDir(dir, false)
+	return listed, err
 }
 
 // isLong tells if the path of a directory leaves no room for a name after it.

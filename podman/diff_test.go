@@ -461,7 +461,7 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 		// brought to rest. Init tries again.
 		for range 100 {
 			must(t, openStore(t, string(s.inner.home), name).Cleanup())
-			if marked, err := s.inner.forms.marked(); err == nil && len(marked) == 0 {
+			if marked, err := s.inner.forms.marked(); err == nil && len(marked.all) == 0 {
 				break
 			}
 			time.Sleep(50 * time.Millisecond)

@@ -40,6 +40,7 @@
 //	overlay/generation           which of the files stack count; see stackrecord.go
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
+//	overlay/whiteout    a whiteout of overlay form, for others to be hard links to
 //	overlay/empty/      an empty directory
 //
 // and in the run root, which has nothing of an earlier boot,

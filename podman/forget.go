@@ -51,7 +51,7 @@ func (h home) noteUse(layers []string) (generation string, err error) {
 // was made for layers on top of it. If nothing was, it does nothing.
 func (h home) forgetDerived(id string) error {
 	for _, path := range []string{h.overlay(usedDir, id), h.overlay(forgottenDir, id)} {
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := lstatOf(path); !errors.Is(err, fs.ErrNotExist) {
 			return h.forgetAll(id)
 		}
 	}
@@ -108,7 +108,7 @@ func (h home) beginToForget(id string) (links []string, err error) {
 
 // isThere tells if there is something at path.
 func isThere(path string) bool {
-	_, err := os.Lstat(path)
+	_, err := lstatOf(path)
 	return err == nil
 }
 

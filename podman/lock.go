@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 
+	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
@@ -141,6 +142,17 @@ func (h home) flockID(id string, how int) (*pathLock, error) {
 
 // lockLayer takes the lock of the layer id, which has to be in the store with its directory.
 func (h home) lockLayer(op, id string) (*pathLock, error) {
+	return h.lockLayerAnd(op, id, func() error {
+		if !h.exists(id) {
+			return unknownLayer(op, id)
+		}
+		return nil
+	})
+}
+
+// lockLayerAnd is lockLayer for one who reads the layer's file: the error of read matches graphdriver.ErrLayerUnknown if it is not
+// there.
+func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -159,9 +171,12 @@ func (h home) lockLayer(op, id string) (*pathLock, error) {
 		return nil, layerError(op, id, err)
 	}
 	// It may have been removed in the time of the wait.
-	if !h.exists(id) {
+	if err := read(); err != nil {
 		lock.unlock()
-		return nil, unknownLayer(op, id)
+		if errors.Is(err, graphdriver.ErrLayerUnknown) {
+			err = unknownLayer(op, id)
+		}
+		return nil, err
 	}
 	if err := realDirectory(h.diff(id)); err != nil {
 		lock.unlock()

@@ -56,18 +56,17 @@ func (t *translator) openFrom(id string, now mark, f form, mounted bool, lowers 
 	if err != nil {
 		return err
 	}
-	return toOverlayForm(t.home.diff(id), marked, f, t.home.overlay(asideDir, id))
+	return toOverlayForm(t.home.diff(id), marked, f, t.home.overlay(asideDir, id), t.home.overlay(sharedWhiteout))
 }
 
-// isUntouched tells if the layer id has no mark, and nothing is there that exists for a mount of it: no mount can be alive that this
-// driver has made. The caller holds its lock.
-func (t *translator) isUntouched(id string) (bool, error) {
+// isUntouched tells if the layer id has no mark, of which the caller knows, and nothing is there that exists for a mount of it: no mount can
+// be alive that this driver has made. The caller holds its lock.
+func (t *translator) isUntouched(id string, marked bool) (bool, error) {
+	if marked {
+		return false, nil
+	}
 	runs, err := t.home.runs(id)
 	if err != nil || runs != nil {
-		return false, err
-	}
-	m, err := t.read(id)
-	if err != nil || m.form != aufsForm {
 		return false, err
 	}
 	return t.notes.none(id)
@@ -80,12 +79,12 @@ func (t *translator) settle(id string) error {
 	if err != nil {
 		return err
 	}
-	return t.settleMarked(id, m, false)
+	return t.settleMarked(id, m, nil, false)
 }
 
-// settleMarked is settle for a layer that has the mark m; ended says that no overlay mount has the layer as its upper directory,
-// for sure.
-func (t *translator) settleMarked(id string, m mark, ended bool) error {
+// settleMarked is settle for a layer that has the mark m. marked are the layers that have one, if that is known; ended says that no
+// overlay mount has the layer as its upper directory, for sure.
+func (t *translator) settleMarked(id string, m mark, marked *markedLayers, ended bool) error {
 	if m.form == aufsForm {
 		return nil
 	}
@@ -101,7 +100,7 @@ func (t *translator) settleMarked(id string, m mark, ended bool) error {
 		used, err = t.inUse(t.home.diff(id), f)
 	}
 	if err == nil && !m.old && !used {
-		used, err = t.isPlainLower(id)
+		used, err = t.isPlainLower(id, marked)
 	}
 	if err != nil {
 		// What cannot be told may be.
@@ -122,19 +121,24 @@ func (t *translator) settleMarked(id string, m mark, ended bool) error {
 // rest brings the layer id to rest after its mount, and removes what existed for the mount. The caller holds its lock. ended
 // says that the file system that was unmounted is gone; without it, that is asked.
 func (t *translator) rest(id string, ended bool) error {
-	runs, err := t.home.runs(id)
-	if err != nil {
-		return layerError("cleaning up after", id, err)
-	}
 	m, err := t.read(id)
 	if err != nil {
 		return err
+	}
+	return t.restMarked(id, m, nil, ended)
+}
+
+// restMarked is rest for a layer that has the mark m. marked are the layers that have one, if that is known.
+func (t *translator) restMarked(id string, m mark, marked *markedLayers, ended bool) error {
+	runs, err := t.home.runs(id)
+	if err != nil {
+		return layerError("cleaning up after", id, err)
 	}
 	if ended {
 		// It was the only one, if no other one was noted: a note goes after its mount.
 		ended = len(runs) == 1 && !m.mounted || len(runs) == 0 && m.mounted
 	}
-	err = t.settleMarked(id, m, ended)
+	err = t.settleMarked(id, m, marked, ended)
 	if err != nil && !errors.Is(err, errNoForm) {
 		// A mount of it may be alive, which uses what would be removed.
 		return err

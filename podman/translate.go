@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -20,11 +21,11 @@ import (
 // which either was cut short: what is in the form asked for already stays as it is.
 
 // toOverlayForm writes the whiteouts of the layer at root, which are in the directories that findMarks has returned, in overlay
-// form f. aufs's own files go to aside, so that no container sees them.
-func toOverlayForm(root string, marked *markedDir, f form, aside string) error {
+// form f. aufs's own files go to aside, so that no container sees them. shared is that of a whiteoutMaker.
+func toOverlayForm(root string, marked *markedDir, f form, aside, shared string) error {
 	return marked.each(root, func(dir string, atRoot bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
-		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}
+		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: shared}
 		for _, entry := range entries {
 			c, err := entryToOverlay(&w, entry, atRoot, f, aside)
 			changed = changed || c
@@ -62,10 +63,11 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 	if err != nil || info.Size() > 0 {
 		return false, err
 	}
-	if w.first == "" {
+	if !w.begun {
 		if err := markWhiteouts(w.dir, f); err != nil {
 			return false, err
 		}
+		w.begun = true
 	}
 	err = w.make(hidden)
 	if errors.Is(err, unix.EEXIST) {
@@ -225,21 +227,21 @@ func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
 
 // visit calls visit for one directory, and returns what was in it.
 func (t *walkedTree) visit(rel string, visit visitDir) ([]fs.DirEntry, error) {
-	entries, err := t.readDir(rel)
+	listed, err := t.readDir(rel)
 	if err != nil {
 		return nil, err
 	}
-	return entries, visitEntries(t.root, rel, entries, visit)
+	return listed.entries, visitListed(t.root, rel, listed, visit)
 }
 
-// visitEntries calls visit for one directory, with these entries of it.
-func visitEntries(root, rel string, entries []fs.DirEntry, visit visitDir) error {
+// visitListed calls visit for one directory, of which this was listed.
+func visitListed(root, rel string, listed listedDir, visit visitDir) error {
 	dir, done, err := reachable(root, rel)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return keepTimes(dir, func() (bool, error) { return visit(dir, rel == ".", entries) })
+	return keepTimesOf(dir, &listed.st, func() (bool, error) { return visit(dir, rel == ".", listed.entries) })
 }
 
 // keepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
@@ -248,7 +250,11 @@ func keepTimes(dir string, change func() (bool, error)) error {
 	if err != nil {
 		return err
 	}
-	st := statOf(info)
+	return keepTimesOf(dir, statOf(info), change)
+}
+
+// keepTimesOf is keepTimes for a directory that has the times in st.
+func keepTimesOf(dir string, st *syscall.Stat_t, change func() (bool, error)) error {
 	changed, err := change()
 	if changed {
 		err = errors.Join(err, copyTimes(dir, st))

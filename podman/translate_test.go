@@ -370,5 +370,40 @@ func translateAll(t *testing.T, root string, f form, aside string) {
 	t.Helper()
 	marked, err := findMarks(root, f)
 	must(t, err)
-	must(t, toOverlayForm(root, marked, f, aside))
+	must(t, toOverlayForm(root, marked, f, aside, ""))
+}
+
+// TestSharedWhiteout is about whiteouts that are links to one outside of the directory, and about a directory that takes no such links.
+func TestSharedWhiteout(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	shared := filepath.Join(dir, "shared")
+	inode := func(name string) uint64 {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		must(t, err)
+		if !isOverlayWhiteout(info) {
+			t.Errorf("%s is no whiteout: %v", name, info.Mode())
+		}
+		return statOf(info).Ino
+	}
+	for _, name := range []string{"a", "b"} {
+		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: shared}
+		must(t, w.make(name))
+		if err := w.make(name); !errors.Is(err, unix.EEXIST) || w.shared == "" {
+			t.Errorf("one that is there: %v, %q", err, w.shared)
+		}
+	}
+	if inode("a") != inode("shared") || inode("b") != inode("shared") {
+		t.Error("they are not one file")
+	}
+	// The links of one file system to another fail as those of a file with too many do.
+	w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: "/proc/version"}
+	must(t, errors.Join(w.make("c"), w.make("d")))
+	if inode("c") == inode("shared") || inode("c") != inode("d") {
+		t.Error("they are not one file of their own")
+	}
+	// Nor can one be made everywhere.
+	w = whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: filepath.Join(dir, "none", "shared")}
+	must(t, w.make("e"))
+	inode("e")
 }

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A whiteoutMaker makes the whiteouts of one directory of a layer: the first one anew, and the others as hard links to it, as aufs
-// and overlayfs do for themselves. To link and unlink takes the file system half of the time that a file takes.
+// A whiteoutMaker makes the whiteouts of one directory of a layer: as hard links to one that there is for all of the store, or the first
+// one anew and the others as links to it, as aufs and overlayfs do for themselves. To link and unlink takes the file system half of the
+// time that a file takes.
 type whiteoutMaker struct {
 	// dir is a path of the directory to use in calls.
 	dir  string
@@ -21,11 +22,18 @@ type whiteoutMaker struct {
 	// first is the path of the one that this maker has made last without a link. Nothing that was there before is linked to: it
 	// may be a file that a container has.
 	first string
+	// begun: the directory is ready for whiteouts.
+	begun bool
+	// shared is the path of the one for all of the store, which is made if it is not there; or "", as for whiteouts that stay in a layer.
+	shared string
 }
 
 // make makes a file that is a whiteout. The error matches unix.EEXIST if there is a file of that name.
 func (w *whiteoutMaker) make(name string) error {
 	path := w.dir + "/" + name
+	if w.linkShared(path) {
+		return nil
+	}
 	if w.first != "" {
 		// The error may be that of a file system that has no links, or no more of them for one file (EPERM, EMLINK).
 		if err := unix.Link(w.first, path); err == nil {
@@ -37,6 +45,22 @@ func (w *whiteoutMaker) make(name string) error {
 		w.first = path
 	}
 	return err
+}
+
+// linkShared links path to the shared whiteout, if that can be had.
+func (w *whiteoutMaker) linkShared(path string) bool {
+	if w.shared == "" {
+		return false
+	}
+	err := unix.Link(w.shared, path)
+	if errors.Is(err, fs.ErrNotExist) && w.anew(w.shared) == nil {
+		err = unix.Link(w.shared, path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		// As above; or the directories have quotas of their own (EXDEV).
+		w.shared = ""
+	}
+	return err == nil
 }
 
 // makeOverlayWhiteout makes a whiteout of overlay form.
