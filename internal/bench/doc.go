@@ -17,8 +17,8 @@
 // be, that the archive has all files. That, and what has to be made afresh for each operation, is done with the timer
 // stopped. All drivers get their layers through the driver interface, from the same archives.
 //
-// PROFILE=yes shows, of the last round, what of a program's processor time was in system calls, and in which. The child processes of a
-// benchmark are not in it.
+// PROFILE=yes shows, of the last round, what of a program's processor time was in system calls, and in which. The processes of
+// Concurrent have profiles of their own; no other child processes of a benchmark have.
 //
 // Times are wall time, and include what child processes do: the library unpacks archives in one. Allocated memory is
 // that of the benchmark's own process. What is called peak-B is the most that was live on its heap during one more

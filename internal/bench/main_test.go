@@ -19,6 +19,8 @@ const (
 	dirVariable   = "AUFS_BENCH_DIR"   // where stores are; what is in it is used again
 	sizeVariable  = "AUFS_BENCH_SIZE"  // one of Sizes
 	roundVariable = "AUFS_BENCH_ROUND" // how many rounds there were before
+	// profileVariable is the path of the program's CPU profile, if there is one; the names of those of its workers begin with it.
+	profileVariable = "AUFS_BENCH_PROFILE"
 )
 
 func TestMain(m *testing.M) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,13 +37,13 @@ func work(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	bare := name == Floor
+	bare, kind := name == Floor, name
 	if bare {
-		name = Ours
+		kind = Ours
 	}
-	d, ok := driverNamed(name)
+	d, ok := driverNamed(kind)
 	if !ok {
-		return fmt.Errorf("there is no driver %s", name)
+		return fmt.Errorf("there is no driver %s", kind)
 	}
 	s, err := d.open(workersStore)
 	if err != nil {
@@ -60,7 +61,25 @@ func work(in io.Reader, out io.Writer) error {
 		defer done()
 		do = func() (int, error) { return 0, stack.pairs() }
 	}
-	return answerLines(in, out, do)
+	return profiled(fmt.Sprintf("%s-%d", name, n), func() error { return answerLines(in, out, do) })
+}
+
+// profiled calls do, and writes a CPU profile of it beside that of the program that has started the worker, if there is to be one.
+func profiled(name string, do func() error) error {
+	prefix := os.Getenv(profileVariable)
+	if prefix == "" {
+		return do()
+	}
+	f, err := os.Create(prefix + "." + name)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = do()
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }
 
 // answerLines says that it is ready, and then answers each line with what do returns.

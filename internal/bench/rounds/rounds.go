@@ -126,12 +126,13 @@ func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys
 	args := p.args(c, keys)
 	profile := filepath.Join(p.Dir, "cpu.prof")
 	profiled := p.Profile != nil && round == p.Count-1
-	if profiled {
-		args = append(args, "-test.cpuprofile="+profile)
-	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
 		"AUFS_BENCH_DIR="+dir, "TMPDIR="+dir, "AUFS_BENCH_SIZE="+p.Size, "AUFS_BENCH_ROUND="+strconv.Itoa(round))
+	if profiled {
+		cmd.Args = append(cmd.Args, "-test.cpuprofile="+profile)
+		cmd.Env = append(cmd.Env, "AUFS_BENCH_PROFILE="+profile)
+	}
 	cmd.Dir = dir
 	// Whatever it leaves mounted goes when it ends.
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
@@ -146,11 +147,27 @@ func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys
 	if !profiled {
 		return nil
 	}
-	content, err := os.ReadFile(profile)
+	return p.handProfiles(profile, c.Name+"-"+filepath.Base(program))
+}
+
+// handProfiles hands over the profile of a program at path, and those of its workers, whose names are longer.
+func (p Plan) handProfiles(path, name string) error {
+	paths, err := filepath.Glob(path + "*")
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(profile), p.Profile(c.Name+"-"+filepath.Base(program)+".prof", content))
+	if !slices.Contains(paths, path) {
+		return fmt.Errorf("%s has made no profile", name)
+	}
+	var errs []error
+	for _, found := range paths {
+		content, err := os.ReadFile(found)
+		if err == nil {
+			err = errors.Join(os.Remove(found), p.Profile(name+strings.ReplaceAll(found[len(path):], ".", "-")+".prof", content))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // args are the flags of the test binary.

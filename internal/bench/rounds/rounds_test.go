@@ -66,7 +66,7 @@ func TestRunProfiles(t *testing.T) {
 		t.Skip("a mount namespace takes root")
 	}
 	plan := Plan{
-		Programs: []string{fakeProgram(t, "a", `for flag; do case $flag in *cpuprofile=*) echo "of $AUFS_BENCH_ROUND" > "${flag#*=}"; esac; done`)},
+		Programs: []string{fakeProgram(t, "a", `for flag; do case $flag in *cpuprofile=*) echo "of $AUFS_BENCH_ROUND" > "${flag#*=}"; echo worker > "$AUFS_BENCH_PROFILE.w-0"; esac; done`)},
 		Bench:    "Exists", Time: "7ms", Count: 2, Size: bench.Full, Dir: t.TempDir(),
 	}
 	profiles := map[string]string{}
@@ -78,7 +78,7 @@ func TestRunProfiles(t *testing.T) {
 	if err := plan.Run(context.Background(), &results, &progress); err != nil {
 		t.Fatal(err)
 	}
-	if want := map[string]string{"Exists-a.prof": "of 1\n"}; !maps.Equal(profiles, want) {
+	if want := map[string]string{"Exists-a.prof": "of 1\n", "Exists-a-w-0.prof": "worker\n"}; !maps.Equal(profiles, want) {
 		t.Errorf("the profiles are %q, where %q are wanted", profiles, want)
 	}
 	if left, err := os.ReadDir(plan.Dir); err != nil || len(left) > 0 {
