@@ -22,8 +22,10 @@ type whiteoutMaker struct {
 	first string
 	// begun: the directory is ready for whiteouts.
 	begun bool
-	// shared is the path of the one for all of the store, which is made if it is not there; or "", as for whiteouts that stay in a layer.
+	// shared is the path of the one for all of the store, of overlay form, which is made if it is not there; or "", as for whiteouts that
+	// stay in a layer. looked: it is one.
 	shared string
+	looked bool
 }
 
 // make makes a file that is a whiteout. The error matches unix.EEXIST if there is a file of that name.
@@ -50,10 +52,21 @@ func (w *whiteoutMaker) linkShared(path string) bool {
 	if w.shared == "" {
 		return false
 	}
-	err := unix.Link(w.shared, path)
-	if errors.Is(err, fs.ErrNotExist) && w.anew(w.shared) == nil {
-		err = unix.Link(w.shared, path)
+	if !w.looked {
+		// Not every copy of a store has devices as such.
+		info, err := os.Lstat(w.shared)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = w.anew(w.shared)
+		} else if err == nil && !isOverlayWhiteout(info) {
+			err = errors.ErrUnsupported
+		}
+		if err != nil {
+			w.shared = ""
+			return false
+		}
+		w.looked = true
 	}
+	err := unix.Link(w.shared, path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		// As above; or the directories have quotas of their own (EXDEV).
 		w.shared = ""
