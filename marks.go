@@ -239,20 +239,21 @@ func (m *marks) marked() (found markedLayers, err error) {
 	if err != nil {
 		return found, fmt.Errorf("aufs: %w", err)
 	}
-	found.all = map[string]bool{}
+	all := map[string]bool{}
 	for _, dir := range earlier {
 		traces, err := listDir(dir)
 		if ignoreGone(err) != nil {
 			return found, fmt.Errorf("aufs: %w", err)
 		}
 		for _, trace := range traces {
-			found.all[trace.Name()] = true
+			all[trace.Name()] = true
 		}
 	}
 	marks, err := listDir(m.home.overlay(markDir))
 	if ignoreGone(err) != nil {
 		return found, fmt.Errorf("aufs: %w", err)
 	}
+	found.all = all
 	for _, mark := range marks {
 		found.all[mark.Name()] = true
 		found.now = append(found.now, mark.Name())

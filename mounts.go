@@ -188,22 +188,22 @@ func (d *Driver) unmount(id, target string) error {
 			return err
 		}
 	}
-	marked, err := d.forms.marked()
+	marked, err := d.unmounted(id, ended)
 	if err != nil {
-		return err
-	}
-	if err := d.unmounted(id, &marked, ended); err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
 		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
 	}
-	return d.settleParents(id, marked.all)
+	return d.settleParents(id, marked)
 }
 
-// unmounted is what is to be done with the layer id after its mount. marked are the layers that are not in aufs form.
-func (d *Driver) unmounted(id string, marked *markedLayers, ended bool) error {
+// unmounted is what is to be done with the layer id after its mount. It returns which layers were not in aufs form before.
+func (d *Driver) unmounted(id string, ended bool) (marked markedLayers, err error) {
+	if marked, err = d.forms.marked(); err != nil {
+		return marked, err
+	}
 	m, err := d.forms.readIf(marked.all[id], id)
 	if err != nil {
-		return err
+		return marked, err
 	}
 	if m.form != aufsForm || wasWritable(d.home.diff(id)) {
 		// Somebody may have found something out about it while it could be written to.
@@ -211,7 +211,7 @@ func (d *Driver) unmounted(id string, marked *markedLayers, ended bool) error {
 			logrus.Warnf("%v", err)
 		}
 	}
-	return d.forms.restMarked(id, m, marked, ended)
+	return marked, d.forms.restMarked(id, m, &marked, ended)
 }
 
 // unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
@@ -230,9 +230,16 @@ func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
 }
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
-// marked are the layers that were not in aufs form when the layer was unmounted.
-func (d *Driver) settleParents(id string, marked map[string]bool) error {
-	if n := len(marked); n == 0 || n == 1 && marked[id] {
+// marked are the layers that were not in aufs form when the layer was unmounted; nil if that is not known.
+func (d *Driver) settleParents(id string, marked markedLayers) error {
+	if marked.all == nil || marked.all[id] {
+		// An ancestor may have been unmounted between that and the end of the layer's mark.
+		var err error
+		if marked, err = d.forms.marked(); err != nil {
+			return err
+		}
+	}
+	if len(marked.all) == 0 {
 		return nil
 	}
 	parents, err := d.home.writtenParents(id)
@@ -240,7 +247,7 @@ func (d *Driver) settleParents(id string, marked map[string]bool) error {
 		return err
 	}
 	for _, parent := range parents {
-		if !marked[parent] {
+		if !marked.all[parent] {
 			continue
 		}
 		if err := d.settleIdle(parent); err != nil && !errors.Is(err, errInUse) {

@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,17 +14,19 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
 // unpackArchive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of it.
 //
 // The library's chrootarchive has a child for that, which takes as long to start as hundreds of files take, and gets the archive through a
-// pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where errors
-// are ignored, for the library writes a line about each to the standard error.
-func unpackArchive(source io.Reader, dir string, options *archive.TarOptions) error {
-	if options.IgnoreChownErrors {
-		return chrootarchive.UntarUncompressed(source, dir, options)
+// pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where the
+// library writes to the log: that may lead to files, and what a child says there is not heard.
+func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions) error {
+	begin := beginning(source)
+	if options.IgnoreChownErrors || source.seen.loud || !logsToFile(logrus.StandardLogger()) {
+		return chrootarchive.UntarUncompressed(begin, dir, options)
 	}
 	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.
 	_ = time.Local.String()
@@ -38,18 +41,76 @@ func unpackArchive(source io.Reader, dir string, options *archive.TarOptions) er
 		return err
 	})
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
-		return chrootarchive.UntarUncompressed(source, dir, options)
+		return chrootarchive.UntarUncompressed(begin, dir, options)
 	}
 	if err != nil {
 		return err
 	}
 	// It is read here, for who knows which files it opens.
-	read := w.fill(source)
-	w.end(read)
-	if err = <-unpacked; err == nil {
-		return nil
+	return feed(begin, w, unpacked)
+}
+
+// firstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
+// only later makes the library say so.
+const firstLook = archiveChunk
+
+// beginning looks at the first part of an archive, and returns what is to be read in place of all of it.
+func beginning(source *archiveScan) io.Reader {
+	first := make([]byte, firstLook)
+	n, err := 0, error(nil)
+	for n < len(first) && err == nil {
+		var m int
+		m, err = source.Read(first[n:])
+		n += m
 	}
-	err = fmt.Errorf("unpacking it: %w", err)
+	if err != nil {
+		return io.MultiReader(bytes.NewReader(first[:n]), failing{err})
+	}
+	return io.MultiReader(bytes.NewReader(first[:n]), source)
+}
+
+// failing is a reader with nothing but an error.
+type failing struct{ error }
+
+// Read implements io.Reader.
+func (f failing) Read([]byte) (int, error) { return 0, f.error }
+
+// logsToFile tells if what is logged goes to an open file, or nowhere: nothing is looked for by its path then.
+func logsToFile(logger *logrus.Logger) bool {
+	for _, hooks := range logger.Hooks {
+		if len(hooks) > 0 {
+			return false
+		}
+	}
+	_, isFile := logger.Out.(*os.File)
+	return isFile || logger.Out == io.Discard
+}
+
+// errAbandoned: what reads the archive has panicked.
+var errAbandoned = errors.New("nobody reads the archive any more")
+
+// feed reads the archive from source into w, for what ends with unpacked.
+func feed(source io.Reader, w *chunkWriter, unpacked <-chan error) error {
+	ended := false
+	defer func() {
+		if !ended {
+			w.end(errAbandoned)
+			<-unpacked
+		}
+	}()
+	read := w.fill(source)
+	ended = true
+	w.end(read)
+	err := <-unpacked
+	switch {
+	case err == nil:
+		return nil
+	case hasNoRoom(err), read != nil && errors.Is(err, read):
+		err = fmt.Errorf("unpacking it: %w", err)
+	default:
+		// Of what may not be found, or allowed, it is the archive's own doing.
+		err = fmt.Errorf("unpacking it: %v", err) //nolint:errorlint // see above
+	}
 	if errors.Is(read, io.ErrClosedPipe) {
 		if _, rerr := io.Copy(io.Discard, source); rerr != nil {
 			err = fmt.Errorf("%w; reading the rest of it: %w", err, rerr)

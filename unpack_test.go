@@ -3,18 +3,21 @@
 package aufs
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +26,12 @@ func needRoot(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("to have another root directory takes root")
 	}
+}
+
+func unpackAll(r io.Reader, dir string) error {
+	scan := scanArchive(r)
+	defer scan.contents()
+	return unpackArchive(scan, dir, &archive.TarOptions{})
 }
 
 // rootsOfThreads are the root directories that threads of this process have.
@@ -156,7 +165,7 @@ func TestUnpackReader(t *testing.T) {
 	must(t, os.WriteFile(path, append(content, make([]byte, archiveChunk)...), 0o600))
 	dir := t.TempDir()
 	r := &reopening{path: path}
-	must(t, unpackArchive(r, dir, &archive.TarOptions{}))
+	must(t, unpackAll(r, dir))
 	sameNames(t, readTree(t, dir).names(), "a", "b")
 	if !r.last {
 		t.Error("it was not read to its end")
@@ -179,7 +188,7 @@ func TestUnpackInNamespace(t *testing.T) {
 				err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
 			}
 			if err == nil {
-				err = unpackArchive(archiveOf(t, entry{name: "f"}), dir, &archive.TarOptions{})
+				err = unpackAll(archiveOf(t, entry{name: "f"}), dir)
 			}
 			here = readTree(t, dir)
 			return err
@@ -195,7 +204,7 @@ func TestUnpackFails(t *testing.T) {
 	needRoot(t)
 	failure := errors.New("failure")
 	content := archiveBytes(t, entry{name: "a", content: string(testContent(3 * archiveChunk))}, entry{name: "b", content: "b"})
-	err := unpackArchive(io.MultiReader(bytes.NewReader(content[:archiveChunk]), iotest.ErrReader(failure)), t.TempDir(), &archive.TarOptions{})
+	err := unpackAll(io.MultiReader(bytes.NewReader(content[:archiveChunk]), iotest.ErrReader(failure)), t.TempDir())
 	wants(t, err, failure)
 	broken := bytes.Clone(content)
 	clear(broken[:512])
@@ -205,7 +214,7 @@ func TestUnpackFails(t *testing.T) {
 		// A link to what is not there.
 		"impossible": bytes.NewReader(append(packed(t, member{Name: "l", Linkname: "none", Typeflag: '1'})[:512], content...)),
 	} {
-		err := unpackArchive(r, t.TempDir(), &archive.TarOptions{})
+		err := unpackAll(r, t.TempDir())
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -213,7 +222,110 @@ func TestUnpackFails(t *testing.T) {
 			t.Errorf("%s: %d bytes were not read, %v; %v", name, len(rest), rerr, err)
 		}
 	}
-	err = unpackArchive(io.MultiReader(bytes.NewReader(broken), iotest.ErrReader(failure)), t.TempDir(), &archive.TarOptions{})
+	err = unpackAll(io.MultiReader(bytes.NewReader(broken), iotest.ErrReader(failure)), t.TempDir())
 	wants(t, err, failure, "invalid tar header")
 	rootOnlyHere(t)
 }
+
+// TestUnpackCutShort is about an archive that ends between two files, because of what its reader says with an io.EOF in it.
+func TestUnpackCutShort(t *testing.T) {
+	needRoot(t)
+	for _, size := range []int{1, 2 * firstLook} {
+		whole := archiveBytes(t, entry{name: "a", content: string(testContent(size))}, entry{name: "b"})
+		cut := fmt.Errorf("the connection is lost: %w", io.EOF)
+		r := io.MultiReader(bytes.NewReader(whole[:512+(size+511)/512*512]), failing{cut})
+		wants(t, unpackAll(r, t.TempDir()), cut)
+	}
+	// As package compress says it.
+	wants(t, unpackAll(failing{io.ErrUnexpectedEOF}, t.TempDir()), io.ErrUnexpectedEOF)
+}
+
+// TestUnpackReaderPanics is about a caller who lives on after a panic of what reads the archive.
+func TestUnpackReaderPanics(t *testing.T) {
+	needRoot(t)
+	content := archiveBytes(t, entry{name: "a", content: string(testContent(2 * firstLook))})
+	func() {
+		defer func() {
+			if p := recover(); p != "of the reader" {
+				t.Errorf("the panic was %v", p)
+			}
+		}()
+		r, w := newChunkPipe()
+		unpacked, err := inRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
+		must(t, err)
+		_ = feed(io.MultiReader(bytes.NewReader(content[:firstLook]), panicking{}), w, unpacked)
+	}()
+	rootOnlyHere(t)
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("of the reader") }
+
+// lateLog opens its file when something is logged.
+type lateLog struct{ path string }
+
+func (l lateLog) Write(p []byte) (int, error) {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Write(p)
+}
+
+// TestUnpackLogs is about what the library logs of an archive: no log gets into the layer, and none has a line for each of thousands of
+// files.
+func TestUnpackLogs(t *testing.T) {
+	needRoot(t)
+	header := &tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{archive.PaxSchilyXattr + "com.example.a": "v"}}
+	// The second one has it where nobody has looked before.
+	early, late := headersOf(t, header), headersOf(t, &tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 2 * firstLook}, header)
+	logger := logrus.StandardLogger()
+	defer logrus.SetOutput(logger.Out)
+	file, err := os.Create(filepath.Join(t.TempDir(), "open"))
+	must(t, err)
+	defer file.Close()
+	for name, content := range map[string][]byte{"early": early, "late": late} {
+		for _, out := range []io.Writer{file, lateLog{filepath.Join(t.TempDir(), "log")}} {
+			logrus.SetOutput(out)
+			dir := t.TempDir()
+			must(t, unpackAll(bytes.NewReader(content), dir))
+			if names := readTree(t, dir).names(); slices.ContainsFunc(names, func(name string) bool { return name != "a" && name != "f" }) {
+				t.Errorf("%s: there are %v", name, names)
+			}
+		}
+		info, err := file.Stat()
+		must(t, err)
+		if name == "early" && info.Size() > 0 {
+			t.Errorf("something was logged")
+		}
+		must(t, file.Truncate(0))
+	}
+	rootOnlyHere(t)
+}
+
+func TestLogsToFile(t *testing.T) {
+	logger := logrus.New()
+	if !logsToFile(logger) {
+		t.Error("the standard error is no file")
+	}
+	logger.SetOutput(io.Discard)
+	if !logsToFile(logger) {
+		t.Error("nothing is more than a file")
+	}
+	logger.SetOutput(lateLog{})
+	if logsToFile(logger) {
+		t.Error("a writer is a file")
+	}
+	logger = logrus.New()
+	logger.AddHook(&hook{})
+	if logsToFile(logger) {
+		t.Error("a hook is a file")
+	}
+}
+
+type hook struct{}
+
+func (*hook) Levels() []logrus.Level   { return logrus.AllLevels }
+func (*hook) Fire(*logrus.Entry) error { return nil }

@@ -22,6 +22,8 @@ type archiveContents struct {
 	unclear bool
 	// xattrs: there are files that have extended attributes.
 	xattrs bool
+	// loud: there are attributes that not every file system has, of which the library logs that it leaves them out.
+	loud bool
 	// size is that of all files but whiteouts, as usage counts.
 	size int64
 	// marked are the directories that have whiteouts, relative to the root of the layer.
@@ -45,7 +47,9 @@ func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
 func (c *archiveContents) add(header *tar.Header) {
 	for key := range header.PAXRecords {
 		// The library sets no attributes but by such records.
-		c.xattrs = c.xattrs || strings.HasPrefix(key, archive.PaxSchilyXattr)
+		if attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr); ok {
+			c.xattrs, c.loud = true, c.loud || !strings.HasPrefix(attribute, "security.")
+		}
 	}
 	if c.unclear {
 		return

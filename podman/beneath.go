@@ -212,7 +212,7 @@ func (t *walkedTree) readDir(rel string) (listed listedDir, err error) {
 	if fd != t.fd {
 		defer unix.Close(fd) //nolint:errcheck // it was only read
 	}
-	if err := syscall.Fstat(fd, &listed.st); err != nil {
+	if _, err := retried(func() (int, error) { return 0, syscall.Fstat(fd, &listed.st) }); err != nil {
 		return listed, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	listed.entries, err = readDirents(fd, path)

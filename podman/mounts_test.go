@@ -365,3 +365,36 @@ func TestNoteOfNoLayer(t *testing.T) {
 		}
 	})
 }
+
+// TestPutSettlesParents has another process mount and unmount a layer while one on top of it is brought to rest: the layer cannot be, and
+// has to be when that is done.
+func TestPutSettlesParents(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{name: "f", content: "f"})
+		other, err := reopen(string(s.inner.home), backendOverlay)
+		must(t, err)
+		s.get(t, "top")
+		d, target := s.inner, s.inner.home.mnt("top")
+		lock, err := d.home.lockLayer("unmounting", "top")
+		must(t, err)
+		d.mounted.Decrement(target)
+		// The steps of unmount.
+		ended, err := d.unmountTop("top", target)
+		must(t, err)
+		marked, err := d.forms.marked()
+		must(t, err)
+		other.change(t, "middle", func(dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) })
+		if f, err := d.forms.form("middle"); err != nil || f == aufsForm {
+			t.Errorf("the layer below is in form %q, %v", f, err)
+		}
+		m, err := d.forms.read("top")
+		must(t, err)
+		must(t, d.forms.restMarked("top", m, &marked, ended))
+		must(t, d.settleParents("top", marked))
+		lock.unlock()
+		s.atRest(t, "middle")
+		s.atRest(t, "top")
+	})
+}
