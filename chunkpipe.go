@@ -64,13 +64,14 @@ func (w *chunkWriter) fill(r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		n, err := r.Read(room)
+		n, rerr := r.Read(room)
 		w.chunk = w.chunk[:len(w.chunk)+n]
-		if err == io.EOF { //nolint:errorlint // one with a wrapping says what has cut the archive short
+		// Not one that is wrapped: that says what has cut it short.
+		if rerr == io.EOF {
 			return nil
 		}
-		if err != nil {
-			return err
+		if rerr != nil {
+			return rerr
 		}
 	}
 }
