@@ -20,8 +20,9 @@
 // PROFILE=yes shows, of the last round, what of a program's processor time was in system calls, and in which. The processes of
 // Concurrent have profiles of their own; no other child processes of a benchmark have.
 //
-// Times are wall time, and include what child processes do: the library unpacks archives in one. Allocated memory is
-// that of the benchmark's own process. What is called peak-B is the most that was live on its heap during one more
+// Times are wall time, and include what child processes do: the library's drivers unpack archives in one. Allocated memory is
+// that of the benchmark's own process: this module's driver has the library unpack in it, and what that allocates counts, as it
+// does not with the others. What is called peak-B is the most that was live on its heap during one more
 // operation, with the garbage collector at work all the time, above what was there before.
 //
 // The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
