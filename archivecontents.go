@@ -22,6 +22,8 @@ type archiveContents struct {
 	xattrs bool
 	// loud: there are attributes that not every file system has, of which the library logs that it leaves them out.
 	loud bool
+	// kept is how many bytes of records the library keeps until the end of the archive: those of directories.
+	kept int64
 	// size is that of all files but whiteouts, as usage counts.
 	size int64
 	// marked are the directories that have whiteouts, relative to the root of the layer.
@@ -43,7 +45,10 @@ func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
 
 // add adds what a header says.
 func (c *archiveContents) add(header *tar.Header) {
-	for key := range header.PAXRecords {
+	for key, value := range header.PAXRecords {
+		if header.Typeflag == tar.TypeDir {
+			c.kept += int64(len(key) + len(value))
+		}
 		// The library sets no attributes but by such records.
 		if attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr); ok {
 			c.xattrs, c.loud = true, c.loud || !strings.HasPrefix(attribute, "security.")

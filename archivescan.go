@@ -5,6 +5,7 @@ package aufs
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -26,7 +27,7 @@ type archiveScan struct {
 	seen archiveContents
 }
 
-// scanArchive returns what is to be read in place of r. Its contents have to be asked for, once, when nobody reads any more.
+// scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be asked for, once, when nobody reads any more.
 func scanArchive(r io.Reader) *archiveScan {
 	s := &archiveScan{
 		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),
@@ -54,8 +55,17 @@ func (s *archiveScan) Read(p []byte) (int, error) {
 		}
 	case <-s.done:
 	}
+	if s.seen.kept > mostKept {
+		return 0, errTooMuchKept
+	}
 	return n, err
 }
+
+// mostKept is how much the library may have to keep of one archive. It has a megabyte of room for each record, which compress to nothing,
+// and this process may be one that unpacks many archives.
+const mostKept = 128 << 20
+
+var errTooMuchKept = fmt.Errorf("the directories of the archive have more than %d MB of records", mostKept>>20)
 
 // contents are those of the archive, as far as it was read. After that nothing more is looked at.
 func (s *archiveScan) contents() *archiveContents {

@@ -219,7 +219,7 @@ func (t *walkedTree) readDir(rel string) (listed listedDir, err error) {
 
 // openListed is openBeneath of a directory that is to be read from its beginning. It may be t.fd.
 func (t *walkedTree) openListed(rel string) (fd int, err error) {
-	if rel != "." {
+	if rel != "." && rel != "" {
 		return t.openBeneath(rel)
 	}
 	if !t.opened {

@@ -23,9 +23,13 @@ import (
 // The library's chrootarchive has a child for that, which takes as long to start as hundreds of files take, and gets the archive through a
 // pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where the
 // library writes to the log: that may lead to files, and what a child says there is not heard.
+//
+// What an archive takes is this process's, not a child's: archiveScan has a limit for the memory. The library holds a descriptor for
+// each level of a directory that the archive replaces by a file.
 func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions) error {
 	begin := beginning(source)
-	if options.IgnoreChownErrors || source.seen.loud || !logsToFile(logrus.StandardLogger()) {
+	loud := source.seen.loud || options.InUserNS && source.seen.xattrs
+	if options.IgnoreChownErrors || loud || !logsToFile(logrus.StandardLogger()) {
 		return chrootarchive.UntarUncompressed(begin, dir, options)
 	}
 	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -329,3 +330,24 @@ type hook struct{}
 
 func (*hook) Levels() []logrus.Level   { return logrus.AllLevels }
 func (*hook) Fire(*logrus.Entry) error { return nil }
+
+// TestUnpackKeepsLittle is about records of directories, which are in memory to the end.
+func TestUnpackKeepsLittle(t *testing.T) {
+	needRoot(t)
+	// The limit of the standard library for one is a megabyte.
+	const size = 1000_000
+	directory := headersOf(t, &tar.Header{
+		Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755, PAXRecords: map[string]string{"X.c": strings.Repeat("v", size)},
+	})
+	directory = directory[:len(directory)-1024]
+	times := func(n int) io.Reader {
+		readers := make([]io.Reader, n)
+		for i := range readers {
+			readers[i] = bytes.NewReader(directory)
+		}
+		return io.MultiReader(readers...)
+	}
+	must(t, unpackAll(times(3), t.TempDir()))
+	wants(t, unpackAll(times(mostKept/size+2), t.TempDir()), errTooMuchKept)
+	rootOnlyHere(t)
+}
