@@ -42,7 +42,7 @@
 // What is called "floor" is no driver; it is what no driver can be faster than, if it does the same. For GetPut, goroutines and
 // processes it makes the system calls of a mount and an unmount of the same branches, and nothing else; for GetPutWritten on overlayfs it
 // makes and removes each whiteout in the one form and in the other as well, without looking for them; for ApplyDiff it has the library unpack
-// the same archive in an empty directory, as all of these drivers do; and for Create it makes two directories and a file, with the two fsyncs
+// the same archive in an empty directory, as all of these drivers do, and reads it in turns with that; and for Create it makes two directories and a file, with the two fsyncs
 // that a layer takes which is whole after a power cut. A goal that such a floor misses is called out of reach.
 //
 // This module's driver has on the disk what it says is done, by fsync(2) and syncfs(2); the others do not wait for the disk.
