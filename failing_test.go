@@ -72,23 +72,24 @@ func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
 	return strings.Contains(said, "failed:")
 }
 
-// TestApplyDiffWithoutChroot is about a process whose threads may not change their root directory: it has a child, which tries pivot_root(2).
+// TestApplyDiffWithoutChroot is about a process whose threads may not change their root directory: it has a child, which changes its own
+// in whichever way the library does that.
 func TestApplyDiffWithoutChroot(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		tr := newTrial(t, operationNamed("apply"), name)
-		home, refused, pivoted := tr.copyStore(t), 0, 0
+		home, refused, changed := tr.copyStore(t), false, 0
 		tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
 			switch {
-			case call.Name == "pivot_root":
-				pivoted++
-			case call.Name == "chroot" && pivoted == 0:
-				refused++
+			case call.Name == "chroot" && !refused:
+				refused = true
 				return faults.Fail(unix.EPERM)
+			case call.Name == "chroot", call.Name == "pivot_root":
+				changed++
 			}
 			return faults.Continue
 		})
-		if refused != 1 || pivoted != 1 {
-			t.Errorf("chroot(2) was refused %d times, and pivot_root(2) was called %d times", refused, pivoted)
+		if !refused || changed == 0 {
+			t.Errorf("chroot(2) was refused: %v; after that the root directory was changed %d times", refused, changed)
 		}
 		tr.isAfter(t, home)
 	})
