@@ -117,6 +117,7 @@ func (t *walkedTree) openRoot() (err error) {
 	return err
 }
 
+// openTree opens a directory to be read, or for what is in it to be named from there, and no symbolic link to one.
 func openTree(root string) (fd int, err error) {
 	return retried(func() (int, error) { return unix.Open(root, directoryFlags|unix.O_NOFOLLOW, 0) })
 }

@@ -213,7 +213,7 @@ func writeIn(dir, name string, content []byte) error {
 	fail := func(op string, err error) error {
 		return &fs.PathError{Op: op, Path: filepath.Join(dir, name), Err: err}
 	}
-	parent, err := retried(func() (int, error) { return unix.Open(dir, openDirectory|unix.O_CLOEXEC, 0) })
+	parent, err := openTree(dir)
 	if err != nil {
 		return fail("open", err)
 	}

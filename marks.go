@@ -227,7 +227,7 @@ func (m *marks) form(id string) (form, error) {
 	return found.form, err
 }
 
-// markedLayers are the layers of a store that are not in aufs form, by their ids.
+// markedLayers are the layers of a store that are not in aufs form, by their ids. In the zero value all is nil: it is not known.
 type markedLayers struct {
 	all map[string]bool
 	now []string // those that are not so since an earlier boot

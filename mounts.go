@@ -211,7 +211,7 @@ func (d *Driver) unmounted(id string, ended bool) (marked markedLayers, err erro
 			logrus.Warnf("%v", err)
 		}
 	}
-	return marked, d.forms.restMarked(id, m, &marked, ended)
+	return marked, d.forms.restMarked(id, m, marked, ended)
 }
 
 // unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
@@ -230,7 +230,7 @@ func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
 }
 
 // settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
-// marked are the layers that were not in aufs form when the layer was unmounted; nil if that is not known.
+// marked are the layers that were not in aufs form when the layer was unmounted, if that is known.
 func (d *Driver) settleParents(id string, marked markedLayers) error {
 	if marked.all == nil || marked.all[id] {
 		// An ancestor may have been unmounted between that and the end of the layer's mark.

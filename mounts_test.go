@@ -389,7 +389,7 @@ func TestPutSettlesParents(t *testing.T) {
 		}
 		m, err := d.forms.read("top")
 		must(t, err)
-		must(t, d.forms.restMarked("top", m, &marked, ended))
+		must(t, d.forms.restMarked("top", m, marked, ended))
 		must(t, d.settleParents("top", marked))
 		lock.unlock()
 		s.atRest(t, "middle")

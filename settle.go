@@ -77,12 +77,12 @@ func (t *translator) settle(id string) error {
 	if err != nil {
 		return err
 	}
-	return t.settleMarked(id, m, nil, false)
+	return t.settleMarked(id, m, markedLayers{}, false)
 }
 
 // settleMarked is settle for a layer that has the mark m. marked are the layers that have one, if that is known; ended says that no
 // overlay mount has the layer as its upper directory, for sure.
-func (t *translator) settleMarked(id string, m mark, marked *markedLayers, ended bool) error {
+func (t *translator) settleMarked(id string, m mark, marked markedLayers, ended bool) error {
 	if m.form == aufsForm {
 		return nil
 	}
@@ -123,11 +123,11 @@ func (t *translator) rest(id string, ended bool) error {
 	if err != nil {
 		return err
 	}
-	return t.restMarked(id, m, nil, ended)
+	return t.restMarked(id, m, markedLayers{}, ended)
 }
 
 // restMarked is rest for a layer that has the mark m. marked are the layers that have one, if that is known.
-func (t *translator) restMarked(id string, m mark, marked *markedLayers, ended bool) error {
+func (t *translator) restMarked(id string, m mark, marked markedLayers, ended bool) error {
 	runs, err := t.home.runs(id)
 	if err != nil {
 		return layerError("cleaning up after", id, err)

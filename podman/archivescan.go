@@ -29,7 +29,8 @@ type archiveScan struct {
 	seen archiveContents
 }
 
-// scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be asked for, once, when nobody reads any more.
+// scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
+// asked for, once, when nobody reads any more.
 func scanArchive(r io.Reader) *archiveScan {
 	s := &archiveScan{
 		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),

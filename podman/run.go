@@ -130,13 +130,12 @@ func (t *translator) mayBeAlive(run string) (bool, error) {
 // isPlainLower tells if an overlay mount has the directory of the layer id as a lower one. Overlayfs says nothing about
 // those; this driver notes it for each of its mounts.
 // marked are the layers that have marks, if that is known.
-func (t *translator) isPlainLower(id string, marked *markedLayers) (bool, error) {
-	if marked == nil {
-		found, err := t.marked()
-		if err != nil {
+func (t *translator) isPlainLower(id string, marked markedLayers) (bool, error) {
+	if marked.all == nil {
+		var err error
+		if marked, err = t.marked(); err != nil {
 			return false, err
 		}
-		marked = &found
 	}
 	if lower, err := t.isMarkedLower(id, marked.now); err != nil || lower {
 		return lower, err

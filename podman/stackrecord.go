@@ -45,7 +45,7 @@ const stackRecord = "stack"
 // writable branch shows as well: it leaves files there.
 func (h home) stackStamp(layers []string) (string, error) {
 	// From one open directory: the kernel goes the way to it once.
-	diff, err := retried(func() (int, error) { return unix.Open(h.diff(""), openDirectory|unix.O_CLOEXEC, 0) })
+	diff, err := openTree(h.diff(""))
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: h.diff(""), Err: err}
 	}
