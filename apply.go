@@ -21,6 +21,7 @@ func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	if options.Diff == nil {
 		return 0, layerError("applying a diff to", id, errors.New("there is no archive"))
 	}
+	options.IgnoreChownErrors = options.IgnoreChownErrors || d.ignoreChownErrors
 	direct, err := d.isParent(id, parent)
 	if err != nil {
 		return 0, err

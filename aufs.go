@@ -24,9 +24,12 @@ import (
 type Driver struct {
 	home    home
 	options mountOptions
-	library libraryOptions
-	backend backend
-	forms   *translator
+	// ignoreChownErrors and skipMountHome are those of config.
+	ignoreChownErrors bool
+	skipMountHome     bool
+	library           libraryOptions
+	backend           backend
+	forms             *translator
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
 	// by one more.
 	mounted *graphdriver.RefCounter
@@ -50,11 +53,13 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	}
 	h := home(absolute)
 	d := &Driver{
-		home:    h,
-		options: c.mount,
-		library: c.library,
-		forms:   newTranslator(h, options.RunRoot),
-		mounted: graphdriver.NewRefCounter(mountChecker{}),
+		home:              h,
+		options:           c.mount,
+		ignoreChownErrors: c.ignoreChownErrors,
+		skipMountHome:     c.skipMountHome,
+		library:           c.library,
+		forms:             newTranslator(h, options.RunRoot),
+		mounted:           graphdriver.NewRefCounter(mountChecker{}),
 	}
 	made, err := makeStore(h)
 	if err != nil {
@@ -67,7 +72,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	}
 	if err != nil {
 		if !private {
-			err = errors.Join(err, h.leavePrivate())
+			err = errors.Join(err, d.leavePrivate())
 		}
 		removeStore(made)
 		return nil, err
@@ -154,7 +159,7 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 	}
 	defer store.unlock()
 	// Before any other mount, which would be out of reach below it.
-	private := d.home.makePrivate()
+	private := d.makePrivate()
 	// What keeps one mount from being made keeps the other, and the probe says more about it.
 	if d.backend, err = d.probe(c.backend); err != nil {
 		return nil, err

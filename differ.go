@@ -70,7 +70,7 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 		return graphdriver.DriverWithDifferOutput{}, err
 	}
 	target := filepath.Join(s.dir, stagedRoot)
-	output, err := fillWith(target, options, differ)
+	output, err := d.fillWith(target, options, differ)
 	if err != nil {
 		if rerr := s.remove(); rerr != nil {
 			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
@@ -83,7 +83,7 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 }
 
 // fillWith makes the directory target and has differ fill it.
-func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
+func (d *Driver) fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
 	if err := mkdirWithoutACL(target, 0o755); err != nil {
 		return graphdriver.DriverWithDifferOutput{}, err
 	}
@@ -95,7 +95,9 @@ func fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, diffe
 		UseFsVerity: graphdriver.DifferFsVerityDisabled,
 	}
 	setStagingDirectory(differOptions, filepath.Dir(target))
-	output, err := differ.ApplyDiff(target, untarOptions(options.ApplyDiffOpts), differOptions)
+	tarOptions := untarOptions(options.ApplyDiffOpts)
+	tarOptions.IgnoreChownErrors = tarOptions.IgnoreChownErrors || d.ignoreChownErrors
+	output, err := differ.ApplyDiff(target, tarOptions, differOptions)
 	if err != nil {
 		return output, err
 	}

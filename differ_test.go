@@ -20,9 +20,14 @@ type untarDiffer struct {
 	content []byte
 	mode    *os.FileMode
 	err     error
+	// ignored, unless it is nil, becomes what it is told of errors of chown.
+	ignored *bool
 }
 
 func (u untarDiffer) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdriver.DifferOptions) (graphdriver.DriverWithDifferOutput, error) {
+	if u.ignored != nil {
+		*u.ignored = options.IgnoreChownErrors
+	}
 	err := archive.Untar(bytes.NewReader(u.content), dest, options)
 	if u.mode != nil {
 		err = errors.Join(err, os.Chmod(dest, *u.mode))

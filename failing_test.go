@@ -97,8 +97,15 @@ func TestApplyDiffWithoutChroot(t *testing.T) {
 
 // TestApplyDiffIgnoresChown is about files that nobody may give to their owners, as where there are no other users than one.
 func TestApplyDiffIgnoresChown(t *testing.T) {
+	for _, operation := range []string{"apply-ignoring-chown", "apply-ignoring-chown-by-option"} {
+		t.Run(operation, func(t *testing.T) { ignoresChown(t, operation) })
+	}
+}
+
+func ignoresChown(t *testing.T, operation string) {
+	t.Helper()
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		tr := newTrial(t, operationNamed("apply-ignoring-chown"), name)
+		tr := newTrial(t, operationNamed(operation), name)
 		home, refused := tr.copyStore(t), 0
 		said, _ := tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
 			if strings.Contains(call.Name, "chown") && !strings.HasPrefix(call.Paths[0], home) {

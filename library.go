@@ -4,6 +4,7 @@ package aufs
 
 import (
 	"fmt"
+	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
 )
@@ -31,17 +32,24 @@ func (d *Driver) applyDiffMounted(id, parent string, options graphdriver.ApplyDi
 	return d.naive.ApplyDiff(id, parent, options)
 }
 
-// ownOption returns what the driver calls the option key; not own is one for another driver. This version of the library passes on
-// only those that are for this one.
-func ownOption(key string) (name string, own bool) { return key, true }
+// ownOption returns the name of the option key without that of the driver; not own is one for another driver. This version of the
+// library passes on only those that are for this one, with its name, or with none where storage.conf does not name the driver.
+func ownOption(key string) (name string, own bool) {
+	for _, prefix := range []string{driverName + ".", "."} {
+		if name, found := strings.CutPrefix(key, prefix); found {
+			return name, true
+		}
+	}
+	return key, true
+}
 
 // knownOptions are all options of the driver.
-const knownOptions = "aufs.mountopt and aufs.backend"
+const knownOptions = "aufs.mountopt, aufs.backend, aufs.ignore_chown_errors and aufs.skip_mount_home"
 
 // libraryOptions are what the library's options can say beside what every version of it knows.
 type libraryOptions struct{}
 
-// set takes the option key, in small letters, if it is one of those; it is not known otherwise.
+// set takes the option of that name if it is one of those; it is not known otherwise.
 func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, nil }
 
 // setStagingDirectory tells a differ where it can have files of its own for a while. This version of the library has no use for it.

@@ -2,5 +2,48 @@
 
 package aufs
 
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/types"
+	"golang.org/x/sys/unix"
+)
+
 // programsDir is the directory of the module whose programs tests build.
 const programsDir = "."
+
+// TestStorageConf is about the options that the library makes of a storage.conf which has all that there are.
+func TestStorageConf(t *testing.T) {
+	// Of whoever runs the tests.
+	for _, variable := range []string{"STORAGE_DRIVER", "STORAGE_OPTS"} {
+		t.Setenv(variable, "")
+		must(t, os.Unsetenv(variable))
+	}
+	for name, driver := range map[string]string{"named": `driver = "aufs"`, "by priority": `driver_priority = ["aufs"]`} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "storage.conf")
+			must(t, os.WriteFile(path, []byte(everyOption("[storage]", driver)), 0o600))
+			var options types.StoreOptions
+			must(t, types.ReloadConfigurationFile(path, &options))
+			// Seven of them, and mountopt a second time for a driver that is named.
+			if n := len(options.GraphDriverOptions); n < 8 {
+				t.Errorf("there are %d: %q", n, options.GraphDriverOptions)
+			}
+			if unknown := unknownToTheTable(t, options.GraphDriverOptions); unknown != nil {
+				t.Errorf("nobody knows %q", unknown)
+			}
+		})
+	}
+}
+
+// TestStorageConfMountopt is about the section of this driver, which comes after what holds for all.
+func TestStorageConfMountopt(t *testing.T) {
+	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs.mountopt=nodev", "aufs.mountopt=nosuid"}})
+	must(t, err)
+	if c.mount.flags != unix.MS_NOSUID {
+		t.Errorf("got %#x", c.mount.flags)
+	}
+}

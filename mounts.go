@@ -290,7 +290,7 @@ func (d *Driver) Cleanup() error {
 	if err := d.dropStaged(); err != nil {
 		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 	}
-	return errors.Join(append(errs, d.home.leavePrivate())...)
+	return errors.Join(append(errs, d.leavePrivate())...)
 }
 
 // unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.

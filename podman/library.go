@@ -4,7 +4,6 @@
 package aufs
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -40,15 +39,15 @@ func (d *Driver) applyDiffMounted(id, _ string, options graphdriver.ApplyDiffOpt
 // The driver itself has what ApplyDiff and ApplyDiffFromStagingDirectory bring on the disk before they return, in either mode.
 func (d *Driver) SyncMode() graphdriver.SyncMode { return d.library.sync }
 
-// ownOption returns what the driver calls the option key; not own is one for another driver. The library passes on all options that
-// storage.conf has for some driver, and those for every driver without the name of one.
+// ownOption returns the name of the option key without that of the driver; not own is one for another driver. The library passes on
+// all options that storage.conf has for some driver, and those for every driver without the name of one.
 func ownOption(key string) (name string, own bool) {
-	driver, _, named := strings.Cut(key, ".")
+	driver, name, named := strings.Cut(key, ".")
 	switch {
 	case !named:
-		return driverName + "." + key, true
-	case driver == "":
-		return driverName + key, true
+		return key, true
+	case driver == "", driver == driverName:
+		return name, true
 	case slices.Contains([]string{"btrfs", "overlay", "overlay2", "vfs", "zfs"}, driver):
 		return "", false
 	}
@@ -56,23 +55,23 @@ func ownOption(key string) (name string, own bool) {
 }
 
 // knownOptions are all options of the driver. Those with its name it takes as well, but a part of the library refuses them.
-const knownOptions = "mountopt, backend and sync, without the name of the driver"
+const knownOptions = "mountopt, backend, ignore_chown_errors, skip_mount_home and sync, without the name of the driver"
 
 // libraryOptions are what the library's options can say beside what every version of it knows.
 type libraryOptions struct {
 	sync graphdriver.SyncMode
 }
 
-// set takes the option key, in small letters, if it is one of those; it is not known otherwise.
-func (o *libraryOptions) set(key, value string) (known bool, err error) {
-	switch key {
-	case "aufs.sync":
-		o.sync, err = graphdriver.ParseSyncMode(value)
-		return true, err
-	case "aufs.imagestore":
-		return true, errors.New("additionalimagestores of storage.conf are not supported")
+// set takes the option of that name if it is one of those; it is not known otherwise.
+func (o *libraryOptions) set(name, value string) (known bool, err error) {
+	if name != "sync" {
+		return false, nil
 	}
-	return false, nil
+	if value == "" {
+		value = "none"
+	}
+	o.sync, err = graphdriver.ParseSyncMode(value)
+	return true, err
 }
 
 // setStagingDirectory tells a differ where it can have files of its own for a while, as it needs to use parts of other layers. Version v1.63 of

@@ -78,10 +78,13 @@ var operations = []operation{
 	},
 	{
 		name: "apply-ignoring-chown", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error { return applyOthers(t, s, true) },
+	},
+	{
+		name: "apply-ignoring-chown-by-option", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
 		run: func(t *testing.T, s store) error {
-			archive := bytes.NewReader(packed(t, member{Name: "f", Typeflag: '0', Uid: 7}, member{Name: "d/", Typeflag: '5', Gid: 7}))
-			_, err := applyTo(s, "new", "middle", graphdriver.ApplyDiffOpts{Diff: archive, IgnoreChownErrors: true})
-			return err
+			s.inner.ignoreChownErrors = true
+			return applyOthers(t, s, false)
 		},
 	},
 	{
@@ -170,6 +173,13 @@ func edit(t *testing.T, dir string) {
 
 // longPrefix begins the ids of the layers of a long stack, but for the top.
 const longPrefix = "long"
+
+// applyOthers applies an archive of files that belong to others than root to the layer new.
+func applyOthers(t *testing.T, s store, ignore bool) error {
+	archive := bytes.NewReader(packed(t, member{Name: "f", Typeflag: '0', Uid: 7}, member{Name: "d/", Typeflag: '5', Gid: 7}))
+	_, err := applyTo(s, "new", "middle", graphdriver.ApplyDiffOpts{Diff: archive, IgnoreChownErrors: ignore})
+	return err
+}
 
 // longStack is one that takes several calls to mount.
 func longStack(t *testing.T, s store) {

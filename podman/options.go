@@ -6,8 +6,10 @@ package aufs
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/parsers"
 	"golang.org/x/sys/unix"
@@ -29,7 +31,13 @@ const (
 type config struct {
 	backend backendName
 	mount   mountOptions
-	library libraryOptions
+	// ignoreChownErrors: files of an archive whose owner cannot be set belong to whoever unpacks them.
+	ignoreChownErrors bool
+	// skipMountHome: the driver does not make home a private mount.
+	skipMountHome bool
+	// imageStore is the directory in which the library keeps its records of images, if that is not the graph root.
+	imageStore string
+	library    libraryOptions
 }
 
 // defaultConfig holds where nothing is said.
@@ -37,41 +45,30 @@ func defaultConfig() config {
 	return config{backend: backendAufs}
 }
 
-// parseConfig reads the driver's options, "key=value" each. Keys are case-insensitive, as in the other drivers.
+// parseConfig reads the driver's options, "key=value" each. Keys are case-insensitive, as in the other drivers. The last one of a
+// key counts; an empty value stands for the default.
 func parseConfig(options graphdriver.Options) (config, error) {
 	c := defaultConfig()
 	if options.ImageStore != "" {
-		return c, fmt.Errorf("aufs: a separate image store (%s) is not supported", options.ImageStore)
+		// The library keeps its records there. The layers stay in the graph root, as with the library's own aufs driver.
+		logrus.Debugf("aufs: the layers of the image store %s are in the graph root", options.ImageStore)
+		c.imageStore = filepath.Clean(options.ImageStore)
 	}
 	for _, option := range options.DriverOptions {
 		written, value, err := parsers.ParseKeyValueOpt(option)
 		if err != nil {
 			return c, fmt.Errorf("aufs: option %q: %w", option, err)
 		}
-		key, own := ownOption(strings.ToLower(written))
+		name, own := ownOption(strings.ToLower(written))
 		if !own {
 			continue
 		}
-		switch key {
-		case "aufs.mountopt":
-			if c.mount, err = parseMountOptions([]string{value}); err != nil {
-				return c, fmt.Errorf("aufs: option aufs.mountopt: %w", err)
-			}
-		case "aufs.backend":
-			switch b := backendName(value); b {
-			case backendAufs, backendOverlay, backendAuto:
-				c.backend = b
-			default:
-				return c, fmt.Errorf("aufs: option aufs.backend: %q is not one of aufs, overlay, auto", value)
-			}
-		default:
-			known, err := c.library.set(key, value)
-			if err != nil {
-				return c, fmt.Errorf("aufs: option %q: %w", option, err)
-			}
-			if !known {
-				return c, fmt.Errorf("aufs: unknown option %q; there are %s", written, knownOptions)
-			}
+		known, err := c.set(name, value)
+		if err != nil {
+			return c, fmt.Errorf("aufs: option %q: %w", option, err)
+		}
+		if !known {
+			return c, fmt.Errorf("aufs: unknown option %q; there are %s", written, knownOptions)
 		}
 	}
 	return c, nil

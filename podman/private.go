@@ -37,6 +37,22 @@ func (h home) mounting(do func() error) error {
 	return do()
 }
 
+// makePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
+func (d *Driver) makePrivate() error {
+	if d.skipMountHome {
+		return nil
+	}
+	return d.home.makePrivate()
+}
+
+// leavePrivate takes away the mount that makePrivate has made. With skip_mount_home a mount of home is somebody else's.
+func (d *Driver) leavePrivate() error {
+	if d.skipMountHome {
+		return nil
+	}
+	return d.home.leavePrivate()
+}
+
 // makePrivate makes home a private mount.
 func (h home) makePrivate() error {
 	lock, err := h.lockMounts(unix.LOCK_EX)

@@ -63,16 +63,56 @@ func TestStorageConf(t *testing.T) {
 	}
 }
 
-// TestStorageConfErrors is about options that some other driver has.
+// TestStorageConfErrors is about options that this driver cannot honour.
 func TestStorageConfErrors(t *testing.T) {
 	t.Setenv("STORAGE_OPTS", "")
 	must(t, os.Unsetenv("STORAGE_OPTS"))
-	for _, line := range []string{`size = "10G"`, `mount_program = "/bin/true"`, `ignore_chown_errors = "true"`} {
-		options := loadOptions(t, `[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`, `[storage.options]`, line)
+	head := []string{`[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`, `[storage.options]`}
+	for line, words := range map[string][]string{
+		`size = "10G"`:                          {"size", "quotas"},
+		`mount_program = "/bin/true"`:           {"mount_program", "/bin/true"},
+		`force_mask = 448`:                      {"force_mask", "700"},
+		`additionalimagestores = ["/images"]`:   {"/images", "additionalimagestores"},
+		`additionallayerstores = ["/layers:r"]`: {"/layers", "additionallayerstores"},
+	} {
+		options := loadOptions(t, append(head[:len(head):len(head)], line)...)
 		_, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
-		wants(t, err, nil, "unknown option", `"`+strings.Fields(line)[0]+`"`, knownOptions)
+		wants(t, err, nil, append(words, "remove", "[storage.options]")...)
 	}
-	options := loadOptions(t, `[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`, `[storage.options]`, `additionalimagestores = ["/images"]`)
-	_, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
-	wants(t, err, nil, "/images", "additionalimagestores")
+	for _, line := range []string{`ignore_chown_errors = "true"`, `skip_mount_home = "true"`} {
+		options := loadOptions(t, append(head[:len(head):len(head)], line)...)
+		c, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
+		if err != nil || c.ignoreChownErrors == c.skipMountHome {
+			t.Errorf("%s: %+v, %v", line, c, err)
+		}
+	}
+	_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"override_kernel_check=1"}})
+	wants(t, err, nil, "unknown option", "override_kernel_check", knownOptions)
+}
+
+// TestStorageConfWithAllOptions is about what the library passes on of a storage.conf that has all options.
+func TestStorageConfWithAllOptions(t *testing.T) {
+	t.Setenv("STORAGE_OPTS", "")
+	must(t, os.Unsetenv("STORAGE_OPTS"))
+	options := loadOptions(t, everyOption(`[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`)).GraphDriverOptions
+	if len(options) < 16 {
+		t.Errorf("there are %d: %q", len(options), options)
+	}
+	if unknown := unknownToTheTable(t, options); unknown != nil {
+		t.Errorf("nobody knows %q", unknown)
+	}
+}
+
+// TestOptionSync is about the one option that this version of the library has and the older one has not.
+func TestOptionSync(t *testing.T) {
+	for value, want := range map[string]graphdriver.SyncMode{
+		"": graphdriver.SyncModeNone, "none": graphdriver.SyncModeNone, "filesystem": graphdriver.SyncModeFilesystem,
+	} {
+		c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=filesystem", "aufs.sync=" + value}})
+		if err != nil || c.library.sync != want {
+			t.Errorf("%q: %v, %v", value, c.library.sync, err)
+		}
+	}
+	_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=often"}})
+	wants(t, err, nil, "sync", "often")
 }

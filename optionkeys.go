@@ -1,0 +1,103 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// The storage library passes on what storage.conf has in [storage.options], whatever the driver does with it. An option that the
+// driver cannot honour is an error, which says what to write instead: a store that works otherwise than its owner asked for is worse
+// than one that does not open.
+
+// errNoQuotas: sizes of layers cannot be limited.
+var errNoQuotas = errors.New("this driver does not support quotas")
+
+// optionSetters take the values of the options that mean something to the driver, by their names.
+var optionSetters = map[string]func(c *config, value string) error{
+	"mountopt":             (*config).setMountOptions,
+	"backend":              (*config).setBackend,
+	"ignore_chown_errors":  func(c *config, value string) error { return setBool(&c.ignoreChownErrors, value) },
+	"skip_mount_home":      func(c *config, value string) error { return setBool(&c.skipMountHome, value) },
+	"imagestore":           (*config).setImageStores,
+	"additionalimagestore": (*config).setImageStores,
+	"use_composefs":        (*config).setComposefs,
+}
+
+// refusedOptions are those that mean something the driver does not do, each with the reason.
+var refusedOptions = map[string]error{
+	"size":   fmt.Errorf("%w: remove size from [storage.options], and limit the file system that the graph root is on", errNoQuotas),
+	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", errNoQuotas),
+	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
+		"aufs.backend=overlay mounts with the kernel's overlayfs"),
+	"force_mask": errors.New("the files of a layer have the modes that its archive says: remove force_mask from [storage.options]"),
+	"additionallayerstore": errors.New("this driver has no layers outside of the graph root: " +
+		"remove additionallayerstores from [storage.options]"),
+}
+
+// set takes the value of the option name, which is without the name of the driver; it is not known otherwise.
+func (c *config) set(name, value string) (known bool, err error) {
+	if set := optionSetters[name]; set != nil {
+		return true, set(c, value)
+	}
+	if refused := refusedOptions[name]; refused == nil {
+		return c.library.set(name, value)
+	} else if value != "" {
+		return true, refused
+	}
+	return true, nil
+}
+
+func (c *config) setMountOptions(value string) (err error) {
+	c.mount, err = parseMountOptions([]string{value})
+	return err
+}
+
+func (c *config) setBackend(value string) error {
+	switch b := backendName(value); b {
+	case backendAufs, backendOverlay, backendAuto:
+		c.backend = b
+		return nil
+	case "":
+		c.backend = defaultConfig().backend
+		return nil
+	}
+	return fmt.Errorf("%q is not one of aufs, overlay, auto", value)
+}
+
+// setImageStores takes a list of directories with images. One that the library uses as its image store has no layers of its own.
+func (c *config) setImageStores(value string) error {
+	for _, dir := range strings.Split(value, ",") {
+		if dir != "" && (c.imageStore == "" || filepath.Clean(dir) != c.imageStore) {
+			return fmt.Errorf("this driver does not support the additional image store %s: remove it from additionalimagestores in "+
+				"[storage.options], and pull its images into this store", dir)
+		}
+	}
+	return nil
+}
+
+func (c *config) setComposefs(value string) error {
+	wanted := false
+	if err := setBool(&wanted, value); err != nil || !wanted {
+		return err
+	}
+	return errors.New("this driver does not mount with composefs: remove use_composefs from [storage.options]")
+}
+
+// setBool takes a value as the library's drivers do; the empty one is false.
+func setBool(b *bool, value string) error {
+	if value == "" {
+		*b = false
+		return nil
+	}
+	parsed, err := strconv.ParseBool(value)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", value)
+	}
+	*b = parsed
+	return nil
+}

@@ -1,0 +1,194 @@
+//go:build linux
+
+package aufs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// optionCase is one option that the storage library passes on, by its name without the driver's.
+type optionCase struct {
+	name string
+	// good are values that are taken, beside the empty one.
+	good []string
+	// bad are values that are not, with what the error says beside the name and the value.
+	bad map[string][]string
+}
+
+// optionCases are all options that the library has in [storage.options], and those of this driver alone.
+var optionCases = []optionCase{
+	{"mountopt", []string{"nodev", "nodev,noexec"}, map[string][]string{"metacopy=on": {"not known"}}},
+	{"backend", []string{"aufs", "overlay", "auto"}, map[string][]string{"zfs": {"aufs, overlay, auto"}}},
+	{"ignore_chown_errors", []string{"true", "false", "1"}, map[string][]string{"maybe": {"true nor false"}}},
+	{"skip_mount_home", []string{"true", "false", "0"}, map[string][]string{"maybe": {"true nor false"}}},
+	{"use_composefs", []string{"false"}, map[string][]string{"true": {"[storage.options]", "remove"}, "maybe": {"true nor false"}}},
+	{"imagestore", nil, map[string][]string{"/images": {"additionalimagestores", "[storage.options]", "pull"}}},
+	{"additionalimagestore", nil, map[string][]string{"/images": {"additionalimagestores", "[storage.options]", "pull"}}},
+	{"additionallayerstore", nil, map[string][]string{"/layers:ref": {"additionallayerstores", "[storage.options]", "remove"}}},
+	{"mount_program", nil, map[string][]string{"/bin/true": {"[storage.options]", "remove", "aufs.backend=overlay"}}},
+	{"force_mask", nil, map[string][]string{"700": {"[storage.options]", "remove"}, "shared": {"[storage.options]", "remove"}}},
+	{"size", nil, map[string][]string{"10G": {"quotas", "[storage.options]", "remove"}}},
+	{"inodes", nil, map[string][]string{"1000": {"quotas", "[storage.options]", "remove"}}},
+}
+
+// TestOptionsOfTheLibrary tries each option with the name of the driver, with none, and with that left out before the dot.
+func TestOptionsOfTheLibrary(t *testing.T) {
+	for _, c := range optionCases {
+		t.Run(c.name, func(t *testing.T) {
+			for _, prefix := range []string{"aufs.", "AUFS.", ".", ""} {
+				for _, value := range append(c.good, "") {
+					if _, err := parseConfig(graphdriver.Options{DriverOptions: []string{prefix + c.name + "=" + value}}); err != nil {
+						t.Errorf("%s%s=%s: %v", prefix, c.name, value, err)
+					}
+				}
+				for value, words := range c.bad {
+					_, err := parseConfig(graphdriver.Options{DriverOptions: []string{prefix + c.name + "=" + value}})
+					wants(t, err, nil, append(words, c.name, value)...)
+				}
+			}
+			_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs." + c.name}})
+			wants(t, err, nil, "aufs."+c.name)
+		})
+	}
+}
+
+// TestEmptyOptionIsTheDefault is about what an earlier option of the same key has said.
+func TestEmptyOptionIsTheDefault(t *testing.T) {
+	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{
+		"aufs.mountopt=nodev", "aufs.mountopt=", "aufs.backend=overlay", "aufs.backend=",
+		"aufs.ignore_chown_errors=true", "aufs.ignore_chown_errors=", "aufs.skip_mount_home=true", "aufs.skip_mount_home=",
+	}})
+	must(t, err)
+	if c.backend != backendAufs || c.mount.flags != 0 || c.ignoreChownErrors || c.skipMountHome {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// TestImageStore is about a store whose images the library has elsewhere: the layers are in the graph root all the same.
+func TestImageStore(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		images, home := t.TempDir(), filepath.Join(t.TempDir(), "home")
+		o := optionsFor(name, "aufs.imagestore="+images+"/")
+		o.ImageStore, o.RunRoot = images, runRootOf(home)
+		d, err := Init(home, o)
+		must(t, err)
+		s := store{Driver: d, backend: name}
+		s.create(t, "", "base", "child")
+		s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
+		if _, err := os.Stat(filepath.Join(home, "diff/child/f")); err != nil {
+			t.Error(err)
+		}
+		if entries, err := os.ReadDir(images); err != nil || len(entries) > 0 {
+			t.Errorf("%v, %v", entries, err)
+		}
+		must(t, d.Cleanup())
+	})
+	for _, o := range []graphdriver.Options{
+		{DriverOptions: []string{"aufs.imagestore=/other"}, ImageStore: "/images"},
+		{DriverOptions: []string{"aufs.imagestore=/images,/other"}, ImageStore: "/images"},
+	} {
+		_, err := parseConfig(o)
+		wants(t, err, nil, "imagestore", "store /other:")
+	}
+}
+
+// TestSkipMountHome has the store on a shared mount, which is not this driver's to change.
+func TestSkipMountHome(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		home := filepath.Join(t.TempDir(), "home")
+		must(t, os.Mkdir(home, 0o700))
+		must(t, unix.Mount(home, home, "", unix.MS_BIND, ""))
+		defer func() { must(t, unix.Unmount(home, 0)) }()
+		must(t, unix.Mount("", home, "", unix.MS_SHARED, ""))
+		s, err := reopen(home, name, "aufs.skip_mount_home=true")
+		must(t, err)
+		layers := s.inner.home
+		s.create(t, "", "base", "child")
+		write(t, layers.diff("base"), files{"f": "f"})
+		s.change(t, "child", func(dir string) { write(t, dir, files{"g": "g"}) })
+		sameNames(t, s.see(t, "child").names(), "f", "g")
+		must(t, s.Cleanup())
+		noMountsBelow(t, home)
+		mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(home))
+		must(t, err)
+		if len(mounts) != 1 || mounts[0].Optional == "" {
+			t.Errorf("home is no shared mount any more: %+v", mounts)
+		}
+	})
+}
+
+// unknownToTheTable are options of a storage.conf that the table above does not have.
+func unknownToTheTable(t *testing.T, options []string) []string {
+	t.Helper()
+	var unknown []string
+	for _, option := range options {
+		key, _, _ := strings.Cut(option, "=")
+		name, own := ownOption(key)
+		if own && !slices.ContainsFunc(optionCases, func(c optionCase) bool { return c.name == name }) {
+			unknown = append(unknown, key)
+		}
+	}
+	return unknown
+}
+
+// everyOption is a storage.conf that has each option of [storage.options], and each for an overlay driver.
+func everyOption(head ...string) string {
+	return strings.Join(append(head, `[storage.options]
+additionalimagestores = ["/images"]
+additionallayerstores = ["/layers:ref"]
+size = "10G"
+ignore_chown_errors = "true"
+use_composefs = "true"
+force_mask = 448
+skip_mount_home = "true"
+mount_program = "/bin/true"
+mountopt = "nodev"
+disable-volatile = true
+[storage.options.pull_options]
+enable_partial_images = "true"
+[storage.options.overlay]
+ignore_chown_errors = "true"
+mountopt = "nodev"
+mount_program = "/bin/true"
+size = "10G"
+inodes = "1000"
+skip_mount_home = "true"
+use_composefs = "true"
+force_mask = "shared"
+[storage.options.aufs]
+mountopt = "nosuid"
+`), "\n")
+}
+
+// noMountsBelow fails the test if anything is mounted below dir.
+func noMountsBelow(t *testing.T, dir string) {
+	t.Helper()
+	mounts, err := mountsUnder(dir)
+	must(t, err)
+	for _, m := range mounts {
+		t.Errorf("%s is still mounted", m.Mountpoint)
+	}
+}
+
+// TestOptionIgnoreChownErrors is about the layers that a differ fills; TestApplyDiffIgnoresChown is about ApplyDiff.
+func TestOptionIgnoreChownErrors(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for option, want := range map[string]bool{"true": true, "false": false} {
+			s := newStore(t, name, "aufs.ignore_chown_errors="+option)
+			ignored := !want
+			_, err := s.differ(t).ApplyDiffWithDiffer(nil, untarDiffer{content: archiveBytes(t), ignored: &ignored})
+			must(t, err)
+			if ignored != want || s.inner.ignoreChownErrors != want {
+				t.Errorf("with %s the differ is told %v", option, ignored)
+			}
+		}
+	})
+}
