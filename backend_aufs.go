@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/mount"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -305,7 +304,7 @@ func mountAndMove(staging, mnt, target string, calls []mountCall, flags uintptr,
 	if !refused {
 		return err
 	}
-	if err := mount.MakePrivate(staging); err != nil {
+	if err := makePrivateMount(staging); err != nil {
 		return err
 	}
 	_, err = mountThenMove(mnt, target, calls, flags, xino)

@@ -109,7 +109,7 @@ func TestDetachedOrStaged(t *testing.T) {
 		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
 			dir, err := s.Get("top", graphdriver.MountOpts{Options: options})
 			must(t, err)
-			mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(dir))
+			mounts, err := mountsHere(mountinfo.SingleEntryFilter(dir))
 			must(t, err)
 			for _, option := range options {
 				if len(mounts) != 1 || !slices.Contains(strings.Split(mounts[0].Options, ","), option) {

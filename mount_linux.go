@@ -104,11 +104,32 @@ func isMounted(target string) (bool, error) {
 	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 	}
-	mounted, err := mountinfo.Mounted(target)
+	// One or two, since Linux 5.6.
+	mounted, sure, err := mountinfo.MountedFast(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return mounted, err
+	if err == nil && sure {
+		return mounted, nil
+	}
+	return mountedByTable(target)
+}
+
+// makePrivateMount makes the directory dir a private mount: onto itself, unless something is mounted there.
+func makePrivateMount(dir string) error {
+	mounted, err := isMounted(dir)
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return &mountError{op: "bind mount", target: dir, flags: unix.MS_BIND, err: err}
+		}
+	}
+	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
+		return &mountError{op: "make private", target: dir, flags: unix.MS_PRIVATE, err: err}
+	}
+	return nil
 }
 
 // mountsUnder returns the mount points below dir in this mount namespace, the deepest and the newest first, so that they
@@ -121,7 +142,7 @@ func mountsUnder(dir string) ([]*mountinfo.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(resolved))
+	mounts, err := mountsHere(mountinfo.PrefixFilter(resolved))
 	if err != nil {
 		return nil, fmt.Errorf("reading the mounts under %s: %w", dir, err)
 	}

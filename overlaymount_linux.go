@@ -3,7 +3,7 @@ package aufs
 import (
 	"errors"
 	"fmt"
-	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,23 +27,22 @@ type overlayMount struct {
 	index bool
 }
 
-// mount mounts it: by one mount(2) if all directories fit into its data, which is a page, as they stand; otherwise by the system
-// calls that take one lower directory at a time, where the kernel knows them.
+// mount mounts it. mountinfo shows the lower directories by the names that they are mounted with, and a line of many paths there is
+// longer than many a program can read. So they have short names if their paths do not fit into the data of one mount(2), a page.
 func (m overlayMount) mount() error {
 	data, fits := m.plainData()
-	if !fits {
-		err := m.mountByParts()
-		if errors.Is(err, errNoParts) {
-			return m.mountAtOnce()
-		}
-		return err
+	var err error
+	if fits {
+		err = mountFS("mount", m.target, "overlay", m.flags, data)
+	} else {
+		err = m.mountNumbered()
 	}
-	err := mountFS("mount", m.target, "overlay", m.flags, data)
-	if err != nil && kernelTakesParts() {
-		// Of what it does not take by parts the kernel says more than a number.
-		if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
-			return perr
-		}
+	if err == nil {
+		return nil
+	}
+	// The calls that take one directory at a time take more of them, and say more than a number of what is wrong.
+	if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
+		return perr
 	}
 	return err
 }
@@ -130,7 +129,7 @@ func (m overlayMount) make(fsfd int) error {
 	return nil
 }
 
-// openByParts begins to make a file system, of which errNoParts says that this kernel cannot.
+// openByParts begins to make a file system. errNoParts says that this kernel cannot.
 func (m overlayMount) openByParts() (fsfd int, err error) {
 	if !kernelTakesParts() {
 		return -1, errNoParts
@@ -155,14 +154,9 @@ var kernelTakesParts = sync.OnceValue(func() bool {
 
 // configure passes the options and directories to the file system context fsfd.
 func (m overlayMount) configure(fsfd int) error {
-	dirs := openDirs{}
-	defer dirs.close()
+	_, fits := m.plainData()
 	for i, lower := range m.lowers {
-		value, err := dirs.short(lower)
-		if err != nil {
-			return err
-		}
-		err = unix.FsconfigSetString(fsfd, "lowerdir+", value)
+		err := setDirectory(fsfd, "lowerdir+", lower, fits)
 		if i == 0 && errors.Is(err, unix.EINVAL) {
 			return errNoParts
 		}
@@ -170,17 +164,14 @@ func (m overlayMount) configure(fsfd int) error {
 			return m.fail("lowerdir+ "+lower, withKernelLog(fsfd, err))
 		}
 	}
-	options := m.options()
 	if m.upper != "" {
 		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
-			// Of these two, unlike of lowerdir+, the kernel takes a backslash for the beginning of an escape.
-			value, err := dirs.short(dir.value)
-			if err != nil {
-				return err
+			if err := setDirectory(fsfd, dir.key, dir.value, true); err != nil {
+				return m.fail(dir.key+" "+dir.value, withKernelLog(fsfd, err))
 			}
-			options = append(options, option{dir.key, strings.ReplaceAll(value, `\`, `\\`)})
 		}
 	}
+	options := m.options()
 	if m.label != "" {
 		options = append(options, option{"context", m.label})
 	}
@@ -195,31 +186,23 @@ func (m overlayMount) configure(fsfd int) error {
 	return nil
 }
 
-// openDirs are directories held open for as long as a mount is being made, so that short names can stand for them.
-type openDirs []*os.File
-
-// short returns path, or a name for it in /proc/self/fd if it is too long for fsconfig(2).
-func (o *openDirs) short(path string) (string, error) {
-	if len(path)+strings.Count(path, `\`) < maxParameter {
-		return path, nil
+// setDirectory passes the directory path to the file system context fsfd: by its path, if plain says so and fsconfig(2) takes one that long,
+// or by a name in /proc/self/fd. The kernel looks it up at once.
+func setDirectory(fsfd int, key, path string, plain bool) error {
+	escaped := path
+	if key != "lowerdir+" {
+		// Of the other two the kernel takes a backslash for the beginning of an escape.
+		escaped = strings.ReplaceAll(path, `\`, `\\`)
 	}
-	return o.byNumber(path)
-}
-
-// byNumber returns the name in /proc/self/fd of the directory path.
-func (o *openDirs) byNumber(path string) (string, error) {
-	f, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if plain && len(escaped) < maxParameter {
+		return unix.FsconfigSetString(fsfd, key, escaped)
+	}
+	fd, err := openPath(path)
 	if err != nil {
-		return "", err
+		return err
 	}
-	*o = append(*o, f)
-	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
-}
-
-func (o *openDirs) close() {
-	for _, f := range *o {
-		_ = f.Close()
-	}
+	defer unix.Close(fd)
+	return unix.FsconfigSetString(fsfd, key, selfFds+strconv.Itoa(fd))
 }
 
 // plainData is the data of mount(2), and tells if it can be used: if the paths of the lower directories need no escapes, and fit into a
@@ -232,25 +215,6 @@ func (m overlayMount) plainData() (data string, fits bool) {
 	}
 	data = m.data(m.lowers)
 	return data, len(data) < unix.Getpagesize()
-}
-
-// mountAtOnce mounts with mount(2), for which the lower directories are named by numbers, of which more than two hundred fit.
-func (m overlayMount) mountAtOnce() error {
-	dirs := openDirs{}
-	defer dirs.close()
-	lowers := make([]string, 0, len(m.lowers))
-	for _, lower := range m.lowers {
-		name, err := dirs.byNumber(lower)
-		if err != nil {
-			return err
-		}
-		lowers = append(lowers, name)
-	}
-	data := m.data(lowers)
-	if len(data) >= unix.Getpagesize() {
-		return m.fail("mount", fmt.Errorf("%d lower directories do not fit into one mount call of this kernel: %w", len(lowers), unix.E2BIG))
-	}
-	return mountFS("mount", m.target, "overlay", m.flags, data)
 }
 
 // data is that of mount(2), where the lower directories have these names.

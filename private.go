@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/containers/storage/pkg/mount"
 	"github.com/moby/sys/mountinfo"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -72,7 +71,7 @@ func (h home) makePrivate() error {
 			return nil
 		}
 	}
-	return mount.MakePrivate(string(h))
+	return makePrivateMount(string(h))
 }
 
 // leavePrivate takes that mount away, if nothing in it is mounted or in use.
@@ -104,7 +103,7 @@ func isSelfBind(dir string) (bool, error) {
 	if err != nil {
 		return false, ignoreGone(err)
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(resolved))
+	mounts, err := mountsHere(mountinfo.ParentsFilter(resolved))
 	if err != nil {
 		return false, fmt.Errorf("reading the mounts of %s: %w", dir, err)
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -307,7 +306,7 @@ func mountAndMove(staging, mnt, target string, calls []mountCall, flags uintptr,
 	if !refused {
 		return err
 	}
-	if err := mount.MakePrivate(staging); err != nil {
+	if err := makePrivateMount(staging); err != nil {
 		return err
 	}
 	_, err = mountThenMove(mnt, target, calls, flags, xino)

@@ -5,6 +5,7 @@
 package aufs
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -180,16 +181,12 @@ func inAnyMountinfo(fstype, want string) (bool, error) {
 	return false, nil
 }
 
-// inMountinfo tells if the mountinfo file has a mount of the type fstype with the option want.
+// inMountinfo tells if the mountinfo file has a mount of the type fstype with the option want. A file that cannot be read to its end may
+// have one.
 func inMountinfo(file, fstype, want string) (bool, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	mounts, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+	mounts, err := mountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
 		found := m.FSType == fstype && strings.Contains(","+m.VFSOptions+",", ","+want+",")
 		return !found, found
 	})
-	return len(mounts) > 0, err
+	return len(mounts) > 0 || errors.Is(err, bufio.ErrTooLong), err
 }

@@ -153,7 +153,7 @@ func TestMountFlags(t *testing.T) {
 		s := newStore(t, name, "aufs.mountopt=nodev,noexec")
 		s.create(t, "", "base", "child")
 		options := func() string {
-			mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(s.inner.home.mnt("child")))
+			mounts, err := mountsHere(mountinfo.SingleEntryFilter(s.inner.home.mnt("child")))
 			if err != nil || len(mounts) != 1 {
 				t.Fatalf("%v, %v", mounts, err)
 			}

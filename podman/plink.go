@@ -376,7 +376,7 @@ func mountIDByPath(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(resolved))
+	mounts, err := mountsHere(mountinfo.SingleEntryFilter(resolved))
 	if err != nil {
 		return "", err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/sirupsen/logrus"
-	"go.podman.io/storage/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +73,7 @@ func (h home) makePrivate() error {
 			return nil
 		}
 	}
-	return mount.MakePrivate(string(h))
+	return makePrivateMount(string(h))
 }
 
 // leavePrivate takes that mount away, if nothing in it is mounted or in use.
@@ -106,7 +105,7 @@ func isSelfBind(dir string) (bool, error) {
 	if err != nil {
 		return false, ignoreGone(err)
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(resolved))
+	mounts, err := mountsHere(mountinfo.ParentsFilter(resolved))
 	if err != nil {
 		return false, fmt.Errorf("reading the mounts of %s: %w", dir, err)
 	}

@@ -1,0 +1,143 @@
+//go:build linux
+
+package aufs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// An overlay mount of hundreds of layers, also one that is not this driver's, can have a line in mountinfo that is longer than the parser
+// in github.com/moby/sys reads. What makes it long are the lower directories, and nobody here asks for those.
+
+// mountsHere returns the mounts of this mount namespace that filter does not skip.
+func mountsHere(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
+	return mountsIn("/proc/thread-self/mountinfo", filter)
+}
+
+// mountsIn returns the mounts in a mountinfo file that filter does not skip.
+func mountsIn(file string, filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(newLineShortener(f), filter)
+}
+
+// maxLine is how long a line may be for GetMountsFromReader.
+const maxLine = bufio.MaxScanTokenSize - 1
+
+// lineShortener reads mountinfo. It leaves the lower directories out of the lines that are longer than maxLine.
+type lineShortener struct {
+	in *bufio.Reader
+	// out is what was read from in, and has to be given out.
+	out []byte
+}
+
+func newLineShortener(mountinfo io.Reader) *lineShortener {
+	return &lineShortener{in: bufio.NewReaderSize(mountinfo, maxLine)}
+}
+
+// Read implements io.Reader.
+func (l *lineShortener) Read(p []byte) (int, error) {
+	if len(l.out) == 0 {
+		chunk, err := l.in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			chunk, err = l.shortened(chunk)
+		}
+		if len(chunk) == 0 {
+			return 0, err
+		}
+		// An error comes again with the next call.
+		l.out = chunk
+	}
+	n := copy(p, l.out)
+	l.out = l.out[n:]
+	return n, nil
+}
+
+// shortened reads the rest of the line that begins with chunk, and returns what is kept of all of it.
+func (l *lineShortener) shortened(chunk []byte) ([]byte, error) {
+	var line keptLine
+	for {
+		for _, b := range chunk {
+			line.add(b)
+		}
+		if len(chunk) > 0 && chunk[len(chunk)-1] == '\n' {
+			return line.kept, nil
+		}
+		var err error
+		if chunk, err = l.in.ReadSlice('\n'); len(chunk) == 0 {
+			return line.kept, err
+		}
+	}
+}
+
+// keptLine is what is kept of a line of mountinfo. Its last field is a list of options with commas: see proc(5).
+type keptLine struct {
+	kept []byte
+	// fieldsAfter counts the fields that have ended, from the separator "-" on.
+	fieldsAfter int
+	// field and option are where in kept the last field, and the last option in it, begin.
+	field, option int
+	// skipping: the bytes up to the next comma are left out.
+	skipping bool
+}
+
+// add takes the next byte of the line.
+func (l *keptLine) add(b byte) {
+	// The file system's type and its source stand between the separator and the options.
+	inOptions := l.fieldsAfter == 3
+	switch {
+	case inOptions && l.skipping && b == ',':
+		l.skipping = false
+		return
+	case l.skipping && b != '\n':
+		return
+	case len(l.kept) > maxLine && b != '\n':
+		// The parser refuses it, and has no need of the rest.
+		return
+	case !inOptions && b == ' ':
+		if l.fieldsAfter > 0 || string(l.kept[l.field:]) == "-" {
+			l.fieldsAfter++
+		}
+		l.field = len(l.kept) + 1
+	}
+	l.kept = append(l.kept, b)
+	if b == ',' || b == ' ' {
+		l.option = len(l.kept)
+	}
+	if inOptions && b == '=' && isLowerOption(string(l.kept[l.option:])) {
+		l.kept = l.kept[:l.option]
+		l.skipping = true
+	}
+}
+
+// isLowerOption tells if an option of overlayfs names lower directories. What follows its "=" is not looked at.
+func isLowerOption(option string) bool {
+	return option == "lowerdir=" || option == "lowerdir+=" || option == "datadir+="
+}
+
+// mountedByTable is isMounted for kernels that do not tell it of a path.
+func mountedByTable(target string) (bool, error) {
+	resolved, err := filepath.EvalSymlinks(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	mounts, err := mountsHere(mountinfo.SingleEntryFilter(resolved))
+	if err != nil {
+		return false, fmt.Errorf("reading the mounts at %s: %w", target, err)
+	}
+	return len(mounts) > 0, nil
+}

@@ -1,0 +1,118 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// The lower directories of a deep stack are named by the numbers of their descriptors. A thread whose working directory is /proc/self/fd needs
+// no more than the bare numbers: as many directories as overlayfs takes, 500, fit into one mount(2).
+
+// selfFds begins the names of a process's descriptors.
+const selfFds = "/proc/self/fd/"
+
+// mountNumbered mounts with mount(2), and with numbers for the lower directories. mountinfo shows these numbers.
+func (m overlayMount) mountNumbered() error {
+	numbers, closeAll, err := openPaths(m.lowers)
+	defer closeAll()
+	if err != nil {
+		return err
+	}
+	err = amongDescriptors(func() error { return m.mountNamed(numbers) })
+	if !errors.Is(err, errNotAmong) {
+		return err
+	}
+	for i := range numbers {
+		numbers[i] = selfFds + numbers[i]
+	}
+	if aerr := m.mountNamed(numbers); aerr != nil {
+		return fmt.Errorf("%w; %w", aerr, err)
+	}
+	return nil
+}
+
+// mountNamed is mount(2), where the lower directories have these names.
+func (m overlayMount) mountNamed(lowers []string) error {
+	data := m.data(lowers)
+	if len(data) >= unix.Getpagesize() {
+		return m.fail("mount", fmt.Errorf("%d lower directories do not fit into one call: %w", len(lowers), unix.E2BIG))
+	}
+	if err := unix.Mount("none", m.target, "overlay", m.flags, data); err != nil {
+		return m.fail("mount", err)
+	}
+	return nil
+}
+
+// openPaths opens directories, and returns the numbers of the descriptors. closeAll closes them; it is to be called in any case.
+func openPaths(dirs []string) (numbers []string, closeAll func(), err error) {
+	fds := make([]int, 0, len(dirs))
+	closeAll = func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+	for _, dir := range dirs {
+		fd, err := openPath(dir)
+		if err != nil {
+			return nil, closeAll, err
+		}
+		fds = append(fds, fd)
+		numbers = append(numbers, strconv.Itoa(fd))
+	}
+	return numbers, closeAll, nil
+}
+
+// openPath opens a directory, for nothing but its place.
+func openPath(dir string) (int, error) {
+	fd, err := retried(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fd, nil
+}
+
+// errNotAmong: this process may not have a thread with a working directory of its own.
+var errNotAmong = errors.New("no thread of this mount namespace can have /proc/self/fd as its working directory")
+
+// amongDescriptors runs do on a thread whose working directory is /proc/self/fd, and which is gone afterwards.
+func amongDescriptors(do func() error) error {
+	var caller unix.Stat_t
+	if err := unix.Stat(ownMountNamespace, &caller); err != nil {
+		return fmt.Errorf("%w: %w", errNotAmong, err)
+	}
+	result := make(chan error, 1)
+	go onOtherThread(func() {
+		if err := enterDescriptors(caller); err != nil {
+			result <- fmt.Errorf("%w: %w", errNotAmong, err)
+			return
+		}
+		result <- recovered(do)
+	})
+	return <-result
+}
+
+const ownMountNamespace = "/proc/thread-self/ns/mnt"
+
+// enterDescriptors makes /proc/self/fd the working directory of the calling thread alone. It is an error if the thread is not in the mount
+// namespace of the caller: threads can have one of their own, and what they mount is there.
+func enterDescriptors(caller unix.Stat_t) error {
+	var own unix.Stat_t
+	if err := unix.Stat(ownMountNamespace, &own); err != nil {
+		return err
+	}
+	if own.Dev != caller.Dev || own.Ino != caller.Ino {
+		return unix.EXDEV
+	}
+	// The other threads have these, and their umask, together.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Chdir(selfFds); err != nil {
+		return fmt.Errorf("chdir: %w", err)
+	}
+	return nil
+}
