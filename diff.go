@@ -67,7 +67,7 @@ func (d *Driver) readable(id string) (form, error) {
 		return "", err
 	}
 	if mounted {
-		if _, err := d.flush(id, target); err != nil {
+		if _, err := d.flush(id, target, linkFlush.live); err != nil {
 			return "", err
 		}
 	} else if err := d.forms.settle(id); err != nil {

@@ -104,5 +104,6 @@
 //
 // When a file with several names is written to by one of them, aufs copies it up under that name, and remembers the others
 // for as long as the mount lives. Before it unmounts, the driver has aufs give each name its hard link, as auplink(8) of
-// aufs-tools does; if that fails, the mount stays, and the error says so.
+// aufs-tools does; if that fails, the mount stays, and the error says so. Nobody else can use the mount meanwhile. Diff and Changes
+// of a mounted layer have that done as well, but while its users go on.
 package aufs

@@ -46,7 +46,7 @@ func Unmount(target string) error {
 	}
 	for _, branch := range branches {
 		if err == nil {
-			err = flushPseudoLinks(target, branch)
+			err = linkFlush{target: target, writable: branch}.last()
 		}
 	}
 	if err != nil {
@@ -56,40 +56,6 @@ func Unmount(target string) error {
 		return fmt.Errorf("aufs: %w", err)
 	}
 	return nil
-}
-
-// flushPseudoLinks makes each name of a pseudo-linked file a hard link in the writable branch of the aufs mount at target,
-// as auplink(8) of aufs-tools does.
-func flushPseudoLinks(target, writable string) (err error) {
-	links, err := readPseudoLinks(writable)
-	if err != nil || len(links) == 0 {
-		return err
-	}
-	m, err := enterMaintenance(target)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.leave()) }()
-	// Once more: there may have come some before the mount was ours alone, and aufs is about to forget all.
-	if links, err = readPseudoLinks(writable); err != nil {
-		return err
-	}
-	names, err := namesOf(target, links)
-	if err != nil {
-		return err
-	}
-	flushed := map[string]bool{}
-	for ino, paths := range names {
-		for _, path := range paths {
-			entry, err := flushName(target, writable, path, links[ino])
-			if err != nil {
-				return err
-			}
-			flushed[entry] = true
-		}
-	}
-	delete(flushed, "")
-	return m.clean(writable, flushed)
 }
 
 // isAufs tells if target is on aufs.
@@ -118,61 +84,6 @@ func writableBranches(target string) ([]string, error) {
 		}
 	}
 	return writable, nil
-}
-
-// copyUp makes aufs have the file path in its writable branch, by giving it the times that it has. A change of owner that
-// changes nothing, auplink's way, would take setuid bits and capabilities from it.
-//
-// The file, the directories that aufs copies up with it, and the one that it makes the first of them in, then get the times
-// that they had in the mount: else the directories would be as new, and changed in the layer, though nothing happened
-// there. The root is left out, as no archive has it. They get them in the branch, as aufs cuts what it is told to whole
-// seconds (utimensat(2): aufs sets no s_time_gran, of which the kernel's default is a second).
-func copyUp(target, writable, path string) error {
-	had := map[string]*unix.Stat_t{}
-	for name := path; name != "."; name = filepath.Dir(name) {
-		st, err := statBeneath(target, name)
-		if err != nil {
-			return ignoreGone(err)
-		}
-		had[name] = st
-		if name == path {
-			continue
-		}
-		if _, err := statBeneath(writable, name); err == nil {
-			break
-		}
-	}
-	if err := setTimesBeneath(target, path, had[path]); err != nil {
-		return ignoreGone(err)
-	}
-	for name, st := range had {
-		if err := setTimesBeneath(writable, name, st); ignoreGone(err) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// flushName gives the file that the mount at target shows as path its hard link in the branch, and returns the name of that
-// one of links which is the same file there, or "" if none is or path is gone. No name of the file need have been in the
-// branch before: the one that was written to may be deleted since.
-//
-// That the links have the file's inode number in the mount does not tell: some may be left by a mount of before. Then the
-// file is copied up for nothing, which costs space, and no content.
-func flushName(target, writable, path string, links []pseudoLink) (string, error) {
-	if err := copyUp(target, writable, path); err != nil {
-		return "", err
-	}
-	st, err := statBeneath(writable, path)
-	if err != nil {
-		return "", ignoreGone(err)
-	}
-	for _, link := range links {
-		if st.Ino == link.branchInode {
-			return link.name, nil
-		}
-	}
-	return "", nil
 }
 
 // pseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named

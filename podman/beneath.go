@@ -297,15 +297,14 @@ func statBeneath(root, rel string) (*unix.Stat_t, error) {
 	return statIn(dir, filepath.Base(rel))
 }
 
-// setTimesBeneath gives the file rel of the tree at root the times of access and modification that st has. It follows no
-// symbolic link.
-func setTimesBeneath(root, rel string, st *unix.Stat_t) error {
+// setTimesBeneath gives the file rel of the tree at root times of access and modification, as utimensat(2) takes them. It
+// follows no symbolic link.
+func setTimesBeneath(root, rel string, times []unix.Timespec) error {
 	dir, err := openDir(root, filepath.Dir(rel))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	times := []unix.Timespec{st.Atim, st.Mtim}
 	if err := unix.UtimesNanoAt(int(dir.Fd()), filepath.Base(rel), times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &fs.PathError{Op: "setting the times of", Path: filepath.Join(root, rel), Err: err}
 	}

@@ -218,7 +218,7 @@ func (d *Driver) unmounted(id string, ended bool) (marked markedLayers, err erro
 
 // unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
 func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
-	aufs, err := d.flush(id, target)
+	aufs, err := d.flush(id, target, linkFlush.last)
 	if err != nil {
 		return false, fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 	}
@@ -260,8 +260,8 @@ func (d *Driver) settleParents(id string, marked markedLayers) error {
 }
 
 // flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
-// of aufs.
-func (d *Driver) flush(id, target string) (aufs bool, err error) {
+// of aufs. how is linkFlush.live or linkFlush.last.
+func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool, err error) {
 	aufs, err = isAufs(target)
 	if errors.Is(err, unix.ESTALE) {
 		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
@@ -273,7 +273,7 @@ func (d *Driver) flush(id, target string) (aufs bool, err error) {
 	if mounted, err := isMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, flushPseudoLinks(target, d.home.diff(id))
+	return true, how(linkFlush{target: target, writable: d.home.diff(id)})
 }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what

@@ -1,0 +1,163 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A linkFlush makes each name of a pseudo-linked file a hard link in the writable branch of the aufs mount at target, as
+// auplink(8) of aufs-tools does.
+type linkFlush struct {
+	target, writable string
+	// entering is called, unless it is nil, before the mount is taken from its users: it is for tests.
+	entering func()
+}
+
+// live flushes a mount that stays. Those who use it go on: aufs keeps its pseudo-links, and the ones that come meanwhile are left
+// to the next flush.
+func (f linkFlush) live() error {
+	links, err := readPseudoLinks(f.writable)
+	if err != nil || len(links) == 0 {
+		return err
+	}
+	_, err = f.flush(links)
+	return err
+}
+
+// last flushes a mount that is about to go: nobody else can use it meanwhile, and aufs forgets its pseudo-links.
+func (f linkFlush) last() (err error) {
+	links, err := readPseudoLinks(f.writable)
+	if err != nil || len(links) == 0 {
+		return err
+	}
+	if f.entering != nil {
+		f.entering()
+	}
+	m, err := enterMaintenance(f.target)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.leave()) }()
+	// Once more: there may have come some before the mount was ours alone, and aufs is about to forget all.
+	if links, err = readPseudoLinks(f.writable); err != nil {
+		return err
+	}
+	flushed, err := f.flush(links)
+	if err != nil {
+		return err
+	}
+	return m.clean(f.writable, flushed)
+}
+
+// flush flushes links, and returns the names of those whose files have all their names in the branch.
+func (f linkFlush) flush(links map[uint64][]pseudoLink) (flushed map[string]bool, err error) {
+	names, err := namesOf(f.target, links)
+	if err != nil {
+		return nil, err
+	}
+	flushed = map[string]bool{}
+	for ino, paths := range names {
+		for _, path := range paths {
+			entry, err := f.flushName(path, links[ino])
+			if err != nil {
+				return nil, err
+			}
+			flushed[entry] = true
+		}
+	}
+	delete(flushed, "")
+	return flushed, nil
+}
+
+// flushName gives the file that the mount shows as path its hard link in the branch, and returns the name of that
+// one of links which is the same file there, or "" if none is or path is gone. No name of the file need have been in the
+// branch before: the one that was written to may be deleted since.
+//
+// That the links have the file's inode number in the mount does not tell: some may be left by a mount of before. Then the
+// file is copied up for nothing, which costs space, and no content.
+func (f linkFlush) flushName(path string, links []pseudoLink) (string, error) {
+	linkOf := func(st *unix.Stat_t) string {
+		for _, link := range links {
+			if st.Ino == link.branchInode {
+				return link.name
+			}
+		}
+		return ""
+	}
+	st, err := statBeneath(f.writable, path)
+	if err == nil {
+		return linkOf(st), nil
+	}
+	if ignoreGone(err) != nil {
+		return "", err
+	}
+	above, err := f.directoriesAbove(path)
+	if err == nil {
+		err = f.copyUp(path)
+	}
+	if err == nil {
+		st, err = statBeneath(f.writable, path)
+	}
+	if err != nil {
+		return "", ignoreGone(err)
+	}
+	entry := linkOf(st)
+	if entry != "" {
+		// Aufs keeps the times of a directory that it makes a link in.
+		delete(above, filepath.Dir(path))
+	}
+	return entry, f.restoreTimes(above)
+}
+
+// directoriesAbove are those that aufs makes something in when it copies the file path up, as the mount shows them: the
+// directories that it has to copy up first, and the one that it makes the first of them in, or path itself. The root is left out, as no archive
+// has it.
+func (f linkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error) {
+	above := map[string]*unix.Stat_t{}
+	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+		_, missing := statBeneath(f.writable, dir)
+		// As late as can be: the container may be changing it.
+		st, err := statBeneath(f.target, dir)
+		if err != nil {
+			return nil, err
+		}
+		above[dir] = st
+		if missing == nil {
+			break
+		}
+	}
+	return above, nil
+}
+
+// copyUp makes aufs have the file path in its writable branch, by giving it the time of access that it has. A change of owner
+// that changes nothing, auplink's way, would take setuid bits and capabilities from it; and the time of modification is another one
+// by now if the container has just written to the file.
+//
+// It is told the time once more in the branch, as aufs cuts what it is told to whole seconds (utimensat(2): aufs sets no
+// s_time_gran, of which the kernel's default is a second).
+func (f linkFlush) copyUp(path string) error {
+	st, err := statBeneath(f.target, path)
+	if err != nil {
+		return err
+	}
+	times := []unix.Timespec{st.Atim, {Nsec: unix.UTIME_OMIT}}
+	if err := setTimesBeneath(f.target, path, times); err != nil {
+		return err
+	}
+	return setTimesBeneath(f.writable, path, times)
+}
+
+// restoreTimes gives directories of the branch their times back, which they lost by what aufs made in them: else they would be as
+// new, and changed in the layer, though nothing happened there.
+func (f linkFlush) restoreTimes(had map[string]*unix.Stat_t) error {
+	for dir, st := range had {
+		if err := setTimesBeneath(f.writable, dir, []unix.Timespec{st.Atim, st.Mtim}); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
