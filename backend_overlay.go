@@ -13,7 +13,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,7 +121,7 @@ func (b *overlayBackend) mount(s stack) error {
 	}
 	if err != nil {
 		if rerr := b.forms.rest(s.id, false); rerr != nil {
-			logrus.Warnf("%v; it is left in overlayfs's form for now", rerr)
+			logUnrested(rerr)
 		}
 	}
 	return err
@@ -221,7 +220,7 @@ func (b *overlayBackend) openUpper(id string, before topState, noted bool, lower
 		return nil
 	}
 	// The way to rest was cut short by an error; this undoes what came of it.
-	logrus.Warnf("%v; it stays in overlayfs's form", before.unrested)
+	logStillUnrested(before.unrested)
 	return b.forms.open(id, b.form, noted, lowers)
 }
 
@@ -384,7 +383,7 @@ func (b *overlayBackend) settledForm(id string) (form, error) {
 		return m.form, err
 	}
 	if err := b.forms.settle(id); err != nil {
-		logrus.Warnf("%v", err)
+		logStillUnrested(err)
 		return m.form, nil
 	}
 	return aufsForm, nil

@@ -33,8 +33,7 @@ func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 		return err
 	}
 	if opts != nil && len(opts.StorageOpt) > 0 {
-		keys := slices.Sorted(maps.Keys(opts.StorageOpt))
-		return layerError("creating", id, fmt.Errorf("there are no storage options for a layer, and %s was given", strings.Join(keys, ", ")))
+		return layerError("creating", id, refusedLayerOptions(opts.StorageOpt))
 	}
 	rubbish, err := d.createLocked(id, parent, opts)
 	if rubbish != nil {
@@ -43,6 +42,20 @@ func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 		}
 	}
 	return err
+}
+
+// refusedLayerOptions says why a layer cannot have options of its own.
+func refusedLayerOptions(options map[string]string) error {
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		switch name := strings.ToLower(key); name {
+		case "size", "inodes":
+			errs = append(errs, fmt.Errorf("storage option %s=%s: %w", key, options[key], errNoQuotas))
+		default:
+			errs = append(errs, fmt.Errorf("storage option %s=%s: a layer has no such option", key, options[key]))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.

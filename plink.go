@@ -109,8 +109,8 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 		ino, merr := strconv.ParseUint(inMount, 10, 64)
 		branchInode, berr := strconv.ParseUint(inBranch, 10, 64)
 		if merr != nil || berr != nil {
-			// A container can have made it, where overlayfs had the layer mounted.
-			logrus.Warnf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
+			// A container can have made it, where overlayfs had the layer mounted: it is content, and no fault.
+			logrus.Debugf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
 			continue
 		}
 		links[ino] = append(links[ino], pseudoLink{entry.Name(), branchInode})

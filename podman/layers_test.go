@@ -144,7 +144,9 @@ func TestCreateFailures(t *testing.T) {
 		before := readTree(t, string(s.inner.home))
 		wants(t, s.Create("child", "nobody", nil), graphdriver.ErrLayerUnknown, "child", "nobody")
 		wants(t, s.Create("base", "", nil), fs.ErrExist, "base")
-		wants(t, s.Create("child", "base", &graphdriver.CreateOpts{StorageOpt: map[string]string{"size": "1G"}}), nil, "child", "size")
+		quotas := map[string]string{"size": "1G", "Inodes": "7"}
+		wants(t, s.Create("child", "base", &graphdriver.CreateOpts{StorageOpt: quotas}), errNoQuotas, "child", "size=1G", "Inodes=7", "not support quotas")
+		wants(t, s.Create("child", "base", &graphdriver.CreateOpts{StorageOpt: map[string]string{"color": "red"}}), nil, "child", "color=red", "no such option")
 		wants(t, s.Create("a,b", "", nil), nil, "a,b")
 		wants(t, s.Create("x-removing", "", nil), nil, "x-removing")
 		sameTree(t, readTree(t, string(s.inner.home)), before)

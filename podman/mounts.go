@@ -193,7 +193,7 @@ func (d *Driver) unmount(id, target string) error {
 	marked, err := d.unmounted(id, ended)
 	if err != nil {
 		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
-		logrus.Warnf("%v; it is left in overlayfs's form for now", err)
+		logUnrested(err)
 	}
 	return d.settleParents(id, marked)
 }
@@ -252,8 +252,8 @@ func (d *Driver) settleParents(id string, marked markedLayers) error {
 		if !marked.all[parent] {
 			continue
 		}
-		if err := d.settleIdle(parent); err != nil && !errors.Is(err, errInUse) {
-			logrus.Warnf("%v", err)
+		if err := d.settleIdle(parent); err != nil {
+			logStillUnrested(err)
 		}
 	}
 	return nil

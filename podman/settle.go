@@ -7,14 +7,41 @@ package aufs
 import (
 	"errors"
 	"fmt"
+
+	"github.com/sirupsen/logrus"
 )
 
 // errInUse: a layer cannot be brought to rest, because something has it mounted.
 var errInUse = errors.New("a mount of the layer is alive, in this mount namespace or in another one " +
 	"(grep its diff directory in /proc/*/mountinfo)")
 
+// errMayBeInUse: it could not be found out if something has the layer mounted, so that it counts as in use.
+var errMayBeInUse = fmt.Errorf("it cannot be told if %w", errInUse)
+
 // errNoForm: nothing has the layer mounted, and still it cannot be written in aufs form.
 var errNoForm = errors.New("it cannot be brought into aufs form")
+
+// leftInForm is the outcome where a layer was not brought to rest.
+const leftInForm = "it is left in overlayfs's form"
+
+// logUnrested tells the log why a layer was not brought to rest. A mount that is alive elsewhere is normal: the
+// process that watches over a container has a mount namespace of its own, which ends after the container's Put.
+func logUnrested(err error) {
+	if errors.Is(err, errInUse) && !errors.Is(err, errMayBeInUse) {
+		logrus.Debugf("%v; %s", err, leftInForm)
+		return
+	}
+	logrus.Warnf("%v; %s", err, leftInForm)
+}
+
+// logStillUnrested is logUnrested for a layer that was to be brought to rest before: that it has no aufs form was told then.
+func logStillUnrested(err error) {
+	if errors.Is(err, errNoForm) {
+		logrus.Debugf("%v; %s", err, leftInForm)
+		return
+	}
+	logUnrested(err)
+}
 
 // translator knows which form each layer's directory is in, and brings layers from one to the other.
 type translator struct {
@@ -104,7 +131,7 @@ func (t *translator) settleMarked(id string, m mark, marked markedLayers, ended 
 	}
 	if err != nil {
 		// What cannot be told may be.
-		return layerError("bringing to rest", id, errors.Join(err, errInUse))
+		return layerError("bringing to rest", id, fmt.Errorf("%w: %w", errMayBeInUse, err))
 	}
 	if used {
 		return layerError("bringing to rest", id, errInUse)

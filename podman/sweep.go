@@ -181,9 +181,8 @@ func (d *Driver) settleIn(ctx context.Context, dir string) error {
 			}
 			continue
 		}
-		err := d.settleIdle(id)
-		if err != nil && !errors.Is(err, errInUse) {
-			logrus.Warnf("aufs: sweeping: %v", err)
+		if err := d.settleIdle(id); err != nil {
+			logStillUnrested(fmt.Errorf("aufs: sweeping: %w", err))
 		}
 	}
 	return nil
