@@ -28,6 +28,9 @@ var packages = []string{
 // left are files of those that have nothing to say of another library: what its own aufs driver did.
 var left = []string{"intree_interrupted_test.go", "intree_reports_test.go"}
 
+// copied are files that stand in both modules: each is published with its own directory alone.
+var copied = []string{"LICENSE"}
+
 // hand are those files of podman/ that are written by hand.
 var hand = []string{
 	"library.go", "library_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
@@ -96,6 +99,13 @@ func generate(packages []string) (map[string][]byte, error) {
 				return nil, err
 			}
 		}
+	}
+	for _, path := range copied {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files[filepath.Join(target, path)] = content
 	}
 	return files, nil
 }

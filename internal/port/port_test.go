@@ -58,14 +58,15 @@ func TestPort(t *testing.T) {
 // TestRun makes a module, and changes both sides of it.
 func TestRun(t *testing.T) {
 	t.Chdir(t.TempDir())
-	defer func(p, h []string) { packages, hand = p, h }(packages, hand)
-	packages, hand = []string{"d"}, []string{"d/hand.go"}
+	defer func(p, h, c []string) { packages, hand, copied = p, h, c }(packages, hand, copied)
+	packages, hand, copied = []string{"d"}, []string{"d/hand.go"}, []string{"LICENSE"}
 	put := func(path, content string) {
 		t.Helper()
 		if err := write(path, []byte(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	put("LICENSE", "all of it\n")
 	put("d/p.go", source)
 	put("podman/d/hand.go", "package p\n")
 	put("podman/e/gone.go", mark+"e/gone.go; DO NOT EDIT.\n\npackage e\n")
@@ -79,7 +80,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	generated := filepath.Join(target, "d/p.go")
-	stale(generated, "podman/e/gone.go")
+	stale("podman/LICENSE", generated, "podman/e/gone.go")
 	if err := run(false, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +88,12 @@ func TestRun(t *testing.T) {
 	if content, err := os.ReadFile(generated); err != nil || string(content) != ported {
 		t.Errorf("%v\n%s", err, content)
 	}
+	if content, err := os.ReadFile("podman/LICENSE"); err != nil || string(content) != "all of it\n" {
+		t.Errorf("%v\n%s", err, content)
+	}
+	put("LICENSE", "another\n")
+	stale("podman/LICENSE")
+	put("LICENSE", "all of it\n")
 	if _, err := os.Stat("podman/e/gone.go"); err == nil {
 		t.Error("what has no source is still there")
 	}
