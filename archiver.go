@@ -32,6 +32,8 @@ type archiver struct {
 	root string
 	form form
 	ids  *idtools.IDMappings
+	// open opens a regular file.
+	open func(dir *os.File, name string) (*regularFile, error)
 	// inherits: the directory that it is in gives what is made in it an access control list.
 	inherits bool
 	// names has the first name of each file with several.
@@ -61,12 +63,16 @@ func fileID(info fs.FileInfo, f *regularFile, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// archiveLayer returns the archive of the layer in form f at root. The caller has to close it; until then a goroutine
-// waits to write more.
-func archiveLayer(root string, f form, ids *idtools.IDMappings) io.ReadCloser {
+// archiveLayer returns the archive of the layer in form f at root, which is quiet if no container is at work in it. The caller has to
+// close it; until then a goroutine waits to write more.
+func archiveLayer(root string, f form, ids *idtools.IDMappings, quiet bool) io.ReadCloser {
 	reader, out := newChunkPipe()
+	open := openRegular
+	if quiet {
+		open = openQuietly
+	}
 	go func() {
-		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, names: map[inode]string{}}
+		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, open: open, names: map[inode]string{}}
 		err := a.directory(".")
 		if err == nil {
 			err = a.w.Close()
@@ -141,7 +147,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 // entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
 func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
 	if entry.Type().IsRegular() {
-		if f, err := openRegular(dir, entry.Name()); err == nil {
+		if f, err := a.open(dir, entry.Name()); err == nil {
 			defer f.close()
 			return nil, a.regular(f, rel)
 		}
@@ -153,7 +159,7 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 	}
 	if info.Mode().IsRegular() {
 		// It could not be opened, or was something else a moment ago. The error says which, if there is one.
-		f, err := openRegular(dir, entry.Name())
+		f, err := a.open(dir, entry.Name())
 		if err != nil {
 			return nil, err
 		}

@@ -35,7 +35,7 @@ func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent strin
 }
 
 func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappings) ([]archive.Change, error) {
-	f, err := d.readable(id)
+	f, _, err := d.readable(id)
 	if err != nil {
 		return nil, err
 	}

@@ -364,33 +364,6 @@ func TestApplyToAMountedLayer(t *testing.T) {
 	})
 }
 
-func TestDiffGetter(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		s := newStore(t, name)
-		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"d/f": "content"})
-		must(t, os.Symlink("/etc/passwd", filepath.Join(s.inner.home.diff("base"), "out")))
-		getter, err := s.inner.DiffGetter("base")
-		must(t, err)
-		for _, path := range []string{"d/f", "./d/f", "/d/f"} {
-			r, err := getter.Get(path)
-			must(t, err)
-			content, err := io.ReadAll(r)
-			if err != nil || string(content) != "content" {
-				t.Errorf("%s: %q, %v", path, content, err)
-			}
-			must(t, r.Close())
-		}
-		for _, path := range []string{"out", "../../layers/base", "nothing"} {
-			if r, err := getter.Get(path); err == nil {
-				_ = r.Close()
-				t.Errorf("%s can be read", path)
-			}
-		}
-		must(t, getter.Close())
-	})
-}
-
 func TestUpdateLayerIDMap(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		s := newStore(t, name)
@@ -502,7 +475,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
 	first, err := os.Lstat(filepath.Join(dir, "a"))
 	must(t, err)
-	reader := archiveLayer(dir, aufsForm, orNone(nil))
+	reader := archiveLayer(dir, aufsForm, orNone(nil), true)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

@@ -218,11 +218,12 @@ func writeIn(dir, name string, content []byte) error {
 		return fail("open", err)
 	}
 	defer unix.Close(parent)
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := retried(func() (int, error) { return unix.Openat(parent, name, flags, 0o600) })
 	if err != nil {
 		return fail("open", err)
 	}
+	err = mustBeRegular(fd)
 	for len(content) > 0 && err == nil {
 		var n int
 		n, err = retried(func() (int, error) { return unix.Write(fd, content) })
@@ -234,6 +235,16 @@ func writeIn(dir, name string, content []byte) error {
 	return nil
 }
 
+// mustBeRegular is an error if what is open is no regular file.
+func mustBeRegular(fd int) error {
+	var st unix.Stat_t
+	_, err := retried(func() (int, error) { return 0, unix.Fstat(fd, &st) })
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errNotRegular
+	}
+	return err
+}
+
 // readProc is readFile for a file of proc, which gives what it has in pieces.
 func readProc(path string) ([]byte, error) {
 	return readUntil(path, 16384, func(n, _ int) bool { return n == 0 })
@@ -241,11 +252,16 @@ func readProc(path string) ([]byte, error) {
 
 // readUntil reads into a buffer of size bytes, or more if need be, until end says so of how much a call has read, and wanted to.
 func readUntil(path string, size int, end func(n, wanted int) bool) ([]byte, error) {
-	fd, err := retried(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+	// Nobody waits for a pipe to be written to. It would read as an empty file.
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retried(func() (int, error) { return unix.Open(path, flags, 0) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	if err := mustBeRegular(fd); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
 	content := make([]byte, 0, size)
 	for {
 		if len(content) == cap(content) {
@@ -302,7 +318,7 @@ func formatParents(parents []string) []byte {
 
 // syncDir makes the names in a directory durable: an fsync of a file does not.
 func syncDir(dir string) error {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, openDirectory&^unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

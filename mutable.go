@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,11 @@ const (
 // makeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
 // in it.
 func makeMutable(dir string) error {
-	top, err := os.Open(dir)
+	top, err := os.OpenFile(dir, openDirectory, 0)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		// The name of a directory of the store has something else. It has no content.
+		return clearFlagsAt(unix.AT_FDCWD, dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -35,13 +40,28 @@ func makeMutable(dir string) error {
 	})
 }
 
-// clearFlags makes the regular file or directory name, in an open directory, one that can be removed.
+// clearFlags makes the regular file or directory name, in an open directory, one that can be removed. Nothing else has flags.
 func clearFlags(dir *os.File, name string) error {
-	fd, err := retried(func() (int, error) {
-		return unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	})
+	err := clearFlagsAt(int(dir.Fd()), name)
 	if err != nil {
-		return ignoreGone(&os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err})
+		err = &os.PathError{Op: "clearing the flags of", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return ignoreGone(err)
+}
+
+func clearFlagsAt(dir int, name string) error {
+	path, err := locate(dir, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(path)
+	var st syscall.Stat_t
+	fd, err := openKind(path, &st, unix.S_IFREG, unix.S_IFDIR)
+	if errors.Is(err, errNotRegular) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	defer unix.Close(fd)
 	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
@@ -49,8 +69,5 @@ func clearFlags(dir *os.File, name string) error {
 		// A file system without flags has no such files.
 		return nil //nolint:nilerr // see above
 	}
-	if err := unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag))); err != nil {
-		return &os.PathError{Op: "clearing the flags of", Path: dir.Name() + "/" + name, Err: err}
-	}
-	return nil
+	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag)))
 }

@@ -16,6 +16,12 @@ import (
 
 // TestRegularFile compares it with os.File.
 func TestRegularFile(t *testing.T) {
+	t.Run("at work", func(t *testing.T) { testRegularFile(t, openRegular, errNotRegular) })
+	t.Run("quiet", func(t *testing.T) { testRegularFile(t, openQuietly, unix.ELOOP) })
+}
+
+func testRegularFile(t *testing.T, openRegular func(*os.File, string) (*regularFile, error), link error) {
+	t.Helper()
 	root := t.TempDir()
 	write(t, root, files{"file": "content", "empty": "", "dir/": ""})
 	must(t, os.Symlink("file", filepath.Join(root, "link")))
@@ -48,7 +54,7 @@ func TestRegularFile(t *testing.T) {
 		_, err = f.Read(make([]byte, 1))
 		wants(t, err, unix.EBADF, "read", path)
 	}
-	for name, target := range map[string]error{"dir": errNotRegular, "pipe": errNotRegular, "link": unix.ELOOP, "gone": fs.ErrNotExist} {
+	for name, target := range map[string]error{"dir": errNotRegular, "pipe": errNotRegular, "link": link, "gone": fs.ErrNotExist} {
 		_, err := openRegular(dir, name)
 		wants(t, err, target, filepath.Join(root, name))
 	}

@@ -6,12 +6,8 @@ package aufs
 
 import (
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/sirupsen/logrus"
-	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
 )
 
@@ -48,35 +44,37 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 	if !direct {
 		return d.naive.Diff(id, idMappings, parent, parentMappings, mountLabel)
 	}
-	f, err := d.readable(id)
+	f, mounted, err := d.readable(id)
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
-	return archiveLayer(d.home.diff(id), f, orNone(idMappings)), nil
+	// A layer without parents is used without a mount.
+	quiet := !mounted && parent != ""
+	return archiveLayer(d.home.diff(id), f, orNone(idMappings), quiet), nil
 }
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
 // returns the form that it is in.
-func (d *Driver) readable(id string) (form, error) {
+func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 	lock, err := d.home.lockLayer("reading", id)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer lock.unlock()
 	target := d.home.mnt(id)
-	mounted, err := isMounted(target)
-	if err != nil {
-		return "", err
+	if mounted, err = isMounted(target); err != nil {
+		return "", false, err
 	}
 	if mounted {
 		if _, err := d.flush(id, target, linkFlush.live); err != nil {
-			return "", err
+			return "", false, err
 		}
 	} else if err := d.forms.settle(id); err != nil {
 		// It can be read in the form that it has.
 		logrus.Debugf("aufs: %v", err)
 	}
-	return d.forms.form(id)
+	f, err = d.forms.form(id)
+	return f, mounted, err
 }
 
 // DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what
@@ -95,32 +93,3 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	}
 	return usage.Size, nil
 }
-
-// DiffGetter returns a reader of the files in the layer's own directory, by their names in its archive. No name leads out
-// of it.
-func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
-	if _, err := d.home.parents(id); err != nil {
-		return nil, err
-	}
-	if err := realDirectory(d.home.diff(id)); err != nil {
-		return nil, layerError("reading", id, err)
-	}
-	root, err := os.OpenRoot(d.home.diff(id))
-	if err != nil {
-		return nil, layerError("reading", id, err)
-	}
-	return branchGetter{root}, nil
-}
-
-// branchGetter reads the files of one layer.
-type branchGetter struct {
-	root *os.Root
-}
-
-// Get opens the file with a name as archives have it: with or without a '/', or a './', before it.
-func (g branchGetter) Get(name string) (io.ReadCloser, error) {
-	return g.root.Open(strings.TrimLeft(filepath.Clean("/"+name), "/"))
-}
-
-// Close lets go of the layer's directory. Files that are open stay so.
-func (g branchGetter) Close() error { return g.root.Close() }

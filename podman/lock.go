@@ -70,7 +70,8 @@ func flockPath(path string, flags, how int) (*pathLock, error) {
 // is worth nothing and the result is nil. It makes no call that it can do without, as package os would: every operation takes
 // locks.
 func flockOnce(path string, flags, how int) (*pathLock, error) {
-	fd, err := retried(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0o600) })
+	// A pipe in the place of a lock's file is not waited for.
+	fd, err := retried(func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -84,6 +85,10 @@ func flockOnce(path string, flags, how int) (*pathLock, error) {
 	if err := unix.Fstat(fd, &locked); err != nil {
 		lock.unlock()
 		return nil, &fs.PathError{Op: "fstat", Path: path, Err: err}
+	}
+	if kind := locked.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		lock.unlock()
+		return nil, &fs.PathError{Op: "locking", Path: path, Err: errNotRegular}
 	}
 	err = unix.Lstat(path, &named)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

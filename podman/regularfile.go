@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -32,7 +34,21 @@ var errNotRegular = errors.New("it is not a regular file")
 // a path once more.
 func openRegular(dir *os.File, name string) (*regularFile, error) {
 	f := &regularFile{dir: dir.Name(), name: name}
-	// In the place of the file there may be a pipe by now, which nobody is to wait for.
+	path, err := locate(int(dir.Fd()), name)
+	if err != nil {
+		return nil, f.fail("open", err)
+	}
+	defer unix.Close(path)
+	if f.fd, err = openKind(path, &f.st, unix.S_IFREG); err != nil {
+		return nil, f.fail("open", err)
+	}
+	return f, nil
+}
+
+// openQuietly is openRegular where nobody else is at work, and nobody puts a device in the place of what was a regular file a moment ago.
+// It takes half as long.
+func openQuietly(dir *os.File, name string) (*regularFile, error) {
+	f := &regularFile{dir: dir.Name(), name: name}
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	var err error
 	if f.fd, err = retried(func() (int, error) { return unix.Openat(int(dir.Fd()), name, flags, 0) }); err != nil {
@@ -47,6 +63,30 @@ func openRegular(dir *os.File, name string) (*regularFile, error) {
 		return nil, f.fail("stat", err)
 	}
 	return f, nil
+}
+
+// locate opens whatever has the name in an open directory as no more than a place: nothing waits for a pipe, and no device notices.
+// It follows no symbolic link.
+func locate(dir int, name string) (fd int, err error) {
+	return retried(func() (int, error) { return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+}
+
+// openKind opens what locate has opened, for reading, if it is of one of these kinds of files, and fills st with what fstat(2) says of
+// it. Else it is not opened: that can wait for ever, or make a device do something.
+func openKind(path int, st *syscall.Stat_t, kinds ...uint32) (fd int, err error) {
+	if _, err = retried(func() (int, error) { return 0, syscall.Fstat(path, st) }); err != nil {
+		return -1, err
+	}
+	if !slices.Contains(kinds, st.Mode&unix.S_IFMT) {
+		return -1, errNotRegular
+	}
+	return openPlace(path)
+}
+
+// openPlace opens for reading what locate has opened.
+func openPlace(path int) (fd int, err error) {
+	place := "/proc/self/fd/" + strconv.Itoa(path)
+	return retried(func() (int, error) { return unix.Open(place, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 }
 
 func (f *regularFile) fail(op string, err error) error {

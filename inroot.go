@@ -1,0 +1,119 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names in an archive are those of a tree that has its own root directory: a symbolic link in a name, absolute or not, leads to
+// something in the tree. That is so when the archive is unpacked, and has to be so when the files are looked for again.
+
+// placeInRoot opens name as locate does, in the tree whose root is open, and as that would be found with this root directory. A symbolic
+// link at the end of the name is not followed.
+func placeInRoot(root int, name string) (fd int, err error) {
+	name = strings.TrimLeft(name, "/")
+	if name == "" {
+		name = "."
+	}
+	fd, err = retried(func() (int, error) {
+		return unix.Openat2(root, name, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+	})
+	// What is renamed meanwhile, anywhere, can keep the kernel from knowing where a ".." leads to: EAGAIN.
+	if noOpenat2(err) || errors.Is(err, unix.EAGAIN) {
+		return walkInRoot(root, name)
+	}
+	return fd, err
+}
+
+// mostLinks is how many symbolic links the kernel follows in one name.
+const mostLinks = 40
+
+// walkInRoot is placeInRoot without openat2(2): it goes from one directory to the next.
+func walkInRoot(root int, name string) (fd int, err error) {
+	w := rootWalk{root: root}
+	defer w.leaveTo(0)
+	todo := strings.Split(name, "/")
+	for links := 0; len(todo) > 0; {
+		next := todo[0]
+		todo = todo[1:]
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			w.leaveTo(len(w.dirs) - 1)
+			continue
+		}
+		if len(todo) == 0 {
+			return locate(w.here(), next)
+		}
+		fd, target, err := w.look(next)
+		if err != nil {
+			return -1, err
+		}
+		if target != "" {
+			if links++; links > mostLinks {
+				return -1, unix.ELOOP
+			}
+			if strings.HasPrefix(target, "/") {
+				w.leaveTo(0)
+			}
+			todo = append(strings.Split(target, "/"), todo...)
+		} else {
+			w.dirs = append(w.dirs, fd)
+		}
+	}
+	return locate(w.here(), ".")
+}
+
+// A rootWalk is where walkInRoot is: the directories that it went through below the root.
+type rootWalk struct {
+	root int
+	dirs []int
+}
+
+func (w *rootWalk) here() int {
+	if len(w.dirs) == 0 {
+		return w.root
+	}
+	return w.dirs[len(w.dirs)-1]
+}
+
+// leaveTo goes up until n directories are left. The root has none above it.
+func (w *rootWalk) leaveTo(n int) {
+	for len(w.dirs) > max(n, 0) {
+		_ = unix.Close(w.here()) // nothing was done with it
+		w.dirs = w.dirs[:len(w.dirs)-1]
+	}
+}
+
+// look opens what is called name here. If that is a symbolic link, target is what it leads to.
+func (w *rootWalk) look(name string) (fd int, target string, err error) {
+	if fd, err = locate(w.here(), name); err != nil {
+		return -1, "", err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		target, err = readPlace(fd)
+	}
+	if err != nil || target != "" {
+		_ = unix.Close(fd) // nothing was done with it
+		fd = -1
+	}
+	return fd, target, err
+}
+
+// readPlace is what the symbolic link leads to that locate has opened.
+func readPlace(fd int) (string, error) {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", target)
+	if err != nil {
+		return "", err
+	}
+	return string(target[:n]), nil
+}

@@ -1,0 +1,151 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+)
+
+// DiffGetter returns a reader of the files of a layer, by their names in its archive. A file that the layer's own directory does not have
+// is that of the nearest ancestor, if the layer does not hide it: a layer that was made from a template has all of its files there.
+//
+// Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
+func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
+	if _, err := d.home.parents(id); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenFile(d.home.diff(id), openDirectory, 0)
+	if err != nil {
+		return nil, layerError("reading", id, err)
+	}
+	return &layerGetter{id: id, root: root, lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) })}, nil
+}
+
+// lineageOf are the layer id and its ancestors, nearest first.
+func (d *Driver) lineageOf(id string) ([]layerDir, error) {
+	f, err := d.forms.form(id)
+	if err != nil {
+		return nil, err
+	}
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return nil, err
+	}
+	return append([]layerDir{{root: d.home.diff(id), form: f}}, below...), nil
+}
+
+// layerGetter reads the files of one layer.
+type layerGetter struct {
+	id   string
+	root *os.File // the layer's directory
+	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
+	lineage func() ([]layerDir, error)
+}
+
+// Get opens the file with a name as archives have it: with or without a '/', or a './', before it.
+func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
+	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
+	f, err := openInLayer(g.root, rel)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		f, err = g.fromBelow(rel, err)
+	}
+	if err != nil {
+		return nil, layerError("reading "+name+" in", g.id, err)
+	}
+	return f, nil
+}
+
+// fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
+func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
+	layers, err := g.lineage()
+	if err != nil {
+		return nil, err
+	}
+	for i, layer := range layers[1:] {
+		if hidden, err := layers[i].hides(rel); err != nil {
+			return nil, err
+		} else if hidden {
+			return nil, missing
+		}
+		root, err := os.OpenFile(layer.root, openDirectory, 0)
+		if err != nil {
+			return nil, err
+		}
+		f, err := openInLayer(root, rel)
+		_ = root.Close() // it was only read
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			return f, err
+		}
+	}
+	return nil, missing
+}
+
+// Close lets go of the layer's directory. Files that are open stay so.
+func (g *layerGetter) Close() error { return g.root.Close() }
+
+// openInLayer opens the regular file rel of the layer whose directory is open.
+func openInLayer(root *os.File, rel string) (*os.File, error) {
+	path := filepath.Join(root.Name(), rel)
+	place, err := placeInRoot(int(root.Fd()), rel)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(place)
+	var st syscall.Stat_t
+	fd, err := openKind(place, &st, unix.S_IFREG)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// hides tells if the layer, which does not have the file rel, keeps that of its ancestors from being seen: by a whiteout, an opaque
+// directory, or something else in the place of a directory.
+func (l layerDir) hides(rel string) (bool, error) {
+	dir := "."
+	for _, name := range strings.Split(rel, "/") {
+		hidden, more, err := l.hidesIn(dir, name)
+		if hidden || !more || err != nil {
+			return hidden, err
+		}
+		dir = filepath.Join(dir, name)
+	}
+	return false, nil
+}
+
+// hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
+func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
+	open, err := openDir(l.root, dir)
+	if err != nil {
+		return false, false, err
+	}
+	defer open.Close()
+	if opaque, err := isOpaque(within(open, "."), l.form); err != nil || opaque {
+		return opaque, false, err
+	}
+	st, err := statIn(open, archive.WhiteoutPrefix+name)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
+		return true, false, nil
+	}
+	if ignoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
+		return false, false, err
+	}
+	st, err = statIn(open, name)
+	if err != nil {
+		return false, false, ignoreGone(err)
+	}
+	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return !isDir, isDir, nil
+}
