@@ -185,7 +185,7 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if err := markReplacedFiles(dir, ".", below); err != nil {
 		return err
 	}
-	if err := syncFS(s.lock.fd, s.dir); err != nil {
+	if err := s.syncData(); err != nil {
 		return err
 	}
 	// The path of a layer without parents is known to whoever has asked for it.

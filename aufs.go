@@ -37,6 +37,8 @@ type Driver struct {
 	writable sync.Map
 	// staged are the staging directories that have not become those of layers.
 	staged stagings
+	// trash has the files of layers that are gone, until they are deleted.
+	trash sharedScratch
 	// naive is the library's way, through mounts, to compare layers and to change the owners in one.
 	naive graphdriver.Driver
 }
@@ -139,20 +141,24 @@ func removeStore(made []string) {
 
 // start probes the host and makes the store ready for use.
 func (d *Driver) start(c config) error {
-	rubbish, err := d.probeAndSweep(c)
+	strays, err := d.probeAndSweep(c)
 	if err != nil {
 		return err
 	}
+	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
 	// Not under the store lock: that may take long.
-	for _, trash := range rubbish {
+	for _, trash := range strays {
 		if err := trash.remove(); err != nil {
-			logrus.Warnf("aufs: sweeping: %v", err)
+			warn(err)
 		}
+	}
+	if err := d.removeAbandoned(context.Background(), warn); err != nil {
+		return err
 	}
 	return d.settleAll(context.Background())
 }
 
-func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
+func (d *Driver) probeAndSweep(c config) (strays []*scratch, err error) {
 	store, err := d.home.lockStore()
 	if err != nil {
 		return nil, err
@@ -171,12 +177,7 @@ func (d *Driver) probeAndSweep(c config) (rubbish []*scratch, err error) {
 		// They count where they are as well.
 		logrus.Warnf("aufs: sweeping: %v", err)
 	}
-	rubbish, err = d.abandoned()
-	if err != nil {
-		return nil, err
-	}
-	strays, err := d.sweepLayers()
-	return append(rubbish, strays...), err
+	return d.sweepLayers()
 }
 
 // probe finds the backend that was asked for, or says why it cannot be had.

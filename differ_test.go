@@ -64,7 +64,7 @@ func TestStagedLayer(t *testing.T) {
 		members := append([]entry{{name: ".wh..wh.plnk/"}, {name: ".wh..wh.plnk/1.2", content: "x"}}, newLayer...)
 		s.apply(t, "applied", "middle", members...)
 		out := s.stage(t, untarDiffer{content: archiveBytes(t, members...)})
-		if out.Size == 0 || filepath.Dir(filepath.Dir(out.Target)) != s.inner.home.tmp() {
+		if out.Size == 0 || filepath.Dir(filepath.Dir(filepath.Dir(out.Target))) != s.inner.home.tmp() {
 			t.Errorf("%+v", out)
 		}
 		must(t, s.differ(t).ApplyDiffFromStagingDirectory("staged", "middle", out, nil))
@@ -120,8 +120,8 @@ func TestStagingErrors(t *testing.T) {
 		wants(t, apply("new", "child", out), fs.ErrNotExist, "new", out.Target)
 
 		for _, target := range []string{
-			"", "/", string(s.inner.home), s.inner.home.diff("full"), s.inner.home.tmp() + "/staging-1/../../diff/full/root",
-			s.inner.home.tmp() + "/apply-1/root", filepath.Join(t.TempDir(), "staging-1", "root"),
+			"", "/", string(s.inner.home), s.inner.home.diff("full"), s.inner.home.tmp() + "/staging-1/1/../../../diff/full/root",
+			s.inner.home.tmp() + "/apply-1/1/root", filepath.Join(t.TempDir(), "staging-1", "1", "root"),
 		} {
 			wants(t, d.CleanupStagingDirectory(target), nil, "no staging directory")
 			wants(t, apply("new", "child", &graphdriver.DriverWithDifferOutput{Target: target}), nil, "new")
@@ -131,8 +131,8 @@ func TestStagingErrors(t *testing.T) {
 
 		// What is not used is removed, by its owner, or by another one if that is gone.
 		must(t, d.CleanupStagingDirectory(s.stage(t, untarDiffer{}).Target))
-		write(t, s.inner.home.tmp(), files{"staging-9/root/f": "f", "staging-8/root/f": "f"})
-		left := filepath.Join(s.inner.home.tmp(), "staging-9", stagedRoot)
+		write(t, s.inner.home.tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
+		left := filepath.Join(s.inner.home.tmp(), "staging-9", "1", stagedRoot)
 		wants(t, apply("new", "child", &graphdriver.DriverWithDifferOutput{Target: left}), fs.ErrNotExist, left)
 		must(t, d.CleanupStagingDirectory(left))
 		s.stage(t, untarDiffer{})

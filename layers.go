@@ -228,7 +228,7 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 	}
 	defer store.unlock()
 	// Before the layer is gone: there may be no room for it on the disk.
-	trash, err := d.home.newScratchLocked("trash")
+	trash, err := d.newTrash()
 	if err != nil && !hasNoRoom(err) {
 		return nil, err
 	}
@@ -256,10 +256,15 @@ func (d *Driver) takeOut(id string) (*scratch, error) {
 	return d.moveInto(trash, id)
 }
 
+// newTrash makes a directory for what is to be deleted. The caller holds the store lock.
+func (d *Driver) newTrash() (*scratch, error) {
+	return d.trash.join(func() (*scratch, error) { return d.home.newScratchLocked("trash") })
+}
+
 // moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
 // store lock, and nothing of the layer is mounted.
 func (d *Driver) moveOut(id string) (*scratch, error) {
-	trash, err := d.home.newScratchLocked("trash")
+	trash, err := d.newTrash()
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +285,7 @@ func (d *Driver) moveInto(trash *scratch, id string) (*scratch, error) {
 			}
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			trash.lock.unlock()
+			trash.release()
 			return nil, err
 		}
 	}

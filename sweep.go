@@ -20,29 +20,62 @@ import (
 // written last and removed first, so that whatever else there is of a layer without it is rubbish. Rubbish that cannot
 // be removed is in nobody's way: it is told, and does not make Init fail.
 
-// abandoned returns the scratch directories that no live process is using, locked: to be removed when the store lock,
-// which the caller holds, is given back.
-func (d *Driver) abandoned() ([]*scratch, error) {
+// sweepAtOnce is how many scratch directories are locked at the same time to be removed: each lock is an open file.
+const sweepAtOnce = 32
+
+// removeAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
+// store lock must not be held by the caller: it is not held for as long as that takes.
+func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error {
+	for after := ""; ; {
+		batch, last, err := d.claimAfter(after)
+		for _, s := range batch {
+			if ctx.Err() != nil {
+				// It is abandoned, as before.
+				s.release()
+			} else if err := s.remove(); err != nil {
+				failed(err)
+			}
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil || last == "" {
+			return err
+		}
+		after = last
+	}
+}
+
+// claimAfter returns some of the scratch directories with a name after this one that no live process is using, locked. last is the name
+// to go on after, or "" if there are no more.
+func (d *Driver) claimAfter(after string) (batch []*scratch, last string, err error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, "", err
+	}
+	defer store.unlock()
 	entries, err := os.ReadDir(d.home.tmp())
 	if errors.Is(err, fs.ErrNotExist) {
 		// There is none in a store that is read-only.
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("aufs: sweeping: %w", err)
+		return nil, "", fmt.Errorf("aufs: sweeping: %w", err)
 	}
-	var all []*scratch
 	for _, entry := range entries {
-		path := filepath.Join(d.home.tmp(), entry.Name())
-		s, err := claim(path, entry)
+		if entry.Name() <= after {
+			continue
+		}
+		if len(batch) == sweepAtOnce {
+			return batch, last, nil
+		}
+		last = entry.Name()
+		s, err := claim(filepath.Join(d.home.tmp(), last), entry)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			logrus.Warnf("aufs: sweeping: %v", err)
 		}
 		if s != nil {
-			all = append(all, s)
+			batch = append(batch, s)
 		}
 	}
-	return all, nil
+	return batch, "", nil
 }
 
 // claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.

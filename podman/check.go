@@ -364,16 +364,19 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 
 // repair does what Repair does before it checks.
 func (c *checker) repair(ctx context.Context) error {
-	rubbish, err := c.repairNames(ctx)
-	for _, trash := range rubbish {
+	strays, err := c.repairNames(ctx)
+	for _, trash := range strays {
 		if ctx.Err() != nil {
-			// It is abandoned, as before.
-			trash.lock.unlock()
+			trash.release()
 			continue
 		}
 		err = errors.Join(err, trash.remove())
 	}
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	var failed []error
+	if err == nil {
+		err = c.d.removeAbandoned(ctx, func(err error) { failed = append(failed, err) })
+	}
+	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
 	if err := c.d.settleAll(ctx); err != nil {
@@ -407,12 +410,7 @@ func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 			return nil, err
 		}
 	}
-	rubbish, err := c.d.abandoned()
-	if err != nil {
-		return nil, err
-	}
-	strays, err := c.d.sweepLayers()
-	return append(rubbish, strays...), err
+	return c.d.sweepLayers()
 }
 
 // restoreMountPoint makes a mnt/<id> that is not there.

@@ -40,7 +40,7 @@ func TestDeferredRemove(t *testing.T) {
 		wants(t, err, graphdriver.ErrLayerUnknown, "child")
 		trash := func(want int) {
 			t.Helper()
-			found, err := filepath.Glob(filepath.Join(h.tmp(), "trash-*", "*", "d", "f"))
+			found, err := filepath.Glob(filepath.Join(h.tmp(), "trash-*", "*", "*", "d", "f"))
 			must(t, err)
 			if len(found) != want {
 				t.Errorf("in the trash are %q", found)

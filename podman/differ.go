@@ -32,6 +32,8 @@ const stagedRoot = "root"
 
 // stagings are a driver's staging directories, by their targets. Those of another driver are locked by it.
 type stagings struct {
+	// pool is where they are.
+	pool sharedScratch
 	mu   sync.Mutex // protects open
 	open map[string]*scratch
 }
@@ -67,7 +69,7 @@ func (s *stagings) takeAll() []*scratch {
 // ApplyDiffFromStagingDirectory or to CleanupStagingDirectory of this driver; its Cleanup removes it as well, and after a crash
 // the next Init. After an error it is gone.
 func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
-	s, err := d.home.newScratch(stagingPurpose)
+	s, err := d.staged.pool.join(func() (*scratch, error) { return d.home.newScratch(stagingPurpose) })
 	if err != nil {
 		return graphdriver.DriverWithDifferOutput{}, err
 	}
@@ -190,10 +192,11 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	return nil
 }
 
-// abandonedStaging returns the staging directory of target if no live driver has it; nil if it is gone.
+// abandonedStaging returns the scratch directory that target is in, and that may have other targets, if no live driver has it; nil if it
+// is gone.
 func (d *Driver) abandonedStaging(target string) (*scratch, error) {
 	dir, name := filepath.Split(target)
-	dir = filepath.Clean(dir)
+	dir = filepath.Dir(filepath.Clean(dir))
 	if name != stagedRoot || filepath.Dir(dir) != d.home.tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
 		return nil, fmt.Errorf("aufs: %q is no staging directory of the store %s", target, string(d.home))
 	}

@@ -194,6 +194,8 @@ func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) 
 type scratch struct {
 	dir  string
 	lock *pathLock
+	// shared is the scratch directory that this one is in, if others have some there as well. That has the lock then.
+	shared *openScratch
 }
 
 // newScratch makes a scratch directory. The store lock must not be held by the caller.
@@ -235,16 +237,33 @@ func newScratchIn(parent, purpose string) (*scratch, error) {
 	return &scratch{dir: dir, lock: lock}, nil
 }
 
+// release says that its user is done with the scratch directory. What is left in it is swept by the next Init. It may be called again.
+func (s *scratch) release() {
+	if shared := s.shared; shared != nil {
+		s.shared = nil
+		shared.leave()
+	}
+	s.lock.unlock()
+}
+
+// syncData has all on the disk that was written to the file system of the scratch directory.
+func (s *scratch) syncData() error {
+	if s.shared != nil {
+		return s.shared.syncAll()
+	}
+	return syncFS(s.lock.fd, s.dir)
+}
+
 // discard is remove for a scratch directory in which nothing is mounted, for sure.
 func (s *scratch) discard() error {
-	defer s.lock.unlock()
+	defer s.release()
 	return removeAll(s.dir)
 }
 
 // remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all
 // stays. It may be called again.
 func (s *scratch) remove() error {
-	defer s.lock.unlock()
+	defer s.release()
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
