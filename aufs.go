@@ -102,6 +102,10 @@ func makeStore(h home) (made []string, err error) {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
+	// Before anything is made in it.
+	if err := dropDefaultACL(string(h)); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
 	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp()} {
 		err := os.Mkdir(dir, 0o700)
 		switch {
@@ -113,17 +117,31 @@ func makeStore(h home) (made []string, err error) {
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
 	}
-	return made, h.realDirectories()
+	if err := h.realDirectories(); err != nil {
+		return made, err
+	}
+	for _, dir := range h.ownDirectories() {
+		// An earlier version has let them inherit one.
+		if err := dropDefaultACL(dir); err != nil {
+			return made, fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
+	return made, nil
+}
+
+// ownDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
+func (h home) ownDirectories() []string {
+	dirs := []string{h.tmp(), h.overlay(), h.whiteouts().dir}
+	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, twinDir, oldDir, lockDirName, emptyDir} {
+		dirs = append(dirs, h.overlay(name))
+	}
+	return dirs
 }
 
 // realDirectories is an error if one of the store's directories is not where it seems to be. Whoever wants a part of a store
 // on another disk can mount that there.
 func (h home) realDirectories() error {
-	dirs := []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, twinDir, oldDir, lockDirName, emptyDir} {
-		dirs = append(dirs, h.overlay(name))
-	}
-	for _, dir := range dirs {
+	for _, dir := range append([]string{h.layers(""), h.diff(""), h.mnt("")}, h.ownDirectories()...) {
 		if err := realDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}

@@ -417,7 +417,7 @@ func restoreMountPoint(h home, id string) error {
 	if err != nil {
 		return ignoreGone(err)
 	}
-	err = os.Mkdir(h.mnt(id), 0o700)
+	err = mkdirWithoutACL(h.mnt(id), 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -126,7 +125,7 @@ func (d *Driver) isOpaqueLayer(id string, marked map[string]bool) (bool, error) 
 func makeMountPoint(target string) error {
 	st, err := lstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.Mkdir(target, 0o700)
+		return mkdirWithoutACL(target, 0o700)
 	}
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}

@@ -30,7 +30,7 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions)
 	begin := beginning(source)
 	loud := source.seen.loud || options.InUserNS && source.seen.xattrs
 	if options.IgnoreChownErrors || loud || !logsToFile(logrus.StandardLogger()) {
-		return chrootarchive.UntarUncompressed(begin, dir, options)
+		return unpackInChild(begin, dir, options)
 	}
 	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.
 	_ = time.Local.String()
@@ -45,13 +45,38 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions)
 		return err
 	})
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
-		return chrootarchive.UntarUncompressed(begin, dir, options)
+		return unpackInChild(begin, dir, options)
 	}
 	if err != nil {
 		return err
 	}
 	// It is read here, for who knows which files it opens.
 	return feed(begin, w, unpacked)
+}
+
+// unpackUmask is the umask of what extracts an archive: the library gives directories that the archive has no entry for the mode 0777.
+const unpackUmask = 0o022
+
+// unpackInChild has a child of the library's extract an archive into the directory dir. The child gets the umask of the thread that starts
+// it, so that is one of its own.
+func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) error {
+	// The caller may be in a mount namespace that the other thread is not in.
+	root, err := os.OpenFile(dir, openDirectory, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	end := make(chan error, 1)
+	go onOtherThread(func() {
+		// Where that is forbidden, it is the umask of this process.
+		if unix.Unshare(unix.CLONE_FS) == nil {
+			unix.Umask(unpackUmask)
+		}
+		end <- recovered(func() error {
+			return chrootarchive.UntarUncompressed(source, fmt.Sprintf("/proc/self/fd/%d", root.Fd()), options)
+		})
+	})
+	return <-end
 }
 
 // firstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
@@ -163,6 +188,7 @@ func enterRoot(root *os.File) (leave func(), err error) {
 		_ = unix.Close(outside)
 		return nil, fmt.Errorf("making %s the root directory: %w", root.Name(), err)
 	}
+	unix.Umask(unpackUmask)
 	return func() {
 		// The thread is about to end, and what of this has failed ends with it.
 		_ = unix.Fchdir(outside)

@@ -336,7 +336,7 @@ func makeDirsLike(root, rel, target string) error {
 	if err := makeDirsLike(root, filepath.Dir(rel), target); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := mkdirWithoutACL(path, 0o700); err != nil {
 		return err
 	}
 	return copyDirMetadata(filepath.Join(root, rel), aufsForm, path)

@@ -83,9 +83,13 @@ func makeOverlayWhiteout(path string) error {
 }
 
 // makeAufsWhiteout makes a whiteout, or the mark of an opaque directory, of aufs form: an empty file with the mode that aufs gives
-// them. Mknod(2) takes one call for it.
+// them, whatever the umask of the process is.
 func makeAufsWhiteout(path string) error {
-	if err := unix.Mknod(path, unix.S_IFREG|0o444, 0); err != nil {
+	err := unix.Mknod(path, unix.S_IFREG|whiteoutMode, 0)
+	if err == nil {
+		err = unix.Chmod(path, whiteoutMode)
+	}
+	if err != nil {
 		return &fs.PathError{Op: "making the whiteout", Path: path, Err: err}
 	}
 	return nil

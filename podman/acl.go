@@ -201,6 +201,25 @@ func mkdirWithoutACL(path string, mode fs.FileMode) error {
 	return nil
 }
 
+// dropDefaultACL removes the default list of a directory of the driver's own, so that nothing made in it inherits that. A directory that
+// is not there has none. The access list stays.
+func dropDefaultACL(dir string) error {
+	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
+	list, err := system.Lgetxattr(dir, aclDefault)
+	if err == nil && list != nil {
+		err = unix.Lremovexattr(dir, aclDefault)
+	}
+	for _, harmless := range []error{fs.ErrNotExist, unix.ENODATA, unix.ENOTSUP, unix.EROFS} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	if err != nil {
+		return &fs.PathError{Op: "removing " + aclDefault + " from", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // takenACLs are the access control lists of a directory, by attribute, while it is without them.
 type takenACLs map[string][]byte
 

@@ -282,8 +282,14 @@ func (a *archiver) header(xattrs xattrReader, rel string, info fs.FileInfo, read
 		}
 		h.PAXRecords[archive.PaxSchilyXattr+attr] = value
 	}
-	// Whiteouts are nobody's, and no mapping need have their owner.
-	if !strings.HasPrefix(name, archive.WhiteoutPrefix) && !a.ids.Empty() {
+	if strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		// It is nobody's, and no mapping need have its owner. Aufs has made it with the umask of whoever mounted the layer first.
+		if h.Typeflag == tar.TypeReg && h.Size == 0 {
+			h.Mode = whiteoutMode
+		}
+		return h, nil
+	}
+	if !a.ids.Empty() {
 		h.Uid, h.Gid, err = a.ids.ToContainer(idtools.IDPair{UID: h.Uid, GID: h.Gid})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", rel, err)

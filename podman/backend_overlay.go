@@ -336,7 +336,7 @@ func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
 	}
 	m.upper, m.work = filepath.Join(run, watchUpper), filepath.Join(run, "work")
 	for _, dir := range []string{m.upper, m.work} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		if err := mkdirWithoutACL(dir, 0o700); err != nil {
 			return err
 		}
 	}

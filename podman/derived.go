@@ -28,7 +28,7 @@ const (
 )
 
 // derivedVersion begins a stamp. It changes when something else is made of the same layers.
-const derivedVersion = "3 "
+const derivedVersion = "4 "
 
 // The ends of a stamp: does the layer need a directory?
 const (
