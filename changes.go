@@ -27,7 +27,11 @@ func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent strin
 	if !direct {
 		return d.naive.Changes(id, idMappings, parent, parentMappings, mountLabel)
 	}
-	changes, err := d.changes(id, orNone(idMappings), orNone(parentMappings))
+	var changes []archive.Change
+	err = d.home.reading(id, func() (err error) {
+		changes, err = d.changes(id, orNone(idMappings), orNone(parentMappings))
+		return err
+	})
 	if err != nil {
 		return nil, layerError("comparing", id, err)
 	}

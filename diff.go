@@ -46,9 +46,13 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
+	held, err := d.home.hold(id)
+	if err != nil {
+		return nil, layerError("reading", id, err)
+	}
 	// A layer without parents is used without a mount.
 	quiet := !mounted && parent != ""
-	return archiveLayer(d.home.diff(id), f, orNone(idMappings), quiet), nil
+	return archiveLayer(held, f, orNone(idMappings), quiet), nil
 }
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and

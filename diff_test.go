@@ -470,12 +470,16 @@ func TestNamesThatAufsHides(t *testing.T) {
 // TestInodeUsedAgain is about a container that removes a file with several names, which was archived, and makes another one
 // that gets its inode.
 func TestInodeUsedAgain(t *testing.T) {
-	dir := t.TempDir()
+	s := newStore(t, backendOverlay)
+	s.create(t, "", "base")
+	dir := s.inner.home.diff("base")
 	write(t, dir, files{"a": "first", "large": strings.Repeat("x", 4<<20), "z/keep": ""})
 	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
 	first, err := os.Lstat(filepath.Join(dir, "a"))
 	must(t, err)
-	reader := archiveLayer(dir, aufsForm, orNone(nil), true)
+	held, err := s.inner.home.hold("base")
+	must(t, err)
+	reader := archiveLayer(held, aufsForm, orNone(nil), true)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

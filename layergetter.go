@@ -25,11 +25,11 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	if _, err := d.home.parents(id); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenFile(d.home.diff(id), openDirectory, 0)
+	held, err := d.home.hold(id)
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
-	return &layerGetter{id: id, root: root, lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) })}, nil
+	return &layerGetter{heldLayer: held, lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) })}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
@@ -47,8 +47,7 @@ func (d *Driver) lineageOf(id string) ([]layerDir, error) {
 
 // layerGetter reads the files of one layer.
 type layerGetter struct {
-	id   string
-	root *os.File // the layer's directory
+	*heldLayer
 	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
 	lineage func() ([]layerDir, error)
 }
@@ -56,7 +55,7 @@ type layerGetter struct {
 // Get opens the file with a name as archives have it: with or without a '/', or a './', before it.
 func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
 	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
-	f, err := openInLayer(g.root, rel)
+	f, err := openInLayer(g.dir, rel)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		f, err = g.fromBelow(rel, err)
 	}
@@ -68,6 +67,9 @@ func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
 
 // fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
 func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
+	if err := g.still(); err != nil {
+		return nil, err
+	}
 	layers, err := g.lineage()
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
 }
 
 // Close lets go of the layer's directory. Files that are open stay so.
-func (g *layerGetter) Close() error { return g.root.Close() }
+func (g *layerGetter) Close() error { return g.dir.Close() }
 
 // openInLayer opens the regular file rel of the layer whose directory is open.
 func openInLayer(root *os.File, rel string) (*os.File, error) {

@@ -65,17 +65,22 @@ func fileID(info fs.FileInfo, f *regularFile, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// archiveLayer returns the archive of the layer in form f at root, which is quiet if no container is at work in it. The caller has to
-// close it; until then a goroutine waits to write more.
-func archiveLayer(root string, f form, ids *idtools.IDMappings, quiet bool) io.ReadCloser {
+// archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
+// caller has to close the archive; until then a goroutine waits to write more.
+func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, quiet bool) io.ReadCloser {
 	reader, out := newChunkPipe()
+	root := layer.dir.Name()
 	open := openRegular
 	if quiet {
 		open = openQuietly
 	}
 	go func() {
+		defer layer.close()
 		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, open: open, names: map[inode]string{}}
 		err := a.directory(".")
+		if err == nil {
+			err = layer.still()
+		}
 		if err == nil {
 			err = a.w.Close()
 		}

@@ -32,7 +32,9 @@ func (d *Driver) usage(id string) (*directory.DiskUsage, error) {
 		return nil, err
 	}
 	s := sizes{}
-	err = walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) { s.add(info) })
+	err = d.home.reading(id, func() error {
+		return walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) { s.add(info) })
+	})
 	return &directory.DiskUsage{Size: s.sum, InodeCount: s.inodes}, err
 }
 
