@@ -16,12 +16,15 @@ TAGS := exclude_graphdriver_aufs exclude_graphdriver_btrfs
 # does not depend on what they do. This tag does without a library of C.
 IMAGETEST := internal/imagetest
 IMAGETEST_TAGS := $(TAGS) containers_image_openpgp
+# So is the example program, which has a progress bar.
+EXAMPLE := example
 # The same driver for go.podman.io/storage is a module of its own. Its go.mod has
 # the oldest version of that library that it is for; it is tested with others as
 # well, for which podman/modfiles has what go.mod would be: all of it with one,
 # and the library's own tests of drivers with the newest.
 PODMAN := podman
 PODMAN_TAGS := $(filter-out exclude_graphdriver_aufs,$(TAGS))
+PODMAN_EXAMPLE := $(PODMAN)/$(EXAMPLE)
 PODMAN_IMAGETEST := $(PODMAN)/$(IMAGETEST)
 PODMAN_IMAGETEST_TAGS := $(PODMAN_TAGS) containers_image_openpgp
 STORAGE := v1.64.2
@@ -162,8 +165,10 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 .PHONY: test
 test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the tests; as root, or most are skipped
 	$(GO) vet -tags '$(TAGS)' ./...
+	cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...
 	cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 	cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_EXAMPLE) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...
 	cd $(PODMAN_IMAGETEST) && $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	@modprobe -q aufs 2>/dev/null || true; \
@@ -176,6 +181,8 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	{ \
 		status=0; \
 		$(call go-test,$(TAGS)) -race ./... || status=$$?; \
+		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) -race ./...) || status=$$?; \
+		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
 		cd $(PODMAN); \
 		export CGO_ENABLED=0; \
 		$(call go-test,$(PODMAN_TAGS)) ./... || status=$$?; \
@@ -226,6 +233,15 @@ fuzz: check-go ## Try random inputs, as root
 tools: check-go
 	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install tool
 
+# $(call lint-module,DIRECTORY,TAGS): a shell command that runs the linters on a
+# module of its own.
+lint-module = cd $(1); \
+	export GOOS=linux; \
+	$(GO) vet -tags '$(2)' ./...; \
+	$(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(2))' ./...; \
+	GOFLAGS='-tags=$(subst $(space),$(comma),$(2))' $(TOOLS)/go-errorlint ./...; \
+	$(TOOLS)/revive -config $(CURDIR)/tools/revive.toml -set_exit_status ./...
+
 .PHONY: lint
 lint: tools ## Run the linters
 	GOOS=linux $(GO) vet -tags '$(TAGS)' ./...
@@ -240,14 +256,13 @@ lint: tools ## Run the linters
 	GOOS=linux $(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(TAGS))' ./...
 	GOOS=linux GOFLAGS='-tags=$(subst $(space),$(comma),$(TAGS))' $(TOOLS)/go-errorlint ./...
 	GOOS=linux $(TOOLS)/revive -config tools/revive.toml -set_exit_status ./...
-	cd $(IMAGETEST); \
-	export GOOS=linux; \
-	$(GO) vet -tags '$(IMAGETEST_TAGS)' ./...; \
-	$(TOOLS)/staticcheck -tags '$(subst $(space),$(comma),$(IMAGETEST_TAGS))' ./...; \
-	GOFLAGS='-tags=$(subst $(space),$(comma),$(IMAGETEST_TAGS))' $(TOOLS)/go-errorlint ./...; \
-	$(TOOLS)/revive -config $(CURDIR)/tools/revive.toml -set_exit_status ./...
+	$(call lint-module,$(EXAMPLE),$(TAGS))
+	$(call lint-module,$(IMAGETEST),$(IMAGETEST_TAGS))
+	# What those who import the driver get with it.
+	$(GO) test -count=1 ./internal/importers
 	# What is generated from all that needs no more than this.
 	cd $(PODMAN) && GOOS=linux $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_EXAMPLE) && GOOS=linux $(GO) vet -tags '$(PODMAN_TAGS)' ./...
 	cd $(PODMAN_IMAGETEST) && GOOS=linux $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
 
 .PHONY: build-all
@@ -256,21 +271,23 @@ build-all: check-go ## Build and vet for all platforms
 	@for platform in $(PLATFORMS); do \
 		echo "build and vet for $$platform"; \
 		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-		$(GO) build -tags '$(TAGS)' ./...; \
-		$(GO) vet -tags '$(TAGS)' ./...; \
+		for module in . $(EXAMPLE); do \
+			(cd $$module; $(GO) build -o /dev/null -tags '$(TAGS)' ./...; $(GO) vet -tags '$(TAGS)' ./...); \
+		done; \
 	done
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(PODMAN_EXAMPLE) && GOOS=windows $(GO) build -o /dev/null -tags '$(PODMAN_TAGS)' .
 
 .PHONY: demo
 demo: check-go ## Run the example program, as root
-	@CGO_ENABLED=0 $(GO) build -tags '$(TAGS)' -o $(BUILD)/example ./example
+	@cd $(EXAMPLE) && CGO_ENABLED=0 $(GO) build -tags '$(TAGS)' -o $(CURDIR)/$(BUILD)/example .
 	@$(BUILD)/example $(DEMO_ARGS)
 
 .PHONY: podman-demo
 podman-demo: check-go ## Run the example program of the podman module, as root
-	@cd $(PODMAN) && CGO_ENABLED=0 $(GO) build -tags '$(PODMAN_TAGS)' -o $(CURDIR)/$(BUILD)/podman-example ./example
+	@cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(GO) build -tags '$(PODMAN_TAGS)' -o $(CURDIR)/$(BUILD)/podman-example .
 	@$(BUILD)/podman-example $(DEMO_ARGS)
 
 # How sure benchstat can be that the median is between the least and the most
