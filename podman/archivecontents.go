@@ -24,12 +24,13 @@ type archiveContents struct {
 	xattrs bool
 	// loud: there are attributes that not every file system has, of which the library logs that it leaves them out.
 	loud bool
-	// kept is how many bytes of records the library keeps until the end of the archive: those of directories.
+	// kept is how many bytes the library keeps until the end of the archive: the headers of directories.
 	kept int64
 	// size is that of all files but whiteouts, as usage counts.
 	size int64
-	// marked are the directories that have whiteouts, relative to the root of the layer.
-	marked map[string]bool
+	// marked are the directories that have whiteouts, relative to the root of the layer, and markedBytes is how long their names are.
+	marked      map[string]bool
+	markedBytes int
 	// names has, by a hash, the names of the archive, and of the directories that they are in: is it a directory?
 	names map[uint64]bool
 	seed  maphash.Seed
@@ -45,12 +46,39 @@ func (c *archiveContents) markedDirs() []string { return slices.Sorted(maps.Keys
 // unknown says that there may be anything in the archive.
 func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
 
-// add adds what a header says.
-func (c *archiveContents) add(header *tar.Header) {
-	for key, value := range header.PAXRecords {
-		if header.Typeflag == tar.TypeDir {
-			c.kept += int64(len(key) + len(value))
-		}
+// giveUp says that there is too much in the archive to remember it.
+func (c *archiveContents) giveUp() { c.unclear, c.names, c.marked = true, nil, nil }
+
+// How much is remembered of an archive before that. Each of the two takes some 40 MB.
+const (
+	mostNames       = 1 << 20
+	mostMarkedBytes = 16 << 20
+)
+
+// What a directory takes until the end of the archive: its header, with a place in the library's list of them, and each record, which is
+// in two maps if it is an attribute. A record is a part of all that were with it.
+const (
+	keptHeader  = 320
+	keptRecord  = 160
+	mostRecords = 1 << 20
+)
+
+// keptOf is how much the library keeps of a header for which package tar has read that much.
+func keptOf(header *tar.Header, read int64) int64 {
+	if header.Typeflag != tar.TypeDir {
+		return 0
+	}
+	kept := int64(keptHeader + len(header.Name) + len(header.Linkname) + len(header.Uname) + len(header.Gname))
+	if n := len(header.PAXRecords); n > 0 {
+		kept += int64(n*keptRecord) + min(read, mostRecords)
+	}
+	return kept
+}
+
+// add adds what a header says, for which package tar has read that much.
+func (c *archiveContents) add(header *tar.Header, read int64) {
+	c.kept += keptOf(header, read)
+	for key := range header.PAXRecords {
 		// The library sets no attributes but by such records.
 		if attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr); ok {
 			c.xattrs, c.loud = true, c.loud || !strings.HasPrefix(attribute, "security.")
@@ -76,9 +104,20 @@ func (c *archiveContents) add(header *tar.Header) {
 	case isDir:
 		c.unclear = true
 	default:
-		c.marked[path.Join(".", dir)] = true
+		c.mark(path.Join(".", dir))
 	}
 	c.unclear = c.unclear || !c.enter(name, isDir)
+	if len(c.names) > mostNames || c.markedBytes > mostMarkedBytes {
+		c.giveUp()
+	}
+}
+
+// mark notes a directory that has whiteouts.
+func (c *archiveContents) mark(dir string) {
+	if !c.marked[dir] {
+		const entry = 48
+		c.marked[dir], c.markedBytes = true, c.markedBytes+len(dir)+entry
+	}
 }
 
 // sizeOf is the size of the file that the library makes of a header.

@@ -27,6 +27,8 @@ type archiveScan struct {
 	skip int64
 	at   int64 // in the archive
 	seen archiveContents
+	// refused says why no more of the archive is read.
+	refused error
 }
 
 // scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
@@ -58,17 +60,25 @@ func (s *archiveScan) Read(p []byte) (int, error) {
 		}
 	case <-s.done:
 	}
-	if s.seen.kept > mostKept {
-		return 0, errTooMuchKept
+	if s.refused != nil {
+		return 0, s.refused
 	}
 	return n, err
 }
 
-// mostKept is how much the library may have to keep of one archive. It has a megabyte of room for each record, which compress to nothing,
-// and this process may be one that unpacks many archives.
-const mostKept = 128 << 20
+// mostKept is how much the library may have to keep of one archive, and mostHeader how much of it can be the header of one file, which
+// package tar, or the library, has in memory. Headers compress to nothing, and this process may be one that unpacks many archives. An image
+// does not come near that: it is a layer of 400,000 directories, or a file in a million pieces.
+const (
+	mostKept   = 128 << 20
+	mostHeader = 32 << 20
+)
 
-var errTooMuchKept = fmt.Errorf("the directories of the archive have more than %d MB of records", mostKept>>20)
+var (
+	errTooMuchKept = fmt.Errorf("the directories of the archive would take more than %d MB of memory, which is enough for about %d of them",
+		mostKept>>20, mostKept/keptHeader/10000*10000)
+	errLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
+)
 
 // contents are those of the archive, as far as it was read. After that nothing more is looked at.
 func (s *archiveScan) contents() *archiveContents {
@@ -82,8 +92,10 @@ func (s *archiveScan) look() {
 	defer close(s.done)
 	next, more := <-s.next
 	s.rest = next
-	r := tar.NewReader(&scanned{archiveScan: s, ended: !more})
+	source := &scanned{archiveScan: s, ended: !more}
+	r := tar.NewReader(source)
 	for {
+		source.header = 0
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return
@@ -93,7 +105,10 @@ func (s *archiveScan) look() {
 			s.seen.unknown()
 			return
 		}
-		s.seen.add(header)
+		s.seen.add(header, source.header)
+		if s.seen.kept > mostKept {
+			s.refused = errTooMuchKept
+		}
 	}
 }
 
@@ -101,9 +116,15 @@ func (s *archiveScan) look() {
 type scanned struct {
 	*archiveScan
 	ended bool
+	// header is how much was read for the header of one file.
+	header int64
 }
 
 func (s *scanned) Read(p []byte) (int, error) {
+	if s.header > mostHeader {
+		s.refused = errLongHeader
+		return 0, s.refused
+	}
 	for int64(len(s.rest)) <= s.skip {
 		s.skip -= int64(len(s.rest))
 		s.rest = nil
@@ -115,7 +136,7 @@ func (s *scanned) Read(p []byte) (int, error) {
 		s.rest, s.ended = next, !more
 	}
 	n := copy(p, s.rest[s.skip:])
-	s.rest, s.skip, s.at = s.rest[s.skip:][n:], 0, s.at+int64(n)
+	s.rest, s.skip, s.at, s.header = s.rest[s.skip:][n:], 0, s.at+int64(n), s.header+int64(n)
 	return n, nil
 }
 
