@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -139,19 +138,19 @@ func newACLsToHost(ids *idtools.IDMappings) aclsToHost {
 	return aclsToHost{ids: ids, done: map[uint64]bool{}}
 }
 
-// file maps the owners in the lists of the file path. It follows no symbolic link.
-func (a aclsToHost) file(path string) error {
+// file maps the owners in the lists of the file name in dir. It follows no symbolic link.
+func (a aclsToHost) file(dir openedDir, name string) error {
 	if a.ids.Empty() {
 		return nil
 	}
-	names, err := system.Llistxattr(path)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return err
+	names, err := listXattrs(dir.reach(name))
+	if err != nil {
+		return dir.named(err)
 	}
 	if names = slices.DeleteFunc(names, func(name string) bool { return !isACL(name) }); len(names) == 0 {
 		return nil
 	}
-	info, err := os.Lstat(path)
+	info, err := dir.lstat(name)
 	if err != nil {
 		return err
 	}
@@ -161,16 +160,16 @@ func (a aclsToHost) file(path string) error {
 		}
 		a.done[st.Ino] = true
 	}
-	for _, name := range names {
-		if err := a.list(path, name); err != nil {
-			return &fs.PathError{Op: "mapping the owners in " + name + " of", Path: path, Err: err}
+	for _, attr := range names {
+		if err := a.list(dir, name, attr); err != nil {
+			return dir.failed("mapping the owners in "+attr+" of", name, dir.named(err))
 		}
 	}
 	return nil
 }
 
-func (a aclsToHost) list(path, name string) error {
-	list, err := system.Lgetxattr(path, name)
+func (a aclsToHost) list(dir openedDir, name, attr string) error {
+	list, err := system.Lgetxattr(dir.reach(name), attr)
 	if err != nil {
 		return err
 	}
@@ -179,21 +178,26 @@ func (a aclsToHost) list(path, name string) error {
 		return err
 	}
 	if left > 0 {
-		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, name, path)
+		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.pathOf(name))
 	}
-	return system.Lsetxattr(path, name, list, 0)
+	return system.Lsetxattr(dir.reach(name), attr, list, 0)
 }
 
 // mkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
 // above it, is not content of layers.
 func mkdirWithoutACL(path string, mode fs.FileMode) error {
-	if err := os.Mkdir(path, mode); err != nil {
-		return err
+	return anywhere.mkdirWithoutACL(path, mode)
+}
+
+// mkdirWithoutACL is the function of this name for a directory in d.
+func (d openedDir) mkdirWithoutACL(name string, mode fs.FileMode) error {
+	if err := unix.Mkdirat(d.fd, name, uint32(mode.Perm())); err != nil {
+		return d.failed("mkdir", name, err)
 	}
-	for _, name := range []string{aclDefault, aclAccess} {
-		err := unix.Lremovexattr(path, name)
+	for _, attr := range []string{aclDefault, aclAccess} {
+		err := unix.Lremovexattr(d.reach(name), attr)
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
-			return errors.Join(&fs.PathError{Op: "removing " + name + " from", Path: path, Err: err}, os.Remove(path))
+			return errors.Join(d.failed("removing "+attr+" from", name, err), unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
 		}
 	}
 	return nil

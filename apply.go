@@ -70,11 +70,11 @@ func (d *Driver) stripForeign(id string) error {
 	if f, err := d.forms.form(id); err != nil || f != aufsForm {
 		return err
 	}
-	return eachDir(d.home.diff(id), func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
-		errs := []error{stripXattrs(dir, overlayTrusted, overlayUser)}
+	return eachDir(d.home.diff(id), func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+		errs := []error{stripXattrs(dir, ".", overlayTrusted, overlayUser)}
 		for _, entry := range entries {
 			if !entry.IsDir() {
-				errs = append(errs, ignoreGone(stripXattrs(filepath.Join(dir, entry.Name()), overlayTrusted, overlayUser)))
+				errs = append(errs, ignoreGone(stripXattrs(dir, entry.Name(), overlayTrusted, overlayUser)))
 			}
 		}
 		return false, errors.Join(errs...)
@@ -254,7 +254,7 @@ func syncFS(fd int, path string) error {
 func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error) {
 	acls := newACLsToHost(ids)
 	sizes := sizes{}
-	err = eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
+	err = eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed, err := cleanWhiteouts(dir, entries)
 		if err != nil {
 			return changed, err
@@ -263,7 +263,7 @@ func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error
 			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
 				continue
 			}
-			info, err := entry.Info()
+			info, err := dir.lstat(entry.Name())
 			if err != nil {
 				return changed, err
 			}
@@ -280,7 +280,7 @@ func finishMarked(root string, marked []string) error {
 	t := walkedTree{root: root}
 	defer t.close()
 	for _, rel := range marked {
-		_, err := t.visit(rel, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
+		_, err := t.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
 		if err != nil {
 			return err
 		}
@@ -290,17 +290,17 @@ func finishMarked(root string, marked []string) error {
 
 // cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
 // bring any; and maps the owners in access control lists.
-func cleanXattrs(dir string, entries []fs.DirEntry, acls aclsToHost) error {
-	paths := []string{dir}
+func cleanXattrs(dir openedDir, entries []fs.DirEntry, acls aclsToHost) error {
+	names := []string{"."}
 	for _, entry := range entries {
 		if !entry.IsDir() {
-			paths = append(paths, dir+"/"+entry.Name())
+			names = append(names, entry.Name())
 		}
 	}
-	for _, path := range paths {
-		err := stripXattrs(path, overlayTrusted, overlayUser)
+	for _, name := range names {
+		err := stripXattrs(dir, name, overlayTrusted, overlayUser)
 		if err == nil {
-			err = acls.file(path)
+			err = acls.file(dir, name)
 		}
 		// Some of the whiteouts are gone by now.
 		if ignoreGone(err) != nil {
@@ -311,7 +311,7 @@ func cleanXattrs(dir string, entries []fs.DirEntry, acls aclsToHost) error {
 }
 
 // cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
-func cleanWhiteouts(dir string, entries []fs.DirEntry) (changed bool, err error) {
+func cleanWhiteouts(dir openedDir, entries []fs.DirEntry) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
 		found = found || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix)
@@ -329,17 +329,16 @@ func cleanWhiteouts(dir string, entries []fs.DirEntry) (changed bool, err error)
 }
 
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
-func cleanWhiteout(dir string, entry fs.DirEntry) (changed bool, err error) {
+func cleanWhiteout(dir openedDir, entry fs.DirEntry) (changed bool, err error) {
 	name := entry.Name()
 	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		return false, nil
 	}
-	path := filepath.Join(dir, name)
 	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != archive.WhiteoutOpaqueDir {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
-		return true, removeAll(path)
+		return true, dir.removeAll(name)
 	}
-	info, err := entry.Info()
+	info, err := dir.lstat(name)
 	if err != nil {
 		return false, err
 	}
@@ -347,17 +346,22 @@ func cleanWhiteout(dir string, entry fs.DirEntry) (changed bool, err error) {
 		return false, nil
 	}
 	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
-	if err := removeAll(path); err != nil {
+	if err := dir.removeAll(name); err != nil {
 		return false, err
 	}
-	return true, makeMark(path)
+	return true, makeMark(dir, name)
 }
 
 // resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
 // takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
 // without a whiteout; a directory does when it is opaque.
-func resolveReplacements(dir string) (changed bool, err error) {
-	entries, err := os.ReadDir(dir)
+func resolveReplacements(dir openedDir) (changed bool, err error) {
+	again, err := dir.open(".")
+	if err != nil {
+		return false, err
+	}
+	defer again.close()
+	entries, err := again.list()
 	if err != nil {
 		return false, err
 	}
@@ -372,12 +376,12 @@ func resolveReplacements(dir string) (changed bool, err error) {
 			continue
 		}
 		if replacement.IsDir() {
-			if err := makeOpaque(filepath.Join(dir, hidden)); err != nil {
+			if err := makeOpaque(dir, hidden); err != nil {
 				return changed, err
 			}
 		}
 		changed = true
-		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+		if err := dir.remove(entry.Name()); err != nil {
 			return changed, err
 		}
 	}
@@ -391,7 +395,7 @@ func markReplacedFiles(root, rel string, below []layerDir) error {
 	if err != nil || own.opaque || len(below) == 0 {
 		return err
 	}
-	before, err := readMerged(below, rel)
+	before, err := readMerged(below, rel, nil)
 	if err != nil {
 		return err
 	}
@@ -403,16 +407,11 @@ func markReplacedFiles(root, rel string, below []layerDir) error {
 		if dirs := before.dirs(name); len(dirs) > 0 {
 			err = markReplacedFiles(root, path, dirs)
 		} else {
-			err = makeOpaque(filepath.Join(root, path))
+			err = makeOpaqueBeneath(root, path)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// makeOpaque marks a directory of a layer in aufs form as opaque.
-func makeOpaque(dir string) error {
-	return keepTimes(dir, func() (bool, error) { return true, makeMark(filepath.Join(dir, archive.WhiteoutOpaqueDir)) })
 }

@@ -54,7 +54,7 @@ const flatDepth = 64
 
 // flatten moves each directory that is deep in the tree at root up, to root itself, under a name that is new there.
 func flatten(root string) error {
-	top, err := os.OpenFile(root, directoryFlags, 0)
+	top, err := os.OpenFile(root, directoryFlags|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

@@ -154,16 +154,21 @@ func (b *aufsBackend) mount(s stack) error {
 // dropPseudoLinks removes the entries of .wh..wh.plnk that mounts before have left, which aufs does not read again: each
 // flush would look for their names in vain. It leaves them alone while a mount of the layer is alive.
 func (b *aufsBackend) dropPseudoLinks(id string) error {
-	dir := filepath.Join(b.home.diff(id), pseudoLinkDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) == 0 {
+	dir, err := openBelow(b.home.diff(id), pseudoLinkDir)
+	if err != nil {
+		// What else a container can have made there is none of aufs's.
 		return ignoreGone(err)
+	}
+	defer dir.close()
+	entries, err := dir.list()
+	if err != nil || len(entries) == 0 {
+		return err
 	}
 	if used, err := b.forms.aufsUses(id); err != nil || used {
 		return err
 	}
 	for _, entry := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+		if err := dir.removeAll(entry.Name()); err != nil {
 			return err
 		}
 	}

@@ -20,8 +20,7 @@ import (
 // be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
 
 // openDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, neither root
-// nor below it; one in the place of a directory is ENOTDIR. On a kernel before 5.6, or where openat2(2) is forbidden, links
-// that stay in the tree are followed.
+// nor below it; one in the place of a directory is ENOTDIR.
 func openDir(root, rel string) (*os.File, error) {
 	t := walkedTree{root: root}
 	defer t.close()
@@ -46,12 +45,24 @@ func (t *walkedTree) close() {
 func (t *walkedTree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
 	if noOpenat2(err) {
-		return openInRoot(t.root, rel)
+		fd, err = openStepwise(t.root, rel)
 	}
 	if err != nil {
 		return nil, t.cannotOpen(rel, err)
 	}
 	return os.NewFile(uintptr(fd), filepath.Join(t.root, rel)), nil
+}
+
+// open is openDir for an openedDir, which is read from its beginning. It may be the root that t keeps.
+func (t *walkedTree) open(rel string) (dir openedDir, err error) {
+	fd, err := t.openListed(rel)
+	if noOpenat2(err) {
+		fd, err = openStepwise(t.root, rel)
+	}
+	if err != nil {
+		return dir, t.cannotOpen(rel, err)
+	}
+	return openedDir{fd: fd, path: filepath.Join(t.root, rel), kept: t.opened && fd == t.fd}, nil
 }
 
 // noOpenat2 tells if an error of openBeneath is that there is no openat2(2), or that it is forbidden.
@@ -65,17 +76,20 @@ func (t *walkedTree) cannotOpen(rel string, err error) error {
 	return &fs.PathError{Op: "open", Path: filepath.Join(t.root, rel), Err: err}
 }
 
-// openInRoot is openDir without openat2(2).
-func openInRoot(root, rel string) (*os.File, error) {
-	if err := realDirectory(root); err != nil {
-		return nil, err
+// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6: one after the other.
+func openStepwise(root, rel string) (fd int, err error) {
+	if fd, err = openTree(root); err != nil || rel == "." || rel == "" {
+		return fd, err
 	}
-	r, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
+	for name := range strings.SplitSeq(rel, "/") {
+		above := fd
+		fd, err = retried(func() (int, error) { return unix.Openat(above, name, directoryFlags|unix.O_NOFOLLOW, 0) })
+		_ = unix.Close(above) // it was only read
+		if err != nil {
+			return -1, err
+		}
 	}
-	defer r.Close()
-	return r.OpenFile(rel, directoryFlags, 0)
+	return fd, nil
 }
 
 // directoryFlags are those of open(2) for a directory that is to be read.
@@ -145,78 +159,17 @@ func within(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// reachable returns a path of the directory rel of the tree at root, in which nobody may be at work, that leaves room for a
-// name after it, whatever the tree's depth. If that is not the path that all know it by, it ends in "/.", and is good until done is called.
-func reachable(root, rel string) (dir string, done func(), err error) {
-	if dir = filepath.Join(root, rel); !isLong(dir) {
-		return dir, func() {}, nil
-	}
-	f, err := openDir(root, rel)
-	if err != nil {
-		return "", nil, err
-	}
-	return within(f, "."), func() { _ = f.Close() }, nil
-}
-
-// readDir reads all of an open directory. With look, and in a directory that is so deep that their paths are too long, the
-// entries have been looked at by then; else they are when they are asked, by their paths, which may lead elsewhere by then.
-func readDir(dir *os.File, look bool) ([]fs.DirEntry, error) {
-	entries, err := dir.ReadDir(-1)
-	if err != nil || !look && !isLong(dir.Name()) {
-		return entries, err
-	}
-	// By the open directory: not by its path, which may lead elsewhere by now.
-	root, err := os.OpenRoot(within(dir, "."))
-	if err != nil {
-		return nil, fmt.Errorf("looking at the files in %s: %v", dir.Name(), err) //nolint:errorlint // "not found" is not for them
-	}
-	defer root.Close()
-	found := entries[:0]
-	for _, entry := range entries {
-		info, err := root.Lstat(entry.Name())
-		if err == nil {
-			found = append(found, fs.FileInfoToDirEntry(info))
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
-// readDirBeneath is readDir of the directory rel of the tree at root.
-func readDirBeneath(root, rel string) ([]fs.DirEntry, error) {
-	t := walkedTree{root: root}
-	defer t.close()
-	listed, err := t.readDir(rel)
-	return listed.entries, err
-}
-
 // A listedDir is what a directory has, and what it was when it was opened.
 type listedDir struct {
 	entries []fs.DirEntry
 	st      syscall.Stat_t
 }
 
-// readDir is readDirBeneath.
-func (t *walkedTree) readDir(rel string) (listed listedDir, err error) {
-	path := filepath.Join(t.root, rel)
-	if isLong(path) {
-		return t.readLongDir(rel)
+// listed reads a directory that was just opened.
+func (d openedDir) listed() (listed listedDir, err error) {
+	if listed.st, err = d.stat(); err == nil {
+		listed.entries, err = d.list()
 	}
-	fd, err := t.openListed(rel)
-	if noOpenat2(err) {
-		return t.readLongDir(rel)
-	}
-	if err != nil {
-		return listed, t.cannotOpen(rel, err)
-	}
-	if fd != t.fd {
-		defer unix.Close(fd) //nolint:errcheck // it was only read
-	}
-	if _, err := retried(func() (int, error) { return 0, syscall.Fstat(fd, &listed.st) }); err != nil {
-		return listed, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	listed.entries, err = readDirents(fd, path)
 	return listed, err
 }
 
@@ -233,49 +186,30 @@ func (t *walkedTree) openListed(rel string) (fd int, err error) {
 	return t.fd, err
 }
 
-// readLongDir is readDir of a directory of any depth, and does without openat2(2).
-func (t *walkedTree) readLongDir(rel string) (listed listedDir, err error) {
-	dir, err := t.openDir(rel)
-	if err != nil {
-		return listed, err
+// openBelow opens the directory rel of the tree at root.
+func openBelow(root, rel string) (openedDir, error) {
+	t := walkedTree{root: root}
+	dir, err := t.open(rel)
+	// Whoever closes the directory closes the root, if that is it.
+	if dir.kept {
+		dir.kept = false
+		return dir, err
 	}
-	defer dir.Close()
-	info, err := dir.Stat()
-	if err != nil {
-		return listed, err
-	}
-	listed.st = *statOf(info)
-	listed.entries, err = readDir(dir, false)
-	return listed, err
-}
-
-// isLong tells if the path of a directory leaves no room for a name after it.
-func isLong(dir string) bool {
-	const longestName = 255
-	return len(dir)+len("/")+longestName >= unix.PathMax
+	t.close()
+	return dir, err
 }
 
 // mkdirBeneath makes the directory rel of the tree at root, for its owner alone; "." is root itself.
 func mkdirBeneath(root, rel string) error {
 	if rel == "." {
-		return os.Mkdir(root, 0o700)
+		return anywhere.mkdir(root)
 	}
-	dir, done, err := reachable(root, filepath.Dir(rel))
+	dir, err := openBelow(root, filepath.Dir(rel))
 	if err != nil {
 		return err
 	}
-	defer done()
-	return os.Mkdir(filepath.Join(dir, filepath.Base(rel)), 0o700)
-}
-
-// lstat is os.Lstat of the file rel in the tree at root, in which nobody may be at work.
-func lstat(root, rel string) (fs.FileInfo, error) {
-	dir, done, err := reachable(root, filepath.Dir(rel))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	return os.Lstat(filepath.Join(dir, filepath.Base(rel)))
+	defer dir.close()
+	return dir.mkdir(filepath.Base(rel))
 }
 
 // statIn is lstat(2) of the file name in an open directory.

@@ -103,7 +103,7 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 		return false, err
 	}
 	own.opaque = own.opaque || hidden
-	before, err := readMerged(below, rel)
+	before, err := readMerged(below, rel, own.entries)
 	if err != nil {
 		return false, err
 	}

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -319,26 +318,38 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	root := c.d.home.diff(id)
-	entries, err := readDirBeneath(root, rel)
+	below, err := c.contentOf(id, rel)
 	if err != nil {
 		return err
 	}
-	dir, done, err := reachable(root, rel)
-	if err != nil {
-		return err
+	for _, name := range below {
+		if err := c.content(ctx, id, filepath.Join(rel, name)); ignoreGone(err) != nil {
+			return err
+		}
 	}
-	names, err := system.Llistxattr(dir)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		done()
-		return err
+	return nil
+}
+
+// contentOf is content without what is below; below are the names of the directories in it.
+func (c *checker) contentOf(id, rel string) (below []string, err error) {
+	dir, err := openBelow(c.d.home.diff(id), rel)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	entries, err := dir.list()
+	if err != nil {
+		return nil, err
+	}
+	names, err := listXattrs(dir.reach("."))
+	if err != nil {
+		return nil, dir.named(err)
 	}
 	for _, f := range []form{overlayTrusted, overlayUser} {
 		if name := f.xattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.add(WrongForm, id, filepath.Join(root, rel), "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+			c.add(WrongForm, id, dir.path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
 		}
 	}
-	var below []string
 	for _, entry := range entries {
 		if rel == "." && isOwnFile(entry.Name()) {
 			continue
@@ -349,17 +360,11 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 		if entry.Type()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		if info, err := os.Lstat(filepath.Join(dir, entry.Name())); err == nil && isOverlayWhiteout(info) {
-			c.add(WrongForm, id, filepath.Join(root, rel, entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+		if info, err := dir.lstat(entry.Name()); err == nil && isOverlayWhiteout(info) {
+			c.add(WrongForm, id, dir.pathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
 		}
 	}
-	done()
-	for _, name := range below {
-		if err := c.content(ctx, id, filepath.Join(rel, name)); ignoreGone(err) != nil {
-			return err
-		}
-	}
-	return nil
+	return below, nil
 }
 
 // repair does what Repair does before it checks.

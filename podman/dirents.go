@@ -32,7 +32,7 @@ func (e *dirent) IsDir() bool { return e.kind.IsDir() }
 // Type implements fs.DirEntry.
 func (e *dirent) Type() fs.FileMode { return e.kind }
 
-// Info implements fs.DirEntry. It looks at what has the path now.
+// Info implements fs.DirEntry. It looks at what has the path now: of a file in a layer, openedDir.lstat is to be asked.
 func (e *dirent) Info() (fs.FileInfo, error) { return os.Lstat(e.dir + "/" + e.name) }
 
 // direntKinds are the types of files in a directory entry, DT_* (getdents(2)).
@@ -56,18 +56,19 @@ func listDir(dir string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer unix.Close(fd)
-	return readDirents(fd, dir)
+	opened := openedDir{fd: fd, path: dir}
+	defer opened.close()
+	return readDirents(opened)
 }
 
-// readDirents reads what is left to read of an open directory, whose path is dir.
-func readDirents(fd int, dir string) (entries []fs.DirEntry, err error) {
+// readDirents reads what is left to read of an open directory.
+func readDirents(dir openedDir) (entries []fs.DirEntry, err error) {
 	buffer := direntBuffers.Get().(*[8 << 10]byte) //nolint:forcetypeassert // nothing else is put there
 	defer direntBuffers.Put(buffer)
 	for {
-		n, err := retried(func() (int, error) { return unix.Getdents(fd, buffer[:]) })
+		n, err := retried(func() (int, error) { return unix.Getdents(dir.fd, buffer[:]) })
 		if err != nil {
-			return nil, &fs.PathError{Op: "reading the directory", Path: dir, Err: err}
+			return nil, dir.failed("reading the directory", ".", err)
 		}
 		if n == 0 {
 			return entries, nil
@@ -79,14 +80,14 @@ func readDirents(fd int, dir string) (entries []fs.DirEntry, err error) {
 }
 
 // appendDirents adds what one call has returned.
-func appendDirents(entries []fs.DirEntry, dir string, read []byte) ([]fs.DirEntry, error) {
+func appendDirents(entries []fs.DirEntry, dir openedDir, read []byte) ([]fs.DirEntry, error) {
 	// All names are pieces of one string.
 	names := string(read)
 	for at := 0; at < len(read); {
 		length := int(binary.NativeEndian.Uint16(read[at+direntLength:]))
 		begin := at + direntName
 		end := begin + bytes.IndexByte(read[begin:at+length], 0)
-		e := &dirent{dir: dir, name: names[begin:end]}
+		e := &dirent{dir: dir.path, name: names[begin:end]}
 		kind, known := direntKinds[read[at+direntKind]]
 		at += length
 		if e.name == "." || e.name == ".." {
@@ -94,7 +95,7 @@ func appendDirents(entries []fs.DirEntry, dir string, read []byte) ([]fs.DirEntr
 		}
 		if e.kind = kind; !known {
 			// Some file systems leave it to lstat(2).
-			info, err := e.Info()
+			info, err := dir.lstat(e.name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

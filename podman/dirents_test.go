@@ -61,18 +61,18 @@ func TestDirents(t *testing.T) {
 func TestDirentsUntyped(t *testing.T) {
 	dir := t.TempDir()
 	must(t, errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o755), os.WriteFile(filepath.Join(dir, "f"), nil, 0o600)))
-	opened, err := os.Open(dir)
+	opened, err := openReal(dir)
 	must(t, err)
-	defer opened.Close()
+	defer opened.close()
 	read := make([]byte, 4096)
-	n, err := unix.Getdents(int(opened.Fd()), read)
+	n, err := unix.Getdents(opened.fd, read)
 	must(t, err)
 	read = read[:n]
 	for at := 0; at < n; at += int(read[at+direntLength]) {
 		read[at+direntKind] = unix.DT_UNKNOWN
 	}
 	types := func() map[string]fs.FileMode {
-		entries, err := appendDirents(nil, dir, read)
+		entries, err := appendDirents(nil, opened, read)
 		must(t, err)
 		found := map[string]fs.FileMode{}
 		for _, entry := range entries {
@@ -96,8 +96,11 @@ func TestWalkedTreeRoot(t *testing.T) {
 	tree := walkedTree{root: root}
 	defer tree.close()
 	for _, rel := range []string{".", ".", "d", ".", "d"} {
-		listed, err := tree.readDir(rel)
+		dir, err := tree.open(rel)
 		must(t, err)
+		listed, err := dir.listed()
+		must(t, err)
+		dir.close()
 		info, err := os.Lstat(filepath.Join(root, rel))
 		must(t, err)
 		if statOf(info).Ino != listed.st.Ino {

@@ -229,11 +229,11 @@ func layerOf(root string, program []byte) {
 				dir = filepath.Dir(dir)
 			}
 		case 'o':
-			_ = makeMark(filepath.Join(dir, ".wh..wh..opq"))
+			_ = makeMark(anywhere, filepath.Join(dir, ".wh..wh..opq"))
 		case 'w':
-			_ = makeMark(filepath.Join(dir, ".wh."+name))
+			_ = makeMark(anywhere, filepath.Join(dir, ".wh."+name))
 		case 'a':
-			_ = makeMark(filepath.Join(dir, ".wh..wh.aufs"))
+			_ = makeMark(anywhere, filepath.Join(dir, ".wh..wh.aufs"))
 		case 's':
 			_ = os.Symlink("a", path)
 		case 'c':

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strconv"
+	"syscall"
 
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
-	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,55 +63,85 @@ func readMissed(dir string) (missedFiles, error) {
 
 // change changes the owners of those files that still have the ones from before.
 func (m missedFiles) change(dir string, toContainer, toHost *idtools.IDMappings) error {
+	root, err := openReal(dir)
+	if err != nil {
+		return err
+	}
+	defer root.close()
 	for name, before := range m {
-		path := filepath.Join(dir, name)
-		now, err := os.Lstat(path)
-		if err != nil {
-			return err
-		}
-		old := idtools.IDPair{UID: int(statOf(before).Uid), GID: int(statOf(before).Gid)}
-		if (old != idtools.IDPair{UID: int(statOf(now).Uid), GID: int(statOf(now).Gid)}) {
-			continue
-		}
-		if err := changeOwner(path, now, old, toContainer, toHost); err != nil {
+		if err := changeIfOwner(root, name, before, toContainer, toHost); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// changeIfOwner is changeOwner for a file in an open directory, if it has the owner that before says. The file stays open, though not to
+// be read: no other one can take its place meanwhile.
+func changeIfOwner(dir openedDir, name string, before fs.FileInfo, toContainer, toHost *idtools.IDMappings) error {
+	fd, err := retried(func() (int, error) { return unix.Openat(dir.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return dir.failed("open", name, err)
+	}
+	file := openedDir{fd: fd, path: dir.pathOf(name)}
+	defer file.close()
+	st, err := file.stat()
+	if err != nil {
+		return err
+	}
+	old := idtools.IDPair{UID: int(statOf(before).Uid), GID: int(statOf(before).Gid)}
+	if (old != idtools.IDPair{UID: int(st.Uid), GID: int(st.Gid)}) {
+		return nil
+	}
+	return changeOwner(file, &st, old, toContainer, toHost)
+}
+
 // changeOwner changes the owner of one file by the library's rules.
-func changeOwner(path string, info fs.FileInfo, old idtools.IDPair, toContainer, toHost *idtools.IDMappings) error {
+func changeOwner(file openedDir, st *syscall.Stat_t, old idtools.IDPair, toContainer, toHost *idtools.IDMappings) error {
 	uid, gid, err := toContainer.ToContainer(old)
 	switch {
 	case err != nil && old == (idtools.IDPair{}):
 		// Root, in a layer whose parent should have had a mapped owner.
 		uid, gid = 0, 0
 	case err != nil:
-		return fmt.Errorf("mapping the owner %v of %s to the container: %w", old, path, err)
+		return fmt.Errorf("mapping the owner %v of %s to the container: %w", old, file.path, err)
 	}
 	owner, err := toHost.ToHostOverflow(idtools.IDPair{UID: uid, GID: gid})
 	if err != nil {
-		return fmt.Errorf("mapping the owner %d:%d of %s to the host: %w", uid, gid, path, err)
+		return fmt.Errorf("mapping the owner %d:%d of %s to the host: %w", uid, gid, file.path, err)
 	}
 	if owner == old {
 		return nil
 	}
 	// A change of owner takes away capabilities, and the bits that lend an owner's rights.
-	capability, err := system.Lgetxattr(path, "security.capability")
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return err
+	path := "/proc/self/fd/" + strconv.Itoa(file.fd)
+	capability, err := getCapability(path)
+	if err != nil {
+		return file.failed("getxattr", ".", err)
 	}
-	if err := os.Lchown(path, owner.UID, owner.GID); err != nil {
-		return err
+	if err := unix.Fchownat(file.fd, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return file.failed("lchown", ".", err)
 	}
-	if info.Mode()&fs.ModeSymlink == 0 && info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
-		if err := os.Chmod(path, info.Mode()); err != nil {
-			return err
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK && st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		if err := unix.Chmod(path, st.Mode&0o7777); err != nil {
+			return file.failed("chmod", ".", err)
 		}
 	}
 	if capability != nil {
-		return system.Lsetxattr(path, "security.capability", capability, 0)
+		return file.failed("setxattr", ".", unix.Setxattr(path, capabilityXattr, capability, 0))
 	}
 	return nil
+}
+
+const capabilityXattr = "security.capability"
+
+// getCapability returns the attribute of an open file, at its path in /proc; nil if there is none.
+func getCapability(path string) ([]byte, error) {
+	// The longest of its forms has 24 bytes (struct vfs_ns_cap_data in <linux/capability.h>).
+	var value [64]byte
+	n, err := unix.Getxattr(path, capabilityXattr, value[:])
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	return value[:max(n, 0)], err
 }

@@ -32,30 +32,17 @@ func findMarks(root string, f form) (*markedDir, error) {
 }
 
 func findMarksIn(t *walkedTree, rel string, f form) (*markedDir, error) {
-	listed, err := t.readDir(rel)
+	found, directories, err := findMarksOf(t, rel, f)
 	if err != nil {
 		return nil, err
 	}
-	dir, found := filepath.Join(t.root, rel), &markedDir{name: filepath.Base(rel), st: listed.st}
-	for _, entry := range listed.entries {
-		name := entry.Name()
-		if strings.HasPrefix(name, archive.WhiteoutPrefix) {
-			found.marks = append(found.marks, entry)
+	for _, name := range directories {
+		below, err := findMarksIn(t, filepath.Join(rel, name), f)
+		if err != nil {
+			return nil, err
 		}
-		switch {
-		case rel == "." && isOwnFile(name):
-		case entry.IsDir():
-			below, err := findMarksIn(t, filepath.Join(rel, name), f)
-			if err != nil {
-				return nil, err
-			}
-			if below != nil {
-				found.below = append(found.below, below)
-			}
-		case f == aufsForm:
-			if err := refuseDevice(dir, entry); err != nil {
-				return nil, err
-			}
+		if below != nil {
+			found.below = append(found.below, below)
 		}
 	}
 	if len(found.marks) == 0 && len(found.below) == 0 {
@@ -64,18 +51,48 @@ func findMarksIn(t *walkedTree, rel string, f form) (*markedDir, error) {
 	return found, nil
 }
 
-// refuseDevice is an error if a file in the directory dir of a layer in aufs form is a character device 0/0.
-func refuseDevice(dir string, entry fs.DirEntry) error {
+// findMarksOf is findMarksIn without what is below; directories are the names of those that are.
+func findMarksOf(t *walkedTree, rel string, f form) (found *markedDir, directories []string, err error) {
+	dir, err := t.open(rel)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.close()
+	listed, err := dir.listed()
+	if err != nil {
+		return nil, nil, err
+	}
+	found = &markedDir{name: filepath.Base(rel), st: listed.st}
+	for _, entry := range listed.entries {
+		name := entry.Name()
+		if strings.HasPrefix(name, archive.WhiteoutPrefix) {
+			found.marks = append(found.marks, entry)
+		}
+		switch {
+		case rel == "." && isOwnFile(name):
+		case entry.IsDir():
+			directories = append(directories, name)
+		case f == aufsForm:
+			if err := refuseDevice(dir, entry); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return found, directories, nil
+}
+
+// refuseDevice is an error if a file in a directory of a layer in aufs form is a character device 0/0.
+func refuseDevice(dir openedDir, entry fs.DirEntry) error {
 	if entry.Type()&fs.ModeCharDevice == 0 {
 		return nil
 	}
-	info, err := entry.Info()
+	info, err := dir.lstat(entry.Name())
 	if err != nil {
 		return err
 	}
 	if isOverlayWhiteout(info) {
 		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout: such a layer can be mounted with aufs only",
-			filepath.Join(dir, entry.Name()))
+			dir.pathOf(entry.Name()))
 	}
 	return nil
 }
@@ -86,17 +103,19 @@ func (m *markedDir) each(root string, visit visitDir) error {
 	if m == nil {
 		return nil
 	}
-	return m.eachIn(root, ".", visit)
+	t := walkedTree{root: root}
+	defer t.close()
+	return m.eachIn(&t, ".", visit)
 }
 
-func (m *markedDir) eachIn(root, rel string, visit visitDir) error {
+func (m *markedDir) eachIn(t *walkedTree, rel string, visit visitDir) error {
 	if len(m.marks) > 0 {
-		if err := visitListed(root, rel, listedDir{m.marks, m.st}, visit); err != nil {
+		if err := t.visitListed(rel, listedDir{m.marks, m.st}, visit); err != nil {
 			return err
 		}
 	}
 	for _, below := range m.below {
-		if err := below.eachIn(root, filepath.Join(rel, below.name), visit); err != nil {
+		if err := below.eachIn(t, filepath.Join(rel, below.name), visit); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ package aufs
 
 import (
 	"io/fs"
-	"path/filepath"
 )
 
 // layerDir is a layer whose directory is read together with others.
@@ -17,16 +16,17 @@ type layerDir struct {
 
 // merged is one directory as the ancestors show it, read once.
 type merged struct {
-	rel      string
 	layers   []layerDir
 	listings []listing
 }
 
-// readMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it.
-func readMerged(layers []layerDir, rel string) (merged, error) {
-	m := merged{rel: rel}
+// readMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it. Those files that are
+// wanted can be asked for with stat; nil stands for none.
+func readMerged(layers []layerDir, rel string, wanted map[string]fs.DirEntry) (merged, error) {
+	m := merged{}
+	look := func(name string) bool { return wanted[name] != nil && !m.shows(name) }
 	for _, layer := range layers {
-		l, err := readListing(layer.root, rel, layer.form)
+		l, err := listDirectory(layer.root, rel, layer.form, look)
 		if err != nil {
 			return m, err
 		}
@@ -67,12 +67,13 @@ func (m merged) names() map[string]bool {
 	return names
 }
 
-// stat describes what the directory shows under name, or is nil if it shows nothing.
+// stat describes what the directory shows under name, which was wanted, or is nil if it shows nothing.
 func (m merged) stat(name string) (fs.FileInfo, error) {
-	if !m.shows(name) {
+	i := m.top(name)
+	if i < 0 {
 		return nil, nil //nolint:nilnil // there is nothing of that name
 	}
-	return lstat(m.root(name), filepath.Join(m.rel, name))
+	return m.listings[i].entries[name].Info()
 }
 
 // root is that of the layer of which the directory shows something under name; it has to show something.

@@ -98,10 +98,13 @@ type pseudoLink struct {
 
 // readPseudoLinks returns the pseudo-links of a branch by their inode numbers in the mount.
 func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
-	entries, err := os.ReadDir(filepath.Join(branchPath, pseudoLinkDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	dir, err := openBelow(branchPath, pseudoLinkDir)
+	if err != nil {
+		// What else a container can have made there is none.
+		return nil, ignoreGone(err)
 	}
+	defer dir.close()
+	entries, err := dir.list()
 	if err != nil {
 		return nil, err
 	}
@@ -181,8 +184,16 @@ func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
 	if _, err := m.f.WriteString("clean"); err != nil {
 		return fmt.Errorf("cleaning the pseudo-links: %w", err)
 	}
+	if len(flushed) == 0 {
+		return nil
+	}
+	dir, err := openBelow(branchPath, pseudoLinkDir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
 	for name := range flushed {
-		if err := os.Remove(filepath.Join(branchPath, pseudoLinkDir, name)); err != nil {
+		if err := dir.remove(name); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // toOverlayForm writes the whiteouts of the layer at root, which are in the directories that findMarks has returned, in overlay
 // form f. aufs's own files go to aside, so that no container sees them. shared is that of a whiteoutMaker.
 func toOverlayForm(root string, marked *markedDir, f form, aside, shared string) error {
-	return marked.each(root, func(dir string, atRoot bool, entries []fs.DirEntry) (bool, error) {
+	return marked.each(root, func(dir openedDir, atRoot bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: shared}
 		for _, entry := range entries {
@@ -39,16 +39,15 @@ func toOverlayForm(root string, marked *markedDir, f form, aside, shared string)
 
 func entryToOverlay(w *whiteoutMaker, entry fs.DirEntry, atRoot bool, f form, aside string) (changed bool, err error) {
 	dir, name := w.dir, entry.Name()
-	path := dir + "/" + name
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
 	case atRoot && isOwnFile(name):
-		return true, putAside(path, aside)
+		return true, putAside(dir, name, aside)
 	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
-		if err := system.Lsetxattr(dir, f.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+		if err := markOpaque(dir, f); err != nil {
 			return false, err
 		}
-		return true, os.Remove(path)
+		return true, dir.remove(name)
 	case isWhiteout && entry.Type().IsRegular():
 		return whiteoutToOverlay(w, hidden, entry, f)
 	}
@@ -59,7 +58,7 @@ func entryToOverlay(w *whiteoutMaker, entry fs.DirEntry, atRoot bool, f form, as
 // when overlayfs had the layer mounted, and is left alone. So is one that stands beside the file that it hides, of
 // which overlayfs has no way to tell.
 func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f form) (changed bool, err error) {
-	info, err := entry.Info()
+	info, err := w.dir.lstat(entry.Name())
 	if err != nil || info.Size() > 0 {
 		return false, err
 	}
@@ -71,7 +70,7 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 	}
 	err = w.make(hidden)
 	if errors.Is(err, unix.EEXIST) {
-		there, serr := os.Lstat(w.dir + "/" + hidden)
+		there, serr := w.dir.lstat(hidden)
 		if serr != nil || !isOverlayWhiteout(there) {
 			return false, serr
 		}
@@ -80,37 +79,42 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 	if err != nil {
 		return false, err
 	}
-	return true, os.Remove(w.dir + "/" + entry.Name())
+	return true, w.dir.remove(entry.Name())
 }
 
 // markWhiteouts has overlayfs look for whiteouts when it lists a directory. In one that a single layer has it would not, and
 // show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
 // ovl_get_fh in the kernel's fs/overlayfs).
-func markWhiteouts(dir string, f form) error {
-	err := system.Lsetxattr(dir, f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE)
+func markWhiteouts(dir openedDir, f form) error {
+	err := dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	return err
 }
 
-// putAside moves one of aufs's own files out of the layer.
-func putAside(path, aside string) error {
+// markOpaque makes a directory opaque, in overlay form f.
+func markOpaque(dir openedDir, f form) error {
+	return dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"opaque", []byte("y"), 0))
+}
+
+// putAside moves one of aufs's own files out of the layer, whose root directory is open.
+func putAside(root openedDir, name, aside string) error {
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return err
 	}
-	target := filepath.Join(aside, filepath.Base(path))
+	target := filepath.Join(aside, name)
 	// One from before is older than that in the layer.
 	if err := removeAll(target); err != nil {
 		return err
 	}
-	return os.Rename(path, target)
+	return root.rename(name, anywhere, target)
 }
 
 // toAufsForm writes the whiteouts of the layer at root, which are in overlay form f, in aufs form; takes overlayfs's
 // extended attributes from its files; and gives it back aufs's own files from aside.
 func toAufsForm(root string, f form, aside string) error {
-	err := eachDir(root, func(dir string, _ bool, entries []fs.DirEntry) (bool, error) {
+	err := eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
 		for _, entry := range entries {
@@ -133,45 +137,50 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 	if entry.IsDir() {
 		return false, nil
 	}
-	path := w.dir + "/" + entry.Name()
+	dir, name := w.dir, entry.Name()
 	if entry.Type()&fs.ModeCharDevice != 0 {
-		info, err := entry.Info()
+		info, err := dir.lstat(name)
 		if err != nil {
 			return false, err
 		}
 		if isOverlayWhiteout(info) {
-			err := w.make(archive.WhiteoutPrefix + entry.Name())
+			err := w.make(archive.WhiteoutPrefix + name)
 			if errors.Is(err, unix.EEXIST) {
-				err = checkMark(w.dir + "/" + archive.WhiteoutPrefix + entry.Name())
+				err = checkMark(dir, archive.WhiteoutPrefix+name)
 			}
 			if err != nil {
 				return false, err
 			}
-			return true, os.Remove(path)
+			return true, dir.remove(name)
 		}
 	}
-	return false, stripXattrs(path, f)
+	// Nothing has the layer mounted, and its own path is the faster one to read by.
+	names, err := listXattrs(dir.pathOf(name))
+	if err == nil && !slices.ContainsFunc(names, f.ownXattr) {
+		return false, nil
+	}
+	return false, stripXattrs(dir, name, f)
 }
 
 // dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
-func dirToAufs(dir string, f form) (changed bool, err error) {
-	names, err := listXattrs(dir)
+func dirToAufs(dir openedDir, f form) (changed bool, err error) {
+	names, err := listXattrs(dir.reach("."))
 	if err != nil {
-		return false, err
+		return false, dir.named(err)
 	}
 	opaque := false
 	if slices.Contains(names, f.xattrPrefix()+"opaque") {
-		if opaque, err = hasOpaqueXattr(dir, f); err != nil {
-			return false, err
+		if opaque, err = hasOpaqueXattr(dir.reach("."), f); err != nil {
+			return false, dir.named(err)
 		}
 	}
 	if opaque {
-		if err := makeMark(filepath.Join(dir, archive.WhiteoutOpaqueDir)); err != nil {
+		if err := makeMark(dir, archive.WhiteoutOpaqueDir); err != nil {
 			return false, err
 		}
 	}
 	// After that: cut short in between, the directory must not lose the mark.
-	return opaque, stripListed(dir, names, f)
+	return opaque, stripListed(dir, ".", names, f)
 }
 
 // bringBack moves aufs's own files from aside into the layer at root again.
@@ -183,13 +192,18 @@ func bringBack(root, aside string) error {
 	if err != nil {
 		return err
 	}
-	return keepTimes(root, func() (bool, error) {
+	dir, err := openReal(root)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	return keepTimes(dir, func() (bool, error) {
 		for _, entry := range entries {
 			// What a container has made under such a name is its own; aufs can do without what it had there.
-			if _, err := os.Lstat(filepath.Join(root, entry.Name())); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := dir.lstat(entry.Name()); !errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
-			if err := os.Rename(filepath.Join(aside, entry.Name()), filepath.Join(root, entry.Name())); err != nil {
+			if err := anywhere.rename(filepath.Join(aside, entry.Name()), dir, entry.Name()); err != nil {
 				return true, err
 			}
 		}
@@ -197,8 +211,8 @@ func bringBack(root, aside string) error {
 	})
 }
 
-// A visitDir is called with a path of a directory that is one to use in calls; atRoot tells that it is that of the layer.
-type visitDir func(dir string, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
+// A visitDir is called with a directory that is open for as long as it is visited; atRoot tells that it is that of the layer.
+type visitDir func(dir openedDir, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
 
 // eachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
 // changed back to what they were. It goes not into aufs's own directories at the root.
@@ -227,37 +241,42 @@ func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
 
 // visit calls visit for one directory, and returns what was in it.
 func (t *walkedTree) visit(rel string, visit visitDir) ([]fs.DirEntry, error) {
-	listed, err := t.readDir(rel)
+	dir, err := t.open(rel)
 	if err != nil {
 		return nil, err
 	}
-	return listed.entries, visitListed(t.root, rel, listed, visit)
+	defer dir.close()
+	listed, err := dir.listed()
+	if err != nil {
+		return nil, err
+	}
+	return listed.entries, keepTimesOf(dir, &listed.st, func() (bool, error) { return visit(dir, rel == ".", listed.entries) })
 }
 
 // visitListed calls visit for one directory, of which this was listed.
-func visitListed(root, rel string, listed listedDir, visit visitDir) error {
-	dir, done, err := reachable(root, rel)
+func (t *walkedTree) visitListed(rel string, listed listedDir, visit visitDir) error {
+	dir, err := t.open(rel)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer dir.close()
 	return keepTimesOf(dir, &listed.st, func() (bool, error) { return visit(dir, rel == ".", listed.entries) })
 }
 
 // keepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
-func keepTimes(dir string, change func() (bool, error)) error {
-	info, err := os.Lstat(dir)
+func keepTimes(dir openedDir, change func() (bool, error)) error {
+	st, err := dir.stat()
 	if err != nil {
 		return err
 	}
-	return keepTimesOf(dir, statOf(info), change)
+	return keepTimesOf(dir, &st, change)
 }
 
 // keepTimesOf is keepTimes for a directory that has the times in st.
-func keepTimesOf(dir string, st *syscall.Stat_t, change func() (bool, error)) error {
+func keepTimesOf(dir openedDir, st *syscall.Stat_t, change func() (bool, error)) error {
 	changed, err := change()
 	if changed {
-		err = errors.Join(err, copyTimes(dir, st))
+		err = errors.Join(err, dir.setTimes(st))
 	}
 	return err
 }

@@ -176,8 +176,8 @@ func TestFindMarks(t *testing.T) {
 			t.Errorf("%v: %v", c.files, found)
 		}
 		var visited []string
-		must(t, found.each(dir, func(path string, atRoot bool, entries []fs.DirEntry) (bool, error) {
-			rel, err := filepath.Rel(dir, path)
+		must(t, found.each(dir, func(visit openedDir, atRoot bool, entries []fs.DirEntry) (bool, error) {
+			rel, err := filepath.Rel(dir, visit.path)
 			if atRoot != (rel == ".") || len(entries) == 0 {
 				t.Errorf("%s: %t, %v", rel, atRoot, entries)
 			}
@@ -190,11 +190,14 @@ func TestFindMarks(t *testing.T) {
 
 // TestWhiteoutMaker is about links, and about file systems that do not make any.
 func TestWhiteoutMaker(t *testing.T) {
-	w := whiteoutMaker{dir: t.TempDir(), anew: makeAufsWhiteout}
+	dir, err := openReal(t.TempDir())
+	must(t, err)
+	defer dir.close()
+	w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
 	inodes := func(names ...string) (n int) {
 		seen := map[uint64]bool{}
 		for _, name := range names {
-			info, err := os.Lstat(filepath.Join(w.dir, name))
+			info, err := w.dir.lstat(name)
 			must(t, err)
 			if seen[statOf(info).Ino] = true; !info.Mode().IsRegular() || info.Size() > 0 {
 				t.Errorf("%s is no whiteout: %v", name, info.Mode())
@@ -378,6 +381,9 @@ func translateAll(t *testing.T, root string, f form, aside string) {
 func TestSharedWhiteout(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
+	opened, err := openReal(dir)
+	must(t, err)
+	defer opened.close()
 	shared := filepath.Join(dir, "shared")
 	inode := func(name string) uint64 {
 		info, err := os.Lstat(filepath.Join(dir, name))
@@ -388,7 +394,7 @@ func TestSharedWhiteout(t *testing.T) {
 		return statOf(info).Ino
 	}
 	for _, name := range []string{"a", "b"} {
-		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: shared}
+		w := whiteoutMaker{dir: opened, anew: makeOverlayWhiteout, shared: shared}
 		must(t, w.make(name))
 		if err := w.make(name); !errors.Is(err, unix.EEXIST) || w.shared == "" {
 			t.Errorf("one that is there: %v, %q", err, w.shared)
@@ -400,13 +406,13 @@ func TestSharedWhiteout(t *testing.T) {
 	// The links from one file system to another fail as those of a file with too many do; somewhere else none can be made; and a copy of
 	// a store may have made something else of it.
 	elsewhere := filepath.Join("/dev", "aufs-test-"+rand.Text())
-	must(t, makeOverlayWhiteout(elsewhere))
+	must(t, makeOverlayWhiteout(anywhere, elsewhere))
 	defer os.Remove(elsewhere)
 	must(t, os.WriteFile(filepath.Join(dir, "copied"), nil, 0o600))
 	for name, shared := range map[string]string{
 		"c": elsewhere, "e": filepath.Join(dir, "none", "shared"), "g": filepath.Join(dir, "copied"),
 	} {
-		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout, shared: shared}
+		w := whiteoutMaker{dir: opened, anew: makeOverlayWhiteout, shared: shared}
 		must(t, errors.Join(w.make(name), w.make(name+"2")))
 		if inode(name) == inode("shared") || inode(name) != inode(name+"2") {
 			t.Errorf("%s: they are not one file of their own", shared)

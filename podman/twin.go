@@ -5,12 +5,9 @@
 package aufs
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -87,26 +84,16 @@ func twinDirectory(root, rel string, from form, target string, to form) error {
 			return err
 		}
 	}
-	source, done, err := reachable(root, rel)
-	if err != nil {
-		return err
-	}
-	defer done()
-	dir, tdone, err := reachable(target, rel)
-	if err != nil {
-		return err
-	}
-	defer tdone()
-	return copyDirMetadata(source, from, dir)
+	return copyMetadataBeneath(root, rel, from, target)
 }
 
 // twinFiles makes all that is in the twin of the directory rel, of which l is the listing, but for directories.
 func twinFiles(root, rel string, l listing, target string, to form) error {
-	dir, done, err := reachable(target, rel)
+	dir, err := openBelow(target, rel)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer dir.close()
 	w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}
 	for name := range l.whiteouts {
 		if err := w.make(name); err != nil {
@@ -119,76 +106,77 @@ func twinFiles(root, rel string, l listing, target string, to form) error {
 		}
 	}
 	if l.opaque {
-		if err := system.Lsetxattr(dir, to.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+		if err := markOpaque(dir, to); err != nil {
 			return err
 		}
 	}
-	opened, err := openDir(root, rel)
+	source, err := openBelow(root, rel)
 	if err != nil {
 		return err
 	}
-	defer opened.Close()
+	defer source.close()
 	for name, entry := range l.entries {
 		if entry.IsDir() || l.whiteouts[name] {
 			continue
 		}
-		if err := refuseDevice(filepath.Join(root, rel), entry); err != nil {
+		if err := refuseDevice(source, entry); err != nil {
 			return err
 		}
-		if err := linkFrom(opened, name, filepath.Join(dir, name)); err != nil {
+		if err := source.link(name, dir, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// linkFrom makes target a hard link to the file name in the open directory dir; of a symbolic link, to the link.
-func linkFrom(dir *os.File, name, target string) error {
-	if err := unix.Linkat(int(dir.Fd()), name, unix.AT_FDCWD, target, 0); err != nil {
-		return &os.LinkError{Op: "link", Old: filepath.Join(dir.Name(), name), New: target, Err: err}
-	}
-	return nil
-}
-
-// copyDirMetadata gives the directory target the owner, mode, times and extended attributes of source, but for those
-// that overlayfs has set there in form f. It comes last: making entries changes the times, and a change of owner the
-// mode.
+// copyDirMetadata is copyMetadata for directories whose paths no container can change, as those of the roots of layers.
 func copyDirMetadata(source string, f form, target string) error {
-	info, err := os.Lstat(source)
+	return copyMetadataBeneath(source, ".", f, target)
+}
+
+// copyMetadataBeneath is copyMetadata for the directory rel of the tree at root, and that of the tree at target.
+func copyMetadataBeneath(root, rel string, f form, target string) error {
+	from, err := openBelow(root, rel)
 	if err != nil {
 		return err
 	}
-	names, err := system.Llistxattr(source)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+	defer from.close()
+	to, err := openBelow(target, rel)
+	if err != nil {
 		return err
+	}
+	defer to.close()
+	return copyMetadata(from, f, to)
+}
+
+// copyMetadata gives the directory target the owner, mode, times and extended attributes of source, but for those that
+// overlayfs has set there in form f. It comes last: making entries changes the times, and a change of owner the mode.
+func copyMetadata(source openedDir, f form, target openedDir) error {
+	st, err := source.stat()
+	if err != nil {
+		return err
+	}
+	names, err := listXattrs(source.reach("."))
+	if err != nil {
+		return source.named(err)
 	}
 	for _, name := range names {
 		if f != aufsForm && strings.HasPrefix(name, f.xattrPrefix()) {
 			continue
 		}
-		value, err := system.Lgetxattr(source, name)
-		if err == nil {
-			err = system.Lsetxattr(target, name, value, 0)
-		}
+		value, err := system.Lgetxattr(source.reach("."), name)
 		if err != nil {
-			return err
+			return source.named(err)
+		}
+		if err := system.Lsetxattr(target.reach("."), name, value, 0); err != nil {
+			return target.named(err)
 		}
 	}
-	st := statOf(info)
-	if err := os.Lchown(target, int(st.Uid), int(st.Gid)); err != nil {
-		return err
+	if err := unix.Fchown(target.fd, int(st.Uid), int(st.Gid)); err != nil {
+		return target.failed("lchown", ".", err)
 	}
-	if err := unix.Chmod(target, st.Mode&0o7777); err != nil {
-		return &fs.PathError{Op: "chmod", Path: target, Err: err}
+	if err := unix.Fchmod(target.fd, st.Mode&0o7777); err != nil {
+		return target.failed("chmod", ".", err)
 	}
-	return copyTimes(target, st)
-}
-
-// copyTimes gives the file path the times of access and modification that st has. It follows no symbolic link.
-func copyTimes(path string, st *syscall.Stat_t) error {
-	times := []unix.Timespec{unix.Timespec(st.Atim), unix.Timespec(st.Mtim)}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &fs.PathError{Op: "setting the times of", Path: path, Err: err}
-	}
-	return nil
+	return target.setTimes(&st)
 }

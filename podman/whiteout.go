@@ -93,40 +93,50 @@ type listing struct {
 
 // readListing reads the directory rel ("." is the root) of the layer at root, which is in form f.
 func readListing(root, rel string, f form) (listing, error) {
-	return listDirectory(root, rel, f, false)
+	return listDirectory(root, rel, f, nil)
 }
 
-// readListingLook is readListing of a layer in which a container may be at work: it has looked at each file.
+// readListingLook is readListing that has looked at each file: nobody but the open directory can tell what a file is, where a container
+// may be at work.
 func readListingLook(root, rel string, f form) (listing, error) {
-	return listDirectory(root, rel, f, true)
+	return listDirectory(root, rel, f, func(string) bool { return true })
 }
 
-func listDirectory(root, rel string, f form, look bool) (listing, error) {
-	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
-	dir, err := openDir(root, rel)
+// listDirectory is readListing, which looks at those files that are wanted.
+func listDirectory(root, rel string, f form, wanted func(name string) bool) (listing, error) {
+	dir, err := openBelow(root, rel)
 	if err != nil {
-		return l, err
+		return listing{}, err
 	}
-	defer dir.Close()
-	entries, err := readDir(dir, look)
+	defer dir.close()
+	return listOpened(dir, rel == ".", f, wanted)
+}
+
+// listOpened is listDirectory of an open directory.
+func listOpened(dir openedDir, atRoot bool, f form, wanted func(name string) bool) (listing, error) {
+	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
+	entries, err := dir.list()
+	if err == nil && wanted != nil {
+		entries, err = dir.look(entries, wanted)
+	}
 	if err != nil {
 		return l, err
 	}
 	for _, entry := range entries {
-		if err := l.add(entry, rel == ".", f); err != nil {
+		if err := l.add(dir, entry, atRoot, f); err != nil {
 			return l, err
 		}
 	}
 	if f != aufsForm && !l.opaque {
-		l.opaque, err = hasOpaqueXattr(within(dir, "."), f)
+		l.opaque, err = hasOpaqueXattr(dir.reach("."), f)
 	}
-	return l, err
+	return l, dir.named(err)
 }
 
 // addWhiteout adds a file .wh.<hidden>. In a layer in overlay form one with content is a file that a container has made.
-func (l *listing) addWhiteout(hidden string, entry fs.DirEntry, f form) error {
+func (l *listing) addWhiteout(dir openedDir, hidden string, entry fs.DirEntry, f form) error {
 	if f != aufsForm {
-		info, err := entry.Info()
+		info, err := dir.lstat(entry.Name())
 		if err != nil {
 			return ignoreGone(err)
 		}
@@ -139,7 +149,7 @@ func (l *listing) addWhiteout(hidden string, entry fs.DirEntry, f form) error {
 	return nil
 }
 
-// isOpaque tells if the directory dir of a layer in form f is opaque.
+// isOpaque tells if dir, the root directory of a layer in form f, is opaque. No container can change what its path leads to.
 func isOpaque(dir string, f form) (bool, error) {
 	info, err := os.Lstat(filepath.Join(dir, archive.WhiteoutOpaqueDir))
 	if err == nil && info.Mode().IsRegular() {
@@ -153,7 +163,7 @@ func isOpaque(dir string, f form) (bool, error) {
 
 // add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, when its translation was
 // cut short: both count.
-func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
+func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) error {
 	name := entry.Name()
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
@@ -163,10 +173,10 @@ func (l *listing) add(entry fs.DirEntry, atRoot bool, f form) error {
 		l.opaque = true
 		return nil
 	case isWhiteout && entry.Type().IsRegular():
-		return l.addWhiteout(hidden, entry, f)
+		return l.addWhiteout(dir, hidden, entry, f)
 	}
 	if f != aufsForm && entry.Type()&fs.ModeCharDevice != 0 {
-		info, err := entry.Info()
+		info, err := dir.lstat(name)
 		if err != nil {
 			return ignoreGone(err)
 		}

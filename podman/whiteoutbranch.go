@@ -279,7 +279,7 @@ func whiteoutDirectory(root, rel string, layers []layerDir, target string) error
 	if err != nil {
 		return err
 	}
-	before, err := readMerged(layers, rel)
+	before, err := readMerged(layers, rel, nil)
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,12 @@ func makeWhiteout(root, rel, name, target string) error {
 	if err := makeDirsLike(root, rel, target); err != nil {
 		return err
 	}
-	err := makeMark(filepath.Join(target, rel, archive.WhiteoutPrefix+name))
+	dir, err := openBelow(target, rel)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	err = makeMark(dir, archive.WhiteoutPrefix+name)
 	if errors.Is(err, unix.ENAMETOOLONG) {
 		return fmt.Errorf("%s is too long a name to be deleted: %w", filepath.Join(rel, name), err)
 	}
@@ -331,15 +336,22 @@ func makeWhiteout(root, rel, name, target string) error {
 
 // makeDirsLike makes the directory rel of target, and those that lead to it, with the owners and modes of those of root.
 func makeDirsLike(root, rel, target string) error {
-	path := filepath.Join(target, rel)
-	if _, err := os.Lstat(path); rel == "." || err == nil {
+	if there, err := openBelow(target, rel); err == nil {
+		there.close()
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := makeDirsLike(root, filepath.Dir(rel), target); err != nil {
 		return err
 	}
-	if err := mkdirWithoutACL(path, 0o700); err != nil {
+	above, err := openBelow(target, filepath.Dir(rel))
+	if err != nil {
 		return err
 	}
-	return copyDirMetadata(filepath.Join(root, rel), aufsForm, path)
+	defer above.close()
+	if err := above.mkdirWithoutACL(filepath.Base(rel), 0o700); err != nil {
+		return err
+	}
+	return copyMetadataBeneath(root, rel, aufsForm, target)
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
+	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,11 +18,10 @@ import (
 // one anew and the others as links to it, as aufs and overlayfs do for themselves. To link and unlink takes the file system half of the
 // time that a file takes.
 type whiteoutMaker struct {
-	// dir is a path of the directory to use in calls.
-	dir  string
-	anew func(path string) error
-	// first is the path of the one that this maker has made last without a link. Nothing that was there before is linked to: it
-	// may be a file that a container has.
+	dir  openedDir
+	anew func(dir openedDir, name string) error
+	// first is the one that this maker has made last without a link. Nothing that was there before is linked to: it may be a
+	// file that a container has.
 	first string
 	// begun: the directory is ready for whiteouts.
 	begun bool
@@ -32,25 +33,24 @@ type whiteoutMaker struct {
 
 // make makes a file that is a whiteout. The error matches unix.EEXIST if there is a file of that name.
 func (w *whiteoutMaker) make(name string) error {
-	path := w.dir + "/" + name
-	if w.linkShared(path) {
+	if w.linkShared(name) {
 		return nil
 	}
 	if w.first != "" {
 		// The error may be that of a file system that has no links, or no more of them for one file (EPERM, EMLINK).
-		if err := unix.Link(w.first, path); err == nil {
+		if err := w.dir.link(w.first, w.dir, name); err == nil {
 			return nil
 		}
 	}
-	err := w.anew(path)
+	err := w.anew(w.dir, name)
 	if err == nil {
-		w.first = path
+		w.first = name
 	}
 	return err
 }
 
-// linkShared links path to the shared whiteout, if that can be had.
-func (w *whiteoutMaker) linkShared(path string) bool {
+// linkShared makes name a link to the shared whiteout, if that can be had.
+func (w *whiteoutMaker) linkShared(name string) bool {
 	if w.shared == "" {
 		return false
 	}
@@ -58,7 +58,7 @@ func (w *whiteoutMaker) linkShared(path string) bool {
 		// Not every copy of a store has devices as such.
 		info, err := os.Lstat(w.shared)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = w.anew(w.shared)
+			err = w.anew(anywhere, w.shared)
 		} else if err == nil && !isOverlayWhiteout(info) {
 			err = errors.ErrUnsupported
 		}
@@ -68,7 +68,7 @@ func (w *whiteoutMaker) linkShared(path string) bool {
 		}
 		w.looked = true
 	}
-	err := unix.Link(w.shared, path)
+	err := anywhere.link(w.shared, w.dir, name)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		// As above; or the directories have quotas of their own (EXDEV).
 		w.shared = ""
@@ -77,40 +77,57 @@ func (w *whiteoutMaker) linkShared(path string) bool {
 }
 
 // makeOverlayWhiteout makes a whiteout of overlay form.
-func makeOverlayWhiteout(path string) error {
-	if err := unix.Mknod(path, unix.S_IFCHR, 0); err != nil {
-		return &fs.PathError{Op: "making the whiteout", Path: path, Err: err}
-	}
-	return nil
+func makeOverlayWhiteout(dir openedDir, name string) error {
+	return dir.failed("making the whiteout", name, unix.Mknodat(dir.fd, name, unix.S_IFCHR, 0))
 }
 
 // makeAufsWhiteout makes a whiteout, or the mark of an opaque directory, of aufs form: an empty file with the mode that aufs gives
 // them, whatever the umask of the process is.
-func makeAufsWhiteout(path string) error {
-	err := unix.Mknod(path, unix.S_IFREG|whiteoutMode, 0)
-	if err == nil {
-		err = unix.Chmod(path, whiteoutMode)
-	}
+func makeAufsWhiteout(dir openedDir, name string) error {
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retried(func() (int, error) { return unix.Openat(dir.fd, name, flags, whiteoutMode) })
 	if err != nil {
-		return &fs.PathError{Op: "making the whiteout", Path: path, Err: err}
+		return dir.failed("making the whiteout", name, err)
 	}
-	return nil
+	// By its name, it may be another file by now.
+	err = unix.Fchmod(fd, whiteoutMode)
+	return dir.failed("making the whiteout", name, errors.Join(err, unix.Close(fd)))
 }
 
 // makeMark is makeAufsWhiteout for one that may be there.
-func makeMark(path string) error {
-	err := makeAufsWhiteout(path)
+func makeMark(dir openedDir, name string) error {
+	err := makeAufsWhiteout(dir, name)
 	if errors.Is(err, unix.EEXIST) {
-		return checkMark(path)
+		return checkMark(dir, name)
 	}
 	return err
 }
 
-// checkMark is an error if what is at path is not what makeMark makes.
-func checkMark(path string) error {
-	there, err := os.Lstat(path)
+// checkMark is an error if the file name in dir is not what makeMark makes.
+func checkMark(dir openedDir, name string) error {
+	there, err := dir.lstat(name)
 	if err == nil && (!there.Mode().IsRegular() || there.Size() > 0) {
-		err = &fs.PathError{Op: "making the whiteout", Path: path, Err: errors.New("something else is there")}
+		err = dir.failed("making the whiteout", name, errors.New("something else is there"))
 	}
 	return err
+}
+
+// makeOpaque marks the directory name in an open one, of a layer in aufs form, as opaque.
+func makeOpaque(above openedDir, name string) error {
+	dir, err := above.open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	return keepTimes(dir, func() (bool, error) { return true, makeMark(dir, archive.WhiteoutOpaqueDir) })
+}
+
+// makeOpaqueBeneath is makeOpaque of the directory rel of the tree at root.
+func makeOpaqueBeneath(root, rel string) error {
+	above, err := openBelow(root, filepath.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer above.close()
+	return makeOpaque(above, filepath.Base(rel))
 }

@@ -66,14 +66,14 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 	}
 }
 
-// stripXattrs removes the attributes that overlayfs has set on path for itself, in any of forms. Those of an overlayfs mounted inside of the
+// stripXattrs removes the attributes that overlayfs has set on the file name in dir for itself, in any of forms. Those of an overlayfs mounted inside of the
 // layer, which the outer one writes with its own prefix twice, are the layer's content.
-func stripXattrs(path string, forms ...form) error {
-	names, err := listXattrs(path)
+func stripXattrs(dir openedDir, name string, forms ...form) error {
+	names, err := listXattrs(dir.reach(name))
 	if err != nil {
-		return err
+		return dir.named(err)
 	}
-	return stripListed(path, names, forms...)
+	return stripListed(dir, name, names, forms...)
 }
 
 // listXattrs are the names of the attributes that path has, none if its file system has no attributes. Most files have none, and cost
@@ -92,14 +92,14 @@ func listXattrs(path string) ([]string, error) {
 	return nil, &fs.PathError{Op: "llistxattr", Path: path, Err: err}
 }
 
-// stripListed is stripXattrs of a file that has the attributes names.
-func stripListed(path string, names []string, forms ...form) error {
-	for _, name := range names {
-		if !slices.ContainsFunc(forms, func(f form) bool { return f.ownXattr(name) }) {
+// stripListed is stripXattrs of a file that has these attributes.
+func stripListed(dir openedDir, name string, attrs []string, forms ...form) error {
+	for _, attr := range attrs {
+		if !slices.ContainsFunc(forms, func(f form) bool { return f.ownXattr(attr) }) {
 			continue
 		}
-		if err := unix.Lremovexattr(path, name); err != nil {
-			return &fs.PathError{Op: "removing the attribute " + name + " from", Path: path, Err: err}
+		if err := unix.Lremovexattr(dir.reach(name), attr); err != nil {
+			return dir.failed("removing the attribute "+attr+" from", name, err)
 		}
 	}
 	return nil
