@@ -75,7 +75,6 @@ func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, quiet bool)
 		open = openQuietly
 	}
 	go func() {
-		defer layer.close()
 		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, open: open, names: map[inode]string{}}
 		err := a.directory(".")
 		if err == nil {
@@ -87,6 +86,8 @@ func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, quiet bool)
 		if err != nil {
 			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
 		}
+		// Whoever reads the end of it may unmount the store at once.
+		layer.close()
 		out.end(err)
 	}()
 	return reader
