@@ -8,15 +8,12 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 )
 
 // defaultRootMode is the mode of the root directory of a layer without a parent.
@@ -78,7 +75,7 @@ func (d *Driver) createLocked(id, parent string, opts *graphdriver.CreateOpts) (
 	}
 	rubbish, err = d.sweepLayer(id)
 	if err != nil {
-		return nil, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+		return rubbish, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
 	if err := d.create(id, parents, opts); err != nil {
 		return rubbish, layerError("creating", id, err)
@@ -201,95 +198,24 @@ func (d *Driver) deferredRemove(id string) (clean func() error, err error) {
 		return nothing, layerError("removing", id, err)
 	}
 	defer lock.unlock()
-	if err := unmountRetry(d.home.mnt(id)); err != nil {
+	// While the layer is whole.
+	if err := d.clearMounts(id); err != nil {
 		return nothing, layerError("removing", id, err)
 	}
-	trash, err := d.takeOut(id)
+	trash, left, err := d.takeOut(id)
 	if err != nil {
 		return nothing, layerError("removing", id, err)
 	}
-	if trash == nil {
-		return nothing, nil
-	}
 	return func() error {
-		if err := trash.remove(); err != nil {
+		err := left
+		if trash != nil {
+			err = errors.Join(left, trash.remove())
+		}
+		if err != nil {
 			return layerError("removing the files of", id, err)
 		}
 		return nil
 	}, nil
-}
-
-// takeOut makes the layer id not exist any more, by the removal of its layers/<id>, and moves all that belongs to it to a
-// scratch directory. If the disk is too full for one, it deletes all that at once, and returns nil.
-func (d *Driver) takeOut(id string) (*scratch, error) {
-	store, err := d.home.lockStore()
-	if err != nil {
-		return nil, err
-	}
-	defer store.unlock()
-	// Before the layer is gone: there may be no room for it on the disk.
-	trash, err := d.newTrash()
-	if err != nil && !hasNoRoom(err) {
-		return nil, err
-	}
-	noRoom := err != nil
-	err = os.Remove(d.home.layers(id))
-	if err == nil {
-		// Durable before the data goes: a layer that exists after a crash has all of it.
-		err = syncDir(d.home.layers(""))
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		if trash != nil {
-			err = errors.Join(err, trash.discard())
-		}
-		return nil, err
-	}
-	if noRoom {
-		// What is left of it if this fails is swept like that of a crash.
-		for _, path := range d.belongings(id) {
-			if err := removeTree(path); err != nil {
-				return nil, err
-			}
-		}
-		return nil, nil //nolint:nilnil // there is nothing left to remove
-	}
-	return d.moveInto(trash, id)
-}
-
-// newTrash makes a directory for what is to be deleted. The caller holds the store lock.
-func (d *Driver) newTrash() (*scratch, error) {
-	return d.trash.join(func() (*scratch, error) { return d.home.newScratchLocked("trash") })
-}
-
-// moveOut moves all that belongs to the layer id, but for its layers/<id>, to a scratch directory. The caller holds the
-// store lock, and nothing of the layer is mounted.
-func (d *Driver) moveOut(id string) (*scratch, error) {
-	trash, err := d.newTrash()
-	if err != nil {
-		return nil, err
-	}
-	return d.moveInto(trash, id)
-}
-
-// moveInto is moveOut to a scratch directory that is there.
-func (d *Driver) moveInto(trash *scratch, id string) (*scratch, error) {
-	for i, path := range d.belongings(id) {
-		target := filepath.Join(trash.dir, strconv.Itoa(i))
-		err := os.Rename(path, target)
-		if errors.Is(err, unix.EPERM) {
-			// A container can make its root directory immutable. What is mounted in it is not the layer's.
-			if mounts, merr := mountsUnder(path); merr == nil && len(mounts) == 0 {
-				if err = makeMutable(path); err == nil {
-					err = os.Rename(path, target)
-				}
-			}
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			trash.release()
-			return nil, err
-		}
-	}
-	return trash, nil
 }
 
 // belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if

@@ -3,11 +3,14 @@
 package aufs
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/faults"
+	"golang.org/x/sys/unix"
 )
 
 // TestRemoveIsOnTheDiskBeforeFilesGo is about the order of the calls of a Remove: whatever of them the disk has after a power cut, a layer
@@ -37,6 +40,38 @@ func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 				if moved < synced {
 					t.Errorf("call %d, %v, comes before call %d, %v", moved, tr.steps[moved], synced, tr.steps[synced])
 				}
+			})
+		}
+	})
+}
+
+// TestRemoveThatCannotMoveFiles has the layer there again if its files cannot be moved out of the store.
+func TestRemoveThatCannotMoveFiles(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for _, what := range []string{mntDir, diffDir} {
+			t.Run(what, func(t *testing.T) {
+				tr := newTrial(t, operationNamed("remove"), name)
+				home, failed, looked := tr.copyStore(t), false, false
+				said, _ := tr.child(t, home, runTwice, func(call faults.Call) faults.Verdict {
+					switch {
+					case strings.HasPrefix(call.Name, "rename") && strings.HasSuffix(call.Paths[0], "/"+what+"/child") && !failed:
+						failed = true
+						return faults.Fail(unix.EIO)
+					case failed && !strings.HasPrefix(call.Name, "rename") && strings.Contains(call.Paths[0], "/tmp/trash-"):
+						// At the end of it, the store is as it was before.
+						looked = true
+						for _, path := range []string{"layers/child", "mnt/child", "diff/child/mine"} {
+							if _, err := os.Lstat(filepath.Join(home, path)); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+					return faults.Continue
+				})
+				if !failed || !looked || !strings.Contains(said, "failed:") {
+					t.Errorf("failed: %v, looked at: %v\n%s", failed, looked, said)
+				}
+				tr.isAfter(t, home)
 			})
 		}
 	})

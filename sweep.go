@@ -109,9 +109,10 @@ func (d *Driver) sweepLayers() ([]*scratch, error) {
 		}
 		if err != nil {
 			logrus.Warnf("aufs: sweeping %s: %v", id, err)
-			continue
 		}
-		rubbish = append(rubbish, trash)
+		if trash != nil {
+			rubbish = append(rubbish, trash)
+		}
 	}
 	return rubbish, nil
 }
@@ -132,8 +133,9 @@ func (d *Driver) sweepLayer(id string) (*scratch, error) {
 	return nil, nil //nolint:nilnil // there is nothing
 }
 
+// moveOutUnmounted is moveOut after what takeOut wants to be done before.
 func (d *Driver) moveOutUnmounted(id string) (*scratch, error) {
-	if err := unmountRetry(d.home.mnt(id)); err != nil {
+	if err := d.clearMounts(id); err != nil {
 		return nil, err
 	}
 	return d.moveOut(id)

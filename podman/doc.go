@@ -80,7 +80,8 @@
 //
 // A layer exists when its layers/<id> does. Create makes diff/<id> and mnt/<id>, writes what is to be in layers/<id>
 // to a temporary file, fsyncs that and diff/, renames the file and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
-// moves all else to a scratch directory and deletes it there; DeferredRemove leaves that deletion to its caller. Whatever is
+// moves all else to a scratch directory and deletes it there; DeferredRemove leaves that deletion to its caller. If the layer's directory
+// cannot be moved, layers/<id> is written again. Whatever is
 // found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id.
 //
 // ApplyDiff unpacks into a scratch directory, syncs the file system (syncfs(2)), exchanges the directory with diff/<id>,

@@ -271,7 +271,7 @@ func (s *scratch) remove() error {
 		return err
 	}
 	if mounted, err := isMounted(s.dir); err == nil && mounted {
-		if err := unmountRetry(s.dir); err != nil {
+		if err := unmountStacked(s.dir); err != nil {
 			return err
 		}
 	}

@@ -95,6 +95,18 @@ func unmountRetry(target string) error {
 	}
 }
 
+// unmountStacked is unmountRetry for all that is mounted at target, one on top of the other.
+func unmountStacked(target string) error {
+	for {
+		if err := unmountRetry(target); err != nil {
+			return err
+		}
+		if mounted, err := isMounted(target); err != nil || !mounted {
+			return err
+		}
+	}
+}
+
 // isMounted tells if target is a mount point in this mount namespace. One that does not exist is none.
 func isMounted(target string) (bool, error) {
 	// One call, since Linux 5.8.
