@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,7 +66,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 	}
 	made, err := makeStore(h)
 	if err != nil {
-		removeStore(made)
+		removeStore(h, made)
 		return nil, err
 	}
 	private, err := isMounted(string(h))
@@ -76,7 +77,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 		if !private {
 			err = errors.Join(err, d.leavePrivate())
 		}
-		removeStore(made)
+		removeStore(h, made)
 		return nil, err
 	}
 	return d, nil
@@ -106,12 +107,12 @@ func makeStore(h home) (made []string, err error) {
 	if err := dropDefaultACL(string(h)); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp()} {
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay()} {
 		err := os.Mkdir(dir, 0o700)
 		switch {
 		case err == nil:
 			made = append(made, dir)
-		case errors.Is(err, unix.EROFS) && dir == h.tmp():
+		case hasNoRoom(err) && (dir == h.tmp() || dir == h.overlay()):
 			// There is a store, which can be read.
 		case !errors.Is(err, fs.ErrExist):
 			return made, fmt.Errorf("aufs: making the store: %w", err)
@@ -126,7 +127,7 @@ func makeStore(h home) (made []string, err error) {
 			return made, fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
-	return made, nil
+	return made, h.closeOverlay()
 }
 
 // ownDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
@@ -136,6 +137,18 @@ func (h home) ownDirectories() []string {
 		dirs = append(dirs, h.overlay(name))
 	}
 	return dirs
+}
+
+// closeOverlay keeps others out of overlay/, where the locks are.
+func (h home) closeOverlay() error {
+	st, err := lstatOf(h.overlay())
+	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
+		err = os.Chmod(h.overlay(), 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("aufs: opening the store: %w", err)
+	}
+	return nil
 }
 
 // realDirectories is an error if one of the store's directories is not where it seems to be. Whoever wants a part of a store
@@ -151,7 +164,17 @@ func (h home) realDirectories() error {
 
 // removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
 // them.
-func removeStore(made []string) {
+func removeStore(h home, made []string) {
+	if slices.Contains(made, h.overlay()) {
+		for _, name := range []string{mountsLock, storeLock} {
+			// Those who wait for it look if it is still there when they have it.
+			lock, err := orNil(flockPath(h.overlay(name), openLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
+			if err == nil && lock != nil {
+				_ = os.Remove(h.overlay(name))
+				lock.unlock()
+			}
+		}
+	}
 	for i := len(made) - 1; i >= 0; i-- {
 		_ = os.Remove(made[i])
 	}

@@ -94,6 +94,36 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
+// TestFullDiskWithoutLocks opens a store on a full disk that has no files for locks yet, as earlier drivers leave one, and removes a layer
+// from it.
+func TestFullDiskWithoutLocks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		if name == backendAufs {
+			// See TestFullDisk.
+			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
+		}
+		for what, ours := range map[string][]string{"in-tree driver's": {overlayDir, tmpDir, whiteoutsDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
+			t.Run(what, func(t *testing.T) {
+				disk := newDisk(t).dir
+				s := openStore(t, filepath.Join(disk, "home"), name)
+				s.create(t, "", "base")
+				s.apply(t, "base", "", entry{name: "f", content: "f"})
+				must(t, s.Cleanup())
+				for _, path := range ours {
+					must(t, os.RemoveAll(filepath.Join(string(s.inner.home), path)))
+				}
+				filler := fill(t, disk)
+				r, err := reopen(string(s.inner.home), name)
+				must(t, err)
+				must(t, r.Remove("base"))
+				must(t, r.Cleanup())
+				must(t, os.Remove(filler))
+				noLeftovers(t, s)
+			})
+		}
+	})
+}
+
 // TestTraceOnAFullDisk opens a store on a full disk after the kernel was started again.
 func TestTraceOnAFullDisk(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {

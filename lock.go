@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -16,13 +17,16 @@ import (
 // Locks are flock(2) on directories and files of the store. They hold between processes, between Driver values of one process and
 // between goroutines alike, and the kernel drops those of a process that dies.
 //
-//   - The store lock, on layers/: the set of layers. Taken by what adds to it, removes from it and sweeps; never for
+//   - The store lock, on overlay/store.lock: the set of layers. Taken by what adds to it, removes from it and sweeps; never for
 //     longer than a handful of renames.
 //   - A layer's lock, on overlay/lock/<id>: the mount of the layer, and the form that its directory is in. A holder may
 //     take the locks of ancestors, nearest first, and the store lock after it; never that of a descendant. It is not on
 //     diff/<id>, which containers get to see, and could lock.
-//   - The lock of mounts, on the directory that home is in: see private.go.
+//   - The lock of mounts, on overlay/mounts.lock: see private.go.
 //   - A scratch directory's lock, on tmp/<name>: its owner is alive, and the sweep passes it by.
+//
+// Whoever can open a file can lock it, and never give it back. So all of these can be opened by the store's owner alone: overlay/ has
+// the mode 0700, as scratch directories have, and the files in it 0600.
 
 // pathLock is an open file or directory with a flock on it.
 type pathLock struct {
@@ -56,8 +60,14 @@ func orNil(lock *pathLock, err error) (*pathLock, error) {
 }
 
 func flockPath(path string, flags, how int) (*pathLock, error) {
+	// A pipe in the place of a lock's file is not waited for.
+	return flockOpened(path, func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600) }, how)
+}
+
+// flockOpened is flockPath for what open opens.
+func flockOpened(path string, open func() (int, error), how int) (*pathLock, error) {
 	for {
-		lock, err := flockOnce(path, flags, how)
+		lock, err := flockOnce(path, open, how)
 		if lock != nil || err != nil {
 			return lock, err
 		}
@@ -67,9 +77,8 @@ func flockPath(path string, flags, how int) (*pathLock, error) {
 // flockOnce locks what has the name path now. If the name went to something else, or to nothing, while it waited, the lock
 // is worth nothing and the result is nil. It makes no call that it can do without, as package os would: every operation takes
 // locks.
-func flockOnce(path string, flags, how int) (*pathLock, error) {
-	// A pipe in the place of a lock's file is not waited for.
-	fd, err := retried(func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600) })
+func flockOnce(path string, open func() (int, error), how int) (*pathLock, error) {
+	fd, err := retried(open)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -110,13 +119,77 @@ func (l *pathLock) unlock() {
 	}
 }
 
+// storeLock and mountsLock are the files in overlay/ that these two locks are on.
+const (
+	storeLock  = "store.lock"
+	mountsLock = "mounts.lock"
+)
+
 // lockStore takes the store lock.
 func (h home) lockStore() (*pathLock, error) {
-	lock, err := lockDir(h.layers(""))
+	lock, err := h.flockFile(h.overlay(storeLock), h.layers(""), unix.LOCK_EX)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: taking the lock of the store: %w", err)
 	}
 	return lock, nil
+}
+
+// flockFile waits for the lock on a file in overlay/, which is made if it is not there. A store that is read-only, or full, may have none: the
+// lock is on what is named by instead then.
+func (h home) flockFile(path, instead string, how int) (*pathLock, error) {
+	lock, err := flockPath(path, openLockFile, how)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = h.makeInOverlay(filepath.Dir(path)); err == nil {
+			lock, err = flockPath(path, openLockFile, how)
+		}
+	}
+	if hasNoRoom(err) {
+		return h.flockInstead(path, instead, how)
+	}
+	return lock, err
+}
+
+// makeInOverlay makes overlay/, and dir, which is that or in it. It makes no home where somebody has removed it.
+func (h home) makeInOverlay(dir string) error {
+	for _, dir := range []string{h.overlay(), dir} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// flockInstead is flockFile where no file can be made, or opened to be written to. Where there is nothing that the store's owner alone can open,
+// the result is no lock: in a read-only store, what it would protect cannot change, and two who mount a layer at the same time mount it twice.
+func (h home) flockInstead(path, instead string, how int) (*pathLock, error) {
+	for _, path := range []string{path, instead} {
+		if !h.closed(path) {
+			continue
+		}
+		lock, err := flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, how)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return lock, err
+		}
+	}
+	return &pathLock{fd: -1}, nil
+}
+
+// closed tells if path is there, and only its owner can open it: by its own mode, or by that of a directory around it that is home, or in
+// home.
+func (h home) closed(path string) bool {
+	for bits := uint32(0o044); ; bits = 0o011 {
+		st, err := lstatOf(path)
+		if err != nil {
+			return false
+		}
+		if st.Mode&bits == 0 {
+			return true
+		}
+		if path == string(h) || !isBelow(path, string(h)) {
+			return false
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 // lockID waits for the lock of the layer id, whether there is such a layer or not.
@@ -130,17 +203,7 @@ func (h home) tryLockID(id string) (*pathLock, error) {
 }
 
 func (h home) flockID(id string, how int) (*pathLock, error) {
-	lock, err := flockPath(h.overlay(lockDirName, id), openLockFile, how)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(h.overlay(lockDirName), 0o700); err == nil {
-			lock, err = flockPath(h.overlay(lockDirName, id), openLockFile, how)
-		}
-	}
-	if errors.Is(err, unix.EROFS) {
-		// Nobody has another lock of the layer: the store is read-only for all who come by this mount.
-		return flockPath(h.layers(id), os.O_RDONLY|unix.O_NOFOLLOW, how)
-	}
-	return lock, err
+	return h.flockFile(h.overlay(lockDirName, id), h.layers(id), how)
 }
 
 // lockLayer takes the lock of the layer id, which has to be in the store with its directory.
@@ -167,7 +230,7 @@ func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) 
 		}
 		lock, err = h.lockID(id)
 	}
-	if errors.Is(err, unix.EROFS) {
+	if hasNoRoom(err) {
 		lock, err = h.lockID(id)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ package aufs
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/moby/sys/mountinfo"
@@ -17,11 +18,34 @@ import (
 // mounted, neither may happen: the layer's mount would be out of reach below the new one, or the old one be in use.
 
 // lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
-// for the one, LOCK_EX for the other. It is the innermost of all locks. It is on the directory that home is in: a file that
-// is open in home would keep the mount there busy.
+// for the one, LOCK_EX for the other. It is the innermost of all locks.
 func (h home) lockMounts(how int) (*pathLock, error) {
 	// Not of the name of home, which may be a symbolic link.
-	return flockPath(string(h)+"/..", openDirectory, how)
+	return h.flockFile(h.overlay(mountsLock), string(h)+"/..", how)
+}
+
+// lockMountsOutside is lockMounts, for LOCK_EX, by a file that is open, but not in the mount at home, which it would keep busy: in a copy of
+// that mount, which is attached to nothing. Kernels before 5.2 have no such copies.
+func (h home) lockMountsOutside() (*pathLock, error) {
+	path := h.overlay(mountsLock)
+	// Somebody may have removed what belongs to this driver alone.
+	_ = h.makeInOverlay(h.overlay())
+	dir, err := unix.OpenTree(unix.AT_FDCWD, h.overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return h.lockMounts(unix.LOCK_EX)
+	}
+	defer unix.Close(dir)
+	lock, err := flockOpened(path, func() (int, error) {
+		fd, err := unix.Openat(dir, mountsLock, openLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+		if errors.Is(err, unix.EROFS) && h.closed(path) {
+			fd, err = unix.Openat(dir, mountsLock, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		}
+		return fd, err
+	}, unix.LOCK_EX)
+	if hasNoRoom(err) {
+		return h.lockMounts(unix.LOCK_EX)
+	}
+	return lock, err
 }
 
 // mounting calls do, which mounts something in the store.
@@ -76,7 +100,7 @@ func (h home) makePrivate() error {
 
 // leavePrivate takes that mount away, if nothing in it is mounted or in use.
 func (h home) leavePrivate() error {
-	lock, err := h.lockMounts(unix.LOCK_EX)
+	lock, err := h.lockMountsOutside()
 	if err != nil {
 		return ignoreGone(err)
 	}
@@ -90,7 +114,7 @@ func (h home) leavePrivate() error {
 	}
 	err = unix.Unmount(string(h), unix.UMOUNT_NOFOLLOW)
 	if err == nil || errors.Is(err, unix.EBUSY) {
-		// Another process is at work on the store, or has a layer without parents: it does no harm there.
+		// Another process is at work on the store, or has a layer without parents, or the lock keeps it busy on an old kernel: it does no harm.
 		return nil
 	}
 	return fmt.Errorf("aufs: cleaning up: %w", &mountError{op: "unmount", target: string(h), err: err})

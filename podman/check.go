@@ -138,14 +138,29 @@ func (c *checker) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// names looks at what there is in the store's directories, while nobody can make or remove a layer.
+// names looks at what there is in the store's directories, while nobody can make or remove a layer. Where the lock's file was never made, it
+// is not made now: if somebody makes it meanwhile, names begins anew.
 func (c *checker) names() error {
-	h := c.d.home
-	store, err := h.lockStore()
-	if err != nil {
+	path := c.d.home.overlay(storeLock)
+	store, err := flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
+	if err == nil {
+		defer store.unlock()
+		return c.namesLocked()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("aufs: taking the lock of the store: %w", err)
+	}
+	err = c.namesLocked()
+	if _, serr := os.Lstat(path); errors.Is(serr, fs.ErrNotExist) {
 		return err
 	}
-	defer store.unlock()
+	c.ids, c.problems = nil, nil
+	return c.names()
+}
+
+// namesLocked is names under the store lock.
+func (c *checker) namesLocked() error {
+	h := c.d.home
 	entries, err := os.ReadDir(h.layers(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
@@ -395,7 +410,7 @@ func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 	h := c.d.home
 	made, err := makeStore(h)
 	if err != nil {
-		removeStore(made)
+		removeStore(h, made)
 		return nil, err
 	}
 	store, err := h.lockStore()

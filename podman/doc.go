@@ -39,7 +39,7 @@
 //	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see forget.go
 //	overlay/generation           which of the files stack count; see stackrecord.go
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
-//	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's
+//	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's; overlay/store.lock and overlay/mounts.lock: see lock.go
 //	overlay/whiteout    a whiteout of overlay form, for others to be hard links to
 //	overlay/empty/      an empty directory
 //
