@@ -34,6 +34,8 @@ type Driver struct {
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
 	// by one more.
 	mounted *graphdriver.RefCounter
+	// bases counts the users of layers without parents.
+	bases baseUses
 	// writable are the ids of those layers without parents that Get has handed out, for more than to be read.
 	writable sync.Map
 	// staged are the staging directories that have not become those of layers.
@@ -316,7 +318,8 @@ func (d *Driver) Status() [][2]string {
 }
 
 // Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
-// first, with colons between them, if it has any; MergedDir, where Get shows it.
+// first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
+// mounted.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	parents, err := d.home.parents(id)
 	if err != nil {
@@ -329,6 +332,8 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 			lower = append(lower, d.home.diff(parent))
 		}
 		metadata["LowerDir"] = strings.Join(lower, ":")
+		metadata["MergedDir"] = d.home.mnt(id)
+	} else if mounted, err := isMounted(d.home.mnt(id)); err == nil && mounted {
 		metadata["MergedDir"] = d.home.mnt(id)
 	}
 	return metadata, nil

@@ -206,7 +206,8 @@ func (b *aufsBackend) mountInSteps(s stack, branches []branch, calls []mountCall
 		}
 		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
 	}
-	err := b.mountStaged(s.target, calls, s.options.flags, xino)
+	// Out of the way, and moved to its target once it is whole.
+	err := b.home.mountStaged(s.target, func(at string) error { return mountCalled(at, calls, s.options.flags, xino) })
 	if err == nil && saysNo(detached) {
 		b.noDetached.Store(true)
 	}
@@ -279,58 +280,6 @@ func (b *aufsBackend) fileSystemOptions(o mountOptions) (xino string, options []
 		options = append(options, "dirperm1")
 	}
 	return xino, append(options, o.data...)
-}
-
-// mountStaged puts a stack that takes more than one call together out of the way, and moves it to its target once it is
-// whole.
-func (b *aufsBackend) mountStaged(target string, calls []mountCall, flags uintptr, xino string) error {
-	staging, err := b.home.newScratch("mount")
-	if err != nil {
-		return err
-	}
-	// Below the scratch directory: its lock is to stay in sight.
-	mnt := filepath.Join(staging.dir, "mnt")
-	if err = os.Mkdir(mnt, 0o700); err == nil {
-		err = b.home.mounting(func() error { return mountAndMove(staging.dir, mnt, target, calls, flags, xino) })
-	}
-	// To look for mounts in it takes longer than all else here, and most often there are none, which rmdir says as well.
-	if err == nil && os.Remove(mnt) == nil && os.Remove(staging.dir) == nil {
-		staging.lock.unlock()
-		return nil
-	}
-	if rerr := staging.remove(); rerr != nil {
-		logrus.Warnf("aufs: removing %s: %v", staging.dir, rerr)
-	}
-	return err
-}
-
-// mountAndMove mounts at mnt, in the directory staging, and moves that mount to target. The kernel refuses to move what is in
-// a shared mount, as home may be when another process's Cleanup was here: staging becomes a private one then.
-func mountAndMove(staging, mnt, target string, calls []mountCall, flags uintptr, xino string) error {
-	refused, err := mountThenMove(mnt, target, calls, flags, xino)
-	if !refused {
-		return err
-	}
-	if err := makePrivateMount(staging); err != nil {
-		return err
-	}
-	_, err = mountThenMove(mnt, target, calls, flags, xino)
-	return err
-}
-
-// mountThenMove is mountAndMove with staging as it is. After an error nothing is mounted; refused says that the error is that
-// the mount, which was made, cannot be moved.
-func mountThenMove(mnt, target string, calls []mountCall, flags uintptr, xino string) (refused bool, err error) {
-	if err := mountCalled(mnt, calls, flags, xino); err != nil {
-		return false, err
-	}
-	if err = moveMount(mnt, target); err == nil {
-		return false, nil
-	}
-	if uerr := unmountRetry(mnt); uerr != nil {
-		return false, errors.Join(err, uerr)
-	}
-	return errors.Is(err, unix.EINVAL), err
 }
 
 // mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays

@@ -66,5 +66,9 @@ func mountAttributes(flags uintptr) int {
 			attributes |= attribute
 		}
 	}
+	if flags&unix.MS_STRICTATIME != 0 {
+		// As in mount(2).
+		attributes &^= unix.MOUNT_ATTR_NOATIME
+	}
 	return attributes
 }

@@ -208,6 +208,7 @@ func (d *Driver) deferredRemove(id string) (clean func() error, err error) {
 	if err != nil {
 		return nothing, layerError("removing", id, err)
 	}
+	d.bases.forget(id)
 	return func() error {
 		err := left
 		if trash != nil {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>, or diff/<id> for a layer without
-// parents. Each Get wants a Put; the last one unmounts.
+// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
+// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts.
 //
 // options.Options, if there are any, stand in place of aufs.mountopt, as with the overlay driver: ro, nodev, nosuid,
 // noexec and the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted stays as it was
@@ -42,11 +42,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 	}
 	defer lock.unlock()
 	if len(parents) == 0 {
-		if o.readOnly() {
-			return d.home.diff(id), nil
-		}
-		d.writable.Store(id, true)
-		return d.home.diff(id), d.home.forgetAll(id)
+		return d.getBase(id, o, options.MountLabel)
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
@@ -93,6 +89,9 @@ func (d *Driver) fill(s *stack, parents []string) error {
 	s.marked = marked.all
 	if opaque, err := d.isOpaqueLayer(s.id, s.marked); err != nil || opaque {
 		return err
+	}
+	if len(parents) == 0 {
+		return nil
 	}
 	letters, known := d.backend.records().known(parents, s.stamp)
 	if known {
@@ -152,11 +151,7 @@ func (d *Driver) Put(id string) error {
 	}
 	defer lock.unlock()
 	if alone {
-		// Others may have it, and write to it, still.
-		if _, written := d.writable.Load(id); written {
-			return d.home.forgetAll(id)
-		}
-		return nil
+		return d.putBase(id)
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Decrement(target) > 0 {
@@ -288,6 +283,7 @@ func (d *Driver) Cleanup() error {
 			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 		}
 	}
+	d.bases.forgetAll()
 	if err := d.dropStaged(); err != nil {
 		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
 	}
@@ -306,6 +302,9 @@ func (d *Driver) unmountFound(target string) error {
 	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {
 		return errors.Join(err, unmountRetry(target))
+	}
+	if alone, err := d.home.isBase(id); err == nil && alone {
+		return d.unmountBase(id)
 	}
 	return d.unmount(id, target)
 }

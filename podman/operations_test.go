@@ -99,6 +99,17 @@ var operations = []operation{
 	},
 	{name: "get", build: childEdited, again: true, run: get("child")},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backendAufs},
+	{
+		name: "get-base", build: threeLayers, again: true,
+		run: func(_ *testing.T, s store) error {
+			_, err := s.Get("base", graphdriver.MountOpts{Options: []string{"ro", "nodev"}})
+			return err
+		},
+	},
+	{
+		name: "put-base", build: threeLayers, prepare: func(t *testing.T, s store) { s.get(t, "base", "ro", "nodev") }, again: true,
+		run: func(_ *testing.T, s store) error { return s.Put("base") },
+	},
 	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
 	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: backendOverlay, run: diff},
 	{
