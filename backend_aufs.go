@@ -127,7 +127,7 @@ func (b *aufsBackend) mount(s stack) error {
 	}
 	branches, err := b.branchesOf(s, run)
 	if err == nil && !s.options.readOnly() {
-		err = errors.Join(b.dropPseudoLinks(s.id), b.forms.untrace(s.id))
+		err = errors.Join(b.prepareOwnFiles(s.id), b.forms.untrace(s.id))
 	}
 	if err == nil {
 		err = b.mountBranches(s, branches)
@@ -145,30 +145,6 @@ func (b *aufsBackend) mount(s stack) error {
 	if err != nil {
 		runs, rerr := b.home.runs(s.id)
 		return errors.Join(err, rerr, b.forms.removeRun(s.id, runs, false))
-	}
-	return nil
-}
-
-// dropPseudoLinks removes the entries of .wh..wh.plnk that mounts before have left, which aufs does not read again: each
-// flush would look for their names in vain. It leaves them alone while a mount of the layer is alive.
-func (b *aufsBackend) dropPseudoLinks(id string) error {
-	dir, err := openBelow(b.home.diff(id), pseudoLinkDir)
-	if err != nil {
-		// What else a container can have made there is none of aufs's.
-		return ignoreGone(err)
-	}
-	defer dir.close()
-	entries, err := dir.list()
-	if err != nil || len(entries) == 0 {
-		return err
-	}
-	if used, err := b.forms.aufsUses(id); err != nil || used {
-		return err
-	}
-	for _, entry := range entries {
-		if err := dir.removeAll(entry.Name()); err != nil {
-			return err
-		}
 	}
 	return nil
 }

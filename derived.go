@@ -185,5 +185,5 @@ func rootStamp(dir string) (string, error) {
 // wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there. Such a layer may
 // have been changed by another driver, deep inside and without a trace: nothing that is derived from it is kept.
 func wasWritable(dir string) bool {
-	return isThere(filepath.Join(dir, ".wh..wh.aufs"))
+	return isThere(filepath.Join(dir, whiteoutBase))
 }

@@ -108,10 +108,8 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 	}
 	links := map[uint64][]pseudoLink{}
 	for _, entry := range entries {
-		inMount, inBranch, _ := strings.Cut(entry.Name(), ".")
-		ino, merr := strconv.ParseUint(inMount, 10, 64)
-		branchInode, berr := strconv.ParseUint(inBranch, 10, 64)
-		if merr != nil || berr != nil {
+		ino, branchInode, ok := parsePseudoLink(entry.Name())
+		if !ok {
 			// A container can have made it, where overlayfs had the layer mounted: it is content, and no fault.
 			logrus.Debugf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
 			continue

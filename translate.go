@@ -181,32 +181,55 @@ func dirToAufs(dir openedDir, f form) (changed bool, err error) {
 	return opaque, stripListed(dir, ".", names, f)
 }
 
-// bringBack moves aufs's own files from aside into the layer at root again.
+// bringBack moves aufs's own files from aside into the layer at root again. What a container has made under their names meanwhile is
+// not aufs's.
 func bringBack(root, aside string) error {
 	entries, err := os.ReadDir(aside)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	base, berr := lstatOf(filepath.Join(root, whiteoutBase))
+	linked := berr == nil && base.Nlink > 1
+	if errors.Is(err, fs.ErrNotExist) && !linked {
+		return nil
 	}
 	dir, err := openReal(root)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
+	if linked {
+		// Aufs would make each whiteout one more name of that file.
+		if err := hideOwnFile(dir, whiteoutBase); err != nil {
+			return err
+		}
+	}
 	return keepTimes(dir, func() (bool, error) {
 		for _, entry := range entries {
-			// What a container has made under such a name is its own; aufs can do without what it had there.
-			if _, err := dir.lstat(entry.Name()); !errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err := anywhere.rename(filepath.Join(aside, entry.Name()), dir, entry.Name()); err != nil {
+			if err := bringOneBack(dir, aside, entry.Name()); err != nil {
 				return true, err
 			}
 		}
 		return true, removeAll(aside)
 	})
+}
+
+// bringOneBack is bringBack of one file.
+func bringOneBack(root openedDir, aside, name string) error {
+	there, err := root.exists(name)
+	if err != nil {
+		return err
+	}
+	if there {
+		if !slices.Contains(ownFileNames, name) {
+			// Aufs can do without what it had there.
+			return nil
+		}
+		if err := hideOwnFile(root, name); err != nil {
+			return err
+		}
+	}
+	return anywhere.rename(filepath.Join(aside, name), root, name)
 }
 
 // A visitDir is called with a directory that is open for as long as it is visited; atRoot tells that it is that of the layer.

@@ -22,7 +22,8 @@
 //
 // In aufs form (aufs(5)), a file .wh.X deletes the name X of the layers below. A file .wh..wh..opq in a directory makes
 // it opaque: what layers below have in it is hidden. At the root of a layer that was mounted writable, .wh..wh.aufs,
-// .wh..wh.orph/ and .wh..wh.plnk/ are aufs's own.
+// .wh..wh.orph/ and .wh..wh.plnk/ are aufs's own. What a container has made under these names on overlayfs, and aufs cannot
+// use, is <name>.aside-<random> from the next mount with aufs on; no mount and no archive shows it.
 //
 // The driver keeps the rest to itself, and makes it when it is needed:
 //

@@ -20,6 +20,9 @@ import (
 // An openedDir is a directory that is open. A container can exchange a directory of its layer with a symbolic link at any time, and a
 // path would lead elsewhere then. So whoever changes something in a layer names it from the open directory that it is in, and no call
 // follows a symbolic link in the place of that name.
+//
+// Paths are good for what no container can change: the directories of the store; diff/<id> itself and, in a call that follows no symbolic
+// link, a name in it; and scratch directories, twins and whiteout branches, which no mount has while they are made.
 type openedDir struct {
 	fd   int
 	path string // where it was opened, for errors alone

@@ -1,0 +1,139 @@
+//go:build linux
+
+package aufs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Aufs keeps three files at the root of its writable branch. A container on overlayfs can make what it wants under their names. Where
+// that is of another type, aufs refuses the mount; a file with content, or one that has other names in the layer, becomes
+// each whiteout. So what aufs cannot use gets another name, which aufs shows nowhere and takes for nothing, and nothing is lost.
+
+const (
+	// whiteoutBase is the empty file that aufs links its whiteouts to.
+	whiteoutBase = ".wh..wh.aufs"
+	// orphanDir is the directory for files that are deleted while they are open.
+	orphanDir = ".wh..wh.orph"
+)
+
+// ownFileNames are the names of all three.
+var ownFileNames = []string{whiteoutBase, pseudoLinkDir, orphanDir}
+
+// hiddenMark is in the names that such files get, before something random.
+const hiddenMark = ".aside-"
+
+// prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
+func (b *aufsBackend) prepareOwnFiles(id string) error {
+	root, err := openReal(b.home.diff(id))
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	useless, stale, err := lookAtOwnFiles(root)
+	if err != nil || len(useless) == 0 && len(stale) == 0 {
+		return err
+	}
+	// The files of a live mount are aufs's, and in use.
+	if used, err := b.forms.aufsUses(id); err != nil || used {
+		return err
+	}
+	for _, name := range useless {
+		if err := hideOwnFile(root, name); err != nil {
+			return err
+		}
+	}
+	return dropPseudoLinks(root, stale)
+}
+
+// lookAtOwnFiles finds those of aufs's own files that it cannot use, and the pseudo-links that mounts before have left.
+func lookAtOwnFiles(root openedDir) (useless, stale []string, err error) {
+	for _, name := range ownFileNames {
+		info, err := root.lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		fits := info.IsDir()
+		switch {
+		case name == whiteoutBase:
+			fits = info.Mode().IsRegular() && info.Size() == 0
+		case name == pseudoLinkDir && fits:
+			if stale, fits, err = listPseudoLinks(root); err != nil {
+				return nil, nil, err
+			}
+		}
+		if !fits {
+			useless = append(useless, name)
+		}
+	}
+	return useless, stale, nil
+}
+
+// listPseudoLinks returns the names in the directory of pseudo-links, and if all of them are such.
+func listPseudoLinks(root openedDir) (names []string, all bool, err error) {
+	dir, err := root.open(pseudoLinkDir)
+	if err != nil {
+		return nil, false, err
+	}
+	defer dir.close()
+	entries, err := dir.list()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, entry := range entries {
+		if _, _, ok := parsePseudoLink(entry.Name()); !ok || entry.IsDir() {
+			return nil, false, nil
+		}
+		names = append(names, entry.Name())
+	}
+	return names, true, nil
+}
+
+// parsePseudoLink reads the name of a pseudo-link.
+func parsePseudoLink(name string) (inMount, inBranch uint64, ok bool) {
+	first, second, _ := strings.Cut(name, ".")
+	inMount, merr := strconv.ParseUint(first, 10, 64)
+	inBranch, berr := strconv.ParseUint(second, 10, 64)
+	return inMount, inBranch, merr == nil && berr == nil
+}
+
+// hideOwnFile gives what a container has made under one of aufs's own names another name. The times of the root directory stay.
+func hideOwnFile(root openedDir, name string) error {
+	hidden := name + hiddenMark + rand.Text()
+	err := keepTimes(root, func() (bool, error) { return true, root.renameNew(name, root, hidden) })
+	if err != nil {
+		return fmt.Errorf("%s is not what aufs keeps under that name, and has to give way: %w", root.pathOf(name), err)
+	}
+	logrus.Warnf("aufs: %s is not what aufs keeps under that name; it is %s now, which no mount shows", root.pathOf(name), hidden)
+	return nil
+}
+
+// dropPseudoLinks removes pseudo-links that mounts before have left, which aufs does not read again: each flush would look for their names
+// in vain.
+func dropPseudoLinks(root openedDir, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	dir, err := root.open(pseudoLinkDir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	for _, name := range names {
+		if err := dir.remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
+}
