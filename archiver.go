@@ -32,6 +32,8 @@ type archiver struct {
 	root string
 	form form
 	ids  *idtools.IDMappings
+	// only says which files are archived, but for whiteouts.
+	only changedPaths
 	// open opens a regular file.
 	open func(dir *os.File, name string) (*regularFile, error)
 	// inherits: the directory that it is in gives what is made in it an access control list.
@@ -65,7 +67,7 @@ func fileID(info fs.FileInfo, f *regularFile, path string) inode {
 
 // archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
 // caller has to close the archive; until then a goroutine waits to write more.
-func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, quiet bool) io.ReadCloser {
+func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, only changedPaths, quiet bool) io.ReadCloser {
 	reader, out := newChunkPipe()
 	root := layer.dir.Name()
 	open := openRegular
@@ -73,7 +75,7 @@ func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, quiet bool)
 		open = openQuietly
 	}
 	go func() {
-		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, open: open, names: map[inode]string{}}
+		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only, open: open, names: map[inode]string{}}
 		err := a.directory(".")
 		if err == nil {
 			err = layer.still()
@@ -139,7 +141,11 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 		if isOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
 			continue
 		}
-		h, err := a.entry(dir, entry, filepath.Join(rel, entry.Name()))
+		path := filepath.Join(rel, entry.Name())
+		if !strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) && !a.only.has(path) {
+			continue
+		}
+		h, err := a.entry(dir, entry, path)
 		if ignoreGone(err) != nil {
 			return nil, err
 		}

@@ -42,7 +42,7 @@ type Driver struct {
 	staged stagings
 	// trash has the files of layers that are gone, until they are deleted.
 	trash sharedScratch
-	// naive is the library's way, through mounts, to compare layers and to change the owners in one.
+	// naive is the library's way, through mounts, to compare layers.
 	naive graphdriver.Driver
 }
 
@@ -135,7 +135,7 @@ func makeStore(h home) (made []string, err error) {
 // ownDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
 func (h home) ownDirectories() []string {
 	dirs := []string{h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, twinDir, oldDir, lockDirName, emptyDir} {
+	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, ownersDir, twinDir, oldDir, lockDirName, emptyDir} {
 		dirs = append(dirs, h.overlay(name))
 	}
 	return dirs

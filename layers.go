@@ -232,6 +232,7 @@ func (d *Driver) belongings(id string) []string {
 		d.home.overlay(aufsDir, id),
 		d.home.overlay(usedDir, id),
 		d.home.overlay(forgottenDir, id),
+		d.home.overlay(ownersDir, id),
 		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),
 		d.home.overlay(lockDirName, id),

@@ -16,22 +16,26 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	if _, err := d.home.parents(id); err != nil {
 		return nil, err
 	}
-	usage, err := d.usage(id)
+	f, err := d.forms.form(id)
+	if err != nil {
+		return nil, layerError("measuring", id, err)
+	}
+	usage, err := d.usage(id, f, nil)
 	if err != nil {
 		return nil, layerError("measuring", id, err)
 	}
 	return usage, nil
 }
 
-// usage measures the layer id, in whichever form it is.
-func (d *Driver) usage(id string) (*directory.DiskUsage, error) {
-	f, err := d.forms.form(id)
-	if err != nil {
-		return nil, err
-	}
+// usage measures those files of the layer id, which is in form f, that are in only.
+func (d *Driver) usage(id string, f form, only changedPaths) (*directory.DiskUsage, error) {
 	s := sizes{}
-	err = d.home.reading(id, func() error {
-		return walkBranch(d.home.diff(id), f, func(_ string, info fs.FileInfo) { s.add(info) })
+	err := d.home.reading(id, func() error {
+		return walkBranch(d.home.diff(id), f, func(rel string, info fs.FileInfo) {
+			if only.has(rel) {
+				s.add(info)
+			}
+		})
 	})
 	return &directory.DiskUsage{Size: s.sum, InodeCount: s.inodes}, err
 }

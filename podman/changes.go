@@ -10,13 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 )
 
 // Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
-// is as before: it was written to. A directory is one if its owner, mode, time of modification or extended attributes
+// is as before: it was written to. Where UpdateLayerIDMap put it there, it is one if anything but its owner is another now. A directory is one if its owner, mode, time of modification or extended attributes
 // differ, or if anything in it is a change. What an opaque directory hides is deleted.
 //
 // Against its own parent the layer is not mounted, and each directory of an ancestor is read once at most; against any
@@ -45,12 +46,20 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 	if err != nil {
 		return nil, err
 	}
-	below, err := d.layersBelow(id)
+	owners, err := d.ownersChanged(id)
 	if err != nil {
 		return nil, err
 	}
-	c := comparison{
-		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings,
+	return d.compare(id, comparison{
+		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings, owners: owners,
+	})
+}
+
+// compare compares the layer id with its ancestors.
+func (d *Driver) compare(id string, c comparison) ([]archive.Change, error) {
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return nil, err
 	}
 	if _, err := c.directory(".", below, false); err != nil {
 		return nil, err
@@ -84,7 +93,9 @@ func (d *Driver) layersBelow(id string) ([]layerDir, error) {
 type comparison struct {
 	layer                    layerDir
 	mappings, parentMappings *idtools.IDMappings
-	changes                  []archive.Change
+	// owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
+	owners  *syscall.Timespec
+	changes []archive.Change
 }
 
 func (c *comparison) add(rel string, kind archive.ChangeType) {
@@ -163,10 +174,10 @@ func (c *comparison) entry(rel string, entry fs.DirEntry, before merged, hidden 
 	case old == nil:
 		c.add(rel, archive.ChangeAdd)
 		return true, nil
-	case changed, !info.IsDir(), !old.IsDir(), c.differ(info, old):
+	case changed, !info.IsDir() && !c.onlyOwners(info), c.owners != nil && hidden, c.differ(info, old):
 		changed = true
 	default:
-		if changed, err = c.xattrsDiffer(rel, before.root(name)); err != nil {
+		if changed, err = c.contentsDiffer(rel, info, old, before.root(name)); err != nil {
 			return false, err
 		}
 	}
@@ -176,17 +187,20 @@ func (c *comparison) entry(rel string, entry fs.DirEntry, before merged, hidden 
 	return changed, nil
 }
 
-// differ tells if a directory is another than it was. Owners are compared as the containers see them.
+// differ tells if a directory, or a file of onlyOwners, is another than it was. Owners are compared as the containers see them.
 func (c *comparison) differ(now, before fs.FileInfo) bool {
 	if now.Mode() != before.Mode() || !sameTime(now, before) {
 		return true
+	}
+	if c.owners != nil && c.ownerKept(now, before) {
+		return false
 	}
 	nowUID, nowGID := containerIDs(now, c.mappings)
 	oldUID, oldGID := containerIDs(before, c.parentMappings)
 	return nowUID != oldUID || nowGID != oldGID
 }
 
-// xattrsDiffer compares the extended attributes of the layer's directory rel with those of the one that the ancestor at
+// xattrsDiffer compares the extended attributes of the layer's file rel with those of the one that the ancestor at
 // old has, as far as archives carry them. The first may be gone by now, and is no change then.
 func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
 	now, err := xattrsBeneath(c.layer.root, rel)
@@ -194,6 +208,9 @@ func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
 		return false, ignoreGone(err)
 	}
 	before, err := xattrsBeneath(old, rel)
+	if err == nil && c.owners != nil {
+		err = c.mapLists(before)
+	}
 	return !maps.Equal(now, before), err
 }
 

@@ -48,13 +48,17 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
+	only, err := d.changedPaths(id, f, orNone(idMappings), orNone(parentMappings))
+	if err != nil {
+		return nil, layerError("comparing", id, err)
+	}
 	held, err := d.home.hold(id)
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
 	// A layer without parents is used without a mount.
 	quiet := !mounted && parent != ""
-	return archiveLayer(held, f, orNone(idMappings), quiet), nil
+	return archiveLayer(held, f, orNone(idMappings), only, quiet), nil
 }
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
@@ -82,7 +86,7 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 }
 
 // DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what
-// ReadWriteDiskUsage says; against any other, both are mounted and compared.
+// ReadWriteDiskUsage says, but for files that UpdateLayerIDMap has put there; against any other, both are mounted and compared.
 func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
 	direct, err := d.isParent(id, parent)
 	if err != nil {
@@ -91,7 +95,15 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	if !direct {
 		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
 	}
-	usage, err := d.usage(id)
+	f, err := d.forms.form(id)
+	if err != nil {
+		return 0, layerError("measuring", id, err)
+	}
+	only, err := d.changedPaths(id, f, orNone(idMappings), orNone(parentMappings))
+	if err != nil {
+		return 0, layerError("comparing", id, err)
+	}
+	usage, err := d.usage(id, f, only)
 	if err != nil {
 		return 0, layerError("measuring", id, err)
 	}

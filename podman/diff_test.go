@@ -481,7 +481,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, err)
 	held, err := s.inner.home.hold("base")
 	must(t, err)
-	reader := archiveLayer(held, aufsForm, orNone(nil), true)
+	reader := archiveLayer(held, aufsForm, orNone(nil), nil, true)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

@@ -38,6 +38,7 @@
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
 //	                    split in branches; a cache
 //	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see forget.go
+//	overlay/owners/<id>          the owners of the layer's files are being changed, and how; empty: they were; see owners.go
 //	overlay/generation           which of the files stack count; see stackrecord.go
 //	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's; overlay/store.lock and overlay/mounts.lock: see lock.go
@@ -93,6 +94,9 @@
 // A mark is made before the first change to the layer that it is about, and is removed after the last one back. Before its
 // first mark since the kernel was started, a layer gets a trace, which is durable: whatever of the changes a power cut leaves on
 // the disk, the layer is known to be one that has to be looked at. Translation can be repeated from wherever it was cut short.
+//
+// UpdateLayerIDMap writes down what it is going to do, durably, before it changes anything. If it is cut short, the layer has files with
+// old owners and files with new ones; the next call finishes it.
 //
 // A mount that takes more than one system call is put together where nobody sees it, or, on a kernel without fsopen(2), in a scratch
 // directory, and gets to mnt/<id> when it is whole.

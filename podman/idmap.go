@@ -5,33 +5,38 @@
 package aufs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"strconv"
-	"syscall"
+	"path/filepath"
+	"slices"
+	"strings"
 
-	graphdriver "go.podman.io/storage/drivers"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
 )
 
-// UpdateLayerIDMap changes the owners of all files that the layer shows, from what toContainer maps to the ids in a
-// container to what toHost does. It mounts the layer: the files of its ancestors are copied up. Like the storage
-// library, which calls it on a layer that it has just made, it expects nobody else to be using the layer.
-func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) (err error) {
-	dir, err := d.Get(id, graphdriver.MountOpts{MountLabel: mountLabel})
+// UpdateLayerIDMap changes the owners of all files that the layer shows, its root included, from what toContainer maps to the ids in a
+// container to what toHost does; those in access control lists as well. All else stays as it is. It mounts the layer: the files of its
+// ancestors are copied up. What is mounted in the layer it leaves alone. Like the storage library, which calls it on a layer that it
+// has just made, it expects nobody else to be using the layer.
+//
+// A change that was cut short is finished first, if it is called again.
+func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
+	o := d.options
+	if d.backend.name() == backendAufs && !o.has("acl") {
+		// Else it shows no access control lists.
+		o.data = append(slices.Clone(o.data), "acl")
+	}
+	dir, err := d.getWith(id, o, mountLabel)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Put(id)) }()
-	missed, err := readMissed(dir)
-	if err == nil {
-		err = d.naive.UpdateLayerIDMap(id, toContainer, toHost, mountLabel)
-	}
-	if err == nil {
-		err = missed.change(dir, orNone(toContainer), orNone(toHost))
+	err = d.changeOwners(id, dir, ownerMaps{orNone(toContainer), orNone(toHost)})
+	if err = errors.Join(err, d.Put(id)); err == nil {
+		err = d.writeOwners(id, nil)
 	}
 	if err != nil {
 		return layerError("changing the owners in", id, err)
@@ -39,109 +44,174 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMapp
 	return nil
 }
 
-// missedFiles are files that the library's walk does not come to, as they were before it: in its walk of ".", entries of
-// the root whose names have one letter are taken for the root (opencontainers/selinux, pkg/pwalkdir, which compares the
-// lengths of the paths). All of them but the last are passed over.
-type missedFiles map[string]fs.FileInfo
-
-func readMissed(dir string) (missedFiles, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+// changeOwners changes the owners in the layer id, which is mounted at dir.
+func (d *Driver) changeOwners(id, dir string, maps ownerMaps) error {
+	branch := dir
+	if aufs, err := isAufs(dir); err != nil {
+		return err
+	} else if aufs {
+		branch = d.home.diff(id)
 	}
-	missed := missedFiles{}
-	for _, entry := range entries {
-		if len(entry.Name()) > 1 {
-			continue
-		}
-		if missed[entry.Name()], err = entry.Info(); err != nil {
-			return nil, err
-		}
-	}
-	return missed, nil
-}
-
-// change changes the owners of those files that still have the ones from before.
-func (m missedFiles) change(dir string, toContainer, toHost *idtools.IDMappings) error {
-	root, err := openReal(dir)
+	plan, err := d.unfinishedOwners(id)
 	if err != nil {
 		return err
 	}
-	defer root.close()
-	for name, before := range m {
-		if err := changeIfOwner(root, name, before, toContainer, toHost); err != nil {
+	if plan != nil {
+		if err := plan.apply(dir, branch); err != nil || plan.isOf(maps) {
+			return err
+		}
+	}
+	if plan, err = planOwners(dir, maps); err != nil {
+		return err
+	}
+	if err := d.writeOwners(id, plan); err != nil {
+		return err
+	}
+	return plan.apply(dir, branch)
+}
+
+// planOwners finds out what is to be done to all files of the tree at root.
+func planOwners(root string, maps ownerMaps) (*ownersPlan, error) {
+	mounts, err := mountsUnder(root)
+	if err != nil {
+		return nil, err
+	}
+	resolved, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return nil, err
+	}
+	p := ownersPlanner{root: root, maps: maps, mounted: map[string]bool{}, first: map[[2]uint64]string{}}
+	for _, m := range mounts {
+		p.mounted[strings.TrimPrefix(m.Mountpoint, resolved+"/")] = true
+	}
+	p.plan.Maps = maps.lists()
+	top, err := openDir(root, ".")
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	if _, err := p.file(top, "."); err != nil {
+		return nil, err
+	}
+	return &p.plan, p.directory(".")
+}
+
+// ownersPlanner is planOwners at work.
+type ownersPlanner struct {
+	root string
+	maps ownerMaps
+	// mounted are the paths that something is mounted at, which is not the layer's.
+	mounted map[string]bool
+	// first has the first name of each file with several, by its device and inode.
+	first map[[2]uint64]string
+	plan  ownersPlan
+}
+
+// directory adds what is in the directory rel.
+func (p *ownersPlanner) directory(rel string) error {
+	below, err := p.files(rel)
+	if err != nil {
+		return err
+	}
+	for _, path := range below {
+		if err := p.directory(path); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// changeIfOwner is changeOwner for a file in an open directory, if it has the owner that before says. The file stays open, though not to
-// be read: no other one can take its place meanwhile.
-func changeIfOwner(dir openedDir, name string, before fs.FileInfo, toContainer, toHost *idtools.IDMappings) error {
-	fd, err := retried(func() (int, error) { return unix.Openat(dir.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+// files adds the files in the directory rel, and returns the directories among them.
+func (p *ownersPlanner) files(rel string) (below []string, err error) {
+	dir, err := openDir(p.root, rel)
 	if err != nil {
-		return dir.failed("open", name, err)
+		return nil, err
 	}
-	file := openedDir{fd: fd, path: dir.pathOf(name)}
-	defer file.close()
-	st, err := file.stat()
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	old := idtools.IDPair{UID: int(statOf(before).Uid), GID: int(statOf(before).Gid)}
-	if (old != idtools.IDPair{UID: int(st.Uid), GID: int(st.Gid)}) {
-		return nil
-	}
-	return changeOwner(file, &st, old, toContainer, toHost)
-}
-
-// changeOwner changes the owner of one file by the library's rules.
-func changeOwner(file openedDir, st *syscall.Stat_t, old idtools.IDPair, toContainer, toHost *idtools.IDMappings) error {
-	uid, gid, err := toContainer.ToContainer(old)
-	switch {
-	case err != nil && old == (idtools.IDPair{}):
-		// Root, in a layer whose parent should have had a mapped owner.
-		uid, gid = 0, 0
-	case err != nil:
-		return fmt.Errorf("mapping the owner %v of %s to the container: %w", old, file.path, err)
-	}
-	owner, err := toHost.ToHostOverflow(idtools.IDPair{UID: uid, GID: gid})
-	if err != nil {
-		return fmt.Errorf("mapping the owner %d:%d of %s to the host: %w", uid, gid, file.path, err)
-	}
-	if owner == old {
-		return nil
-	}
-	// A change of owner takes away capabilities, and the bits that lend an owner's rights.
-	path := "/proc/self/fd/" + strconv.Itoa(file.fd)
-	capability, err := getCapability(path)
-	if err != nil {
-		return file.failed("getxattr", ".", err)
-	}
-	if err := unix.Fchownat(file.fd, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return file.failed("lchown", ".", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFLNK && st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
-		if err := unix.Chmod(path, st.Mode&0o7777); err != nil {
-			return file.failed("chmod", ".", err)
+	slices.Sort(names)
+	for _, name := range names {
+		path := filepath.Join(rel, name)
+		if p.mounted[path] || rel == "." && isOwnFile(name) {
+			continue
+		}
+		isDir, err := p.file(dir, path)
+		if err != nil {
+			return nil, err
+		}
+		if isDir {
+			below = append(below, path)
 		}
 	}
-	if capability != nil {
-		return file.failed("setxattr", ".", unix.Setxattr(path, capabilityXattr, capability, 0))
-	}
-	return nil
+	return below, nil
 }
 
-const capabilityXattr = "security.capability"
-
-// getCapability returns the attribute of an open file, at its path in /proc; nil if there is none.
-func getCapability(path string) ([]byte, error) {
-	// The longest of its forms has 24 bytes (struct vfs_ns_cap_data in <linux/capability.h>).
-	var value [64]byte
-	n, err := unix.Getxattr(path, capabilityXattr, value[:])
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		return nil, nil
+// file adds the file path, which is in an open directory.
+func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) {
+	st, err := statIn(dir, filepath.Base(path))
+	if err != nil {
+		return false, err
 	}
-	return value[:max(n, 0)], err
+	f := plannedFile{
+		Path: path, Mode: st.Mode, Inode: st.Ino, Old: idtools.IDPair{UID: int(st.Uid), GID: int(st.Gid)}, Atime: st.Atim, Mtime: st.Mtim,
+	}
+	id := [2]uint64{st.Dev, st.Ino}
+	if f.LinkOf = p.first[id]; f.LinkOf == "" {
+		if f.New, err = p.maps.owner(f.Old); err == nil {
+			err = p.attributes(&f, pathXattrs(within(dir, filepath.Base(path))))
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+		if !f.isDir() && st.Nlink > 1 {
+			p.first[id] = path
+		}
+	}
+	if f.isDir() || f.LinkOf != "" || f.Old != f.New || len(f.Attrs) > 0 {
+		p.plan.Files = append(p.plan.Files, f)
+	}
+	return f.isDir(), nil
+}
+
+// attributes adds to f those that have to be set when its owner is changed: a capability, which the change takes away, and lists whose
+// owners are others then.
+func (p *ownersPlanner) attributes(f *plannedFile, xattrs pathXattrs) error {
+	names, err := xattrs.list()
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	for _, name := range names {
+		if !isACL(name) && (name != "security.capability" || f.Old == f.New) {
+			continue
+		}
+		value, err := xattrs.get(name)
+		if errors.Is(err, unix.EOVERFLOW) {
+			// It is that of another user namespace, and nobody here can have it.
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if isACL(name) {
+			mapped, left, err := p.maps.acl(value)
+			if err != nil {
+				return err
+			}
+			if left > 0 {
+				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids there", left, name, f.Path)
+			}
+			if bytes.Equal(mapped, value) {
+				continue
+			}
+			value = mapped
+		}
+		if f.Attrs == nil {
+			f.Attrs = map[string][]byte{}
+		}
+		f.Attrs[name] = value
+	}
+	return nil
 }

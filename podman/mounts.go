@@ -32,6 +32,11 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 			return "", layerError("mounting", id, err)
 		}
 	}
+	return d.getWith(id, o, options.MountLabel)
+}
+
+// getWith is Get with mount options that are parsed, and an SELinux label.
+func (d *Driver) getWith(id string, o mountOptions, label string) (string, error) {
 	var parents []string
 	lock, err := d.home.lockLayerAnd("mounting", id, func() (err error) {
 		parents, err = d.home.parents(id)
@@ -42,7 +47,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 	}
 	defer lock.unlock()
 	if len(parents) == 0 {
-		return d.getBase(id, o, options.MountLabel)
+		return d.getBase(id, o, label)
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
@@ -51,7 +56,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 		}
 		// Another driver's Cleanup, or somebody else, has unmounted it.
 	}
-	if err := d.mount(id, parents, o, options.MountLabel); err != nil {
+	if err := d.mount(id, parents, o, label); err != nil {
 		d.mounted.Decrement(target)
 		return "", layerError("mounting", id, err)
 	}

@@ -102,7 +102,7 @@ func noLeftovers(t *testing.T, s store) {
 		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
 		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
 		layersDir: ids, diffDir: ids, mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
-		"overlay/work": ids, "overlay/used": ids, "overlay/forgotten": nil, "overlay/synced": ids, "overlay/aufs": nil,
+		"overlay/work": ids, "overlay/used": ids, "overlay/forgotten": nil, "overlay/owners": ids, "overlay/synced": ids, "overlay/aufs": nil,
 		filepath.Join(overlayDir, traceDir, bootID()): ids, filepath.Join(overlayDir, traceDir, earlierBoots): ids,
 		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
 	} {

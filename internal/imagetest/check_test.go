@@ -8,10 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/types"
 	"github.com/seed-642172e2/aufs"
+	"golang.org/x/sys/unix"
 )
 
 // TestStoreCheck has the storage library check and repair stores on this driver, and the driver check what it says about it.
@@ -93,4 +97,68 @@ func putLayer(t *testing.T, store storage.Store) *storage.Layer {
 	_, err = store.CreateImage("", []string{"image"}, layer.ID, "", nil)
 	must(t, err)
 	return layer
+}
+
+// TestStoreCheckOfMappedContainers has the storage library check a store after a container with mapped ids was made, for which it makes a
+// copy of the image's topmost layer with other owners: that is the image's still. Root in the container can write where root can.
+func TestStoreCheckOfMappedContainers(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, backend string) {
+		root := t.TempDir()
+		store := openStore(t, root, backend)
+		image := putTwoLayers(t, store)
+		maps := []idtools.IDMap{{ContainerID: 0, HostID: 100_000, Size: 5000}}
+		c, err := store.CreateContainer("", nil, image.ID, "", "", &storage.ContainerOptions{
+			IDMappingOptions: types.IDMappingOptions{UIDMap: maps, GIDMap: maps},
+		})
+		must(t, err)
+		dir := mount(t, store, c)
+		for _, path := range []string{".", "bin", "bin/sh", "bin/b", "a", "etc"} {
+			var st unix.Stat_t
+			must(t, unix.Lstat(filepath.Join(dir, path), &st))
+			if st.Uid != 100_000 || st.Gid != 100_000 {
+				t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
+			}
+		}
+		unmount(t, store, c)
+		report, err := store.Check(storage.CheckEverything())
+		must(t, err)
+		if n := len(report.Layers) + len(report.Images) + len(report.Containers); n > 0 {
+			t.Errorf("the library finds %+v", report)
+		}
+		changes, err := store.Changes("", c.LayerID)
+		if err != nil || len(changes) > 0 {
+			t.Errorf("the container's changes are %v, %v", changes, err)
+		}
+		empty(t, store)
+	})
+}
+
+// putTwoLayers puts an image of two layers into a store.
+func putTwoLayers(t *testing.T, store storage.Store) *storage.Image {
+	t.Helper()
+	parent := ""
+	for _, headers := range [][]tar.Header{
+		{
+			{Name: "bin/", Typeflag: tar.TypeDir, Mode: 0o755},
+			{Name: "bin/sh", Typeflag: tar.TypeReg, Mode: 0o4755},
+			{Name: "bin/b", Typeflag: tar.TypeLink, Mode: 0o4755, Linkname: "bin/sh"},
+			{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755},
+			{Name: "a", Typeflag: tar.TypeLink, Mode: 0o4755, Linkname: "bin/sh"},
+		},
+		{{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range headers {
+			h.ModTime = time.Unix(1_000_000_000, 0)
+			must(t, w.WriteHeader(&h))
+		}
+		must(t, w.Close())
+		layer, _, err := store.PutLayer("", parent, nil, "", false, nil, &b)
+		must(t, err)
+		parent = layer.ID
+	}
+	image, err := store.CreateImage("", []string{"image"}, parent, "", nil)
+	must(t, err)
+	return image
 }
