@@ -120,8 +120,13 @@ func makeStore(h home) (made []string, err error) {
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
 	}
-	if err := h.realDirectories(); err != nil {
+	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
 		return made, err
+	}
+	beside, err := h.makeBeside()
+	made = append(made, beside...)
+	if err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
 	for _, dir := range h.ownDirectories() {
 		// An earlier version has let them inherit one.
@@ -132,15 +137,6 @@ func makeStore(h home) (made []string, err error) {
 	return made, h.closeOverlay()
 }
 
-// ownDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
-func (h home) ownDirectories() []string {
-	dirs := []string{h.tmp(), h.overlay(), h.whiteouts().dir}
-	for _, name := range []string{markDir, asideDir, traceDir, syncedDir, runDir, workDir, aufsDir, usedDir, forgottenDir, ownersDir, twinDir, oldDir, lockDirName, emptyDir} {
-		dirs = append(dirs, h.overlay(name))
-	}
-	return dirs
-}
-
 // closeOverlay keeps others out of overlay/, where the locks are.
 func (h home) closeOverlay() error {
 	st, err := lstatOf(h.overlay())
@@ -149,17 +145,6 @@ func (h home) closeOverlay() error {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("aufs: opening the store: %w", err)
-	}
-	return nil
-}
-
-// realDirectories is an error if one of the store's directories is not where it seems to be. Whoever wants a part of a store
-// on another disk can mount that there.
-func (h home) realDirectories() error {
-	for _, dir := range append([]string{h.layers(""), h.diff(""), h.mnt("")}, h.ownDirectories()...) {
-		if err := realDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: opening the store: %w", err)
-		}
 	}
 	return nil
 }
@@ -258,7 +243,7 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backen
 	// The first place's error is the one about the store.
 	var first error
 	for _, newScratch := range []func() (*scratch, error){
-		func() (*scratch, error) { return d.home.newScratchLocked("probe") },
+		func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("probe") },
 		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
 		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
 	} {

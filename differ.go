@@ -195,7 +195,7 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 func (d *Driver) abandonedStaging(target string) (*scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Dir(filepath.Clean(dir))
-	if name != stagedRoot || filepath.Dir(dir) != d.home.tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
+	if name != stagedRoot || filepath.Dir(dir) != d.home.besideDiff().tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
 		return nil, fmt.Errorf("aufs: %q is no staging directory of the store %s", target, string(d.home))
 	}
 	store, err := d.home.lockStore()

@@ -47,6 +47,14 @@
 //
 //	aufs/<id>           a symbolic link to what aufs calls the layer's mount
 //
+// Home can be a mount point, and so can diff and mnt in it; Init refuses all others in the store. Files are renamed and linked inside of one
+// mount only. So, if diff is a mount point, there is
+//
+//	diff/aufs-removing/  tmp/ and, of overlay/, aside/, work/, run/, twin/, old/ and whiteout: in place of those in home
+//
+// No layer can have that name, and the library's driver would remove what has such a name. When diff becomes a mount point, or is none any
+// more, caches are made again.
+//
 // # The aufs backend
 //
 // The branches of a stack are the layer's directory, "rw", and those of its ancestors, "ro+wh". An ancestor that has an

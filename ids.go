@@ -15,7 +15,7 @@ func checkID(id string) error {
 	switch {
 	case id == "":
 		return errors.New("aufs: the layer id is empty")
-	case id == "." || id == "..":
+	case id == "." || id == ".." || id == besideName:
 		return fmt.Errorf("aufs: %q is not a layer id", id)
 	case strings.ContainsAny(id, "/\x00\n"):
 		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)

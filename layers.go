@@ -222,19 +222,18 @@ func (d *Driver) deferredRemove(id string) (clean func() error, err error) {
 // belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
 // it was mounted again it cannot be moved, and the data is still where it was.
 func (d *Driver) belongings(id string) []string {
-	return append([]string{
-		d.home.mnt(id),
-		d.home.diff(id),
-		d.home.twins().path(id),
+	paths := []string{d.home.mnt(id), d.home.diff(id)}
+	for _, a := range d.home.areas() {
+		paths = append(paths, a.layerIn(id)...)
+	}
+	paths = append(paths,
 		d.home.whiteouts().path(id),
-		d.home.overlay(runDir, id),
-		d.home.overlay(workDir, id),
 		d.home.overlay(aufsDir, id),
 		d.home.overlay(usedDir, id),
 		d.home.overlay(forgottenDir, id),
 		d.home.overlay(ownersDir, id),
-		d.home.overlay(asideDir, id),
 		d.home.overlay(markDir, id),
 		d.home.overlay(lockDirName, id),
-	}, d.forms.traceOf(id)...)
+	)
+	return append(paths, d.forms.traceOf(id)...)
 }

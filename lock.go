@@ -251,7 +251,7 @@ func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) 
 	return lock, nil
 }
 
-// scratch is a directory of one's own in tmp/, for things that are not yet, or no longer, part of the store.
+// scratch is a directory of one's own in a tmp/, for things that are not yet, or no longer, part of the store.
 type scratch struct {
 	dir  string
 	lock *pathLock
@@ -259,24 +259,29 @@ type scratch struct {
 	shared *openScratch
 }
 
-// newScratch makes a scratch directory. The store lock must not be held by the caller.
+// newScratch makes a scratch directory beside diff. The store lock must not be held by the caller.
 func (h home) newScratch(purpose string) (*scratch, error) {
+	return h.newScratchOf(h.besideDiff(), purpose)
+}
+
+// newScratchOf is newScratch in an area.
+func (h home) newScratchOf(a area, purpose string) (*scratch, error) {
 	store, err := h.lockStore()
 	if err != nil {
 		return nil, err
 	}
 	defer store.unlock()
-	return h.newScratchLocked(purpose)
+	return a.newScratchLocked(purpose)
 }
 
 // newScratchLocked is newScratch for a holder of the store lock. That lock keeps the sweep from taking the directory
 // for rubbish before it is locked.
-func (h home) newScratchLocked(purpose string) (*scratch, error) {
-	s, err := newScratchIn(h.tmp(), purpose)
+func (a area) newScratchLocked(purpose string) (*scratch, error) {
+	s, err := newScratchIn(a.tmp(), purpose)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Init could not make it: the store was read-only.
-		if err = os.Mkdir(h.tmp(), 0o700); err == nil {
-			s, err = newScratchIn(h.tmp(), purpose)
+		// Nobody has made it yet: the store was read-only, or this is in diff.
+		if err = os.MkdirAll(a.tmp(), 0o700); err == nil {
+			s, err = newScratchIn(a.tmp(), purpose)
 		}
 	}
 	if err != nil {

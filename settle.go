@@ -81,7 +81,8 @@ func (t *translator) openFrom(id string, now mark, f form, mounted bool, lowers 
 	if err != nil {
 		return err
 	}
-	return toOverlayForm(t.home.diff(id), marked, f, t.home.overlay(asideDir, id), t.home.overlay(sharedWhiteout))
+	beside := t.home.besideDiff()
+	return toOverlayForm(t.home.diff(id), marked, f, beside.overlay(asideDir, id), beside.overlay(sharedWhiteout))
 }
 
 // isUntouched tells if the layer id has no mark, of which the caller knows, and nothing is there that exists for a mount of it: no mount can
@@ -134,7 +135,7 @@ func (t *translator) settleMarked(id string, m mark, marked markedLayers, ended 
 	if used {
 		return layerError("bringing to rest", id, errInUse)
 	}
-	if err := toAufsForm(t.home.diff(id), f, t.home.overlay(asideDir, id)); err != nil {
+	if err := toAufsForm(t.home.diff(id), f, t.home.besideDiff().overlay(asideDir, id)); err != nil {
 		return layerError("bringing to rest", id, fmt.Errorf("%w: %w", errNoForm, err))
 	}
 	if err := t.unset(id); err != nil {

@@ -164,7 +164,7 @@ func (b *overlayBackend) addReadOnly(m *overlayMount, s stack) error {
 // the mount gets all that it needs for itself.
 func (b *overlayBackend) addWritable(m *overlayMount, s stack, before topState) error {
 	// Not made yet, and most often not needed.
-	run := b.home.overlay(runDir, s.id, "mount-"+rand.Text())
+	run := b.home.besideDiff().overlay(runDir, s.id, "mount-"+rand.Text())
 	plain, err := b.addLowers(m, s, run)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (b *overlayBackend) addWritable(m *overlayMount, s stack, before topState) 
 			return err
 		}
 	}
-	m.upper, m.work = b.home.diff(s.id), b.home.overlay(workDir, s.id)
+	m.upper, m.work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
 	if before.unrested != nil {
 		m.work = filepath.Join(run, "work")
 	}

@@ -109,7 +109,7 @@ func newCheck(path string) (*checker, error) {
 			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
 		}
 	}
-	if err := h.realDirectories(); err != nil {
+	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
 		return nil, err
 	}
 	return &checker{d: &Driver{home: h, forms: newTranslator(h, "")}}, nil
@@ -214,13 +214,22 @@ func (c *checker) lineage(id string) {
 
 // scratch looks for scratch directories that nobody uses.
 func (c *checker) scratch() error {
-	h := c.d.home
-	entries, err := os.ReadDir(h.tmp())
+	for _, a := range c.d.home.areas() {
+		if err := c.scratchIn(a.tmp()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scratchIn is scratch for those in tmp.
+func (c *checker) scratchIn(tmp string) error {
+	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return ignoreGone(err)
 	}
 	for _, entry := range entries {
-		path := filepath.Join(h.tmp(), entry.Name())
+		path := filepath.Join(tmp, entry.Name())
 		if strings.HasPrefix(entry.Name(), atomicPrefix) {
 			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue

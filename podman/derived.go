@@ -19,6 +19,8 @@ import (
 // may be deleted at any time when nothing is mounted.
 type derived struct {
 	home home
+	// area is where dir is, and what is on its way in and out.
+	area area
 	dir  string
 }
 
@@ -37,11 +39,14 @@ const (
 )
 
 // twins are the overlay twins of layers.
-func (h home) twins() derived { return derived{home: h, dir: h.overlay(twinDir)} }
+func (h home) twins() derived {
+	a := h.besideDiff()
+	return derived{home: h, area: a, dir: a.overlay(twinDir)}
+}
 
 // whiteouts are the whiteout branches of layers.
 func (h home) whiteouts() derived {
-	return derived{home: h, dir: filepath.Join(string(h), whiteoutsDir)}
+	return derived{home: h, area: h.whole(), dir: filepath.Join(string(h), whiteoutsDir)}
 }
 
 func (c derived) path(id string, elem ...string) string {
@@ -88,7 +93,7 @@ func (c derived) find(id, stamp string, r recipe) (string, error) {
 		}
 		r.make = func(string) error { return nil }
 	}
-	s, err := c.home.newScratch("derived")
+	s, err := c.home.newScratchOf(c.area, "derived")
 	if err != nil {
 		return "", err
 	}
@@ -145,12 +150,12 @@ func (c derived) findIn(scratchDir, id, stamp string, r recipe) (string, error) 
 // replace puts the directory made in the place of the one for the layer id, which goes out of the way: a mount may be
 // using it.
 func (c derived) replace(id, made string) error {
-	for _, dir := range []string{c.dir, c.home.overlay(oldDir)} {
+	for _, dir := range []string{c.dir, c.area.overlay(oldDir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
-	old, err := os.MkdirTemp(c.home.overlay(oldDir), "derived-")
+	old, err := os.MkdirTemp(c.area.overlay(oldDir), "derived-")
 	if err != nil {
 		return err
 	}

@@ -316,16 +316,6 @@ func (m *marks) trace(id string, f form) error {
 	return linkIn(want, m.home.overlay(syncedDir), id)
 }
 
-// sync has all of the store on the disk.
-func (h home) sync() error {
-	dir, err := os.Open(string(h))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return syncFS(int(dir.Fd()), dir.Name())
-}
-
 // untrace is for a layer at rest that gets content which means something else in overlay form: no later boot is to take it for that.
 func (m *marks) untrace(id string) error {
 	if bootID() == "" {

@@ -18,6 +18,8 @@ import (
 // Init mounts the home directory onto itself, and makes that mount a private one: in a shared one, a layer's mount would
 // appear in other mount namespaces as well, and keep the layer busy there. Cleanup takes it away. As long as a layer is
 // mounted, neither may happen: the layer's mount would be out of reach below the new one, or the old one be in use.
+//
+// If something is mounted in home, as can be at diff, that would be out of reach as well: mnt is mounted onto itself then.
 
 // lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
 // for the one, LOCK_EX for the other. It is the innermost of all locks.
@@ -76,28 +78,44 @@ func (d *Driver) leavePrivate() error {
 	return d.home.leavePrivate()
 }
 
-// makePrivate makes home a private mount.
+// makePrivate makes home a private mount, or mnt, if something is mounted in home. A mnt that is a mount point becomes private in either case.
 func (h home) makePrivate() error {
 	lock, err := h.lockMounts(unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
-	mounted, err := isMounted(string(h))
-	if err != nil {
+	private, err := makePrivateIfEmpty(string(h))
+	if err != nil || private && !isMountPoint(h.mnt("")) {
 		return err
 	}
+	_, err = makePrivateIfEmpty(h.mnt(""))
+	return err
+}
+
+// makePrivateIfEmpty makes a directory a private mount, unless it is no mount yet, and has mounts in it.
+func makePrivateIfEmpty(dir string) (private bool, err error) {
+	mounted, err := isMounted(dir)
+	if err != nil {
+		return false, err
+	}
 	if !mounted {
-		mounts, err := mountsUnder(string(h))
+		mounts, err := mountsUnder(dir)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(mounts) > 0 {
-			logrus.Debugf("aufs: %s does not become a private mount, as %s is mounted in it", string(h), mounts[0].Mountpoint)
-			return nil
+			logrus.Debugf("aufs: %s does not become a private mount, as %s is mounted in it", dir, mounts[0].Mountpoint)
+			return false, nil
 		}
 	}
-	return makePrivateMount(string(h))
+	return true, makePrivateMount(dir)
+}
+
+// isMountPoint is isMounted, where what cannot be told counts as not mounted.
+func isMountPoint(dir string) bool {
+	mounted, err := isMounted(dir)
+	return err == nil && mounted
 }
 
 // leavePrivate takes that mount away, if nothing in it is mounted or in use.
@@ -107,19 +125,27 @@ func (h home) leavePrivate() error {
 		return ignoreGone(err)
 	}
 	defer lock.unlock()
-	mounts, err := mountsUnder(string(h))
+	return errors.Join(leaveSelfBind(h.mnt("")), leaveSelfBind(string(h)))
+}
+
+// leaveSelfBind is leavePrivate for one of the two.
+func leaveSelfBind(dir string) error {
+	if !isMountPoint(dir) {
+		return nil
+	}
+	mounts, err := mountsUnder(dir)
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
-	if ours, err := isSelfBind(string(h)); err != nil || !ours {
+	if ours, err := isSelfBind(dir); err != nil || !ours {
 		return err
 	}
-	err = unix.Unmount(string(h), unix.UMOUNT_NOFOLLOW)
+	err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
 	if err == nil || errors.Is(err, unix.EBUSY) {
 		// Another process is at work on the store, or has a layer without parents, or the lock keeps it busy on an old kernel: it does no harm.
 		return nil
 	}
-	return fmt.Errorf("aufs: cleaning up: %w", &mountError{op: "unmount", target: string(h), err: err})
+	return fmt.Errorf("aufs: cleaning up: %w", &mountError{op: "unmount", target: dir, err: err})
 }
 
 // isSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file

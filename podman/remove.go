@@ -113,7 +113,7 @@ func (d *Driver) putBack(id string, content []byte) error {
 
 // newTrash makes a directory for what is to be deleted. The caller holds the store lock.
 func (d *Driver) newTrash() (*scratch, error) {
-	return d.trash.join(func() (*scratch, error) { return d.home.newScratchLocked("trash") })
+	return d.trash.join(func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("trash") })
 }
 
 // moveOut moves all that belongs to the layer id, which does not exist, to a scratch directory. The caller holds the store lock, and
@@ -132,25 +132,35 @@ func (d *Driver) moveOut(id string) (trash *scratch, err error) {
 	return trash, d.moveRest(trash, id)
 }
 
-// moveFirst moves the layer's mount point and its files to a scratch directory, or neither. The mount point comes first: if it was
-// mounted again it cannot be moved.
+// moveFirst removes the layer's mount point, and moves its files to a scratch directory, or neither. The mount point comes first: if it
+// was mounted again it cannot be removed.
 func (d *Driver) moveFirst(trash *scratch, id string) error {
-	mnt, diff := filepath.Join(trash.dir, "mnt"), filepath.Join(trash.dir, "diff")
-	if err := moveToTrash(d.home.mnt(id), mnt); err != nil {
-		return err
+	err := unix.Rmdir(d.home.mnt(id))
+	// moveRest removes one that is not empty.
+	if ignoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return &fs.PathError{Op: "rmdir", Path: d.home.mnt(id), Err: err}
 	}
-	err := moveToTrash(d.home.diff(id), diff)
-	if err != nil {
-		err = errors.Join(err, ignoreGone(os.Rename(mnt, d.home.mnt(id))))
+	err = moveToTrash(d.home.diff(id), filepath.Join(trash.dir, "diff"))
+	if err == nil || errors.Is(err, unix.EXDEV) {
+		// As above.
+		return nil
 	}
-	return err
+	return errors.Join(err, restoreMountPoint(d.home, id))
 }
 
-// moveRest moves what else belongs to the layer. The error says of all that could not be moved.
+// moveRest moves what else belongs to the layer, or removes it: files, and what is in another mount than the scratch directory, which is
+// little, or was there before diff became a mount point. The error says of all that is left.
 func (d *Driver) moveRest(trash *scratch, id string) error {
 	var errs []error
 	for i, path := range d.belongings(id) {
-		errs = append(errs, moveToTrash(path, filepath.Join(trash.dir, strconv.Itoa(i))))
+		if unix.Unlink(path) == nil {
+			continue
+		}
+		err := moveToTrash(path, filepath.Join(trash.dir, strconv.Itoa(i)))
+		if errors.Is(err, unix.EXDEV) {
+			err = removeTree(path)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

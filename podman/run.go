@@ -31,7 +31,7 @@ const (
 // newRun makes the directory of what exists for one mount of the layer id alone. It is "", which is no directory, for a
 // read-only mount in a store that is read-only itself: no layer can change there, so that nobody has to know of the mount.
 func (h home) newRun(id string, o mountOptions) (run string, err error) {
-	all := h.overlay(runDir, id)
+	all := h.besideDiff().overlay(runDir, id)
 	if err = os.Mkdir(all, 0o700); errors.Is(err, fs.ErrNotExist) {
 		err = os.MkdirAll(all, 0o700)
 	}
@@ -50,7 +50,7 @@ var errNoRun = errors.New("the store is read-only, and this would have to be mad
 
 // runs are the directories of the mounts of the layer id; nil if not even the one is there that they would be in.
 func (h home) runs(id string) ([]string, error) {
-	all := h.overlay(runDir, id)
+	all := h.besideDiff().overlay(runDir, id)
 	entries, err := listDir(all)
 	if err != nil {
 		return nil, ignoreGone(err)
@@ -86,9 +86,10 @@ func (t *translator) removeRun(id string, runs []string, ended bool) error {
 	if runs == nil {
 		return nil
 	}
-	err := unix.Rmdir(t.home.overlay(runDir, id))
+	dir := t.home.besideDiff().overlay(runDir, id)
+	err := unix.Rmdir(dir)
 	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-		return layerError("cleaning up after", id, &fs.PathError{Op: "rmdir", Path: t.home.overlay(runDir, id), Err: err})
+		return layerError("cleaning up after", id, &fs.PathError{Op: "rmdir", Path: dir, Err: err})
 	}
 	return nil
 }
@@ -140,7 +141,7 @@ func (t *translator) isPlainLower(id string, marked markedLayers) (bool, error) 
 	if lower, err := t.isMarkedLower(id, marked.now); err != nil || lower {
 		return lower, err
 	}
-	layers, err := listDir(t.home.overlay(runDir))
+	layers, err := listDir(t.home.besideDiff().overlay(runDir))
 	if err != nil {
 		return false, ignoreGone(err)
 	}

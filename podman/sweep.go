@@ -28,8 +28,18 @@ const sweepAtOnce = 32
 // removeAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
 // store lock must not be held by the caller: it is not held for as long as that takes.
 func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error {
+	for _, a := range d.home.areas() {
+		if err := d.removeAbandonedIn(ctx, a.tmp(), failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeAbandonedIn is removeAbandoned for the scratch directories in tmp.
+func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(error)) error {
 	for after := ""; ; {
-		batch, last, err := d.claimAfter(after)
+		batch, last, err := d.claimAfter(tmp, after)
 		for _, s := range batch {
 			if ctx.Err() != nil {
 				// It is abandoned, as before.
@@ -45,15 +55,15 @@ func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error 
 	}
 }
 
-// claimAfter returns some of the scratch directories with a name after this one that no live process is using, locked. last is the name
+// claimAfter returns some of the scratch directories in tmp with a name after this one that no live process is using, locked. last is the name
 // to go on after, or "" if there are no more.
-func (d *Driver) claimAfter(after string) (batch []*scratch, last string, err error) {
+func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, err error) {
 	store, err := d.home.lockStore()
 	if err != nil {
 		return nil, "", err
 	}
 	defer store.unlock()
-	entries, err := os.ReadDir(d.home.tmp())
+	entries, err := os.ReadDir(tmp)
 	if errors.Is(err, fs.ErrNotExist) {
 		// There is none in a store that is read-only.
 		return nil, "", nil
@@ -69,7 +79,7 @@ func (d *Driver) claimAfter(after string) (batch []*scratch, last string, err er
 			return batch, last, nil
 		}
 		last = entry.Name()
-		s, err := claim(filepath.Join(d.home.tmp(), last), entry)
+		s, err := claim(filepath.Join(tmp, last), entry)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			logrus.Warnf("aufs: sweeping: %v", err)
 		}
@@ -155,7 +165,7 @@ func (d *Driver) strays() ([]string, error) {
 		}
 		for _, entry := range entries {
 			id := entry.Name()
-			if seen[id] {
+			if seen[id] || id == besideName {
 				continue
 			}
 			seen[id] = true
@@ -175,7 +185,7 @@ func (d *Driver) strays() ([]string, error) {
 // for its mounts.
 func (d *Driver) settleAll(ctx context.Context) error {
 	// What existed for mounts comes first, and all marks are looked at twice: a layer may be in use by a mount that is gone.
-	dirs := append([]string{d.home.overlay(runDir)}, d.forms.notes...)
+	dirs := append([]string{d.home.besideDiff().overlay(runDir)}, d.forms.notes...)
 	for _, dir := range append(dirs, d.home.overlay(markDir), d.home.overlay(markDir)) {
 		if err := d.settleIn(ctx, dir); err != nil {
 			return err
@@ -251,14 +261,24 @@ func (d *Driver) sweepOld() error {
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
-	entries, err := os.ReadDir(d.home.overlay(oldDir))
+	for _, a := range d.home.areas() {
+		if err := sweepOldIn(a.overlay(oldDir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepOldIn is sweepOld in one directory.
+func sweepOldIn(dir string) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return ignoreGone(err)
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err == nil && time.Since(info.ModTime()) > oldAge {
-			err = removeTree(d.home.overlay(oldDir, entry.Name()))
+			err = removeTree(filepath.Join(dir, entry.Name()))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
