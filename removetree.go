@@ -26,7 +26,12 @@ func removeTree(dir string) error {
 	if mounted, err := isMounted(dir); err != nil || mounted {
 		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
 	}
-	err = removeAll(dir)
+	return removeFiles(dir)
+}
+
+// removeFiles is removeTree where it is known that nothing is mounted.
+func removeFiles(dir string) error {
+	err := removeAll(dir)
 	if errors.Is(err, unix.EPERM) {
 		if err := makeMutable(dir); err != nil {
 			return err

@@ -335,13 +335,19 @@ func (s *scratch) remove() error {
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	mounts, err := mountsUnder(s.dir)
+	if err != nil {
+		return err
+	}
+	mounted, err := isMounted(s.dir)
+	if err == nil && !mounted && len(mounts) == 0 {
+		return removeFiles(s.dir)
+	}
 	if err := unmountUnder(s.dir); err != nil {
 		return err
 	}
-	if mounted, err := isMounted(s.dir); err == nil && mounted {
-		if err := unmountStacked(s.dir); err != nil {
-			return err
-		}
+	if err := unmountStacked(s.dir); err != nil {
+		return err
 	}
 	return removeTree(s.dir)
 }
