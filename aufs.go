@@ -295,7 +295,7 @@ func (d *Driver) Status() [][2]string {
 	}
 	status := [][2]string{
 		{"Root Dir", string(d.home)},
-		{"Backing Filesystem", fsName(string(d.home))},
+		{"Backing Filesystem", fsName(d.home.diff(""))},
 		{"Dirs", dirs},
 		{"Backend", string(d.backend.name())},
 	}

@@ -92,7 +92,7 @@ func explainAufs(h home, err error) error {
 		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", graphdriver.ErrPrerequisites, err)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("aufs: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
-			string(h), fsName(string(h)), graphdriver.ErrIncompatibleFS, err)
+			h.diff(""), fsName(h.diff("")), graphdriver.ErrIncompatibleFS, err)
 	}
 	return fmt.Errorf("aufs: a trial mount failed: %w: %w", graphdriver.ErrPrerequisites, err)
 }

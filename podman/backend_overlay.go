@@ -86,12 +86,12 @@ func explainOverlay(h home, nested bool, err error) error {
 		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", graphdriver.ErrNotSupported, err)
 	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
 		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
-			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(string(h)), graphdriver.ErrPrerequisites, err)
+			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(h.diff("")), graphdriver.ErrPrerequisites, err)
 	case !errors.Is(err, errWhiteouts) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)):
 		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", graphdriver.ErrPrerequisites, err)
 	}
 	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",
-		string(h), fsName(string(h)), graphdriver.ErrIncompatibleFS, err)
+		h.diff(""), fsName(h.diff("")), graphdriver.ErrIncompatibleFS, err)
 }
 
 func (b *overlayBackend) name() backendName { return backendOverlay }
