@@ -67,7 +67,7 @@ func (h home) makeBeside() (made []string, err error) {
 		err := mkdirWithoutACL(dir, 0o700)
 		if err == nil {
 			made = append(made, dir)
-		} else if !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.EROFS) {
+		} else if !errors.Is(err, fs.ErrExist) && !hasNoRoom(err) {
 			return made, err
 		}
 	}
