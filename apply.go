@@ -47,6 +47,10 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 		return 0, err
 	}
 	defer dir.Close()
+	// It is about an archive that was applied before.
+	if err := d.home.dropKept(id); err != nil {
+		return 0, err
+	}
 	scan := scanArchive(options.Diff)
 	options.Diff = scan
 	size, err = d.applyDiffMounted(id, parent, options)
@@ -151,15 +155,22 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 		return 0, err
 	}
 	scan := scanArchive(options.Diff)
-	err = unpackArchive(scan, dir, untarOptions(options))
+	k := newKeeper(dir, &scan.seen.names)
+	err = unpackArchive(scan, dir, untarOptions(options), k)
 	contents := scan.contents()
+	if err == nil {
+		err = k.unpacked()
+	}
 	if err != nil {
 		return 0, err
 	}
 	if contents.unclear || contents.xattrs {
-		size, err = finishUnpacked(dir, orNone(options.Mappings))
+		size, err = finishUnpacked(dir, orNone(options.Mappings), k)
 	} else {
-		size, err = contents.size, finishMarked(dir, contents.markedDirs())
+		size, err = contents.size, finishMarked(dir, contents.markedDirs(), k)
+	}
+	if err == nil {
+		err = k.finish()
 	}
 	if err != nil {
 		return 0, err
@@ -170,6 +181,9 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
 func (d *Driver) prepareUnpack(id string) error {
 	if err := d.forms.settle(id); err != nil {
+		return err
+	}
+	if err := d.home.dropKept(id); err != nil {
 		return err
 	}
 	return d.home.forgetAll(id)
@@ -195,7 +209,14 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if err := d.forms.untrace(id); err != nil {
 		return err
 	}
-	return takePlace(dir, d.home.diff(id))
+	// Before the layer: it does not exist without it.
+	if err := d.home.placeKept(keptBeside(dir), id); err != nil {
+		return err
+	}
+	if err := takePlace(dir, d.home.diff(id)); err != nil {
+		return errors.Join(err, d.home.dropKept(id))
+	}
+	return nil
 }
 
 // takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
@@ -251,11 +272,11 @@ func syncFS(fd int, path string) error {
 }
 
 // finishUnpacked goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
-func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error) {
+func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64, err error) {
 	acls := newACLsToHost(ids)
 	sizes := sizes{}
 	err = eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
-		changed, err := cleanWhiteouts(dir, entries)
+		changed, err := cleanWhiteouts(dir, entries, k)
 		if err != nil {
 			return changed, err
 		}
@@ -276,11 +297,13 @@ func finishUnpacked(root string, ids *idtools.IDMappings) (size int64, err error
 
 // finishMarked is finishUnpacked for an archive of which it is known that nothing else is to be done than to look at the
 // directories marked, which have whiteouts.
-func finishMarked(root string, marked []string) error {
+func finishMarked(root string, marked []string, k *keeper) error {
 	t := walkedTree{root: root}
 	defer t.close()
 	for _, rel := range marked {
-		_, err := t.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) { return cleanWhiteouts(dir, entries) })
+		_, err := t.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+			return cleanWhiteouts(dir, entries, k)
+		})
 		if err != nil {
 			return err
 		}
@@ -311,11 +334,11 @@ func cleanXattrs(dir openedDir, entries []fs.DirEntry, acls aclsToHost) error {
 }
 
 // cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
-func cleanWhiteouts(dir openedDir, entries []fs.DirEntry) (changed bool, err error) {
+func cleanWhiteouts(dir openedDir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
 		found = found || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix)
-		c, err := cleanWhiteout(dir, entry)
+		c, err := cleanWhiteout(dir, entry, k)
 		changed = changed || c
 		if err != nil {
 			return changed, err
@@ -329,13 +352,16 @@ func cleanWhiteouts(dir openedDir, entries []fs.DirEntry) (changed bool, err err
 }
 
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
-func cleanWhiteout(dir openedDir, entry fs.DirEntry) (changed bool, err error) {
+func cleanWhiteout(dir openedDir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
 	name := entry.Name()
 	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		return false, nil
 	}
 	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != archive.WhiteoutOpaqueDir {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
+		if err := k.keepHidden(dir, entry); err != nil {
+			return false, err
+		}
 		return true, dir.removeAll(name)
 	}
 	info, err := dir.lstat(name)
@@ -346,6 +372,9 @@ func cleanWhiteout(dir openedDir, entry fs.DirEntry) (changed bool, err error) {
 		return false, nil
 	}
 	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
+	if err := k.keepHidden(dir, entry); err != nil {
+		return false, err
+	}
 	if err := dir.removeAll(name); err != nil {
 		return false, err
 	}

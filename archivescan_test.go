@@ -117,12 +117,12 @@ func TestArchiveScanHalf(t *testing.T) {
 // TestArchiveScanLongNames is about names that the library refuses: to look at all that such a one is in would take minutes.
 func TestArchiveScanLongNames(t *testing.T) {
 	long := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 400000) + "f", Mode: 0o644})
-	if got := scanWhole(t, bytes.NewReader(long), long); !got.unclear || len(got.names) > 0 {
-		t.Errorf("unclear %v, %d names", got.unclear, len(got.names))
+	if got := scanWhole(t, bytes.NewReader(long), long); !got.unclear || len(got.names.states) > 0 {
+		t.Errorf("unclear %v, %d names", got.unclear, len(got.names.states))
 	}
 	longest := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 2047) + "f", Size: 1, Mode: 0o644})
-	if got := scanWhole(t, bytes.NewReader(longest), longest); got.unclear || len(got.names) != 2048 {
-		t.Errorf("unclear %v, %d names", got.unclear, len(got.names))
+	if got := scanWhole(t, bytes.NewReader(longest), longest); got.unclear || len(got.names.states) != 2048 {
+		t.Errorf("unclear %v, %d names", got.unclear, len(got.names.states))
 	}
 }
 
@@ -153,7 +153,7 @@ func TestArchiveScanSparse(t *testing.T) {
 	}
 	dir := t.TempDir()
 	must(t, archive.Unpack(bytes.NewReader(sparse), dir, &archive.TarOptions{NoLchown: true}))
-	if size, err := finishUnpacked(dir, &idtools.IDMappings{}); err != nil || size != 8005 {
+	if size, err := finishUnpacked(dir, &idtools.IDMappings{}, nil); err != nil || size != 8005 {
 		t.Errorf("%d bytes are there, %v", size, err)
 	}
 }
@@ -181,8 +181,8 @@ func TestArchiveScanRandom(t *testing.T) {
 			continue
 		}
 		known++
-		must(t, finishMarked(dirs[0], contents.markedDirs()))
-		size, err := finishUnpacked(dirs[1], &idtools.IDMappings{})
+		must(t, finishMarked(dirs[0], contents.markedDirs(), nil))
+		size, err := finishUnpacked(dirs[1], &idtools.IDMappings{}, nil)
 		must(t, err)
 		if size != contents.size {
 			t.Errorf("by its headers it has %d bytes, and it has %d", contents.size, size)
@@ -244,4 +244,53 @@ func randomArchive(t *testing.T, r *rand.Rand) []byte {
 	}
 	must(t, w.Close())
 	return b.Bytes()
+}
+
+// TestArchiveScanCuts is about entries that may destroy what was before them: nobody gets their headers before that was dealt with.
+func TestArchiveScanCuts(t *testing.T) {
+	for seed := range uint64(300) {
+		content := anyArchive(t, rand.New(rand.NewPCG(seed, 3)))
+		for how, r := range map[string]io.Reader{
+			"whole": bytes.NewReader(content), "halves": iotest.HalfReader(bytes.NewReader(content)), "bytes": iotest.OneByteReader(bytes.NewReader(content)),
+		} {
+			scan := scanArchive(r)
+			scan.watched = true
+			var got []byte
+			cuts := 0
+			for b := make([]byte, 700); ; {
+				n, err := scan.Read(b)
+				got = append(got, b[:n]...)
+				if errors.Is(err, errCut) {
+					cuts++
+					if int64(len(got)) != scan.cut.at || n > 0 {
+						t.Errorf("seed %d, %s: it is told at %d that there is a cut at %d", seed, how, len(got), scan.cut.at)
+					}
+					// All entries before the one that it is about can be read, and not this one.
+					before, _ := headersIn(got)
+					if after, name := headersIn(content[:len(got)+1]); after != before+1 || name != scan.cut.name {
+						t.Errorf("seed %d, %s: before %s are %d entries, and after it %d, the last one %s", seed, how, scan.cut.name, before, after, name)
+					}
+					continue
+				}
+				if err != nil {
+					break
+				}
+			}
+			scan.contents()
+			if !bytes.Equal(got, content) {
+				t.Errorf("seed %d, %s: %d bytes went in, and %d others came out", seed, how, len(content), len(got))
+			}
+		}
+	}
+}
+
+// headersIn counts the headers that are whole in a part of an archive, and returns the last name.
+func headersIn(content []byte) (n int, name string) {
+	for r := tar.NewReader(bytes.NewReader(content)); ; n++ {
+		h, err := r.Next()
+		if err != nil {
+			return n, name
+		}
+		name = path.Clean("/" + h.Name)[1:]
+	}
 }

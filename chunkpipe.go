@@ -57,8 +57,24 @@ func (w *chunkWriter) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// fill writes all that can be read from r. The error is that of r, but for io.EOF itself, or that of Write.
-func (w *chunkWriter) fill(r io.Reader) error {
+// settle hands over what there is, and waits until the reader has read all of it and asks for more.
+func (w *chunkWriter) settle() error {
+	if len(w.chunk) > 0 {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	select {
+	case w.full <- nil:
+		return nil
+	case <-w.closed:
+		return io.ErrClosedPipe
+	}
+}
+
+// fill writes all that can be read from r, and calls atCut where r has an errCut. The error is that of r, but for io.EOF itself, or that of
+// Write, or atCut.
+func (w *chunkWriter) fill(r io.Reader, atCut func() error) error {
 	for {
 		room, err := w.room()
 		if err != nil {
@@ -66,6 +82,16 @@ func (w *chunkWriter) fill(r io.Reader) error {
 		}
 		n, rerr := r.Read(room)
 		w.chunk = w.chunk[:len(w.chunk)+n]
+		if errors.Is(rerr, errCut) {
+			rerr = w.settle()
+			if rerr == nil {
+				rerr = atCut()
+			}
+			if rerr != nil {
+				return rerr
+			}
+			continue
+		}
 		// Not one that is wrapped: that says what has cut it short.
 		if rerr == io.EOF {
 			return nil
@@ -148,15 +174,20 @@ func (r *chunkReader) next() error {
 		return io.ErrClosedPipe
 	default:
 	}
-	select {
-	case chunk, ok := <-r.full:
-		if !ok {
-			return r.err
+	for {
+		select {
+		case chunk, ok := <-r.full:
+			if !ok {
+				return r.err
+			}
+			// Without anything in it, it says that all before it was read.
+			if len(chunk) > 0 {
+				r.chunk, r.rest = chunk, chunk
+				return nil
+			}
+		case <-r.closed:
+			return io.ErrClosedPipe
 		}
-		r.chunk, r.rest = chunk, chunk
-		return nil
-	case <-r.closed:
-		return io.ErrClosedPipe
 	}
 }
 

@@ -88,3 +88,36 @@ func TestChunkPipeEnds(t *testing.T) {
 	}
 	writer.end(nil)
 }
+
+// TestChunkPipeSettle is about a writer who has to know that all has been read.
+func TestChunkPipeSettle(t *testing.T) {
+	r, w := newChunkPipe()
+	read := make(chan string, 10)
+	go func() {
+		defer close(read)
+		for b := make([]byte, 1); ; {
+			if _, err := io.ReadFull(r, b); err != nil {
+				return
+			}
+			read <- string(b)
+		}
+	}()
+	for _, content := range []string{"", "ab", "c"} {
+		_, err := io.WriteString(w, content)
+		must(t, errors.Join(err, w.settle()))
+		for _, want := range content {
+			select {
+			case got := <-read:
+				if got != string(want) {
+					t.Errorf("%q was read, and %q was written", got, string(want))
+				}
+			default:
+				t.Errorf("%q is not read yet", string(want))
+			}
+		}
+	}
+	must(t, r.Close())
+	if err := w.settle(); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("once it is closed: %v", err)
+	}
+}

@@ -25,6 +25,7 @@ const (
 	tmpDir       = "tmp"
 	overlayDir   = "overlay"
 	whiteoutsDir = "whiteouts"
+	keptDir      = "kept"
 )
 
 // The directories of overlay/, all of which are made when they are first needed.

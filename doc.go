@@ -35,6 +35,7 @@
 //	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
 //	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
 //	                    split in branches; a cache
+//	kept/<id>/          what an archive brought and the layer does not show, a file for each content; see kept.go
 //	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see forget.go
 //	overlay/owners/<id>          the owners of the layer's files are being changed, and how; empty: they were; see owners.go
 //	overlay/generation           which of the files stack count; see stackrecord.go
@@ -50,7 +51,7 @@
 // Home can be a mount point, and so can diff and mnt in it; Init refuses all others in the store. Files are renamed and linked inside of one
 // mount only. So, if diff is a mount point, there is
 //
-//	diff/aufs-removing/  tmp/ and, of overlay/, aside/, work/, run/, twin/, old/ and whiteout: in place of those in home
+//	diff/aufs-removing/  tmp/, kept/ and, of overlay/, aside/, work/, run/, twin/, old/ and whiteout: in place of those in home
 //
 // No layer can have that name, and the library's driver would remove what has such a name. When diff becomes a mount point, or is none any
 // more, caches are made again.
@@ -96,6 +97,11 @@
 // which is empty, and fsyncs diff/. A layer has all of the archive or nothing of it, and once ApplyDiff has returned it is
 // on the disk. A layer that has something already, or is mounted, is changed in place and synced after that: what is
 // interrupted there has a part of it.
+//
+// Content that the archive brought and the layer does not show, such as that of a whiteout, or of a file that a later entry replaces, is in
+// kept/<id>/, which gets there before the layer's directory does. What was there for other content is dropped before any of this.
+// Where a child extracts the archive (aufs.ignore_chown_errors, no chroot(2), a log with hooks), and of more than a million names, what
+// later entries replace is not kept, and the library cannot give such an archive back byte for byte.
 //
 // A mark is made before the first change to the layer that it is about, and is removed after the last one back. Before its
 // first mark since the kernel was started, a layer gets a trace, which is durable: whatever of the changes a power cut leaves on

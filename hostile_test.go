@@ -63,7 +63,7 @@ func (v victim) around(t *testing.T) tree {
 	t.Helper()
 	all := readTree(t, filepath.Dir(v.outside))
 	for path := range all {
-		for _, own := range []string{"home/diff/child", "home/overlay", "home/whiteouts", "home/mnt", "home-run"} {
+		for _, own := range []string{"home/diff/child", "home/overlay", "home/kept", "home/whiteouts", "home/mnt", "home-run"} {
 			if path == own || strings.HasPrefix(path, own+"/") {
 				delete(all, path)
 			}

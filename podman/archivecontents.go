@@ -6,7 +6,6 @@ package aufs
 
 import (
 	"archive/tar"
-	"hash/maphash"
 	"maps"
 	"path"
 	"slices"
@@ -31,13 +30,11 @@ type archiveContents struct {
 	// marked are the directories that have whiteouts, relative to the root of the layer, and markedBytes is how long their names are.
 	marked      map[string]bool
 	markedBytes int
-	// names has, by a hash, the names of the archive, and of the directories that they are in: is it a directory?
-	names map[uint64]bool
-	seed  maphash.Seed
+	names       archiveNames
 }
 
 func newArchiveContents() archiveContents {
-	return archiveContents{marked: map[string]bool{}, names: map[uint64]bool{}, seed: maphash.MakeSeed()}
+	return archiveContents{marked: map[string]bool{}, names: newArchiveNames()}
 }
 
 // markedDirs are the directories that have whiteouts, in a fixed order.
@@ -47,12 +44,16 @@ func (c *archiveContents) markedDirs() []string { return slices.Sorted(maps.Keys
 func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
 
 // giveUp says that there is too much in the archive to remember it.
-func (c *archiveContents) giveUp() { c.unclear, c.names, c.marked = true, nil, nil }
+func (c *archiveContents) giveUp() {
+	c.unclear, c.marked = true, nil
+	c.names.forget()
+}
 
 // How much is remembered of an archive before that. Each of the two takes some 40 MB.
 const (
 	mostNames       = 1 << 20
 	mostMarkedBytes = 16 << 20
+	mostEmpty       = 1 << 12
 )
 
 // What a directory takes until the end of the archive: its header, with a place in the library's list of them, and each record, which is
@@ -75,8 +76,8 @@ func keptOf(header *tar.Header, read int64) int64 {
 	return kept
 }
 
-// add adds what a header says, for which package tar has read that much.
-func (c *archiveContents) add(header *tar.Header, read int64) {
+// add adds what a header says, for which package tar has read that much. The cut is nil unless its entry may destroy what was before it.
+func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	c.kept += keptOf(header, read)
 	for key := range header.PAXRecords {
 		// The library sets no attributes but by such records.
@@ -84,15 +85,28 @@ func (c *archiveContents) add(header *tar.Header, read int64) {
 			c.xattrs, c.loud = true, c.loud || !strings.HasPrefix(attribute, "security.")
 		}
 	}
-	if c.unclear {
-		return
+	if c.names.gaveUp() {
+		return nil
 	}
 	if len(header.Name) >= unix.PathMax {
 		// The library cannot make it, and it would take long to look at all that it is in.
 		c.unclear = true
-		return
+		return nil
 	}
-	name, isDir := path.Clean("/"+header.Name), header.Typeflag == tar.TypeDir
+	name := path.Clean("/" + header.Name)
+	if !c.unclear {
+		c.count(name, header)
+	}
+	clear, cut := c.names.enter(name, header)
+	c.unclear = c.unclear || !clear
+	if len(c.names.states) > mostNames || len(c.names.empty) > mostEmpty || c.markedBytes > mostMarkedBytes {
+		c.giveUp()
+	}
+	return cut
+}
+
+// count adds to the size of the layer, and to the directories with whiteouts.
+func (c *archiveContents) count(name string, header *tar.Header) {
 	dir, base := path.Split(name)
 	size, known := sizeOf(header)
 	switch {
@@ -101,14 +115,10 @@ func (c *archiveContents) add(header *tar.Header, read int64) {
 		c.unclear = true
 	case !strings.HasPrefix(base, archive.WhiteoutPrefix):
 		c.size += size
-	case isDir:
+	case header.Typeflag == tar.TypeDir:
 		c.unclear = true
 	default:
 		c.mark(path.Join(".", dir))
-	}
-	c.unclear = c.unclear || !c.enter(name, isDir)
-	if len(c.names) > mostNames || c.markedBytes > mostMarkedBytes {
-		c.giveUp()
 	}
 }
 
@@ -131,28 +141,4 @@ func sizeOf(header *tar.Header) (size int64, known bool) {
 		return 0, true
 	}
 	return 0, false
-}
-
-// enter notes a name, and reports whether it names a file that is there for good, as far as is known now: one that is there twice
-// replaces the first one, and what is below a symbolic link is somewhere else.
-func (c *archiveContents) enter(name string, isDir bool) bool {
-	if name == "/" {
-		return isDir
-	}
-	for end := strings.LastIndexByte(name, '/'); end > 0; end = strings.LastIndexByte(name[:end], '/') {
-		dir := name[:end]
-		key := maphash.String(c.seed, dir)
-		parentIsDir, known := c.names[key]
-		if known && !parentIsDir {
-			return false
-		}
-		if known {
-			break
-		}
-		c.names[key] = true
-	}
-	key := maphash.String(c.seed, name)
-	wasDir, known := c.names[key]
-	c.names[key] = isDir
-	return !known || isDir && wasDir
 }

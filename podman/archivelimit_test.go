@@ -131,7 +131,7 @@ func TestMemoryOfAnArchive(t *testing.T) {
 			}
 			const others = 96 << 20 // of which most is what the maps of names, and the buffers, take
 			if kept := peak - min(peak, before); kept > mostKept+others {
-				t.Errorf("%d MB are in memory, %d directories and %d names among them", kept>>20, len(dirs), len(contents.names))
+				t.Errorf("%d MB are in memory, %d directories and %d names among them", kept>>20, len(dirs), len(contents.names.states))
 			} else {
 				t.Logf("%d MB are in memory, %d directories", kept>>20, len(dirs))
 			}

@@ -6,6 +6,7 @@ package aufs
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -29,13 +30,32 @@ type archiveScan struct {
 	seen archiveContents
 	// refused says why no more of the archive is read.
 	refused error
+	cutting
 }
+
+// A cutting is what an archiveScan does at a cut: it has looked at the archive up to the entry that the cut is before, and passes on no
+// more until all that is before the cut has been dealt with. Nobody looks at the rest of what was read then.
+type cutting struct {
+	cut *archiveCut
+	// watched: Read returns errCut at a cut, once.
+	watched bool
+	resume  chan struct{}
+	// ready was looked at and is to be passed on, and held is to be looked at. Of what was read last, ended is the error.
+	ready, held []byte
+	heldAt      int64 // in the archive
+	read        int64 // how much of the archive was read
+	ended       error
+}
+
+// errCut is no failure: all before a cut was read.
+var errCut = errors.New("the next entry of the archive may destroy what another one has brought")
 
 // scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
 // asked for, once, when nobody reads any more.
 func scanArchive(r io.Reader) *archiveScan {
 	s := &archiveScan{
 		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),
+		cutting: cutting{resume: make(chan struct{})},
 	}
 	go s.look()
 	return s
@@ -43,7 +63,25 @@ func scanArchive(r io.Reader) *archiveScan {
 
 // Read reads from the archive.
 func (s *archiveScan) Read(p []byte) (int, error) {
+	if len(s.ready) == 0 && s.cut != nil {
+		if s.watched && !s.cut.told {
+			s.cut.told = true
+			return 0, errCut
+		}
+		s.goOn()
+	}
+	switch {
+	case s.refused != nil:
+		return 0, s.refused
+	case len(s.ready) > 0:
+		n := copy(p, s.ready)
+		s.ready = s.ready[n:]
+		return n, nil
+	case s.ended != nil:
+		return 0, s.ended
+	}
 	n, err := s.r.Read(p)
+	s.read += int64(n)
 	// Between the turns nobody else uses skip.
 	if n == 0 {
 		return n, err
@@ -54,16 +92,40 @@ func (s *archiveScan) Read(p []byte) (int, error) {
 	}
 	select {
 	case s.next <- p[:n]:
-		select {
-		case <-s.looked:
-		case <-s.done:
-		}
+		s.turn()
 	case <-s.done:
 	}
 	if s.refused != nil {
 		return 0, s.refused
 	}
+	if s.cut != nil {
+		s.heldAt, s.ended = s.cut.at, err
+		before := n - int(s.read-s.heldAt)
+		s.held = bytes.Clone(p[before:n])
+		s.rest = s.held[len(s.held)-len(s.rest):]
+		return before, nil
+	}
 	return n, err
+}
+
+// turn lets look have its turn.
+func (s *archiveScan) turn() {
+	select {
+	case <-s.looked:
+	case <-s.done:
+	}
+}
+
+// goOn has the rest of what was read looked at after a cut, up to the next one.
+func (s *archiveScan) goOn() {
+	s.cut = nil
+	s.resume <- struct{}{}
+	s.turn()
+	looked := len(s.held)
+	if s.cut != nil {
+		looked = int(s.cut.at - s.heldAt)
+	}
+	s.ready, s.held, s.heldAt = s.held[:looked], s.held[looked:], s.heldAt+int64(looked)
 }
 
 // mostKept is how much the library may have to keep of one archive, and mostHeader how much of it can be the header of one file, which
@@ -82,6 +144,7 @@ var (
 
 // contents are those of the archive, as far as it was read. After that nothing more is looked at.
 func (s *archiveScan) contents() *archiveContents {
+	close(s.resume)
 	close(s.next)
 	<-s.done
 	return &s.seen
@@ -105,11 +168,24 @@ func (s *archiveScan) look() {
 			s.seen.unknown()
 			return
 		}
-		s.seen.add(header, source.header)
+		cut := s.seen.add(header, source.header)
 		if s.seen.kept > mostKept {
 			s.refused = errTooMuchKept
 		}
+		if cut != nil && !s.pause(cut) {
+			return
+		}
 	}
+}
+
+// pause waits at a cut, and is false if nobody reads any more. The cut is before the last byte of the header: whoever has all before it has
+// dealt with all entries before this one, and does not know of it yet.
+func (s *archiveScan) pause(cut *archiveCut) (more bool) {
+	cut.at = s.at - 1
+	s.cut = cut
+	s.looked <- struct{}{}
+	_, more = <-s.resume
+	return more
 }
 
 // scanned is what comes from an archiveScan, for look.

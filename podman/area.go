@@ -54,7 +54,7 @@ func (h home) areas() []area {
 
 // layerIn are the paths of what belongs to the layer id in an area, and has no more to do with any other one.
 func (a area) layerIn(id string) []string {
-	return []string{a.overlay(twinDir, id), a.overlay(runDir, id), a.overlay(workDir, id), a.overlay(asideDir, id)}
+	return []string{a.overlay(twinDir, id), a.overlay(runDir, id), a.overlay(workDir, id), a.overlay(asideDir, id), a.kept(id)}
 }
 
 // makeBeside makes the directory in diff, if that is a mount point, and returns what it made.
@@ -122,7 +122,7 @@ func (h home) rightMounts() error {
 		case first == diffDir, first == mntDir:
 		case first == tmpDir && below:
 			// A process mounts there before it moves the mount to its place, or was killed before that.
-		case first == tmpDir, first == layersDir, first == overlayDir, first == whiteoutsDir:
+		case first == tmpDir, first == layersDir, first == overlayDir, first == whiteoutsDir, first == keptDir:
 			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
 				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), diffDir, mntDir, unix.EXDEV)
 		}

@@ -105,7 +105,7 @@ func (d *Driver) fillWith(target string, options *graphdriver.ApplyDiffWithDiffe
 	if err != nil {
 		return output, err
 	}
-	_, err = finishUnpacked(target, orNone(options.Mappings))
+	_, err = finishUnpacked(target, orNone(options.Mappings), newKeeper(target, nil))
 	return output, err
 }
 

@@ -72,6 +72,9 @@ func TestStagedLayer(t *testing.T) {
 		must(t, s.differ(t).ApplyDiffFromStagingDirectory("staged", "middle", out, nil))
 		sameTree(t, s.see(t, "staged"), s.see(t, "applied"))
 		sameNames(t, readTree(t, s.inner.home.diff("staged")).names(), readTree(t, s.inner.home.diff("applied")).names()...)
+		for _, id := range []string{"staged", "applied"} {
+			s.givesBack(t, id, archiveBytes(t, members...))
+		}
 		if dir, err := s.differ(t).DifferTarget("staged"); err != nil || dir != s.inner.home.diff("staged") {
 			t.Errorf("%s, %v", dir, err)
 		}

@@ -24,14 +24,18 @@ import (
 //
 // Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
 func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
-	if _, err := d.home.parents(id); err != nil {
+	parents, err := d.home.parents(id)
+	if err != nil {
 		return nil, err
 	}
 	held, err := d.home.hold(id)
 	if err != nil {
 		return nil, layerError("reading", id, err)
 	}
-	return &layerGetter{heldLayer: held, lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) })}, nil
+	return &layerGetter{
+		heldLayer: held, asked: map[string]int{}, keeping: d.home.keeping(append([]string{id}, parents...)),
+		lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) }),
+	}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
@@ -52,14 +56,20 @@ type layerGetter struct {
 	*heldLayer
 	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
 	lineage func() ([]layerDir, error)
+	// keeping has the layers for which something is kept, and where, and asked counts what was asked for, by names, if there are any.
+	keeping map[string]string
+	asked   map[string]int
+	mu      sync.Mutex // protects asked
 }
 
-// Get opens the file with a name as archives have it: with or without a '/', or a './', before it.
+// Get opens the file with a name as archives have it: with or without a '/', or a './', before it. Where an archive has several entries of
+// one name with content, it has to be asked for each of them, in their order.
 func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
 	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
-	f, err := openInLayer(g.dir, rel)
+	k := g.next(rel)
+	f, err := g.open(g.id, g.dir, k)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		f, err = g.fromBelow(rel, err)
+		f, err = g.fromBelow(k, err)
 	}
 	if err != nil {
 		return nil, layerError("reading "+name+" in", g.id, err)
@@ -67,8 +77,30 @@ func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
+// next is what the name is asked for now.
+func (g *layerGetter) next(rel string) keptName {
+	if len(g.keeping) == 0 {
+		return keptName{rel, 1}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked[rel]++
+	return keptName{rel, g.asked[rel]}
+}
+
+// open opens what the layer id, whose directory is open, has of a name: what is kept for it, or the file.
+func (g *layerGetter) open(id string, dir *os.File, k keptName) (*os.File, error) {
+	if kept := g.keeping[id]; kept != "" {
+		f, err := openKept(kept, k)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return openInLayer(dir, k.name)
+}
+
 // fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
-func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
+func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
 	if err := g.still(); err != nil {
 		return nil, err
 	}
@@ -77,7 +109,7 @@ func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
 		return nil, err
 	}
 	for i, layer := range layers[1:] {
-		if hidden, err := layers[i].hides(rel); err != nil {
+		if hidden, err := layers[i].hides(k.name); err != nil {
 			return nil, err
 		} else if hidden {
 			return nil, missing
@@ -86,7 +118,7 @@ func (g *layerGetter) fromBelow(rel string, missing error) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := openInLayer(root, rel)
+		f, err := g.open(filepath.Base(layer.root), root, k)
 		_ = root.Close() // it was only read
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return f, err

@@ -28,7 +28,9 @@ import (
 //
 // What an archive takes is this process's, not a child's: archiveScan has a limit for the memory. The library holds a descriptor for
 // each level of a directory that the archive replaces by a file.
-func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions) error {
+//
+// What an entry destroys of those before it is kept, but not where it is a child that extracts: nobody knows how far that has come.
+func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions, k *keeper) error {
 	begin := beginning(source)
 	loud := source.seen.loud || options.InUserNS && source.seen.xattrs
 	if options.IgnoreChownErrors || loud || !logsToFile(logrus.StandardLogger()) {
@@ -52,8 +54,9 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions)
 	if err != nil {
 		return err
 	}
+	source.watched = true
 	// It is read here, for who knows which files it opens.
-	return feed(begin, w, unpacked)
+	return feed(begin, w, unpacked, func() error { return k.before(source.cut) })
 }
 
 // unpackUmask is the umask of what extracts an archive: the library gives directories that the archive has no entry for the mode 0777.
@@ -89,7 +92,7 @@ const firstLook = archiveChunk
 func beginning(source *archiveScan) io.Reader {
 	first := make([]byte, firstLook)
 	n, err := 0, error(nil)
-	for n < len(first) && err == nil {
+	for n < len(first) && err == nil && source.cut == nil {
 		var m int
 		m, err = source.Read(first[n:])
 		n += m
@@ -121,7 +124,7 @@ func logsToFile(logger *logrus.Logger) bool {
 var errAbandoned = errors.New("nobody reads the archive any more")
 
 // feed reads the archive from source into w, for what ends with unpacked.
-func feed(source io.Reader, w *chunkWriter, unpacked <-chan error) error {
+func feed(source io.Reader, w *chunkWriter, unpacked <-chan error, atCut func() error) error {
 	ended := false
 	defer func() {
 		if !ended {
@@ -129,7 +132,7 @@ func feed(source io.Reader, w *chunkWriter, unpacked <-chan error) error {
 			<-unpacked
 		}
 	}()
-	read := w.fill(source)
+	read := w.fill(source, atCut)
 	ended = true
 	w.end(read)
 	err := <-unpacked

@@ -34,7 +34,7 @@ func needRoot(t *testing.T) {
 func unpackAll(r io.Reader, dir string) error {
 	scan := scanArchive(r)
 	defer scan.contents()
-	return unpackArchive(scan, dir, &archive.TarOptions{})
+	return unpackArchive(scan, dir, &archive.TarOptions{}, &keeper{root: dir, dir: dir + "-kept", names: &scan.seen.names})
 }
 
 // rootsOfThreads are the root directories that threads of this process have.
@@ -256,7 +256,7 @@ func TestUnpackReaderPanics(t *testing.T) {
 		r, w := newChunkPipe()
 		unpacked, err := inRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
 		must(t, err)
-		_ = feed(io.MultiReader(bytes.NewReader(content[:firstLook]), panicking{}), w, unpacked)
+		_ = feed(io.MultiReader(bytes.NewReader(content[:firstLook]), panicking{}), w, unpacked, nil)
 	}()
 	rootOnlyHere(t)
 }

@@ -99,12 +99,12 @@ func noLeftovers(t *testing.T, s store) {
 	ids, err := s.ListLayers()
 	must(t, err)
 	for dir, allowed := range map[string][]string{
-		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir},
+		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir, keptDir},
 		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
-		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, whiteoutsDir: ids, "overlay/twin": ids, "overlay/lock": ids,
+		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, whiteoutsDir: ids, keptDir: ids, "overlay/twin": ids, "overlay/lock": ids,
 		filepath.Join(diffDir, besideName, tmpDir): nil, filepath.Join(diffDir, besideName, "overlay/run"): nil,
 		filepath.Join(diffDir, besideName, "overlay/aside"): nil, filepath.Join(diffDir, besideName, "overlay/twin"): ids,
-		filepath.Join(diffDir, besideName, "overlay/work"): ids,
+		filepath.Join(diffDir, besideName, "overlay/work"): ids, filepath.Join(diffDir, besideName, keptDir): ids,
 		"overlay/work": ids, "overlay/used": ids, "overlay/forgotten": nil, "overlay/owners": ids, "overlay/synced": ids, "overlay/aufs": nil,
 		filepath.Join(overlayDir, traceDir, bootID()): ids, filepath.Join(overlayDir, traceDir, earlierBoots): ids,
 		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,

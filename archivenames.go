@@ -1,0 +1,105 @@
+//go:build linux
+
+package aufs
+
+import (
+	"archive/tar"
+	"hash/maphash"
+	"strings"
+)
+
+// archiveNames are the names of an archive so far, and of the directories that they are in, by hashes: an archive can have many.
+type archiveNames struct {
+	seed   maphash.Seed
+	states map[uint64]nameState // nil if there were too many
+	// through: there was, or can be, a name below what is no directory. What later names are those of is not known without a look.
+	through bool
+	// empty are the entries that say a size and have no content, as links do in some archives.
+	empty []keptName
+}
+
+// A nameState is what the last entry of a name was.
+type nameState struct {
+	isDir, hasContent bool
+	contents          uint32 // how many entries of the name had any
+}
+
+// An archiveCut is a place in an archive before an entry that may destroy what another one has brought.
+type archiveCut struct {
+	at    int64 // no less of the archive is read for the entry than up to here
+	name  string
+	isDir bool
+	// had is which content the file of that name has, as keptName counts, and brings is which one the entry has; 0 if it is none.
+	had, brings int
+	told        bool
+}
+
+func newArchiveNames() archiveNames {
+	return archiveNames{states: map[uint64]nameState{}, seed: maphash.MakeSeed()}
+}
+
+// forget says that there are too many names.
+func (a *archiveNames) forget() { a.states, a.empty = nil, nil }
+
+func (a *archiveNames) gaveUp() bool { return a.states == nil }
+
+func (a *archiveNames) key(name string) uint64 { return maphash.String(a.seed, name) }
+
+// content tells which content the name was last given, as keptName counts: 0 if that is none.
+func (a *archiveNames) content(name string) int { return a.states[a.key("/"+name)].content() }
+
+func (s nameState) content() int {
+	if !s.hasContent {
+		return 0
+	}
+	return int(s.contents)
+}
+
+// enter notes the name of an entry, which begins with a '/'. It is clear if it names a file that is there for good, as far as is known now:
+// one that is there twice replaces the first one, and what is below a symbolic link is somewhere else. The cut is nil if the entry
+// destroys nothing.
+func (a *archiveNames) enter(name string, header *tar.Header) (clear bool, cut *archiveCut) {
+	isDir := header.Typeflag == tar.TypeDir
+	if name == "/" {
+		return isDir, nil
+	}
+	clear = a.enterDirs(name)
+	key := a.key(name)
+	before, known := a.states[key]
+	now := nameState{isDir: isDir, contents: before.contents}
+	brings := 0
+	if header.Size > 0 {
+		now.contents++
+		now.hasContent = header.Typeflag == tar.TypeReg
+		if now.hasContent {
+			brings = int(now.contents)
+		} else {
+			a.empty = append(a.empty, keptName{name[1:], int(now.contents)})
+		}
+	}
+	a.states[key] = now
+	// Names below a directory that was replaced are still known.
+	a.through = a.through || before.isDir && !isDir
+	clear = clear && (!known || isDir && before.isDir)
+	if clear && !a.through {
+		return true, nil
+	}
+	return clear, &archiveCut{name: name[1:], isDir: isDir, had: before.content(), brings: brings}
+}
+
+// enterDirs notes the directories that a name is in, and reports whether they are directories.
+func (a *archiveNames) enterDirs(name string) bool {
+	for end := strings.LastIndexByte(name, '/'); end > 0; end = strings.LastIndexByte(name[:end], '/') {
+		key := a.key(name[:end])
+		parent, known := a.states[key]
+		if known && !parent.isDir {
+			a.through = true
+			return false
+		}
+		if known {
+			break
+		}
+		a.states[key] = nameState{isDir: true}
+	}
+	return true
+}

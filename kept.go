@@ -1,0 +1,350 @@
+//go:build linux
+
+package aufs
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// An archive can bring content that its layer does not show: a whiteout with content, files of aufs's own, a file that a later entry
+// replaces. The storage library gives the archive back byte for byte all the same: it asks for the content of each entry by its name, in
+// their order. So what the layer does not show is kept beside it, in kept/<id>/, a file for each content, and DiffGetter knows of it.
+
+// A keptName is the n-th content that an archive has for a name, counted from 1. The name is relative, without "." and "..".
+type keptName struct {
+	name string
+	n    int
+}
+
+// file is the name of the file that has it. An archive may have content for a name and for others below it, so it is not a path.
+func (k keptName) file() string {
+	sum := sha256.Sum256([]byte(k.name))
+	return fmt.Sprintf("%x.%d", sum[:16], k.n)
+}
+
+// kept is the path of what is kept for the layer id. It has links to the layer's files, and shares a mount with them.
+func (a area) kept(id string) string { return filepath.Join(string(a), keptDir, id) }
+
+// kept is where it is kept now.
+func (h home) kept(id string) string { return h.besideDiff().kept(id) }
+
+// dropKept is for a layer that gets other content.
+func (h home) dropKept(id string) error {
+	for _, a := range h.areas() {
+		if err := removeTree(a.kept(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeKept makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
+func (h home) placeKept(made, id string) error {
+	if _, err := os.Lstat(made); err != nil {
+		return ignoreGone(err)
+	}
+	a := h.besideDiff()
+	err := mkdirWithoutACL(a.kept(""), 0o700)
+	if err == nil {
+		err = syncDir(string(a))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.Rename(made, a.kept(id)); err != nil {
+		return err
+	}
+	return syncDir(a.kept(""))
+}
+
+// openKept opens what is kept under a name in the directory path.
+func openKept(path string, k keptName) (*os.File, error) {
+	dir, err := os.OpenFile(path, openDirectory, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return openInLayer(dir, k.file())
+}
+
+// keeping has, of those layers for which something is kept, the directories that it is in.
+func (h home) keeping(ids []string) map[string]string {
+	found := map[string]string{}
+	for _, a := range h.areas() {
+		if !isThere(a.kept("")) {
+			continue
+		}
+		for _, id := range ids {
+			if isThere(a.kept(id)) {
+				found[id] = a.kept(id)
+			}
+		}
+	}
+	return found
+}
+
+// A keeper keeps what an archive brings and the layer will not show, while the archive is unpacked and after it.
+type keeper struct {
+	root string // of what is unpacked
+	dir  string // where it is kept; made when it is needed
+	// names is what is known of the names in the archive: nil if that is nothing.
+	names *archiveNames
+	// owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
+	// link. The number is 0 for what has no content of the archive's.
+	owners map[string]keptName
+	// pending is an entry that is unpacked by now, and has no owner yet.
+	pending *archiveCut
+}
+
+// keptBeside is where it is kept what is for the directory dir, in a scratch directory.
+func keptBeside(dir string) string { return filepath.Join(filepath.Dir(dir), keptDir) }
+
+// newKeeper is for an archive that is unpacked into dir.
+func newKeeper(dir string, names *archiveNames) *keeper {
+	return &keeper{root: dir, dir: keptBeside(dir), names: names}
+}
+
+// mostOwners is how many files an archive may write through symbolic links.
+const mostOwners = 1 << 16
+
+var errManyLinks = fmt.Errorf("the archive has more than %d entries below symbolic links", mostOwners)
+
+// owner tells which content of the archive a file has that really has this name.
+func (k *keeper) owner(real string) keptName {
+	if owner, ok := k.owners[real]; ok {
+		return owner
+	}
+	if k.names == nil || k.names.gaveUp() {
+		return keptName{real, 1}
+	}
+	return keptName{real, k.names.content(real)}
+}
+
+// keep keeps the file name of an open directory, if it is a regular file with content of the archive's.
+func (k *keeper) keep(dir int, name string, owner keptName) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return ignoreGone(err)
+	}
+	if owner.n == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
+		return nil
+	}
+	if err := k.makeDir(); err != nil {
+		return err
+	}
+	// What is there is the one: the name went to something else after it.
+	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.dir, owner.file()), 0)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.LinkError{Op: "link", Old: owner.name, New: filepath.Join(k.dir, owner.file()), Err: err}
+	}
+	return nil
+}
+
+func (k *keeper) makeDir() error {
+	if err := mkdirWithoutACL(k.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// keepTree keeps all files in the directory at path, which really is the directory real of the layer.
+func (k *keeper) keepTree(path, real string) error {
+	return walkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
+		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(real, rel)))
+	})
+}
+
+// keepHidden keeps what an entry of the directory dir has that cannot stay in the layer.
+func (k *keeper) keepHidden(dir openedDir, entry fs.DirEntry) error {
+	if k == nil {
+		return nil
+	}
+	real, err := filepath.Rel(k.root, dir.pathOf(entry.Name()))
+	if err != nil {
+		return err
+	}
+	if entry.IsDir() {
+		return k.keepTree(dir.reach(entry.Name()), real)
+	}
+	return k.keep(dir.fd, entry.Name(), k.owner(real))
+}
+
+// realName is the name of an open directory in the tree whose root is open.
+func realName(root, dir int) (string, error) {
+	var paths [2]string
+	for i, fd := range []int{root, dir} {
+		var err error
+		if paths[i], err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Rel(paths[0], paths[1])
+}
+
+// before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
+func (k *keeper) before(c *archiveCut) error {
+	root, err := os.OpenFile(k.root, openDirectory, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := k.ownPending(root); err != nil {
+		return err
+	}
+	parent, real, err := placeOfEntry(root, c.name)
+	if notThere(err) {
+		// The directory is made for the entry, or the entry cannot be unpacked.
+		k.pending = c
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	base := filepath.Base(c.name)
+	var st unix.Stat_t
+	err = unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	isDir := err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case isDir && c.isDir:
+		return nil
+	case isDir:
+		err = k.keepTree(fmt.Sprintf("/proc/self/fd/%d/%s", parent, base), real)
+	case err == nil:
+		owner := k.owner(real)
+		if _, other := k.owners[real]; real == c.name && !other {
+			owner.n = c.had
+		}
+		err = k.keep(parent, base, owner)
+	}
+	if ignoreGone(err) != nil {
+		return err
+	}
+	return k.own(c, real)
+}
+
+// notThere tells if an error of placeOfEntry is that there is no such directory, or that nobody can name it.
+func notThere(err error) bool {
+	return err != nil && (ignoreGone(err) == nil || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG))
+}
+
+// placeOfEntry opens the directory that an entry of this name is in, and tells what the name of the entry really is.
+func placeOfEntry(root *os.File, name string) (parent int, real string, err error) {
+	above, base := filepath.Split(name)
+	// With the dot, a symbolic link at the end is followed as well.
+	if parent, err = placeInRoot(int(root.Fd()), above+"."); err != nil {
+		return -1, "", err
+	}
+	at, err := realName(int(root.Fd()), parent)
+	if err != nil {
+		_ = unix.Close(parent) // it was only looked at
+		return -1, "", err
+	}
+	return parent, filepath.Join(at, base), nil
+}
+
+// ownPending is own for an entry whose directory was not there before it.
+func (k *keeper) ownPending(root *os.File) error {
+	c := k.pending
+	if c == nil {
+		return nil
+	}
+	k.pending = nil
+	parent, real, err := placeOfEntry(root, c.name)
+	if notThere(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_ = unix.Close(parent) // it was only looked at
+	return k.own(c, real)
+}
+
+// own notes which content the file real has after the entry c.
+func (k *keeper) own(c *archiveCut, real string) error {
+	if real == c.name {
+		delete(k.owners, real)
+		return nil
+	}
+	if k.owners == nil {
+		k.owners = map[string]keptName{}
+	}
+	if len(k.owners) >= mostOwners {
+		return errManyLinks
+	}
+	k.owners[real] = keptName{c.name, c.brings}
+	return nil
+}
+
+// unpacked says that all entries have been unpacked.
+func (k *keeper) unpacked() error {
+	if k.pending == nil {
+		return nil
+	}
+	root, err := os.OpenFile(k.root, openDirectory, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return k.ownPending(root)
+}
+
+// finish keeps what the layer, which is as it will be, has under another name than the archive, and what has no content.
+func (k *keeper) finish() error {
+	if len(k.owners) == 0 && (k.names == nil || len(k.names.empty) == 0) {
+		return nil
+	}
+	root, err := os.OpenFile(k.root, openDirectory, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for real, owner := range k.owners {
+		if err := k.keepUnfound(root, real, owner); err != nil {
+			return err
+		}
+	}
+	if k.names == nil {
+		return nil
+	}
+	for _, empty := range k.names.empty {
+		if err := k.makeDir(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(k.dir, empty.file()), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepUnfound keeps the file real unless the name that it has in the archive leads to it.
+func (k *keeper) keepUnfound(root *os.File, real string, owner keptName) error {
+	parent, err := placeInRoot(int(root.Fd()), filepath.Dir(real))
+	if err != nil {
+		return ignoreGone(err)
+	}
+	defer unix.Close(parent)
+	var st, found unix.Stat_t
+	if err := unix.Fstatat(parent, filepath.Base(real), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return ignoreGone(err)
+	}
+	fd, err := placeInRoot(int(root.Fd()), owner.name)
+	if err == nil {
+		err = unix.Fstat(fd, &found)
+		_ = unix.Close(fd) // it was only looked at
+	}
+	if err == nil && found.Dev == st.Dev && found.Ino == st.Ino {
+		return nil
+	}
+	return k.keep(parent, filepath.Base(real), owner)
+}
