@@ -164,6 +164,10 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	if err != nil {
 		return 0, err
 	}
+	implied, err := d.settleImplied(id, dir, k)
+	if err != nil {
+		return 0, err
+	}
 	if contents.unclear || contents.xattrs {
 		size, err = finishUnpacked(dir, orNone(options.Mappings), k)
 	} else {
@@ -171,6 +175,9 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	}
 	if err == nil {
 		err = k.finish()
+	}
+	if err == nil {
+		err = restoreImplied(dir, implied)
 	}
 	if err != nil {
 		return 0, err
@@ -304,7 +311,8 @@ func finishMarked(root string, marked []string, k *keeper) error {
 		_, err := t.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
 			return cleanWhiteouts(dir, entries, k)
 		})
-		if err != nil {
+		// One that was only implied may have gone.
+		if ignoreGone(err) != nil {
 			return err
 		}
 	}

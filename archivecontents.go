@@ -39,9 +39,12 @@ func newArchiveContents() archiveContents {
 func (c *archiveContents) markedDirs() []string { return slices.Sorted(maps.Keys(c.marked)) }
 
 // unknown says that there may be anything in the archive.
-func (c *archiveContents) unknown() { c.unclear, c.xattrs = true, true }
+func (c *archiveContents) unknown() {
+	c.giveUp()
+	c.xattrs = true
+}
 
-// giveUp says that there is too much in the archive to remember it.
+// giveUp says that there is too much in the archive to remember it. All directories count as ones with an entry then.
 func (c *archiveContents) giveUp() {
 	c.unclear, c.marked = true, nil
 	c.names.forget()
@@ -88,7 +91,7 @@ func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	}
 	if len(header.Name) >= unix.PathMax {
 		// The library cannot make it, and it would take long to look at all that it is in.
-		c.unclear = true
+		c.unclear, c.names.unnamed = true, true
 		return nil
 	}
 	name := path.Clean("/" + header.Name)
@@ -97,7 +100,7 @@ func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	}
 	clear, cut := c.names.enter(name, header)
 	c.unclear = c.unclear || !clear
-	if len(c.names.states) > mostNames || len(c.names.empty) > mostEmpty || c.markedBytes > mostMarkedBytes {
+	if c.names.remembered() > mostNames || len(c.names.empty) > mostEmpty || c.markedBytes > mostMarkedBytes {
 		c.giveUp()
 	}
 	return cut

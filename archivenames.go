@@ -16,12 +16,19 @@ type archiveNames struct {
 	through bool
 	// empty are the entries that say a size and have no content, as links do in some archives.
 	empty []keptName
+	// entries counts the entries.
+	entries uint32
+	// implies: there may be directories that have no entry of their own. unnamed: nobody knows which those are.
+	implies, unnamed bool
+	// replaced has the directories that a file has replaced, and the number of its entry.
+	replaced map[uint64]uint32
 }
 
 // A nameState is what the last entry of a name was.
 type nameState struct {
 	isDir, hasContent bool
 	contents          uint32 // how many entries of the name had any
+	entry             uint32 // the number of the last one, from 1 on; 0 for a directory that has none
 }
 
 // An archiveCut is a place in an archive before an entry that may destroy what another one has brought.
@@ -35,11 +42,14 @@ type archiveCut struct {
 }
 
 func newArchiveNames() archiveNames {
-	return archiveNames{states: map[uint64]nameState{}, seed: maphash.MakeSeed()}
+	return archiveNames{states: map[uint64]nameState{}, replaced: map[uint64]uint32{}, seed: maphash.MakeSeed()}
 }
 
 // forget says that there are too many names.
-func (a *archiveNames) forget() { a.states, a.empty = nil, nil }
+func (a *archiveNames) forget() { a.states, a.replaced, a.empty, a.unnamed = nil, nil, nil, true }
+
+// remembered is how many names take memory.
+func (a *archiveNames) remembered() int { return len(a.states) + len(a.replaced) }
 
 func (a *archiveNames) gaveUp() bool { return a.states == nil }
 
@@ -63,10 +73,11 @@ func (a *archiveNames) enter(name string, header *tar.Header) (clear bool, cut *
 	if name == "/" {
 		return isDir, nil
 	}
+	a.entries++
 	clear = a.enterDirs(name)
 	key := a.key(name)
 	before, known := a.states[key]
-	now := nameState{isDir: isDir, contents: before.contents}
+	now := nameState{isDir: isDir, contents: before.contents, entry: a.entries}
 	brings := 0
 	if header.Size > 0 {
 		now.contents++
@@ -78,8 +89,10 @@ func (a *archiveNames) enter(name string, header *tar.Header) (clear bool, cut *
 		}
 	}
 	a.states[key] = now
-	// Names below a directory that was replaced are still known.
-	a.through = a.through || before.isDir && !isDir
+	if before.isDir && !isDir {
+		// Names below it are still known.
+		a.through, a.implies, a.replaced[key] = true, true, a.entries
+	}
 	clear = clear && (!known || isDir && before.isDir)
 	if clear && !a.through {
 		return true, nil
@@ -93,13 +106,30 @@ func (a *archiveNames) enterDirs(name string) bool {
 		key := a.key(name[:end])
 		parent, known := a.states[key]
 		if known && !parent.isDir {
-			a.through = true
+			a.through, a.unnamed = true, true
 			return false
 		}
 		if known {
 			break
 		}
-		a.states[key] = nameState{isDir: true}
+		a.states[key], a.implies = nameState{isDir: true}, true
 	}
 	return true
+}
+
+// implied tells if the directory with this name has no entry of its own. One that has come in the place of another one needs another
+// entry.
+func (a *archiveNames) implied(name string) bool {
+	state, known := a.states[a.key(name)]
+	if !known || a.unnamed {
+		return false
+	}
+	if len(a.replaced) > 0 {
+		for end := len(name); end > 0; end = strings.LastIndexByte(name[:end], '/') {
+			if state.entry < a.replaced[a.key(name[:end])] {
+				return true
+			}
+		}
+	}
+	return state.entry == 0
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
 )
 
 // scanWhole reads r through an archiveScan, and returns what that says of it.
@@ -292,5 +293,38 @@ func headersIn(content []byte) (n int, name string) {
 			return n, name
 		}
 		name = path.Clean("/" + h.Name)[1:]
+	}
+}
+
+// TestImpliedNames is about which directories an archive only implies.
+func TestImpliedNames(t *testing.T) {
+	file := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeReg, Name: name} }
+	dir := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: name + "/"} }
+	for name, c := range map[string]struct {
+		headers []*tar.Header
+		implied []string
+	}{
+		"none":                         {headers: []*tar.Header{dir("a"), dir("a/b"), file("a/b/c")}},
+		"all":                          {headers: []*tar.Header{file("./a/b/c")}, implied: []string{"/a", "/a/b"}},
+		"in one with an entry":         {headers: []*tar.Header{dir("a"), file("a/b/c")}, implied: []string{"/a/b"}},
+		"the entry comes later":        {headers: []*tar.Header{file("a/b/c"), dir("a")}, implied: []string{"/a/b"}},
+		"replaced, and there again":    {headers: []*tar.Header{dir("a"), dir("a/b"), file("a"), dir("a"), file("a/b/c")}, implied: []string{"/a/b"}},
+		"replaced, and with an entry":  {headers: []*tar.Header{file("a/b/c"), file("a"), dir("a"), dir("a/b")}},
+		"by a whiteout":                {headers: []*tar.Header{file("a/.wh.b")}, implied: []string{"/a"}},
+		"a whiteout is a directory":    {headers: []*tar.Header{dir("b/.wh.c"), file("a/b")}, implied: []string{"/a", "/b"}},
+		"through a link, not known":    {headers: []*tar.Header{{Typeflag: tar.TypeSymlink, Name: "l", Linkname: "d"}, dir("l/a"), file("a/b")}},
+		"a name too long, not known":   {headers: []*tar.Header{file("a/b"), file("a/" + strings.Repeat("x", unix.PathMax))}},
+		"the link comes later, unlike": {headers: []*tar.Header{file("a/b"), {Typeflag: tar.TypeSymlink, Name: "l", Linkname: "a"}}, implied: []string{"/a"}},
+	} {
+		content := headersOf(t, c.headers...)
+		got, implied := scanWhole(t, bytes.NewReader(content), content), []string(nil)
+		for _, path := range []string{"/a", "/a/b", "/b", "/l", "/l/a"} {
+			if got.names.implied(path) {
+				implied = append(implied, path)
+			}
+		}
+		if !slices.Equal(implied, c.implied) || len(c.implied) > 0 && !got.names.implies {
+			t.Errorf("%s: %q, not %q; any: %v", name, implied, c.implied, got.names.implies)
+		}
 	}
 }

@@ -196,10 +196,18 @@ func (d openedDir) mkdirWithoutACL(name string, mode fs.FileMode) error {
 	if err := unix.Mkdirat(d.fd, name, uint32(mode.Perm())); err != nil {
 		return d.failed("mkdir", name, err)
 	}
+	if err := d.removeACLs(name); err != nil {
+		return errors.Join(err, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
+	}
+	return nil
+}
+
+// removeACLs removes the access control lists of the directory name in d, or of d itself if name is ".".
+func (d openedDir) removeACLs(name string) error {
 	for _, attr := range []string{aclDefault, aclAccess} {
 		err := unix.Lremovexattr(d.reach(name), attr)
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
-			return errors.Join(d.failed("removing "+attr+" from", name, err), unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
+			return d.failed("removing "+attr+" from", name, err)
 		}
 	}
 	return nil

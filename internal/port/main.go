@@ -22,7 +22,8 @@ const target = "podman"
 
 // packages are the directories of those that are ported: the driver, what it is shown with, and what its tests are made of.
 var packages = []string{
-	".", "example", "internal/differential", "internal/faults", "internal/imagetest", "internal/imagetest/layout", "internal/listing", "internal/vmtest/wire",
+	".", "example", "internal/differential", "internal/faults", "internal/imagetest", "internal/imagetest/layout", "internal/listing", "internal/ocimodel",
+	"internal/vmtest/wire",
 }
 
 // left are files of those that have nothing to say of another library: what its own aufs driver did.

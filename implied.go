@@ -1,0 +1,179 @@
+//go:build linux
+
+package aufs
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+)
+
+// An archive implies a directory that has no entry of its own, by the paths of other entries. The library makes each of them like any
+// other. The image specification only says what entries mean, and what whiteouts do to the layers below. So an implied directory
+//
+//   - keeps the owner, mode, times and attributes of the one that the layers below show, if there is one;
+//   - is a new one otherwise, of mode impliedMode, and belongs to root;
+//   - but is nothing if it is new and holds nothing but whiteouts.
+
+// impliedMode is the mode of a directory of which nothing says what it is.
+const impliedMode = 0o755
+
+// impliedDirs are those of an archive that was unpacked in tree.
+type impliedDirs struct {
+	tree walkedTree
+	// keeper knows the names of the archive, and keeps what is in the directories that go.
+	keeper *keeper
+	below  []dirBelow
+}
+
+// A dirBelow is a directory that a layer below shows, and the archive only implies.
+type dirBelow struct {
+	rel   string
+	layer layerDir
+}
+
+// settleImplied removes those directories that are nothing, and makes those that are new what they are to be, in what was unpacked in dir
+// for the layer id. It goes by whiteouts as they are in the archive. It returns the directories that are to keep their metadata.
+func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
+	if !k.names.implies || k.names.unnamed {
+		return nil, nil
+	}
+	below, err := d.layersBelow(id)
+	if err != nil {
+		return nil, err
+	}
+	i := impliedDirs{tree: walkedTree{root: dir}, keeper: k}
+	defer i.tree.close()
+	_, err = i.settle(".", below)
+	return i.below, err
+}
+
+// restoreImplied gives directories in dir the metadata that the layers below say. All that belongs to this host is in it: it comes after what is
+// done for the files of an archive.
+func restoreImplied(dir string, implied []dirBelow) error {
+	for _, i := range implied {
+		if err := copyMetadataBeneath(i.layer.root, i.rel, i.layer.form, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle is settleImplied for the directory rel, which those of layers below have as well, and those in it. It tells if rel is an entry
+// of the layer. One that is not is to be removed.
+func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err error) {
+	listed, err := i.list(rel)
+	if err != nil {
+		return false, err
+	}
+	under, err := dirsUnder(rel, listed, below)
+	if err != nil {
+		return false, err
+	}
+	var nothing []string
+	holds, marks := false, false
+	for _, entry := range listed {
+		name := entry.Name()
+		stays := true
+		switch {
+		case strings.HasPrefix(name, archive.WhiteoutPrefix):
+			marks = true
+			continue
+		case entry.IsDir():
+			if stays, err = i.settle(filepath.Join(rel, name), under(name)); err != nil {
+				return false, err
+			}
+		}
+		if stays {
+			holds = true
+		} else {
+			nothing = append(nothing, name)
+		}
+	}
+	if err := i.remove(rel, nothing); err != nil {
+		return false, err
+	}
+	if rel == "." || !i.keeper.names.implied("/"+rel) {
+		return true, nil
+	}
+	// What could not be made, as a device in a user namespace, has left its directory empty.
+	if len(below) == 0 && !holds && (marks || len(nothing) > 0) {
+		return false, nil
+	}
+	if len(below) > 0 {
+		i.below = append(i.below, dirBelow{rel, below[0]})
+	}
+	return true, i.makeNew(rel)
+}
+
+// dirsUnder returns what tells which of the layers below have the directory of some name in rel, as far as the whiteouts among the entries
+// of rel, and those of layers below, do not hide it.
+func dirsUnder(rel string, entries []fs.DirEntry, below []layerDir) (func(name string) []layerDir, error) {
+	hidden := map[string]bool{}
+	for _, entry := range entries {
+		if entry.Name() == archive.WhiteoutOpaqueDir {
+			below = nil
+		}
+		if name, ok := whiteoutOf(entry.Name()); ok {
+			hidden[name] = true
+		}
+	}
+	before, err := readMerged(below, rel, nil)
+	return func(name string) []layerDir {
+		if hidden[name] {
+			return nil
+		}
+		return before.dirs(name)
+	}, err
+}
+
+// remove removes directories in rel that hold nothing but whiteouts.
+func (i *impliedDirs) remove(rel string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	_, err := i.tree.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+		for _, entry := range entries {
+			if !slices.Contains(names, entry.Name()) {
+				continue
+			}
+			// A whiteout in it may have content.
+			if err := i.keeper.keepHidden(dir, entry); err != nil {
+				return true, err
+			}
+			if err := dir.removeAll(entry.Name()); err != nil {
+				return true, err
+			}
+		}
+		return true, nil
+	})
+	return err
+}
+
+// makeNew gives the directory rel what a new one has. The library has made it one of root's.
+func (i *impliedDirs) makeNew(rel string) error {
+	dir, err := i.tree.open(rel)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	// The directory that it is in may have a default list.
+	if err := dir.removeACLs("."); err != nil {
+		return err
+	}
+	return dir.failed("chmod", ".", unix.Fchmod(dir.fd, impliedMode))
+}
+
+// list is what there is in the directory rel.
+func (i *impliedDirs) list(rel string) ([]fs.DirEntry, error) {
+	dir, err := i.tree.open(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	return dir.list()
+}
