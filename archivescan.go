@@ -26,6 +26,8 @@ type archiveScan struct {
 	skip int64
 	at   int64 // in the archive
 	seen archiveContents
+	// mayKeep is mostKept, and less in tests.
+	mayKeep int64
 	// refused says why no more of the archive is read.
 	refused error
 	cutting
@@ -53,7 +55,7 @@ var errCut = errors.New("the next entry of the archive may destroy what another 
 func scanArchive(r io.Reader) *archiveScan {
 	s := &archiveScan{
 		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),
-		cutting: cutting{resume: make(chan struct{})},
+		mayKeep: mostKept, cutting: cutting{resume: make(chan struct{})},
 	}
 	go s.look()
 	return s
@@ -167,7 +169,7 @@ func (s *archiveScan) look() {
 			return
 		}
 		cut := s.seen.add(header, source.header)
-		if s.seen.kept > mostKept {
+		if s.seen.kept > s.mayKeep {
 			s.refused = errTooMuchKept
 		}
 		if cut != nil && !s.pause(cut) {
