@@ -230,8 +230,8 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 // was in dir is in made then.
 func takePlace(made, dir string) error {
 	err := exchange(made, dir)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// Some network file systems cannot do that. There what is interrupted now has a part of the files.
+	if errors.Is(err, unix.EINVAL) || isForbidden(err) {
+		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
 		return moveContent(made, dir)
 	}
 	if err != nil {
@@ -272,7 +272,13 @@ func moveContent(made, dir string) error {
 // syncFS makes all that was written to the file system of an open directory durable: content, names and attributes. The kernel
 // tells of what could not be written since the directory was opened.
 func syncFS(fd int, path string) error {
-	if err := unix.Syncfs(fd); err != nil {
+	err := unix.Syncfs(fd)
+	if isForbidden(err) {
+		// That is all file systems, and nobody is told of what could not be written.
+		unix.Sync()
+		return nil
+	}
+	if err != nil {
 		return &fs.PathError{Op: "syncfs", Path: path, Err: err}
 	}
 	return nil

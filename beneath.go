@@ -42,7 +42,7 @@ func (t *walkedTree) close() {
 // openDir is the function openDir.
 func (t *walkedTree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
-	if noOpenat2(err) {
+	if isForbidden(err) {
 		fd, err = openStepwise(t.root, rel)
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func (t *walkedTree) openDir(rel string) (*os.File, error) {
 // open is openDir for an openedDir, which is read from its beginning. It may be the root that t keeps.
 func (t *walkedTree) open(rel string) (dir openedDir, err error) {
 	fd, err := t.openListed(rel)
-	if noOpenat2(err) {
+	if isForbidden(err) {
 		fd, err = openStepwise(t.root, rel)
 	}
 	if err != nil {
@@ -63,8 +63,9 @@ func (t *walkedTree) open(rel string) (dir openedDir, err error) {
 	return openedDir{fd: fd, path: filepath.Join(t.root, rel), kept: t.opened && fd == t.fd}, nil
 }
 
-// noOpenat2 tells if an error of openBeneath is that there is no openat2(2), or that it is forbidden.
-func noOpenat2(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
+// isForbidden tells if an error of a system call is that the kernel does not know it, or that a filter forbids it: seccomp(2) says ENOSYS
+// or EPERM of a call that its author had not heard of. EPERM can also be about the file; an older call says the same of it then.
+func isForbidden(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
 
 // cannotOpen makes an error of openBeneath one that tells of the directory rel.
 func (t *walkedTree) cannotOpen(rel string, err error) error {

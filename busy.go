@@ -5,7 +5,6 @@ package aufs
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -142,7 +141,7 @@ func isBelow(path, dir string) bool { return path == dir || strings.HasPrefix(pa
 func placeOf(path string) (place, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_MNT_ID, &st)
-	if errors.Is(err, unix.ENOSYS) {
+	if isForbidden(err) {
 		var old unix.Stat_t
 		err = unix.Stat(path, &old)
 		return place{path: path, device: old.Dev}, err

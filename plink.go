@@ -260,11 +260,11 @@ func sysfsDir(target string) (string, error) {
 // mountID is what aufs calls its mount at target.
 func mountID(target string) (string, error) {
 	var stx unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil && !isForbidden(err) {
 		return "", &fs.PathError{Op: "statx", Path: target, Err: err}
 	}
 	if stx.Mask&unix.STATX_MNT_ID == 0 {
-		// Before Linux 5.8.
+		// Before Linux 5.8, or forbidden.
 		return mountIDByPath(target)
 	}
 	// Of hundreds of mounts, one line counts.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -119,16 +118,21 @@ func (f *flattener) lift(dir *os.File, name string) error {
 	for {
 		f.moved++
 		lifted := "deep-" + strconv.Itoa(f.moved)
-		err := unix.Renameat2(int(dir.Fd()), name, int(f.top.Fd()), lifted, unix.RENAME_NOREPLACE)
+		err := opened(dir).renameNew(name, opened(f.top), lifted)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
 		if err != nil {
-			return &os.LinkError{Op: "rename", Old: name, New: filepath.Join(f.top.Name(), lifted), Err: err}
+			return err
 		}
 		f.todo = append(f.todo, lifted)
 		return nil
 	}
+}
+
+// opened is an open directory, for as long as the file is open.
+func opened(dir *os.File) openedDir {
+	return openedDir{fd: int(dir.Fd()), path: dir.Name(), kept: true}
 }
 
 // subdirectories are the names of the directories in an open one.

@@ -46,7 +46,7 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions,
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+	if isForbidden(err) {
 		return unpackInChild(begin, dir, options)
 	}
 	if err != nil {
@@ -72,12 +72,18 @@ func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) er
 	end := make(chan error, 1)
 	go onOtherThread(func() {
 		// Where that is forbidden, it is the umask of this process.
-		if unix.Unshare(unix.CLONE_FS) == nil {
+		forbidden := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
+		if forbidden == nil {
 			unix.Umask(unpackUmask)
 		}
-		end <- recovered(func() error {
+		err := recovered(func() error {
 			return chrootarchive.UntarUncompressed(source, fmt.Sprintf("/proc/self/fd/%d", root.Fd()), options)
 		})
+		if err != nil && forbidden != nil {
+			// The child needs that call as well, and does not name it.
+			err = fmt.Errorf("%w; %w", err, forbidden)
+		}
+		end <- err
 	})
 	return <-end
 }
@@ -181,11 +187,11 @@ func enterRoot(root *os.File) (leave func(), err error) {
 		return nil, &fs.PathError{Op: "open", Path: "/", Err: err}
 	}
 	// The other threads have these, and their umask, together.
-	if err = unix.Unshare(unix.CLONE_FS); err == nil {
-		err = unix.Fchdir(int(root.Fd()))
+	if err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS)); err == nil {
+		err = os.NewSyscallError("fchdir", unix.Fchdir(int(root.Fd())))
 	}
 	if err == nil {
-		err = unix.Chroot(".")
+		err = os.NewSyscallError("chroot", unix.Chroot("."))
 	}
 	if err != nil {
 		_ = unix.Close(outside)

@@ -27,7 +27,7 @@ func placeInRoot(root int, name string) (fd int, err error) {
 		})
 	})
 	// What is renamed meanwhile, anywhere, can keep the kernel from knowing where a ".." leads to: EAGAIN.
-	if noOpenat2(err) || errors.Is(err, unix.EAGAIN) {
+	if isForbidden(err) || errors.Is(err, unix.EAGAIN) {
 		return walkInRoot(root, name)
 	}
 	return fd, err

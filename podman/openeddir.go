@@ -155,10 +155,14 @@ func (d openedDir) rename(name string, to openedDir, toName string) error {
 // renameNew is rename, and an error if anything is there.
 func (d openedDir) renameNew(name string, to openedDir, toName string) error {
 	err := unix.Renameat2(d.fd, name, to.fd, toName, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// Some network file systems cannot do that.
-		if there, terr := to.exists(toName); terr != nil || there {
-			return errors.Join(terr, d.linkError("rename", name, to, toName, unix.EEXIST))
+	if errors.Is(err, unix.EINVAL) || isForbidden(err) {
+		// Some network file systems cannot do that, and some filters of system calls forbid it.
+		there, terr := to.exists(toName)
+		if terr != nil {
+			return terr
+		}
+		if there {
+			return d.linkError("rename", name, to, toName, unix.EEXIST)
 		}
 		return d.rename(name, to, toName)
 	}

@@ -75,7 +75,7 @@ func (m overlayMount) options() []option {
 }
 
 // errNoParts: this kernel's overlayfs does not take its lower directories one by one.
-var errNoParts = errors.New("overlayfs has no option lowerdir+")
+var errNoParts = errors.New("overlayfs cannot take its lower directories one by one")
 
 // mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
 func (m overlayMount) mountByParts() error {
@@ -89,11 +89,11 @@ func (m overlayMount) mountByParts() error {
 	}
 	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(m.flags))
 	if err != nil {
-		return m.fail("fsmount", withKernelLog(fsfd, err))
+		return orNoParts(m.fail("fsmount", withKernelLog(fsfd, err)))
 	}
 	defer unix.Close(mfd)
 	if err := unix.MoveMount(mfd, "", unix.AT_FDCWD, m.target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return m.fail("move_mount", err)
+		return orNoParts(m.fail("move_mount", err))
 	}
 	return nil
 }
@@ -123,10 +123,10 @@ func (m overlayMount) tryOutByParts() error {
 // make has the file system context fsfd make the file system.
 func (m overlayMount) make(fsfd int) error {
 	if err := m.configure(fsfd); err != nil {
-		return err
+		return orNoParts(err)
 	}
 	if err := unix.FsconfigCreate(fsfd); err != nil {
-		return m.fail("mount", withKernelLog(fsfd, err))
+		return orNoParts(m.fail("mount", withKernelLog(fsfd, err)))
 	}
 	return nil
 }
@@ -137,14 +137,18 @@ func (m overlayMount) openByParts() (fsfd int, err error) {
 		return -1, errNoParts
 	}
 	fsfd, err = unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	switch {
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		// EPERM is also what a seccomp filter says of a call that it does not know; mount(2) will tell.
-		return -1, errNoParts
-	case err != nil:
-		return -1, m.fail("fsopen", err)
+	if err != nil {
+		return -1, orNoParts(m.fail("fsopen", err))
 	}
 	return fsfd, nil
+}
+
+// orNoParts makes an error of one of the calls errNoParts as well if it may be that the call is forbidden; mount(2) will tell.
+func orNoParts(err error) error {
+	if isForbidden(err) {
+		return fmt.Errorf("%w: %w", errNoParts, err)
+	}
+	return err
 }
 
 // kernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as
