@@ -53,8 +53,11 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	}
 	scan := scanArchive(options.Diff)
 	options.Diff = scan
-	size, err = d.applyDiffMounted(id, parent, options)
-	if scan.contents().xattrs {
+	contents, err := scan.contentsOnce(func() error {
+		size, err = d.applyDiffMounted(id, parent, options)
+		return err
+	})
+	if contents.xattrs {
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err != nil {
@@ -156,8 +159,7 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	}
 	scan := scanArchive(options.Diff)
 	k := newKeeper(dir, &scan.seen.names)
-	err = unpackArchive(scan, dir, untarOptions(options), k)
-	contents := scan.contents()
+	contents, err := scan.contentsOnce(func() error { return unpackArchive(scan, dir, untarOptions(options), k) })
 	if err == nil {
 		err = k.unpacked()
 	}

@@ -150,6 +150,12 @@ func (s *archiveScan) contents() *archiveContents {
 	return &s.seen
 }
 
+// contentsOnce calls read, which reads from s, and returns the contents of what it has read. A panic of read ends the look as well.
+func (s *archiveScan) contentsOnce(read func() error) (contents *archiveContents, err error) {
+	defer func() { contents = s.contents() }()
+	return nil, read()
+}
+
 // look reads the archive, in turns with what reads from s.
 func (s *archiveScan) look() {
 	defer close(s.done)

@@ -6,9 +6,13 @@ package aufs
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
+	"time"
 
 	graphdriver "go.podman.io/storage/drivers"
 )
@@ -32,5 +36,70 @@ func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
 			t.Errorf("the file has %q, %v", content, err)
 		}
 		sameNames(t, readTree(t, dir).names(), "written")
+	})
+}
+
+// TestFailedApplyReadsAll is about an archive that cannot be unpacked, with entries that replace others: whoever writes it waits for its end
+// to be read.
+func TestFailedApplyReadsAll(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		for what, begin := range map[string][]member{
+			"unpacking": {linkOf("a", "missing")},
+			// There is a link that leads nowhere where the directory for what is kept has to be.
+			"keeping": {fileOf(".wh.a"), fileOf(".wh.a")},
+		} {
+			t.Run(what, func(t *testing.T) {
+				members := begin
+				for i := range 1000 {
+					members = append(members, fileOf(strconv.Itoa(i)))
+				}
+				r := bytes.NewReader(numbered(t, append(members, fileOf("1"), fileOf("1"), fileOf("2"))...))
+				archive := &spy{r, func() {
+					scratches, err := filepath.Glob(filepath.Join(s.inner.home.tmp(), "apply-*"))
+					must(t, err)
+					for _, scratch := range scratches {
+						if what == "keeping" {
+							_ = os.Symlink(keptDir, filepath.Join(scratch, keptDir))
+						}
+					}
+				}}
+				_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: archive})
+				wants(t, err, nil, "base", "unpacking it")
+				if bytes.Contains([]byte(err.Error()), []byte(errCut.Error())) || r.Len() > 0 {
+					t.Errorf("%v, with %d bytes left", err, r.Len())
+				}
+			})
+		}
+	})
+}
+
+// TestApplyReaderPanics is about a caller who lives on after a panic of what reads the archive, in the middle of a header.
+func TestApplyReaderPanics(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		content := archiveBytes(t, entry{name: "a", content: "a"}, entry{name: "b", content: "b"})
+		before := runtime.NumGoroutine()
+		for range 8 {
+			func() {
+				defer func() {
+					if p := recover(); p != "of the reader" {
+						t.Errorf("the panic was %v", p)
+					}
+				}()
+				_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: io.MultiReader(bytes.NewReader(content[:1100]), panicking{})})
+				t.Errorf("the error is %v", err)
+			}()
+		}
+		// A thread ends a moment after its goroutine.
+		for range 1000 {
+			if runtime.NumGoroutine() < before+8 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Errorf("there are %d goroutines, and were %d", runtime.NumGoroutine(), before)
 	})
 }

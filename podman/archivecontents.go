@@ -91,12 +91,13 @@ func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	if c.names.gaveUp() {
 		return nil
 	}
-	if len(header.Name) >= unix.PathMax {
+	// The name in the archive can be long, and that of the file short.
+	name := path.Clean("/" + header.Name)
+	if len(name) > unix.PathMax {
 		// The library cannot make it, and it would take long to look at all that it is in.
 		c.unclear, c.names.unnamed = true, true
 		return nil
 	}
-	name := path.Clean("/" + header.Name)
 	if !c.unclear {
 		c.count(name, header)
 	}

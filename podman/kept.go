@@ -101,7 +101,8 @@ type keeper struct {
 	names *archiveNames
 	// owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
 	// link. The number is 0 for what has no content of the archive's.
-	owners map[string]keptName
+	owners     map[string]keptName
+	ownersText int // how long the names were that owners has had
 	// pending is an entry that is unpacked by now, and has no owner yet.
 	pending *archiveCut
 }
@@ -114,10 +115,12 @@ func newKeeper(dir string, names *archiveNames) *keeper {
 	return &keeper{root: dir, dir: keptBeside(dir), names: names}
 }
 
-// mostOwners is how many files an archive may write through symbolic links.
-const mostOwners = 1 << 16
-
-var errManyLinks = fmt.Errorf("the archive has more than %d entries below symbolic links", mostOwners)
+// What is remembered of files that an archive writes through symbolic links: how many there are, and how long their names are. With more
+// nothing is kept of what later entries destroy. Most of those files are found by their names in the archive all the same.
+const (
+	mostOwners     = 1 << 16
+	mostOwnersText = 16 << 20
+)
 
 // owner tells which content of the archive a file has that really has this name.
 func (k *keeper) owner(real string) keptName {
@@ -230,7 +233,8 @@ func (k *keeper) before(c *archiveCut) error {
 	if ignoreGone(err) != nil {
 		return err
 	}
-	return k.own(c, real)
+	k.own(c, real)
+	return nil
 }
 
 // notThere tells if an error of placeOfEntry is that there is no such directory, or that nobody can name it.
@@ -268,23 +272,27 @@ func (k *keeper) ownPending(root *os.File) error {
 		return err
 	}
 	_ = unix.Close(parent) // it was only looked at
-	return k.own(c, real)
+	k.own(c, real)
+	return nil
 }
 
-// own notes which content the file real has after the entry c.
-func (k *keeper) own(c *archiveCut, real string) error {
+// own notes which content the file real has after the entry c. The archive is not read meanwhile.
+func (k *keeper) own(c *archiveCut, real string) {
 	if real == c.name {
 		delete(k.owners, real)
-		return nil
+		return
 	}
 	if k.owners == nil {
 		k.owners = map[string]keptName{}
 	}
-	if len(k.owners) >= mostOwners {
-		return errManyLinks
+	if _, known := k.owners[real]; !known {
+		k.ownersText += len(real) + len(c.name)
 	}
 	k.owners[real] = keptName{c.name, c.brings}
-	return nil
+	if len(k.owners) > mostOwners || k.ownersText > mostOwnersText {
+		k.owners, k.ownersText = nil, 0
+		k.names.forget()
+	}
 }
 
 // unpacked says that all entries have been unpacked.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	graphdriver "go.podman.io/storage/drivers"
@@ -98,6 +99,7 @@ func TestArchiveIsGivenBack(t *testing.T) {
 		"a link that goes":         {dirOf("d/"), symlinkOf("s", "/d"), fileOf("s/f"), fileOf("s"), fileOf("d/h")},
 		"a link that turns":        {dirOf("d/"), dirOf("e/"), symlinkOf("s", "d"), fileOf("s/f"), symlinkOf("s", "e"), fileOf("s/f"), fileOf("s/f")},
 		"a link for a directory":   {fileOf("s/f"), dirOf("d/"), symlinkOf("s", "d"), fileOf("s/f")},
+		"a long name of a file":    {fileOf("a"), fileOf(strings.Repeat("b/../", 1000) + "a"), fileOf("a")},
 	} {
 		t.Run(what, func(t *testing.T) {
 			forEachBackend(t, func(t *testing.T, name backendName) {
@@ -120,6 +122,23 @@ func TestArchiveIsGivenBack(t *testing.T) {
 				noLeftovers(t, s)
 			})
 		})
+	}
+}
+
+// TestManyLinksAreTaken is about an archive that writes more files through symbolic links than are remembered.
+func TestManyLinksAreTaken(t *testing.T) {
+	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {
+		names := newArchiveNames()
+		k := newKeeper(t.TempDir(), &names)
+		entries, most := 0, 0
+		for ; entries <= mostOwners && !names.gaveUp(); entries++ {
+			k.own(&archiveCut{name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
+			most = max(most, k.ownersText)
+		}
+		if len(k.owners) > 0 || !names.gaveUp() || most > mostOwnersText || entries < 1000 {
+			t.Errorf("%s: of %d entries %d are remembered, of %d bytes", what, entries, len(k.owners), most)
+		}
+		must(t, k.finish())
 	}
 }
 

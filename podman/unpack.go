@@ -138,7 +138,11 @@ func feed(source io.Reader, w *chunkWriter, unpacked <-chan error, atCut func() 
 			<-unpacked
 		}
 	}()
-	read := w.fill(source, atCut)
+	var failed error
+	read := w.fill(source, func() error {
+		failed = atCut()
+		return failed
+	})
 	ended = true
 	w.end(read)
 	err := <-unpacked
@@ -151,12 +155,21 @@ func feed(source io.Reader, w *chunkWriter, unpacked <-chan error, atCut func() 
 		// Of what may not be found, or allowed, it is the archive's own doing.
 		err = fmt.Errorf("unpacking it: %v", err) //nolint:errorlint // see above
 	}
-	if errors.Is(read, io.ErrClosedPipe) {
-		if _, rerr := io.Copy(io.Discard, source); rerr != nil {
+	if errors.Is(read, io.ErrClosedPipe) || failed != nil {
+		if rerr := readRest(source); rerr != nil {
 			err = fmt.Errorf("%w; reading the rest of it: %w", err, rerr)
 		}
 	}
 	return err
+}
+
+// readRest reads an archive to its end, for whoever writes it waits for that. Nothing is kept of it, and it is read across cuts.
+func readRest(source io.Reader) error {
+	for {
+		if _, err := io.Copy(io.Discard, source); !errors.Is(err, errCut) {
+			return err
+		}
+	}
 }
 
 // inRoot runs f on a thread that has dir as its root directory, and as its working directory: absolute paths and ".." end there. f must
