@@ -3,6 +3,7 @@
 package aufs
 
 import (
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -26,9 +27,17 @@ const impliedMode = 0o755
 type impliedDirs struct {
 	tree walkedTree
 	// keeper knows the names of the archive, and keeps what is in the directories that go.
-	keeper *keeper
-	below  []dirBelow
+	keeper    *keeper
+	below     []dirBelow
+	belowText int // how long the names in it are
 }
+
+// mostImpliedText is how long the names of those directories may be together that keep the metadata of the layers below: a short archive
+// can name many.
+const mostImpliedText = 64 << 20
+
+var errManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
+	mostImpliedText>>20)
 
 // A dirBelow is a directory that a layer below shows, and the archive only implies.
 type dirBelow struct {
@@ -105,9 +114,21 @@ func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err er
 		return false, nil
 	}
 	if len(below) > 0 {
-		i.below = append(i.below, dirBelow{rel, below[0]})
+		if err := i.keepsMetadata(dirBelow{rel, below[0]}); err != nil {
+			return false, err
+		}
 	}
 	return true, i.makeNew(rel)
+}
+
+// keepsMetadata notes a directory.
+func (i *impliedDirs) keepsMetadata(b dirBelow) error {
+	const entry = 64
+	if i.belowText += len(b.rel) + entry; i.belowText > mostImpliedText {
+		return errManyImplied
+	}
+	i.below = append(i.below, b)
+	return nil
 }
 
 // dirsUnder returns what tells which of the layers below have the directory of some name in rel, as far as the whiteouts among the entries

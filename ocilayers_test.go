@@ -118,6 +118,21 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 	})
 }
 
+// TestManyImpliedDirectoriesAreRefused is about what is remembered of them.
+func TestManyImpliedDirectoriesAreRefused(t *testing.T) {
+	for _, rel := range []string{"d", strings.Repeat("d/", 2000)} {
+		var i impliedDirs
+		var err error
+		for n := 0; err == nil && n < 2<<20; n++ {
+			err = i.keepsMetadata(dirBelow{rel: rel})
+		}
+		wants(t, err, errManyImplied)
+		if len(i.below) < 10_000 {
+			t.Errorf("of %d bytes, %d were taken", len(rel), len(i.below))
+		}
+	}
+}
+
 // TestLayersAreOfTheSpecification is TestLayerCases for random stacks. -rapid.checks, or RAPID_CHECKS in the environment, says how many.
 func TestLayersAreOfTheSpecification(t *testing.T) {
 	// What a failure prints belongs in layerCases.
