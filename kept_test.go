@@ -97,6 +97,7 @@ func TestArchiveIsGivenBack(t *testing.T) {
 		"a link that goes":         {dirOf("d/"), symlinkOf("s", "/d"), fileOf("s/f"), fileOf("s"), fileOf("d/h")},
 		"a link that turns":        {dirOf("d/"), dirOf("e/"), symlinkOf("s", "d"), fileOf("s/f"), symlinkOf("s", "e"), fileOf("s/f"), fileOf("s/f")},
 		"a link for a directory":   {fileOf("s/f"), dirOf("d/"), symlinkOf("s", "d"), fileOf("s/f")},
+		"a whiteout below a link":  {dirOf("d/"), symlinkOf("s", "d"), fileOf("s/x/.wh.f")},
 		"a long name of a file":    {fileOf("a"), fileOf(strings.Repeat("b/../", 1000) + "a"), fileOf("a")},
 	} {
 		t.Run(what, func(t *testing.T) {
