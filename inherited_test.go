@@ -4,6 +4,7 @@ package aufs
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -57,8 +58,13 @@ func TestImpliedDirectoriesHaveAMode(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child", "top")
 				s.apply(t, "base", "", entry{name: "gone", content: "x"})
+				s.create(t, "base", "linked")
+				options.Diff = bytes.NewReader(numbered(t, dirOf("d/"), symlinkOf("s", "d"), fileOf("s/x/y/f")))
+				_, err := applyTo(s, "linked", "base", options)
+				must(t, err)
+				hasModes(t, s.inner.home.diff("linked"), map[string]fs.FileMode{"d/x": fs.ModeDir | 0o755, "d/x/y": fs.ModeDir | 0o755})
 				options.Diff = archiveOf(t, entry{name: "a/b/f", content: "f"}, entry{name: "c/"}, entry{name: "c/d/g"}, entry{name: ".wh.gone"})
-				_, err := applyTo(s, "child", "base", options)
+				_, err = applyTo(s, "child", "base", options)
 				must(t, err)
 				modes := map[string]fs.FileMode{
 					"a": fs.ModeDir | 0o755, "a/b": fs.ModeDir | 0o755, "a/b/f": 0o644, "c": fs.ModeDir | 0o755, "c/d": fs.ModeDir | 0o755,
