@@ -243,6 +243,10 @@ func notThere(err error) bool {
 // placeOfEntry opens the directory that an entry of this name is in, and tells what the name of the entry really is.
 func placeOfEntry(root *os.File, name string) (parent int, real string, err error) {
 	above, base := filepath.Split(name)
+	// Without a link in it the name is what it really is, which need not be asked for: the kernel does not say one of more than a page.
+	if parent, err = placeWithoutLinks(int(root.Fd()), above+"."); err == nil {
+		return parent, name, nil
+	}
 	// With the dot, a symbolic link at the end is followed as well.
 	if parent, err = placeInRoot(int(root.Fd()), above+"."); err != nil {
 		return -1, "", err

@@ -124,6 +124,18 @@ func TestArchiveIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestDeepFileIsGivenBack is about a file whose path is longer than the kernel says in one call.
+func TestDeepFileIsGivenBack(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		deep := fileOf(strings.Repeat("deep/", 810) + "f")
+		content := numbered(t, deep, deep, fileOf("b"))
+		must(t, s.applyBytes("base", "", content))
+		s.givesBack(t, "base", content)
+	})
+}
+
 // TestManyLinksAreTaken is about an archive that writes more files through symbolic links than are remembered.
 func TestManyLinksAreTaken(t *testing.T) {
 	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {

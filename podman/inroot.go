@@ -33,6 +33,15 @@ func placeInRoot(root int, name string) (fd int, err error) {
 	return fd, err
 }
 
+// placeWithoutLinks is placeInRoot of a relative name that no symbolic link is in. Any error can be that there is one.
+func placeWithoutLinks(root int, name string) (fd int, err error) {
+	return retried(func() (int, error) {
+		return unix.Openat2(root, name, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		})
+	})
+}
+
 // mostLinks is how many symbolic links the kernel follows in one name.
 const mostLinks = 40
 
