@@ -91,7 +91,8 @@
 // to a temporary file, fsyncs that and diff/, renames the file and fsyncs layers/. Remove unmounts, unlinks layers/<id>, fsyncs layers/,
 // moves all else to a scratch directory and deletes it there; DeferredRemove leaves that deletion to its caller. If the layer's directory
 // cannot be moved, layers/<id> is written again. Whatever is
-// found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id.
+// found without a layers/<id> is what a crash has left, and is removed by the next Init, or by a Create of that id; but for lost+found,
+// which the root of a disk has.
 //
 // ApplyDiff unpacks into a scratch directory, syncs the file system (syncfs(2)), exchanges the directory with diff/<id>,
 // which is empty, and fsyncs diff/. A layer has all of the archive or nothing of it, and once ApplyDiff has returned it is

@@ -5,6 +5,7 @@ package aufs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -15,7 +16,7 @@ func checkID(id string) error {
 	switch {
 	case id == "":
 		return errors.New("aufs: the layer id is empty")
-	case id == "." || id == ".." || id == besideName:
+	case id == "." || id == ".." || slices.Contains(neverLayers, id):
 		return fmt.Errorf("aufs: %q is not a layer id", id)
 	case strings.ContainsAny(id, "/\x00\n"):
 		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
@@ -25,6 +26,10 @@ func checkID(id string) error {
 	}
 	return nil
 }
+
+// neverLayers are the names in the directories of a store that no layer can have: that of the driver's own directory, and that of the
+// directory where fsck(8) puts what it has found, if one of them is the root of a disk.
+var neverLayers = []string{besideName, "lost+found"}
 
 // removingSuffix ends the names that the in-tree driver gives to the directories that it is about to delete: it sweeps
 // whatever ends so.

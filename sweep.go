@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,7 +164,7 @@ func (d *Driver) strays() ([]string, error) {
 		}
 		for _, entry := range entries {
 			id := entry.Name()
-			if seen[id] || id == besideName {
+			if seen[id] || slices.Contains(neverLayers, id) {
 				continue
 			}
 			seen[id] = true

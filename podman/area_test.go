@@ -264,3 +264,29 @@ func TestBesideIsNoLayer(t *testing.T) {
 		must(t, os.RemoveAll(s.inner.home.diff(besideName)))
 	})
 }
+
+// TestFoundFilesStay has directories of a store be the roots of disks, on which fsck(8) has put what it has found.
+func TestFoundFilesStay(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		home := filepath.Join(t.TempDir(), "home")
+		dirs := []string{diffDir, mntDir}
+		for _, dir := range dirs {
+			mountPart(t, partKinds[0], home, dir)
+			write(t, filepath.Join(home, dir), files{"lost+found/#12": "found"})
+		}
+		s, err := reopen(home, name)
+		must(t, err)
+		wants(t, s.Create("lost+found", "", nil), nil, "lost+found")
+		wants(t, s.Remove("lost+found"), nil, "lost+found")
+		for _, dir := range dirs {
+			if content, err := os.ReadFile(filepath.Join(home, dir, "lost+found/#12")); err != nil || string(content) != "found" {
+				t.Errorf("%q, %v", content, err)
+			}
+		}
+		if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+			t.Errorf("Check: %v, %v", problems, err)
+		}
+		must(t, s.Cleanup())
+		unmountParts(t, home, dirs...)
+	})
+}

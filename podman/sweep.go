@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,7 +166,7 @@ func (d *Driver) strays() ([]string, error) {
 		}
 		for _, entry := range entries {
 			id := entry.Name()
-			if seen[id] || id == besideName {
+			if seen[id] || slices.Contains(neverLayers, id) {
 				continue
 			}
 			seen[id] = true
