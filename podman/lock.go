@@ -187,7 +187,8 @@ func (h home) closed(path string) bool {
 		if st.Mode&bits == 0 {
 			return true
 		}
-		if path == string(h) || !isBelow(path, string(h)) {
+		// What is above home, as home/.. is, can be reached by other ways.
+		if path == string(h) || !isBelow(filepath.Clean(path), string(h)) {
 			return false
 		}
 		path = filepath.Dir(path)

@@ -258,3 +258,35 @@ func TestCheckMakesNoLock(t *testing.T) {
 		must(t, s.Remove("base"))
 	})
 }
+
+// TestClosedGoesByWhatIsThere is about the directory around home, which the mode of home closes to nobody.
+func TestClosedGoesByWhatIsThere(t *testing.T) {
+	root := t.TempDir()
+	h := home(filepath.Join(root, "aufs"))
+	must(t, os.Mkdir(string(h), 0o700))
+	must(t, os.Chmod(root, 0o755))
+	if h.closed(string(h) + "/..") {
+		t.Error("everybody can open it")
+	}
+	must(t, os.Chmod(root, 0o711))
+	if !h.closed(string(h) + "/..") {
+		t.Error("nobody can open it")
+	}
+}
+
+// TestReplacedLockDirectory has overlay/ replaced while a Cleanup waits for the lock in it.
+func TestReplacedLockDirectory(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		lock, err := h.lockMounts(unix.LOCK_SH)
+		must(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- h.leavePrivate() }()
+		time.Sleep(300 * time.Millisecond)
+		must(t, os.Rename(h.overlay(), string(h)+"/gone"))
+		must(t, os.Mkdir(h.overlay(), 0o700))
+		lock.unlock()
+		inTime(t, func() { must(t, <-ended) })
+	})
+}

@@ -34,19 +34,21 @@ func (h home) lockMountsOutside() (*pathLock, error) {
 	path := h.overlay(mountsLock)
 	// Somebody may have removed what belongs to this driver alone.
 	_ = h.makeInOverlay(h.overlay())
-	dir, err := unix.OpenTree(unix.AT_FDCWD, h.overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil {
-		return h.lockMounts(unix.LOCK_EX)
-	}
-	defer unix.Close(dir)
+	noCopies := false
 	lock, err := flockOpened(path, func() (int, error) {
+		// Each time anew: overlay/ may be another one by now.
+		dir, err := unix.OpenTree(unix.AT_FDCWD, h.overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+		if noCopies = err != nil; noCopies {
+			return -1, err
+		}
+		defer unix.Close(dir)
 		fd, err := unix.Openat(dir, mountsLock, openLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 		if errors.Is(err, unix.EROFS) && h.closed(path) {
 			fd, err = unix.Openat(dir, mountsLock, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		}
 		return fd, err
 	}, unix.LOCK_EX)
-	if hasNoRoom(err) {
+	if noCopies || hasNoRoom(err) {
 		return h.lockMounts(unix.LOCK_EX)
 	}
 	return lock, err
