@@ -99,8 +99,8 @@ func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	if !c.unclear {
 		c.count(name, header)
 	}
-	clear, cut := c.names.enter(name, header)
-	c.unclear = c.unclear || !clear
+	final, cut := c.names.enter(name, header)
+	c.unclear = c.unclear || !final
 	if c.names.remembered() > mostNames || len(c.names.empty) > mostEmpty || c.markedBytes > mostMarkedBytes {
 		c.giveUp()
 	}

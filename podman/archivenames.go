@@ -67,16 +67,16 @@ func (s nameState) content() int {
 	return int(s.contents)
 }
 
-// enter notes the name of an entry, which begins with a '/'. It is clear if it names a file that is there for good, as far as is known now:
+// enter notes the name of an entry, which begins with a '/'. It is final if it names a file that is there for good, as far as is known now:
 // one that is there twice replaces the first one, and what is below a symbolic link is somewhere else. The cut is nil if the entry
 // destroys nothing.
-func (a *archiveNames) enter(name string, header *tar.Header) (clear bool, cut *archiveCut) {
+func (a *archiveNames) enter(name string, header *tar.Header) (final bool, cut *archiveCut) {
 	isDir := header.Typeflag == tar.TypeDir
 	if name == "/" {
 		return isDir, nil
 	}
 	a.entries++
-	clear = a.enterDirs(name)
+	final = a.enterDirs(name)
 	key := a.key(name)
 	before, known := a.states[key]
 	now := nameState{isDir: isDir, contents: before.contents, entry: a.entries}
@@ -95,11 +95,11 @@ func (a *archiveNames) enter(name string, header *tar.Header) (clear bool, cut *
 		// Names below it are still known.
 		a.through, a.implies, a.replaced[key] = true, true, a.entries
 	}
-	clear = clear && (!known || isDir && before.isDir)
-	if clear && !a.through {
+	final = final && (!known || isDir && before.isDir)
+	if final && !a.through {
 		return true, nil
 	}
-	return clear, &archiveCut{name: name[1:], isDir: isDir, had: before.content(), brings: brings}
+	return final, &archiveCut{name: name[1:], isDir: isDir, had: before.content(), brings: brings}
 }
 
 // enterDirs notes the directories that a name is in, and reports whether they are directories.

@@ -84,19 +84,18 @@ func (w *chunkWriter) fill(r io.Reader, atCut func() error) error {
 		}
 		n, rerr := r.Read(room)
 		w.chunk = w.chunk[:len(w.chunk)+n]
-		if errors.Is(rerr, errCut) {
-			rerr = w.settle()
-			if rerr == nil {
-				rerr = atCut()
-			}
-			if rerr != nil {
-				return rerr
-			}
-			continue
-		}
 		// Not one that is wrapped: that says what has cut it short.
 		if rerr == io.EOF {
 			return nil
+		}
+		if errors.Is(rerr, errCut) {
+			if err := w.settle(); err != nil {
+				return err
+			}
+			if err := atCut(); err != nil {
+				return err
+			}
+			continue
 		}
 		if rerr != nil {
 			return rerr

@@ -123,14 +123,14 @@ const (
 )
 
 // owner tells which content of the archive a file has that really has this name.
-func (k *keeper) owner(real string) keptName {
-	if owner, ok := k.owners[real]; ok {
+func (k *keeper) owner(actual string) keptName {
+	if owner, ok := k.owners[actual]; ok {
 		return owner
 	}
 	if k.names == nil || k.names.gaveUp() {
-		return keptName{real, 1}
+		return keptName{actual, 1}
 	}
-	return keptName{real, k.names.content(real)}
+	return keptName{actual, k.names.content(actual)}
 }
 
 // keep keeps the file name of an open directory, if it is a regular file with content of the archive's.
@@ -160,10 +160,10 @@ func (k *keeper) makeDir() error {
 	return nil
 }
 
-// keepTree keeps all files in the directory at path, which really is the directory real of the layer.
-func (k *keeper) keepTree(path, real string) error {
+// keepTree keeps all files in the directory at path, which really is the directory actual of the layer.
+func (k *keeper) keepTree(path, actual string) error {
 	return walkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
-		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(real, rel)))
+		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(actual, rel)))
 	})
 }
 
@@ -172,14 +172,14 @@ func (k *keeper) keepHidden(dir openedDir, entry fs.DirEntry) error {
 	if k == nil {
 		return nil
 	}
-	real, err := filepath.Rel(k.root, dir.pathOf(entry.Name()))
+	actual, err := filepath.Rel(k.root, dir.pathOf(entry.Name()))
 	if err != nil {
 		return err
 	}
 	if entry.IsDir() {
-		return k.keepTree(dir.reach(entry.Name()), real)
+		return k.keepTree(dir.reach(entry.Name()), actual)
 	}
-	return k.keep(dir.fd, entry.Name(), k.owner(real))
+	return k.keep(dir.fd, entry.Name(), k.owner(actual))
 }
 
 // realName is the name of an open directory in the tree whose root is open.
@@ -204,7 +204,7 @@ func (k *keeper) before(c *archiveCut) error {
 	if err := k.ownPending(root); err != nil {
 		return err
 	}
-	parent, real, err := placeOfEntry(root, c.name)
+	parent, actual, err := placeOfEntry(root, c.name)
 	if notThere(err) {
 		// The directory is made for the entry, or the entry cannot be unpacked.
 		k.pending = c
@@ -222,10 +222,10 @@ func (k *keeper) before(c *archiveCut) error {
 	case isDir && c.isDir:
 		return nil
 	case isDir:
-		err = k.keepTree(fmt.Sprintf("/proc/self/fd/%d/%s", parent, base), real)
+		err = k.keepTree(fmt.Sprintf("/proc/self/fd/%d/%s", parent, base), actual)
 	case err == nil:
-		owner := k.owner(real)
-		if _, other := k.owners[real]; real == c.name && !other {
+		owner := k.owner(actual)
+		if _, other := k.owners[actual]; actual == c.name && !other {
 			owner.n = c.had
 		}
 		err = k.keep(parent, base, owner)
@@ -233,7 +233,7 @@ func (k *keeper) before(c *archiveCut) error {
 	if ignoreGone(err) != nil {
 		return err
 	}
-	k.own(c, real)
+	k.own(c, actual)
 	return nil
 }
 
@@ -243,7 +243,7 @@ func notThere(err error) bool {
 }
 
 // placeOfEntry opens the directory that an entry of this name is in, and tells what the name of the entry really is.
-func placeOfEntry(root *os.File, name string) (parent int, real string, err error) {
+func placeOfEntry(root *os.File, name string) (parent int, actual string, err error) {
 	above, base := filepath.Split(name)
 	// Without a link in it the name is what it really is, which need not be asked for: the kernel does not say one of more than a page.
 	if parent, err = placeWithoutLinks(int(root.Fd()), above+"."); err == nil {
@@ -268,7 +268,7 @@ func (k *keeper) ownPending(root *os.File) error {
 		return nil
 	}
 	k.pending = nil
-	parent, real, err := placeOfEntry(root, c.name)
+	parent, actual, err := placeOfEntry(root, c.name)
 	if notThere(err) {
 		return nil
 	}
@@ -276,23 +276,23 @@ func (k *keeper) ownPending(root *os.File) error {
 		return err
 	}
 	_ = unix.Close(parent) // it was only looked at
-	k.own(c, real)
+	k.own(c, actual)
 	return nil
 }
 
-// own notes which content the file real has after the entry c. The archive is not read meanwhile.
-func (k *keeper) own(c *archiveCut, real string) {
-	if real == c.name {
-		delete(k.owners, real)
+// own notes which content the file actual has after the entry c. The archive is not read meanwhile.
+func (k *keeper) own(c *archiveCut, actual string) {
+	if actual == c.name {
+		delete(k.owners, actual)
 		return
 	}
 	if k.owners == nil {
 		k.owners = map[string]keptName{}
 	}
-	if _, known := k.owners[real]; !known {
-		k.ownersText += len(real) + len(c.name)
+	if _, known := k.owners[actual]; !known {
+		k.ownersText += len(actual) + len(c.name)
 	}
-	k.owners[real] = keptName{c.name, c.brings}
+	k.owners[actual] = keptName{c.name, c.brings}
 	if len(k.owners) > mostOwners || k.ownersText > mostOwnersText {
 		k.owners, k.ownersText = nil, 0
 		k.names.forget()
@@ -322,8 +322,8 @@ func (k *keeper) finish() error {
 		return err
 	}
 	defer root.Close()
-	for real, owner := range k.owners {
-		if err := k.keepUnfound(root, real, owner); err != nil {
+	for actual, owner := range k.owners {
+		if err := k.keepUnfound(root, actual, owner); err != nil {
 			return err
 		}
 	}
@@ -341,15 +341,15 @@ func (k *keeper) finish() error {
 	return nil
 }
 
-// keepUnfound keeps the file real unless the name that it has in the archive leads to it.
-func (k *keeper) keepUnfound(root *os.File, real string, owner keptName) error {
-	parent, err := placeInRoot(int(root.Fd()), filepath.Dir(real))
+// keepUnfound keeps the file actual unless the name that it has in the archive leads to it.
+func (k *keeper) keepUnfound(root *os.File, actual string, owner keptName) error {
+	parent, err := placeInRoot(int(root.Fd()), filepath.Dir(actual))
 	if err != nil {
 		return ignoreGone(err)
 	}
 	defer unix.Close(parent)
 	var st, found unix.Stat_t
-	if err := unix.Fstatat(parent, filepath.Base(real), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(parent, filepath.Base(actual), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return ignoreGone(err)
 	}
 	fd, err := placeInRoot(int(root.Fd()), owner.name)
@@ -360,5 +360,5 @@ func (k *keeper) keepUnfound(root *os.File, real string, owner keptName) error {
 	if err == nil && found.Dev == st.Dev && found.Ino == st.Ino {
 		return nil
 	}
-	return k.keep(parent, filepath.Base(real), owner)
+	return k.keep(parent, filepath.Base(actual), owner)
 }

@@ -71,7 +71,7 @@ func newMember() *member {
 	return &member{Node: *newDirectory(), implied: true, children: map[string]*member{}, whiteouts: map[string]bool{}}
 }
 
-// ErrUnspecified: nothing says what an archive means.
+// ErrUnspecified says that nothing tells what an archive means.
 var ErrUnspecified = errors.New("an archive of this kind has no meaning")
 
 // Read reads an archive. The error is ErrUnspecified if the path of an entry leads through what is no directory, if a hard link is none to a
