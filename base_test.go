@@ -341,3 +341,37 @@ func TestBaseWithLabel(t *testing.T) {
 		s.atRest(t, "base")
 	})
 }
+
+// TestBaseKeepsForeignFiles has files of others under names of aufs in a layer without parents: its mount by a backend takes none of them away.
+func TestBaseKeepsForeignFiles(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		for what, mounted := range map[string]bool{"by its directory": false, "by a mount": true} {
+			if mounted && name == backendAufs {
+				// Aufs lets nobody make them.
+				continue
+			}
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				h := s.inner.home
+				s.create(t, "", "base")
+				dir := h.diff("base")
+				if mounted {
+					dir = s.get(t, "base", "dirsync")
+				}
+				write(t, dir, files{whiteoutBase: "own", ".wh..wh.other": "other", pseudoLinkDir + "/f": "plink", orphanDir + "/f": "orphan"})
+				if mounted {
+					must(t, s.Put("base"))
+				}
+				s.get(t, "base", "dirsync")
+				must(t, s.Put("base"))
+				var contents []string
+				for path := range readTree(t, h.diff("base")) {
+					if content, err := os.ReadFile(filepath.Join(h.diff("base"), path)); err == nil {
+						contents = append(contents, string(content))
+					}
+				}
+				sameNames(t, contents, "own", "other", "plink", "orphan")
+			})
+		}
+	})
+}

@@ -140,6 +140,18 @@ func (d openedDir) remove(name string) error {
 // removeAll removes the file name in d, and all that is in it.
 func (d openedDir) removeAll(name string) error { return d.named(removeAll(d.reach(name))) }
 
+// removeEmpty removes the file name in d, if it is there, and a directory only if nothing is in it.
+func (d openedDir) removeEmpty(name string) error {
+	err := unix.Unlinkat(d.fd, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
+	}
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return d.failed("remove", name, ignoreGone(err))
+}
+
 // mkdir makes a directory in d, for its owner alone.
 func (d openedDir) mkdir(name string) error {
 	return d.failed("mkdir", name, unix.Mkdirat(d.fd, name, 0o700))

@@ -6,7 +6,7 @@ package aufs
 
 import (
 	"errors"
-	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -143,7 +143,8 @@ func (d *Driver) unmountBase(id string) error {
 	return nil
 }
 
-// dropOwnFiles removes what aufs has left in a layer without parents, which shows them to those who get its directory.
+// dropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
+// such names is somebody's content.
 func (d *Driver) dropOwnFiles(id string) error {
 	if !wasWritable(d.home.diff(id)) {
 		return nil
@@ -151,14 +152,22 @@ func (d *Driver) dropOwnFiles(id string) error {
 	if used, err := d.forms.aufsUses(id); err != nil || used {
 		return err
 	}
-	entries, err := listDir(d.home.diff(id))
+	root, err := openReal(d.home.diff(id))
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	useless, stale, err := lookAtOwnFiles(root)
+	if err == nil {
+		err = dropPseudoLinks(root, stale)
+	}
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, entry := range entries {
-		if isOwnFile(entry.Name()) {
-			errs = append(errs, removeTree(filepath.Join(d.home.diff(id), entry.Name())))
+	for _, name := range ownFileNames {
+		if !slices.Contains(useless, name) {
+			errs = append(errs, root.removeEmpty(name))
 		}
 	}
 	return errors.Join(errs...)
