@@ -119,7 +119,7 @@
 // on aufs, all names of a file still show the same if the host goes down before the flush (see below); and that a layer
 // whose removal was cut short is gone before the next Init. If the file system alone goes down, while a layer is mounted with
 // overlayfs, and is mounted anew without a new start of the kernel, it takes one that keeps the order of changes to names, as ext4
-// and xfs do.
+// and xfs do, and has home and diff both on it.
 //
 // # Pseudo-links
 //

@@ -4,6 +4,7 @@ package aufs
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ type linkFlush struct {
 // live flushes a mount that stays. Those who use it go on: aufs keeps its pseudo-links, and the ones that come meanwhile are left
 // to the next flush.
 func (f linkFlush) live() error {
-	links, err := readPseudoLinks(f.writable)
+	links, err := f.links()
 	if err != nil || len(links) == 0 {
 		return err
 	}
@@ -30,7 +31,7 @@ func (f linkFlush) live() error {
 
 // last flushes a mount that is about to go: nobody else can use it meanwhile, and aufs forgets its pseudo-links.
 func (f linkFlush) last() (err error) {
-	links, err := readPseudoLinks(f.writable)
+	links, err := f.links()
 	if err != nil || len(links) == 0 {
 		return err
 	}
@@ -51,6 +52,26 @@ func (f linkFlush) last() (err error) {
 		return err
 	}
 	return m.clean(f.writable, flushed)
+}
+
+// links are the pseudo-links of the mount by their inode numbers in it. A mount without a writable branch has none: what is there was left
+// by one of before.
+func (f linkFlush) links() (map[uint64][]pseudoLink, error) {
+	links, err := readPseudoLinks(f.writable)
+	if err != nil || len(links) == 0 {
+		return nil, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(f.target, &st); err != nil {
+		return nil, &fs.PathError{Op: "statfs", Path: f.target, Err: err}
+	}
+	if st.Flags&unix.ST_RDONLY == 0 {
+		return links, nil
+	}
+	if writable, err := writableBranches(f.target); err != nil || len(writable) == 0 {
+		return nil, err
+	}
+	return links, nil
 }
 
 // flush flushes links, and returns the names of those whose files have all their names in the branch.

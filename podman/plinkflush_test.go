@@ -180,3 +180,21 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestReadOnlyMountWithOldLinks has a layer mounted read-only in which a mount of before has left pseudo-links, with numbers that files of this
+// one have: it is read and unmounted, and nothing is to be flushed.
+func TestReadOnlyMountWithOldLinks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		linkedForWork(t, s)
+		links := files{}
+		for ino := range 400 {
+			links[fmt.Sprintf("%s/%d.%d", pseudoLinkDir, ino, 1_000_000+ino)] = ""
+		}
+		write(t, s.inner.home.diff("child"), links)
+		s.get(t, "child", "ro")
+		s.diff(t, "child", "base")
+		must(t, s.Put("child"))
+		noMounts(t, s.inner.home.mnt(""))
+	})
+}
