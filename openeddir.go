@@ -234,15 +234,18 @@ var fileKinds = map[uint32]fs.FileMode{
 }
 
 // Mode is the type and the permissions.
-func (i *fileInfo) Mode() fs.FileMode {
-	mode := fs.FileMode(i.st.Mode&0o777) | fileKinds[i.st.Mode&unix.S_IFMT]
-	if i.st.Mode&unix.S_ISUID != 0 {
+func (i *fileInfo) Mode() fs.FileMode { return fileMode(i.st.Mode) }
+
+// fileMode is what package os calls an st_mode.
+func fileMode(st uint32) fs.FileMode {
+	mode := fs.FileMode(st&0o777) | fileKinds[st&unix.S_IFMT]
+	if st&unix.S_ISUID != 0 {
 		mode |= fs.ModeSetuid
 	}
-	if i.st.Mode&unix.S_ISGID != 0 {
+	if st&unix.S_ISGID != 0 {
 		mode |= fs.ModeSetgid
 	}
-	if i.st.Mode&unix.S_ISVTX != 0 {
+	if st&unix.S_ISVTX != 0 {
 		mode |= fs.ModeSticky
 	}
 	return mode

@@ -113,19 +113,7 @@ func (f *regularFile) Name() string { return f.name }
 func (f *regularFile) Size() int64 { return f.st.Size }
 
 // Mode is that of a regular file.
-func (f *regularFile) Mode() fs.FileMode {
-	mode := fs.FileMode(f.st.Mode & 0o777)
-	if f.st.Mode&unix.S_ISUID != 0 {
-		mode |= fs.ModeSetuid
-	}
-	if f.st.Mode&unix.S_ISGID != 0 {
-		mode |= fs.ModeSetgid
-	}
-	if f.st.Mode&unix.S_ISVTX != 0 {
-		mode |= fs.ModeSticky
-	}
-	return mode
-}
+func (f *regularFile) Mode() fs.FileMode { return fileMode(f.st.Mode) }
 
 // ModTime is when the content was changed.
 func (f *regularFile) ModTime() time.Time { return time.Unix(f.st.Mtim.Unix()) }
