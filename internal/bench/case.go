@@ -31,8 +31,8 @@ func Sizes() []string { return []string{Full, Medium, Small} }
 func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
-		{Name: "GetPutFirst", Stores: "GetPut"},
 		{Name: "GetPutWritten"},
+		{Name: "GetFirst", Times: 5},
 		{Name: "Changes"},
 		{Name: "Diff"},
 		{Name: "DiffApply", Stores: "Diff"},

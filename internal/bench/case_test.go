@@ -13,7 +13,7 @@ func TestSelect(t *testing.T) {
 	}{
 		{"Cleanup", []string{"Cleanup"}, ""},
 		{"^BenchmarkDiff$/files=1000/content=small", []string{"Diff"}, "files=1000/content=small"},
-		{"kGetPut", []string{"GetPut", "GetPutFirst", "GetPutWritten"}, ""},
+		{"kGetPut", []string{"GetPut", "GetPutWritten"}, ""},
 		{"Nothing", nil, ""},
 		{"(", nil, ""},
 	}
@@ -37,8 +37,17 @@ func TestGoalOf(t *testing.T) {
 		row, other string
 		want       float64 // 0: none
 	}{
-		{"GetPut/branches=2", InTree, 1},
-		{"GetPut/branches=27", InTree, 0},
+		{"GetPut/parents=120", InTree, 1.5},
+		{"GetPut/parents=12", InTree, 0},
+		{"GetPut/parents=120", Overlay, 0.9},
+		{"GetPutWritten/marks=none/parents=30/files=1000", InTree, 1},
+		{"GetPutWritten/marks=each/parents=30/files=1000", InTree, 0},
+		{"GetPutWritten/marks=each/parents=30/files=1000", Overlay, 0.9},
+		{"GetFirst/get=first/parents=30", Overlay, 0.9},
+		{"GetFirst/get=uncached/parents=30", Overlay, 0},
+		{"GetFirst/get=first/parents=30", Later, 1 / 1.3},
+		{"GetFirst/get=later/parents=30", Later, 0},
+		{"Cleanup/containers=50/files=1000", Overlay, 0.8},
 		{"Changes/parents=100/files=1000/depth=4", InTree, 30},
 		{"Diff/files=1000/content=large", TarPrefix, 0.8},
 		{"DiffSize/files=10000", TarPrefix, 0},

@@ -34,16 +34,16 @@
 //
 // # What is fair, and what is not
 //
-// The in-tree driver runs auplink(8) of aufs-tools before each unmount. Where there is no such program, as in the virtual
-// machine unless AUPLINK names one, it looks for it in vain and logs that, and what a container has written through one
-// name of a linked file is lost to the others. The results say whether there was one. The log is formatted, and
-// goes nowhere, for all drivers.
+// The in-tree driver runs auplink(8) of aufs-tools before each unmount. Debian has that package no longer, and the virtual machine has
+// the program only if AUPLINK names one. Where there is none, the driver looks for it in vain and logs that, and what a container
+// has written through one name of a linked file is lost to the others. The goals are to be met without it. The results and the
+// title of the column say whether there was one. The log is formatted, and goes nowhere, for all drivers.
 //
-// What is called "floor" is no driver; it is what no driver can be faster than, if it does the same. For GetPut, goroutines and
-// processes it makes the system calls of a mount and an unmount of the same branches, and nothing else; for GetPutWritten on overlayfs it
-// makes and removes each whiteout in the one form and in the other as well, without looking for them; for ApplyDiff it has the library unpack
-// the same archive in an empty directory, as all of these drivers do, and reads it in turns with that; and for Create it makes two directories and a file, with the two fsyncs
-// that a layer takes which is whole after a power cut. A goal that such a floor misses is called out of reach.
+// What is called "floor" is no driver; it is what no driver can be faster than, if it does the same. For GetPut, GetPutWritten on
+// layers without whiteouts, goroutines and processes it makes the system calls of a mount and an unmount of the same branches, and
+// nothing else; for ApplyDiff it has the library unpack the same archive in an empty directory, as all of these drivers do, and
+// reads it in turns with that; and for Create it makes two directories and a file, with the two fsyncs that a layer takes which is
+// whole after a power cut. A goal that such a floor misses is called out of reach.
 //
 // This module's driver has on the disk what it says is done, by fsync(2) and syncfs(2); the others do not wait for the disk.
 // That is in the figures of Create, ApplyDiff and Remove.
@@ -51,8 +51,17 @@
 // Ids of layers have 64 digits, as those of the library's users have. With short ones the in-tree driver would hand more
 // than eighty branches to the kernel in one call, which aufs does not survive.
 //
-// GetPut mounts again what was mounted before: this module's driver keeps on the disk what it has found out about the
-// layers of a stack. GetPutFirst is about a stack that was never mounted.
+// GetPut and GetPutWritten mount again what was mounted before: this module's driver keeps on the disk what it has found out about
+// the layers of a stack. The containers of GetPutWritten were written to through a mount of the same driver. GetFirst is about
+// layers that ApplyDiff has just made: a container's first Get ("first"), the same Get once more ("later"), and the same Get after
+// all that the driver keeps was deleted ("uncached"). The program opens the store anew for each, so that nothing is left of the
+// pull but what is on the disk. Its time is the median of a few operations.
+//
+// The key "parents" is how many layers are below a container. With "marks=each" all of them but the lowest delete a file of the
+// layer below and have an opaque directory. Where several layers have one of the same name, aufs shows what all but the lowest of these
+// hide. This module's driver puts that right, which takes branches; the in-tree driver does not, and has no goal there.
+//
+// Run roots are on a tmpfs, as they are in life.
 //
 // A driver that copies, as vfs does, is left out where it has nothing to mount, or would have to copy all layers of a deep
 // stack. Its Diff waits for the next full second, when it is done.

@@ -14,23 +14,42 @@ const (
 	TarPrefix     = "tar"
 )
 
+// Values of the key "get" of GetFirst.
+const (
+	First    = "first"
+	Later    = "later"
+	Uncached = "uncached"
+)
+
+// NoAuplink is how the setting "auplink" of results begins where there is no such program.
+const NoAuplink = "none"
+
 // A Goal is how many times as long as this module's driver another one is to take, at least.
 type Goal struct {
 	Row   string // the beginning of the names of rows, up to a slash or the end
-	Other string // the driver that is compared with
+	Other string // the driver that is compared with; or Later: this module's driver itself, when it mounts the same once more
 	Least float64
 }
 
 // withinOverlay is the ratio of the overlay driver to this one's overlay backend, which may take 1.3 times as long.
 const withinOverlay = 1 / 1.3
 
+// MostFirst is how many times as long as a later Get the first one after a pull may take.
+const MostFirst = 1.3
+
 // Goals are those of the project.
 func Goals() []Goal {
 	return []Goal{
-		{"GetPut/branches=2", InTree, 1},
-		{"GetPut/branches=127", InTree, 3},
-		{"GetPut", Overlay, withinOverlay},
-		{"GetPutWritten", Overlay, withinOverlay},
+		{"GetPut/parents=1", InTree, 1},
+		{"GetPut/parents=2", InTree, 1},
+		{"GetPut/parents=30", InTree, 1},
+		{"GetPut/parents=120", InTree, 1.5},
+		{"GetPut", Overlay, 0.9},
+		{"GetPutWritten/marks=none", InTree, 1},
+		{"GetPutWritten", Overlay, 0.9},
+		{"GetFirst/get=" + First, Later, 1 / MostFirst},
+		{"GetFirst/get=" + First, Overlay, 0.9},
+		{"GetFirst/get=" + Later, Overlay, 0.9},
 		{"Changes/parents=100/files=1000", InTree, 30},
 		{"Changes", Overlay, withinOverlay},
 		{"Diff/files=1000/content=small", InTree, 1.5},
@@ -43,6 +62,7 @@ func Goals() []Goal {
 		{"ReadWriteDiskUsage", InTree, 1},
 		{"DeferredRemove/files=10000", InTree, 100},
 		{"Cleanup/containers=50/files=10000", InTree, 50},
+		{"Cleanup", Overlay, 0.8},
 		{"Create/layers=10000", InTree, 1},
 		{"Exists/layers=10000", InTree, 1},
 		{"ListLayers/layers=10000", InTree, 1},

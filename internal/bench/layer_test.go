@@ -24,9 +24,15 @@ func idOf(format string, args ...any) string {
 // makeLayer makes a layer and unpacks what is in it.
 func (s store) makeLayer(b *testing.B, id, parent string, content tree) {
 	b.Helper()
-	must(b, s.Create(id, parent, nil))
 	archive := content.open(b)
 	defer archive.Close()
+	s.unpackLayer(b, id, parent, archive)
+}
+
+// unpackLayer makes a layer and unpacks an archive in it.
+func (s store) unpackLayer(b *testing.B, id, parent string, archive io.Reader) {
+	b.Helper()
+	must(b, s.Create(id, parent, nil))
 	_, err := s.ApplyDiff(id, parent, graphdriver.ApplyDiffOpts{Diff: archive})
 	must(b, err)
 }

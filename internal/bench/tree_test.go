@@ -59,14 +59,6 @@ func (t tree) below() tree {
 	return tree{files: 1, size: small, prefix: "below-", goner: max(1, t.files/10)}
 }
 
-// goneFiles are the names of what it has whiteouts of.
-func (t tree) goneFiles() (names []string) {
-	for i := range t.gone {
-		names = append(names, gonerFile(i))
-	}
-	return names
-}
-
 // entries is how many files and whiteouts an archive of the tree has.
 func (t tree) entries() int { return t.files + t.gone + t.goner }
 

@@ -77,7 +77,7 @@ func (p Plan) describe(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	auplink := "none, so the in-tree driver runs none"
+	auplink := bench.NoAuplink + ", so the in-tree driver runs none"
 	if path, err := exec.LookPath("auplink"); err == nil {
 		auplink = path + ", which the in-tree driver runs before each unmount"
 	}

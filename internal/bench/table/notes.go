@@ -15,9 +15,9 @@ func (s *stats) writeNotes(w io.Writer) {
 parentheses is between what it may be, by benchstat's ranges of both medians. A goal is the least ratio that is wanted: "yes" and
 "no" hold for all of the range, "yes?" and "no?" for its middle. Growth is the time for one more of what the row has, since the row
 that has the least. Memory is what one operation allocates, and in how many pieces. "floor" is what no driver
-does without that does the same: the system calls that mount and unmount the same branches, that bring the same whiteouts from one form to
-the other, or that make a layer durable; and the library's unpacking of the same archive. Its ratio is their share. A goal that the floor
-alone misses, by all of its range, is out of reach.
+does without that does the same: the system calls that mount and unmount the same branches, or that make a layer durable; and the
+library's unpacking of the same archive. Its ratio is their share. A goal that the floor alone misses, by all of its range, is out of
+reach. "first" is the first Get of a container on layers that were just unpacked, "later" the same Get once more.
 `)
 	var missing []string
 	for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.VFS, bench.OursOnOverlay, bench.TarPrefix} {
@@ -71,6 +71,13 @@ func (s *stats) writeVerdicts(w io.Writer) {
 			least, wanted := bench.GoalOf(row, pair[1])
 			if r, ok := s.over(row, pair[0], pair[1]); ok && wanted {
 				counts[s.verdict(row, pair[0], pair[1], r, least)]++
+			}
+		}
+	}
+	for _, driver := range []string{bench.Ours, bench.OursOnOverlay} {
+		for _, row := range s.rows {
+			if v, ok := s.firstVerdict(row, driver); ok {
+				counts[v]++
 			}
 		}
 	}

@@ -74,6 +74,16 @@ func (s *stats) set(key, value string) {
 	}
 }
 
+// setting is the value of a setting, or "".
+func (s *stats) setting(key string) string {
+	for _, setting := range s.settings {
+		if setting[0] == key {
+			return setting[1]
+		}
+	}
+	return ""
+}
+
 // columns finds where the drivers' columns begin.
 func columns(fields []string) map[int]string {
 	drivers := map[int]string{}

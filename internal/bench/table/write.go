@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/bench"
@@ -66,7 +67,7 @@ func (s *stats) filled(columns []column) (kept []column) {
 func (s *stats) columns() []column {
 	own := s.own()
 	columns := []column{{"case", func(row string) string { return row }}}
-	columns = append(columns, s.pair(bench.Ours, "aufs", bench.InTree, "in-tree")...)
+	columns = append(columns, s.pair(bench.Ours, "aufs", bench.InTree, s.inTree())...)
 	if own == bench.Ours {
 		columns = append(columns, s.ratio(own, bench.Overlay, "overlay ÷ aufs")...)
 	}
@@ -74,7 +75,28 @@ func (s *stats) columns() []column {
 	columns = append(columns, s.ratio(own, bench.VFS, "vfs ÷ "+own)...)
 	columns = append(columns, s.ratio(own, bench.TarPrefix, "tar ÷ "+own)...)
 	columns = append(columns, s.pair(bench.OursOnOverlay, "aufs-overlay", bench.Overlay, "overlay")...)
-	return append(columns, s.ratio(bench.OursOnOverlay, bench.FloorOverlay, "floor-overlay ÷ aufs-overlay")...)
+	columns = append(columns, s.ratio(bench.OursOnOverlay, bench.FloorOverlay, "floor-overlay ÷ aufs-overlay")...)
+	for _, driver := range compared() {
+		columns = append(columns, s.first(driver)...)
+	}
+	return columns
+}
+
+// compared are the drivers whose first Get is compared with a later one. Those with a goal are this module's.
+func compared() []string {
+	return []string{bench.Ours, bench.OursOnOverlay, bench.InTree, bench.Overlay}
+}
+
+// inTree is the in-tree driver, and if it ran auplink, which takes much of its time.
+func (s *stats) inTree() string {
+	switch auplink := s.setting("auplink"); {
+	case auplink == "":
+		return "in-tree"
+	case strings.HasPrefix(auplink, bench.NoAuplink):
+		return "in-tree without auplink"
+	default:
+		return "in-tree with auplink"
+	}
 }
 
 // own is the backend that all but the overlay driver is compared with.
@@ -124,6 +146,52 @@ func (s *stats) ratio(own, other, title string) []column {
 			return fmt.Sprintf("%s: %s", short(least), s.verdict(row, own, other, r, least))
 		}},
 	}
+}
+
+// first are the columns of how many times as long as a later Get the first one takes a driver.
+func (s *stats) first(driver string) []column {
+	columns := []column{{"first ÷ later of " + driver, func(row string) string {
+		if r, ok := s.firstOverLater(row, driver); ok {
+			return r.String()
+		}
+		return ""
+	}}}
+	if driver != bench.Ours && driver != bench.OursOnOverlay {
+		return columns
+	}
+	return append(columns, column{"goal", func(row string) string {
+		if v, ok := s.firstVerdict(row, driver); ok {
+			return fmt.Sprintf("%s at most: %s", short(bench.MostFirst), v)
+		}
+		return ""
+	}})
+}
+
+// firstVerdict is about the goal that a later Get takes so much of the time of the first one.
+func (s *stats) firstVerdict(row, driver string) (verdict, bool) {
+	first, later, ok := s.firstAndLater(row, driver)
+	least, wanted := bench.GoalOf(row, bench.Later)
+	if !ok || !wanted {
+		return "", false
+	}
+	return over(later, first).verdict(least), true
+}
+
+func (s *stats) firstOverLater(row, driver string) (ratio, bool) {
+	first, later, ok := s.firstAndLater(row, driver)
+	return over(first, later), ok
+}
+
+// firstAndLater are the times of a row about the first Get and of the one about a later Get of the same.
+func (s *stats) firstAndLater(row, driver string) (first, later measure, ok bool) {
+	p := split(row)
+	i := slices.Index(p.keys, "get")
+	if i < 0 || p.vals[i] != bench.First {
+		return measure{}, measure{}, false
+	}
+	first, ok = s.cells[row][driver][seconds]
+	later, laterOK := s.cells[p.with(i, bench.Later)][driver][seconds]
+	return first, later, ok && laterOK
 }
 
 // verdict is about the goal that other takes at least least times as long as own; that is r. A goal that is missed is out of reach if

@@ -1,0 +1,131 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkGetFirst mounts a container on layers that were just unpacked, which is what a user waits for after a pull; mounts it
+// once more, later; and mounts it without what this module's driver keeps of a stack from one mount to the next. The other
+// drivers keep nothing. Each mount is by a driver that was opened for it, as by a program of its own. Only Get is timed. There are
+// few operations, so that one that is disturbed would decide their mean: the time is their median. Before a later Get other layers
+// are unpacked, for a Get takes longer after so much work, also with a driver that has nothing to find out.
+func BenchmarkGetFirst(b *testing.B) {
+	im := image{layers: bySize(30, 30, 3), files: 50, marks: true}
+	others := im
+	others.gone = 1
+	run := func(get string, before func(b *testing.B, f, other firstGet)) {
+		b.Run(fmt.Sprintf("get=%s/parents=%d", get, im.layers), func(b *testing.B) {
+			forEach(b, layered, func(b *testing.B, d driver) {
+				f, other := firstGet{im, d}, firstGet{others, d}
+				f.make(b)
+				f.get(b)
+				var times []time.Duration
+				b.StartTimer() // which Loop expects
+				for b.Loop() {
+					b.StopTimer()
+					before(b, f, other)
+					times = append(times, f.get(b))
+					b.StartTimer()
+				}
+				b.ReportMetric(float64(median(times)), "ns/op")
+				f.remove(b)
+			})
+		})
+	}
+	run(First, func(b *testing.B, f, _ firstGet) {
+		f.remove(b)
+		f.make(b)
+	})
+	run(Later, func(b *testing.B, _, other firstGet) {
+		other.make(b)
+		other.remove(b)
+	})
+	run(Uncached, func(b *testing.B, f, _ firstGet) { f.forgetAll(b) })
+}
+
+// A firstGet is a container on an image, in a store that is opened for each operation.
+type firstGet struct {
+	image  image
+	driver driver
+}
+
+func (f firstGet) id() string { return idOf("container on %s", f.image.top()) }
+
+// inStore opens the store for one operation.
+func (f firstGet) inStore(b *testing.B, do func(s store)) {
+	b.Helper()
+	s, err := f.driver.open("first")
+	must(b, err)
+	defer func() {
+		if err := s.Cleanup(); err != nil {
+			b.Errorf("Cleanup: %v", err)
+		}
+	}()
+	do(s)
+}
+
+func (f firstGet) make(b *testing.B) {
+	b.Helper()
+	f.inStore(b, func(s store) {
+		f.image.unpack(b, s)
+		must(b, s.CreateReadWrite(f.id(), f.image.top(), nil))
+	})
+}
+
+func (f firstGet) remove(b *testing.B) {
+	b.Helper()
+	f.inStore(b, func(s store) {
+		must(b, s.Remove(f.id()))
+		f.image.remove(b, s)
+	})
+}
+
+// get mounts the container with the timer on, and looks at it and unmounts it with the timer off. It returns how long Get took.
+func (f firstGet) get(b *testing.B) (took time.Duration) {
+	b.Helper()
+	f.inStore(b, func(s store) {
+		// What was allocated to unpack layers is not to be collected while the container is mounted.
+		settled(b)
+		runtime.GC()
+		b.StartTimer()
+		start := time.Now()
+		dir := s.get(b, f.id())
+		took = time.Since(start)
+		b.StopTimer()
+		f.image.look(b, s, dir, f.image.layers-1)
+		must(b, s.Put(f.id()))
+	})
+	return took
+}
+
+// median is the middle one of some times, or the longer one of two in the middle.
+func median(times []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(times))[len(times)/2]
+}
+
+// caches are the directories of this module's driver that hold nothing but what it can find out again.
+func caches() []string {
+	return []string{"overlay/known", "overlay/shadow"}
+}
+
+// forgetAll empties the caches.
+func (f firstGet) forgetAll(b *testing.B) {
+	b.Helper()
+	f.inStore(b, func(s store) {
+		for _, cache := range caches() {
+			inside, err := filepath.Glob(filepath.Join(s.root, cache, "*"))
+			must(b, err)
+			for _, path := range inside {
+				must(b, os.RemoveAll(path))
+			}
+		}
+	})
+}
