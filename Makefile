@@ -43,7 +43,8 @@ TEST_TIMEOUT ?= 20m
 SEQUENCES ?= 25
 SOAK_SEQUENCES ?= 1000
 # In how many ways, chosen at random, each operation is interrupted by a kill,
-# by a call that fails, and by a power cut: a number, 0 for none, or all.
+# by a call that fails, and by a power cut, and how many system calls are
+# forbidden to all operations: a number, 0 for none, or all.
 STEPS ?= 2
 # How long the stress tests are, each on each backend.
 STRESS ?= 5s
@@ -212,7 +213,7 @@ soak: check-go ## Run what is random in the tests for long, as root
 	$(MAKE) fuzz INPUTS=$(SOAK_INPUTS)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestStress|TestManyNames' . | \
+		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # What has to hold for any input, with so many inputs each; an archive is made and
@@ -405,7 +406,7 @@ $(STOCK)/kernel.deb:
 # It has overlayfs and no aufs. That it runs tests shows that the harness works,
 # where there is no kernel with aufs. They are those in which kernels differ most;
 # "make test" does all of them on the host.
-STOCK_RUN := TestGraph|TestOverlay|TestTranslat|TestTwin|TestInit|TestCheck
+STOCK_RUN := TestGraph|TestOverlay|TestForm|TestConvert|TestStack|TestInit|TestCheck
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \

@@ -74,7 +74,7 @@ func (d *Driver) stripForeign(id string) error {
 		return err
 	}
 	defer lock.unlock()
-	if f, err := d.forms.form(id); err != nil || f != aufsForm {
+	if f, err := d.home.form(id); err != nil || f != aufsForm {
 		return err
 	}
 	return eachDir(d.home.diff(id), func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
@@ -95,8 +95,8 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	if err != nil || mounted {
 		return false, err
 	}
-	// Overlayfs's are found when the layer is brought to rest.
-	if used, err := d.forms.aufsUses(id); err != nil || used {
+	// Of overlayfs that is asked if the layer has its form.
+	if used, err := d.forms.users.aufsUses(id); err != nil || used {
 		return false, err
 	}
 	entries, err := os.ReadDir(d.home.diff(id))
@@ -140,22 +140,24 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err := mkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
-	if size, err = d.unpackInto(id, dir, options); err != nil {
+	size, marked, err := d.unpackInto(id, dir, options)
+	if err != nil {
 		return true, 0, err
 	}
-	return true, size, d.putUnpacked(id, dir, s)
+	return true, size, d.putUnpacked(id, dir, marked, s)
 }
 
-// unpackInto extracts the archive into a directory, which it makes one that the layer id can have.
-func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
+// unpackInto extracts the archive into a directory, which it makes one that the layer id can have. marked are the directories that have
+// whiteouts, or nil if that is not known.
+func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (size int64, marked []string, err error) {
 	// Before the archive, which may say something else.
 	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	// Files of the archive have the lists that it says, and no others.
 	acls, err := takeACLs(dir)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	scan := scanArchive(options.Diff)
 	k := newKeeper(dir, &scan.seen.names)
@@ -164,16 +166,17 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 		err = k.unpacked()
 	}
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	implied, err := d.settleImplied(id, dir, k)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if contents.unclear || contents.xattrs {
 		size, err = finishUnpacked(dir, orNone(options.Mappings), k)
 	} else {
-		size, err = contents.size, finishMarked(dir, contents.markedDirs(), k)
+		size, marked = contents.size, contents.markedDirs()
+		err = finishMarked(dir, marked, k)
 	}
 	if err == nil {
 		err = k.finish()
@@ -182,30 +185,36 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 		err = restoreImplied(dir, implied)
 	}
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	return size, acls.giveBack(dir)
+	return size, marked, acls.giveBack(dir)
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
 func (d *Driver) prepareUnpack(id string) error {
-	if err := d.forms.settle(id); err != nil {
+	r, err := d.home.readForm(id)
+	if err == nil && r.isOverlay() {
+		// It has no marks, being empty, and is to have those of the archive.
+		err = d.forms.toAufs(id)
+	}
+	if err != nil {
 		return err
 	}
 	if err := d.home.dropKept(id); err != nil {
 		return err
 	}
-	return d.home.forgetAll(id)
+	return d.home.forget(id)
 }
 
 // putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be
-// empty. The caller holds its lock.
-func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
+// empty. The caller holds its lock. marked is what unpackInto has returned.
+func (d *Driver) putUnpacked(id, dir string, marked []string, s *scratch) error {
 	below, err := d.layersBelow(id)
 	if err != nil {
 		return err
 	}
-	if err := markReplacedFiles(dir, ".", below); err != nil {
+	replaced, err := markReplacedFiles(dir, ".", below)
+	if err != nil {
 		return err
 	}
 	if err := s.syncData(); err != nil {
@@ -215,9 +224,6 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if still, err := d.canUnpack(id); err != nil || !still {
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
-	if err := d.forms.untrace(id); err != nil {
-		return err
-	}
 	// Before the layer: it does not exist without it.
 	if err := d.home.placeKept(keptBeside(dir), id); err != nil {
 		return err
@@ -225,7 +231,24 @@ func (d *Driver) putUnpacked(id, dir string, s *scratch) error {
 	if err := takePlace(dir, d.home.diff(id)); err != nil {
 		return errors.Join(err, d.home.dropKept(id))
 	}
+	if marked != nil {
+		marked = append(marked, replaced...)
+	}
+	d.learn(id, marked)
 	return nil
+}
+
+// learn finds out about the layer id, which was just unpacked, what the first mount would have to. marked is as in putUnpacked. The caller
+// holds the lock of id.
+func (d *Driver) learn(id string, marked []string) {
+	parents, err := d.home.parents(id)
+	if err == nil {
+		_, err = d.shadows.find(append([]string{id}, parents...), true, marked)
+	}
+	if err != nil {
+		// It is the mount that fails, if that has the same error.
+		logrus.Debugf("%v", layerError("preparing", id, err))
+	}
 }
 
 // takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
@@ -434,29 +457,31 @@ func resolveReplacements(dir openedDir) (changed bool, err error) {
 }
 
 // markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the
-// place of a file. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
-func markReplacedFiles(root, rel string, below []layerDir) error {
+// place of a file, and returns them. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
+func markReplacedFiles(root, rel string, below []layerDir) (replaced []string, err error) {
 	own, err := readListing(root, rel, aufsForm)
 	if err != nil || own.opaque || len(below) == 0 {
-		return err
+		return nil, err
 	}
 	before, err := readMerged(below, rel, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for name, entry := range own.entries {
 		if !entry.IsDir() || !before.shows(name) {
 			continue
 		}
 		path := filepath.Join(rel, name)
+		more := []string{path}
 		if dirs := before.dirs(name); len(dirs) > 0 {
-			err = markReplacedFiles(root, path, dirs)
+			more, err = markReplacedFiles(root, path, dirs)
 		} else {
 			err = makeOpaqueBeneath(root, path)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
+		replaced = append(replaced, more...)
 	}
-	return nil
+	return replaced, nil
 }

@@ -35,8 +35,10 @@ func newArchiveContents() archiveContents {
 	return archiveContents{marked: map[string]bool{}, names: newArchiveNames()}
 }
 
-// markedDirs are the directories that have whiteouts, in a fixed order.
-func (c *archiveContents) markedDirs() []string { return slices.Sorted(maps.Keys(c.marked)) }
+// markedDirs are the directories that have whiteouts, in a fixed order. It is not nil.
+func (c *archiveContents) markedDirs() []string {
+	return append([]string{}, slices.Sorted(maps.Keys(c.marked))...)
+}
 
 // unknown says that there may be anything in the archive.
 func (c *archiveContents) unknown() {
@@ -112,6 +114,9 @@ func (c *archiveContents) count(name string, header *tar.Header) {
 	dir, base := path.Split(name)
 	size, known := sizeOf(header)
 	switch {
+	case header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0:
+		// Overlayfs would take it for a whiteout.
+		c.unclear = true
 	case !known, strings.Contains(dir, archive.WhiteoutPrefix), strings.Contains(header.Linkname, archive.WhiteoutPrefix):
 		// It is in a directory, or it is a name of a file, that the layer cannot have.
 		c.unclear = true

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
@@ -30,14 +29,16 @@ type Driver struct {
 	skipMountHome     bool
 	library           libraryOptions
 	backend           backend
-	forms             *translator
+	forms             *converter
+	// shadows are those of the backend.
+	shadows *shadows
+	// runRoot is where the storage library counts mounts, or "".
+	runRoot string
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
 	// by one more.
 	mounted *graphdriver.RefCounter
 	// bases counts the users of layers without parents.
 	bases baseUses
-	// writable are the ids of those layers without parents that Get has handed out, for more than to be read.
-	writable sync.Map
 	// staged are the staging directories that have not become those of layers.
 	staged stagings
 	// trash has the files of layers that are gone, until they are deleted.
@@ -63,7 +64,8 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 		ignoreChownErrors: c.ignoreChownErrors,
 		skipMountHome:     c.skipMountHome,
 		library:           c.library,
-		forms:             newTranslator(h, options.RunRoot),
+		forms:             newConverter(h, options.RunRoot),
+		runRoot:           options.RunRoot,
 		mounted:           graphdriver.NewRefCounter(mountChecker{}),
 	}
 	made, err := makeStore(h)
@@ -173,6 +175,12 @@ func (d *Driver) start(c config) error {
 	if err != nil {
 		return err
 	}
+	if d.runRoot != "" && d.backend.name() == backendAufs {
+		// A store without room for it can be used.
+		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) {
+			return fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
 	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
 	// Not under the store lock: that may take long.
 	for _, trash := range strays {
@@ -183,7 +191,7 @@ func (d *Driver) start(c config) error {
 	if err := d.removeAbandoned(context.Background(), warn); err != nil {
 		return err
 	}
-	return d.settleAll(context.Background())
+	return d.sweepNotes()
 }
 
 func (d *Driver) probeAndSweep(c config) (strays []*scratch, err error) {
@@ -201,11 +209,12 @@ func (d *Driver) probeAndSweep(c config) (strays []*scratch, err error) {
 	if private != nil {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, private)
 	}
-	if err := d.home.gatherTraces(); err != nil && !errors.Is(err, unix.EROFS) {
-		// They count where they are as well.
-		logrus.Warnf("aufs: sweeping: %v", err)
+	former, err := d.migrate()
+	if err != nil {
+		return former, err
 	}
-	return d.sweepLayers()
+	strays, err = d.sweepLayers()
+	return append(former, strays...), err
 }
 
 // probe finds the backend that was asked for, or says why it cannot be had.
@@ -230,11 +239,13 @@ func (d *Driver) probe(name backendName) (backend, error) {
 }
 
 func (d *Driver) probeAufs(scratchDir string) (backend, error) {
+	d.shadows = newShadows(d.home, d.forms, aufsForm, d.runRoot)
 	return probeAufs(d.home, d.forms, scratchDir)
 }
 
 func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
-	return probeOverlay(d.home, d.forms, scratchDir)
+	d.shadows = newShadows(d.home, d.forms, ownForm(), d.runRoot)
+	return probeOverlay(d.home, d.shadows, scratchDir)
 }
 
 // probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the

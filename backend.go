@@ -11,11 +11,11 @@ type backend interface {
 	// status returns what the probe of the host found, for Driver.Status.
 	status() [][2]string
 
-	// records are those that it keeps of stacks.
-	records() stackRecords
+	// prepare makes the layer id one that mount can mount writable, on top of others. The caller holds its lock.
+	prepare(id string) error
 
-	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere, and the layer is at
-	// rest. The caller holds the lock of s.id.
+	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere. The caller holds the lock
+	// of s.id.
 	mount(s stack) error
 }
 
@@ -23,15 +23,8 @@ type backend interface {
 type stack struct {
 	id     string
 	target string
-	// parents are the ids of the ancestors, nearest first; parentDirs their diff directories.
-	parents    []string
-	parentDirs []string
-	// known is how the backend mounts the parents, by its record of the stack; "": it is not known, and stamp is what
-	// stackStamp says of all ancestors, those that do not show through as well.
-	known string
-	stamp string
-	// marked are the layers of the store that are not in aufs form, as of the moment.
-	marked  map[string]bool
+	// layers are those that are only read, top to bottom: the ancestors and, before them, in a read-only mount, the layer itself.
+	layers  []shownLayer
 	options mountOptions
 	// label is the SELinux label of all files in the mount, or "".
 	label string

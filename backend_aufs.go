@@ -21,7 +21,7 @@ import (
 // aufsBackend mounts with aufs.
 type aufsBackend struct {
 	home  home
-	forms *translator
+	forms *converter
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
 	dirperm1 bool
@@ -32,7 +32,7 @@ type aufsBackend struct {
 }
 
 // probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
-func probeAufs(h home, forms *translator, scratchDir string) (*aufsBackend, error) {
+func probeAufs(h home, forms *converter, scratchDir string) (*aufsBackend, error) {
 	if nested, err := inUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, graphdriver.ErrNotSupported))
 	}
@@ -67,7 +67,7 @@ func (b *aufsBackend) trial(dir string) error {
 			return err
 		}
 	}
-	branches := stackBranches(filepath.Join(dir, "upper"), []string{filepath.Join(dir, "lower")}, false)
+	branches := branchesOf(stack{layers: []shownLayer{{dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
 	calls, xino, err := b.calls(branches, mountOptions{}, "")
 	if err != nil {
 		return err
@@ -113,38 +113,32 @@ func (b *aufsBackend) status() [][2]string {
 	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.dirperm1)}}
 }
 
-func (b *aufsBackend) mount(s stack) error {
-	if err := b.settle(s); err != nil {
+// prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
+func (b *aufsBackend) prepare(id string) error {
+	if err := b.forms.toAufs(id); err != nil {
 		return err
 	}
-	run := ""
-	if s.known == "" && len(s.parents) > 0 {
-		// Whiteout branches may have to be made for this mount.
-		var err error
-		if run, err = b.home.newRun(s.id, s.options); err != nil {
+	if !wasWritable(b.home.diff(id)) {
+		if err := b.home.forget(id); err != nil {
 			return err
 		}
 	}
-	branches, err := b.branchesOf(s, run)
-	if err == nil && !s.options.readOnly() {
-		err = errors.Join(b.prepareOwnFiles(s.id), b.forms.untrace(s.id))
-	}
-	if err == nil {
-		err = b.mountBranches(s, branches)
-	}
-	if plain := stackBranches(b.home.diff(s.id), s.parentDirs, s.options.readOnly()); errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) {
+	return b.prepareOwnFiles(id)
+}
+
+func (b *aufsBackend) mount(s stack) error {
+	branches, plain := branchesOf(s, b.home.diff(s.id)), plainBranches(s, b.home.diff(s.id))
+	err := b.mountBranches(s, branches)
+	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
 		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
 			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
-	if err == nil {
-		if err = b.noteMount(s, run); err != nil {
-			err = errors.Join(err, unmountRetry(s.target))
-		}
-	}
 	if err != nil {
-		runs, rerr := b.home.runs(s.id)
-		return errors.Join(err, rerr, b.forms.removeRun(s.id, runs, false))
+		return err
+	}
+	if err := b.noteMount(s); err != nil {
+		return errors.Join(err, unmountRetry(s.target))
 	}
 	return nil
 }
@@ -208,30 +202,6 @@ func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
 		return err
 	}
 	return b.home.mounting(func() error { return mountDetached(s.target, batches, s.options.flags, xino) })
-}
-
-// settle brings the layers of a stack to rest that overlayfs had mounted when the host, or its process, went down.
-func (b *aufsBackend) settle(s stack) error {
-	if s.marked[s.id] {
-		if err := b.forms.settle(s.id); err != nil {
-			return err
-		}
-	}
-	for _, parent := range s.parents {
-		if !s.marked[parent] {
-			continue
-		}
-		lock, err := b.home.lockID(parent)
-		if err != nil {
-			return err
-		}
-		err = b.forms.settle(parent)
-		lock.unlock()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // calls returns the mount calls for branches, and the path of the xino file that they name.

@@ -4,7 +4,6 @@ package aufs
 
 import (
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -73,8 +72,7 @@ func (b *baseUses) forgetAll() {
 // getBase is Get for a layer without parents. The caller has its lock.
 func (d *Driver) getBase(id string, o mountOptions, label string) (string, error) {
 	if !o.readOnly() {
-		d.writable.Store(id, true)
-		if err := d.home.forgetAll(id); err != nil {
+		if err := d.home.markWritten(id); err != nil {
 			return "", err
 		}
 	}
@@ -118,10 +116,6 @@ func (d *Driver) putBase(id string) error {
 			return layerError("unmounting", id, err)
 		}
 	}
-	// Others may have it, and write to it, still.
-	if _, written := d.writable.Load(id); written {
-		return d.home.forgetAll(id)
-	}
 	return nil
 }
 
@@ -147,7 +141,7 @@ func (d *Driver) dropOwnFiles(id string) error {
 	if !wasWritable(d.home.diff(id)) {
 		return nil
 	}
-	if used, err := d.forms.aufsUses(id); err != nil || used {
+	if used, err := d.forms.users.aufsUses(id); err != nil || used {
 		return err
 	}
 	root, err := openReal(d.home.diff(id))
@@ -155,18 +149,5 @@ func (d *Driver) dropOwnFiles(id string) error {
 		return err
 	}
 	defer root.close()
-	useless, stale, err := lookAtOwnFiles(root)
-	if err == nil {
-		err = dropPseudoLinks(root, stale)
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, name := range ownFileNames {
-		if !slices.Contains(useless, name) {
-			errs = append(errs, root.removeEmpty(name))
-		}
-	}
-	return errors.Join(errs...)
+	return dropOwnFiles(root)
 }

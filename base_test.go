@@ -135,7 +135,7 @@ func baseWithOptions(t *testing.T, name backendName) {
 	other := openStore(t, string(h), name, "aufs.mountopt=nodev")
 	hasOptions(t, other.get(t, "base"), []string{"nodev"})
 	must(t, other.Put("base"))
-	s.atRest(t, "base")
+	s.oneForm(t, "base")
 	must(t, s.Remove("base"))
 	noLeftovers(t, s)
 }
@@ -297,7 +297,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 			}
 			must(t, s.Put("base"))
 			noMounts(t, h.mnt(""))
-			s.atRest(t, "base")
+			s.oneForm(t, "base")
 		}
 		// Written to through a mount of aufs, which leaves files of its own.
 		must(t, s.inner.mount("base", nil, mountOptions{}, ""))
@@ -316,7 +316,7 @@ func TestBaseWithLabel(t *testing.T) {
 	if data, fits := m.plainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
 		t.Errorf("overlayfs gets %q, %t", data, fits)
 	}
-	calls, err := mountCalls(stackBranches("/diff/base", nil, true), []string{"dio"}, contextOption(label), 4095)
+	calls, err := mountCalls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, contextOption(label), 4095)
 	must(t, err)
 	if len(calls) != 1 || !strings.Contains(calls[0].data, `context="`+label+`"`) || !strings.Contains(calls[0].data, "br:/diff/base=ro") {
 		t.Errorf("aufs gets %+v", calls)
@@ -338,7 +338,7 @@ func TestBaseWithLabel(t *testing.T) {
 			must(t, s.Put("base"))
 		}
 		noMounts(t, s.inner.home.mnt(""))
-		s.atRest(t, "base")
+		s.oneForm(t, "base")
 	})
 }
 

@@ -24,8 +24,7 @@ const (
 
 // branch is one directory of an aufs stack.
 type branch struct {
-	path string
-	// permission is "rw", or "ro+wh": read-only, and its whiteouts count.
+	path       string
 	permission string
 }
 
@@ -33,15 +32,50 @@ func (b branch) String() string {
 	return b.path + "=" + b.permission
 }
 
-// stackBranches are the branches of a stack, top to bottom: the layer's own directory, then its ancestors'. A stack
-// mounted read-only has no writable branch.
-func stackBranches(top string, parents []string, readOnly bool) []branch {
-	branches := make([]branch, 0, len(parents)+1)
-	branches = append(branches, branch{top, topPermission(readOnly)})
-	for _, p := range parents {
-		branches = append(branches, branch{p, "ro+wh"})
+// Permissions of branches.
+const (
+	branchWritable = "rw"
+	// branchRead: its whiteouts and opaque directories count.
+	branchRead = "ro+wh"
+	// branchUnread: they do not.
+	branchUnread = "ro"
+)
+
+// branchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
+func branchesOf(s stack, top string) []branch {
+	branches := topBranch(s, top)
+	for _, layer := range s.layers {
+		permission := branchRead
+		if layer.unread {
+			permission = branchUnread
+		}
+		for _, b := range []branch{{layer.above, branchRead}, {layer.dir, permission}, {layer.below, branchRead}} {
+			if b.path != "" {
+				branches = append(branches, b)
+			}
+		}
 	}
 	return branches
+}
+
+// plainBranches are branchesOf a stack without its shadows; none if one of the layers cannot do without.
+func plainBranches(s stack, top string) []branch {
+	branches := topBranch(s, top)
+	for _, layer := range s.layers {
+		if layer.above != "" || layer.foreign {
+			return nil
+		}
+		branches = append(branches, branch{layer.dir, branchRead})
+	}
+	return branches
+}
+
+func topBranch(s stack, top string) []branch {
+	branches := make([]branch, 0, len(s.layers)+1)
+	if s.options.readOnly() {
+		return branches
+	}
+	return append(branches, branch{top, branchWritable})
 }
 
 // pathBytes is how long the paths of branches are in all.
@@ -77,14 +111,6 @@ func (h home) shortPaths(branches []branch) (short []branch, done func(), err er
 		short = append(short, b)
 	}
 	return short, func() { _, _ = diff.Close(), store.Close() }, nil
-}
-
-// topPermission is that of the uppermost branch.
-func topPermission(readOnly bool) string {
-	if readOnly {
-		return "ro+wh"
-	}
-	return "rw"
 }
 
 // mountCall is one mount call of several that make a stack.

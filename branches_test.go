@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func lowers(n, length int) []string {
@@ -18,19 +20,37 @@ func lowers(n, length int) []string {
 	return paths
 }
 
-func TestStackBranches(t *testing.T) {
-	got := fmt.Sprint(stackBranches("/top", []string{"/a", "/b"}, false))
-	if want := "[/top=rw /a=ro+wh /b=ro+wh]"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+// stackOf is a stack of layers without shadows, with these directories.
+func stackOf(readOnly bool, dirs ...string) stack {
+	var s stack
+	if readOnly {
+		s.options.flags = unix.MS_RDONLY
 	}
-	got = fmt.Sprint(stackBranches("/top", []string{"/a"}, true))
-	if want := "[/top=ro+wh /a=ro+wh]"; got != want {
-		t.Errorf("read-only: got %s, want %s", got, want)
+	for _, dir := range dirs {
+		s.layers = append(s.layers, shownLayer{dir: dir})
+	}
+	return s
+}
+
+func TestBranchesOf(t *testing.T) {
+	s := stackOf(false, "/a", "/b", "/c")
+	s.layers[0].above, s.layers[0].below, s.layers[0].unread = "/above", "/below", true
+	s.layers[1].unread = true
+	for want, got := range map[string][]branch{
+		"[/top=rw /above=ro+wh /a=ro /below=ro+wh /b=ro /c=ro+wh]": branchesOf(s, "/top"),
+		"[/top=rw /b=ro+wh /c=ro+wh]":                              plainBranches(stack{layers: s.layers[1:]}, "/top"),
+		"[]":                                                       plainBranches(s, "/top"),
+		"[/a=ro+wh]":                                               branchesOf(stackOf(true, "/a"), "/top"),
+		"[/top=rw]":                                                branchesOf(stack{}, "/top"),
+	} {
+		if fmt.Sprint(got) != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
 func TestMountCallsInFull(t *testing.T) {
-	calls, err := mountCalls(stackBranches("/top", []string{"/a", "/b"}, false), []string{"xino=/x", "dio"}, `context="l"`, 40)
+	calls, err := mountCalls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"xino=/x", "dio"}, `context="l"`, 40)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +62,7 @@ func TestMountCallsInFull(t *testing.T) {
 	if fmt.Sprint(calls) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", calls, want)
 	}
-	calls, err = mountCalls(stackBranches("/top", []string{"/a", "/b"}, false), []string{"dio"}, "", 4095)
+	calls, err = mountCalls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"dio"}, "", 4095)
 	if want := "[{br:/top=rw:/a=ro+wh:/b=ro+wh,dio 3}]"; err != nil || fmt.Sprint(calls) != want {
 		t.Errorf("got %v, %v, want %s", calls, err, want)
 	}
@@ -66,7 +86,7 @@ func TestMountCallsBounds(t *testing.T) {
 			for i := range c.options {
 				options = append(options, fmt.Sprintf("o%d", i))
 			}
-			branches := stackBranches("/top", lowers(c.parents, c.length), false)
+			branches := branchesOf(stackOf(false, lowers(c.parents, c.length)...), "/top")
 			calls, err := mountCalls(branches, options, "", c.maxBytes)
 			if err != nil {
 				t.Fatal(err)
@@ -107,13 +127,13 @@ func pathsIn(data string) []string {
 }
 
 func TestMountCallsThatCannotFit(t *testing.T) {
-	_, err := mountCalls(stackBranches("/top", nil, false), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
+	_, err := mountCalls(branchesOf(stack{}, "/top"), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
 	wants(t, err, nil, "/top", "100 bytes", "xino")
 	var options []string
 	for range maxOptionsPerCall {
 		options = append(options, "dio")
 	}
-	_, err = mountCalls(stackBranches("/top", nil, false), options, "", 4095)
+	_, err = mountCalls(branchesOf(stack{}, "/top"), options, "", 4095)
 	wants(t, err, nil, "64")
 	_, err = mountCalls(nil, nil, "", 4095)
 	wants(t, err, nil, "without a branch")
@@ -131,9 +151,9 @@ func TestContextOption(t *testing.T) {
 
 func TestShortPaths(t *testing.T) {
 	h := storeOf(t)
-	write(t, string(h), files{"diff/a/": "", "whiteouts/a/root/": "", "diffuse/": ""})
+	write(t, string(h), files{"diff/a/": "", "overlay/shadow/": "", "diffuse/": ""})
 	outside := t.TempDir()
-	paths := []string{h.diff("a"), h.whiteouts().path("a", derivedRoot), string(h) + "/diffuse", outside}
+	paths := []string{h.diff("a"), h.overlay(shadowDir), string(h) + "/diffuse", outside}
 	var branches []branch
 	for _, path := range paths {
 		branches = append(branches, branch{path, "ro+wh"})

@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BusyError says that a layer's mount cannot be unmounted because something uses it. Nothing has changed: the operation can
-// be called again when the holders are gone. It matches unix.EBUSY.
+// BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
+// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. It matches
+// unix.EBUSY.
 type BusyError struct {
-	// Target is where the layer is mounted.
+	// Target is where the layer is mounted, or would be.
 	Target string
 	// Holders are those that /proc shows to this process; there may be others.
 	Holders []Holder

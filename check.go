@@ -34,10 +34,7 @@ const (
 	Leftover ProblemKind = "leftover"
 	// StaleMount: something is mounted where a layer that is not in the store would be. Repair unmounts it.
 	StaleMount ProblemKind = "stale mount"
-	// NotAtRest: a layer is in overlayfs's form, and not mounted in this mount namespace. Repair brings it to rest, unless
-	// it is mounted in another one.
-	NotAtRest ProblemKind = "not at rest"
-	// WrongForm: a layer at rest has whiteouts, or marks, as overlayfs would write them. They mean nothing to aufs; they may
+	// WrongForm: a layer in aufs form has whiteouts, or marks, as overlayfs would write them. They mean nothing to aufs; they may
 	// be a container's own.
 	WrongForm ProblemKind = "wrong form"
 	// Foreign: something is in the store that no driver puts there.
@@ -110,7 +107,7 @@ func newCheck(path string) (*checker, error) {
 	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
 		return nil, err
 	}
-	return &checker{d: &Driver{home: h, forms: newTranslator(h, "")}}, nil
+	return &checker{d: &Driver{home: h, forms: newConverter(h, "")}}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
@@ -311,22 +308,15 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	if err != nil || mounted || !h.exists(id) {
 		return err
 	}
-	m, err := c.d.forms.read(id)
+	f, err := h.form(id)
 	if err != nil {
-		c.add(NotAtRest, id, h.overlay(markDir, id), "%v", err)
+		c.add(Foreign, id, h.overlay(formDir, id), "%v", err)
 		return nil
 	}
-	before := len(c.problems)
-	if m.form == aufsForm || m.old {
+	if f == aufsForm {
 		if err := c.content(ctx, id, "."); err != nil {
 			return ignoreGone(err)
 		}
-	}
-	// What an earlier boot has left is most often at rest.
-	if m.form != aufsForm && (!m.old || len(c.problems) > before) {
-		c.problems = c.problems[:before]
-		c.add(NotAtRest, id, h.diff(id), "it is in overlayfs's form, with attributes %s*, and not mounted here", m.form.xattrPrefix())
-		return nil
 	}
 	parents, err := h.writtenParents(id)
 	if err == nil && len(parents) == 0 && wasWritable(h.diff(id)) {
@@ -391,14 +381,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 
 // repair does what Repair does before it checks.
 func (c *checker) repair(ctx context.Context) error {
-	strays, err := c.repairNames(ctx)
-	for _, trash := range strays {
-		if ctx.Err() != nil {
-			trash.release()
-			continue
-		}
-		err = errors.Join(err, trash.remove())
-	}
+	err := c.withoutOthers(func() ([]*scratch, error) { return c.repairNames(ctx) })
 	var failed []error
 	if err == nil {
 		err = c.d.removeAbandoned(ctx, func(err error) { failed = append(failed, err) })
@@ -406,38 +389,49 @@ func (c *checker) repair(ctx context.Context) error {
 	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
-	if err := c.d.settleAll(ctx); err != nil {
+	return c.d.sweepNotes()
+}
+
+// withoutOthers calls do under the store lock, and deletes what do returns after that.
+func (c *checker) withoutOthers(do func() ([]*scratch, error)) error {
+	made, err := makeStore(c.d.home)
+	if err != nil {
+		removeStore(c.d.home, made)
 		return err
 	}
-	return c.d.settleTraced(ctx)
+	store, err := c.d.home.lockStore()
+	if err != nil {
+		return err
+	}
+	strays, err := do()
+	store.unlock()
+	for _, trash := range strays {
+		err = errors.Join(err, trash.remove())
+	}
+	return err
 }
 
 // repairNames is repair under the store lock.
 func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 	h := c.d.home
-	made, err := makeStore(h)
+	former, err := c.d.migrate()
 	if err != nil {
-		removeStore(h, made)
-		return nil, err
+		return former, err
 	}
-	store, err := h.lockStore()
-	if err != nil {
-		return nil, err
-	}
-	defer store.unlock()
 	ids, err := h.list()
 	if err != nil {
-		return nil, err
+		return former, err
 	}
 	if err := c.restoreParents(ctx, ids); err != nil {
-		return nil, err
+		return former, err
 	}
 	for _, id := range ids {
 		if err := restoreMountPoint(h, id); err != nil {
-			return nil, err
+			return former, err
 		}
 	}
-	return c.d.sweepLayers()
+	strays, err := c.d.sweepLayers()
+	return append(former, strays...), err
 }
 
 // restoreMountPoint makes a mnt/<id> that is not there.

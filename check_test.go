@@ -67,7 +67,7 @@ var damages = []damage{
 	{
 		"what belongs to no layer",
 		func(t *testing.T, s store) {
-			write(t, string(s.inner.home), files{"diff/gone/f": "", "mnt/gone/": "", "whiteouts/gone/root/": "", "diff/x-removing/f": ""})
+			write(t, string(s.inner.home), files{"diff/gone/f": "", "mnt/gone/": "", "overlay/shadow/gone/digest/above/": "", "diff/x-removing/f": ""})
 		},
 		[]string{"orphan gone", "orphan gone", "orphan gone", "orphan x-removing"},
 		nil,
@@ -98,26 +98,29 @@ var damages = []damage{
 	{
 		"overlayfs's whiteouts",
 		func(t *testing.T, s store) {
-			write(t, s.inner.home.diff("top"), files{"d/": ""})
-			must(t, unix.Mknod(filepath.Join(s.inner.home.diff("top"), "d/x"), unix.S_IFCHR, 0))
-			must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("top"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
+			must(t, s.Create("fresh", "top", nil))
+			write(t, s.inner.home.diff("fresh"), files{"d/": ""})
+			must(t, unix.Mknod(filepath.Join(s.inner.home.diff("fresh"), "d/x"), unix.S_IFCHR, 0))
+			must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("fresh"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
 		},
-		[]string{"wrong form top", "wrong form top"},
-		[]string{"wrong form top", "wrong form top"},
+		[]string{"wrong form fresh", "wrong form fresh"},
+		[]string{"wrong form fresh", "wrong form fresh"},
 	},
 	{
-		"a crash while overlayfs had it",
+		"a layer in overlay form",
 		func(t *testing.T, s store) {
-			if s.backend == backendAufs {
-				// As if it had been the other one.
-				must(t, s.inner.forms.open("top", overlayTrusted, false, ""))
-				return
-			}
-			s.get(t, "top")
-			must(t, unix.Unmount(s.inner.home.mnt("top"), 0))
+			must(t, s.inner.forms.toOverlay("top", ownForm(), func() bool { return false }))
 		},
-		[]string{"not at rest top"},
-		nil,
+		nil, nil,
+	},
+	{
+		"a form that there is not",
+		func(t *testing.T, s store) {
+			must(t, os.MkdirAll(s.inner.home.overlay(formDir), 0o700))
+			must(t, s.inner.home.replaceLink("odd", s.inner.home.overlay(formDir, "top")))
+		},
+		[]string{"foreign top"},
+		[]string{"foreign top"},
 	},
 }
 

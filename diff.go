@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/sirupsen/logrus"
 )
 
 // isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
@@ -75,11 +74,8 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 		if _, err := d.flush(id, target, linkFlush.live); err != nil {
 			return "", false, err
 		}
-	} else if err := d.forms.settle(id); err != nil {
-		// It can be read in the form that it has.
-		logrus.Debugf("aufs: %v", err)
 	}
-	f, err = d.forms.form(id)
+	f, err = d.home.form(id)
 	return f, mounted, err
 }
 
@@ -93,7 +89,7 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	if !direct {
 		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
 	}
-	f, err := d.forms.form(id)
+	f, err := d.home.form(id)
 	if err != nil {
 		return 0, layerError("measuring", id, err)
 	}

@@ -171,7 +171,7 @@ func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutp
 			return err
 		}
 	}
-	return d.putUnpacked(id, output.Target, s)
+	return d.putUnpacked(id, output.Target, nil, s)
 }
 
 // CleanupStagingDirectory removes a staging directory with all that is in it. One that is gone, or has become that of a layer,

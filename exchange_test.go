@@ -215,7 +215,9 @@ func (s store) readAll(id, parent string) errAny {
 }
 
 // inOverlayForm leaves the layer id as a process does that dies with the layer mounted.
-func (s store) inOverlayForm(id string) error { return s.inner.forms.open(id, ownForm(), false, "") }
+func (s store) inOverlayForm(id string) error {
+	return s.inner.forms.toOverlay(id, ownForm(), func() bool { return false })
+}
 
 func exchangedOperations(t *testing.T) []exchangedOperation {
 	archive := attributedArchive(t)
@@ -224,10 +226,10 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 	return []exchangedOperation{
 		{name: "Get and Put", layer: "top", do: func(s store) errAny { return s.mountAndPut("top") }},
 		{name: "Get on it", layer: "mid", do: func(s store) errAny {
-			return append(errAny{s.inner.home.forgetAll("mid")}, s.mountAndPut("top")...)
+			return append(errAny{s.inner.home.forget("mid")}, s.mountAndPut("top")...)
 		}},
 		{name: "Get on the base", layer: "base", slow: true, do: func(s store) errAny {
-			return append(errAny{s.inner.home.forgetAll("base")}, s.mountAndPut("top")...)
+			return append(errAny{s.inner.home.forget("base")}, s.mountAndPut("top")...)
 		}},
 		{name: "read", layer: "top", do: func(s store) errAny { return s.readAll("top", "mid") }},
 		{name: "read on it", layer: "mid", do: func(s store) errAny { return s.readAll("top", "mid") }},
@@ -268,7 +270,7 @@ func newExchanged(t *testing.T, name backendName) store {
 	s.create(t, "", "base", "mid", "top")
 	for _, id := range []string{"base", "mid", "top"} {
 		layerTree(t, s.inner.home.diff(id))
-		must(t, s.inner.home.forgetAll(id))
+		must(t, s.inner.home.forget(id))
 	}
 	return s
 }

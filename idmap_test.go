@@ -134,7 +134,7 @@ func TestOwnersAloneAreChanged(t *testing.T) {
 				image[parent] = ownedTree(t, s.inner.home.diff(parent), noMaps)
 			}
 			must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
-			s.atRest(t, id)
+			s.oneForm(t, id)
 			sameEntries(t, id, s.seeOwned(t, id, noMaps), want)
 			must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
 			sameEntries(t, id+" again", s.seeOwned(t, id, noMaps), before)
@@ -341,7 +341,7 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 				}
 				must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
 				sameEntries(t, id, s.seeOwned(t, id, noMaps), want)
-				s.atRest(t, id)
+				s.oneForm(t, id)
 				// What was cut short is finished before another one.
 				must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
 				s.cutShort(t, id, n)

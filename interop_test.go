@@ -167,7 +167,7 @@ func TestCapturedStore(t *testing.T) {
 		for id, text := range want {
 			sameText(t, id, s.list(t, id), text)
 			sameText(t, id+" read-only", s.list(t, id, "ro"), text)
-			s.atRest(t, id)
+			s.oneForm(t, id)
 		}
 	})
 }

@@ -114,7 +114,7 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 // TestNoPipeIsWaitedFor is about pipes in the place of the store's own files.
 func TestNoPipeIsWaitedFor(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		for _, file := range []string{"layers/child", "overlay/mark/child", "overlay/lock/child", "whiteouts/base/stamp", "overlay/twin/base/stamp"} {
+		for _, file := range []string{"layers/child", "overlay/mark/child", "overlay/lock/child", "overlay/form/child", "overlay/form/base"} {
 			t.Run(file, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")

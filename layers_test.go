@@ -240,7 +240,7 @@ func TestRemove(t *testing.T) {
 			sameNames(t, readTree(t, filepath.Join(string(s.inner.home), dir)).names())
 		}
 		if name == backendOverlay {
-			for _, dir := range []string{twinDir, runDir, markDir, asideDir} {
+			for _, dir := range []string{shadowDir, watchDir, formDir, workDir} {
 				entries, err := os.ReadDir(s.inner.home.overlay(dir))
 				if len(entries) > 0 {
 					t.Errorf("overlay/%s holds %v, %v", dir, entries, err)

@@ -52,7 +52,7 @@ func TestBranchLimit(t *testing.T) {
 		// Even if more would be better for directories that are replaced.
 		write(t, h.diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
 		write(t, h.diff(id(0)), files{"d/hidden": ""})
-		must(t, h.forgetDerived(id(1)))
+		must(t, h.forget(id(1)))
 		sameNames(t, s.see(t, id(limit-1)).names(), "d", "d/f")
 		_, err = s.Get(id(limit), graphdriver.MountOpts{})
 		wants(t, err, unix.ENOSPC, strconv.Itoa(limit+1)+" branches", "allows "+strconv.Itoa(limit))

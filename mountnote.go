@@ -7,16 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // An aufs mount may live on in another mount namespace when it is gone from this one. For each it is written down what aufs
-// calls it, its "si", as the target of a symbolic link, which is made and removed in one call each:
+// calls it, its "si", in the target of a symbolic link, which is made and removed in one call each:
 //
-//	<run root>/aufs/<id>      of the mount of the layer, most often the only one
+//	<run root>/aufs/<id>      the mounts of the layer, most often one: SI, or SI SI...
 //	overlay/aufs/<id>         the same, where there is no run root
-//	overlay/run/<id>/*/si     of a mount that something was made for, or of one more of the same layer
 //
 // The run root is where the storage library counts the mounts, on a tmpfs: those who share a store share it. In the store a note
 // would make each unmount wait for the disk, for aufs syncs the file system of its writable branch before it goes.
@@ -27,69 +27,80 @@ import (
 // notes are the directories that notes may be in, the one to be written to first.
 type notes []string
 
-// newNotes are those of a store that has, or does not have, a run root.
+// newNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
+// that opened it with aufs.
 func newNotes(h home, runRoot string) notes {
 	inStore := h.overlay(aufsDir)
+	if runRoot == "" {
+		runRoot, _ = os.Readlink(h.overlay(runRootLink)) // without one there is none
+	}
 	if runRoot == "" {
 		return notes{inStore}
 	}
 	return notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
 }
 
-// add makes the note of the layer id, in place of one whose mount is gone: the process died that has unmounted it. The error matches
-// fs.ErrExist if that mount is alive.
-func (n notes) add(id, si string) error {
-	err := n.link(id, si)
-	if !errors.Is(err, fs.ErrExist) {
+// recordRunRoot keeps where the run root is: see newNotes.
+func (h home) recordRunRoot(runRoot string) error {
+	absolute, err := filepath.Abs(runRoot)
+	if err != nil {
 		return err
 	}
-	if err := n.drop(id); err != nil {
-		return err
+	path := h.overlay(runRootLink)
+	if recorded, err := os.Readlink(path); err == nil && recorded == absolute {
+		return nil
 	}
-	return n.link(id, si)
+	return h.replaceLink(absolute, path)
 }
 
-// link makes the note in the first directory that takes it. The error matches fs.ErrExist if there is one.
-func (n notes) link(id, si string) error {
-	var err error
+// add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
+func (n notes) add(h home, id, si string) error {
+	err := error(nil)
 	for _, dir := range n {
-		if err = linkIn(si, dir, id); err == nil || errors.Is(err, fs.ErrExist) {
-			return err
+		if err = linkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
+			var alive []string
+			if alive, err = aliveOf(filepath.Join(dir, id)); err == nil {
+				err = h.replaceLink(strings.Join(append(alive, si), " "), filepath.Join(dir, id))
+			}
+		}
+		if err == nil {
+			return nil
 		}
 	}
 	return err
 }
 
-// used tells if one of the notes of the layer id is that of a mount that is alive in any mount namespace.
+// used tells if one of the mounts that are noted of the layer id is alive in any mount namespace.
 func (n notes) used(id string) (bool, error) {
 	for _, dir := range n {
-		if alive, err := aufsAlive(filepath.Join(dir, id)); err != nil || alive {
-			return alive, err
+		if alive, err := aliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
+			return len(alive) > 0, err
 		}
 	}
 	return false, nil
 }
 
-// none tells if the layer id has no notes.
-func (n notes) none(id string) (bool, error) {
+// alive are the mounts that are noted of the layer id, and are alive. What cannot be told counts as gone.
+func (n notes) alive(id string) (alive []string) {
 	for _, dir := range n {
-		if _, err := os.Readlink(filepath.Join(dir, id)); !errors.Is(err, fs.ErrNotExist) {
-			return false, err
+		noted, err := aliveOf(filepath.Join(dir, id))
+		if err == nil {
+			alive = append(alive, noted...)
 		}
 	}
-	return true, nil
+	return alive
 }
 
-// drop removes the notes of the layer id whose mounts are gone from all mount namespaces.
+// drop removes the notes of the layer id, unless a mount that one of them names is alive.
 func (n notes) drop(id string) error {
 	for _, dir := range n {
 		note := filepath.Join(dir, id)
-		noted, alive, err := readNote(note)
-		if err == nil && noted && !alive {
-			err = os.Remove(note)
+		alive, err := aliveOf(note)
+		if err == nil && len(alive) == 0 {
+			err = unix.Unlink(note)
 		}
-		if err != nil {
-			return err
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "dropping the note", Path: note, Err: err}
 		}
 	}
 	return nil
@@ -98,69 +109,50 @@ func (n notes) drop(id string) error {
 // aufsSysfs is where the kernel describes aufs mounts.
 const aufsSysfs = "/sys/fs/aufs"
 
-// noteMount writes down what aufs calls its mount of the stack s; in run, unless that is "".
-func (b *aufsBackend) noteMount(s stack, run string) error {
+// noteMount writes down what aufs calls its mount of the stack s.
+func (b *aufsBackend) noteMount(s stack) error {
 	si, err := mountID(s.target)
 	if err != nil {
 		return err
 	}
-	if run == "" {
-		err := b.forms.notes.add(s.id, si)
-		if errors.Is(err, unix.EROFS) && s.options.readOnly() {
-			// No layer can change there, so that nobody has to know of the mount.
-			return nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		// Another one is alive elsewhere.
-		if run, err = b.home.newRun(s.id, s.options); err != nil || run == "" {
-			return err
-		}
+	err = b.forms.users.notes.add(b.home, s.id, si)
+	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
+		// No layer can change there, so that nobody has to know of the mount.
+		return nil
 	}
-	return os.Symlink(si, filepath.Join(run, aufsMountID))
+	return err
 }
 
-// aufsUses tells if an aufs mount of the layer id is alive in any mount namespace.
-func (t *translator) aufsUses(id string) (bool, error) {
-	if used, err := t.notes.used(id); err != nil || used {
-		return used, err
-	}
-	runs, err := t.home.runs(id)
+// aliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.
+func aliveOf(note string) (alive []string, err error) {
+	target, err := os.Readlink(note)
 	if err != nil {
-		return false, err
+		return nil, ignoreGone(err)
 	}
-	for _, run := range runs {
-		if alive, err := aufsAlive(filepath.Join(run, aufsMountID)); err != nil || alive {
-			return alive, err
+	for _, si := range strings.Fields(target) {
+		is, err := isAlive(si)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			alive = append(alive, si)
 		}
 	}
-	return false, nil
+	return alive, nil
 }
 
-// aufsAlive tells if there is the link note, and the aufs mount that it names is alive in any mount namespace.
-func aufsAlive(note string) (bool, error) {
-	_, alive, err := readNote(note)
-	return alive, err
-}
-
-// readNote is aufsAlive, and tells in addition if the link is there.
-func readNote(note string) (noted, alive bool, err error) {
-	si, err := os.Readlink(note)
-	if err != nil {
-		return false, false, ignoreGone(err)
-	}
+// isAlive tells if the aufs mount of this name is alive in any mount namespace.
+func isAlive(si string) (bool, error) {
 	// What is in the directory is not read: see above.
-	_, err = os.Lstat(aufsSysfs + "/si_" + si)
+	_, err := os.Lstat(aufsSysfs + "/si_" + si)
 	if err == nil {
-		return true, true, nil
+		return true, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return true, false, err
+		return false, err
 	}
 	if _, err := os.Lstat(aufsSysfs); err == nil {
-		return true, false, nil
+		return false, nil
 	}
-	alive, err = inAnyMountinfo("aufs", "si="+si)
-	return true, alive, err
+	return inAnyMountinfo("aufs", "si="+si)
 }

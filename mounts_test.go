@@ -108,7 +108,7 @@ func TestGetOfAnotherDriversMount(t *testing.T) {
 		if mountedAt(t, target) {
 			t.Error("it is still mounted")
 		}
-		s.atRest(t, "child")
+		s.oneForm(t, "child")
 	})
 }
 
@@ -245,7 +245,7 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 
 		noMounts(t, s.inner.home.mnt(""))
 		sameTree(t, readTree(t, s.inner.home.diff("child")), before)
-		s.atRest(t, "child")
+		s.oneForm(t, "child")
 		// No count was left: one Get and one Put are a pair. The mount point, gone by now, is made again.
 		target := s.get(t, "child")
 		must(t, s.Put("child"))
@@ -280,8 +280,8 @@ func TestCleanup(t *testing.T) {
 		must(t, unix.Mount(one, filepath.Join(two, "volume"), "", unix.MS_BIND, ""))
 		must(t, s.Cleanup())
 		noMounts(t, string(s.inner.home))
-		s.atRest(t, "one")
-		s.atRest(t, "two")
+		s.oneForm(t, "one")
+		s.oneForm(t, "two")
 		if mounted, err := isMounted(string(s.inner.home)); err != nil || mounted {
 			t.Errorf("home is mounted: %v, %v", mounted, err)
 		}
@@ -304,7 +304,7 @@ func TestMountID(t *testing.T) {
 		if other, err := mountID(s.inner.home.mnt("other")); other == id || err != nil {
 			t.Errorf("the other one is %q, %v", other, err)
 		}
-		if used, err := s.inner.forms.aufsUses("child"); err != nil || !used {
+		if used, err := s.inner.forms.users.aufsUses("child"); err != nil || !used {
 			t.Errorf("used: %t, %v", used, err)
 		}
 		must(t, s.Put("child"))
@@ -361,38 +361,5 @@ func TestNoteOfNoLayer(t *testing.T) {
 		if err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}
-	})
-}
-
-// TestPutSettlesParents has another process mount and unmount a layer while one on top of it is brought to rest: the layer cannot be, and
-// has to be when that is done.
-func TestPutSettlesParents(t *testing.T) {
-	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, backendOverlay)
-		s.create(t, "", "base", "middle", "top")
-		s.apply(t, "base", "", entry{name: "f", content: "f"})
-		other, err := reopen(string(s.inner.home), backendOverlay)
-		must(t, err)
-		s.get(t, "top")
-		d, target := s.inner, s.inner.home.mnt("top")
-		lock, err := d.home.lockLayer("unmounting", "top")
-		must(t, err)
-		d.mounted.Decrement(target)
-		// The steps of unmount.
-		ended, err := d.unmountTop("top", target)
-		must(t, err)
-		marked, err := d.forms.marked()
-		must(t, err)
-		other.change(t, "middle", func(dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) })
-		if f, err := d.forms.form("middle"); err != nil || f == aufsForm {
-			t.Errorf("the layer below is in form %q, %v", f, err)
-		}
-		m, err := d.forms.read("top")
-		must(t, err)
-		must(t, d.forms.restMarked("top", m, marked, ended))
-		must(t, d.settleParents("top", marked))
-		lock.unlock()
-		s.atRest(t, "middle")
-		s.atRest(t, "top")
 	})
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/drivers/copy"
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
@@ -118,7 +117,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s store) { mountChild(t, s); s.get(t, "middle") },
+		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s store) { mountChild(t, s); s.get(t, "middle", "ro") },
 		run: func(_ *testing.T, s store) error { return s.Cleanup() },
 	},
 	{name: "init", build: func(t *testing.T, s store) { childEdited(t, s); rubbish(t, s) }, again: true},
@@ -340,7 +339,7 @@ func copyOfStore(t *testing.T, template string) string {
 
 func copyStoreTo(t *testing.T, template, home string) {
 	t.Helper()
-	must(t, copy.DirCopy(template, home, copy.Content, true))
+	copyDir(t, template, home)
 }
 
 // child runs the operation in a process of its own, and returns what that wrote. It fails the test unless the process ends
@@ -369,12 +368,13 @@ func (tr *trial) child(t *testing.T, home, how string, decide func(faults.Call) 
 // show.
 func (tr *trial) look(t *testing.T, home string) layerTrees {
 	t.Helper()
-	shown := tr.show(t, home)
+	// What is still mounted keeps the layers below it from being converted.
+	shown := tr.show(t, home, "ro")
 	s, err := reopen(home, tr.backend)
 	must(t, err)
 	noLeftovers(t, s)
 	for id := range shown {
-		s.atRest(t, id)
+		s.oneForm(t, id)
 	}
 	must(t, s.Cleanup())
 	again := tr.show(t, home)
@@ -385,7 +385,7 @@ func (tr *trial) look(t *testing.T, home string) layerTrees {
 }
 
 // show returns what the layers of the store at home show, and unmounts them all.
-func (tr *trial) show(t *testing.T, home string) layerTrees {
+func (tr *trial) show(t *testing.T, home string, options ...string) layerTrees {
 	t.Helper()
 	s, err := reopen(home, tr.backend)
 	must(t, err)
@@ -398,7 +398,7 @@ func (tr *trial) show(t *testing.T, home string) layerTrees {
 			shown[id] = tree{}
 			continue
 		}
-		shown[id] = s.see(t, id)
+		shown[id] = s.see(t, id, options...)
 	}
 	must(t, s.Cleanup())
 	noMounts(t, home)

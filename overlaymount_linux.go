@@ -27,14 +27,19 @@ type overlayMount struct {
 	index bool
 }
 
-// mount mounts it. mountinfo shows the lower directories by the names that they are mounted with, and a line of many paths there is
-// longer than many a program can read. So they have short names if their paths do not fit into the data of one mount(2), a page.
+// mount mounts it: by mount(2), if all paths fit into its data, a page; by the calls that take one directory at a time; or by names that are
+// shorter than the paths, where the kernel does not have those calls, or where it would show too many paths.
 func (m overlayMount) mount() error {
 	data, fits := m.plainData()
 	var err error
-	if fits {
+	switch {
+	case fits:
 		err = mountFS("mount", m.target, "overlay", m.flags, data)
-	} else {
+	case m.showsPaths():
+		if err = m.mountByParts(); errors.Is(err, errNoParts) {
+			err = m.mountNumbered()
+		}
+	default:
 		err = m.mountNumbered()
 	}
 	if err == nil {
@@ -45,6 +50,19 @@ func (m overlayMount) mount() error {
 		return perr
 	}
 	return err
+}
+
+// mostPaths is how long the paths of lower directories may be in a line of mountinfo, which shows them by the names that they are mounted with.
+// Many a program reads no line of more than 64 KiB.
+const mostPaths = 32 << 10
+
+// showsPaths tells if mountinfo may show the paths of the lower directories.
+func (m overlayMount) showsPaths() bool {
+	length := 0
+	for _, lower := range m.lowers {
+		length += len(lower) + len(":")
+	}
+	return length < mostPaths
 }
 
 // options are all but the directories. The features that would put redirects or data-less copies into the writable
@@ -64,8 +82,8 @@ func (m overlayMount) options() []option {
 		}
 		o = append(o, option{"index", index})
 		if kernelTakesParts() {
-			// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that would be taken off it again
-			// after each mount.
+			// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that is no part of the
+			// layer.
 			o = append(o, option{"uuid", "null"})
 		}
 	}
@@ -158,9 +176,9 @@ var kernelTakesParts = sync.OnceValue(func() bool {
 
 // configure passes the options and directories to the file system context fsfd.
 func (m overlayMount) configure(fsfd int) error {
-	_, fits := m.plainData()
+	plain := m.showsPaths()
 	for i, lower := range m.lowers {
-		err := setDirectory(fsfd, "lowerdir+", lower, fits)
+		err := setDirectory(fsfd, "lowerdir+", lower, plain)
 		if i == 0 && errors.Is(err, unix.EINVAL) {
 			return errNoParts
 		}

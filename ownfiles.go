@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/containers/storage/pkg/archive"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +45,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	// The files of a live mount are aufs's, and in use.
-	if used, err := b.forms.aufsUses(id); err != nil || used {
+	if used, err := b.forms.users.aufsUses(id); err != nil || used {
 		return err
 	}
 	for _, name := range useless {
@@ -119,6 +121,19 @@ func hideOwnFile(root openedDir, name string) error {
 	return nil
 }
 
+// showOwnFile gives what hideOwnFile has hidden its name again, if that is free.
+func showOwnFile(root openedDir, hidden string) error {
+	name, _, _ := strings.Cut(hidden, hiddenMark)
+	if !slices.Contains(ownFileNames, name) {
+		return nil
+	}
+	err := root.renameNew(hidden, root, name)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // dropPseudoLinks removes pseudo-links that mounts before have left, which aufs does not read again: each flush would look for their names
 // in vain.
 func dropPseudoLinks(root openedDir, names []string) error {
@@ -136,4 +151,31 @@ func dropPseudoLinks(root openedDir, names []string) error {
 		}
 	}
 	return nil
+}
+
+// dropOwnFiles removes what aufs has left at the root of a layer that it does not have mounted. What else is there under such names is somebody's
+// content.
+func dropOwnFiles(root openedDir) error {
+	useless, stale, err := lookAtOwnFiles(root)
+	if err == nil {
+		err = dropPseudoLinks(root, stale)
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range ownFileNames {
+		if !slices.Contains(useless, name) {
+			errs = append(errs, root.removeEmpty(name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isRemoval tells if a name is one that aufs gives a file which it is about to remove: .wh..wh.<name>.<four digits> (au_whtmp_lkup in
+// fs/aufs/whout.c).
+func isRemoval(name string) bool {
+	const digits = "0123456789abcdef"
+	at := len(name) - 5
+	return isOwnFile(name) && at > len(archive.WhiteoutMetaPrefix) && name[at] == '.' && strings.Trim(name[at+1:], digits) == ""
 }

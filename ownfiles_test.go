@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,16 +122,30 @@ func testContainerMadeOwnFiles(t *testing.T, name backendName, place func(path s
 	if first == backendOverlay {
 		must(t, os.Remove(filepath.Join(places, "f")))
 		must(t, s.Put("layer"))
-		s.atRest(t, "layer")
 		sameNames(t, keysOf(s.diff(t, "layer", "base")), "empty", "content", ".wh.f")
 	}
 	must(t, s.Cleanup())
 
 	s = openStore(t, home, name)
-	sameNames(t, s.see(t, "layer", "ro").names(), shownNames(first)...)
-	sameNames(t, s.see(t, "child").names(), shownNames(first)...)
+	// Overlayfs shows them, as files like others.
+	own := ownFileNames
+	if name == backendAufs {
+		own = nil
+	}
+	shows := func(dir string) {
+		t.Helper()
+		names := slices.DeleteFunc(readTree(t, dir).names(), func(path string) bool {
+			first, _, _ := strings.Cut(path, "/")
+			return slices.Contains(own, first)
+		})
+		sameNames(t, names, shownNames(first)...)
+	}
+	shows(s.get(t, "layer", "ro"))
+	must(t, s.Put("layer"))
+	shows(s.get(t, "child"))
+	must(t, s.Put("child"))
 	s.change(t, "layer", func(dir string) {
-		sameNames(t, readTree(t, dir).names(), shownNames(first)...)
+		shows(dir)
 		must(t, os.Remove(filepath.Join(dir, "g")))
 		must(t, os.WriteFile(filepath.Join(dir, "empty"), []byte("no longer"), 0o644))
 	})
@@ -168,23 +183,20 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 		dir := s.inner.home.diff("layer")
 		write(t, dir, files{whiteoutBase: "", pseudoLinkDir + "/1.2": "aufs", orphanDir + "/": ""})
 		s.change(t, "layer", func(mnt string) {
+			// Aufs's are gone.
 			write(t, mnt, files{"empty": "", pseudoLinkDir + "/mine": "mine", orphanDir: "mine"})
 			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteoutBase)))
 		})
-		s.atRest(t, "layer")
+		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, (&aufsBackend{home: s.inner.home, forms: s.inner.forms}).prepare("layer"))
 		for _, own := range ownFileNames {
 			if hidden := hiddenOf(t, dir, own); len(hidden) != 1 {
 				t.Errorf("%s: the container's is %q", own, hidden)
 			}
 		}
-		content, err := os.ReadFile(filepath.Join(dir, pseudoLinkDir, "1.2"))
-		if err != nil || string(content) != "aufs" {
-			t.Errorf("aufs's pseudo-link has %q, %v", content, err)
-		}
-		if info, err := os.Lstat(filepath.Join(dir, whiteoutBase)); err != nil || statOf(info).Nlink != 1 {
+		if info, err := os.Lstat(filepath.Join(dir, whiteoutBase)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("aufs's whiteouts become names of %v, %v", info, err)
 		}
 		sameNames(t, keysOf(s.diff(t, "layer", "base")), "empty")
-		sameNames(t, s.see(t, "layer").names(), "empty")
 	})
 }

@@ -76,7 +76,7 @@ func private(t *testing.T, h home) {
 				t.Errorf("%s has the mode %v", path, info.Mode())
 			}
 			return nil
-		case dir == h.diff(""), dir == h.mnt(""), filepath.Dir(dir) == h.tmp(), filepath.Base(path) == derivedRoot:
+		case dir == h.diff(""), dir == h.mnt(""), filepath.Dir(dir) == h.tmp(), filepath.Base(filepath.Dir(filepath.Dir(path))) == shadowDir, filepath.Base(path) == "upper":
 			return fs.SkipDir
 		}
 		seen++
@@ -94,7 +94,7 @@ func private(t *testing.T, h home) {
 // removed.
 func TestLinksOutOfTheStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		for _, part := range []string{layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir, "overlay/old", "overlay/lock", "overlay/run"} {
+		for _, part := range []string{layersDir, diffDir, mntDir, tmpDir, overlayDir, "overlay/form", "overlay/shadow", "overlay/lock", "overlay/known"} {
 			t.Run(part, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")

@@ -37,7 +37,6 @@ func (tr *trial) powerCut(t *testing.T) {
 	rec.cut(t)
 	calls = append(calls, "the end")
 	unmountLazily(t, home)
-	rebooted(t)
 	for i, cut := range rec.disks(t) {
 		cut.mount(t)
 		home := filepath.Join(cut.dir, "home")

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -180,108 +179,31 @@ func (d *Driver) strays() ([]string, error) {
 	return ids, nil
 }
 
-// settleAll brings to rest what overlayfs had mounted when the host, or its process, went down, and removes what existed
-// for its mounts.
-func (d *Driver) settleAll(ctx context.Context) error {
-	// What existed for mounts comes first, and all marks are looked at twice: a layer may be in use by a mount that is gone.
-	dirs := append([]string{d.home.besideDiff().overlay(runDir)}, d.forms.notes...)
-	for _, dir := range append(dirs, d.home.overlay(markDir), d.home.overlay(markDir)) {
-		if err := d.settleIn(ctx, dir); err != nil {
-			return err
+// sweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
+func (d *Driver) sweepNotes() error {
+	for _, dir := range d.forms.users.notes {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("aufs: sweeping: %w", err)
 		}
-	}
-	return d.sweepOld()
-}
-
-// settleTraced is settleAll for what earlier boots have left, which takes long, and can wait until a layer is used.
-func (d *Driver) settleTraced(ctx context.Context) error {
-	traces, err := d.forms.traces()
-	if err != nil {
-		return fmt.Errorf("aufs: sweeping: %w", err)
-	}
-	for _, dir := range traces {
-		if err := d.settleIn(ctx, dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settleIn brings the layers to rest that the entries of dir are named after.
-func (d *Driver) settleIn(ctx context.Context, dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("aufs: sweeping: %w", err)
-	}
-	for _, entry := range entries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		id := entry.Name()
-		if !d.home.exists(id) {
-			// Only what exists is given a file for its lock.
-			if err := d.forms.notes.drop(id); err != nil {
+		for _, entry := range entries {
+			if err := d.sweepNote(entry.Name()); err != nil && !errors.Is(err, unix.EROFS) {
 				logrus.Warnf("aufs: sweeping: %v", err)
 			}
-			continue
-		}
-		if err := d.settleIdle(id); err != nil {
-			logStillUnrested(fmt.Errorf("aufs: sweeping: %w", err))
 		}
 	}
 	return nil
 }
 
-// settleIdle brings the layer id to rest, if nobody is at work on it and it is not mounted.
-func (d *Driver) settleIdle(id string) error {
-	lock, err := d.home.tryLockID(id)
-	if err != nil || lock == nil {
-		return err
-	}
-	defer lock.unlock()
-	if !d.home.exists(id) {
-		return nil
-	}
-	mounted, err := isMounted(d.home.mnt(id))
-	if err != nil || mounted {
-		return err
-	}
-	return d.forms.rest(id, false)
-}
-
-// oldAge is how old what was replaced has to be before it is removed: a mount that is being made of it is none yet, but
-// is soon.
-const oldAge = 10 * time.Minute
-
-// sweepOld removes what was derived from layers and replaced some time ago, unless a layer is mounted: it may be using
-// it.
-func (d *Driver) sweepOld() error {
-	mounts, err := mountsUnder(d.home.mnt(""))
-	if err != nil || len(mounts) > 0 {
-		return err
-	}
-	for _, a := range d.home.areas() {
-		if err := sweepOldIn(a.overlay(oldDir)); err != nil {
+// sweepNote is sweepNotes for the layer id, unless somebody is at work on it.
+func (d *Driver) sweepNote(id string) error {
+	if d.home.exists(id) {
+		// Only what exists is given a file for its lock.
+		lock, err := d.home.tryLockID(id)
+		if err != nil || lock == nil {
 			return err
 		}
+		defer lock.unlock()
 	}
-	return nil
-}
-
-// sweepOldIn is sweepOld in one directory.
-func sweepOldIn(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && time.Since(info.ModTime()) > oldAge {
-			err = removeTree(filepath.Join(dir, entry.Name()))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return d.forms.users.notes.drop(id)
 }

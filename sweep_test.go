@@ -20,7 +20,7 @@ func TestInitSweeps(t *testing.T) {
 		write(t, h, files{
 			// A Create that had not come to its layers file; a Remove that had deleted it; the in-tree driver's Remove.
 			"diff/created/": "", "mnt/created/": "",
-			"diff/removed/data": "x", "overlay/twin/removed/root/data": "x", "overlay/mark/removed": "trusted\n",
+			"diff/removed/data": "x", "overlay/shadow/removed/digest/above/data": "x", "overlay/form/removed": "trusted\n",
 			"diff/old-removing/data": "x", "mnt/old-removing/": "",
 			// Scratch directories, and a file that was to be renamed.
 			"tmp/create-1/diff/": "", "tmp/trash-2/diff/f": "x", "tmp/file-3": "x",
@@ -35,7 +35,7 @@ func TestInitSweeps(t *testing.T) {
 		} {
 			t.Run(dir, func(t *testing.T) { sameNames(t, readTree(t, filepath.Join(h, dir)).names(), want...) })
 		}
-		for _, dir := range []string{twinDir, markDir} {
+		for _, dir := range []string{shadowDir, formDir} {
 			sameNames(t, readTree(t, s.inner.home.overlay(dir)).names())
 		}
 		sameTree(t, readTree(t, s.inner.home.diff("base")), before)
@@ -65,7 +65,7 @@ func TestInitOnALiveStore(t *testing.T) {
 		other.create(t, "child", "grandchild")
 		sameNames(t, other.see(t, "grandchild").names(), "g")
 		must(t, s.Put("child"))
-		s.atRest(t, "child")
+		s.oneForm(t, "child")
 		sameNames(t, s.see(t, "child").names(), "g")
 	})
 }

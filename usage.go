@@ -16,7 +16,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	if _, err := d.home.parents(id); err != nil {
 		return nil, err
 	}
-	f, err := d.forms.form(id)
+	f, err := d.home.form(id)
 	if err != nil {
 		return nil, layerError("measuring", id, err)
 	}

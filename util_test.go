@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"golang.org/x/sys/unix"
@@ -97,14 +98,14 @@ func noLeftovers(t *testing.T, s store) {
 	ids, err := s.ListLayers()
 	must(t, err)
 	for dir, allowed := range map[string][]string{
-		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, whiteoutsDir, keptDir},
-		tmpDir: nil, "overlay/run": nil, "overlay/mark": nil, "overlay/aside": nil,
-		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, whiteoutsDir: ids, keptDir: ids, "overlay/twin": ids, "overlay/lock": ids,
-		filepath.Join(diffDir, besideName, tmpDir): nil, filepath.Join(diffDir, besideName, "overlay/run"): nil,
-		filepath.Join(diffDir, besideName, "overlay/aside"): nil, filepath.Join(diffDir, besideName, "overlay/twin"): ids,
+		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, keptDir},
+		tmpDir: nil, "overlay": {"form", "known", "shadow", "work", "watch", "aufs", "lock", "empty", "owners", runRootLink, storeLock, mountsLock},
+		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, keptDir: ids, "overlay/shadow": ids, "overlay/lock": ids,
+		filepath.Join(diffDir, besideName, tmpDir): nil, filepath.Join(diffDir, besideName, "overlay"): {"shadow", "watch", "work"},
+		filepath.Join(diffDir, besideName, "overlay/watch"): ids, filepath.Join(diffDir, besideName, "overlay/shadow"): ids,
 		filepath.Join(diffDir, besideName, "overlay/work"): ids, filepath.Join(diffDir, besideName, keptDir): ids,
-		"overlay/work": ids, "overlay/used": ids, "overlay/forgotten": nil, "overlay/owners": ids, "overlay/synced": ids, "overlay/aufs": nil,
-		filepath.Join(overlayDir, traceDir, bootID()): ids, filepath.Join(overlayDir, traceDir, earlierBoots): ids,
+		"overlay/work": ids, "overlay/watch": ids, "overlay/owners": ids, "overlay/form": ids, "overlay/aufs": nil,
+		"overlay/known/aufs": ids, "overlay/known/trusted": ids, "overlay/known/user": ids,
 		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
 	} {
 		entries, err := os.ReadDir(filepath.Join(home, dir))
@@ -167,18 +168,39 @@ func (s store) see(t *testing.T, id string, options ...string) tree {
 	return seen
 }
 
-// atRest fails the test unless the layer id is in aufs form, and shows nothing of overlayfs's.
-func (s store) atRest(t *testing.T, id string) {
+// hasForm fails the test unless the layer id is in form f.
+func (s store) hasForm(t *testing.T, id string, f form) {
 	t.Helper()
-	f, err := s.inner.forms.form(id)
-	if err != nil || f != aufsForm {
-		t.Errorf("layer %s is in form %q, %v", id, f, err)
+	if is, err := s.inner.home.form(id); err != nil || is != f {
+		t.Errorf("layer %s is in form %q and not %q, %v", id, is, f, err)
+	}
+	s.oneForm(t, id)
+}
+
+// oneForm fails the test if the layer id has marks of another form than its own.
+func (s store) oneForm(t *testing.T, id string) {
+	t.Helper()
+	r, err := s.inner.home.readForm(id)
+	if err != nil || r.converting {
+		t.Errorf("layer %s is in form %q, %v", id, r, err)
 	}
 	for path, node := range readTree(t, s.inner.home.diff(id)) {
-		if strings.Contains(node, "overlay.") || strings.Contains(node, "device 0") {
-			t.Errorf("layer %s at rest has %s: %s", id, path, node)
+		other := strings.HasPrefix(filepath.Base(path), ".wh.")
+		if !r.isOverlay() {
+			other = strings.Contains(node, "overlay.") || strings.Contains(node, "device 0")
+		}
+		if other {
+			t.Errorf("layer %s in form %q has %s: %s", id, r, path, node)
 		}
 	}
+}
+
+// written is the form of a layer that the store's backend has mounted writable.
+func (s store) written() form {
+	if s.backend == backendAufs {
+		return aufsForm
+	}
+	return ownForm()
 }
 
 // tree describes files: by path, all that matters of each.
@@ -463,4 +485,21 @@ var newLayer = []entry{
 	{name: "same", link: "g"},
 	{name: "f/"},
 	{name: "f/f", content: "f"},
+}
+
+// copyDir copies a directory with all attributes. The library leaves some out, where it is built without C.
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, copy.DirCopy(from, to, copy.Content, true))
+	must(t, filepath.WalkDir(from, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		names, err := listXattrs(path)
+		for _, name := range names {
+			value, gerr := system.Lgetxattr(path, name)
+			err = errors.Join(err, gerr, system.Lsetxattr(to+strings.TrimPrefix(path, from), name, value, 0))
+		}
+		return err
+	}))
 }

@@ -18,14 +18,14 @@ import (
 // A layer's directory says what it takes away from its ancestors by whiteouts and opaque directories. There are two ways
 // to write them down.
 //
-// In aufs form, that of every layer at rest: the name X is deleted by an empty file .wh.X beside it, and a directory
+// In aufs form, that of archives and so of image layers: the name X is deleted by an empty file .wh.X beside it, and a directory
 // hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); the names are archive.WhiteoutPrefix
 // and archive.WhiteoutOpaqueDir, and those of OCI's layers). Other names that begin with .wh..wh. are aufs's own: at the
 // root those of its files, elsewhere those of what it has renamed to remove it (au_whtmp_lkup in fs/aufs/whout.c), which it
 // does in its own time and a crash leaves behind. No mount of aufs shows them.
 //
-// In overlay form, that of a layer while overlayfs has it mounted writable: X is deleted by a character device 0/0 of
-// that name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
+// In overlay form, that of a layer that overlayfs has mounted writable: X is deleted by a character device 0/0 of that
+// name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
 // (Documentation/filesystems/overlayfs.rst of the kernel).
 
 // form is the way that the whiteouts of a layer are written.
@@ -159,7 +159,7 @@ func isOpaque(dir string, f form) (bool, error) {
 	return hasOpaqueXattr(dir, f)
 }
 
-// add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, when its translation was
+// add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, if its conversion was
 // cut short: both count.
 func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) error {
 	name := entry.Name()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,15 +25,18 @@ type options struct {
 	keep    bool
 }
 
+// commands are about stores that there are. Each returns how the program is to exit.
+var commands = map[string]func(ctx context.Context, args []string, out, errs io.Writer) int{"check": check, "convert": convert}
+
 func main() {
 	// The library unpacks layers in a child of this program, which starts here.
 	if reexec.Init() {
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == "check" {
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		os.Exit(check(ctx, os.Args[2:], os.Stdout, os.Stderr))
+		os.Exit(commands[os.Args[1]](ctx, os.Args[2:], os.Stdout, os.Stderr))
 	}
 	opts, err := parseOptions(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
@@ -54,7 +58,7 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("example", flag.ContinueOnError)
 	fs.Usage = func() {
-		fmt.Fprintln(fs.Output(), "usage: example [options]\n       example check [-repair] home")
+		fmt.Fprintln(fs.Output(), "usage: example [options]\n       example check [-repair] home\n       example convert home")
 		fs.PrintDefaults()
 	}
 	fs.StringVar(&o.root, "root", "", "empty or new `directory` for the store (default a new one under $TMPDIR, removed at the end)")

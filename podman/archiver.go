@@ -128,7 +128,9 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	// An archive is the same, whatever form the layer is in.
+	names := a.archivedNames(dir, entries)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
 	if err := a.mark(dir, rel, entries); err != nil {
 		return nil, err
 	}
@@ -156,6 +158,22 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 		}
 	}
 	return below, nil
+}
+
+// archivedNames are the names that the entries of a directory have in the archive.
+func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string]string {
+	names := make(map[string]string, len(entries))
+	for _, entry := range entries {
+		name := entry.Name()
+		names[name] = name
+		if a.form == aufsForm || entry.Type()&fs.ModeCharDevice == 0 {
+			continue
+		}
+		if info, err := os.Lstat(within(dir, name)); err == nil && isOverlayWhiteout(info) {
+			names[name] = archive.WhiteoutPrefix + name
+		}
+	}
+	return names
 }
 
 // entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
@@ -220,7 +238,7 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *regularFile, path st
 }
 
 // mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
-// layer whose translation was cut short it may be one as well.
+// layer whose conversion was cut short it may be one as well.
 func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == archive.WhiteoutOpaqueDir })
 	if there || a.form == aufsForm {

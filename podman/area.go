@@ -35,8 +35,8 @@ func (a area) overlay(elem ...string) string {
 // whole is the area of what can share a mount with home.
 func (h home) whole() area { return area(h) }
 
-// besideDiff is the area of what has to share a mount with diff/<id>: scratch directories, overlayfs's work directories, what exists for one
-// mount, and what has hard links to a layer's files.
+// besideDiff is the area of what has to share a mount with diff/<id>: scratch directories, shadows, and the work and watch
+// directories of overlayfs.
 func (h home) besideDiff() area {
 	if isMountPoint(h.diff("")) {
 		return area(h.diff(besideName))
@@ -54,7 +54,7 @@ func (h home) areas() []area {
 
 // layerIn are the paths of what belongs to the layer id in an area, and has no more to do with any other one.
 func (a area) layerIn(id string) []string {
-	return []string{a.overlay(twinDir, id), a.overlay(runDir, id), a.overlay(workDir, id), a.overlay(asideDir, id), a.kept(id)}
+	return []string{a.overlay(shadowDir, id), a.overlay(watchDir, id), a.overlay(workDir, id), a.kept(id)}
 }
 
 // makeBeside makes the directory in diff, if that is a mount point, and returns what it made.
@@ -76,15 +76,15 @@ func (h home) makeBeside() (made []string, err error) {
 
 // ownDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
 func (h home) ownDirectories() []string {
-	dirs := []string{h.whiteouts().dir}
-	for _, name := range []string{markDir, traceDir, syncedDir, aufsDir, usedDir, forgottenDir, ownersDir, lockDirName, emptyDir} {
+	var dirs []string
+	for _, name := range []string{formDir, knownDir, aufsDir, ownersDir, lockDirName, emptyDir} {
 		dirs = append(dirs, h.overlay(name))
 	}
 	for _, a := range h.areas() {
 		if a != h.whole() {
 			dirs = append(dirs, string(a))
 		}
-		dirs = append(dirs, a.tmp(), a.overlay(), a.overlay(oldDir))
+		dirs = append(dirs, a.tmp(), a.overlay())
 		dirs = append(dirs, a.layerIn("")...)
 	}
 	return dirs
@@ -122,7 +122,7 @@ func (h home) rightMounts() error {
 		case first == diffDir, first == mntDir:
 		case first == tmpDir && below:
 			// A process mounts there before it moves the mount to its place, or was killed before that.
-		case first == tmpDir, first == layersDir, first == overlayDir, first == whiteoutsDir, first == keptDir:
+		case first == tmpDir, first == layersDir, first == overlayDir, first == keptDir:
 			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
 				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), diffDir, mntDir, unix.EXDEV)
 		}

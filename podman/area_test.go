@@ -12,7 +12,6 @@ import (
 	"time"
 
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/drivers/copy"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,9 +47,9 @@ func mountPart(t *testing.T, kind part, home, dir string) {
 	path := filepath.Join(home, dir)
 	must(t, os.MkdirAll(path, 0o700))
 	before := filepath.Join(t.TempDir(), "before")
-	must(t, copy.DirCopy(path, before, copy.Content, true))
+	copyDir(t, path, before)
 	kind.mount(t, path)
-	must(t, copy.DirCopy(before, path, copy.Content, true))
+	copyDir(t, before, path)
 }
 
 // unmountParts unmounts the parts of a store, which must be all that is mounted there.
@@ -149,7 +148,7 @@ func TestPartsOnOtherDisks(t *testing.T) {
 					must(t, s.Cleanup())
 					// All of it on one disk, and on two again.
 					moved := filepath.Join(t.TempDir(), "home")
-					must(t, copy.DirCopy(home, moved, copy.Content, true))
+					copyDir(t, home, moved)
 					unmountParts(t, home, dirs...)
 					for _, dirs := range [][]string{nil, dirs, nil} {
 						for _, dir := range dirs {
@@ -218,7 +217,7 @@ func TestPartsInASharedMount(t *testing.T) {
 func TestPartsThatCannotBeMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		for _, dir := range []string{
-			layersDir, tmpDir, overlayDir, whiteoutsDir, "overlay/mark", "overlay/twin", "overlay/work/child", "overlay/lock", "whiteouts/child",
+			layersDir, tmpDir, overlayDir, "overlay/form", "overlay/shadow", "overlay/work/child", "overlay/lock",
 			"diff/" + besideName, "diff/" + besideName + "/overlay", "diff/" + besideName + "/tmp",
 		} {
 			for _, kind := range partKinds {

@@ -5,30 +5,29 @@
 package aufs
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
-// overlayBackend mounts with overlayfs. Layers are in aufs form at rest; what overlayfs needs is made for the mount: the
-// layer's own directory is brought into overlay form and back, and ancestors with whiteouts are stood in for by twins.
+// overlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
+// are, between shadows.
 type overlayBackend struct {
-	home  home
-	forms *translator
+	home    home
+	forms   *converter
+	shadows *shadows
 	// form is the one that this process can mount.
 	form form
 }
 
 // probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
-func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend, error) {
+func probeOverlay(h home, s *shadows, scratchDir string) (*overlayBackend, error) {
 	nested, err := inUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
@@ -36,7 +35,7 @@ func probeOverlay(h home, forms *translator, scratchDir string) (*overlayBackend
 	if !nested && os.Geteuid() != 0 {
 		return nil, explainOverlay(h, nested, unix.EPERM)
 	}
-	b := &overlayBackend{home: h, forms: forms, form: ownForm()}
+	b := &overlayBackend{home: h, forms: s.forms, shadows: s, form: s.to}
 	if err := b.trial(scratchDir); err != nil {
 		return nil, explainOverlay(h, nested, err)
 	}
@@ -103,321 +102,91 @@ func (b *overlayBackend) status() [][2]string {
 	}
 }
 
+// prepare implements backend: it brings the layer into overlay form.
+func (b *overlayBackend) prepare(id string) error {
+	return b.forms.toOverlay(id, b.form, func() bool { return b.shadows.unmarked(id) })
+}
+
+// mostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
+const mostLowers = 500
+
 func (b *overlayBackend) mount(s stack) error {
-	before := topState{}
-	if before.untouched, before.unrested = b.forms.isUntouched(s.id, s.marked[s.id]); !before.untouched {
-		// It may be left over from a crash; or be in use elsewhere, and then it has the form already that a mount needs.
-		before.unrested = b.forms.rest(s.id, false)
-	}
-	m := overlayMount{
-		target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser,
-	}
+	m := overlayMount{target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser, lowers: lowersOf(s.layers)}
 	var err error
 	if s.options.readOnly() {
-		err = b.addReadOnly(&m, s)
+		err = b.addWatch(&m, s.id)
 	} else {
-		err = b.addWritable(&m, s, before)
+		m.upper, m.work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
+		err = makeDir(m.work)
 	}
 	if err == nil {
-		err = b.home.mounting(m.mount)
+		err = b.addFewest(&m)
 	}
 	if err != nil {
-		if rerr := b.forms.rest(s.id, false); rerr != nil {
-			logUnrested(rerr)
-		}
-	}
-	return err
-}
-
-// topState is how the layer that is to be mounted was found.
-type topState struct {
-	// untouched: see isUntouched.
-	untouched bool
-	// unrested is why it could not be brought to rest, if it could not.
-	unrested error
-}
-
-// addReadOnly puts all layers of the stack s into m, read-only.
-func (b *overlayBackend) addReadOnly(m *overlayMount, s stack) error {
-	run, err := b.home.newRun(s.id, s.options)
-	if err != nil {
 		return err
 	}
-	if err := b.addTop(m, s.id, run); err != nil {
-		return err
+	if n := len(m.lowers); n > mostLowers {
+		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
+			"takes %d: %w", len(s.layers), n, mostLowers, unix.EINVAL)
 	}
-	var plain []string
-	if m.lowers[0] == b.home.diff(s.id) {
-		plain = append(plain, s.id)
-	}
-	below, err := b.addLowers(m, s, run)
-	if err != nil {
-		return err
-	}
-	if err := b.addWatch(m, run); err != nil || run == "" {
-		return err
-	}
-	return noteLowers(run, append(plain, below...))
+	return b.home.mounting(m.mount)
 }
 
-// addWritable puts the layer of the stack s into m, to be written to, on top of its ancestors. If it could not be brought to rest before,
-// the mount gets all that it needs for itself.
-func (b *overlayBackend) addWritable(m *overlayMount, s stack, before topState) error {
-	// Not made yet, and most often not needed.
-	run := b.home.besideDiff().overlay(runDir, s.id, "mount-"+rand.Text())
-	plain, err := b.addLowers(m, s, run)
-	if err != nil {
-		return err
-	}
-	ownTwins := slices.ContainsFunc(m.lowers, func(lower string) bool { return filepath.Dir(lower) == run })
-	noted := !ownTwins && before.unrested == nil
-	if !noted {
-		if err := os.MkdirAll(run, 0o700); err != nil {
-			return err
-		}
-		if err := noteLowers(run, plain); err != nil {
-			return err
-		}
-	}
-	m.upper, m.work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
-	if before.unrested != nil {
-		m.work = filepath.Join(run, "work")
-	}
-	if err := os.MkdirAll(m.work, 0o700); err != nil {
-		return err
-	}
-	return b.openUpper(s.id, before, noted, lowersOf(s.parents, plain))
-}
-
-// lowersOf tells, as a mark does, which of the parents of a stack are among the plain ones, which are in the same order.
-func lowersOf(parents, plain []string) string {
-	letters := make([]byte, 0, len(parents))
-	for _, parent := range parents {
-		if len(plain) > 0 && plain[0] == parent {
-			letters = append(letters, lowerPlain)
-			plain = plain[1:]
-		} else {
-			letters = append(letters, lowerTwin)
-		}
-	}
-	return string(letters)
-}
-
-// openUpper brings the layer id into overlay form. noted says that its mark is to tell of the mount, with lowers.
-func (b *overlayBackend) openUpper(id string, before topState, noted bool, lowers string) error {
-	if before.untouched {
-		return b.forms.openFrom(id, mark{form: aufsForm}, b.form, noted, lowers)
-	}
-	f, err := b.forms.form(id)
-	switch {
-	case err != nil:
-		return err
-	case f == aufsForm:
-		return b.forms.open(id, b.form, noted, lowers)
-	case f != b.form:
-		return fmt.Errorf("it has attributes %s*, where this process can have %s*, and it cannot be brought to rest: %w",
-			f.xattrPrefix(), b.form.xattrPrefix(), before.unrested)
-	case errors.Is(before.unrested, errInUse):
-		// It has its form, and must not be touched.
-		return nil
-	}
-	// The way to rest was cut short by an error; this undoes what came of it.
-	logStillUnrested(before.unrested)
-	return b.forms.open(id, b.form, noted, lowers)
-}
-
-// addTop makes the layer id, of which the caller has the lock, the uppermost of the read-only directories of m.
-func (b *overlayBackend) addTop(m *overlayMount, id, run string) error {
-	lower, err := b.ownLower(id, ownTwinIn(run, "top"))
-	m.lowers = append(m.lowers, lower)
-	return err
-}
-
-// addLowers adds the ancestors of a layer to m, and returns those whose own directories it added: these must stay as they are for
-// as long as the mount lives. What has to be made for this mount is made in run, a directory that need not be there yet, or cannot
-// be had if it is "".
-func (b *overlayBackend) addLowers(m *overlayMount, s stack, run string) (plain []string, err error) {
-	lowers := b.knownLowers(s)
-	if lowers == nil {
-		if lowers, err = b.findLowers(s, run); err != nil {
-			return nil, err
-		}
-	}
-	for n, lower := range lowers {
-		if lower == s.parentDirs[n] {
-			plain = append(plain, s.parents[n])
-		}
-	}
-	m.lowers = append(m.lowers, lowers...)
-	// Overlayfs will not have fewer: two, if none of them is the layer's own, to be written to.
-	fewest := 1
-	if m.flags&unix.MS_RDONLY != 0 {
-		fewest = 2
-	}
-	if len(m.lowers) < fewest {
-		empty := b.home.overlay(emptyDir)
-		if run == "" {
-			empty = m.target
-		} else if err := os.MkdirAll(empty, 0o700); err != nil {
-			return nil, err
-		}
-		m.lowers = append(m.lowers, empty)
-	}
-	return plain, nil
-}
-
-func (b *overlayBackend) records() stackRecords {
-	return stackRecords{derived: b.home.twins(), letters: string([]byte{lowerPlain, lowerTwin})}
-}
-
-// knownLowers are the directories that stand for the ancestors in the stack s, by the record of it; nil without one that counts.
-func (b *overlayBackend) knownLowers(s stack) []string {
-	lowers := make([]string, 0, len(s.known))
-	for n, letter := range []byte(s.known) {
-		switch {
-		case s.marked[s.parents[n]]:
-			return nil
-		case letter == lowerPlain:
-			lowers = append(lowers, s.parentDirs[n])
-		default:
-			// It may have been made anew in another form.
-			twin, ok := b.home.twinKnown(s.parents[n], b.form)
-			if !ok {
-				return nil
+// lowersOf are the directories of layers and their shadows, top to bottom.
+func lowersOf(layers []shownLayer) []string {
+	lowers := make([]string, 0, len(layers)+2)
+	for _, layer := range layers {
+		for _, dir := range []string{layer.above, layer.dir, layer.below} {
+			if dir != "" {
+				lowers = append(lowers, dir)
 			}
-			lowers = append(lowers, twin)
 		}
-	}
-	if len(lowers) == 0 {
-		return nil
 	}
 	return lowers
 }
 
-// findLowers finds out which directories stand for the ancestors in the stack s, and keeps a record of it if each of them is good
-// for other mounts as well.
-func (b *overlayBackend) findLowers(s stack, run string) ([]string, error) {
-	lowers := make([]string, 0, len(s.parents))
-	letters := make([]byte, 0, len(s.parents))
-	generation, err := b.home.use(s.parents)
-	if err != nil {
-		return nil, err
-	}
-	for n, parent := range s.parents {
-		lower, err := b.parentLower(parent, ownTwinIn(run, strconv.Itoa(n)), generation)
-		if err != nil {
-			return nil, layerError("preparing", parent, err)
-		}
-		lowers = append(lowers, lower)
-		switch {
-		case s.marked[parent] || wasWritable(s.parentDirs[n]):
-		case lower == s.parentDirs[n]:
-			letters = append(letters, lowerPlain)
-		case lower == b.home.twins().path(parent, derivedRoot):
-			letters = append(letters, lowerTwin)
-		}
-	}
-	if len(letters) > 0 && len(letters) == len(s.parents) {
-		b.records().keep(s.parents, s.stamp, generation, string(letters))
-	}
-	return lowers, nil
-}
-
-// noteLowers writes down in run which layers a mount has with their own directories.
-func noteLowers(run string, plain []string) error {
-	return os.WriteFile(filepath.Join(run, plainLowers), formatParents(plain), 0o600)
-}
-
-// addWatch gives a read-only mount an upper directory, for nothing but this: by that it can be found out if the mount, or a
-// copy of it in another mount namespace, is alive.
-func (b *overlayBackend) addWatch(m *overlayMount, run string) error {
-	if m.upper != "" || run == "" {
+// addFewest adds an empty directory where overlayfs wants one more: it takes one lower directory with an upper one, and two without.
+func (b *overlayBackend) addFewest(m *overlayMount) error {
+	if len(m.lowers) > 1 || len(m.lowers) == 1 && m.upper != "" {
 		return nil
 	}
-	m.upper, m.work = filepath.Join(run, watchUpper), filepath.Join(run, "work")
-	for _, dir := range []string{m.upper, m.work} {
-		if err := mkdirWithoutACL(dir, 0o700); err != nil {
-			return err
-		}
+	empty := b.home.overlay(emptyDir)
+	err := makeDir(empty)
+	if errors.Is(err, unix.EROFS) {
+		empty, err = m.target, nil
 	}
-	// It is the root of the mount.
-	return copyDirMetadata(m.lowers[0], b.form, m.upper)
+	m.lowers = append(m.lowers, empty)
+	return err
 }
 
-// parentLower returns the directory that stands for the ancestor id. If one has to be made for this mount, it is made at
-// own. generation is what use has returned.
-func (b *overlayBackend) parentLower(id, own, generation string) (string, error) {
-	f, err := b.forms.form(id)
-	if err != nil {
-		return "", err
+// makeDir makes a directory of the driver's own, and those around it, if it is not there.
+func makeDir(dir string) error {
+	err := unix.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700)
 	}
-	if f == aufsForm {
-		if lower, ok := b.home.twinKnown(id, b.form); ok {
-			return lower, nil
-		}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
-	lock, err := b.home.lockID(id)
-	if err != nil {
-		return "", err
-	}
-	defer lock.unlock()
-	if f, err = b.settledForm(id); err != nil {
-		return "", err
-	}
-	if f != aufsForm || wasWritable(b.home.diff(id)) {
-		return b.ownLower(id, own)
-	}
-	if lower, ok := b.home.twinKnown(id, b.form); ok {
-		return lower, nil
-	}
-	lower, err := b.home.twinFind(id, b.form, generation)
-	if own == "" && errors.Is(err, unix.EROFS) {
-		return b.ownLower(id, own)
-	}
-	return lower, err
+	return nil
 }
 
-// settledForm is the form of the layer id, of which the caller has the lock, after an attempt to bring to rest what an earlier boot
-// left.
-func (b *overlayBackend) settledForm(id string) (form, error) {
-	m, err := b.forms.read(id)
-	if err != nil || !m.old {
-		return m.form, err
+// addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
+// copy of it in another mount namespace, is alive.
+func (b *overlayBackend) addWatch(m *overlayMount, id string) error {
+	m.upper, m.work = b.home.watch(id), filepath.Join(filepath.Dir(b.home.watch(id)), "work")
+	err := makeDir(m.upper)
+	if err == nil {
+		err = makeDir(m.work)
 	}
-	if err := b.forms.settle(id); err != nil {
-		logStillUnrested(err)
-		return m.form, nil
+	if err == nil {
+		// It is the root of the mount.
+		err = copyDirMetadata(m.lowers[0], b.form, m.upper)
 	}
-	return aufsForm, nil
-}
-
-// ownTwinIn is where a twin that is made for one mount has its place in run, or "" if there is none.
-func ownTwinIn(run, name string) string {
-	if run == "" {
-		return ""
+	if errors.Is(err, unix.EROFS) {
+		// No layer can change there, so that nobody has to know of the mount.
+		m.upper, m.work = "", ""
+		return nil
 	}
-	return filepath.Join(run, ownTwin+name)
-}
-
-// ownLower returns a lower directory for the layer id as it is now, whatever becomes of the layer: its own directory if it
-// has no whiteouts, or a twin made at own. The caller holds the lock of id.
-func (b *overlayBackend) ownLower(id, own string) (string, error) {
-	f, err := b.forms.form(id)
-	if err != nil {
-		return "", err
-	}
-	if f == aufsForm {
-		marks, err := findMarks(b.home.diff(id), f)
-		if err != nil || marks == nil {
-			return b.home.diff(id), err
-		}
-	}
-	if own == "" {
-		// Nothing can change the layer, as long as the store is read-only.
-		if twin, ok := b.home.twinKnown(id, b.form); ok && f == aufsForm {
-			return twin, nil
-		}
-		return "", errNoRun
-	}
-	return own, makeTwin(b.home.diff(id), f, own, b.form)
+	return err
 }

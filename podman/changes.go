@@ -80,7 +80,7 @@ func (d *Driver) layersBelow(id string) ([]layerDir, error) {
 	}
 	below := make([]layerDir, 0, len(dirs))
 	for i, dir := range dirs {
-		f, err := d.forms.form(parents[i])
+		f, err := d.home.form(parents[i])
 		if err != nil {
 			return nil, err
 		}

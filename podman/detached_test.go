@@ -32,7 +32,7 @@ func TestMountBatches(t *testing.T) {
 		{"with a label", 70, 2, "l:c1,c2", []int{64, 11}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			branches := stackBranches("/top", lowers(c.parents, 50), false)
+			branches := branchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
 			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
 			batches, err := mountBatches(branches, options, c.label)
 			must(t, err)
@@ -66,10 +66,10 @@ func TestMountBatches(t *testing.T) {
 			}
 		})
 	}
-	if _, err := mountBatches(stackBranches("/"+strings.Repeat("x", 252), nil, false), nil, ""); !errors.Is(err, errNotDetached) {
+	if _, err := mountBatches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, errNotDetached) {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	if _, err := mountBatches(stackBranches("/a", nil, false), slices.Repeat([]string{"dio"}, maxOptionsPerCall), ""); !errors.Is(err, errNotDetached) {
+	if _, err := mountBatches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, maxOptionsPerCall), ""); !errors.Is(err, errNotDetached) {
 		t.Errorf("too many options: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ package aufs
 import (
 	"io"
 
-	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 )
 
@@ -77,11 +76,8 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 		if _, err := d.flush(id, target, linkFlush.live); err != nil {
 			return "", false, err
 		}
-	} else if err := d.forms.settle(id); err != nil {
-		// It can be read in the form that it has.
-		logrus.Debugf("aufs: %v", err)
 	}
-	f, err = d.forms.form(id)
+	f, err = d.home.form(id)
 	return f, mounted, err
 }
 
@@ -95,7 +91,7 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	if !direct {
 		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
 	}
-	f, err := d.forms.form(id)
+	f, err := d.home.form(id)
 	if err != nil {
 		return 0, layerError("measuring", id, err)
 	}

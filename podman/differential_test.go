@@ -5,8 +5,10 @@
 package aufs
 
 import (
+	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,26 +25,70 @@ import (
 	"pgregory.net/rapid"
 )
 
-// subject is the driver on a backend, as package differential wants it.
+// subject is the driver on a backend, as package differential wants it, with its other backend if there is one.
 func subject(t *testing.T, name backendName) differential.Subject {
 	t.Helper()
-	open := func(name backendName) func(string) (graphdriver.Driver, error) {
-		return func(home string) (graphdriver.Driver, error) { return Init(home, optionsFor(name)) }
-	}
-	s := differential.Subject{
-		Open: open(name), SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
-	}
-	if name == backendAufs {
-		s.LacksXattrs, s.LosesXattrs = xattrs(t)
-	}
+	s := subjectAlone(t, name)
 	other := backendAufs
 	if name == backendAufs {
 		other = backendOverlay
 	}
 	if hasBackend(t, other) {
-		s.OpenOther = open(other)
+		o := subjectAlone(t, other)
+		s.Other = &o
 	}
 	return s
+}
+
+func subjectAlone(t *testing.T, name backendName) differential.Subject {
+	t.Helper()
+	s := differential.Subject{
+		Open:        func(home string) (graphdriver.Driver, error) { return Init(home, optionsFor(name)) },
+		SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
+		ReadOnly: layersReadOnly,
+	}
+	s.Convert = func(home string) error { return convertOnceFree(t.Context(), home) }
+	if name == backendAufs {
+		s.LacksXattrs, s.LosesXattrs = xattrs(t)
+	}
+	return s
+}
+
+// convertOnceFree is Convert, when nobody has a layer mounted any more. A process that another test program has begun meanwhile, in a
+// mount namespace of its own, has copies of this one's mounts until it ends.
+func convertOnceFree(ctx context.Context, home string) error {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		err := Convert(ctx, home)
+		var busy *BusyError
+		if !errors.As(err, &busy) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// layersReadOnly mounts the directories of layers on themselves, read-only.
+func layersReadOnly(home string, ids []string) (undo func() error, err error) {
+	var mounted []string
+	undo = func() error {
+		var errs []error
+		for _, dir := range slices.Backward(mounted) {
+			if err := unmountRetry(dir); err != nil {
+				errs = append(errs, err, unix.Unmount(dir, unix.MNT_DETACH))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	for _, id := range ids {
+		dir := filepath.Join(home, diffDir, id)
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return nil, errors.Join(fmt.Errorf("bind mount of %s: %w", dir, err), undo())
+		}
+		mounted = append(mounted, dir)
+		if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return nil, errors.Join(fmt.Errorf("making %s read-only: %w", dir, err), undo())
+		}
+	}
+	return undo, nil
 }
 
 // xattrs is what this kernel's aufs makes of extended attributes: if it has any, and if it makes one empty that it is told to
@@ -96,55 +142,73 @@ const refusedRename = "renaming dir who has child(ren) on multiple branches"
 // TestDifferential compares random sequences of operations with a plain directory. -rapid.checks, or RAPID_CHECKS in the
 // environment, says how many; -rapid.seed, or RAPID_SEED, from where on. What a failure prints at its end is a regression case for
 // testdata/differential.
+//
+// The sequences of "mixed" have a backend that is chosen at random for each mount, where there are two, conversions of the store in
+// between, and layers on top of others that are read-only. In the name is aufs, if it is one of the backends.
 func TestDifferential(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		if name == backendAufs {
-			// Renaming a directory of several layers is one thing that aufs says something about.
-			t.Cleanup(wire.ExpectMessages(refusedRename))
+	forEachBackend(t, func(t *testing.T, name backendName) { compareSequences(t, name, differential.Draw) })
+	t.Run("mixed", func(t *testing.T) {
+		name := backendOverlay
+		if hasBackend(t, backendAufs) {
+			name = backendAufs
 		}
-		seed := seedOnce()
-		must(t, flag.Set("rapid.steps", stepsPerLayer))
-		s := subject(t, name)
-		run := func(script differential.Script) (differential.Counts, error) {
-			dir := t.TempDir()
-			defer os.RemoveAll(dir)
-			return differential.Run(s, script, dir)
-		}
-		var failed differential.Script
-		var failure error
-		sequences, counts := 0, differential.Counts{}
-		// Package rapid draws, and nothing fails in it: scripts are made shorter by package differential, which knows what
-		// they are.
-		rapid.Check(t, func(rt *rapid.T) {
-			if failed != nil {
-				return
-			}
-			scratch := t.TempDir()
-			defer os.RemoveAll(scratch)
-			script := differential.Draw(rt, scratch)
-			done, err := run(script)
-			if err != nil {
-				failed, failure = script, err
-				return
-			}
-			sequences++
-			counts.Add(done)
-		})
-		if failed != nil {
-			short, err := differential.Shrink(failed, time.Now().Add(shrinkTime), func(script differential.Script) error {
-				_, err := run(script)
-				return err
+		onBackend(t, name, func(t *testing.T) {
+			compareSequences(t, name, func(rt *rapid.T, scratch string) differential.Script {
+				return differential.Mix(rt, differential.Draw(rt, scratch))
 			})
-			t.Fatalf("after %d sequences from seed %s on: %v\nmade shorter: %v\n%v", sequences, seed, failure, err, short)
-		}
-		if want := flag.Lookup("rapid.checks").Value.String(); strconv.Itoa(sequences) != want {
-			t.Errorf("%d sequences instead of %s", sequences, want)
-		}
-		if fs := fsName(t.TempDir()); counts.CopiedUpFirst > 0 && fs != "xfs" && fs != "btrfs" {
-			t.Errorf("%s shares no blocks, and %d files could not be truncated", fs, counts.CopiedUpFirst)
-		}
-		t.Logf("from seed %s on, %d sequences: %+v", seed, sequences, counts)
+		})
 	})
+}
+
+// compareSequences runs sequences that draw has drawn.
+func compareSequences(t *testing.T, name backendName, draw func(rt *rapid.T, scratch string) differential.Script) {
+	t.Helper()
+	if name == backendAufs {
+		// Renaming a directory of several layers is one thing that aufs says something about.
+		t.Cleanup(wire.ExpectMessages(refusedRename))
+	}
+	seed := seedOnce()
+	must(t, flag.Set("rapid.steps", stepsPerLayer))
+	s := subject(t, name)
+	run := func(script differential.Script) (differential.Counts, error) {
+		dir := t.TempDir()
+		defer os.RemoveAll(dir)
+		return differential.Run(s, script, dir)
+	}
+	var failed differential.Script
+	var failure error
+	sequences, counts := 0, differential.Counts{}
+	// Package rapid draws, and nothing fails in it: scripts are made shorter by package differential, which knows what
+	// they are.
+	rapid.Check(t, func(rt *rapid.T) {
+		if failed != nil {
+			return
+		}
+		scratch := t.TempDir()
+		defer os.RemoveAll(scratch)
+		script := draw(rt, scratch)
+		done, err := run(script)
+		if err != nil {
+			failed, failure = script, err
+			return
+		}
+		sequences++
+		counts.Add(done)
+	})
+	if failed != nil {
+		short, err := differential.Shrink(failed, time.Now().Add(shrinkTime), func(script differential.Script) error {
+			_, err := run(script)
+			return err
+		})
+		t.Fatalf("after %d sequences from seed %s on: %v\nmade shorter: %v\n%v", sequences, seed, failure, err, short)
+	}
+	if want := flag.Lookup("rapid.checks").Value.String(); strconv.Itoa(sequences) != want {
+		t.Errorf("%d sequences instead of %s", sequences, want)
+	}
+	if fs := fsName(t.TempDir()); counts.CopiedUpFirst > 0 && fs != "xfs" && fs != "btrfs" {
+		t.Errorf("%s shares no blocks, and %d files could not be truncated", fs, counts.CopiedUpFirst)
+	}
+	t.Logf("from seed %s on, %d sequences: %+v", seed, sequences, counts)
 }
 
 // TestDifferentialRegressions runs sequences that once showed a difference.

@@ -21,41 +21,32 @@ import (
 // The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
 // doc.go describes all of them.
 const (
-	layersDir    = "layers"
-	diffDir      = "diff"
-	mntDir       = "mnt"
-	tmpDir       = "tmp"
-	overlayDir   = "overlay"
-	whiteoutsDir = "whiteouts"
-	keptDir      = "kept"
+	layersDir  = "layers"
+	diffDir    = "diff"
+	mntDir     = "mnt"
+	tmpDir     = "tmp"
+	overlayDir = "overlay"
+	keptDir    = "kept"
 )
 
 // The directories of overlay/, all of which are made when they are first needed.
 const (
-	// markDir says of layers that their directories are, wholly or in part, in overlay form: see marks.go.
-	markDir = "mark"
-	// asideDir holds aufs's own files of such layers.
-	asideDir = "aside"
+	// formDir says of layers that they are in overlay form: see forms.go.
+	formDir = "form"
+	// knownDir and shadowDir are a cache of what mounts have to know of layers: see shadow.go.
+	knownDir  = "known"
+	shadowDir = "shadow"
 	// workDir holds the work directories of overlay mounts, which layers have from the first mount on.
 	workDir = "work"
-	// runDir holds what exists for one mount alone, of those that have more than a work directory.
-	runDir = "run"
+	// watchDir holds the upper directories of read-only overlay mounts, which layers have from the first one on.
+	watchDir = "watch"
 	// aufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
 	aufsDir = "aufs"
-	// usedDir and forgottenDir tell of which layers something may have been derived, and generationLink which records of stacks
-	// count: see forget.go and stackrecord.go.
-	usedDir        = "used"
-	forgottenDir   = "forgotten"
-	generationLink = "generation"
-	// twinDir holds the overlay twins of layers with whiteouts. It is a cache.
-	twinDir = "twin"
-	// oldDir holds what was derived from layers and replaced while a mount may have been using it.
-	oldDir = "old"
+	// runRootLink is a symbolic link to the run root in which there are such notes.
+	runRootLink = "runroot"
 	// lockDirName holds the files that the layers' locks are on.
 	lockDirName = "lock"
-	// sharedWhiteout is one of overlay form, which others are hard links to.
-	sharedWhiteout = "whiteout"
-	// emptyDir is the lower directory of the mounts that ask if an upper directory is in use.
+	// emptyDir is a lower directory for mounts that have no other one.
 	emptyDir = "empty"
 )
 
@@ -63,6 +54,9 @@ const (
 func (h home) overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(h), overlayDir}, elem...)...)
 }
+
+// watch is the upper directory of read-only overlay mounts of the layer id.
+func (h home) watch(id string) string { return h.besideDiff().overlay(watchDir, id, "upper") }
 
 // home is the directory of a store.
 type home string
@@ -208,34 +202,6 @@ func realDirectory(dir string) error {
 func readFile(path string) ([]byte, error) {
 	// Of a regular file, less than was asked for is the end.
 	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
-}
-
-// writeIn makes a file with content in a directory, or gives one that is there this content. It follows no symbolic link in the place of
-// either. One that a crash cuts short may have a part of the content.
-func writeIn(dir, name string, content []byte) error {
-	fail := func(op string, err error) error {
-		return &fs.PathError{Op: op, Path: filepath.Join(dir, name), Err: err}
-	}
-	parent, err := openTree(dir)
-	if err != nil {
-		return fail("open", err)
-	}
-	defer unix.Close(parent)
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retried(func() (int, error) { return unix.Openat(parent, name, flags, 0o600) })
-	if err != nil {
-		return fail("open", err)
-	}
-	err = mustBeRegular(fd)
-	for len(content) > 0 && err == nil {
-		var n int
-		n, err = retried(func() (int, error) { return unix.Write(fd, content) })
-		content = content[max(n, 0):]
-	}
-	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return fail("write", err)
-	}
-	return nil
 }
 
 // mustBeRegular is an error if what is open is no regular file.

@@ -12,7 +12,7 @@
 // name that the storage library had up to v1.59.1, byte for byte:
 //
 //	layers/<id>  the layer's ancestors, nearest first, an id a line; empty for a layer without any
-//	diff/<id>/   the layer's files, with whiteouts in aufs form
+//	diff/<id>/   the layer's files, with whiteouts in aufs form, unless overlay/form/<id> says otherwise
 //	mnt/<id>/    an empty directory, where the layer is mounted
 //
 // An id is any file name without a line feed, and without a carriage return at its end. New layers are refused ids that
@@ -28,32 +28,27 @@
 // The driver keeps the rest to itself, and makes it when it is needed:
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
-//	overlay/mark/<id>   the layer's directory is, wholly or in part, in overlay form; a symbolic link, see marks.go
-//	overlay/trace/<boot>/<id>  it was, at some time since that boot of the kernel; overlay/synced/<id>: that is on the disk
-//	overlay/aside/<id>/ aufs's own files of such a layer
+//	overlay/form/<id>   a symbolic link that says that the layer is in overlay form; see forms.go
+//	overlay/shadow/<id>/<digest>/  above/ and below/, directories of whiteouts that stand beside the layer in mounts; a cache
+//	overlay/known/<form>/<id>   a symbolic link that says what mounts have to know of the layer; a cache; see shadow.go
 //	overlay/work/<id>/  overlayfs's work directory for the layer
-//	overlay/run/<id>/   what exists for one mount of the layer alone: twins, whiteout branches
-//	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mount, if there is no run root; see mountnote.go
-//	overlay/twin/<id>/  root/, an overlay twin of the layer, and stamp, which says what it was made from; a cache
-//	whiteouts/<id>/     root/, a whiteout branch of the layer, and stamp; stack, how the layer and its ancestors are
-//	                    split in branches; a cache
+//	overlay/watch/<id>/ the upper directory of read-only overlay mounts of the layer, by which it is found out if they are alive
+//	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mounts, if there is no run root; see mountnote.go
+//	overlay/runroot     a symbolic link to the run root that the store was last used with
 //	kept/<id>/          what an archive brought and the layer does not show, a file for each content; see kept.go
-//	overlay/used/<id>, overlay/forgotten/<id>  of which layers something may have been derived; see forget.go
 //	overlay/owners/<id>          the owners of the layer's files are being changed, and how; empty: they were; see owners.go
-//	overlay/generation           which of the files stack count; see stackrecord.go
-//	overlay/old/        what was in the two caches and replaced, while a mount may have been using it
 //	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's; overlay/store.lock and overlay/mounts.lock: see lock.go
-//	overlay/whiteout    a whiteout of overlay form, for others to be hard links to
 //	overlay/empty/      an empty directory
 //
 // and in the run root, which has nothing of an earlier boot,
 //
-//	aufs/<id>           a symbolic link to what aufs calls the layer's mount
+//	aufs/<id>           a symbolic link to what aufs calls the layer's mounts
+//	aufs-shadow/<id>/   as overlay/shadow/<id>/, where the store is read-only or full
 //
 // Home can be a mount point, and so can diff and mnt in it; Init refuses all others in the store. Files are renamed and linked inside of one
 // mount only. So, if diff is a mount point, there is
 //
-//	diff/aufs-removing/  tmp/, kept/ and, of overlay/, aside/, work/, run/, twin/, old/ and whiteout: in place of those in home
+//	diff/aufs-removing/  tmp/, kept/ and, of overlay/, shadow/, work/ and watch/: in place of those in home
 //
 // No layer can have that name, and the library's driver would remove what has such a name. When diff becomes a mount point, or is none any
 // more, caches are made again.
@@ -61,28 +56,31 @@
 // # The aufs backend
 //
 // The branches of a stack are the layer's directory, "rw", and those of its ancestors, "ro+wh". An ancestor that has an
-// opaque directory becomes two: its directory as "ro", which means that its marks do not count, and below it a whiteout
-// branch, "ro+wh", with the layer's whiteouts, and one for each name that its opaque directories hide. aufs by itself goes
+// opaque directory becomes two: its directory as "ro", which means that its marks do not count, and below it a shadow,
+// "ro+wh", with the layer's whiteouts, and one for each name that its opaque directories hide. aufs by itself goes
 // by the lowest mark, where a directory is opaque in several branches, and shows what the upper ones hide.
 //
 // # The overlay backend
 //
-// A layer at rest is in aufs form. For overlayfs, the writable layer is brought into overlay form in place before the
-// mount, and back after the unmount; whiteouts become character devices 0/0, opaque directories get an extended attribute.
-// An ancestor that has whiteouts is stood in for by a twin: directories of its own, hard links to the layer's files, and
-// whiteouts in overlay form. A layer without whiteouts is used as it is.
+// The layer's directory is the upper directory, and those of its ancestors are the lower ones.
 //
-// While an overlay mount of a layer is alive, in whichever mount namespace, its directory is not translated. The kernel is
-// asked for that: by a trial mount with index=on, which it refuses with EBUSY or, where it does not, by a look through
-// /proc/*/mountinfo. It is not translated either while a mount has it as an ancestor, which the marks of other layers and
-// run/<id>/mount-*/lowers tell, or while aufs has it, which aufs/<id> and sysfs, or mountinfo, tell together. A layer that is in use stays
-// marked; it reads and mounts as ever, and the next Get, Put or Init after the last mount is gone brings it to rest. That is
-// also what happens to a layer that a crash has left. After an unmount nothing has to be asked if the kernel says that the
-// file system has come to its end with it (ustat(2); inotify, IN_UNMOUNT).
+// # Forms
+//
+// A layer that an archive was unpacked into is in aufs form, on both backends. So image layers always are. A layer that was mounted
+// writable is in the form of the backend that mounted it last. In overlay form, whiteouts are character devices 0/0, and opaque
+// directories have an extended attribute.
+//
+// An ancestor in the other form is mounted as it is, between two shadows: above it a directory of whiteouts that hide its marks, and
+// below it one that does what its marks say. An ancestor without marks has none. No mount changes an ancestor, or links to its files.
+//
+// A layer in the other form that is to be mounted writable, and has marks, is converted in place. So is each layer by [Convert], after which
+// the storage library's own aufs driver can use the store. A layer is not converted while a mount of it, or of a layer on top of it, is alive,
+// in whichever mount namespace: the error is a [*BusyError]. The kernel is asked for that: by a trial mount with index=on, which it
+// refuses with EBUSY or, where it does not, by a look through /proc/*/mountinfo; of aufs, by sysfs.
 //
 // Some things that a container can do on overlayfs cannot be written down in aufs form: to delete a file of an ancestor
-// whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays marked for
-// good. It works with the overlay backend, and its archive has all of it; aufs cannot mount it, and says why.
+// whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays in overlay form. It
+// works with the overlay backend, and its archive has all of it; aufs cannot mount it writable, and says why.
 //
 // What an overlay mount does not tell is which of two names of a file that was copied up were one: they are two files
 // from then on.
@@ -106,9 +104,8 @@
 // Where a child extracts the archive (aufs.ignore_chown_errors, no chroot(2), a log with hooks), and of more than a million names, what
 // later entries replace is not kept, and the library cannot give such an archive back byte for byte.
 //
-// A mark is made before the first change to the layer that it is about, and is removed after the last one back. Before its
-// first mark since the kernel was started, a layer gets a trace, which is durable: whatever of the changes a power cut leaves on
-// the disk, the layer is known to be one that has to be looked at. Translation can be repeated from wherever it was cut short.
+// The record of a layer's form is made durable before the first overlay mount that can write to the layer. A conversion records, durably, that
+// it began; it can be repeated from wherever it was cut short. What it has changed is on the disk before the record says that it ended.
 //
 // UpdateLayerIDMap writes down what it is going to do, durably, before it changes anything. If it is cut short, the layer has files with
 // old owners and files with new ones; the next call finishes it.
@@ -119,9 +116,7 @@
 // So a process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. What
 // is not promised: that what a container has written is more durable than on the file system that the store is on; that,
 // on aufs, all names of a file still show the same if the host goes down before the flush (see below); and that a layer
-// whose removal was cut short is gone before the next Init. If the file system alone goes down, while a layer is mounted with
-// overlayfs, and is mounted anew without a new start of the kernel, it takes one that keeps the order of changes to names, as ext4
-// and xfs do, and has home and diff both on it.
+// whose removal was cut short is gone before the next Init.
 //
 // # Pseudo-links
 //

@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 		must(t, err)
 		must(t, s.Cleanup())
 		for _, id := range []string{"base", "child"} {
-			s.atRest(t, id)
+			s.oneForm(t, id)
 		}
 		sameTree(t, s.see(t, "child"), want)
 		noLeftovers(t, s)
@@ -104,7 +104,7 @@ func TestFullDiskWithoutLocks(t *testing.T) {
 			// See TestFullDisk.
 			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
 		}
-		for what, ours := range map[string][]string{"in-tree driver's": {overlayDir, tmpDir, whiteoutsDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
+		for what, ours := range map[string][]string{"in-tree driver's": {overlayDir, tmpDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
 			t.Run(what, func(t *testing.T) {
 				disk := newDisk(t).dir
 				s := openStore(t, filepath.Join(disk, "home"), name)
@@ -123,22 +123,6 @@ func TestFullDiskWithoutLocks(t *testing.T) {
 				noLeftovers(t, s)
 			})
 		}
-	})
-}
-
-// TestTraceOnAFullDisk opens a store on a full disk after the kernel was started again.
-func TestTraceOnAFullDisk(t *testing.T) {
-	onOverlay(t, func(t *testing.T) {
-		disk := newDisk(t).dir
-		s := openStore(t, filepath.Join(disk, "home"), backendOverlay)
-		s.create(t, "", "base", "child")
-		s.see(t, "child")
-		filler := fill(t, disk)
-		rebooted(t)
-		r, err := reopen(string(s.inner.home), backendOverlay)
-		must(t, err)
-		must(t, r.Remove("child"))
-		must(t, os.Remove(filler))
 	})
 }
 

@@ -80,27 +80,11 @@ func TestHeldMountIsNotLogged(t *testing.T) {
 		must(t, err)
 		log.none(t, "Init")
 		sameNames(t, again.see(t, "child").names(), "b")
-		must(t, s.inner.settleAll(t.Context()))
 		log.none(t, "another driver's Get and Put")
 		end()
 		sameNames(t, s.see(t, "grandchild").names(), "b")
 		sameNames(t, s.see(t, "child").names(), "b")
-		s.atRest(t, "child")
+		s.hasForm(t, "child", s.written())
 		log.none(t, "Get and Put after it")
 	})
-}
-
-// TestLogUnrested is about what is told of a layer that is not brought to rest: what is normal is not.
-func TestLogUnrested(t *testing.T) {
-	log := hearLog(t)
-	logUnrested(layerError("bringing to rest", "x", errInUse))
-	logStillUnrested(layerError("bringing to rest", "x", errInUse))
-	logStillUnrested(layerError("bringing to rest", "x", errNoForm))
-	log.none(t, "normal")
-	logUnrested(layerError("bringing to rest", "x", errNoForm))
-	logUnrested(layerError("bringing to rest", "x", errMayBeInUse))
-	logStillUnrested(layerError("bringing to rest", "x", os.ErrPermission))
-	if len(log.lines) != 3 {
-		t.Errorf("the log has %q", log.lines)
-	}
 }

@@ -104,7 +104,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 			s.create(t, "", "base", "child")
 			s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
 			sameNames(t, s.see(t, "child").names(), "f")
-			s.atRest(t, "child")
+			s.oneForm(t, "child")
 		})
 	}
 }

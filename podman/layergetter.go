@@ -40,7 +40,7 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 
 // lineageOf are the layer id and its ancestors, nearest first.
 func (d *Driver) lineageOf(id string) ([]layerDir, error) {
-	f, err := d.forms.form(id)
+	f, err := d.home.form(id)
 	if err != nil {
 		return nil, err
 	}

@@ -229,13 +229,13 @@ func (d *Driver) belongings(id string) []string {
 		paths = append(paths, a.layerIn(id)...)
 	}
 	paths = append(paths,
-		d.home.whiteouts().path(id),
 		d.home.overlay(aufsDir, id),
-		d.home.overlay(usedDir, id),
-		d.home.overlay(forgottenDir, id),
 		d.home.overlay(ownersDir, id),
-		d.home.overlay(markDir, id),
+		d.home.overlay(formDir, id),
 		d.home.overlay(lockDirName, id),
 	)
-	return append(paths, d.forms.traceOf(id)...)
+	for _, f := range []form{aufsForm, overlayTrusted, overlayUser} {
+		paths = append(paths, d.home.overlay(knownDir, string(f), id))
+	}
+	return paths
 }

@@ -19,9 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostLowers is how many lower directories overlayfs takes.
-const mostLowers = 500
-
 // longestLine is the length of the longest line in mountinfo about mounts under dir.
 func longestLine(t *testing.T, dir string) int {
 	t.Helper()

@@ -8,82 +8,138 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"go.podman.io/storage/pkg/archive"
 )
 
-// A markedDir is a directory of a layer that has whiteouts, marks of opaque directories or files of aufs's own, or one below which
-// there is such a directory. There is one for the root of the layer, or nil if there is nothing of that kind in it.
+// A markedDir is a directory of a layer in aufs form that has whiteouts, the mark of an opaque directory or files of aufs's own.
 type markedDir struct {
-	name  string        // in the directory above
-	marks []fs.DirEntry // those that are in the directory itself
-	st    syscall.Stat_t
-	below []*markedDir
+	rel   string        // from the root of the layer, which is "."
+	marks []fs.DirEntry // whose names begin with .wh.
+	// beside are the names of the files that stand beside their own whiteouts, and which aufs does not show.
+	beside []string
+	st     syscall.Stat_t
 }
 
-// findMarks looks for them in the layer at root. In a layer that is in aufs form, a character device 0/0 is an error: overlayfs would
-// take it for a whiteout.
-func findMarks(root string, f form) (*markedDir, error) {
-	t := walkedTree{root: root}
-	defer t.close()
-	return findMarksIn(&t, ".", f)
+// opaque tells if the directory is opaque.
+func (m markedDir) opaque() bool { return slices.ContainsFunc(m.marks, isOpaqueMark) }
+
+func isOpaqueMark(entry fs.DirEntry) bool {
+	return entry.Name() == archive.WhiteoutOpaqueDir && entry.Type().IsRegular()
 }
 
-func findMarksIn(t *walkedTree, rel string, f form) (*markedDir, error) {
-	found, directories, err := findMarksOf(t, rel, f)
-	if err != nil {
-		return nil, err
+// whiteouts are the names that the directory deletes.
+func (m markedDir) whiteouts() []string {
+	var names []string
+	for _, entry := range m.marks {
+		if name, ok := whiteoutOf(entry.Name()); ok && entry.Type().IsRegular() {
+			names = append(names, name)
+		}
 	}
-	for _, name := range directories {
-		below, err := findMarksIn(t, filepath.Join(rel, name), f)
+	return names
+}
+
+// A markSearch looks for the marked directories of the layer at root, which is in aufs form.
+type markSearch struct {
+	root string
+	// only are the directories that may have whiteouts, if that is known: then only they and those directly in them may be opaque. nil
+	// stands for all directories.
+	only []string
+	// devices: a character device 0/0 is no error. A layer whose conversion was begun has some.
+	devices bool
+}
+
+// find returns the marked directories, parents first. A character device 0/0 is an error: overlayfs would take it for a whiteout.
+func (s markSearch) find() ([]markedDir, error) {
+	t := walkedTree{root: s.root}
+	defer t.close()
+	var found []markedDir
+	if s.only == nil {
+		return found, s.below(&t, ".", func(m markedDir) { found = append(found, m) })
+	}
+	looked := map[string]bool{}
+	add := func(m markedDir) { found = append(found, m) }
+	for _, rel := range s.only {
+		below, err := s.in(&t, rel, looked, add)
+		// One that the archive only implied may have gone.
+		err = ignoreGone(err)
+		for _, name := range below {
+			if err == nil {
+				_, err = s.in(&t, filepath.Join(rel, name), looked, add)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		if below != nil {
-			found.below = append(found.below, below)
-		}
 	}
-	if len(found.marks) == 0 && len(found.below) == 0 {
-		return nil, nil //nolint:nilnil // nothing was found
-	}
+	slices.SortFunc(found, func(a, b markedDir) int { return strings.Compare(a.rel, b.rel) })
 	return found, nil
 }
 
-// findMarksOf is findMarksIn without what is below; directories are the names of those that are.
-func findMarksOf(t *walkedTree, rel string, f form) (found *markedDir, directories []string, err error) {
+// below finds the marked directories in rel and below it.
+func (s markSearch) below(t *walkedTree, rel string, add func(markedDir)) error {
+	directories, err := s.in(t, rel, nil, add)
+	if err != nil {
+		return err
+	}
+	for _, name := range directories {
+		if err := s.below(t, filepath.Join(rel, name), add); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// in looks at one directory, unless it was looked at. It returns the names of the directories in it that the layer shows.
+func (s markSearch) in(t *walkedTree, rel string, looked map[string]bool, add func(markedDir)) (directories []string, err error) {
+	if looked[rel] {
+		return nil, nil
+	}
+	if looked != nil {
+		looked[rel] = true
+	}
 	dir, err := t.open(rel)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer dir.close()
 	listed, err := dir.listed()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	found = &markedDir{name: filepath.Base(rel), st: listed.st}
+	m := markedDir{rel: rel, st: listed.st}
+	for _, entry := range listed.entries {
+		if strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
+			m.marks = append(m.marks, entry)
+		}
+	}
+	hidden := m.whiteouts()
+	slices.Sort(hidden)
 	for _, entry := range listed.entries {
 		name := entry.Name()
-		if strings.HasPrefix(name, archive.WhiteoutPrefix) {
-			found.marks = append(found.marks, entry)
+		if _, ok := slices.BinarySearch(hidden, name); ok {
+			m.beside = append(m.beside, name)
+			continue
 		}
-		switch {
-		case rel == "." && isOwnFile(name):
-		case entry.IsDir():
+		if entry.IsDir() && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 			directories = append(directories, name)
-		case f == aufsForm:
-			if err := refuseDevice(dir, entry); err != nil {
-				return nil, nil, err
-			}
+		}
+		if err := s.refuseDevice(dir, entry); err != nil {
+			return nil, err
 		}
 	}
-	return found, directories, nil
+	if len(m.marks) > 0 {
+		add(m)
+	}
+	return directories, nil
 }
 
 // refuseDevice is an error if a file in a directory of a layer in aufs form is a character device 0/0.
-func refuseDevice(dir openedDir, entry fs.DirEntry) error {
-	if entry.Type()&fs.ModeCharDevice == 0 {
+func (s markSearch) refuseDevice(dir openedDir, entry fs.DirEntry) error {
+	if s.devices || entry.Type()&fs.ModeCharDevice == 0 {
 		return nil
 	}
 	info, err := dir.lstat(entry.Name())
@@ -93,31 +149,6 @@ func refuseDevice(dir openedDir, entry fs.DirEntry) error {
 	if isOverlayWhiteout(info) {
 		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout: such a layer can be mounted with aufs only",
 			dir.pathOf(entry.Name()))
-	}
-	return nil
-}
-
-// each is eachDir for the directories that have marks, in the layer at root, of which m was found, and has not changed since. The
-// entries are those that are marks.
-func (m *markedDir) each(root string, visit visitDir) error {
-	if m == nil {
-		return nil
-	}
-	t := walkedTree{root: root}
-	defer t.close()
-	return m.eachIn(&t, ".", visit)
-}
-
-func (m *markedDir) eachIn(t *walkedTree, rel string, visit visitDir) error {
-	if len(m.marks) > 0 {
-		if err := t.visitListed(rel, listedDir{m.marks, m.st}, visit); err != nil {
-			return err
-		}
-	}
-	for _, below := range m.below {
-		if err := below.eachIn(t, filepath.Join(rel, below.name), visit); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -66,65 +65,61 @@ func (d *Driver) getWith(id string, o mountOptions, label string) (string, error
 // mount mounts the layer id, of which the caller has the lock.
 func (d *Driver) mount(id string, parents []string, o mountOptions, label string) error {
 	s := stack{id: id, target: d.home.mnt(id), options: o, label: label}
-	if err := d.fill(&s, parents); err != nil {
-		return err
-	}
 	if err := makeMountPoint(s.target); err != nil {
 		return err
 	}
-	if !o.readOnly() {
-		if err := d.home.forgetDerived(id); err != nil {
+	layers := parents
+	if o.readOnly() {
+		layers = append([]string{id}, parents...)
+	}
+	for {
+		same, err := d.mountStack(s, layers)
+		if err != nil || same {
+			return err
+		}
+		if err := d.unmount(id, s.target); err != nil {
 			return err
 		}
 	}
-	return d.backend.mount(s)
 }
 
-// fill puts those of the parents, nearest first, into the stack s that show through: none of those below a layer whose root
-// directory is opaque. Neither aufs nor overlayfs looks at that of a branch.
-func (d *Driver) fill(s *stack, parents []string) error {
-	var err error
-	if s.stamp, err = d.home.stackStamp(parents); err != nil {
-		return err
+// mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
+// kept from converting a layer by one who is only about to mount another one on top of it.
+func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
+	if s.layers, err = d.shadows.stack(layers, s.id); err != nil {
+		return false, err
 	}
-	marked, err := d.forms.marked()
-	if err != nil {
-		return err
-	}
-	s.marked = marked.all
-	if opaque, err := d.isOpaqueLayer(s.id, s.marked); err != nil || opaque {
-		return err
-	}
-	if len(parents) == 0 {
-		return nil
-	}
-	letters, known := d.backend.records().known(parents, s.stamp)
-	if known {
-		s.known, parents = letters, parents[:len(letters)]
-	}
-	for _, parent := range parents {
-		s.parents = append(s.parents, parent)
-		s.parentDirs = append(s.parentDirs, d.home.diff(parent))
-		if known {
-			continue
-		}
-		if opaque, err := d.isOpaqueLayer(parent, s.marked); err != nil || opaque {
-			return err
-		}
-	}
-	return nil
-}
-
-// isOpaqueLayer tells if the root directory of a layer is opaque. marked are those that are not in aufs form.
-func (d *Driver) isOpaqueLayer(id string, marked map[string]bool) (bool, error) {
-	f := aufsForm
-	if marked[id] {
-		var err error
-		if f, err = d.forms.form(id); err != nil {
+	if !s.options.readOnly() {
+		if err := d.prepare(&s); err != nil {
 			return false, err
 		}
 	}
-	return isOpaque(d.home.diff(id), f)
+	if err := d.backend.mount(s); err != nil {
+		return false, err
+	}
+	for _, layer := range s.layers {
+		if layer.form == "" && d.shadows.to != aufsForm {
+			// Its shadows do, in either form, what its marks say.
+			continue
+		}
+		if r, err := d.home.readForm(layer.id); err != nil || r.converting || r.isOverlay() != (layer.form != "") || r.isOverlay() && r.form != layer.form {
+			return false, nil //nolint:nilerr // the next one says what is wrong
+		}
+	}
+	return true, nil
+}
+
+// prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
+// aufs nor overlayfs looks at that of a branch.
+func (d *Driver) prepare(s *stack) error {
+	if err := d.backend.prepare(s.id); err != nil {
+		return err
+	}
+	opaque, err := isOpaque(d.home.diff(s.id), d.shadows.to)
+	if opaque {
+		s.layers = nil
+	}
+	return err
 }
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
@@ -168,92 +163,25 @@ func (d *Driver) Put(id string) error {
 	return nil
 }
 
-// unmount unmounts the layer id, of which the caller has the lock, from target, and brings it to rest. The mount may be
+// unmount unmounts the layer id, of which the caller has the lock, from target, with all that is mounted on top of it. The mount may be
 // that of another driver, which has another backend: what to do goes by what is mounted.
 func (d *Driver) unmount(id, target string) error {
-	ended, err := d.unmountTop(id, target)
-	if err != nil {
-		return err
-	}
-	for {
-		mounted, err := isMounted(target)
+	noted := false
+	for mounted := true; mounted; {
+		aufs, err := d.flush(id, target, linkFlush.last)
 		if err != nil {
+			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+		}
+		noted = noted || aufs
+		if err := unmountRetry(target); err != nil {
 			return err
 		}
-		if !mounted {
-			break
-		}
-		// Somebody has mounted something on top of it. Which of the mounts was the layer's is not known then.
-		ended = false
-		if _, err := d.unmountTop(id, target); err != nil {
-			return err
-		}
-	}
-	marked, err := d.unmounted(id, ended)
-	if err != nil {
-		// It is unmounted, which is what was asked for. It reads as it should, and the next Get, Put or Init tries again.
-		logUnrested(err)
-	}
-	return d.settleParents(id, marked)
-}
-
-// unmounted is what is to be done with the layer id after its mount. It returns which layers were not in aufs form before.
-func (d *Driver) unmounted(id string, ended bool) (marked markedLayers, err error) {
-	if marked, err = d.forms.marked(); err != nil {
-		return marked, err
-	}
-	m, err := d.forms.readIf(marked.all[id], id)
-	if err != nil {
-		return marked, err
-	}
-	if m.form != aufsForm || wasWritable(d.home.diff(id)) {
-		// Somebody may have found something out about it while it could be written to.
-		if err := d.home.forgetDerived(id); err != nil && !errors.Is(err, unix.EROFS) {
-			logrus.Warnf("%v", err)
-		}
-	}
-	return marked, d.forms.restMarked(id, m, marked, ended)
-}
-
-// unmountTop unmounts what is uppermost at target, and tells if that file system is gone for sure.
-func (d *Driver) unmountTop(id, target string) (ended bool, err error) {
-	aufs, err := d.flush(id, target, linkFlush.last)
-	if err != nil {
-		return false, fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
-	}
-	// Sysfs tells it of aufs, at less cost.
-	var watch *superWatch
-	if !aufs {
-		watch = watchSuper(target)
-	}
-	err = unmountRetry(target)
-	return watch.ended() && err == nil, err
-}
-
-// settleParents brings those ancestors of id to rest that could not be while a mount on top of them was alive.
-// marked are the layers that were not in aufs form when the layer was unmounted, if that is known.
-func (d *Driver) settleParents(id string, marked markedLayers) error {
-	if marked.all == nil || marked.all[id] {
-		// An ancestor may have been unmounted between that and the end of the layer's mark.
-		var err error
-		if marked, err = d.forms.marked(); err != nil {
+		if mounted, err = isMounted(target); err != nil {
 			return err
 		}
 	}
-	if len(marked.all) == 0 {
-		return nil
-	}
-	parents, err := d.home.writtenParents(id)
-	if err != nil {
-		return err
-	}
-	for _, parent := range parents {
-		if !marked.all[parent] {
-			continue
-		}
-		if err := d.settleIdle(parent); err != nil {
-			logStillUnrested(err)
-		}
+	if noted {
+		return d.forms.users.notes.drop(id)
 	}
 	return nil
 }

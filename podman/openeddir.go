@@ -22,7 +22,7 @@ import (
 // follows a symbolic link in the place of that name.
 //
 // Paths are good for what no container can change: the directories of the store; diff/<id> itself and, in a call that follows no symbolic
-// link, a name in it; and scratch directories, twins and whiteout branches, which no mount has while they are made.
+// link, a name in it; and scratch directories and shadows, which no mount has while they are made.
 type openedDir struct {
 	fd   int
 	path string // where it was opened, for errors alone
@@ -114,7 +114,15 @@ func (d openedDir) exists(name string) (bool, error) {
 }
 
 // list reads all that is left to read of d, in no order.
-func (d openedDir) list() ([]fs.DirEntry, error) { return readDirents(d) }
+func (d openedDir) list() ([]fs.DirEntry, error) {
+	fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, d.failed("reading the directory", ".", err)
+	}
+	f := os.NewFile(uintptr(fd), d.path)
+	defer f.Close()
+	return f.ReadDir(-1)
+}
 
 // look looks at those of the entries of d that wanted names, or at all if it is nil. Those that are gone by now are left out.
 func (d openedDir) look(entries []fs.DirEntry, wanted func(name string) bool) ([]fs.DirEntry, error) {

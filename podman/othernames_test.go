@@ -85,5 +85,5 @@ func newStoreWithout(t *testing.T) *aufsBackend {
 	t.Helper()
 	h := home(t.TempDir())
 	must(t, os.MkdirAll(h.diff("layer"), 0o755))
-	return &aufsBackend{home: h, forms: newTranslator(h, "")}
+	return &aufsBackend{home: h, forms: newConverter(h, "")}
 }

@@ -55,7 +55,7 @@ func TestManyProcesses(t *testing.T) {
 			}
 		}
 		for _, id := range ids {
-			s.atRest(t, id)
+			s.oneForm(t, id)
 		}
 		sameNames(t, s.see(t, "shared").names(), "d", "d/g", "e", "e/f")
 	})

@@ -25,7 +25,7 @@ func TestReadOnlyStore(t *testing.T) {
 			},
 			"as the in-tree driver leaves it": func(t *testing.T, s store) {
 				t.Helper()
-				for _, dir := range []string{tmpDir, overlayDir, whiteoutsDir} {
+				for _, dir := range []string{tmpDir, overlayDir} {
 					must(t, os.RemoveAll(filepath.Join(string(s.inner.home), dir)))
 				}
 			},

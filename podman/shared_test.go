@@ -70,7 +70,7 @@ func TestSharedStore(t *testing.T) {
 		}
 		must(t, s.Remove("mine"))
 		o.do(t, nil, "cleanup")
-		s.atRest(t, "theirs")
+		s.oneForm(t, "theirs")
 		sameNames(t, s.see(t, "theirs").names(), "d", "d/new", "f")
 	})
 }

@@ -431,7 +431,7 @@ func afterStress(t *testing.T, old store) {
 	must(t, err)
 	noLeftovers(t, s)
 	for _, id := range ids {
-		s.atRest(t, id)
+		s.oneForm(t, id)
 	}
 	must(t, s.Cleanup())
 	noMounts(t, home)

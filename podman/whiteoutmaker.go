@@ -6,17 +6,14 @@ package aufs
 
 import (
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
-// A whiteoutMaker makes the whiteouts of one directory of a layer: as hard links to one that there is for all of the store, or the first
-// one anew and the others as links to it, as aufs and overlayfs do for themselves. To link and unlink takes the file system half of the
-// time that a file takes.
+// A whiteoutMaker makes the whiteouts of one directory: the first one anew and the others as links to it, as aufs and overlayfs do for
+// themselves. To link and unlink takes the file system half of the time that a file takes.
 type whiteoutMaker struct {
 	dir  openedDir
 	anew func(dir openedDir, name string) error
@@ -25,17 +22,10 @@ type whiteoutMaker struct {
 	first string
 	// begun: the directory is ready for whiteouts.
 	begun bool
-	// shared is the path of the one for all of the store, of overlay form, which is made if it is not there; or "", as for whiteouts that
-	// stay in a layer. looked: it is one.
-	shared string
-	looked bool
 }
 
 // make makes a file that is a whiteout. The error matches unix.EEXIST if there is a file of that name.
 func (w *whiteoutMaker) make(name string) error {
-	if w.linkShared(name) {
-		return nil
-	}
 	if w.first != "" {
 		// The error may be that of a file system that has no links, or no more of them for one file (EPERM, EMLINK).
 		if err := w.dir.link(w.first, w.dir, name); err == nil {
@@ -47,33 +37,6 @@ func (w *whiteoutMaker) make(name string) error {
 		w.first = name
 	}
 	return err
-}
-
-// linkShared makes name a link to the shared whiteout, if that can be had.
-func (w *whiteoutMaker) linkShared(name string) bool {
-	if w.shared == "" {
-		return false
-	}
-	if !w.looked {
-		// Not every copy of a store has devices as such.
-		info, err := os.Lstat(w.shared)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = w.anew(anywhere, w.shared)
-		} else if err == nil && !isOverlayWhiteout(info) {
-			err = errors.ErrUnsupported
-		}
-		if err != nil {
-			w.shared = ""
-			return false
-		}
-		w.looked = true
-	}
-	err := anywhere.link(w.shared, w.dir, name)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		// As above; or the directories have quotas of their own (EXDEV).
-		w.shared = ""
-	}
-	return err == nil
 }
 
 // makeOverlayWhiteout makes a whiteout of overlay form.

@@ -17,72 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Subject is what is compared with the model.
-type Subject struct {
-	// Open makes or opens the store at home with the driver under test.
-	Open func(home string) (graphdriver.Driver, error)
-	// OpenOther opens it with the driver's other backend; nil: there is none.
-	OpenOther func(home string) (graphdriver.Driver, error)
-	// SplitsLinks says that a file that is copied up under one of its names
-	// is no longer the file that its other names have, as on overlayfs.
-	SplitsLinks bool
-	// TouchesDirs says that a directory that is copied up, for something below
-	// it, or that is renamed, has a new time of modification, as on aufs, which
-	// may copy a file up under any of its names, and makes a directory opaque
-	// that takes the place of a whiteout. Run gives those directories the
-	// operation's time.
-	TouchesDirs bool
-	// LosesXattrs says that an attribute that is removed is empty instead, or
-	// that copy-up loses an empty one, as aufs does it in Linux 6.1. Run leaves
-	// operations out that remove an attribute, or set an empty one, or make
-	// the kernel remove a file's capabilities.
-	LosesXattrs bool
-	// LacksXattrs says that there are none at all, as with an aufs that was built
-	// so. Run leaves all operations out that are about them.
-	LacksXattrs bool
-}
-
-// Counts is what was done in a run.
-type Counts struct {
-	Layers, Ops int
-	// MovedByCopy is how many times a directory could not be renamed, with
-	// EXDEV, and was copied and removed.
-	MovedByCopy int
-	// CopiedUpFirst is how many times a file could not be truncated, with
-	// EINVAL, and was copied up by something else before. The aufs of Linux 6.1
-	// fails so where the file system can share blocks, as xfs can: it copies up
-	// no more than what is to stay, and that cannot be shared if it ends within
-	// a block.
-	CopiedUpFirst int
-	// LeftOut is how many operations were not carried out for
-	// Subject.LosesXattrs or LacksXattrs. Ops does not have them.
-	LeftOut int
-}
-
-// Add adds what was done in another run.
-func (c *Counts) Add(other Counts) {
-	c.Layers += other.Layers
-	c.Ops += other.Ops
-	c.MovedByCopy += other.MovedByCopy
-	c.CopiedUpFirst += other.CopiedUpFirst
-	c.LeftOut += other.LeftOut
-}
-
 // Run carries out a script, in the empty directory dir. Its error is the first
 // difference, or why the script could not be carried out.
 func Run(s Subject, script Script, dir string) (counts Counts, err error) {
 	r := &runner{
 		subject: s, home: filepath.Join(dir, "home"), model: filepath.Join(dir, "model"),
-		shown: map[string][]listing.Entry{},
+		shown: map[string][]listing.Entry{}, parents: map[string]string{},
 	}
 	// That is how drivers make the root of a layer without a parent.
 	if err := os.Mkdir(r.model, 0o555); err != nil {
 		return r.counts, err
 	}
-	if r.driver, err = s.Open(r.home); err != nil {
+	defer func() { err = errors.Join(err, r.cleanup()) }()
+	if err := r.open(script); err != nil {
 		return r.counts, err
 	}
-	defer func() { err = errors.Join(err, r.driver.Cleanup()) }()
 	top := ""
 	for i, layer := range script {
 		if layer.OnCopy && i > 0 {
@@ -104,12 +53,16 @@ func copyOf(id string) string { return id + "-copy" }
 type runner struct {
 	subject     Subject
 	home, model string
-	driver      graphdriver.Driver
-	counts      Counts
-	// shown is what each layer has to show.
-	shown map[string][]listing.Entry
+	// sides are the backends that mount: that of the subject, and its other one if the script wants it. side is the one whose turn it is.
+	sides  []*side
+	side   *side
+	counts Counts
+	// shown is what each layer has to show, and parents says what it is on top of.
+	shown   map[string][]listing.Entry
+	parents map[string]string
 
 	// Of the layer that is being made:
+	others  uint64
 	mount   string
 	lower   hardLinks
 	touched touched
@@ -117,7 +70,25 @@ type runner struct {
 
 // layer makes the layer id on parent, and a copy of it, and checks both.
 // diffMounted says that its Diff is read while it is mounted.
-func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) error {
+func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) (err error) {
+	r.parents[id], r.parents[copyOf(id)], r.others = parent, parent, layer.Others
+	if layer.Convert {
+		if err := r.convert(); err != nil {
+			return err
+		}
+	}
+	if layer.ReadOnly {
+		undo, err := r.readOnly(parent)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
+	return r.fill(id, parent, layer, diffMounted)
+}
+
+// fill is layer, when all that is below the layer is as it is to be.
+func (r *runner) fill(id, parent string, layer Layer, diffMounted bool) error {
 	before, err := r.readModel()
 	if err != nil {
 		return err
@@ -127,15 +98,16 @@ func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) error {
 	}
 	defer r.lower.close()
 	r.touched = touched{paths: map[string]bool{}}
-	if err := r.driver.CreateReadWrite(id, parent, nil); err != nil {
+	if err := r.side.driver.CreateReadWrite(id, parent, nil); err != nil {
 		return err
 	}
-	if r.mount, err = r.driver.Get(id, graphdriver.MountOpts{}); err != nil {
+	r.choose()
+	if r.mount, err = r.side.driver.Get(id, graphdriver.MountOpts{}); err != nil {
 		return err
 	}
 	for i, op := range layer.Ops {
 		if err := r.apply(id, op); err != nil {
-			return errors.Join(fmt.Errorf("operation %d, %v: %w", i+1, op, err), r.driver.Put(id))
+			return errors.Join(fmt.Errorf("operation %d, %v: %w", i+1, op, err), r.side.driver.Put(id))
 		}
 	}
 	r.counts.Layers++
@@ -148,7 +120,7 @@ func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) error {
 	if diffMounted && err == nil {
 		err = r.copyLayer(id, parent)
 	}
-	if err := errors.Join(err, r.driver.Put(id)); err != nil {
+	if err := errors.Join(err, r.side.driver.Put(id)); err != nil {
 		return fmt.Errorf("while it is mounted: %w", err)
 	}
 	if !diffMounted {
@@ -158,7 +130,7 @@ func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) error {
 	}
 	want := expectedChanges(snapshotOf(before), snapshotOf(model))
 	return errors.Join(
-		r.checkLayer(r.driver, id), r.checkLayer(r.driver, copyOf(id)),
+		r.checkNext(id), r.checkNext(copyOf(id)),
 		r.checkChanges(id, parent, want), r.checkChanges(copyOf(id), parent, want))
 }
 
@@ -185,15 +157,21 @@ func compareMount(mount string, want []listing.Entry) error {
 
 // copyLayer applies the Diff of the layer id to another one on its parent.
 func (r *runner) copyLayer(id, parent string) error {
-	if err := r.driver.Create(copyOf(id), parent, nil); err != nil {
+	if err := r.side.driver.Create(copyOf(id), parent, nil); err != nil {
 		return err
 	}
-	diff, err := r.driver.Diff(id, nil, parent, nil, "")
+	diff, err := r.side.driver.Diff(id, nil, parent, nil, "")
 	if err != nil {
 		return err
 	}
-	_, err = ApplyTo(r.driver, copyOf(id), parent, graphdriver.ApplyDiffOpts{Diff: diff})
+	_, err = ApplyTo(r.side.driver, copyOf(id), parent, graphdriver.ApplyDiffOpts{Diff: diff})
 	return errors.Join(err, diff.Close())
+}
+
+// checkNext is checkLayer with the driver whose turn it is.
+func (r *runner) checkNext(id string) error {
+	r.choose()
+	return r.checkLayer(r.side.driver, id)
 }
 
 // checkLayer mounts the layer id, and compares.
@@ -209,7 +187,7 @@ func (r *runner) checkLayer(d graphdriver.Driver, id string) error {
 }
 
 func (r *runner) checkChanges(id, parent string, want map[string]archive.ChangeType) error {
-	got, err := r.driver.Changes(id, nil, parent, nil, "")
+	got, err := r.side.driver.Changes(id, nil, parent, nil, "")
 	if err == nil {
 		err = compareChanges(got, want, r.touched.has)
 	}
@@ -221,18 +199,22 @@ func (r *runner) checkChanges(id, parent string, want map[string]archive.ChangeT
 
 // reopen checks all layers with a new driver on the other backend, if there is
 // one, and the layer top, and with it the state of all that it stands on, with
-// a new driver on this one.
+// a new driver on this one; all of them, if they were converted.
 func (r *runner) reopen(top string) error {
-	if err := r.driver.Cleanup(); err != nil {
+	if err := r.cleanup(); err != nil {
 		return err
 	}
-	if r.subject.OpenOther != nil {
-		all := slices.Sorted(maps.Keys(r.shown))
-		if err := r.checkWith(r.subject.OpenOther, all); err != nil {
+	all := slices.Sorted(maps.Keys(r.shown))
+	if r.subject.Other != nil {
+		if err := r.checkWith(r.subject.Other.Open, all); err != nil {
 			return fmt.Errorf("on the other backend: %w", err)
 		}
 	}
-	if err := r.checkWith(r.subject.Open, []string{top, copyOf(top)}); err != nil {
+	ids := []string{top, copyOf(top)}
+	if r.counts.Conversions > 0 {
+		ids = all
+	}
+	if err := r.checkWith(r.subject.Open, ids); err != nil {
 		return fmt.Errorf("by a new driver: %w", err)
 	}
 	return nil
@@ -252,7 +234,7 @@ func (r *runner) checkWith(open func(string) (graphdriver.Driver, error), ids []
 
 // apply carries out one operation in the mount, and then in the model.
 func (r *runner) apply(id string, op Op) error {
-	if r.subject.LacksXattrs && strings.HasSuffix(op.Verb, "xattr") || r.subject.LosesXattrs && r.losesXattr(op) {
+	if r.leavesOut(op) {
 		r.counts.LeftOut++
 		return nil
 	}
@@ -263,8 +245,8 @@ func (r *runner) apply(id string, op Op) error {
 	names := op.names(r.model)
 	r.touched.add(op, names)
 	op, got := r.attempt(op)
-	if got == nil && r.subject.SplitsLinks {
-		if err := r.split(op); err != nil {
+	if got == nil {
+		if err := r.copyUp(op); err != nil {
 			return fmt.Errorf("the model: %w", err)
 		}
 	}
@@ -277,7 +259,7 @@ func (r *runner) apply(id string, op Op) error {
 	}
 	now := clock(r.counts.Ops)
 	paths := op.changed()
-	if r.subject.TouchesDirs {
+	if r.side.TouchesDirs {
 		dirs := dirsAbove(names)
 		if op.Verb == "rename" {
 			dirs = append(dirs, op.Args[1])
@@ -302,7 +284,7 @@ func (r *runner) attempt(op Op) (Op, error) {
 	case errors.Is(err, unix.EXDEV) && op.Verb == "rename" && isDir(filepath.Join(r.model, op.Args[0])):
 		r.counts.MovedByCopy++
 		op.Verb = moveDir
-	case errors.Is(err, unix.EINVAL) && op.Verb == "truncate" && r.subject.TouchesDirs:
+	case errors.Is(err, unix.EINVAL) && op.Verb == "truncate" && r.side.TouchesDirs:
 		r.counts.CopiedUpFirst++
 		path := filepath.Join(r.mount, op.Args[0])
 		st, err := lstat(path)
@@ -352,10 +334,11 @@ func isDir(path string) bool {
 
 // remount is what the operation of that name does.
 func (r *runner) remount(id string) (err error) {
-	if err := r.driver.Put(id); err != nil {
+	if err := r.side.driver.Put(id); err != nil {
 		return err
 	}
-	if r.mount, err = r.driver.Get(id, graphdriver.MountOpts{}); err != nil {
+	r.choose()
+	if r.mount, err = r.side.driver.Get(id, graphdriver.MountOpts{}); err != nil {
 		return err
 	}
 	model, err := r.readModel()
@@ -365,9 +348,9 @@ func (r *runner) remount(id string) (err error) {
 	return compareMount(r.mount, model)
 }
 
-// split does to the model what overlayfs does to files that the operation
+// copyUp does to the model what the backend does to files that the operation
 // copies up: nothing, for a name that is renamed to itself.
-func (r *runner) split(op Op) error {
+func (r *runner) copyUp(op Op) error {
 	if op.Verb == "rename" && op.Args[0] == op.Args[1] {
 		return nil
 	}
@@ -375,56 +358,13 @@ func (r *runner) split(op Op) error {
 		if isDir(filepath.Join(r.model, op.Args[i])) {
 			continue
 		}
-		if err := r.lower.split(r.model, op.Args[i]); err != nil {
+		do := r.lower.keep
+		if r.side.SplitsLinks {
+			do = r.lower.split
+		}
+		if err := do(r.model, op.Args[i]); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// touched is what the operations of a layer were about.
-type touched struct {
-	paths    map[string]bool
-	subtrees []string
-}
-
-// names are the paths that the operation is about, and all other names in the
-// tree at root of the files there.
-func (op Op) names(root string) []string {
-	var names []string
-	for i, kind := range verbs[op.Verb].args {
-		if kind == argPath {
-			// There may be nothing yet.
-			others, _ := otherNames(root, op.Args[i])
-			names = append(append(names, op.Args[i]), others...)
-		}
-	}
-	return names
-}
-
-// add notes an operation and its names.
-func (t *touched) add(op Op, names []string) {
-	for _, name := range names {
-		t.paths[name] = true
-	}
-	v := verbs[op.Verb]
-	for i, kind := range v.args {
-		if v.subtree && kind == argPath {
-			t.subtrees = append(t.subtrees, op.Args[i])
-		}
-	}
-}
-
-// has says whether path, or something in that directory, or a directory that
-// it is in and that went or came as a whole, was the object of an operation.
-func (t *touched) has(path string) bool {
-	if t.paths[path] {
-		return true
-	}
-	for name := range t.paths {
-		if strings.HasPrefix(name, path+"/") {
-			return true
-		}
-	}
-	return slices.ContainsFunc(t.subtrees, func(dir string) bool { return strings.HasPrefix(path, dir+"/") })
 }

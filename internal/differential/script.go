@@ -15,8 +15,9 @@ import (
 //
 // Its text has a line "layer" for each, or "layer on-copy" for one whose
 // parent is not the layer before but the layer that was made by applying that
-// one's Diff. After it come the operations of the layer, a line for each: the
-// verb, and its arguments with blanks between them, numbers as Go has them and
+// one's Diff. The words "converted", "read-only" and "others" with a number
+// stand for what else there is in a Layer. After it come the operations of the
+// layer, a line for each: the verb, and its arguments with blanks between them, numbers as Go has them and
 // anything else quoted as Go does. Lines that begin with '#', and empty ones,
 // mean nothing.
 type Script []Layer
@@ -24,6 +25,14 @@ type Script []Layer
 // A Layer is what happens in one layer.
 type Layer struct {
 	OnCopy bool
+	// Convert says that the store is converted before the layer is made.
+	Convert bool
+	// ReadOnly says that the layer, and its copy, are on top of layers that
+	// are on a read-only mount.
+	ReadOnly bool
+	// Others has a bit for each mount of the layer, and of its copy, the lowest
+	// one for the first: the subject's other backend has it.
+	Others uint64
 	Ops    []Op
 }
 
@@ -35,24 +44,66 @@ type Op struct {
 }
 
 const (
-	layerWord  = "layer"
-	onCopyWord = "on-copy"
+	layerWord    = "layer"
+	onCopyWord   = "on-copy"
+	convertWord  = "converted"
+	readOnlyWord = "read-only"
+	othersWord   = "others"
 )
 
 // String is the script's text.
 func (s Script) String() string {
 	var b strings.Builder
 	for _, layer := range s {
-		b.WriteString(layerWord)
-		if layer.OnCopy {
-			b.WriteString(" " + onCopyWord)
-		}
-		b.WriteByte('\n')
+		b.WriteString(layer.line() + "\n")
 		for _, op := range layer.Ops {
 			b.WriteString(op.String() + "\n")
 		}
 	}
 	return b.String()
+}
+
+// line is the line that begins the layer.
+func (l Layer) line() string {
+	line := layerWord
+	for _, word := range []struct {
+		is   bool
+		text string
+	}{{l.OnCopy, onCopyWord}, {l.Convert, convertWord}, {l.ReadOnly, readOnlyWord}} {
+		if word.is {
+			line += " " + word.text
+		}
+	}
+	if l.Others != 0 {
+		line += fmt.Sprintf(" %s %#b", othersWord, l.Others)
+	}
+	return line
+}
+
+// parseLayer is the inverse of line, without the first word.
+func parseLayer(words string) (Layer, error) {
+	var l Layer
+	fields := strings.Fields(words)
+	for i := 0; i < len(fields); i++ {
+		switch fields[i] {
+		case onCopyWord:
+			l.OnCopy = true
+		case convertWord:
+			l.Convert = true
+		case readOnlyWord:
+			l.ReadOnly = true
+		case othersWord:
+			i++
+			others, err := strconv.ParseUint(strings.Join(fields[i:min(i+1, len(fields))], ""), 0, 64)
+			if err != nil {
+				return l, fmt.Errorf("the number after %q: %w", othersWord, err)
+			}
+			l.Others = others
+		default:
+			return l, fmt.Errorf("%q after %q", words, layerWord)
+		}
+	}
+	return l, nil
 }
 
 // String is the operation's line in a script.
@@ -91,11 +142,9 @@ func Parse(r io.Reader) (Script, error) {
 func (s *Script) add(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	if verb == layerWord {
-		if rest != "" && rest != onCopyWord {
-			return fmt.Errorf("%q after %q", rest, layerWord)
-		}
-		*s = append(*s, Layer{OnCopy: rest == onCopyWord})
-		return nil
+		layer, err := parseLayer(rest)
+		*s = append(*s, layer)
+		return err
 	}
 	if len(*s) == 0 {
 		return fmt.Errorf("%q comes before the first %q", line, layerWord)

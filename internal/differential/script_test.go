@@ -4,6 +4,7 @@ package differential
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,9 @@ func TestParse(t *testing.T) {
 mkdir "d" 0o755
 create "d/\xff x" 0o4644 70000 0x1f
 layer on-copy
+layer converted
+layer read-only others 0b1
+layer on-copy converted read-only others 0b110
 rename "d/\xff x" "\u00e4\n"
 setxattr "d" "user.a" "\x00\xff"
 remount
@@ -22,8 +26,12 @@ remount
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(script) != 2 || script[0].OnCopy || !script[1].OnCopy || script[1].Ops[0].Args[1] != "ä\n" {
+	if len(script) != 5 || script[0].OnCopy || !script[1].OnCopy || script[4].Ops[0].Args[1] != "ä\n" {
 		t.Errorf("got %+v", script)
+	}
+	last := script[4]
+	if last.Ops = nil; !reflect.DeepEqual(last, Layer{OnCopy: true, Convert: true, ReadOnly: true, Others: 6}) {
+		t.Errorf("got %+v", last)
 	}
 	again, err := Parse(strings.NewReader(script.String()))
 	if err != nil || again.String() != script.String() {
@@ -36,6 +44,9 @@ func TestParseRefuses(t *testing.T) {
 		"":                             "there is no layer",
 		"mkdir \"d\" 0":                "line 1",
 		"layer of stone":               `"of stone"`,
+		"layer others":                 `"others"`,
+		"layer others many":            `"many"`,
+		"layer others 0b1 2":           `"others 0b1 2"`,
 		"layer\nfly \"d\"":             `unknown verb "fly"`,
 		"layer\nmkdir \"d\"":           "argument 2 of mkdir",
 		"layer\nmkdir d 0":             "not quoted",
@@ -55,11 +66,11 @@ func TestParseRefuses(t *testing.T) {
 // the layer's only file.
 func TestShrink(t *testing.T) {
 	script, err := Parse(strings.NewReader(`
-layer
+layer others 0b1
 mkdir "a" 0
 mkdir "d" 0
 create "a/x" 0 0 0
-layer
+layer converted read-only others 0b1
 create "d/x" 0 0 0
 create "d/y" 0 0 0
 unlink "a/x"

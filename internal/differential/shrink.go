@@ -28,6 +28,14 @@ func Shrink(script Script, deadline time.Time, run func(Script) error) (Script, 
 	for _, name := range names() {
 		try(script.withoutName(name))
 	}
+	for i := range script {
+		for _, simplify := range simplifications {
+			candidate := slices.Clone(script)
+			if simplify(&candidate[i]) {
+				try(candidate)
+			}
+		}
+	}
 	for before := -1; before != script.size() && time.Now().Before(deadline); {
 		before = script.size()
 		for i := len(script) - 1; i >= 0 && len(script) > 1; i-- {
@@ -44,6 +52,14 @@ func Shrink(script Script, deadline time.Time, run func(Script) error) (Script, 
 	return script, failure
 }
 
+// simplifications take something from a layer that it has besides its
+// operations, and say if it had that.
+var simplifications = []func(*Layer) bool{
+	func(l *Layer) (had bool) { had, l.Convert = l.Convert, false; return had },
+	func(l *Layer) (had bool) { had, l.ReadOnly = l.ReadOnly, false; return had },
+	func(l *Layer) (had bool) { had, l.Others = l.Others != 0, 0; return had },
+}
+
 // size is how many layers and operations there are.
 func (s Script) size() int {
 	n := len(s)
@@ -58,7 +74,8 @@ func (s Script) size() int {
 func (s Script) withoutName(name string) Script {
 	short := make(Script, len(s))
 	for i, layer := range s {
-		short[i] = Layer{OnCopy: layer.OnCopy}
+		short[i] = layer
+		short[i].Ops = nil
 		for _, op := range layer.Ops {
 			if !op.isIn(name) {
 				short[i].Ops = append(short[i].Ops, op)

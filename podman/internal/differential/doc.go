@@ -14,6 +14,10 @@
 //   - the driver's other backend, where there is one, sees the same, and so
 //     does the driver when it opens the store anew.
 //
+// [Mix] has the two backends take turns at the mounts, has the store converted in
+// between, and has layers be on read-only mounts while others are made on top of
+// them.
+//
 // Time is the number of an operation: what an operation touches gets that as
 // its time of modification, in seconds, in both places, so that times can be
 // compared as well.

@@ -192,3 +192,63 @@ func TestRun(t *testing.T) {
 		})
 	}
 }
+
+const mixedSample = `
+layer others 0b100
+mkdir "d" 0o755
+layer converted others 0b1
+create "d/f" 0o640 100 1
+layer on-copy read-only others 0b10
+append "d/f" 1 2
+remount
+`
+
+// TestRunMixed has two backends take turns, one of them with and without a
+// fault, and wants what the script says to be done.
+func TestRunMixed(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("changing owners takes root")
+	}
+	fault := errors.New("the other backend's fault")
+	for _, want := range []error{nil, fault} {
+		script, err := Parse(strings.NewReader(mixedSample))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mounts := 0
+		s := vfs(func(d graphdriver.Driver) graphdriver.Driver { return d })
+		other := vfs(func(d graphdriver.Driver) graphdriver.Driver {
+			return faulty{Driver: d, mounted: func(string) error {
+				mounts++
+				return want
+			}}
+		})
+		s.Other = &other
+		var done []string
+		s.Convert = func(string) error {
+			done = append(done, "converted")
+			return nil
+		}
+		s.ReadOnly = func(_ string, ids []string) (func() error, error) {
+			done = append(done, ids...)
+			return func() error {
+				done = append(done, "undone")
+				return nil
+			}, nil
+		}
+		counts, err := Run(s, script, t.TempDir())
+		if want != nil {
+			if !errors.Is(err, want) || counts.ByOther != 1 {
+				t.Errorf("%+v, %v", counts, err)
+			}
+			continue
+		}
+		// In the end all layers are mounted by the other one.
+		if err != nil || counts.ByOther != 3 || mounts != 3+6 || counts.Conversions != 1 || counts.ReadOnly != 1 {
+			t.Errorf("%d mounts, %+v, %v", mounts, counts, err)
+		}
+		if got := strings.Join(done, " "); got != "converted layer1-copy layer0 undone" {
+			t.Errorf("it did %q", got)
+		}
+	}
+}

@@ -109,10 +109,8 @@ func (h hardLinks) split(root, path string) error {
 		return nil
 	}
 	if st.Nlink < 2 {
-		// Its other names are gone. It is copied up, and a lower file no more.
-		_ = h[st.Ino].Close() // it was only looked at
-		delete(h, st.Ino)
-		return nil
+		// Its other names are gone.
+		return h.keep(root, path)
 	}
 	dir, err := os.Lstat(filepath.Dir(full))
 	if err != nil {
@@ -123,6 +121,20 @@ func (h hardLinks) split(root, path string) error {
 		copyTree(root, path, own),
 		unix.Rename(filepath.Join(root, own), full),
 		setTime(filepath.Dir(full), dir.ModTime()))
+}
+
+// keep is split for a backend that copies all names of a file up: it is a
+// lower file no more, for whichever backend mounts the layer next.
+func (h hardLinks) keep(root, path string) error {
+	st, err := lstat(filepath.Join(root, path))
+	if err != nil {
+		return err
+	}
+	if f := h[st.Ino]; f != nil {
+		_ = f.Close() // it was only looked at
+		delete(h, st.Ino)
+	}
+	return nil
 }
 
 func lstat(path string) (unix.Stat_t, error) {

@@ -1,0 +1,150 @@
+//go:build linux
+
+package aufs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The form of a layer is recorded, before anybody writes to the layer, as the target of a symbolic link, overlay/form/<id>:
+//
+//	trusted, user      the layer is in overlay form, with attributes trusted.overlay.* or user.overlay.*
+//	FORM converting    a conversion was begun, to this form or from it: the layer may have marks of both forms
+//	aufs               the layer has no parents and is in aufs form, and somebody was given its directory to write to
+//
+// A layer without a record is in aufs form. The driver unpacked it; or aufs mounted it, and left its own files there.
+
+// formConverting ends the record of a layer whose conversion was begun.
+const formConverting = " converting"
+
+// A formRecord is the content of overlay/form/<id>. The zero value stands for no record.
+type formRecord struct {
+	form       form
+	converting bool
+}
+
+// isOverlay tells if the layer may have marks of overlay form.
+func (r formRecord) isOverlay() bool { return r.form == overlayTrusted || r.form == overlayUser }
+
+func (r formRecord) String() string {
+	if r.converting {
+		return string(r.form) + formConverting
+	}
+	return string(r.form)
+}
+
+func parseFormRecord(target string) (r formRecord, ok bool) {
+	name, converting := strings.CutSuffix(target, formConverting)
+	r = formRecord{form: form(name), converting: converting}
+	return r, r.isOverlay() || r.form == aufsForm && !converting
+}
+
+// readForm reads the record of the layer id.
+func (h home) readForm(id string) (formRecord, error) {
+	path := h.overlay(formDir, id)
+	target, err := os.Readlink(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return formRecord{}, nil
+	}
+	r, ok := formRecord{}, false
+	if err == nil {
+		if r, ok = parseFormRecord(target); !ok {
+			err = fmt.Errorf("%s says %q, which is no form", path, target)
+		}
+	}
+	if err != nil {
+		return formRecord{}, layerError("reading the form of", id, err)
+	}
+	return r, nil
+}
+
+// form is the form of the layer id. While the layer is being converted, that is an overlay form, and there may be marks of both.
+func (h home) form(id string) (form, error) {
+	r, err := h.readForm(id)
+	if !r.isOverlay() {
+		return aufsForm, err
+	}
+	return r.form, err
+}
+
+// setForm makes r the record of the layer id, durably. The caller holds the lock of id. After an error, the record may be the old one or r.
+func (h home) setForm(id string, r formRecord) error {
+	dir := h.overlay(formDir)
+	first := !isThere(dir)
+	err := linkIn(r.String(), dir, id)
+	if errors.Is(err, fs.ErrExist) {
+		err = h.replaceLink(r.String(), filepath.Join(dir, id))
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err == nil && first {
+		err = errors.Join(syncDir(h.overlay()), syncDir(string(h)))
+	}
+	if err != nil {
+		return layerError("recording the form of", id, err)
+	}
+	return nil
+}
+
+// unsetForm removes the record of the layer id, durably. The caller holds the lock of id.
+func (h home) unsetForm(id string) error {
+	path := h.overlay(formDir, id)
+	err := unix.Unlink(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(h.overlay(formDir))
+	}
+	if err != nil {
+		return layerError("recording the form of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+	}
+	return nil
+}
+
+// markWritten records that somebody is given the directory of the layer id, which has no parents, to write to. Nothing that was found out
+// about the layer is kept from then on. The caller holds the lock of id.
+func (h home) markWritten(id string) error {
+	if r, err := h.readForm(id); err != nil || r.form != "" {
+		return err
+	}
+	if err := linkIn(string(aufsForm), h.overlay(formDir), id); err != nil {
+		return layerError("recording the form of", id, err)
+	}
+	return h.forget(id)
+}
+
+// linkIn makes the symbolic link name to target in the directory dir, and dir if it is not there.
+func linkIn(target, dir, name string) error {
+	path := filepath.Join(dir, name)
+	err := os.Symlink(target, path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Symlink(target, path)
+}
+
+// replaceLink makes path a symbolic link to target, in place of what is there.
+func (h home) replaceLink(target, path string) error {
+	// The sweep may take it for what is left of somebody who was killed; then path stays as it was.
+	made := filepath.Join(h.tmp(), atomicPrefix+rand.Text())
+	if err := os.Symlink(target, made); err != nil {
+		return err
+	}
+	if err := os.Rename(made, path); err != nil {
+		return errors.Join(err, ignoreGone(os.Remove(made)))
+	}
+	return nil
+}
