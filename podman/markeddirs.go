@@ -119,16 +119,14 @@ func (s markSearch) in(t *walkedTree, rel string, looked map[string]bool, add fu
 	hidden := m.whiteouts()
 	slices.Sort(hidden)
 	for _, entry := range listed.entries {
+		if err := s.refuseDevice(dir, entry); err != nil {
+			return nil, err
+		}
 		name := entry.Name()
 		if _, ok := slices.BinarySearch(hidden, name); ok {
 			m.beside = append(m.beside, name)
-			continue
-		}
-		if entry.IsDir() && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		} else if entry.IsDir() && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 			directories = append(directories, name)
-		}
-		if err := s.refuseDevice(dir, entry); err != nil {
-			return nil, err
 		}
 	}
 	if len(m.marks) > 0 {

@@ -209,7 +209,7 @@ func rubbish(t *testing.T, s store) {
 	t.Helper()
 	write(t, string(s.inner.home), files{
 		"tmp/trash-1/1/f": "f", "tmp/trash-1/0/": "", "tmp/file-2": "half a fi", "diff/gone/d/f": "f", "mnt/gone/": "", "overlay/lock/gone": "",
-		"overlay/run/gone/mount-1/f": "f", "overlay/mark/gone": "trusted", "whiteouts/gone/root/.wh.f": "", "overlay/twin/gone/stamp": "",
+		"overlay/watch/gone/upper/f": "f", "overlay/form/gone": "trusted", "overlay/shadow/gone/digest/above/.wh.f": "", "overlay/known/aufs/gone": "",
 	})
 }
 
