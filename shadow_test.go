@@ -487,3 +487,14 @@ func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 		sameTree(t, allOf(t, home), before)
 	})
 }
+
+// TestShadowsOfNamesBeforeTheDot has whiteouts in directories whose names come before "." in the order of bytes.
+func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{name: "-d/x"}, entry{name: "#o/x"}, entry{name: "a/x"})
+		s.apply(t, "middle", "base", entry{name: "-d/"}, entry{name: "-d/.wh.x"}, entry{name: "#o/"}, entry{name: "#o/.wh..wh..opq"})
+		sameNames(t, s.see(t, "top").names(), "-d", "#o", "a", "a/x")
+	})
+}

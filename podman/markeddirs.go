@@ -75,8 +75,19 @@ func (s markSearch) find() ([]markedDir, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(found, func(a, b markedDir) int { return strings.Compare(a.rel, b.rel) })
+	slices.SortFunc(found, func(a, b markedDir) int { return parentsFirst(a.rel, b.rel) })
 	return found, nil
+}
+
+// parentsFirst compares the paths of directories: each comes after the one that it is in. Some names come before ".", the root, in the order of
+// bytes.
+func parentsFirst(a, b string) int {
+	for i, root := range []bool{a == ".", b == "."} {
+		if root && a != b {
+			return 2*i - 1
+		}
+	}
+	return strings.Compare(a, b)
 }
 
 // below finds the marked directories in rel and below it.

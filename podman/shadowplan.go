@@ -57,7 +57,9 @@ func (t shadowTree) dir(rel string) *shadowMarks {
 }
 
 // dirs are the paths of the directories, each after the one that it is in.
-func (t shadowTree) dirs() []string { return slices.Sorted(maps.Keys(t)) }
+func (t shadowTree) dirs() []string {
+	return slices.SortedFunc(maps.Keys(t), parentsFirst)
+}
 
 // A shadowPlan says how a layer is to be mounted among the ancestors of a stack.
 type shadowPlan struct {
