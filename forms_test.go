@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -493,4 +494,54 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	sameNames(t, s.see(t, "top", "ro").names(), want...)
 	sameNames(t, keysOf(s.diff(t, "child", "base")), unmounted...)
 	t.Log("overlayfs works in a user namespace")
+}
+
+// TestReplaceLinkWhileTheStoreIsSwept has Init take for rubbish what is on its way to become a record.
+func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	must(t, os.MkdirAll(h.tmp(), 0o700))
+	must(t, os.MkdirAll(h.overlay(), 0o700))
+	d := &Driver{home: h, forms: newConverter(h, "")}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = d.removeAbandoned(t.Context(), func(error) {})
+			}
+		}
+	}()
+	for n := range 1000 {
+		if err := h.setForm("layer", formRecord{form: overlayTrusted, converting: n%2 == 0}); err != nil {
+			t.Errorf("%d: %v", n, err)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// TestBaseOfAReadOnlyStoreIsGivenOut is about a store that nobody can write to.
+func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "d/f"})
+		must(t, s.Cleanup())
+		home := filepath.Join(t.TempDir(), "home")
+		must(t, os.Mkdir(home, 0o700))
+		must(t, unix.Mount(string(s.inner.home), home, "", unix.MS_BIND, ""))
+		defer func() { must(t, unix.Unmount(home, 0)) }()
+		must(t, unix.Mount("", home, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+		r, err := reopen(home, name)
+		must(t, err)
+		sameNames(t, r.see(t, "base").names(), "d", "d/f")
+		must(t, r.Cleanup())
+	})
 }

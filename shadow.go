@@ -463,20 +463,27 @@ func (s *shadows) unmarked(id string) bool {
 // forget drops what is known of the layer id, which is about to change, or just has. What is known of the layers on top of it goes by the times
 // of its root directory.
 func (h home) forget(id string) error {
-	known := false
+	var known []string
 	for _, f := range []form{aufsForm, overlayTrusted, overlayUser} {
-		path := h.overlay(knownDir, string(f), id)
-		err := unix.Unlink(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return layerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+		if path := h.overlay(knownDir, string(f), id); isThere(path) {
+			known = append(known, path)
 		}
-		known = known || err == nil
 	}
-	if !known {
+	if len(known) == 0 {
 		return nil
 	}
+	// Before the links go: cut short in between, they do not count, and are still there for the next one.
 	if err := renewTime(h.diff(id)); err != nil {
 		return layerError("dropping what is known of", id, err)
+	}
+	for _, path := range known {
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+		}
+		// A crash brings it back otherwise, and not every file system brings back what was done after it as well.
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return layerError("dropping what is known of", id, err)
+		}
 	}
 	return nil
 }

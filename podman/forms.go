@@ -116,13 +116,22 @@ func (h home) unsetForm(id string) error {
 // markWritten records that somebody is given the directory of the layer id, which has no parents, to write to. Nothing that was found out
 // about the layer is kept from then on. The caller holds the lock of id.
 func (h home) markWritten(id string) error {
-	if r, err := h.readForm(id); err != nil || r.form != "" {
-		return err
+	r, err := h.readForm(id)
+	if err == nil {
+		// With a record as well: a crash may have come between the two.
+		err = h.forget(id)
 	}
-	if err := linkIn(string(aufsForm), h.overlay(formDir), id); err != nil {
+	if err == nil && r.form == "" {
+		err = linkIn(string(aufsForm), h.overlay(formDir), id)
+	}
+	if errors.Is(err, unix.EROFS) {
+		// Nobody can write to it.
+		return nil
+	}
+	if err != nil {
 		return layerError("recording the form of", id, err)
 	}
-	return h.forget(id)
+	return nil
 }
 
 // linkIn makes the symbolic link name to target in the directory dir, and dir if it is not there.
@@ -140,13 +149,19 @@ func linkIn(target, dir, name string) error {
 
 // replaceLink makes path a symbolic link to target, in place of what is there.
 func (h home) replaceLink(target, path string) error {
-	// The sweep may take it for what is left of somebody who was killed; then path stays as it was.
-	made := filepath.Join(h.tmp(), atomicPrefix+rand.Text())
-	if err := os.Symlink(target, made); err != nil {
-		return err
+	for {
+		made := filepath.Join(h.tmp(), atomicPrefix+rand.Text())
+		if err := os.Symlink(target, made); err != nil {
+			return err
+		}
+		err := os.Rename(made, path)
+		if errors.Is(err, fs.ErrNotExist) && !isThere(made) && isThere(filepath.Dir(path)) {
+			// The sweep has taken it for what is left of somebody who was killed. It sweeps once.
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, ignoreGone(os.Remove(made)))
+		}
+		return nil
 	}
-	if err := os.Rename(made, path); err != nil {
-		return errors.Join(err, ignoreGone(os.Remove(made)))
-	}
-	return nil
 }

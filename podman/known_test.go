@@ -542,3 +542,40 @@ func TestShadowIsThere(t *testing.T) {
 	sameNames(t, readTree(t, h.tmp()).names())
 	sameNames(t, readTree(t, h.overlay(shadowDir, ids[0], digest)).names(), "above", "above/.wh.a", "below", "below/a")
 }
+
+// TestGivenOutBaseIsForgottenAfterACrash has a layer without parents have a record, and something known of it, as a crash leaves it.
+func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "d/f"})
+		s.see(t, "child", "ro")
+		if !s.inner.shadows.isKnown(t, []string{"base"}) {
+			t.Fatal("not known")
+		}
+		must(t, linkIn(string(aufsForm), s.inner.home.overlay(formDir), "base"))
+		s.get(t, "base")
+		if s.inner.shadows.isKnown(t, []string{"base"}) {
+			t.Error("known")
+		}
+		must(t, s.Put("base"))
+	})
+}
+
+// TestForgetIsWholeOrNothing has forget fail: what it could not drop is still there, for the next one to drop.
+func TestForgetIsWholeOrNothing(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, aufsForm, files{"f": ""}, files{"g": ""})
+	_, err := s.stack(ids, "")
+	must(t, err)
+	must(t, os.Rename(h.diff(ids[1]), h.diff("away")))
+	if err := h.forget(ids[1]); err == nil {
+		t.Error("no error")
+	}
+	must(t, os.Rename(h.diff("away"), h.diff(ids[1])))
+	link := filepath.Join(s.links(), ids[1])
+	if !isThere(link) {
+		t.Error("the link is gone, and the stamp is the old one")
+	}
+}
