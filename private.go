@@ -53,8 +53,13 @@ func (h home) lockMountsOutside() (*pathLock, error) {
 }
 
 // mounting calls do, which mounts something in the store.
-func (h home) mounting(do func() error) error {
-	lock, err := h.lockMounts(unix.LOCK_SH)
+func (h home) mounting(do func() error) error { return h.mountingAs(unix.LOCK_SH, do) }
+
+// mountingAlone is mounting while nobody else is mounting in the store.
+func (h home) mountingAlone(do func() error) error { return h.mountingAs(unix.LOCK_EX, do) }
+
+func (h home) mountingAs(how int, do func() error) error {
+	lock, err := h.lockMounts(how)
 	if err != nil {
 		return err
 	}

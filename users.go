@@ -225,7 +225,9 @@ func (u *users) trial(upper string, f form) (used bool, err error) {
 			return false, errors.Join(err, s.discard())
 		}
 	}
-	used, err = trialAnswer(u.home.mounting(m.tryOut))
+	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
+	// later on.
+	used, err = trialAnswer(u.home.mountingAlone(m.tryOut))
 	if mounted, merr := isMounted(m.target); merr != nil || mounted {
 		// It could not be unmounted.
 		return used, errors.Join(err, merr, s.remove())

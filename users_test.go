@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -415,5 +416,30 @@ func TestUsersOfAnOddPath(t *testing.T) {
 			}
 			must(t, s.Put("child"))
 		}
+	})
+}
+
+// TestUsersAreAskedForByMany has two ask at the same time.
+func TestUsersAreAskedForByMany(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base", "layer")
+		s.change(t, "layer", func(string) {})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				u := newUsers(s.inner.home, "")
+				for range 50 {
+					used, err := u.of("layer")
+					if used || err != nil {
+						t.Errorf("used %v, %v", used, err)
+						return
+					}
+				}
+			}()
+		}
+		wg.Wait()
 	})
 }
