@@ -545,3 +545,30 @@ func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
 		must(t, r.Cleanup())
 	})
 }
+
+// TestKnownOfALayerWithARecord has something be known of a layer in overlay form, as a power cut may leave it: a mount on top of it comes to an
+// end, and shows what it is to show.
+func TestKnownOfALayerWithARecord(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		s.create(t, "", "base", "layer", "top")
+		s.apply(t, "base", "", entry{name: "d/f"}, entry{name: "g"})
+		s.apply(t, "layer", "base", entry{name: ".wh.g"})
+		for _, r := range []formRecord{{form: overlayTrusted, converting: true}, {form: overlayTrusted}} {
+			sameNames(t, s.see(t, "top", "ro").names(), "d", "d/f")
+			must(t, h.setForm("layer", r))
+			sameNames(t, s.see(t, "top").names(), "d", "d/f")
+			must(t, h.unsetForm("layer"))
+		}
+		sameNames(t, s.see(t, "top", "ro").names(), "d", "d/f")
+		must(t, os.Symlink("junk", h.overlay(formDir, "layer")))
+		_, err := s.Get("top", graphdriver.MountOpts{})
+		if name == backendAufs {
+			wants(t, err, nil, "layer", "junk")
+		} else {
+			must(t, errors.Join(err, s.Put("top")))
+		}
+		noMounts(t, h.mnt(""))
+	})
+}

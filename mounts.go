@@ -75,9 +75,6 @@ func (d *Driver) mount(id string, parents []string, o mountOptions, label string
 		if err != nil || same {
 			return err
 		}
-		if err := d.unmount(id, s.target); err != nil {
-			return err
-		}
 	}
 }
 
@@ -100,11 +97,31 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 			// Its shadows do, in either form, what its marks say.
 			continue
 		}
-		if r, err := d.home.readForm(layer.id); err != nil || r.converting || r.isOverlay() != (layer.form != "") || r.isOverlay() && r.form != layer.form {
-			return false, nil //nolint:nilerr // the next one says what is wrong
+		r, err := d.home.readForm(layer.id)
+		same := !r.converting && r.isOverlay() == (layer.form != "") && (!r.isOverlay() || r.form == layer.form)
+		if err == nil && same {
+			continue
 		}
+		if err = errors.Join(err, d.unmount(s.id, s.target)); err == nil {
+			err = d.unlearn(layer.id)
+		}
+		return false, err
 	}
 	return true, nil
+}
+
+// unlearn drops what is known of the layer id, an ancestor, if its record says that nothing can be: a crash may have brought it back, and each
+// mount would go by it.
+func (d *Driver) unlearn(id string) error {
+	lock, err := d.home.lockID(id)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	if r, err := d.home.readForm(id); err != nil || !r.isOverlay() {
+		return err
+	}
+	return d.home.forget(id)
 }
 
 // prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
