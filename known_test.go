@@ -577,3 +577,15 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 		t.Error("the link is gone, and the stamp is the old one")
 	}
 }
+
+// TestOverlayLooksAtOneLayer has what overlayfs has to know of a layer found out without a look at those below: each mount looks at all layers
+// that were written to.
+func TestOverlayLooksAtOneLayer(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, overlayTrusted, files{".wh.x": ""})
+	v, err := s.find(append(ids, "none"), false, nil)
+	if err != nil || v.above == "" {
+		t.Errorf("%+v, %v", v, err)
+	}
+}

@@ -254,6 +254,10 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	if err := s.forms.finish(id, s.to); err != nil {
 		return v, err
 	}
+	if s.to != aufsForm {
+		// Overlayfs does not go by what is below: see planShadows.
+		layers = layers[:1]
+	}
 	// Somebody may have found it out during the wait for the lock. The stamps are those of before the layers are read.
 	look, err := s.lookAt(layers)
 	if err != nil {
