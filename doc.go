@@ -74,7 +74,7 @@
 // A layer in the other form that is to be mounted writable, and has marks, is converted in place. So is each layer by [Convert], after which
 // the storage library's own aufs driver can use the store. A layer is not converted while a mount of it, or of a layer on top of it, is alive,
 // in whichever mount namespace: the error is a [*BusyError]. The kernel is asked for that: by a trial mount with index=on, which it
-// refuses with EBUSY or, where it does not, by a look through /proc/*/mountinfo; of aufs, by sysfs.
+// refuses with EBUSY while the first mount of the layer is alive, and by a look through /proc/*/mountinfo; of aufs, by sysfs.
 //
 // Some things that a container can do on overlayfs cannot be written down in aufs form: to delete a file of an ancestor
 // whose name has more than 251 bytes, or to put a directory where a whiteout would be. Such a layer stays in overlay form. It

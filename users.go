@@ -42,9 +42,9 @@ type answer int
 const (
 	// answerNoOverlay: there is no overlayfs in this kernel, and so no mount of it.
 	answerNoOverlay answer = iota
-	// answerTrial: a trial mount with index=on fails with EBUSY for as long as the directory is in use.
+	// answerTrial: a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
 	answerTrial
-	// answerMountinfo: it does not; the mounts of all processes have to be looked at.
+	// answerMountinfo: it does not; the mounts of all processes have to do.
 	answerMountinfo
 )
 
@@ -151,10 +151,10 @@ func (u *users) upperInUse(upper string, f form) (bool, error) {
 	case answerNoOverlay:
 		return false, nil
 	case answerTrial:
-		used, err := u.trial(upper, f)
-		if err == nil {
-			return used, nil
+		if used, err := u.trial(upper, f); err == nil && used {
+			return true, nil
 		}
+		// A mount that was made while another one was alive does not count as a user of the directory, not even when that one is gone.
 	}
 	return upperInMountinfo(upper)
 }

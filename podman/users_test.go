@@ -445,3 +445,35 @@ func TestUsersAreAskedForByMany(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestSecondMountOfALayerIsSeen has a layer mounted again while a copy of its first mount is alive: the kernel takes the directory for one that the
+// first mount alone uses, and tells nothing of the second one when the first is gone.
+func TestSecondMountOfALayerIsSeen(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		for what, options := range map[string][]string{"writable": nil, "read-only": {"ro"}} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "layer")
+				s.apply(t, "base", "", entry{name: "f"})
+				var ends []func()
+				for range 2 {
+					s.get(t, "layer", options...)
+					ends = append(ends, leak(t))
+					must(t, s.Put("layer"))
+				}
+				ends[0]()
+				// The kernel takes the first one down in its own time.
+				for range 50 {
+					time.Sleep(5 * time.Millisecond)
+					used, err := s.inner.forms.users.of("layer")
+					if err != nil || !used {
+						t.Fatalf("used %v, %v", used, err)
+					}
+				}
+				ends[1]()
+				idleSoon(t, s, "layer")
+			})
+		}
+	})
+}
