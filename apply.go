@@ -192,12 +192,8 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
 func (d *Driver) prepareUnpack(id string) error {
-	r, err := d.home.readForm(id)
-	if err == nil && r.isOverlay() {
-		// It has no marks, being empty, and is to have those of the archive.
-		err = d.forms.toAufs(id)
-	}
-	if err != nil {
+	// It has no marks, being empty, and is to have those of the archive.
+	if err := d.forms.toAufs(id); err != nil {
 		return err
 	}
 	if err := d.home.dropKept(id); err != nil {

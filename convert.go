@@ -75,10 +75,22 @@ func (c *converter) toAufs(id string) error {
 	if err != nil || !r.isOverlay() {
 		return err
 	}
+	if !r.converting && c.isUnused(id) {
+		return c.home.unsetForm(id)
+	}
 	if err := c.toAufsFrom(id, r); err != nil {
 		return layerError("converting", id, err)
 	}
 	return nil
+}
+
+// isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
+func (c *converter) isUnused(id string) bool {
+	if isThere(c.home.besideDiff().overlay(workDir, id)) {
+		return false
+	}
+	entries, err := os.ReadDir(c.home.diff(id))
+	return err == nil && len(entries) == 0
 }
 
 func (c *converter) toAufsFrom(id string, r formRecord) error {

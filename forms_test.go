@@ -572,3 +572,30 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 		noMounts(t, h.mnt(""))
 	})
 }
+
+// TestNewContainersHaveTheirForm makes layers as those of containers are made: the first mount need not record their form. One that gets an
+// archive all the same is in aufs form.
+func TestNewContainersHaveTheirForm(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		s.apply(t, "base", "", entry{name: "f", content: "f"})
+		must(t, s.CreateReadWrite("container", "base", nil))
+		must(t, s.inner.CreateFromTemplate("copy", "base", nil, "", nil, nil, true))
+		must(t, s.inner.CreateFromTemplate("image", "base", nil, "", nil, nil, false))
+		must(t, s.CreateReadWrite("filled", "base", nil))
+		s.hasForm(t, "container", s.written())
+		s.hasForm(t, "copy", s.written())
+		s.hasForm(t, "image", aufsForm)
+		s.apply(t, "filled", "base", entry{name: ".wh.f"})
+		s.hasForm(t, "filled", aufsForm)
+		must(t, Convert(t.Context(), string(s.inner.home)))
+		s.hasForm(t, "container", aufsForm)
+		for _, id := range []string{"container", "copy", "image"} {
+			sameNames(t, s.see(t, id).names(), "f")
+		}
+		sameNames(t, s.see(t, "filled").names())
+		must(t, s.Remove("container"))
+		noLeftovers(t, s)
+	})
+}

@@ -26,13 +26,24 @@ const defaultRootMode = 0o555
 // opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if there is no such parent, and fs.ErrExist
 // if there is such a layer.
 func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
+	return d.createIn(aufsForm, id, parent, opts)
+}
+
+// CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
+// first mount need not wait for the disk.
+func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
+	return d.createIn(d.shadows.to, id, parent, opts)
+}
+
+// createIn is Create of a layer in form f.
+func (d *Driver) createIn(f form, id, parent string, opts *graphdriver.CreateOpts) error {
 	if err := checkNewID(id); err != nil {
 		return err
 	}
 	if opts != nil && len(opts.StorageOpt) > 0 {
 		return layerError("creating", id, refusedLayerOptions(opts.StorageOpt))
 	}
-	rubbish, err := d.createLocked(id, parent, opts)
+	rubbish, err := d.createLocked(f, id, parent, opts)
 	if rubbish != nil {
 		if rerr := rubbish.remove(); rerr != nil {
 			logrus.Warnf("aufs: sweeping: %v", rerr)
@@ -56,7 +67,7 @@ func refusedLayerOptions(options map[string]string) error {
 }
 
 // createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
-func (d *Driver) createLocked(id, parent string, opts *graphdriver.CreateOpts) (rubbish *scratch, err error) {
+func (d *Driver) createLocked(f form, id, parent string, opts *graphdriver.CreateOpts) (rubbish *scratch, err error) {
 	store, err := d.home.lockStore()
 	if err != nil {
 		return nil, err
@@ -77,20 +88,18 @@ func (d *Driver) createLocked(id, parent string, opts *graphdriver.CreateOpts) (
 	if err != nil {
 		return rubbish, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
-	if err := d.create(id, parents, opts); err != nil {
+	if err := d.create(f, id, parents, opts); err != nil {
 		return rubbish, layerError("creating", id, err)
 	}
 	return rubbish, nil
 }
 
-// CreateReadWrite is Create: all layers are made alike.
-func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
-	return d.Create(id, parent, opts)
-}
-
 // CreateFromTemplate makes a layer with the content of the layer template. It is a child of it, as with the overlay
 // driver, so that it takes neither time nor space; parent, which would be the template's, is not needed.
-func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, _ bool) error {
+func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
+	if readWrite {
+		return d.CreateReadWrite(id, template, opts)
+	}
 	return d.Create(id, template, opts)
 }
 
@@ -112,8 +121,8 @@ func (d *Driver) lineage(id, parent string) ([]string, error) {
 	return append([]string{parent}, ancestors...), nil
 }
 
-// create makes the directories of a layer and then, which is what makes it exist, its layers/<id>.
-func (d *Driver) create(id string, parents []string, opts *graphdriver.CreateOpts) (err error) {
+// create makes the directories of a layer, and the record of the form f, and then, which is what makes it exist, its layers/<id>.
+func (d *Driver) create(f form, id string, parents []string, opts *graphdriver.CreateOpts) (err error) {
 	root, err := d.rootOf(parents, opts)
 	if err != nil {
 		return err
@@ -139,13 +148,20 @@ func (d *Driver) create(id string, parents []string, opts *graphdriver.CreateOpt
 			return err
 		}
 	}
+	syncForm := func() error { return nil }
+	if f != aufsForm && len(parents) > 0 {
+		if syncForm, err = d.home.linkForm(id, formRecord{form: f}); err != nil {
+			return err
+		}
+		made = append(made, d.home.overlay(formDir, id))
+	}
 	file, err := stageFile(d.home.tmp(), formatParents(parents))
 	if err != nil {
 		return err
 	}
 	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
 	// written all that was done before it, and there is nothing left to wait for.
-	if err := syncDir(d.home.diff("")); err != nil {
+	if err := errors.Join(syncDir(d.home.diff("")), syncForm()); err != nil {
 		return errors.Join(err, file.discard())
 	}
 	return file.commit(d.home.layers(id))

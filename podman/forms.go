@@ -79,22 +79,31 @@ func (h home) form(id string) (form, error) {
 
 // setForm makes r the record of the layer id, durably. The caller holds the lock of id. After an error, the record may be the old one or r.
 func (h home) setForm(id string, r formRecord) error {
-	dir := h.overlay(formDir)
-	first := !isThere(dir)
-	err := linkIn(r.String(), dir, id)
-	if errors.Is(err, fs.ErrExist) {
-		err = h.replaceLink(r.String(), filepath.Join(dir, id))
-	}
+	sync, err := h.linkForm(id, r)
 	if err == nil {
-		err = syncDir(dir)
-	}
-	if err == nil && first {
-		err = errors.Join(syncDir(h.overlay()), syncDir(string(h)))
+		err = sync()
 	}
 	if err != nil {
 		return layerError("recording the form of", id, err)
 	}
 	return nil
+}
+
+// linkForm is setForm but for what makes the record durable, which sync does.
+func (h home) linkForm(id string, r formRecord) (sync func() error, err error) {
+	dir := h.overlay(formDir)
+	first := !isThere(dir)
+	err = linkIn(r.String(), dir, id)
+	if errors.Is(err, fs.ErrExist) {
+		err = h.replaceLink(r.String(), filepath.Join(dir, id))
+	}
+	return func() error {
+		err := syncDir(dir)
+		if err == nil && first {
+			err = errors.Join(syncDir(h.overlay()), syncDir(string(h)))
+		}
+		return err
+	}, err
 }
 
 // unsetForm removes the record of the layer id, durably. The caller holds the lock of id.
