@@ -178,7 +178,10 @@ func (b *overlayBackend) addWatch(m *overlayMount, id string) error {
 		err = makeDir(m.work)
 	}
 	if err == nil {
-		// It is the root of the mount.
+		// It is the root of the mount, and may be that of an earlier one.
+		err = dropMetadata(m.upper, b.form)
+	}
+	if err == nil {
 		err = copyDirMetadata(m.lowers[0], b.form, m.upper)
 	}
 	if errors.Is(err, unix.EROFS) {

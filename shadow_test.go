@@ -498,3 +498,34 @@ func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
 		sameNames(t, s.see(t, "top").names(), "-d", "#o", "a", "a/x")
 	})
 }
+
+// TestRootOfAReadOnlyMount has the root directory of a layer change between two read-only mounts: the second one shows it as it is then.
+func TestRootOfAReadOnlyMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "layer")
+		s.apply(t, "base", "", entry{name: "f"})
+		root := func(set func(dir string)) string {
+			s.change(t, "layer", set)
+			return s.see(t, "layer", "ro")["."]
+		}
+		// The list lets a user in whom the mode keeps out.
+		list := []byte("\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff")
+		before := root(func(dir string) { must(t, os.Chmod(dir, 0o750)) })
+		with := root(func(dir string) { must(t, unix.Lsetxattr(dir, "trusted.test", []byte("v"), 0)) })
+		if with == before {
+			t.Errorf("with an attribute: %s", with)
+		}
+		root(func(dir string) {
+			must(t, unix.Lremovexattr(dir, "trusted.test"))
+			must(t, unix.Lsetxattr(dir, "system.posix_acl_access", list, 0))
+		})
+		after := root(func(dir string) {
+			must(t, unix.Lremovexattr(dir, "system.posix_acl_access"))
+			must(t, os.Chmod(dir, 0o750))
+		})
+		if after != before {
+			t.Errorf("got  %s\nwant %s", after, before)
+		}
+	})
+}

@@ -53,6 +53,24 @@ func copyMetadata(source openedDir, f form, target openedDir) error {
 	return target.setTimes(&st)
 }
 
+// dropMetadata takes the extended attributes from a directory whose path no container can change, but for those that overlayfs has set there in
+// form f. Access control lists are some of them.
+func dropMetadata(dir string, f form) error {
+	opened, err := openReal(dir)
+	if err != nil {
+		return err
+	}
+	defer opened.close()
+	return eachXattr(opened, f, func(name string, _ []byte) error {
+		err := unix.Lremovexattr(opened.reach("."), name)
+		if strings.HasPrefix(name, "security.") && err != nil {
+			// Such as the label of SELinux, which each file has, and copyMetadata replaces.
+			return nil
+		}
+		return opened.failed("removing the attribute "+name+" from", ".", err)
+	})
+}
+
 // eachXattr calls do for each extended attribute of the directory dir, but for those that overlayfs has set there in form f.
 func eachXattr(dir openedDir, f form, do func(name string, value []byte) error) error {
 	names, err := listXattrs(dir.reach("."))

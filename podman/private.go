@@ -22,7 +22,7 @@ import (
 // If something is mounted in home, as can be at diff, that would be out of reach as well: mnt is mounted onto itself then.
 
 // lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
-// for the one, LOCK_EX for the other. It is the innermost of all locks.
+// for the one, LOCK_EX for the other, and for who has to be the only one that mounts. It is the innermost of all locks.
 func (h home) lockMounts(how int) (*pathLock, error) {
 	// Not of the name of home, which may be a symbolic link.
 	return h.flockFile(h.overlay(mountsLock), string(h)+"/..", how)
