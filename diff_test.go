@@ -549,3 +549,36 @@ func TestApplyDiffSize(t *testing.T) {
 		}
 	})
 }
+
+// TestArchiveIsInOneOrder compares the archives of a layer in both forms.
+func TestArchiveIsInOneOrder(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "layer")
+		s.apply(t, "base", "", entry{name: "d/x"}, entry{name: "gone"})
+		s.apply(t, "layer", "base", entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/-first"}, entry{name: "d/.a"}, entry{name: "d/z"},
+			entry{name: ".wh.gone"}, entry{name: "a"})
+		var names []string
+		for _, d := range []direction{{name: "as it was unpacked", convert: func(store, string) error { return nil }}, directions[1], directions[0]} {
+			must(t, d.convert(s, "layer"))
+			r, err := s.Diff("layer", nil, "base", nil, "")
+			must(t, err)
+			var now []string
+			for archived := tar.NewReader(r); ; {
+				h, err := archived.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				must(t, err)
+				now = append(now, h.Name)
+			}
+			must(t, r.Close())
+			if names == nil {
+				names = now
+			}
+			if !slices.Equal(now, names) {
+				t.Errorf("%s: %q, and %q before", d.name, now, names)
+			}
+		}
+	})
+}

@@ -128,7 +128,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	if err != nil {
 		return nil, err
 	}
-	// An archive is the same, whatever form the layer is in.
+	// The order is the same, whatever form the layer is in.
 	names := a.archivedNames(dir, entries)
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
 	if err := a.mark(dir, rel, entries); err != nil {
@@ -160,7 +160,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	return below, nil
 }
 
-// archivedNames are the names that the entries of a directory have in the archive.
+// archivedNames are the names that the entries of a directory have in the archive. The mark of an opaque directory has none: it comes first.
 func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string]string {
 	names := make(map[string]string, len(entries))
 	for _, entry := range entries {
@@ -172,6 +172,9 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 		if info, err := os.Lstat(within(dir, name)); err == nil && isOverlayWhiteout(info) {
 			names[name] = archive.WhiteoutPrefix + name
 		}
+	}
+	if _, opaque := names[archive.WhiteoutOpaqueDir]; opaque {
+		names[archive.WhiteoutOpaqueDir] = ""
 	}
 	return names
 }
