@@ -503,8 +503,8 @@ func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
 
 // TestRootOfAReadOnlyMount has the root directory of a layer change between two read-only mounts: the second one shows it as it is then.
 func TestRootOfAReadOnlyMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		s := newStore(t, name)
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
 		s.create(t, "", "base", "layer")
 		s.apply(t, "base", "", entry{name: "f"})
 		root := func(set func(dir string)) string {

@@ -158,7 +158,13 @@ func (u *users) upperInUse(upper string, f form) (bool, error) {
 		}
 		// A mount that was made while another one was alive does not count as a user of the directory, not even when that one is gone.
 	}
-	return upperInMountinfo(upper)
+	used := false
+	// Trials of others, which old kernels show, are no users.
+	err = u.home.mounting(func() (err error) {
+		used, err = upperInMountinfo(upper)
+		return err
+	})
+	return used, err
 }
 
 // askHow is findOutHow, with the answer kept.
