@@ -121,7 +121,23 @@ func (c *converter) toAufsFrom(id string, r formRecord) error {
 	if err := c.home.sync(); err != nil {
 		return err
 	}
-	return errors.Join(c.home.forget(id), c.home.unsetForm(id))
+	if err := c.home.forget(id); err != nil {
+		return err
+	}
+	return c.setAufsForm(id)
+}
+
+// setAufsForm makes the record of the layer id, durably, that of one in aufs form.
+func (c *converter) setAufsForm(id string) error {
+	alone, err := c.home.isBase(id)
+	if err != nil {
+		return err
+	}
+	if !alone {
+		return c.home.unsetForm(id)
+	}
+	// Somebody may have been given its directory, and write to it yet.
+	return c.home.setForm(id, formRecord{form: aufsForm})
 }
 
 // mustRead is an error if this process cannot read the marks of a layer in form f.

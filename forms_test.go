@@ -599,3 +599,22 @@ func TestNewContainersHaveTheirForm(t *testing.T) {
 		noLeftovers(t, s)
 	})
 }
+
+// TestConvertedBaseIsGivenOutStill has the directory of a layer without parents be written to after the layer was converted: nothing is known of
+// it that could be wrong then.
+func TestConvertedBaseIsGivenOutStill(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		h := s.inner.home
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{name: "d/f"})
+		dir := s.get(t, "base")
+		must(t, s.Put("base"))
+		must(t, s.inner.forms.toOverlay("base", overlayTrusted, func() bool { return false }))
+		must(t, Convert(t.Context(), string(h)))
+		s.hasForm(t, "base", aufsForm)
+		sameNames(t, s.see(t, "child").names(), "d", "d/f")
+		write(t, dir, files{"d/.wh.x": ""})
+		sameNames(t, s.see(t, "child").names(), "d", "d/f")
+	})
+}
