@@ -31,7 +31,7 @@ const (
 const (
 	// formDir says of layers that they are in overlay form: see forms.go.
 	formDir = "form"
-	// knownDir and shadowDir are a cache of what mounts have to know of layers: see shadow.go.
+	// knownDir and shadowDir are a cache of what mounts have to know of layers: see known.go and shadow.go.
 	knownDir  = "known"
 	shadowDir = "shadow"
 	// workDir holds the work directories of overlay mounts, which layers have from the first mount on.

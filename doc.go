@@ -28,7 +28,7 @@
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
 //	overlay/form/<id>   a symbolic link that says that the layer is in overlay form; see forms.go
 //	overlay/shadow/<id>/<digest>/  above/ and below/, directories of whiteouts that stand beside the layer in mounts; a cache
-//	overlay/known/<form>/<id>   a symbolic link that says what mounts have to know of the layer; a cache; see shadow.go
+//	overlay/known/<form>/<id>   a symbolic link that says what mounts have to know of the layer; a cache; see known.go
 //	overlay/work/<id>/  overlayfs's work directory for the layer
 //	overlay/watch/<id>/ the upper directory of read-only overlay mounts of the layer, by which it is found out if they are alive
 //	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mounts, if there is no run root; see mountnote.go

@@ -1,0 +1,240 @@
+//go:build linux
+
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// toOverlayForm and toAufsForm are inverse to each other. Both work in place, and can be called again on a layer on which either was cut
+// short: what is in the form asked for stays as it is.
+
+// toOverlayForm writes the marks of the layer at root, whose marked directories these are, in overlay form f. It removes what aufs
+// has left there for itself, which a container would see.
+func toOverlayForm(root string, marked []markedDir, f form) error {
+	t := walkedTree{root: root}
+	defer t.close()
+	for _, m := range marked {
+		if err := dirToOverlay(&t, m, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dirToOverlay(t *walkedTree, m markedDir, f form) error {
+	dir, err := t.open(m.rel)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	return keepTimesOf(dir, &m.st, func() (bool, error) {
+		if m.rel == "." {
+			if err := dropOwnFiles(dir); err != nil {
+				return true, err
+			}
+		}
+		w := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}
+		for _, entry := range m.marks {
+			if err := entryToOverlay(&w, entry, f); err != nil {
+				return true, err
+			}
+		}
+		return true, nil
+	})
+}
+
+func entryToOverlay(w *whiteoutMaker, entry fs.DirEntry, f form) error {
+	dir, name := w.dir, entry.Name()
+	hidden, isWhiteout := whiteoutOf(name)
+	switch {
+	case isRemoval(name):
+		return dir.removeAll(name)
+	case strings.Contains(name, hiddenMark):
+		return showOwnFile(dir, name)
+	case isOpaqueMark(entry):
+		if err := markOpaque(dir, f); err != nil {
+			return err
+		}
+		return dir.remove(name)
+	case isWhiteout && entry.Type().IsRegular():
+		return whiteoutToOverlay(w, hidden, entry, f)
+	}
+	return nil
+}
+
+// whiteoutToOverlay replaces .wh.<hidden>. One with content is not what aufs makes: it is a file of that name from a time
+// when overlayfs had the layer mounted, and is left alone. So is one that stands beside the file that it hides, for
+// which overlayfs has no form.
+func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f form) error {
+	info, err := w.dir.lstat(entry.Name())
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	if !w.begun {
+		if err := markWhiteouts(w.dir, f); err != nil {
+			return err
+		}
+		w.begun = true
+	}
+	err = w.make(hidden)
+	if errors.Is(err, unix.EEXIST) {
+		there, serr := w.dir.lstat(hidden)
+		if serr != nil || !isOverlayWhiteout(there) {
+			return serr
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.dir.remove(entry.Name())
+}
+
+// markWhiteouts has overlayfs look for whiteouts when it lists a directory. In one that a single layer has it would not, and
+// show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
+// ovl_get_fh in the kernel's fs/overlayfs).
+func markWhiteouts(dir openedDir, f form) error {
+	err := dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// markOpaque makes a directory opaque, in overlay form f.
+func markOpaque(dir openedDir, f form) error {
+	return dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"opaque", []byte("y"), 0))
+}
+
+// toAufsForm writes the marks of the layer at root, which are in overlay form f, in aufs form, and takes overlayfs's
+// extended attributes from its files.
+func toAufsForm(root string, f form) error {
+	base, err := lookAtBase(root)
+	if err != nil {
+		return err
+	}
+	err = eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+		changed := false
+		if err := base.count(dir, entries); err != nil {
+			return false, err
+		}
+		w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
+		for _, entry := range entries {
+			c, err := entryToAufs(&w, entry, f)
+			changed = changed || c
+			if err != nil {
+				return changed, err
+			}
+		}
+		c, err := dirToAufs(dir, f)
+		return changed || c, err
+	})
+	if err != nil {
+		return err
+	}
+	return base.hide(root)
+}
+
+func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err error) {
+	if entry.IsDir() {
+		return false, nil
+	}
+	dir, name := w.dir, entry.Name()
+	if entry.Type()&fs.ModeCharDevice != 0 {
+		info, err := dir.lstat(name)
+		if err != nil {
+			return false, err
+		}
+		if isOverlayWhiteout(info) {
+			err := w.make(archive.WhiteoutPrefix + name)
+			if errors.Is(err, unix.EEXIST) {
+				err = checkMark(dir, archive.WhiteoutPrefix+name)
+			}
+			if err != nil {
+				return false, err
+			}
+			return true, dir.remove(name)
+		}
+	}
+	// Nothing has the layer mounted, and its own path is the faster one to read by.
+	names, err := listXattrs(dir.pathOf(name))
+	if err == nil && !slices.ContainsFunc(names, f.ownXattr) {
+		return false, nil
+	}
+	return false, stripXattrs(dir, name, f)
+}
+
+// dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
+func dirToAufs(dir openedDir, f form) (changed bool, err error) {
+	names, err := listXattrs(dir.reach("."))
+	if err != nil {
+		return false, dir.named(err)
+	}
+	opaque := false
+	if slices.Contains(names, f.xattrPrefix()+"opaque") {
+		if opaque, err = hasOpaqueXattr(dir.reach("."), f); err != nil {
+			return false, dir.named(err)
+		}
+	}
+	if opaque {
+		if err := makeMark(dir, archive.WhiteoutOpaqueDir); err != nil {
+			return false, err
+		}
+	}
+	// After that: cut short in between, the directory must not lose the mark.
+	return opaque, stripListed(dir, ".", names, f)
+}
+
+// linkedBase is the file that aufs links its whiteouts to, if the layer has one with other names.
+type linkedBase struct {
+	inode  uint64 // 0: there is none
+	others uint64 // how many of its names are not known to be those of whiteouts
+}
+
+func lookAtBase(root string) (b linkedBase, err error) {
+	st, err := lstatOf(filepath.Join(root, whiteoutBase))
+	if err != nil || st.Nlink <= 1 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return b, ignoreGone(err)
+	}
+	return linkedBase{st.Ino, uint64(st.Nlink)}, nil
+}
+
+// count looks for its names among the whiteouts of a directory.
+func (b *linkedBase) count(dir openedDir, entries []fs.DirEntry) error {
+	for _, entry := range entries {
+		if b.inode == 0 || !strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) || entry.IsDir() {
+			continue
+		}
+		info, err := dir.lstat(entry.Name())
+		if err != nil {
+			return err
+		}
+		if info.st.Ino == b.inode {
+			b.others--
+		}
+	}
+	return nil
+}
+
+// hide gives it another name if it has one that is no whiteout's: a container has made it then, and each of aufs's whiteouts would become a name
+// of that file.
+func (b *linkedBase) hide(root string) error {
+	if b.others == 0 {
+		return nil
+	}
+	dir, err := openReal(root)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	return hideOwnFile(dir, whiteoutBase)
+}
