@@ -87,6 +87,7 @@ func TestScanLine(t *testing.T) {
 		{"BTRFS warning (device vda): csum failed root 5", true},
 		{"overlayfs: upperdir is in-use as upperdir/workdir of another mount, accessing files from both mounts will result in undefined behavior.", true},
 		{"overlayfs: upperdir is in-use as upperdir/workdir of another mount, mount with '-o index=off' to override exclusive upperdir protection.", false},
+		{"overlayfs: lowerdir is in-use as upperdir/workdir of another mount, accessing files from both mounts will result in undefined behavior.", false},
 		{"aufs au_opts_verify:763:aufs.test[51]: dirperm1 breaks the protection by the permission bits on the lower branch", false},
 		{"aufs test_add:291:aufs.test[55]: uid/gid/perm /tmp/x/diff/Base2 0/0/0555, 0/0/0711", false},
 		{"aufs au_xino_create:10:mount[7]: open /x(-2)", true},
