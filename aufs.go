@@ -176,8 +176,8 @@ func (d *Driver) start(c config) error {
 		return err
 	}
 	if d.runRoot != "" && d.backend.name() == backendAufs {
-		// A store without room for it can be used.
-		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) {
+		// A store without room for it, or for tmp/, can be used.
+		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
