@@ -132,13 +132,13 @@ func empty(t *testing.T, store storage.Store) {
 
 // noLayers fails the test for each thing in the directories of the driver's home
 // that have something for each layer: all but home itself, overlay/ and
-// overlay/trace/.
+// overlay/known/.
 func noLayers(t *testing.T, home string) {
 	t.Helper()
 	must(t, filepath.WalkDir(home, func(path string, _ fs.DirEntry, err error) error {
 		dir := filepath.Dir(path)
 		if err == nil && path != home && dir != home &&
-			dir != filepath.Join(home, "overlay") && dir != filepath.Join(home, "overlay/trace") {
+			dir != filepath.Join(home, "overlay") && dir != filepath.Join(home, "overlay/known") {
 			t.Errorf("%s is left", path)
 		}
 		return err
