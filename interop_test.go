@@ -95,7 +95,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			must(t, s.Cleanup())
 		}
 		// Ours, by turns. Each replaces directories of its own, once: of one that is replaced twice, the
-		// in-tree driver shows too much (whiteoutbranch.go).
+		// in-tree driver shows too much (shadowplan.go).
 		s := openStore(t, home, backendAufs)
 		s.create(t, "top", "ground")
 		s.change(t, "ground", func(dir string) {
@@ -123,6 +123,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			}
 			must(t, s.Cleanup())
 		}
+		must(t, Convert(t.Context(), home))
 		for id, want := range mine {
 			sameText(t, "the in-tree driver's view of "+id, old.run(t, nil, "tree", id), want)
 		}
