@@ -31,9 +31,10 @@ func inodeOf(path string) uint64 {
 func leak(t *testing.T) (end func()) {
 	t.Helper()
 	// The mounts of other test programs, which run side by side, would live on there as well.
-	const onlyOwn = `while read -r _ _ _ _ target _; do case "$target" in "$0"/*) ;; "$1"/*) umount -l "$target" ;; esac; done </proc/self/mountinfo
+	const onlyOwn = `while read -r _ _ _ _ target _; do case "$target" in "$0"*) ;; "$1"/*) umount -l "$target" ;; esac; done </proc/self/mountinfo
 		exec sleep 1000`
-	c := exec.Command("unshare", "-m", "sh", "-c", onlyOwn, filepath.Dir(t.TempDir()), os.TempDir())
+	test, _, _ := strings.Cut(t.Name(), "/")
+	c := exec.Command("unshare", "-m", "sh", "-c", onlyOwn, filepath.Join(os.TempDir(), test), os.TempDir())
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(t, c.Start())
 	ours, err := os.Readlink("/proc/self/ns/mnt")
