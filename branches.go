@@ -62,7 +62,7 @@ func branchesOf(s stack, top string) []branch {
 func plainBranches(s stack, top string) []branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.layers {
-		if layer.above != "" || layer.foreign {
+		if layer.above != "" || layer.form != "" {
 			return nil
 		}
 		branches = append(branches, branch{layer.dir, branchRead})

@@ -523,7 +523,7 @@ func TestShadowIsThere(t *testing.T) {
 	h := storeOf(t)
 	s, ids := layersOf(t, h, overlayTrusted, files{".wh.a": ""}, files{"a": ""})
 	dirs, written, err := s.read(ids)
-	if err != nil || anyOf(written) {
+	if err != nil || slices.Contains(written, true) {
 		t.Fatalf("%v, %v", written, err)
 	}
 	v, p, digest, err := s.plan(ids[0], dirs, nil)

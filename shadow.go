@@ -46,8 +46,6 @@ type shownLayer struct {
 	above, below string
 	// unread: the marks of dir are not to count.
 	unread bool
-	// foreign: dir is in a form that the backend does not read.
-	foreign bool
 	// opaque: no layer below shows through.
 	opaque bool
 	// form is the overlay form that the layer is in, or "".
@@ -136,7 +134,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 		stamp = look.stackedStamp(0)
 	}
 	// Who changes a layer of which something is known gives it another stamp: see forget.
-	if !written[0] && (!p.stacked || !anyOf(written) && look.knowsFrom(1)) {
+	if !written[0] && (!p.stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
 		s.keep(id, v, p, digest, stamp)
 	}
 	return v, nil
@@ -188,15 +186,6 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-func anyOf(all []bool) bool {
-	for _, one := range all {
-		if one {
-			return true
-		}
-	}
-	return false
-}
-
 // plan is planShadows for the first of dirs, the layer id, on top of the others.
 func (s *shadows) plan(id string, dirs []layerDir, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
 	v = shownLayer{id: id, dir: dirs[0].root}
@@ -210,7 +199,7 @@ func (s *shadows) plan(id string, dirs []layerDir, only []string) (v shownLayer,
 	if err == nil {
 		digest, err = p.digest(dirs[0], s.to)
 	}
-	v.opaque, v.unread, v.foreign = p.opaque, p.unread, dirs[0].form != s.to
+	v.opaque, v.unread = p.opaque, p.unread
 	return v, p, digest, err
 }
 
