@@ -62,16 +62,20 @@ func (s markSearch) find() ([]markedDir, error) {
 	}
 	looked := map[string]bool{}
 	add := func(m markedDir) { found = append(found, m) }
+	var within []string
 	for _, rel := range s.only {
 		below, err := s.in(&t, rel, looked, add)
 		// One that the archive only implied may have gone.
-		err = ignoreGone(err)
-		for _, name := range below {
-			if err == nil {
-				_, err = s.in(&t, filepath.Join(rel, name), looked, add)
-			}
+		if ignoreGone(err) != nil {
+			return nil, err
 		}
-		if err != nil {
+		for _, name := range below {
+			within = append(within, filepath.Join(rel, name))
+		}
+	}
+	// After those that may have whiteouts: what is in one of them is not looked for if it was looked at before.
+	for _, rel := range within {
+		if _, err := s.in(&t, rel, looked, add); err != nil {
 			return nil, err
 		}
 	}

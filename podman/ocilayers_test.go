@@ -52,6 +52,8 @@ var layerCases = []struct{ stack, shows string }{
 	// A name that is there twice.
 	{"d/f | d/ d d/ d/e/g", "d d/e d/e/g d/f"},
 	{"d/x/ | d/ d/x/ d d/ d/x/.wh.y", "d d/x"},
+	// A new directory in a new one.
+	{".wh.d d/.wh.e d/e/f | g", "d d/e d/e/f g"},
 }
 
 // TestLayerCases compares what stacks of layers show with what the image specification says.
