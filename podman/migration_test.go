@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
@@ -240,14 +241,19 @@ func (o oldStore) mountsAreRight(t *testing.T, s store, options ...string) {
 			continue
 		}
 		dir, err := s.Get(l.id, graphdriver.MountOpts{Options: options})
+		want := l.shows
 		if l.state == stateStuck && s.backend == backendAufs {
-			wants(t, err, nil, l.id)
-			continue
+			// What has a directory .wh.f of its own stays as it is if it is not mounted writable, and aufs does not show the directory.
+			if l.id != "box" || !slices.Contains(options, "ro") {
+				wants(t, err, nil, l.id)
+				continue
+			}
+			want = slices.DeleteFunc(slices.Clone(want), func(n node) bool { return strings.Contains("/"+n.path, "/"+archive.WhiteoutPrefix) })
 		}
 		must(t, err)
 		got, err := shownTree(dir)
 		must(t, errors.Join(err, s.Put(l.id)))
-		sameOf(t, "mount of "+l.id, got, l.shows)
+		sameOf(t, "mount of "+l.id, got, want)
 	}
 }
 
