@@ -77,7 +77,7 @@ func repeatedRecord(t *testing.T) []byte {
 }
 
 // testedKept stands for mostKept in tests: a race detector takes minutes for so many headers.
-const testedKept = mostKept / 8
+const testedKept = mostKept / 16
 
 // TestMemoryOfAnArchive measures what is kept of archives that were made to have much of it kept.
 func TestMemoryOfAnArchive(t *testing.T) {
@@ -124,6 +124,7 @@ func TestMemoryOfAnArchive(t *testing.T) {
 			scan.mayKeep = testedKept
 			dirs, err := keepAsTheLibraryDoes(scan)
 			peak = max(peak, heap())
+			runtime.KeepAlive(dirs)
 			contents := scan.contents()
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v is no %v", err, c.want)

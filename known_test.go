@@ -526,7 +526,7 @@ func TestShadowIsThere(t *testing.T) {
 	if err != nil || slices.Contains(written, true) {
 		t.Fatalf("%v, %v", written, err)
 	}
-	v, p, digest, err := s.plan(ids[0], dirs, nil)
+	v, p, digest, err := s.plan(ids[0], dirs, "", nil)
 	must(t, err)
 	look, err := s.lookAt(ids)
 	must(t, err)
@@ -575,17 +575,5 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	link := filepath.Join(s.links(), ids[1])
 	if !isThere(link) {
 		t.Error("the link is gone, and the stamp is the old one")
-	}
-}
-
-// TestOverlayLooksAtOneLayer has what overlayfs has to know of a layer found out without a look at those below: each mount looks at all layers
-// that were written to.
-func TestOverlayLooksAtOneLayer(t *testing.T) {
-	needRoot(t)
-	h := storeOf(t)
-	s, ids := layersOf(t, h, overlayTrusted, files{".wh.x": ""})
-	v, err := s.find(append(ids, "none"), false, nil)
-	if err != nil || v.above == "" {
-		t.Errorf("%+v, %v", v, err)
 	}
 }

@@ -48,6 +48,8 @@ type shownLayer struct {
 	unread bool
 	// opaque: no layer below shows through.
 	opaque bool
+	// joined: below has all that above of the next layer has.
+	joined bool
 	// form is the overlay form that the layer is in, or "".
 	form form
 }
@@ -100,10 +102,6 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	if err := s.forms.finish(id, s.to); err != nil {
 		return v, err
 	}
-	if s.to != aufsForm {
-		// Overlayfs does not go by what is below: see planShadows.
-		layers = layers[:1]
-	}
 	// Somebody may have found it out during the wait for the lock. The stamps are those of before the layers are read.
 	look, err := s.lookAt(layers)
 	if err != nil {
@@ -113,11 +111,16 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	if v, ok := look.known(0); ok {
 		return v, nil
 	}
-	dirs, written, err := s.read(layers)
+	read := layers
+	if s.to != aufsForm {
+		// Overlayfs does not go by what is below: see planShadows.
+		read = layers[:1]
+	}
+	dirs, written, err := s.read(read)
 	if err != nil {
 		return v, err
 	}
-	v, p, digest, err := s.plan(id, dirs, only)
+	v, p, digest, err := s.plan(id, dirs, look.aboveParent(), only)
 	if err != nil {
 		return v, err
 	}
@@ -186,20 +189,24 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-// plan is planShadows for the first of dirs, the layer id, on top of the others.
-func (s *shadows) plan(id string, dirs []layerDir, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
+// plan is planShadows for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
+func (s *shadows) plan(id string, dirs []layerDir, aboveParent string, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
 	v = shownLayer{id: id, dir: dirs[0].root}
 	if dirs[0].form != aufsForm {
 		v.form = dirs[0].form
 	}
 	p, err = planShadows(dirs[0], s.to, dirs[1:], only)
+	if err == nil && aboveParent != "" && len(p.below) > 0 {
+		p.stacked, p.joined = true, true
+		err = p.join(aboveParent, ".")
+	}
 	if err == nil {
 		err = p.tooLong(s.to)
 	}
 	if err == nil {
 		digest, err = p.digest(dirs[0], s.to)
 	}
-	v.opaque, v.unread = p.opaque, p.unread
+	v.opaque, v.unread, v.joined = p.opaque, p.unread, p.joined
 	return v, p, digest, err
 }
 

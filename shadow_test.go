@@ -367,12 +367,12 @@ func TestDeepStack(t *testing.T) {
 func TestTooManyShadows(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backendOverlay)
-		top := s.longStack(t, 201)
-		for n := range 200 {
+		top := s.longStack(t, 301)
+		for n := range 300 {
 			write(t, s.inner.home.diff(fmt.Sprintf("%064d", n)), files{".wh.gone": ""})
 		}
 		_, err := s.Get(top, mountOpts())
-		wants(t, err, unix.EINVAL, top, "200 layers", "600 directories", "500")
+		wants(t, err, unix.EINVAL, top, "300 layers", "601 directories", "500")
 		noMounts(t, s.inner.home.mnt(""))
 	})
 }

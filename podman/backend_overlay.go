@@ -135,12 +135,18 @@ func (b *overlayBackend) mount(s stack) error {
 // lowersOf are the directories of layers and their shadows, top to bottom.
 func lowersOf(layers []shownLayer) []string {
 	lowers := make([]string, 0, len(layers)+2)
+	joined := false
 	for _, layer := range layers {
-		for _, dir := range []string{layer.above, layer.dir, layer.below} {
+		above := layer.above
+		if joined {
+			above = ""
+		}
+		for _, dir := range []string{above, layer.dir, layer.below} {
 			if dir != "" {
 				lowers = append(lowers, dir)
 			}
 		}
+		joined = layer.joined
 	}
 	return lowers
 }

@@ -34,6 +34,7 @@ const (
 	flagStacked = "s" // the stamp is that of the layer and all below it
 	flagAbove   = "a" // there is a shadow above the layer
 	flagBelow   = "b" // there is one below it
+	flagJoined  = "j" // that has all that is above the next layer
 	flagNone    = "-" // in the place of flags, or of a digest
 )
 
@@ -121,17 +122,18 @@ func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
 	version, rest, _ := strings.Cut(string(buffer[:length]), " ")
 	flags, rest, _ := strings.Cut(rest, " ")
 	digest, stamp, _ := strings.Cut(rest, " ")
+	is := func(flag string) bool { return strings.Contains(flags, flag) }
 	want := l.stamps[n]
-	if strings.Contains(flags, flagStacked) {
+	if is(flagStacked) {
 		want = l.stackedStamp(n)
 	}
 	if version != knownVersion || stamp != want {
 		return v, false
 	}
 	v = shownLayer{
-		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: strings.Contains(flags, flagOpaque), unread: strings.Contains(flags, flagUnread),
+		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: is(flagOpaque), unread: is(flagUnread), joined: is(flagJoined),
 	}
-	return v, digest == flagNone || l.place(&v, digest, strings.Contains(flags, flagAbove), strings.Contains(flags, flagBelow))
+	return v, digest == flagNone || l.place(&v, digest, is(flagAbove), is(flagBelow))
 }
 
 // place finds the shadows of the layer v that have this digest.
@@ -152,6 +154,16 @@ func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bo
 	return false
 }
 
+// aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
+// relied on.
+func (l *lookAtLayers) aboveParent() string {
+	if l.to == aufsForm || len(l.layers) < 2 || !l.knowsFrom(1) {
+		return ""
+	}
+	parent, _ := l.known(1)
+	return parent.above
+}
+
 // knowsFrom tells if the layer n, and each one below it, is known.
 func (l *lookAtLayers) knowsFrom(n int) bool {
 	for ; n < len(l.layers); n++ {
@@ -168,7 +180,7 @@ func (s *shadows) keep(id string, v shownLayer, p shadowPlan, digest, stamp stri
 	for _, f := range []struct {
 		flag string
 		is   bool
-	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}} {
+	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}, {flagJoined, v.joined}} {
 		if f.is {
 			flags += f.flag
 		}

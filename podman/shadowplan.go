@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,6 +36,8 @@ import (
 // branch but the writable one may have an opaque directory that counts.
 //
 // A file beside its own whiteout, which aufs hides, is hidden from above as well.
+//
+// For overlayfs, what is below a layer and what is above its parent can be one directory (see join): each directory of a stack takes it time.
 
 // A shadowTree has the directories of one shadow, by their paths in the layer.
 type shadowTree map[string]*shadowMarks
@@ -43,6 +46,16 @@ type shadowTree map[string]*shadowMarks
 type shadowMarks struct {
 	whiteouts map[string]bool // the names that it deletes
 	opaque    bool
+	// of is the tree whose directory it stands in for; the zero value is the layer.
+	of layerDir
+}
+
+// source is the tree whose directory m, of a shadow of layer, stands in for.
+func (m *shadowMarks) source(layer layerDir) layerDir {
+	if m.of.root == "" {
+		return layer
+	}
+	return m.of
 }
 
 // dir is the directory rel, which is added, with those around it, if it is not there.
@@ -70,6 +83,8 @@ type shadowPlan struct {
 	opaque bool
 	// stacked: the plan depends on the layers below, and not on the layer alone.
 	stacked bool
+	// joined: what is below the layer has all that is above its parent.
+	joined bool
 }
 
 // planShadows finds out what shadows the layer needs in a mount of a backend that reads marks in the form to. below are the layers below it;
@@ -214,6 +229,39 @@ func (p *shadowPlan) addHidden(layer layerDir, rel string, below []layerDir) err
 	return nil
 }
 
+// join adds to what is below the layer in the directory rel, for overlayfs, what is above its parent: the shadow at dir. Where the layer hides what
+// its parent has, there is nothing to be added.
+func (p *shadowPlan) join(dir, rel string) error {
+	m := p.below[rel]
+	if m == nil {
+		m = p.below.dir(rel)
+		m.of = layerDir{root: dir, form: aufsForm}
+	}
+	if m.opaque {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, rel))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		below := filepath.Join(rel, entry.Name())
+		switch own := p.below[below]; {
+		case m.whiteouts[entry.Name()]:
+		case entry.IsDir():
+			if err := p.join(dir, below); err != nil {
+				return err
+			}
+		case own != nil:
+			// The parent has a whiteout beside that directory, which hides it and those of the layers below.
+			own.opaque = true
+		default:
+			m.whiteouts[entry.Name()] = true
+		}
+	}
+	return nil
+}
+
 // tooLong is an error if a name cannot be deleted in the form to.
 func (p *shadowPlan) tooLong(to form) error {
 	if to != aufsForm {
@@ -249,7 +297,7 @@ func (p *shadowPlan) digest(layer layerDir, to form) (string, error) {
 			for _, name := range slices.Sorted(maps.Keys(tree[rel].whiteouts)) {
 				fmt.Fprintf(sum, " %q", name)
 			}
-			if err := digestMetadata(sum, layer, rel); err != nil {
+			if err := digestMetadata(sum, tree[rel].source(layer), rel); err != nil {
 				return "", err
 			}
 		}
@@ -294,7 +342,8 @@ func (t shadowTree) make(target string, layer layerDir, to form) error {
 	}
 	// What is made in a directory changes its times.
 	for _, rel := range slices.Backward(dirs) {
-		if err := copyMetadataBeneath(layer.root, rel, layer.form, target); err != nil {
+		of := t[rel].source(layer)
+		if err := copyMetadataBeneath(of.root, rel, of.form, target); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ package aufs
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -265,5 +266,83 @@ func TestNameTooLongForAufs(t *testing.T) {
 			t.Errorf("%d bytes: %v", length, err)
 		}
 		must(t, plan.tooLong(overlayTrusted))
+	}
+}
+
+// TestShadowsAreJoined is about what is below a layer, and has all that is above its parent.
+func TestShadowsAreJoined(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		name          string
+		layer, parent files
+		under         map[string]string
+	}{
+		{
+			"in other directories", files{".wh.a": ""}, files{"d/e/.wh.y": "", "f": ""},
+			map[string]string{".": "a", "d": "", "d/e": ".wh.y"},
+		},
+		{
+			"in the same directory", files{"d/.wh.x": "", "d/n": ""}, files{"d/.wh.y": "", ".wh.z": ""},
+			map[string]string{".": ".wh.z", "d": ".wh.y x"},
+		},
+		{"in a deleted directory", files{".wh.d": ""}, files{"d/e/.wh.y": ""}, map[string]string{".": "d"}},
+		{
+			"in an opaque directory", files{"d/.wh..wh..opq": "", "d/e/f": ""}, files{"d/.wh.y": "", "d/e/.wh.z": "", ".wh.a": ""},
+			map[string]string{".": ".wh.a", "d": "OPAQUE"},
+		},
+		{
+			"in a directory beside its whiteout", files{"d/.wh.x": ""}, files{"d/f": "", ".wh.d": ""},
+			map[string]string{".": ".wh.d", "d": "x OPAQUE"},
+		},
+		{"of an opaque parent", files{"d/.wh.x": ""}, files{".wh..wh..opq": ""}, map[string]string{".": ".wh..wh..opq", "d": "x"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := storeOf(t)
+			s, ids := layersOf(t, h, overlayTrusted, c.layer, c.parent, files{"d/e/old": ""})
+			for n, dir := range []string{"d", "d/e"} {
+				if path := filepath.Join(h.diff(ids[1]), dir); isThere(path) {
+					must(t, os.Chmod(path, 0o700+fs.FileMode(n)))
+				}
+			}
+			stack, err := s.stack(ids, "")
+			must(t, err)
+			if !stack[0].joined || stack[1].joined || stack[1].above == "" {
+				t.Fatalf("%+v", stack)
+			}
+			under := shadowTree{}
+			must(t, filepath.WalkDir(stack[0].below, func(path string, entry fs.DirEntry, err error) error {
+				must(t, err)
+				rel, err := filepath.Rel(stack[0].below, path)
+				must(t, err)
+				if !entry.IsDir() {
+					under.dir(filepath.Dir(rel)).whiteouts[entry.Name()] = true
+					return nil
+				}
+				under.dir(rel).opaque, err = hasOpaqueXattr(path, s.to)
+				of := h.diff(ids[0])
+				if !isThere(filepath.Join(of, rel)) {
+					of = h.diff(ids[1])
+				}
+				got, _ := strings.CutSuffix(readTree(t, path)["."], ` trusted.overlay.opaque="y"`)
+				if want := readTree(t, filepath.Join(of, rel))["."]; got != want {
+					t.Errorf("%s is %s, and is to be %s", rel, got, want)
+				}
+				return err
+			}))
+			if got := under.summary(); !maps.Equal(got, c.under) {
+				t.Errorf("below is %q", got)
+			}
+			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].above) || !slices.Contains(lowers, stack[0].above) {
+				t.Errorf("they are mounted as %q", lowers)
+			}
+			// What is above the parent is another one from now on.
+			must(t, h.forget(ids[1]))
+			write(t, h.diff(ids[1]), files{"more/.wh.n": ""})
+			stack, err = s.stack(ids, "")
+			must(t, err)
+			if shows := isThere(filepath.Join(stack[0].below, "more/.wh.n")); !shows {
+				t.Error("what the parent has since is not hidden")
+			}
+		})
 	}
 }
