@@ -276,20 +276,28 @@ func TestShadowsAreJoined(t *testing.T) {
 		under         map[string]string
 	}{
 		{
-			"in other directories", files{".wh.a": ""}, files{"d/e/.wh.y": "", "f": ""},
+			"in other directories",
+			files{".wh.a": ""},
+			files{"d/e/.wh.y": "", "f": ""},
 			map[string]string{".": "a", "d": "", "d/e": ".wh.y"},
 		},
 		{
-			"in the same directory", files{"d/.wh.x": "", "d/n": ""}, files{"d/.wh.y": "", ".wh.z": ""},
+			"in the same directory",
+			files{"d/.wh.x": "", "d/n": ""},
+			files{"d/.wh.y": "", ".wh.z": ""},
 			map[string]string{".": ".wh.z", "d": ".wh.y x"},
 		},
 		{"in a deleted directory", files{".wh.d": ""}, files{"d/e/.wh.y": ""}, map[string]string{".": "d"}},
 		{
-			"in an opaque directory", files{"d/.wh..wh..opq": "", "d/e/f": ""}, files{"d/.wh.y": "", "d/e/.wh.z": "", ".wh.a": ""},
+			"in an opaque directory",
+			files{"d/.wh..wh..opq": "", "d/e/f": ""},
+			files{"d/.wh.y": "", "d/e/.wh.z": "", ".wh.a": ""},
 			map[string]string{".": ".wh.a", "d": "OPAQUE"},
 		},
 		{
-			"in a directory beside its whiteout", files{"d/.wh.x": ""}, files{"d/f": "", ".wh.d": ""},
+			"in a directory beside its whiteout",
+			files{"d/.wh.x": ""},
+			files{"d/f": "", ".wh.d": ""},
 			map[string]string{".": ".wh.d", "d": "x OPAQUE"},
 		},
 		{"of an opaque parent", files{"d/.wh.x": ""}, files{".wh..wh..opq": ""}, map[string]string{".": ".wh..wh..opq", "d": "x"}},
