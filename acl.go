@@ -19,13 +19,6 @@ import (
 // Access control lists are extended attributes of a binary form: a header, and entries, some of which name an owner
 // (linux/posix_acl_xattr.h). In archives the owners are those in the container, as those of files are.
 
-// The names of the two attributes, and what they begin with.
-const (
-	aclPrefix  = "system.posix_acl_"
-	aclAccess  = aclPrefix + "access"
-	aclDefault = aclPrefix + "default"
-)
-
 const (
 	aclVersion   = 2
 	aclHeaderLen = 4
@@ -181,53 +174,6 @@ func (a aclsToHost) list(dir openedDir, name, attr string) error {
 		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.pathOf(name))
 	}
 	return system.Lsetxattr(dir.reach(name), attr, list, 0)
-}
-
-// mkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
-// above it, is not content of layers.
-func mkdirWithoutACL(path string, mode fs.FileMode) error {
-	return anywhere.mkdirWithoutACL(path, mode)
-}
-
-// mkdirWithoutACL is the function of this name for a directory in d.
-func (d openedDir) mkdirWithoutACL(name string, mode fs.FileMode) error {
-	if err := unix.Mkdirat(d.fd, name, uint32(mode.Perm())); err != nil {
-		return d.failed("mkdir", name, err)
-	}
-	if err := d.removeACLs(name); err != nil {
-		return errors.Join(err, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
-	}
-	return nil
-}
-
-// removeACLs removes the access control lists of the directory name in d, or of d itself if name is ".".
-func (d openedDir) removeACLs(name string) error {
-	for _, attr := range []string{aclDefault, aclAccess} {
-		err := unix.Lremovexattr(d.reach(name), attr)
-		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
-			return d.failed("removing "+attr+" from", name, err)
-		}
-	}
-	return nil
-}
-
-// dropDefaultACL removes the default list of a directory of the driver's own, so that nothing made in it inherits that. A directory that
-// is not there has none. The access list stays.
-func dropDefaultACL(dir string) error {
-	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
-	list, err := system.Lgetxattr(dir, aclDefault)
-	if err == nil && list != nil {
-		err = unix.Lremovexattr(dir, aclDefault)
-	}
-	for _, harmless := range []error{fs.ErrNotExist, unix.ENODATA, unix.ENOTSUP, unix.EROFS} {
-		if errors.Is(err, harmless) {
-			return nil
-		}
-	}
-	if err != nil {
-		return &fs.PathError{Op: "removing " + aclDefault + " from", Path: dir, Err: err}
-	}
-	return nil
 }
 
 // takenACLs are the access control lists of a directory, by attribute, while it is without them.

@@ -247,64 +247,6 @@ func (d *Driver) learn(id string, marked []string) {
 	}
 }
 
-// takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
-// was in dir is in made then.
-func takePlace(made, dir string) error {
-	err := exchange(made, dir)
-	if errors.Is(err, unix.EINVAL) || isForbidden(err) {
-		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
-		return moveContent(made, dir)
-	}
-	if err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		// It is not known what a crash would leave, and the caller is told that there is nothing.
-		return errors.Join(err, exchange(made, dir))
-	}
-	return nil
-}
-
-// exchange swaps two directories.
-func exchange(a, b string) error {
-	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
-		return &os.LinkError{Op: "exchange", Old: a, New: b, Err: err}
-	}
-	return nil
-}
-
-// moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.
-func moveContent(made, dir string) error {
-	entries, err := os.ReadDir(made)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if err := os.Rename(filepath.Join(made, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
-			return err
-		}
-	}
-	if err := copyDirMetadata(made, aufsForm, dir); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncFS makes all that was written to the file system of an open directory durable: content, names and attributes. The kernel
-// tells of what could not be written since the directory was opened.
-func syncFS(fd int, path string) error {
-	err := unix.Syncfs(fd)
-	if isForbidden(err) {
-		// That is all file systems, and nobody is told of what could not be written.
-		unix.Sync()
-		return nil
-	}
-	if err != nil {
-		return &fs.PathError{Op: "syncfs", Path: path, Err: err}
-	}
-	return nil
-}
-
 // finishUnpacked goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
 func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64, err error) {
 	acls := newACLsToHost(ids)
@@ -480,4 +422,39 @@ func markReplacedFiles(root, rel string, below []layerDir) (replaced []string, e
 		replaced = append(replaced, more...)
 	}
 	return replaced, nil
+}
+
+// takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
+// was in dir is in made then.
+func takePlace(made, dir string) error {
+	err := exchange(made, dir)
+	if errors.Is(err, unix.EINVAL) || isForbidden(err) {
+		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
+		return moveContent(made, dir)
+	}
+	if err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		// It is not known what a crash would leave, and the caller is told that there is nothing.
+		return errors.Join(err, exchange(made, dir))
+	}
+	return nil
+}
+
+// moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.
+func moveContent(made, dir string) error {
+	entries, err := os.ReadDir(made)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.Rename(filepath.Join(made, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	if err := copyDirMetadata(made, aufsForm, dir); err != nil {
+		return err
+	}
+	return syncDir(dir)
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/sirupsen/logrus"
@@ -203,20 +202,6 @@ func (m maintenance) leave() error {
 	}
 	defer runtime.UnlockOSThread()
 	return m.f.Close()
-}
-
-// ignoreGone drops the error of a file that is not there, or not any more: a mount that is walked may be in use, and its
-// directories be deleted, or replaced by files.
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return nil
-	}
-	return err
-}
-
-// statOf is the stat(2) of a file that was looked at with os.Lstat or the like.
-func statOf(info fs.FileInfo) *syscall.Stat_t {
-	return info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // so says os.FileInfo on Linux
 }
 
 // sysfsBranches reads the branches of the aufs mount at target, "PATH=PERMISSION" each, in no order.

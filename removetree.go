@@ -12,22 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
-// the directory. A container may have done its worst to keep its files from being removed.
-func removeTree(dir string) error {
-	mounts, err := mountsUnder(dir)
-	if err != nil {
-		return err
-	}
-	if len(mounts) > 0 {
-		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
-	}
-	if mounted, err := isMounted(dir); err != nil || mounted {
-		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
-	}
-	return removeFiles(dir)
-}
-
 // removeFiles is removeTree where it is known that nothing is mounted.
 func removeFiles(dir string) error {
 	err := removeAll(dir)

@@ -288,3 +288,68 @@ func walkDirBeneath(root, rel string, visit func(dir *os.File, rel string, st *u
 	}
 	return nil
 }
+
+// ignoreGone drops the error of a file that is not there, or not any more: a mount that is walked may be in use, and its
+// directories be deleted, or replaced by files.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
+// openDirectory are the flags to open a directory with, for its lock.
+const openDirectory = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// lstatOf is os.Lstat for what is asked often: that takes a sixth longer.
+func lstatOf(path string) (st unix.Stat_t, err error) {
+	if _, err = retried(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
+		err = &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st, err
+}
+
+// realDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
+// elsewhere than it says.
+func realDirectory(dir string) error {
+	st, err := lstatOf(dir)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = &fs.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
+	}
+	return err
+}
+
+// A visitDir is called with a directory that is open for as long as it is visited; atRoot tells that it is that of the layer.
+type visitDir func(dir openedDir, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
+
+// visit calls visit for one directory, and returns what was in it.
+func (t *walkedTree) visit(rel string, visit visitDir) ([]fs.DirEntry, error) {
+	dir, err := t.open(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	listed, err := dir.listed()
+	if err != nil {
+		return nil, err
+	}
+	return listed.entries, keepTimesOf(dir, &listed.st, func() (bool, error) { return visit(dir, rel == ".", listed.entries) })
+}
+
+// keepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
+func keepTimes(dir openedDir, change func() (bool, error)) error {
+	st, err := dir.stat()
+	if err != nil {
+		return err
+	}
+	return keepTimesOf(dir, &st, change)
+}
+
+// keepTimesOf is keepTimes for a directory that has the times in st.
+func keepTimesOf(dir openedDir, st *syscall.Stat_t, change func() (bool, error)) error {
+	changed, err := change()
+	if changed {
+		err = errors.Join(err, dir.setTimes(st))
+	}
+	return err
+}

@@ -84,14 +84,6 @@ func (h home) exists(id string) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// lstatOf is os.Lstat for what is asked often: that takes a sixth longer.
-func lstatOf(path string) (st unix.Stat_t, err error) {
-	if _, err = retried(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
-		err = &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return st, err
-}
-
 // absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
 // is an error.
 func (h home) absent(id string) (bool, error) {
@@ -187,67 +179,6 @@ func (h home) parentDirs(id string, parents []string) ([]string, error) {
 	return dirs, nil
 }
 
-// realDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
-// elsewhere than it says.
-func realDirectory(dir string) error {
-	st, err := lstatOf(dir)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = &fs.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
-	}
-	return err
-}
-
-// readFile is os.ReadFile of a regular file that is no symbolic link, for small files, in as few calls as can be: a mount reads
-// several.
-func readFile(path string) ([]byte, error) {
-	// Of a regular file, less than was asked for is the end.
-	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
-}
-
-// mustBeRegular is an error if what is open is no regular file.
-func mustBeRegular(fd int) error {
-	var st unix.Stat_t
-	_, err := retried(func() (int, error) { return 0, unix.Fstat(fd, &st) })
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errNotRegular
-	}
-	return err
-}
-
-// readProc is readFile for a file of proc, which gives what it has in pieces.
-func readProc(path string) ([]byte, error) {
-	return readUntil(path, 16384, func(n, _ int) bool { return n == 0 })
-}
-
-// readUntil reads into a buffer of size bytes, or more if need be, until end says so of how much a call has read, and wanted to.
-func readUntil(path string, size int, end func(n, wanted int) bool) ([]byte, error) {
-	// Nobody waits for a pipe to be written to. It would read as an empty file.
-	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retried(func() (int, error) { return unix.Open(path, flags, 0) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	if err := mustBeRegular(fd); err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	content := make([]byte, 0, size)
-	for {
-		if len(content) == cap(content) {
-			content = slices.Grow(content, cap(content))
-		}
-		wanted := cap(content) - len(content)
-		n, err := retried(func() (int, error) { return unix.Read(fd, content[len(content):cap(content)]) })
-		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-		}
-		content = content[:len(content)+n]
-		if end(n, wanted) {
-			return content, nil
-		}
-	}
-}
-
 // parseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree
 // driver. It is the inverse of formatParents.
 func parseParents(id string, content []byte) ([]string, error) {
@@ -284,73 +215,3 @@ func formatParents(parents []string) []byte {
 	}
 	return b.Bytes()
 }
-
-// syncDir makes the names in a directory durable: an fsync of a file does not.
-func syncDir(dir string) error {
-	f, err := os.OpenFile(dir, openDirectory&^unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
-// atomicPrefix begins the names of the files that writeFileAtomic makes on its way.
-const atomicPrefix = "file-"
-
-// writeFileAtomic makes the file path with content, whole and durable or not at all, by way of a file in tmp, a
-// directory of the same file system.
-func writeFileAtomic(tmp, path string, content []byte) error {
-	staged, err := stageFile(tmp, content)
-	if err != nil {
-		return err
-	}
-	return staged.commit(path)
-}
-
-// A stagedFile is a file on its way, whose content is durable.
-type stagedFile string
-
-// stageFile is the first half of writeFileAtomic.
-func stageFile(tmp string, content []byte) (staged stagedFile, err error) {
-	f, err := os.CreateTemp(tmp, atomicPrefix)
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := f.Chmod(0o644); err != nil {
-		return "", err
-	}
-	if _, err := f.Write(content); err != nil {
-		return "", err
-	}
-	// Before the rename: a crash must not leave the name with none of the content.
-	if err := f.Sync(); err != nil {
-		return "", err
-	}
-	return stagedFile(f.Name()), f.Close()
-}
-
-// commit is the second half. After an error the file is neither at path, unless there was one before, nor where it was.
-func (s stagedFile) commit(path string) error {
-	_, before := os.Lstat(path)
-	if err := os.Rename(string(s), path); err != nil {
-		return errors.Join(err, s.discard())
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		if errors.Is(before, fs.ErrNotExist) {
-			// Not durable, and so not there.
-			err = errors.Join(err, os.Remove(path))
-		}
-		return err
-	}
-	return nil
-}
-
-// discard removes a file that is not committed.
-func (s stagedFile) discard() error { return os.Remove(string(s)) }

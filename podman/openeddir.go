@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -260,3 +261,62 @@ func fileMode(st uint32) fs.FileMode {
 	}
 	return mode
 }
+
+// statOf is the stat(2) of a file that was looked at with os.Lstat or the like.
+func statOf(info fs.FileInfo) *syscall.Stat_t {
+	return info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // so says os.FileInfo on Linux
+}
+
+// mkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
+// above it, is not content of layers.
+func mkdirWithoutACL(path string, mode fs.FileMode) error {
+	return anywhere.mkdirWithoutACL(path, mode)
+}
+
+// mkdirWithoutACL is the function of this name for a directory in d.
+func (d openedDir) mkdirWithoutACL(name string, mode fs.FileMode) error {
+	if err := unix.Mkdirat(d.fd, name, uint32(mode.Perm())); err != nil {
+		return d.failed("mkdir", name, err)
+	}
+	if err := d.removeACLs(name); err != nil {
+		return errors.Join(err, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
+	}
+	return nil
+}
+
+// removeACLs removes the access control lists of the directory name in d, or of d itself if name is ".".
+func (d openedDir) removeACLs(name string) error {
+	for _, attr := range []string{aclDefault, aclAccess} {
+		err := unix.Lremovexattr(d.reach(name), attr)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+			return d.failed("removing "+attr+" from", name, err)
+		}
+	}
+	return nil
+}
+
+// dropDefaultACL removes the default list of a directory of the driver's own, so that nothing made in it inherits that. A directory that
+// is not there has none. The access list stays.
+func dropDefaultACL(dir string) error {
+	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
+	list, err := system.Lgetxattr(dir, aclDefault)
+	if err == nil && list != nil {
+		err = unix.Lremovexattr(dir, aclDefault)
+	}
+	for _, harmless := range []error{fs.ErrNotExist, unix.ENODATA, unix.ENOTSUP, unix.EROFS} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	if err != nil {
+		return &fs.PathError{Op: "removing " + aclDefault + " from", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// The names of the two attributes, and what they begin with.
+const (
+	aclPrefix  = "system.posix_acl_"
+	aclAccess  = aclPrefix + "access"
+	aclDefault = aclPrefix + "default"
+)
