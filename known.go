@@ -240,19 +240,19 @@ func (h home) forget(id string) error {
 // longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
 const longestTick = 1100 * time.Millisecond
 
-// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change. Where the clock of the file system has
-// not gone on since that, it waits.
-func renewTime(dir string) error {
-	before, err := lstatOf(dir)
+// renewTime gives the file path another time of the last change; that of a layer's directory is in all stamps. Where the clock of the file system
+// has not gone on since that, it waits.
+func renewTime(path string) error {
+	before, err := lstatOf(path)
 	if err != nil {
 		return err
 	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
 		// A change of mode that changes nothing.
-		if err := unix.Chmod(dir, before.Mode&0o7777); err != nil {
-			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+		if err := unix.Chmod(path, before.Mode&0o7777); err != nil {
+			return &fs.PathError{Op: "chmod", Path: path, Err: err}
 		}
-		if after, err := lstatOf(dir); err != nil || after.Ctim != before.Ctim {
+		if after, err := lstatOf(path); err != nil || after.Ctim != before.Ctim {
 			return err
 		}
 	}

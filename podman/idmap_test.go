@@ -434,3 +434,23 @@ func TestOwnersOfReplacedFiles(t *testing.T) {
 		noLeftovers(t, s)
 	})
 }
+
+// TestWriteRightAfterAChangeOfOwners changes a file, all but whose content is as it was, in the moment after its owner was changed.
+func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"same": "same"})
+		for range 20 {
+			s.create(t, "base", "mapped")
+			must(t, s.UpdateLayerIDMap("mapped", noMaps, fewIDs, ""))
+			path := filepath.Join(s.inner.home.diff("mapped"), "same")
+			info, err := os.Lstat(path)
+			must(t, err)
+			must(t, os.WriteFile(path, []byte("emas"), 0o644))
+			must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+			sameNames(t, s.mappedChanges(t, "mapped", "base", fewIDs), "C /same")
+			must(t, s.Remove("mapped"))
+		}
+	})
+}
