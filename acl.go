@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/containers/storage/pkg/system"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -162,7 +161,7 @@ func (a aclsToHost) file(dir openedDir, name string) error {
 }
 
 func (a aclsToHost) list(dir openedDir, name, attr string) error {
-	list, err := system.Lgetxattr(dir.reach(name), attr)
+	list, err := pathXattrs(dir.reach(name)).get(attr)
 	if err != nil {
 		return err
 	}
@@ -173,7 +172,7 @@ func (a aclsToHost) list(dir openedDir, name, attr string) error {
 	if left > 0 {
 		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.pathOf(name))
 	}
-	return system.Lsetxattr(dir.reach(name), attr, list, 0)
+	return pathXattrs(dir.reach(name)).set(attr, list, 0)
 }
 
 // takenACLs are the access control lists of a directory, by attribute, while it is without them.
@@ -183,7 +182,7 @@ type takenACLs map[string][]byte
 func takeACLs(dir string) (takenACLs, error) {
 	taken := takenACLs{}
 	for _, name := range []string{aclAccess, aclDefault} {
-		list, err := system.Lgetxattr(dir, name)
+		list, err := pathXattrs(dir).get(name)
 		if errors.Is(err, unix.ENOTSUP) || err == nil && list == nil {
 			continue
 		}
@@ -205,9 +204,9 @@ func (taken takenACLs) giveBack(dir string) error {
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
 	}
 	for name, list := range taken {
-		now, err := system.Lgetxattr(dir, name)
+		now, err := pathXattrs(dir).get(name)
 		if err == nil && now == nil {
-			err = system.Lsetxattr(dir, name, list, 0)
+			err = pathXattrs(dir).set(name, list, 0)
 		}
 		if err != nil {
 			return err

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +56,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := system.Lsetxattr(filepath.Join(m.upper, "opaque"), b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := pathXattrs(filepath.Join(m.upper, "opaque")).set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.mounting(m.mount); err != nil {

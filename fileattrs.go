@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,36 +21,63 @@ type xattrReader interface {
 // pathXattrs are those of the file with this path. No symbolic link is followed.
 type pathXattrs string
 
-func (p pathXattrs) list() ([]string, error) { return system.Llistxattr(string(p)) }
+func (p pathXattrs) list() ([]string, error) {
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Llistxattr(string(p), buffer) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "llistxattr", Path: string(p), Err: err}
+	}
+	return xattrNames(content), nil
+}
 
-func (p pathXattrs) get(name string) ([]byte, error) { return system.Lgetxattr(string(p), name) }
+func (p pathXattrs) get(name string) ([]byte, error) {
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Lgetxattr(string(p), name, buffer) })
+	if errors.Is(err, unix.ENODATA) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "lgetxattr", Path: string(p), Err: err}
+	}
+	return content, nil
+}
+
+// set gives the file the attribute; flags are those of setxattr(2).
+func (p pathXattrs) set(name string, value []byte, flags int) error {
+	if err := unix.Lsetxattr(string(p), name, value, flags); err != nil {
+		return &fs.PathError{Op: "lsetxattr", Path: string(p), Err: err}
+	}
+	return nil
+}
 
 // fileXattrs are those of a file that is open.
 type fileXattrs struct{ f *regularFile }
 
 func (x fileXattrs) list() ([]string, error) {
-	content, err := x.read("flistxattr", func(buffer []byte) (int, error) { return unix.Flistxattr(x.f.fd, buffer) })
-	if err != nil || len(content) == 0 {
-		return nil, err
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Flistxattr(x.f.fd, buffer) })
+	if err != nil {
+		return nil, x.f.fail("flistxattr", err)
 	}
-	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00"), nil
+	return xattrNames(content), nil
 }
 
 func (x fileXattrs) get(name string) ([]byte, error) {
-	content, err := x.read("fgetxattr", func(buffer []byte) (int, error) { return unix.Fgetxattr(x.f.fd, name, buffer) })
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Fgetxattr(x.f.fd, name, buffer) })
 	if errors.Is(err, unix.ENODATA) {
 		return nil, nil
 	}
-	return content, err
+	if err != nil {
+		return nil, x.f.fail("fgetxattr", err)
+	}
+	return content, nil
 }
 
-// read calls a system call with buffers until one is large enough.
-func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]byte, error) {
+// sized calls a system call with buffers until one is large enough. Most files have no attributes, and cost no memory.
+func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 	var small [128]byte
 	for buffer := small[:]; ; {
 		n, err := call(buffer)
 		if err == nil {
-			return buffer[:n:n], nil
+			// An empty value is not nil: that stands for none.
+			return append([]byte{}, buffer[:n]...), nil
 		}
 		if errors.Is(err, unix.ERANGE) {
 			// Without a buffer it tells the size.
@@ -59,23 +85,24 @@ func (x fileXattrs) read(op string, call func(buffer []byte) (int, error)) ([]by
 			buffer = make([]byte, n+len(small))
 		}
 		if err != nil {
-			return nil, x.f.fail(op, err)
+			return nil, err
 		}
 	}
 }
 
-// listXattrs are the names of the attributes that path has, none if its file system has no attributes. Most files have none, and cost
-// no memory.
-func listXattrs(path string) ([]string, error) {
-	var small [128]byte
-	n, err := unix.Llistxattr(path, small[:])
-	switch {
-	case n == 0 && err == nil, errors.Is(err, unix.ENOTSUP):
-		return nil, nil
-	case err == nil:
-		return strings.Split(strings.TrimSuffix(string(small[:n]), "\x00"), "\x00"), nil
-	case errors.Is(err, unix.ERANGE):
-		return system.Llistxattr(path)
+// xattrNames are the names in what listxattr(2) returns.
+func xattrNames(content []byte) []string {
+	if len(content) == 0 {
+		return nil
 	}
-	return nil, &fs.PathError{Op: "llistxattr", Path: path, Err: err}
+	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
+}
+
+// listXattrs are the names of the attributes that path has, none if its file system has no attributes.
+func listXattrs(path string) ([]string, error) {
+	names, err := pathXattrs(path).list()
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	return names, err
 }

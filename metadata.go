@@ -5,7 +5,6 @@ package aufs
 import (
 	"strings"
 
-	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +36,7 @@ func copyMetadata(source openedDir, f form, target openedDir) error {
 		return err
 	}
 	err = eachXattr(source, f, func(name string, value []byte) error {
-		return target.named(system.Lsetxattr(target.reach("."), name, value, 0))
+		return target.named(pathXattrs(target.reach(".")).set(name, value, 0))
 	})
 	if err != nil {
 		return err
@@ -79,7 +78,7 @@ func eachXattr(dir openedDir, f form, do func(name string, value []byte) error) 
 		if f != aufsForm && strings.HasPrefix(name, f.xattrPrefix()) {
 			continue
 		}
-		value, err := system.Lgetxattr(dir.reach("."), name)
+		value, err := pathXattrs(dir.reach(".")).get(name)
 		if err != nil {
 			return dir.named(err)
 		}

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -297,7 +296,7 @@ func (d openedDir) removeACLs(name string) error {
 // is not there has none. The access list stays.
 func dropDefaultACL(dir string) error {
 	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
-	list, err := system.Lgetxattr(dir, aclDefault)
+	list, err := pathXattrs(dir).get(aclDefault)
 	if err == nil && list != nil {
 		err = unix.Lremovexattr(dir, aclDefault)
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
-	"github.com/containers/storage/pkg/system"
 	"github.com/containers/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
@@ -189,7 +188,7 @@ func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) err
 
 // hasOpaqueXattr tells if dir is marked as opaque in overlay form f.
 func hasOpaqueXattr(dir string, f form) (bool, error) {
-	value, err := system.Lgetxattr(dir, f.xattrPrefix()+"opaque")
+	value, err := pathXattrs(dir).get(f.xattrPrefix() + "opaque")
 	if errors.Is(err, unix.ENOTSUP) {
 		return false, nil
 	}

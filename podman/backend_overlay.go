@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +58,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := system.Lsetxattr(filepath.Join(m.upper, "opaque"), b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := pathXattrs(filepath.Join(m.upper, "opaque")).set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.mounting(m.mount); err != nil {

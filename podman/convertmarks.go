@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,7 +104,7 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 // show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
 // ovl_get_fh in the kernel's fs/overlayfs).
 func markWhiteouts(dir openedDir, f form) error {
-	err := dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
+	err := dir.named(pathXattrs(dir.reach(".")).set(f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
@@ -114,7 +113,7 @@ func markWhiteouts(dir openedDir, f form) error {
 
 // markOpaque makes a directory opaque, in overlay form f.
 func markOpaque(dir openedDir, f form) error {
-	return dir.named(system.Lsetxattr(dir.reach("."), f.xattrPrefix()+"opaque", []byte("y"), 0))
+	return dir.named(pathXattrs(dir.reach(".")).set(f.xattrPrefix()+"opaque", []byte("y"), 0))
 }
 
 // toAufsForm writes the marks of the layer at root, which are in overlay form f, in aufs form, and takes overlayfs's

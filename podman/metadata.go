@@ -7,7 +7,6 @@ package aufs
 import (
 	"strings"
 
-	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +38,7 @@ func copyMetadata(source openedDir, f form, target openedDir) error {
 		return err
 	}
 	err = eachXattr(source, f, func(name string, value []byte) error {
-		return target.named(system.Lsetxattr(target.reach("."), name, value, 0))
+		return target.named(pathXattrs(target.reach(".")).set(name, value, 0))
 	})
 	if err != nil {
 		return err
@@ -81,7 +80,7 @@ func eachXattr(dir openedDir, f form, do func(name string, value []byte) error) 
 		if f != aufsForm && strings.HasPrefix(name, f.xattrPrefix()) {
 			continue
 		}
-		value, err := system.Lgetxattr(dir.reach("."), name)
+		value, err := pathXattrs(dir.reach(".")).get(name)
 		if err != nil {
 			return dir.named(err)
 		}
