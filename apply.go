@@ -12,6 +12,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +43,7 @@ func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 // applyToContent applies an archive to a layer that is mounted, or has something already, or is compared with another one than
 // its parent, in the library's way: through a mount.
 func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiffOpts) (size int64, err error) {
-	dir, err := os.OpenFile(d.home.diff(id), openDirectory, 0)
+	dir, err := os.OpenFile(d.home.diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -63,7 +64,7 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	if err != nil {
 		return 0, err
 	}
-	return size, syncFS(int(dir.Fd()), dir.Name())
+	return size, fsutil.SyncFS(int(dir.Fd()), dir.Name())
 }
 
 // stripForeign takes overlayfs's own attributes off the files of the layer id: aufs lets an archive bring them, and the directory
@@ -73,15 +74,15 @@ func (d *Driver) stripForeign(id string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if f, err := d.home.form(id); err != nil || f != aufsForm {
 		return err
 	}
-	return eachDir(d.home.diff(id), func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+	return eachDir(d.home.diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		errs := []error{stripXattrs(dir, ".", overlayTrusted, overlayUser)}
 		for _, entry := range entries {
 			if !entry.IsDir() {
-				errs = append(errs, ignoreGone(stripXattrs(dir, entry.Name(), overlayTrusted, overlayUser)))
+				errs = append(errs, fsutil.IgnoreGone(stripXattrs(dir, entry.Name(), overlayTrusted, overlayUser)))
 			}
 		}
 		return false, errors.Join(errs...)
@@ -119,7 +120,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 	if err != nil {
 		return false, 0, err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, 0, err
 	}
@@ -137,7 +138,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 		}
 	}()
 	dir := filepath.Join(s.dir, "root")
-	if err := mkdirWithoutACL(dir, 0o700); err != nil {
+	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
 	size, marked, err := d.unpackInto(id, dir, options)
@@ -251,7 +252,7 @@ func (d *Driver) learn(id string, marked []string) {
 func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64, err error) {
 	acls := newACLsToHost(ids)
 	sizes := sizes{}
-	err = eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+	err = eachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed, err := cleanWhiteouts(dir, entries, k)
 		if err != nil {
 			return changed, err
@@ -260,7 +261,7 @@ func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64
 			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
 				continue
 			}
-			info, err := dir.lstat(entry.Name())
+			info, err := dir.Lstat(entry.Name())
 			if err != nil {
 				return changed, err
 			}
@@ -274,14 +275,14 @@ func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64
 // finishMarked is finishUnpacked for an archive of which it is known that nothing else is to be done than to look at the
 // directories marked, which have whiteouts.
 func finishMarked(root string, marked []string, k *keeper) error {
-	t := walkedTree{root: root}
-	defer t.close()
+	t := fsutil.Tree{Root: root}
+	defer t.Close()
 	for _, rel := range marked {
-		_, err := t.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+		_, err := t.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 			return cleanWhiteouts(dir, entries, k)
 		})
 		// One that was only implied may have gone.
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -290,7 +291,7 @@ func finishMarked(root string, marked []string, k *keeper) error {
 
 // cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
 // bring any; and maps the owners in access control lists.
-func cleanXattrs(dir openedDir, entries []fs.DirEntry, acls aclsToHost) error {
+func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls aclsToHost) error {
 	names := []string{"."}
 	for _, entry := range entries {
 		if !entry.IsDir() {
@@ -303,7 +304,7 @@ func cleanXattrs(dir openedDir, entries []fs.DirEntry, acls aclsToHost) error {
 			err = acls.file(dir, name)
 		}
 		// Some of the whiteouts are gone by now.
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -311,7 +312,7 @@ func cleanXattrs(dir openedDir, entries []fs.DirEntry, acls aclsToHost) error {
 }
 
 // cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
-func cleanWhiteouts(dir openedDir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
+func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
 		found = found || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix)
@@ -329,7 +330,7 @@ func cleanWhiteouts(dir openedDir, entries []fs.DirEntry, k *keeper) (changed bo
 }
 
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
-func cleanWhiteout(dir openedDir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
+func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
 	name := entry.Name()
 	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		return false, nil
@@ -339,20 +340,20 @@ func cleanWhiteout(dir openedDir, entry fs.DirEntry, k *keeper) (changed bool, e
 		if err := k.keepHidden(dir, entry); err != nil {
 			return false, err
 		}
-		return true, dir.removeAll(name)
+		return true, dir.RemoveAll(name)
 	}
-	info, err := dir.lstat(name)
+	info, err := dir.Lstat(name)
 	if err != nil {
 		return false, err
 	}
-	if info.Mode().IsRegular() && info.Size() == 0 && statOf(info).Nlink == 1 {
+	if info.Mode().IsRegular() && info.Size() == 0 && fsutil.StatOf(info).Nlink == 1 {
 		return false, nil
 	}
 	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
 	if err := k.keepHidden(dir, entry); err != nil {
 		return false, err
 	}
-	if err := dir.removeAll(name); err != nil {
+	if err := dir.RemoveAll(name); err != nil {
 		return false, err
 	}
 	return true, makeMark(dir, name)
@@ -361,13 +362,13 @@ func cleanWhiteout(dir openedDir, entry fs.DirEntry, k *keeper) (changed bool, e
 // resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
 // takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
 // without a whiteout; a directory does when it is opaque.
-func resolveReplacements(dir openedDir) (changed bool, err error) {
-	again, err := dir.open(".")
+func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
+	again, err := dir.Open(".")
 	if err != nil {
 		return false, err
 	}
-	defer again.close()
-	entries, err := again.list()
+	defer again.Close()
+	entries, err := again.List()
 	if err != nil {
 		return false, err
 	}
@@ -387,7 +388,7 @@ func resolveReplacements(dir openedDir) (changed bool, err error) {
 			}
 		}
 		changed = true
-		if err := dir.remove(entry.Name()); err != nil {
+		if err := dir.Remove(entry.Name()); err != nil {
 			return changed, err
 		}
 	}
@@ -427,17 +428,17 @@ func markReplacedFiles(root, rel string, below []layerDir) (replaced []string, e
 // takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
 // was in dir is in made then.
 func takePlace(made, dir string) error {
-	err := exchange(made, dir)
-	if errors.Is(err, unix.EINVAL) || isForbidden(err) {
+	err := fsutil.Exchange(made, dir)
+	if errors.Is(err, unix.EINVAL) || fsutil.IsForbidden(err) {
 		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
 		return moveContent(made, dir)
 	}
 	if err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := fsutil.SyncDir(filepath.Dir(dir)); err != nil {
 		// It is not known what a crash would leave, and the caller is told that there is nothing.
-		return errors.Join(err, exchange(made, dir))
+		return errors.Join(err, fsutil.Exchange(made, dir))
 	}
 	return nil
 }
@@ -456,5 +457,5 @@ func moveContent(made, dir string) error {
 	if err := copyDirMetadata(made, aufsForm, dir); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return fsutil.SyncDir(dir)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +36,7 @@ type archiver struct {
 	// only says which files are archived, but for whiteouts.
 	only changedPaths
 	// open opens a regular file.
-	open func(dir *os.File, name string) (*regularFile, error)
+	open func(dir *os.File, name string) (*fsutil.RegularFile, error)
 	// inherits: the directory that it is in gives what is made in it an access control list.
 	inherits bool
 	// names has the first name of each file with several.
@@ -52,12 +53,12 @@ type inode struct {
 }
 
 // fileID is about a file, which is open as f, or is at path if f is nil.
-func fileID(info fs.FileInfo, f *regularFile, path string) inode {
+func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 	fd, flags := unix.AT_FDCWD, unix.AT_SYMLINK_NOFOLLOW
 	if f != nil {
-		fd, path, flags = f.fd, "", unix.AT_EMPTY_PATH
+		fd, path, flags = f.Fd, "", unix.AT_EMPTY_PATH
 	}
-	st := statOf(info)
+	st := fsutil.StatOf(info)
 	var stx unix.Statx_t
 	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err == nil && stx.Mask&unix.STATX_BTIME != 0 {
 		return inode{number: st.Ino, born: stx.Btime}
@@ -70,9 +71,9 @@ func fileID(info fs.FileInfo, f *regularFile, path string) inode {
 func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, only changedPaths, quiet bool) io.ReadCloser {
 	reader, out := newChunkPipe()
 	root := layer.dir.Name()
-	open := openRegular
+	open := fsutil.OpenRegular
 	if quiet {
-		open = openQuietly
+		open = fsutil.OpenQuietly
 	}
 	go func() {
 		a := archiver{w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only, open: open, names: map[inode]string{}}
@@ -96,7 +97,7 @@ func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, only change
 // directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
 // open as they are read.
 func (a *archiver) directory(rel string) error {
-	dir, err := openDir(a.root, rel)
+	dir, err := fsutil.OpenDir(a.root, rel)
 	if err != nil {
 		return err
 	}
@@ -111,8 +112,8 @@ func (a *archiver) directory(rel string) error {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
-		a.inherits = len(h.PAXRecords[archive.PaxSchilyXattr+aclDefault]) > aclHeaderLen
-		if err := a.directory(strings.TrimSuffix(h.Name, "/")); ignoreGone(err) != nil {
+		a.inherits = len(h.PAXRecords[archive.PaxSchilyXattr+fsutil.ACLDefault]) > aclHeaderLen
+		if err := a.directory(strings.TrimSuffix(h.Name, "/")); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -148,7 +149,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 			continue
 		}
 		h, err := a.entry(dir, entry, path)
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return nil, err
 		}
 		if h != nil {
@@ -167,7 +168,7 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 		if a.form == aufsForm || entry.Type()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		if info, err := os.Lstat(within(dir, name)); err == nil && isOverlayWhiteout(info) {
+		if info, err := os.Lstat(fsutil.Within(dir, name)); err == nil && isOverlayWhiteout(info) {
 			names[name] = archive.WhiteoutPrefix + name
 		}
 	}
@@ -181,11 +182,11 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
 	if entry.Type().IsRegular() {
 		if f, err := a.open(dir, entry.Name()); err == nil {
-			defer f.close()
+			defer f.Close()
 			return nil, a.regular(f, rel)
 		}
 	}
-	path := within(dir, entry.Name())
+	path := fsutil.Within(dir, entry.Name())
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -196,10 +197,10 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 		if err != nil {
 			return nil, err
 		}
-		defer f.close()
+		defer f.Close()
 		return nil, a.regular(f, rel)
 	}
-	h, err := a.header(pathXattrs(path), rel, info, func() (string, error) { return os.Readlink(path) })
+	h, err := a.header(fsutil.PathXattrs(path), rel, info, func() (string, error) { return os.Readlink(path) })
 	if h == nil || err != nil || info.IsDir() {
 		return h, err
 	}
@@ -207,8 +208,8 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 }
 
 // regular archives a regular file.
-func (a *archiver) regular(f *regularFile, rel string) error {
-	h, err := a.header(fileXattrs{f}, rel, f, nil)
+func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
+	h, err := a.header(fsutil.FileXattrs{File: f}, rel, f, nil)
 	if err != nil {
 		return err
 	}
@@ -216,8 +217,8 @@ func (a *archiver) regular(f *regularFile, rel string) error {
 }
 
 // file archives what is no directory: its header and, of a regular file, which is open as f, its content. All else is at path.
-func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *regularFile, path string) error {
-	st := statOf(info)
+func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
+	st := fsutil.StatOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
 	whiteout := strings.HasPrefix(filepath.Base(h.Name), archive.WhiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
 	several := st.Nlink > 1 && !whiteout
@@ -245,7 +246,7 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	if there || a.form == aufsForm {
 		return nil
 	}
-	opaque, err := hasOpaqueXattr(within(dir, "."), a.form)
+	opaque, err := hasOpaqueXattr(fsutil.Within(dir, "."), a.form)
 	if err != nil || !opaque {
 		return err
 	}
@@ -263,7 +264,7 @@ const whiteoutMode = 0o444
 
 // header is that of a file, which is rel in the archive. It is nil for what no archive has. Of a symbolic link, readlink tells
 // the target.
-func (a *archiver) header(xattrs xattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
+func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
 	dir, name := filepath.Split(rel)
 	if a.form != aufsForm && isOverlayWhiteout(info) {
 		return &tar.Header{
@@ -331,18 +332,18 @@ func (a *archiver) header(xattrs xattrReader, rel string, info fs.FileInfo, read
 
 // xattrsBeneath are the archivedXattrs of the file rel in the tree at root.
 func xattrsBeneath(root, rel string) (map[string]string, error) {
-	dir, err := openDir(root, filepath.Dir(rel))
+	dir, err := fsutil.OpenDir(root, filepath.Dir(rel))
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return archivedXattrs(pathXattrs(within(dir, filepath.Base(rel))))
+	return archivedXattrs(fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(rel))))
 }
 
 // archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, two of
 // security, as in the library's archives, and access control lists, which are not in those.
-func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
-	names, err := xattrs.list()
+func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
+	names, err := xattrs.List()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return nil, err
 	}
@@ -352,7 +353,7 @@ func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
 		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
 			continue
 		}
-		value, err := xattrs.get(name)
+		value, err := xattrs.Get(name)
 		if err != nil {
 			return nil, err
 		}
@@ -369,7 +370,7 @@ func archivedXattrs(xattrs xattrReader) (map[string]string, error) {
 }
 
 // content archives the content of a regular file, of which the header is written. It is read to where it is written from.
-func (a *archiver) content(f *regularFile, h *tar.Header) error {
+func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
 	for left := h.Size; left > 0; {
 		room, err := a.out.room()
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +63,7 @@ func (h home) makeBeside() (made []string, err error) {
 		return nil, nil
 	}
 	for _, dir := range []string{string(a), a.tmp()} {
-		err := mkdirWithoutACL(dir, 0o700)
+		err := fsutil.MkdirWithoutACL(dir, 0o700)
 		if err == nil {
 			made = append(made, dir)
 		} else if !errors.Is(err, fs.ErrExist) && !hasNoRoom(err) {
@@ -91,7 +92,7 @@ func (h home) ownDirectories() []string {
 // realDirectories is an error if one of the store's directories is not where it seems to be.
 func (h home) realDirectories() error {
 	for _, dir := range append([]string{h.layers(""), h.diff(""), h.mnt("")}, h.ownDirectories()...) {
-		if err := realDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := fsutil.RealDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
@@ -139,7 +140,7 @@ func (h home) sync() error {
 		if err != nil {
 			return err
 		}
-		err = syncFS(int(dir.Fd()), path)
+		err = fsutil.SyncFS(int(dir.Fd()), path)
 		_ = dir.Close() // it was only synced
 		if err != nil {
 			return err

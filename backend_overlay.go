@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,7 +57,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := pathXattrs(filepath.Join(m.upper, "opaque")).set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := fsutil.PathXattrs(filepath.Join(m.upper, "opaque")).Set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.mounting(m.mount); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -144,10 +145,10 @@ func (d *Driver) dropOwnFiles(id string) error {
 	if used, err := d.forms.users.aufsUses(id); err != nil || used {
 		return err
 	}
-	root, err := openReal(d.home.diff(id))
+	root, err := fsutil.OpenReal(d.home.diff(id))
 	if err != nil {
 		return err
 	}
-	defer root.close()
+	defer root.Close()
 	return dropOwnFiles(root)
 }

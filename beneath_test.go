@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ func withOpenat2AndWithout(t *testing.T, test func(t *testing.T)) {
 			// The filter is that of one thread, which ends with the goroutine that is locked to it.
 			runtime.LockOSThread()
 			failCall(t, unix.SYS_OPENAT2, errno)
-			if _, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: directoryFlags}); !errors.Is(err, errno) {
+			if _, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: fsutil.DirectoryFlags}); !errors.Is(err, errno) {
 				t.Fatalf("openat2: %v", err)
 			}
 			test(t)
@@ -68,7 +69,7 @@ func failCall(t *testing.T, nr uint32, errno unix.Errno) {
 
 func TestRetried(t *testing.T) {
 	calls := 0
-	fd, err := retried(func() (int, error) {
+	fd, err := fsutil.Retried(func() (int, error) {
 		calls++
 		if calls < 3 {
 			return -1, unix.EINTR
@@ -92,14 +93,14 @@ func testBeneathSymlinks(t *testing.T) {
 	}
 	must(t, os.Symlink(outside, filepath.Join(root, "absolute")))
 	must(t, os.Symlink("../outside", filepath.Join(root, "relative")))
-	st, err := statBeneath(root, "sub")
+	st, err := fsutil.StatBeneath(root, "sub")
 	must(t, err)
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	for _, link := range []string{"absolute", "relative"} {
-		if _, err := statBeneath(root, link+"/f"); err == nil {
+		if _, err := fsutil.StatBeneath(root, link+"/f"); err == nil {
 			t.Errorf("%s leads out", link)
 		}
-		if err := setTimesBeneath(root, link+"/f", times); err == nil {
+		if err := fsutil.SetTimesBeneath(root, link+"/f", times); err == nil {
 			t.Errorf("%s leads out", link)
 		}
 	}
@@ -107,7 +108,7 @@ func testBeneathSymlinks(t *testing.T) {
 	if err != nil || !info.ModTime().Equal(old) {
 		t.Errorf("outside/f: %v, %v", info.ModTime(), err)
 	}
-	must(t, setTimesBeneath(root, "sub/f", times))
+	must(t, fsutil.SetTimesBeneath(root, "sub/f", times))
 	info, err = os.Lstat(filepath.Join(root, "sub/f"))
 	if err != nil || info.ModTime().UnixNano() != st.Mtim.Nano() {
 		t.Errorf("root/sub/f: %v, %v", info.ModTime(), err)
@@ -122,7 +123,7 @@ func testWalkBeneath(t *testing.T) {
 	write(t, root, files{"skip/f": "", "sub/f": ""})
 	must(t, os.Symlink("sub", filepath.Join(root, "link")))
 	var names []string
-	must(t, walkBeneath(root, func(_ *os.File, rel string, _ *unix.Stat_t) error {
+	must(t, fsutil.WalkBeneath(root, func(_ *os.File, rel string, _ *unix.Stat_t) error {
 		names = append(names, rel)
 		if rel == "skip" {
 			return fs.SkipDir

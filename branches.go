@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // The grammar of the data of an aufs mount is that of aufs(5): "br:PATH=PERMISSION[:PATH=PERMISSION...]" and, in a
@@ -90,11 +92,11 @@ func pathBytes(branches []branch) int {
 // shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
 // directories of the store. They are good until done is called.
 func (h home) shortPaths(branches []branch) (short []branch, done func(), err error) {
-	diff, err := os.OpenFile(h.diff(""), openDirectory, 0)
+	diff, err := os.OpenFile(h.diff(""), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := os.OpenFile(string(h), openDirectory, 0)
+	store, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, errors.Join(err, diff.Close())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
@@ -107,7 +108,7 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 	own, err := readListingLook(c.layer.root, rel, c.layer.form)
 	if err != nil {
 		if rel != "." {
-			err = ignoreGone(err)
+			err = fsutil.IgnoreGone(err)
 		}
 		return false, err
 	}
@@ -203,7 +204,7 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
 	now, err := xattrsBeneath(c.layer.root, rel)
 	if err != nil {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	before, err := xattrsBeneath(old, rel)
 	if err == nil && c.owners != nil {
@@ -221,7 +222,7 @@ func sameTime(a, b fs.FileInfo) bool {
 
 // containerIDs are the owner and group of a file in the container, or those on disk if the mapping has none for them.
 func containerIDs(info fs.FileInfo, m *idtools.IDMappings) (uid, gid int) {
-	st := statOf(info)
+	st := fsutil.StatOf(info)
 	uid, gid = int(st.Uid), int(st.Gid)
 	if u, g, err := m.ToContainer(idtools.IDPair{UID: uid, GID: gid}); err == nil {
 		return u, g

@@ -219,7 +219,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	lock, err := h.lockID("gone")
 	must(t, err)
 	problems, err = Check(context.Background(), dir)
-	lock.unlock()
+	lock.Unlock()
 	must(t, err)
 	for _, p := range problems {
 		if p.Kind == StaleMount {
@@ -235,7 +235,7 @@ func TestCheckDropsWhatChanges(t *testing.T) {
 		"the lock file is made": func(t *testing.T, h home) {
 			lock, err := h.lockID("layer")
 			must(t, err)
-			lock.unlock()
+			lock.Unlock()
 		},
 		"the layer is removed": func(t *testing.T, h home) { must(t, os.Remove(h.layers("layer"))) },
 	} {

@@ -49,7 +49,7 @@ func (d *Driver) convertToAufs(id string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	return d.forms.toAufs(id)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,8 +20,8 @@ import (
 // toOverlayForm writes the marks of the layer at root, whose marked directories these are, in overlay form f. It removes what aufs
 // has left there for itself, which a container would see.
 func toOverlayForm(root string, marked []markedDir, f form) error {
-	t := walkedTree{root: root}
-	defer t.close()
+	t := fsutil.Tree{Root: root}
+	defer t.Close()
 	for _, m := range marked {
 		if err := dirToOverlay(&t, m, f); err != nil {
 			return err
@@ -29,13 +30,13 @@ func toOverlayForm(root string, marked []markedDir, f form) error {
 	return nil
 }
 
-func dirToOverlay(t *walkedTree, m markedDir, f form) error {
-	dir, err := t.open(m.rel)
+func dirToOverlay(t *fsutil.Tree, m markedDir, f form) error {
+	dir, err := t.Open(m.rel)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
-	return keepTimesOf(dir, &m.st, func() (bool, error) {
+	defer dir.Close()
+	return fsutil.KeepTimesOf(dir, &m.st, func() (bool, error) {
 		if m.rel == "." {
 			if err := dropOwnFiles(dir); err != nil {
 				return true, err
@@ -56,14 +57,14 @@ func entryToOverlay(w *whiteoutMaker, entry fs.DirEntry, f form) error {
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
 	case isRemoval(name):
-		return dir.removeAll(name)
+		return dir.RemoveAll(name)
 	case strings.Contains(name, hiddenMark):
 		return showOwnFile(dir, name)
 	case isOpaqueMark(entry):
 		if err := markOpaque(dir, f); err != nil {
 			return err
 		}
-		return dir.remove(name)
+		return dir.Remove(name)
 	case isWhiteout && entry.Type().IsRegular():
 		return whiteoutToOverlay(w, hidden, entry, f)
 	}
@@ -74,7 +75,7 @@ func entryToOverlay(w *whiteoutMaker, entry fs.DirEntry, f form) error {
 // when overlayfs had the layer mounted, and is left alone. So is one that stands beside the file that it hides, for
 // which overlayfs has no form.
 func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f form) error {
-	info, err := w.dir.lstat(entry.Name())
+	info, err := w.dir.Lstat(entry.Name())
 	if err != nil || info.Size() > 0 {
 		return err
 	}
@@ -86,7 +87,7 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 	}
 	err = w.make(hidden)
 	if errors.Is(err, unix.EEXIST) {
-		there, serr := w.dir.lstat(hidden)
+		there, serr := w.dir.Lstat(hidden)
 		if serr != nil || !isOverlayWhiteout(there) {
 			return serr
 		}
@@ -95,14 +96,14 @@ func whiteoutToOverlay(w *whiteoutMaker, hidden string, entry fs.DirEntry, f for
 	if err != nil {
 		return err
 	}
-	return w.dir.remove(entry.Name())
+	return w.dir.Remove(entry.Name())
 }
 
 // markWhiteouts has overlayfs look for whiteouts when it lists a directory. In one that a single layer has it would not, and
 // show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
 // ovl_get_fh in the kernel's fs/overlayfs).
-func markWhiteouts(dir openedDir, f form) error {
-	err := dir.named(pathXattrs(dir.reach(".")).set(f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
+func markWhiteouts(dir fsutil.Dir, f form) error {
+	err := dir.Named(fsutil.PathXattrs(dir.Reach(".")).Set(f.xattrPrefix()+"origin", nil, unix.XATTR_CREATE))
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
@@ -110,8 +111,8 @@ func markWhiteouts(dir openedDir, f form) error {
 }
 
 // markOpaque makes a directory opaque, in overlay form f.
-func markOpaque(dir openedDir, f form) error {
-	return dir.named(pathXattrs(dir.reach(".")).set(f.xattrPrefix()+"opaque", []byte("y"), 0))
+func markOpaque(dir fsutil.Dir, f form) error {
+	return dir.Named(fsutil.PathXattrs(dir.Reach(".")).Set(f.xattrPrefix()+"opaque", []byte("y"), 0))
 }
 
 // toAufsForm writes the marks of the layer at root, which are in overlay form f, in aufs form, and takes overlayfs's
@@ -121,7 +122,7 @@ func toAufsForm(root string, f form) error {
 	if err != nil {
 		return err
 	}
-	err = eachDir(root, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+	err = eachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed := false
 		if err := base.count(dir, entries); err != nil {
 			return false, err
@@ -149,7 +150,7 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 	}
 	dir, name := w.dir, entry.Name()
 	if entry.Type()&fs.ModeCharDevice != 0 {
-		info, err := dir.lstat(name)
+		info, err := dir.Lstat(name)
 		if err != nil {
 			return false, err
 		}
@@ -161,11 +162,11 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 			if err != nil {
 				return false, err
 			}
-			return true, dir.remove(name)
+			return true, dir.Remove(name)
 		}
 	}
 	// Nothing has the layer mounted, and its own path is the faster one to read by.
-	names, err := listXattrs(dir.pathOf(name))
+	names, err := fsutil.ListXattrs(dir.PathOf(name))
 	if err == nil && !slices.ContainsFunc(names, f.ownXattr) {
 		return false, nil
 	}
@@ -173,15 +174,15 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 }
 
 // dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
-func dirToAufs(dir openedDir, f form) (changed bool, err error) {
-	names, err := listXattrs(dir.reach("."))
+func dirToAufs(dir fsutil.Dir, f form) (changed bool, err error) {
+	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
-		return false, dir.named(err)
+		return false, dir.Named(err)
 	}
 	opaque := false
 	if slices.Contains(names, f.xattrPrefix()+"opaque") {
-		if opaque, err = hasOpaqueXattr(dir.reach("."), f); err != nil {
-			return false, dir.named(err)
+		if opaque, err = hasOpaqueXattr(dir.Reach("."), f); err != nil {
+			return false, dir.Named(err)
 		}
 	}
 	if opaque {
@@ -200,24 +201,24 @@ type linkedBase struct {
 }
 
 func lookAtBase(root string) (b linkedBase, err error) {
-	st, err := lstatOf(filepath.Join(root, whiteoutBase))
+	st, err := fsutil.LstatOf(filepath.Join(root, whiteoutBase))
 	if err != nil || st.Nlink <= 1 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return b, ignoreGone(err)
+		return b, fsutil.IgnoreGone(err)
 	}
 	return linkedBase{st.Ino, uint64(st.Nlink)}, nil
 }
 
 // count looks for its names among the whiteouts of a directory.
-func (b *linkedBase) count(dir openedDir, entries []fs.DirEntry) error {
+func (b *linkedBase) count(dir fsutil.Dir, entries []fs.DirEntry) error {
 	for _, entry := range entries {
 		if b.inode == 0 || !strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) || entry.IsDir() {
 			continue
 		}
-		info, err := dir.lstat(entry.Name())
+		info, err := dir.Lstat(entry.Name())
 		if err != nil {
 			return err
 		}
-		if info.st.Ino == b.inode {
+		if info.St.Ino == b.inode {
 			b.others--
 		}
 	}
@@ -230,10 +231,10 @@ func (b *linkedBase) hide(root string) error {
 	if b.others == 0 {
 		return nil
 	}
-	dir, err := openReal(root)
+	dir, err := fsutil.OpenReal(root)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	return hideOwnFile(dir, whiteoutBase)
 }

@@ -12,6 +12,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,20 +25,20 @@ func TestDeepTrees(t *testing.T) {
 		base := deepDir(t, s.inner.home.diff("base"))
 		put := func(root, rel, file, content string) {
 			t.Helper()
-			dir, err := openDir(root, rel)
+			dir, err := fsutil.OpenDir(root, rel)
 			must(t, err)
 			defer dir.Close()
-			must(t, os.WriteFile(within(dir, file), []byte(content), 0o644))
+			must(t, os.WriteFile(fsutil.Within(dir, file), []byte(content), 0o644))
 		}
 		put(s.inner.home.diff("base"), base, "below", "below")
 		put(s.inner.home.diff("base"), base, "hidden", "hidden")
 		look := func(root string, want map[string]string) {
 			t.Helper()
-			dir, err := openDir(root, base)
+			dir, err := fsutil.OpenDir(root, base)
 			must(t, err)
 			defer dir.Close()
 			for file, content := range want {
-				got, err := os.ReadFile(within(dir, file))
+				got, err := os.ReadFile(fsutil.Within(dir, file))
 				if content == "" && os.IsNotExist(err) {
 					continue
 				}
@@ -51,9 +52,9 @@ func TestDeepTrees(t *testing.T) {
 		dir := s.get(t, "child")
 		put(dir, base, "below", "changed")
 		put(dir, base, "new", "new")
-		deepest, err := openDir(dir, base)
+		deepest, err := fsutil.OpenDir(dir, base)
 		must(t, err)
-		must(t, os.Remove(within(deepest, "hidden")))
+		must(t, os.Remove(fsutil.Within(deepest, "hidden")))
 		must(t, deepest.Close())
 		must(t, os.Remove(filepath.Join(dir, "gone")))
 		look(dir, shown)
@@ -129,10 +130,10 @@ func deepTree(t *testing.T, root string, depth int) {
 	dir, err := os.Open(root)
 	must(t, err)
 	for range depth {
-		must(t, os.Mkdir(within(dir, "d"), 0o755))
-		next, err := os.Open(within(dir, "d"))
+		must(t, os.Mkdir(fsutil.Within(dir, "d"), 0o755))
+		next, err := os.Open(fsutil.Within(dir, "d"))
 		must(t, err)
-		must(t, os.WriteFile(within(next, "f"), nil, 0o644))
+		must(t, os.WriteFile(fsutil.Within(next, "f"), nil, 0o644))
 		must(t, dir.Close())
 		dir = next
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -180,14 +181,14 @@ func renameInDeepTree(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, dir, files{"a/b/f": "", "taken/": ""})
-	from, err := openReal(filepath.Join(dir, "a"))
+	from, err := fsutil.OpenReal(filepath.Join(dir, "a"))
 	must(t, err)
-	defer from.close()
-	to, err := openReal(dir)
+	defer from.Close()
+	to, err := fsutil.OpenReal(dir)
 	must(t, err)
-	defer to.close()
-	wants(t, from.renameNew("b", to, "taken"), unix.EEXIST)
-	must(t, from.renameNew("b", to, "new"))
+	defer to.Close()
+	wants(t, from.RenameNew("b", to, "taken"), unix.EEXIST)
+	must(t, from.RenameNew("b", to, "new"))
 	sameNames(t, readTree(t, dir).names(), "a", "new", "new/f", "taken")
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,7 +79,7 @@ func (h home) exists(id string) bool {
 	if checkID(id) != nil {
 		return false
 	}
-	st, err := lstatOf(h.layers(id))
+	st, err := fsutil.LstatOf(h.layers(id))
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
@@ -116,7 +117,7 @@ func (h home) parents(id string) ([]string, error) {
 		return parents, err
 	}
 	nearest := parents[0]
-	if content, err := readFile(h.layers(nearest)); err == nil && bytes.Equal(content, formatParents(parents[1:])) {
+	if content, err := fsutil.ReadFile(h.layers(nearest)); err == nil && bytes.Equal(content, formatParents(parents[1:])) {
 		// As this driver writes it.
 		return parents, nil
 	}
@@ -137,7 +138,7 @@ func (h home) writtenParents(id string) ([]string, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	content, err := readFile(h.layers(id))
+	content, err := fsutil.ReadFile(h.layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, unknownLayer("reading the parents of", id)
 	}
@@ -153,7 +154,7 @@ func (h home) writtenParents(id string) ([]string, error) {
 
 // isBase tells if the layer id has no parents, of which it does not look at more than that.
 func (h home) isBase(id string) (bool, error) {
-	content, err := readFile(h.layers(id))
+	content, err := fsutil.ReadFile(h.layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, unknownLayer("reading the parents of", id)
 	}
@@ -169,7 +170,7 @@ func (h home) parentDirs(id string, parents []string) ([]string, error) {
 	dirs := make([]string, 0, len(parents))
 	for _, parent := range parents {
 		dir := h.diff(parent)
-		if err := realDirectory(dir); err != nil {
+		if err := fsutil.RealDirectory(dir); err != nil {
 			return nil, layerError("using the parent "+parent+" of", id, err)
 		}
 		dirs = append(dirs, dir)

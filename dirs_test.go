@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 func TestCheckID(t *testing.T) {
@@ -114,7 +115,7 @@ func TestWriteFileAtomic(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, content := range []string{"one", "", "another one"} {
-		must(t, writeFileAtomic(dir, path, []byte(content)))
+		must(t, fsutil.WriteFileAtomic(dir, path, []byte(content)))
 		got, err := os.ReadFile(path)
 		if err != nil || string(got) != content {
 			t.Errorf("got %q, %v", got, err)
@@ -123,7 +124,7 @@ func TestWriteFileAtomic(t *testing.T) {
 	// A directory cannot be replaced by a file; nothing may be left of the attempt.
 	must(t, os.Remove(path))
 	must(t, os.Mkdir(path, 0o700))
-	if err := writeFileAtomic(dir, path, []byte("x")); err == nil {
+	if err := fsutil.WriteFileAtomic(dir, path, []byte("x")); err == nil {
 		t.Error("a directory was replaced")
 	}
 	sameNames(t, readTree(t, dir).names(), "file")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -96,9 +97,9 @@ func (h home) linkForm(id string, r formRecord) (sync func() error, err error) {
 		err = h.replaceLink(r.String(), filepath.Join(dir, id))
 	}
 	return func() error {
-		err := syncDir(dir)
+		err := fsutil.SyncDir(dir)
 		if err == nil && first {
-			err = errors.Join(syncDir(h.overlay()), syncDir(string(h)))
+			err = errors.Join(fsutil.SyncDir(h.overlay()), fsutil.SyncDir(string(h)))
 		}
 		return err
 	}, err
@@ -112,7 +113,7 @@ func (h home) unsetForm(id string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(h.overlay(formDir))
+		err = fsutil.SyncDir(h.overlay(formDir))
 	}
 	if err != nil {
 		return layerError("recording the form of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
@@ -157,7 +158,7 @@ func linkIn(target, dir, name string) error {
 // replaceLink makes path a symbolic link to target, in place of what is there.
 func (h home) replaceLink(target, path string) error {
 	for {
-		made := filepath.Join(h.tmp(), atomicPrefix+rand.Text())
+		made := filepath.Join(h.tmp(), fsutil.AtomicPrefix+rand.Text())
 		if err := os.Symlink(target, made); err != nil {
 			return err
 		}
@@ -167,7 +168,7 @@ func (h home) replaceLink(target, path string) error {
 			continue
 		}
 		if err != nil {
-			return errors.Join(err, ignoreGone(os.Remove(made)))
+			return errors.Join(err, fsutil.IgnoreGone(os.Remove(made)))
 		}
 		return nil
 	}

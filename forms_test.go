@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ func recordOf(t *testing.T, h home, id string) string {
 // setRecord makes target the record of the layer id.
 func setRecord(t *testing.T, h home, id, target string) {
 	t.Helper()
-	must(t, ignoreGone(os.Remove(h.overlay(formDir, id))))
+	must(t, fsutil.IgnoreGone(os.Remove(h.overlay(formDir, id))))
 	must(t, linkIn(target, h.overlay(formDir), id))
 }
 

@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -163,7 +164,7 @@ func TestContainerLocksItsRoot(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		for _, id := range []string{"base", "child"} {
-			theirs, err := lockDir(s.get(t, id))
+			theirs, err := fsutil.LockDir(s.get(t, id))
 			must(t, err)
 			done := make(chan error, 1)
 			go func() { _, err := s.Changes(id, nil, "", nil, ""); done <- err }()
@@ -175,7 +176,7 @@ func TestContainerLocksItsRoot(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Errorf("%s: the driver waits for the container", id)
 			}
-			theirs.unlock()
+			theirs.Unlock()
 			must(t, s.Put(id))
 		}
 	})

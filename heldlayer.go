@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +21,7 @@ type heldLayer struct {
 
 // hold begins to read the layer id.
 func (h home) hold(id string) (*heldLayer, error) {
-	dir, err := os.OpenFile(h.diff(id), openDirectory, 0)
+	dir, err := os.OpenFile(h.diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (l *heldLayer) still() error {
 	} else if absent {
 		return unknownLayer("having read", l.id)
 	}
-	now, err := lstatOf(l.home.diff(l.id))
+	now, err := fsutil.LstatOf(l.home.diff(l.id))
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -364,7 +365,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 			}
 			for _, file := range []string{"d", "e"} {
 				names, err := system.Llistxattr(filepath.Join(s.inner.home.diff(id), file))
-				if ignoreGone(err) != nil {
+				if fsutil.IgnoreGone(err) != nil {
 					t.Error(err)
 				}
 				f, err := s.inner.home.form(id)

@@ -17,6 +17,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
 	"golang.org/x/sys/unix"
 )
@@ -163,13 +164,13 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 		s.create(t, "", "base", "mapped")
 		f := filepath.Join(s.inner.home.diff("base"), "f")
 		write(t, s.inner.home.diff("base"), files{"f": "f"})
-		setACL(t, f, aclAccess, 1000, 7)
-		list, err := system.Lgetxattr(f, aclAccess)
+		setACL(t, f, fsutil.ACLAccess, 1000, 7)
+		list, err := system.Lgetxattr(f, fsutil.ACLAccess)
 		must(t, err)
 		want, _, err := aclToHost(list, twoRanges)
 		must(t, err)
 		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
-		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("mapped"), "f"), aclAccess)
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("mapped"), "f"), fsutil.ACLAccess)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("the list is %x, %v, and not %x", got, err, want)
 		}
@@ -196,7 +197,7 @@ func TestOwnersOfMountsStay(t *testing.T) {
 		for path, want := range map[string]uint32{".": 100_000, "g": 100_000, "d": 0, "d/inside": 0, "f": 0} {
 			info, err := os.Lstat(filepath.Join(dir, path))
 			must(t, err)
-			if got := statOf(info).Uid; got != want {
+			if got := fsutil.StatOf(info).Uid; got != want {
 				t.Errorf("%s belongs to %d", path, got)
 			}
 		}

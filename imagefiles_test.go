@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -254,7 +255,7 @@ func TestImmutableFileInAContainerStaysSo(t *testing.T) {
 		write(t, dir, files{"own": "own"})
 		paths := []string{"own", "etc/conf", "usr/two"}
 		for _, path := range paths {
-			if !setFlags(t, filepath.Join(dir, path), immutableFlag) {
+			if !setFlags(t, filepath.Join(dir, path), fsutil.ImmutableFlag) {
 				return
 			}
 		}
@@ -290,7 +291,7 @@ func clearAllFlags(t *testing.T, dir string) {
 		if err != nil {
 			return nil //nolint:nilerr // it has none
 		}
-		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag)))
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags&^(fsutil.ImmutableFlag|fsutil.AppendOnlyFlag)))
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)

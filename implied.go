@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,7 @@ const impliedMode = 0o755
 
 // impliedDirs are those of an archive that was unpacked in tree.
 type impliedDirs struct {
-	tree walkedTree
+	tree fsutil.Tree
 	// keeper knows the names of the archive, and keeps what is in the directories that go.
 	keeper    *keeper
 	below     []dirBelow
@@ -55,8 +56,8 @@ func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := impliedDirs{tree: walkedTree{root: dir}, keeper: k}
-	defer i.tree.close()
+	i := impliedDirs{tree: fsutil.Tree{Root: dir}, keeper: k}
+	defer i.tree.Close()
 	_, err = i.settle(".", below)
 	return i.below, err
 }
@@ -157,7 +158,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	_, err := i.tree.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+	_, err := i.tree.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		for _, entry := range entries {
 			if !slices.Contains(names, entry.Name()) {
 				continue
@@ -166,7 +167,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 			if err := i.keeper.keepHidden(dir, entry); err != nil {
 				return true, err
 			}
-			if err := dir.removeAll(entry.Name()); err != nil {
+			if err := dir.RemoveAll(entry.Name()); err != nil {
 				return true, err
 			}
 		}
@@ -177,24 +178,24 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 
 // makeNew gives the directory rel what a new one has. The library has made it one of root's.
 func (i *impliedDirs) makeNew(rel string) error {
-	dir, err := i.tree.open(rel)
+	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	// The directory that it is in may have a default list.
-	if err := dir.removeACLs("."); err != nil {
+	if err := dir.RemoveACLs("."); err != nil {
 		return err
 	}
-	return dir.failed("chmod", ".", unix.Fchmod(dir.fd, impliedMode))
+	return dir.Failed("chmod", ".", unix.Fchmod(dir.Fd, impliedMode))
 }
 
 // list is what there is in the directory rel.
 func (i *impliedDirs) list(rel string) ([]fs.DirEntry, error) {
-	dir, err := i.tree.open(rel)
+	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
-	return dir.list()
+	defer dir.Close()
+	return dir.List()
 }

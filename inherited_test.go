@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,7 +126,7 @@ func TestNothingInheritsFromTheStore(t *testing.T) {
 		withUmask(t, func(t *testing.T) {
 			withWays(t, func(t *testing.T, options graphdriver.ApplyDiffOpts) {
 				above := t.TempDir()
-				setACL(t, above, aclDefault, 1000, 7)
+				setACL(t, above, fsutil.ACLDefault, 1000, 7)
 				home := filepath.Join(above, "home")
 				s := openStore(t, home, name)
 				useAll(t, s, "new-", options)
@@ -155,7 +156,7 @@ func listOnAll(t *testing.T, h home) {
 		if isLayer[path] || filepath.Base(filepath.Dir(filepath.Dir(path))) == shadowDir {
 			return fs.SkipDir
 		}
-		setACL(t, path, aclDefault, 1000, 7)
+		setACL(t, path, fsutil.ACLDefault, 1000, 7)
 		return nil
 	}))
 }
@@ -211,7 +212,7 @@ func useAll(t *testing.T, s store, prefix string, options graphdriver.ApplyDiffO
 func noLists(t *testing.T, dir string) {
 	t.Helper()
 	for path, node := range readTree(t, dir) {
-		if strings.Contains(node, aclPrefix) {
+		if strings.Contains(node, fsutil.ACLPrefix) {
 			t.Errorf("%s in %s is %s", path, dir, node)
 		}
 	}
@@ -221,7 +222,7 @@ func noLists(t *testing.T, dir string) {
 func noListIn(t *testing.T, id, path string, h *tar.Header) {
 	t.Helper()
 	for key := range h.PAXRecords {
-		if strings.Contains(key, aclPrefix) {
+		if strings.Contains(key, fsutil.ACLPrefix) {
 			t.Errorf("%s has %s in the archive of %s", path, key, id)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +48,7 @@ type lookAtLayers struct {
 }
 
 func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
-	diff, err := openTree(s.home.diff(""))
+	diff, err := fsutil.OpenTree(s.home.diff(""))
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: s.home.diff(""), Err: err}
 	}
@@ -65,7 +66,7 @@ func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
 		}
 		l.stamps[n] = stampOf(&st)
 	}
-	if fd, err := openTree(s.links()); err == nil {
+	if fd, err := fsutil.OpenTree(s.links()); err == nil {
 		l.links = fd
 	}
 	return l, nil
@@ -230,7 +231,7 @@ func (h home) forget(id string) error {
 			return layerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
 		}
 		// A crash brings it back otherwise, and not every file system brings back what was done after it as well.
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
 			return layerError("dropping what is known of", id, err)
 		}
 	}
@@ -243,7 +244,7 @@ const longestTick = 1100 * time.Millisecond
 // renewTime gives the file path another time of the last change; that of a layer's directory is in all stamps. Where the clock of the file system
 // has not gone on since that, it waits.
 func renewTime(path string) error {
-	before, err := lstatOf(path)
+	before, err := fsutil.LstatOf(path)
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func renewTime(path string) error {
 		if err := unix.Chmod(path, before.Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: path, Err: err}
 		}
-		if after, err := lstatOf(path); err != nil || after.Ctim != before.Ctim {
+		if after, err := fsutil.LstatOf(path); err != nil || after.Ctim != before.Ctim {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,7 +113,7 @@ func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
 		} else if hidden {
 			return nil, missing
 		}
-		root, err := os.OpenFile(layer.root, openDirectory, 0)
+		root, err := os.OpenFile(layer.root, fsutil.OpenDirectory, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -131,13 +132,13 @@ func (g *layerGetter) Close() error { return g.dir.Close() }
 // openInLayer opens the regular file rel of the layer whose directory is open.
 func openInLayer(root *os.File, rel string) (*os.File, error) {
 	path := filepath.Join(root.Name(), rel)
-	place, err := placeInRoot(int(root.Fd()), rel)
+	place, err := fsutil.PlaceInRoot(int(root.Fd()), rel)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(place)
 	var st syscall.Stat_t
-	fd, err := openKind(place, &st, unix.S_IFREG)
+	fd, err := fsutil.OpenKind(place, &st, unix.S_IFREG)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -160,24 +161,24 @@ func (l layerDir) hides(rel string) (bool, error) {
 
 // hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
 func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
-	open, err := openDir(l.root, dir)
+	open, err := fsutil.OpenDir(l.root, dir)
 	if err != nil {
 		return false, false, err
 	}
 	defer open.Close()
-	if opaque, err := isOpaque(within(open, "."), l.form); err != nil || opaque {
+	if opaque, err := isOpaque(fsutil.Within(open, "."), l.form); err != nil || opaque {
 		return opaque, false, err
 	}
-	st, err := statIn(open, archive.WhiteoutPrefix+name)
+	st, err := fsutil.StatIn(open, archive.WhiteoutPrefix+name)
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
 		return true, false, nil
 	}
-	if ignoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
+	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
 		return false, false, err
 	}
-	st, err = statIn(open, name)
+	st, err = fsutil.StatIn(open, name)
 	if err != nil {
-		return false, false, ignoreGone(err)
+		return false, false, fsutil.IgnoreGone(err)
 	}
 	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR

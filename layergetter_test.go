@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,8 +83,8 @@ func testDiffGetterLinks(t *testing.T) {
 	} {
 		s.getsFile(t, "base", name, want)
 	}
-	s.getsNo(t, "base", "lib", errNotRegular)
-	s.getsNo(t, "base", "loop", errNotRegular)
+	s.getsNo(t, "base", "lib", fsutil.ErrNotRegular)
+	s.getsNo(t, "base", "loop", fsutil.ErrNotRegular)
 	s.getsNo(t, "base", "loop/x", unix.ELOOP)
 	s.getsNo(t, "base", "out/secret", fs.ErrNotExist)
 	s.getsNo(t, "base", "top/x", nil)
@@ -102,12 +103,12 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 		))})
 		must(t, err)
 		for _, file := range []string{"s/f", "null", "d"} {
-			s.getsNo(t, "base", file, errNotRegular)
+			s.getsNo(t, "base", file, fsutil.ErrNotRegular)
 		}
 		// The content that the archive had for it is kept. Nobody asks for more, but the pipe is there.
 		s.getsFile(t, "base", "d/f", "xxx")
 		must(t, os.RemoveAll(s.inner.home.kept("base")))
-		s.getsNo(t, "base", "d/f", errNotRegular)
+		s.getsNo(t, "base", "d/f", fsutil.ErrNotRegular)
 	})
 }
 
@@ -120,7 +121,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 				s.create(t, "", "base", "child")
 				path := filepath.Join(string(s.inner.home), file)
 				must(t, os.MkdirAll(filepath.Dir(path), 0o700))
-				if err := os.Remove(path); ignoreGone(err) != nil {
+				if err := os.Remove(path); fsutil.IgnoreGone(err) != nil {
 					t.Fatal(err)
 				}
 				must(t, unix.Mkfifo(path, 0o600))
@@ -130,11 +131,11 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 				} else {
 					wants(t, err, nil, "child")
 				}
-				_, err := readFile(path)
-				wants(t, err, errNotRegular, path)
+				_, err := fsutil.ReadFile(path)
+				wants(t, err, fsutil.ErrNotRegular, path)
 				if file == "layers/child" {
 					_, err := s.inner.home.parents("child")
-					wants(t, err, errNotRegular, path)
+					wants(t, err, fsutil.ErrNotRegular, path)
 				}
 				if other, err := reopen(string(s.inner.home), name); err == nil {
 					must(t, other.Cleanup())

@@ -12,6 +12,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 func TestCreateWritesTheLayout(t *testing.T) {
@@ -42,7 +43,7 @@ func TestCreateRootDirectory(t *testing.T) {
 		root := func(id string) (fs.FileMode, uint32, uint32) {
 			info, err := os.Lstat(s.inner.home.diff(id))
 			must(t, err)
-			return info.Mode() &^ fs.ModeDir, statOf(info).Uid, statOf(info).Gid
+			return info.Mode() &^ fs.ModeDir, fsutil.StatOf(info).Uid, fsutil.StatOf(info).Gid
 		}
 		s.create(t, "", "base")
 		if mode, uid, gid := root("base"); mode != 0o555 || uid != 0 || gid != 0 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +35,7 @@ const (
 )
 
 // lockStore takes the store lock.
-func (h home) lockStore() (*pathLock, error) {
+func (h home) lockStore() (*fsutil.Lock, error) {
 	lock, err := h.flockFile(h.overlay(storeLock), h.layers(""), unix.LOCK_EX)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: taking the lock of the store: %w", err)
@@ -44,11 +45,11 @@ func (h home) lockStore() (*pathLock, error) {
 
 // flockFile waits for the lock on a file in overlay/, which is made if it is not there. A store that is read-only, or full, may have none: the
 // lock is on what is named by instead then.
-func (h home) flockFile(path, instead string, how int) (*pathLock, error) {
-	lock, err := flockPath(path, openLockFile, how)
+func (h home) flockFile(path, instead string, how int) (*fsutil.Lock, error) {
+	lock, err := fsutil.LockPath(path, fsutil.OpenLockFile, how)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = h.makeInOverlay(filepath.Dir(path)); err == nil {
-			lock, err = flockPath(path, openLockFile, how)
+			lock, err = fsutil.LockPath(path, fsutil.OpenLockFile, how)
 		}
 	}
 	if hasNoRoom(err) {
@@ -69,24 +70,24 @@ func (h home) makeInOverlay(dir string) error {
 
 // flockInstead is flockFile where no file can be made, or opened to be written to. Where there is nothing that the store's owner alone can open,
 // the result is no lock: in a read-only store, what it would protect cannot change, and two who mount a layer at the same time mount it twice.
-func (h home) flockInstead(path, instead string, how int) (*pathLock, error) {
+func (h home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) {
 	for _, path := range []string{path, instead} {
 		if !h.closed(path) {
 			continue
 		}
-		lock, err := flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, how)
+		lock, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, how)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return lock, err
 		}
 	}
-	return &pathLock{fd: -1}, nil
+	return &fsutil.Lock{Fd: -1}, nil
 }
 
 // closed tells if path is there, and only its owner can open it: by its own mode, or by that of a directory around it that is home, or in
 // home.
 func (h home) closed(path string) bool {
 	for bits := uint32(0o044); ; bits = 0o011 {
-		st, err := lstatOf(path)
+		st, err := fsutil.LstatOf(path)
 		if err != nil {
 			return false
 		}
@@ -102,21 +103,21 @@ func (h home) closed(path string) bool {
 }
 
 // lockID waits for the lock of the layer id, whether there is such a layer or not.
-func (h home) lockID(id string) (*pathLock, error) {
+func (h home) lockID(id string) (*fsutil.Lock, error) {
 	return h.flockID(id, unix.LOCK_EX)
 }
 
 // tryLockID is lockID for one who will not wait: the result is nil if someone else has the lock.
-func (h home) tryLockID(id string) (*pathLock, error) {
-	return orNil(h.flockID(id, unix.LOCK_EX|unix.LOCK_NB))
+func (h home) tryLockID(id string) (*fsutil.Lock, error) {
+	return fsutil.OrNil(h.flockID(id, unix.LOCK_EX|unix.LOCK_NB))
 }
 
-func (h home) flockID(id string, how int) (*pathLock, error) {
+func (h home) flockID(id string, how int) (*fsutil.Lock, error) {
 	return h.flockFile(h.overlay(lockDirName, id), h.layers(id), how)
 }
 
 // lockLayer takes the lock of the layer id, which has to be in the store with its directory.
-func (h home) lockLayer(op, id string) (*pathLock, error) {
+func (h home) lockLayer(op, id string) (*fsutil.Lock, error) {
 	return h.lockLayerAnd(op, id, func() error {
 		if !h.exists(id) {
 			return unknownLayer(op, id)
@@ -127,12 +128,12 @@ func (h home) lockLayer(op, id string) (*pathLock, error) {
 
 // lockLayerAnd is lockLayer for one who reads the layer's file: the error of read matches graphdriver.ErrLayerUnknown if it is not
 // there.
-func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) {
+func (h home) lockLayerAnd(op, id string, read func() error) (*fsutil.Lock, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	// Only what exists is given a file for its lock.
-	lock, err := flockPath(h.overlay(lockDirName, id), openLockFile&^os.O_CREATE, unix.LOCK_EX)
+	lock, err := fsutil.LockPath(h.overlay(lockDirName, id), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !h.exists(id) {
 			return nil, unknownLayer(op, id)
@@ -147,14 +148,14 @@ func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) 
 	}
 	// It may have been removed in the time of the wait.
 	if err := read(); err != nil {
-		lock.unlock()
+		lock.Unlock()
 		if errors.Is(err, graphdriver.ErrLayerUnknown) {
 			err = unknownLayer(op, id)
 		}
 		return nil, err
 	}
-	if err := realDirectory(h.diff(id)); err != nil {
-		lock.unlock()
+	if err := fsutil.RealDirectory(h.diff(id)); err != nil {
+		lock.Unlock()
 		return nil, layerError(op, id, err)
 	}
 	return lock, nil
@@ -163,7 +164,7 @@ func (h home) lockLayerAnd(op, id string, read func() error) (*pathLock, error) 
 // scratch is a directory of one's own in a tmp/, for things that are not yet, or no longer, part of the store.
 type scratch struct {
 	dir  string
-	lock *pathLock
+	lock *fsutil.Lock
 	// shared is the scratch directory that this one is in, if others have some there as well. That has the lock then.
 	shared *openScratch
 }
@@ -179,7 +180,7 @@ func (h home) newScratchOf(a area, purpose string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	return a.newScratchLocked(purpose)
 }
 
@@ -205,7 +206,7 @@ func newScratchIn(parent, purpose string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := fsutil.LockDir(dir)
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(dir))
 	}
@@ -218,7 +219,7 @@ func (s *scratch) release() {
 		s.shared = nil
 		shared.leave()
 	}
-	s.lock.unlock()
+	s.lock.Unlock()
 }
 
 // syncData has all on the disk that was written to the file system of the scratch directory.
@@ -226,13 +227,13 @@ func (s *scratch) syncData() error {
 	if s.shared != nil {
 		return s.shared.syncAll()
 	}
-	return syncFS(s.lock.fd, s.dir)
+	return fsutil.SyncFS(s.lock.Fd, s.dir)
 }
 
 // discard is remove for a scratch directory in which nothing is mounted, for sure.
 func (s *scratch) discard() error {
 	defer s.release()
-	return removeAll(s.dir)
+	return fsutil.RemoveAll(s.dir)
 }
 
 // remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all
@@ -248,7 +249,7 @@ func (s *scratch) remove() error {
 	}
 	mounted, err := isMounted(s.dir)
 	if err == nil && !mounted && len(mounts) == 0 {
-		return removeFiles(s.dir)
+		return fsutil.RemoveFiles(s.dir)
 	}
 	if err := unmountUnder(s.dir); err != nil {
 		return err

@@ -7,19 +7,21 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 func TestLockDir(t *testing.T) {
 	dir := t.TempDir()
-	first, err := lockDir(dir)
+	first, err := fsutil.LockDir(dir)
 	must(t, err)
-	if second, err := tryLockDir(dir); second != nil || err != nil {
+	if second, err := fsutil.TryLockDir(dir); second != nil || err != nil {
 		t.Fatalf("a second lock at the same time: %v, %v", second, err)
 	}
 	got := make(chan error, 1)
 	go func() {
-		second, err := lockDir(dir)
-		second.unlock()
+		second, err := fsutil.LockDir(dir)
+		second.Unlock()
 		got <- err
 	}()
 	select {
@@ -27,13 +29,13 @@ func TestLockDir(t *testing.T) {
 		t.Fatalf("the second one did not wait: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	first.unlock()
+	first.Unlock()
 	must(t, <-got)
-	third, err := tryLockDir(dir)
+	third, err := fsutil.TryLockDir(dir)
 	if third == nil || err != nil {
 		t.Errorf("the lock is not free: %v", err)
 	}
-	third.unlock()
+	third.Unlock()
 }
 
 // TestLockOfReplacedDir is about one who waits for the lock of a directory that another one is put in the place of.
@@ -41,11 +43,11 @@ func TestLockOfReplacedDir(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "dir")
 	must(t, os.Mkdir(dir, 0o700))
-	first, err := lockDir(dir)
+	first, err := fsutil.LockDir(dir)
 	must(t, err)
-	got := make(chan *pathLock, 1)
+	got := make(chan *fsutil.Lock, 1)
 	go func() {
-		lock, err := lockDir(dir)
+		lock, err := fsutil.LockDir(dir)
 		if err != nil {
 			t.Error(err)
 		}
@@ -54,15 +56,15 @@ func TestLockOfReplacedDir(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	must(t, os.Rename(dir, filepath.Join(parent, "old")))
 	must(t, os.Mkdir(dir, 0o700))
-	first.unlock()
+	first.Unlock()
 	lock := <-got
-	defer lock.unlock()
-	if other, err := tryLockDir(dir); other != nil || err != nil {
+	defer lock.Unlock()
+	if other, err := fsutil.TryLockDir(dir); other != nil || err != nil {
 		t.Errorf("the lock that was got is not that of the directory now there: %v, %v", other, err)
 	}
 	must(t, os.Remove(dir))
-	if gone, err := lockDir(dir); err == nil {
-		gone.unlock()
+	if gone, err := fsutil.LockDir(dir); err == nil {
+		gone.Unlock()
 		t.Error("a directory that is not there was locked")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -190,9 +191,9 @@ func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		h := newStore(t, name).inner.home
 		free := func() bool {
-			lock, err := orNil(h.flockFile(h.overlay(mountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
+			lock, err := fsutil.OrNil(h.flockFile(h.overlay(mountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
 			must(t, err)
-			defer lock.unlock()
+			defer lock.Unlock()
 			return lock != nil
 		}
 		lock, err := h.lockMountsOutside()
@@ -204,11 +205,11 @@ func TestLockOfMounts(t *testing.T) {
 		if free() {
 			t.Error("it does not keep out who mounts, when home is unmounted")
 		}
-		lock.unlock()
+		lock.Unlock()
 		must(t, h.makePrivate())
 		shared, err := h.lockMounts(unix.LOCK_SH)
 		must(t, err)
-		got := make(chan *pathLock)
+		got := make(chan *fsutil.Lock)
 		go func() {
 			lock, err := h.lockMountsOutside()
 			if err != nil {
@@ -220,9 +221,9 @@ func TestLockOfMounts(t *testing.T) {
 		case <-got:
 			t.Error("who mounts does not keep it out")
 		case <-time.After(50 * time.Millisecond):
-			shared.unlock()
+			shared.Unlock()
 			lock := <-got
-			lock.unlock()
+			lock.Unlock()
 		}
 		if !free() {
 			t.Error("the lock is not free")
@@ -284,7 +285,7 @@ func TestReplacedLockDirectory(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		must(t, os.Rename(h.overlay(), string(h)+"/gone"))
 		must(t, os.Mkdir(h.overlay(), 0o700))
-		lock.unlock()
+		lock.Unlock()
 		inTime(t, func() { must(t, <-ended) })
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // namesVariable says, in the environment, how many files TestManyNames makes in one directory.
@@ -36,11 +37,11 @@ func TestManyNames(t *testing.T) {
 		write(t, s.inner.home.diff("base"), files{"gone": "", "d/old": ""})
 		dir := s.get(t, "child")
 		must(t, os.Remove(filepath.Join(dir, "gone")))
-		parent, err := openDir(dir, "d")
+		parent, err := fsutil.OpenDir(dir, "d")
 		must(t, err)
 		defer parent.Close()
 		for i := range names {
-			must(t, os.WriteFile(within(parent, fmt.Sprintf("a-name-of-a-common-length-%d", i)), nil, 0o644))
+			must(t, os.WriteFile(fsutil.Within(parent, fmt.Sprintf("a-name-of-a-common-length-%d", i)), nil, 0o644))
 		}
 		must(t, parent.Close())
 		defer debug.SetGCPercent(debug.SetGCPercent(20))

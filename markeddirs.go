@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // A markedDir is a directory of a layer in aufs form that has whiteouts, the mark of an opaque directory or files of aufs's own.
@@ -52,8 +53,8 @@ type markSearch struct {
 
 // find returns the marked directories, parents first. A character device 0/0 is an error: overlayfs would take it for a whiteout.
 func (s markSearch) find() ([]markedDir, error) {
-	t := walkedTree{root: s.root}
-	defer t.close()
+	t := fsutil.Tree{Root: s.root}
+	defer t.Close()
 	var found []markedDir
 	if s.only == nil {
 		return found, s.below(&t, ".", func(m markedDir) { found = append(found, m) })
@@ -64,7 +65,7 @@ func (s markSearch) find() ([]markedDir, error) {
 	for _, rel := range s.only {
 		below, err := s.in(&t, rel, looked, add)
 		// One that the archive only implied may have gone.
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return nil, err
 		}
 		for _, name := range below {
@@ -93,7 +94,7 @@ func parentsFirst(a, b string) int {
 }
 
 // below finds the marked directories in rel and below it.
-func (s markSearch) below(t *walkedTree, rel string, add func(markedDir)) error {
+func (s markSearch) below(t *fsutil.Tree, rel string, add func(markedDir)) error {
 	directories, err := s.in(t, rel, nil, add)
 	if err != nil {
 		return err
@@ -107,31 +108,31 @@ func (s markSearch) below(t *walkedTree, rel string, add func(markedDir)) error 
 }
 
 // in looks at one directory, unless it was looked at. It returns the names of the directories in it that the layer shows.
-func (s markSearch) in(t *walkedTree, rel string, looked map[string]bool, add func(markedDir)) (directories []string, err error) {
+func (s markSearch) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(markedDir)) (directories []string, err error) {
 	if looked[rel] {
 		return nil, nil
 	}
 	if looked != nil {
 		looked[rel] = true
 	}
-	dir, err := t.open(rel)
+	dir, err := t.Open(rel)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
-	listed, err := dir.listed()
+	defer dir.Close()
+	listed, err := dir.Listed()
 	if err != nil {
 		return nil, err
 	}
-	m := markedDir{rel: rel, st: listed.st}
-	for _, entry := range listed.entries {
+	m := markedDir{rel: rel, st: listed.St}
+	for _, entry := range listed.Entries {
 		if strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
 			m.marks = append(m.marks, entry)
 		}
 	}
 	hidden := m.whiteouts()
 	slices.Sort(hidden)
-	for _, entry := range listed.entries {
+	for _, entry := range listed.Entries {
 		if err := s.refuseDevice(dir, entry); err != nil {
 			return nil, err
 		}
@@ -149,17 +150,17 @@ func (s markSearch) in(t *walkedTree, rel string, looked map[string]bool, add fu
 }
 
 // refuseDevice is an error if a file in a directory of a layer in aufs form is a character device 0/0.
-func (s markSearch) refuseDevice(dir openedDir, entry fs.DirEntry) error {
+func (s markSearch) refuseDevice(dir fsutil.Dir, entry fs.DirEntry) error {
 	if s.devices || entry.Type()&fs.ModeCharDevice == 0 {
 		return nil
 	}
-	info, err := dir.lstat(entry.Name())
+	info, err := dir.Lstat(entry.Name())
 	if err != nil {
 		return err
 	}
 	if isOverlayWhiteout(info) {
 		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout: such a layer can be mounted with aufs only",
-			dir.pathOf(entry.Name()))
+			dir.PathOf(entry.Name()))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ package aufs
 import (
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,72 +16,72 @@ func copyDirMetadata(source string, f form, target string) error {
 
 // copyMetadataBeneath is copyMetadata for the directory rel of the tree at root, and that of the tree at target.
 func copyMetadataBeneath(root, rel string, f form, target string) error {
-	from, err := openBelow(root, rel)
+	from, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
 		return err
 	}
-	defer from.close()
-	to, err := openBelow(target, rel)
+	defer from.Close()
+	to, err := fsutil.OpenBelow(target, rel)
 	if err != nil {
 		return err
 	}
-	defer to.close()
+	defer to.Close()
 	return copyMetadata(from, f, to)
 }
 
 // copyMetadata gives the directory target the owner, mode, times and extended attributes of source, but for those that
 // overlayfs has set there in form f. It comes last: making entries changes the times, and a change of owner the mode.
-func copyMetadata(source openedDir, f form, target openedDir) error {
-	st, err := source.stat()
+func copyMetadata(source fsutil.Dir, f form, target fsutil.Dir) error {
+	st, err := source.Stat()
 	if err != nil {
 		return err
 	}
 	err = eachXattr(source, f, func(name string, value []byte) error {
-		return target.named(pathXattrs(target.reach(".")).set(name, value, 0))
+		return target.Named(fsutil.PathXattrs(target.Reach(".")).Set(name, value, 0))
 	})
 	if err != nil {
 		return err
 	}
-	if err := unix.Fchown(target.fd, int(st.Uid), int(st.Gid)); err != nil {
-		return target.failed("lchown", ".", err)
+	if err := unix.Fchown(target.Fd, int(st.Uid), int(st.Gid)); err != nil {
+		return target.Failed("lchown", ".", err)
 	}
-	if err := unix.Fchmod(target.fd, st.Mode&0o7777); err != nil {
-		return target.failed("chmod", ".", err)
+	if err := unix.Fchmod(target.Fd, st.Mode&0o7777); err != nil {
+		return target.Failed("chmod", ".", err)
 	}
-	return target.setTimes(&st)
+	return target.SetTimes(&st)
 }
 
 // dropMetadata takes the extended attributes from a directory whose path no container can change, but for those that overlayfs has set there in
 // form f. Access control lists are some of them.
 func dropMetadata(dir string, f form) error {
-	opened, err := openReal(dir)
+	opened, err := fsutil.OpenReal(dir)
 	if err != nil {
 		return err
 	}
-	defer opened.close()
+	defer opened.Close()
 	return eachXattr(opened, f, func(name string, _ []byte) error {
-		err := unix.Lremovexattr(opened.reach("."), name)
+		err := unix.Lremovexattr(opened.Reach("."), name)
 		if strings.HasPrefix(name, "security.") && err != nil {
 			// Such as the label of SELinux, which each file has, and copyMetadata replaces.
 			return nil
 		}
-		return opened.failed("removing the attribute "+name+" from", ".", err)
+		return opened.Failed("removing the attribute "+name+" from", ".", err)
 	})
 }
 
 // eachXattr calls do for each extended attribute of the directory dir, but for those that overlayfs has set there in form f.
-func eachXattr(dir openedDir, f form, do func(name string, value []byte) error) error {
-	names, err := listXattrs(dir.reach("."))
+func eachXattr(dir fsutil.Dir, f form, do func(name string, value []byte) error) error {
+	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
-		return dir.named(err)
+		return dir.Named(err)
 	}
 	for _, name := range names {
 		if f != aufsForm && strings.HasPrefix(name, f.xattrPrefix()) {
 			continue
 		}
-		value, err := pathXattrs(dir.reach(".")).get(name)
+		value, err := fsutil.PathXattrs(dir.Reach(".")).Get(name)
 		if err != nil {
-			return dir.named(err)
+			return dir.Named(err)
 		}
 		if err := do(name, value); err != nil {
 			return err

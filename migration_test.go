@@ -16,6 +16,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -198,7 +199,7 @@ func (o oldStore) noOtherNames(t *testing.T, id string) {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			st, err := lstatOf(path)
+			st, err := fsutil.LstatOf(path)
 			names[st.Ino], links[st.Ino] = append(names[st.Ino], path), uint64(st.Nlink) //nolint:unconvert // it is not so everywhere
 			return err
 		}))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,7 +43,7 @@ func (d *Driver) getWith(id string, o mountOptions, label string) (string, error
 	if err != nil {
 		return "", err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if len(parents) == 0 {
 		return d.getBase(id, o, label)
 	}
@@ -117,7 +118,7 @@ func (d *Driver) unlearn(id string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if r, err := d.home.readForm(id); err != nil || !r.isOverlay() {
 		return err
 	}
@@ -139,9 +140,9 @@ func (d *Driver) prepare(s *stack) error {
 
 // makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
 func makeMountPoint(target string) error {
-	st, err := lstatOf(target)
+	st, err := fsutil.LstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {
-		return mkdirWithoutACL(target, 0o700)
+		return fsutil.MkdirWithoutACL(target, 0o700)
 	}
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
@@ -164,7 +165,7 @@ func (d *Driver) Put(id string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if alone {
 		return d.putBase(id)
 	}
@@ -210,7 +211,7 @@ func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool,
 		return false, nil
 	}
 	if err != nil || !aufs {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	if mounted, err := isMounted(target); err != nil || !mounted {
 		return false, err
@@ -245,7 +246,7 @@ func (d *Driver) unmountFound(target string) error {
 	if err != nil {
 		return unmountRetry(target)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	// The target is without symbolic links, and home need not be.
 	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {

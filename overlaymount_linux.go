@@ -9,6 +9,7 @@ import (
 
 	"github.com/containers/storage/pkg/parsers/kernel"
 	"github.com/opencontainers/selinux/go-selinux/label"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -161,7 +162,7 @@ func (m overlayMount) openByParts() (fsfd int, err error) {
 
 // orNoParts makes an error of one of the calls errNoParts as well if it may be that the call is forbidden; mount(2) will tell.
 func orNoParts(err error) error {
-	if isForbidden(err) {
+	if fsutil.IsForbidden(err) {
 		return fmt.Errorf("%w: %w", errNoParts, err)
 	}
 	return err

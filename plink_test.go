@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -94,7 +95,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		s.get(t, "child")
 		info, err := os.Lstat(filepath.Join(dir, "other"))
 		must(t, err)
-		if ino := statOf(info).Ino; ino >= numbers {
+		if ino := fsutil.StatOf(info).Ino; ino >= numbers {
 			t.Errorf("other has the number %d, which none of the pseudo-links has", ino)
 		}
 		content, err := os.ReadFile(filepath.Join(dir, "sub/g"))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -118,7 +119,7 @@ func (d *disk) sync(t *testing.T) {
 	dir, err := os.Open(d.dir)
 	must(t, err)
 	defer dir.Close()
-	must(t, syncFS(int(dir.Fd()), dir.Name()))
+	must(t, fsutil.SyncFS(int(dir.Fd()), dir.Name()))
 }
 
 // powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had

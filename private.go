@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -21,26 +22,26 @@ import (
 
 // lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
 // for the one, LOCK_EX for the other, and for who has to be the only one that mounts. It is the innermost of all locks.
-func (h home) lockMounts(how int) (*pathLock, error) {
+func (h home) lockMounts(how int) (*fsutil.Lock, error) {
 	// Not of the name of home, which may be a symbolic link.
 	return h.flockFile(h.overlay(mountsLock), string(h)+"/..", how)
 }
 
 // lockMountsOutside is lockMounts, for LOCK_EX, by a file that is open, but not in the mount at home, which it would keep busy: in a copy of
 // that mount, which is attached to nothing. Kernels before 5.2 have no such copies.
-func (h home) lockMountsOutside() (*pathLock, error) {
+func (h home) lockMountsOutside() (*fsutil.Lock, error) {
 	path := h.overlay(mountsLock)
 	// Somebody may have removed what belongs to this driver alone.
 	_ = h.makeInOverlay(h.overlay())
 	noCopies := false
-	lock, err := flockOpened(path, func() (int, error) {
+	lock, err := fsutil.LockOpened(path, func() (int, error) {
 		// Each time anew: overlay/ may be another one by now.
 		dir, err := unix.OpenTree(unix.AT_FDCWD, h.overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 		if noCopies = err != nil; noCopies {
 			return -1, err
 		}
 		defer unix.Close(dir)
-		fd, err := unix.Openat(dir, mountsLock, openLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+		fd, err := unix.Openat(dir, mountsLock, fsutil.OpenLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 		if errors.Is(err, unix.EROFS) && h.closed(path) {
 			fd, err = unix.Openat(dir, mountsLock, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		}
@@ -63,7 +64,7 @@ func (h home) mountingAs(how int, do func() error) error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	return do()
 }
 
@@ -89,7 +90,7 @@ func (h home) makePrivate() error {
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	private, err := makePrivateIfEmpty(string(h))
 	if err != nil || private && !isMountPoint(h.mnt("")) {
 		return err
@@ -127,9 +128,9 @@ func isMountPoint(dir string) bool {
 func (h home) leavePrivate() error {
 	lock, err := h.lockMountsOutside()
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	return errors.Join(leaveSelfBind(h.mnt("")), leaveSelfBind(string(h)))
 }
 
@@ -158,7 +159,7 @@ func leaveSelfBind(dir string) error {
 func isSelfBind(dir string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	mounts, err := mountsHere(mountinfo.ParentsFilter(resolved))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // Shadows (see shadowplan.go) are made once, named after what is in them, and neither changed nor replaced:
@@ -97,7 +99,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 		if err != nil {
 			return v, err
 		}
-		defer lock.unlock()
+		defer lock.Unlock()
 	}
 	if err := s.forms.finish(id, s.to); err != nil {
 		return v, err
@@ -173,7 +175,7 @@ func (s *shadows) finishLocked(id string) (formRecord, error) {
 	if err != nil {
 		return formRecord{}, err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if err := s.forms.finish(id, s.to); err != nil {
 		return formRecord{}, err
 	}
@@ -185,7 +187,7 @@ func wasWritable(dir string) bool { return isThere(filepath.Join(dir, whiteoutBa
 
 // isThere tells if there is something at path.
 func isThere(path string) bool {
-	_, err := lstatOf(path)
+	_, err := fsutil.LstatOf(path)
 	return err == nil
 }
 

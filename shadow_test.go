@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ func inodeOf(path string) uint64 {
 	if err != nil {
 		return 0
 	}
-	return statOf(info).Ino
+	return fsutil.StatOf(info).Ino
 }
 
 // leak copies all mounts into another mount namespace, which lives until the function that is returned is called.

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -178,13 +179,13 @@ func (p *shadowPlan) addDevices(layer layerDir, rel string) error {
 
 // dirXattrs are the names of the attributes of the directory rel of the tree at root.
 func dirXattrs(root, rel string) ([]string, error) {
-	dir, err := openBelow(root, rel)
+	dir, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
-	attrs, err := listXattrs(dir.reach("."))
-	return attrs, dir.named(err)
+	defer dir.Close()
+	attrs, err := fsutil.ListXattrs(dir.Reach("."))
+	return attrs, dir.Named(err)
 }
 
 // addHidden adds to what is below the layer the names that it hides in the directory rel, which the layers below it have as well, and in those
@@ -284,7 +285,7 @@ func (p *shadowPlan) digest(layer layerDir, to form) (string, error) {
 		return "", nil
 	}
 	var root unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, layer.root, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &root); err != nil && !isForbidden(err) {
+	if err := unix.Statx(unix.AT_FDCWD, layer.root, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &root); err != nil && !fsutil.IsForbidden(err) {
 		return "", &fs.PathError{Op: "statx", Path: layer.root, Err: err}
 	}
 	sum := sha256.New()
@@ -306,12 +307,12 @@ func (p *shadowPlan) digest(layer layerDir, to form) (string, error) {
 
 // digestMetadata adds to sum what copyMetadata copies of the directory rel of the layer, but for the time of access.
 func digestMetadata(sum hash.Hash, layer layerDir, rel string) error {
-	dir, err := openBelow(layer.root, rel)
+	dir, err := fsutil.OpenBelow(layer.root, rel)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
-	st, err := dir.stat()
+	defer dir.Close()
+	st, err := dir.Stat()
 	if err != nil {
 		return err
 	}
@@ -330,7 +331,7 @@ func digestMetadata(sum hash.Hash, layer layerDir, rel string) error {
 func (t shadowTree) make(target string, layer layerDir, to form) error {
 	dirs := t.dirs()
 	for _, rel := range dirs {
-		err := mkdirBeneath(target, rel)
+		err := fsutil.MkdirBeneath(target, rel)
 		if err == nil {
 			err = t.makeMarks(target, rel, to)
 		}
@@ -350,11 +351,11 @@ func (t shadowTree) make(target string, layer layerDir, to form) error {
 
 // makeMarks makes the marks of the directory rel.
 func (t shadowTree) makeMarks(target, rel string, to form) error {
-	dir, err := openBelow(target, rel)
+	dir, err := fsutil.OpenBelow(target, rel)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	w, prefix := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}, ""
 	if to == aufsForm {
 		w.anew, prefix = makeAufsWhiteout, archive.WhiteoutPrefix

@@ -22,7 +22,7 @@ func (h home) mountStaged(target string, mount func(at string) error) error {
 	}
 	// To look for mounts in it takes longer than all else here, and most often there are none, which rmdir says as well.
 	if err == nil && os.Remove(at) == nil && os.Remove(staging.dir) == nil {
-		staging.lock.unlock()
+		staging.lock.Unlock()
 		return nil
 	}
 	if rerr := staging.remove(); rerr != nil {

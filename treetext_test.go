@@ -16,6 +16,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,7 +144,7 @@ func listTree(root string) (nodes []node, err error) {
 		if err != nil {
 			return err
 		}
-		st, err := lstatOf(path)
+		st, err := fsutil.LstatOf(path)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +47,7 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions,
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
-	if isForbidden(err) {
+	if fsutil.IsForbidden(err) {
 		return unpackInChild(begin, dir, options)
 	}
 	if err != nil {
@@ -64,7 +65,7 @@ const unpackUmask = 0o022
 // it, so that is one of its own.
 func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) error {
 	// The caller may be in a mount namespace that the other thread is not in.
-	root, err := os.OpenFile(dir, openDirectory, 0)
+	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func readRest(source io.Reader) error {
 // The error says that f does not run.
 func inRoot(dir string, f func() error) (ended <-chan error, err error) {
 	// The caller may be in a mount namespace that the other thread is not in.
-	root, err := os.OpenFile(dir, openDirectory, 0)
+	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}

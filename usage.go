@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/containers/storage/pkg/directory"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
@@ -47,7 +48,7 @@ type sizes struct {
 }
 
 func (s *sizes) add(info fs.FileInfo) {
-	if st := statOf(info); !info.IsDir() && st.Nlink > 1 {
+	if st := fsutil.StatOf(info); !info.IsDir() && st.Nlink > 1 {
 		if s.seen[st.Ino] {
 			return
 		}
@@ -78,7 +79,7 @@ func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.File
 	l, err := readListingLook(root, rel, f)
 	if err != nil {
 		if rel != "." {
-			err = ignoreGone(err)
+			err = fsutil.IgnoreGone(err)
 		}
 		return err
 	}

@@ -74,7 +74,7 @@ var directions = []direction{
 		if err != nil {
 			return err
 		}
-		defer lock.unlock()
+		defer lock.Unlock()
 		return s.inner.forms.toOverlay(id, overlayTrusted, func() bool { return false })
 	}},
 }

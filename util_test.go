@@ -20,6 +20,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"golang.org/x/sys/unix"
 )
@@ -229,7 +230,7 @@ func readTree(t *testing.T, dir string) tree {
 		}
 		result[rel] = node
 		if info.Mode().IsRegular() {
-			names[statOf(info).Ino] = append(names[statOf(info).Ino], rel)
+			names[fsutil.StatOf(info).Ino] = append(names[fsutil.StatOf(info).Ino], rel)
 		}
 		return nil
 	}))
@@ -245,7 +246,7 @@ func readTree(t *testing.T, dir string) tree {
 }
 
 func describe(path string, info fs.FileInfo) (string, error) {
-	st := statOf(info)
+	st := fsutil.StatOf(info)
 	node := fmt.Sprintf("%v %d:%d", info.Mode(), st.Uid, st.Gid)
 	switch {
 	case info.Mode().IsRegular():
@@ -495,7 +496,7 @@ func copyDir(t *testing.T, from, to string) {
 		if err != nil {
 			return err
 		}
-		names, err := listXattrs(path)
+		names, err := fsutil.ListXattrs(path)
 		for _, name := range names {
 			value, gerr := system.Lgetxattr(path, name)
 			err = errors.Join(err, gerr, system.Lsetxattr(to+strings.TrimPrefix(path, from), name, value, 0))

@@ -4,18 +4,20 @@ package aufs
 
 import (
 	"path/filepath"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // eachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
 // changed back to what they were. It does not go into aufs's own directories at the root.
-func eachDir(root string, visit visitDir) error {
-	t := walkedTree{root: root}
-	defer t.close()
+func eachDir(root string, visit fsutil.VisitDir) error {
+	t := fsutil.Tree{Root: root}
+	defer t.Close()
 	return eachDirBelow(&t, ".", visit)
 }
 
-func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
-	entries, err := t.visit(rel, visit)
+func eachDirBelow(t *fsutil.Tree, rel string, visit fsutil.VisitDir) error {
+	entries, err := t.Visit(rel, visit)
 	if err != nil {
 		return err
 	}
@@ -24,7 +26,7 @@ func eachDirBelow(t *walkedTree, rel string, visit visitDir) error {
 			continue
 		}
 		// visit may have removed it.
-		if err := eachDirBelow(t, filepath.Join(rel, entry.Name()), visit); ignoreGone(err) != nil {
+		if err := eachDirBelow(t, filepath.Join(rel, entry.Name()), visit); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/unshare"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +76,7 @@ func isOwnFileIn(f form, atRoot bool, name string) bool {
 
 // isOverlayWhiteout tells if a file is a whiteout of overlay form.
 func isOverlayWhiteout(info fs.FileInfo) bool {
-	return info.Mode()&fs.ModeCharDevice != 0 && statOf(info).Rdev == 0
+	return info.Mode()&fs.ModeCharDevice != 0 && fsutil.StatOf(info).Rdev == 0
 }
 
 // listing is one directory of a layer, its whiteouts told apart from its content.
@@ -101,20 +102,20 @@ func readListingLook(root, rel string, f form) (listing, error) {
 
 // listDirectory is readListing, which looks at those files that are wanted.
 func listDirectory(root, rel string, f form, wanted func(name string) bool) (listing, error) {
-	dir, err := openBelow(root, rel)
+	dir, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
 		return listing{}, err
 	}
-	defer dir.close()
+	defer dir.Close()
 	return listOpened(dir, rel == ".", f, wanted)
 }
 
 // listOpened is listDirectory of an open directory.
-func listOpened(dir openedDir, atRoot bool, f form, wanted func(name string) bool) (listing, error) {
+func listOpened(dir fsutil.Dir, atRoot bool, f form, wanted func(name string) bool) (listing, error) {
 	l := listing{entries: map[string]fs.DirEntry{}, whiteouts: map[string]bool{}}
-	entries, err := dir.list()
+	entries, err := dir.List()
 	if err == nil && wanted != nil {
-		entries, err = dir.look(entries, wanted)
+		entries, err = dir.Look(entries, wanted)
 	}
 	if err != nil {
 		return l, err
@@ -125,17 +126,17 @@ func listOpened(dir openedDir, atRoot bool, f form, wanted func(name string) boo
 		}
 	}
 	if f != aufsForm && !l.opaque {
-		l.opaque, err = hasOpaqueXattr(dir.reach("."), f)
+		l.opaque, err = hasOpaqueXattr(dir.Reach("."), f)
 	}
-	return l, dir.named(err)
+	return l, dir.Named(err)
 }
 
 // addWhiteout adds a file .wh.<hidden>. In a layer in overlay form one with content is a file that a container has made.
-func (l *listing) addWhiteout(dir openedDir, hidden string, entry fs.DirEntry, f form) error {
+func (l *listing) addWhiteout(dir fsutil.Dir, hidden string, entry fs.DirEntry, f form) error {
 	if f != aufsForm {
-		info, err := dir.lstat(entry.Name())
+		info, err := dir.Lstat(entry.Name())
 		if err != nil {
-			return ignoreGone(err)
+			return fsutil.IgnoreGone(err)
 		}
 		if info.Size() > 0 {
 			l.entries[entry.Name()] = entry
@@ -153,14 +154,14 @@ func isOpaque(dir string, f form) (bool, error) {
 		return true, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || f == aufsForm {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	return hasOpaqueXattr(dir, f)
 }
 
 // add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, if its conversion was
 // cut short: both count.
-func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) error {
+func (l *listing) add(dir fsutil.Dir, entry fs.DirEntry, atRoot bool, f form) error {
 	name := entry.Name()
 	hidden, isWhiteout := whiteoutOf(name)
 	switch {
@@ -173,9 +174,9 @@ func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) err
 		return l.addWhiteout(dir, hidden, entry, f)
 	}
 	if f != aufsForm && entry.Type()&fs.ModeCharDevice != 0 {
-		info, err := dir.lstat(name)
+		info, err := dir.Lstat(name)
 		if err != nil {
-			return ignoreGone(err)
+			return fsutil.IgnoreGone(err)
 		}
 		if isOverlayWhiteout(info) {
 			l.whiteouts[name] = true
@@ -188,7 +189,7 @@ func (l *listing) add(dir openedDir, entry fs.DirEntry, atRoot bool, f form) err
 
 // hasOpaqueXattr tells if dir is marked as opaque in overlay form f.
 func hasOpaqueXattr(dir string, f form) (bool, error) {
-	value, err := pathXattrs(dir).get(f.xattrPrefix() + "opaque")
+	value, err := fsutil.PathXattrs(dir).Get(f.xattrPrefix() + "opaque")
 	if errors.Is(err, unix.ENOTSUP) {
 		return false, nil
 	}

@@ -6,27 +6,28 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
 // stripXattrs removes the attributes that overlayfs has set on the file name in dir for itself, in any of forms. Those of an overlayfs mounted inside of the
 // layer, which the outer one writes with its own prefix twice, are the layer's content.
-func stripXattrs(dir openedDir, name string, forms ...form) error {
-	names, err := listXattrs(dir.reach(name))
+func stripXattrs(dir fsutil.Dir, name string, forms ...form) error {
+	names, err := fsutil.ListXattrs(dir.Reach(name))
 	if err != nil {
-		return dir.named(err)
+		return dir.Named(err)
 	}
 	return stripListed(dir, name, names, forms...)
 }
 
 // stripListed is stripXattrs of a file that has these attributes.
-func stripListed(dir openedDir, name string, attrs []string, forms ...form) error {
+func stripListed(dir fsutil.Dir, name string, attrs []string, forms ...form) error {
 	for _, attr := range attrs {
 		if !slices.ContainsFunc(forms, func(f form) bool { return f.ownXattr(attr) }) {
 			continue
 		}
-		if err := unix.Lremovexattr(dir.reach(name), attr); err != nil {
-			return dir.failed("removing the attribute "+attr+" from", name, err)
+		if err := unix.Lremovexattr(dir.Reach(name), attr); err != nil {
+			return dir.Failed("removing the attribute "+attr+" from", name, err)
 		}
 	}
 	return nil

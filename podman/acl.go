@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
@@ -38,7 +39,7 @@ const (
 )
 
 // isACL tells if the extended attribute with this name is an access control list.
-func isACL(name string) bool { return strings.HasPrefix(name, aclPrefix) }
+func isACL(name string) bool { return strings.HasPrefix(name, fsutil.ACLPrefix) }
 
 // withoutInherited adds to the attributes of a file in a directory that has a default list what keeps the file, as it is
 // unpacked, from having a list only for being made there: lists that say no more than its mode does.
@@ -46,11 +47,11 @@ func withoutInherited(attrs map[string]string, info fs.FileInfo) map[string]stri
 	if attrs == nil {
 		attrs = map[string]string{}
 	}
-	if _, ok := attrs[aclAccess]; !ok {
-		attrs[aclAccess] = string(aclOfMode(info.Mode().Perm()))
+	if _, ok := attrs[fsutil.ACLAccess]; !ok {
+		attrs[fsutil.ACLAccess] = string(aclOfMode(info.Mode().Perm()))
 	}
-	if _, ok := attrs[aclDefault]; !ok && info.IsDir() {
-		attrs[aclDefault] = string(newACL())
+	if _, ok := attrs[fsutil.ACLDefault]; !ok && info.IsDir() {
+		attrs[fsutil.ACLDefault] = string(newACL())
 	}
 	return attrs
 }
@@ -133,22 +134,22 @@ func newACLsToHost(ids *idtools.IDMappings) aclsToHost {
 }
 
 // file maps the owners in the lists of the file name in dir. It follows no symbolic link.
-func (a aclsToHost) file(dir openedDir, name string) error {
+func (a aclsToHost) file(dir fsutil.Dir, name string) error {
 	if a.ids.Empty() {
 		return nil
 	}
-	names, err := listXattrs(dir.reach(name))
+	names, err := fsutil.ListXattrs(dir.Reach(name))
 	if err != nil {
-		return dir.named(err)
+		return dir.Named(err)
 	}
 	if names = slices.DeleteFunc(names, func(name string) bool { return !isACL(name) }); len(names) == 0 {
 		return nil
 	}
-	info, err := dir.lstat(name)
+	info, err := dir.Lstat(name)
 	if err != nil {
 		return err
 	}
-	if st := statOf(info); !info.IsDir() && st.Nlink > 1 {
+	if st := fsutil.StatOf(info); !info.IsDir() && st.Nlink > 1 {
 		if a.done[st.Ino] {
 			return nil
 		}
@@ -156,14 +157,14 @@ func (a aclsToHost) file(dir openedDir, name string) error {
 	}
 	for _, attr := range names {
 		if err := a.list(dir, name, attr); err != nil {
-			return dir.failed("mapping the owners in "+attr+" of", name, dir.named(err))
+			return dir.Failed("mapping the owners in "+attr+" of", name, dir.Named(err))
 		}
 	}
 	return nil
 }
 
-func (a aclsToHost) list(dir openedDir, name, attr string) error {
-	list, err := pathXattrs(dir.reach(name)).get(attr)
+func (a aclsToHost) list(dir fsutil.Dir, name, attr string) error {
+	list, err := fsutil.PathXattrs(dir.Reach(name)).Get(attr)
 	if err != nil {
 		return err
 	}
@@ -172,9 +173,9 @@ func (a aclsToHost) list(dir openedDir, name, attr string) error {
 		return err
 	}
 	if left > 0 {
-		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.pathOf(name))
+		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.PathOf(name))
 	}
-	return pathXattrs(dir.reach(name)).set(attr, list, 0)
+	return fsutil.PathXattrs(dir.Reach(name)).Set(attr, list, 0)
 }
 
 // takenACLs are the access control lists of a directory, by attribute, while it is without them.
@@ -183,8 +184,8 @@ type takenACLs map[string][]byte
 // takeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
 func takeACLs(dir string) (takenACLs, error) {
 	taken := takenACLs{}
-	for _, name := range []string{aclAccess, aclDefault} {
-		list, err := pathXattrs(dir).get(name)
+	for _, name := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
+		list, err := fsutil.PathXattrs(dir).Get(name)
 		if errors.Is(err, unix.ENOTSUP) || err == nil && list == nil {
 			continue
 		}
@@ -206,9 +207,9 @@ func (taken takenACLs) giveBack(dir string) error {
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
 	}
 	for name, list := range taken {
-		now, err := pathXattrs(dir).get(name)
+		now, err := fsutil.PathXattrs(dir).Get(name)
 		if err == nil && now == nil {
-			err = pathXattrs(dir).set(name, list, 0)
+			err = fsutil.PathXattrs(dir).Set(name, list, 0)
 		}
 		if err != nil {
 			return err

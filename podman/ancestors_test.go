@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
@@ -231,9 +232,9 @@ func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 func TestAncestorsThatCannotBeChanged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		for what, fixed := range map[string]map[string]int{
-			"files":       {"etc/new": immutableFlag, "var/c": appendOnlyFlag},
-			"directories": {"usr": immutableFlag, "etc": appendOnlyFlag, "var": immutableFlag},
-			"the root":    {".": immutableFlag},
+			"files":       {"etc/new": fsutil.ImmutableFlag, "var/c": fsutil.AppendOnlyFlag},
+			"directories": {"usr": fsutil.ImmutableFlag, "etc": fsutil.AppendOnlyFlag, "var": fsutil.ImmutableFlag},
+			"the root":    {".": fsutil.ImmutableFlag},
 		} {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
@@ -110,7 +111,7 @@ func makeStore(h home) (made []string, err error) {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
 	// Before anything is made in it.
-	if err := dropDefaultACL(string(h)); err != nil {
+	if err := fsutil.DropDefaultACL(string(h)); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
 	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay()} {
@@ -134,7 +135,7 @@ func makeStore(h home) (made []string, err error) {
 	}
 	for _, dir := range h.ownDirectories() {
 		// An earlier version has let them inherit one.
-		if err := dropDefaultACL(dir); err != nil {
+		if err := fsutil.DropDefaultACL(dir); err != nil {
 			return made, fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
@@ -143,7 +144,7 @@ func makeStore(h home) (made []string, err error) {
 
 // closeOverlay keeps others out of overlay/, where the locks are.
 func (h home) closeOverlay() error {
-	st, err := lstatOf(h.overlay())
+	st, err := fsutil.LstatOf(h.overlay())
 	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
 		err = os.Chmod(h.overlay(), 0o700)
 	}
@@ -159,10 +160,10 @@ func removeStore(h home, made []string) {
 	if slices.Contains(made, h.overlay()) {
 		for _, name := range []string{mountsLock, storeLock} {
 			// Those who wait for it look if it is still there when they have it.
-			lock, err := orNil(flockPath(h.overlay(name), openLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
+			lock, err := fsutil.OrNil(fsutil.LockPath(h.overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
 			if err == nil && lock != nil {
 				_ = os.Remove(h.overlay(name))
-				lock.unlock()
+				lock.Unlock()
 			}
 		}
 	}
@@ -201,7 +202,7 @@ func (d *Driver) probeAndSweep(c config) (strays []*scratch, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	// Before any other mount, which would be out of reach below it.
 	private := d.makePrivate()
 	// What keeps one mount from being made keeps the other, and the probe says more about it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +59,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := pathXattrs(filepath.Join(m.upper, "opaque")).set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := fsutil.PathXattrs(filepath.Join(m.upper, "opaque")).Set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.mounting(m.mount); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -144,7 +145,7 @@ func isBelow(path, dir string) bool { return path == dir || strings.HasPrefix(pa
 func placeOf(path string) (place, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_MNT_ID, &st)
-	if isForbidden(err) {
+	if fsutil.IsForbidden(err) {
 		var old unix.Stat_t
 		err = unix.Stat(path, &old)
 		return place{path: path, device: old.Dev}, err

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 )
@@ -109,7 +110,7 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 	own, err := readListingLook(c.layer.root, rel, c.layer.form)
 	if err != nil {
 		if rel != "." {
-			err = ignoreGone(err)
+			err = fsutil.IgnoreGone(err)
 		}
 		return false, err
 	}
@@ -205,7 +206,7 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
 	now, err := xattrsBeneath(c.layer.root, rel)
 	if err != nil {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	before, err := xattrsBeneath(old, rel)
 	if err == nil && c.owners != nil {
@@ -223,7 +224,7 @@ func sameTime(a, b fs.FileInfo) bool {
 
 // containerIDs are the owner and group of a file in the container, or those on disk if the mapping has none for them.
 func containerIDs(info fs.FileInfo, m *idtools.IDMappings) (uid, gid int) {
-	st := statOf(info)
+	st := fsutil.StatOf(info)
 	uid, gid = int(st.Uid), int(st.Gid)
 	if u, g, err := m.ToContainer(idtools.IDPair{UID: uid, GID: gid}); err == nil {
 		return u, g

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,7 +103,7 @@ func newCheck(path string) (*checker, error) {
 	}
 	h := home(absolute)
 	for _, dir := range []string{h.layers(""), h.diff("")} {
-		if err := realDirectory(dir); err != nil {
+		if err := fsutil.RealDirectory(dir); err != nil {
 			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
 		}
 	}
@@ -139,9 +140,9 @@ func (c *checker) run(ctx context.Context) error {
 // is not made now: if somebody makes it meanwhile, names begins anew.
 func (c *checker) names() error {
 	path := c.d.home.overlay(storeLock)
-	store, err := flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
+	store, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
 	if err == nil {
-		defer store.unlock()
+		defer store.Unlock()
 		return c.namesLocked()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -223,11 +224,11 @@ func (c *checker) scratch() error {
 func (c *checker) scratchIn(tmp string) error {
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	for _, entry := range entries {
 		path := filepath.Join(tmp, entry.Name())
-		if strings.HasPrefix(entry.Name(), atomicPrefix) {
+		if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
 			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue
 		}
@@ -235,12 +236,12 @@ func (c *checker) scratchIn(tmp string) error {
 			c.add(Foreign, "", path, "it is no directory")
 			continue
 		}
-		lock, err := tryLockDir(path)
+		lock, err := fsutil.TryLockDir(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if lock != nil {
-			lock.unlock()
+			lock.Unlock()
 			c.add(Leftover, "", path, "nobody uses it")
 		}
 	}
@@ -256,7 +257,7 @@ func (c *checker) mounts() error {
 	}
 	resolved, err := filepath.EvalSymlinks(h.mnt(""))
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	for _, m := range mounts {
 		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
@@ -283,12 +284,12 @@ func (c *checker) mounts() error {
 func (c *checker) whileIdle(id string, look func() error) error {
 	h := c.d.home
 	path := h.overlay(lockDirName, id)
-	lock, err := orNil(flockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
+	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
 	if err == nil && lock == nil {
 		return nil
 	}
 	if err == nil {
-		defer lock.unlock()
+		defer lock.Unlock()
 		return look()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -317,7 +318,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	}
 	if f == aufsForm {
 		if err := c.content(ctx, id, "."); err != nil {
-			return ignoreGone(err)
+			return fsutil.IgnoreGone(err)
 		}
 	}
 	parents, err := h.writtenParents(id)
@@ -337,7 +338,7 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 		return err
 	}
 	for _, name := range below {
-		if err := c.content(ctx, id, filepath.Join(rel, name)); ignoreGone(err) != nil {
+		if err := c.content(ctx, id, filepath.Join(rel, name)); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -346,22 +347,22 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 
 // contentOf is content without what is below; below are the names of the directories in it.
 func (c *checker) contentOf(id, rel string) (below []string, err error) {
-	dir, err := openBelow(c.d.home.diff(id), rel)
+	dir, err := fsutil.OpenBelow(c.d.home.diff(id), rel)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
-	entries, err := dir.list()
+	defer dir.Close()
+	entries, err := dir.List()
 	if err != nil {
 		return nil, err
 	}
-	names, err := listXattrs(dir.reach("."))
+	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
-		return nil, dir.named(err)
+		return nil, dir.Named(err)
 	}
 	for _, f := range []form{overlayTrusted, overlayUser} {
 		if name := f.xattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.add(WrongForm, id, dir.path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
 		}
 	}
 	for _, entry := range entries {
@@ -374,8 +375,8 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 		if entry.Type()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		if info, err := dir.lstat(entry.Name()); err == nil && isOverlayWhiteout(info) {
-			c.add(WrongForm, id, dir.pathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+		if info, err := dir.Lstat(entry.Name()); err == nil && isOverlayWhiteout(info) {
+			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
 		}
 	}
 	return below, nil
@@ -406,7 +407,7 @@ func (c *checker) withoutOthers(do func() ([]*scratch, error)) error {
 		return err
 	}
 	strays, err := do()
-	store.unlock()
+	store.Unlock()
 	for _, trash := range strays {
 		err = errors.Join(err, trash.remove())
 	}
@@ -440,9 +441,9 @@ func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 func restoreMountPoint(h home, id string) error {
 	_, err := os.Lstat(h.diff(id))
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
-	err = mkdirWithoutACL(h.mnt(id), 0o700)
+	err = fsutil.MkdirWithoutACL(h.mnt(id), 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -461,7 +462,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			content, err := readFile(h.layers(id))
+			content, err := fsutil.ReadFile(h.layers(id))
 			if err != nil {
 				return err
 			}
@@ -469,7 +470,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			if !ok {
 				continue
 			}
-			if err := writeFileAtomic(h.tmp(), h.layers(id), formatParents(parents)); err != nil {
+			if err := fsutil.WriteFileAtomic(h.tmp(), h.layers(id), formatParents(parents)); err != nil {
 				return layerError("restoring the parents of", id, err)
 			}
 			restored = true

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -512,16 +513,16 @@ func TestMarkedDirs(t *testing.T) {
 
 // TestWhiteoutMaker is about links, and about file systems that do not make any.
 func TestWhiteoutMaker(t *testing.T) {
-	dir, err := openReal(t.TempDir())
+	dir, err := fsutil.OpenReal(t.TempDir())
 	must(t, err)
-	defer dir.close()
+	defer dir.Close()
 	w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
 	inodes := func(names ...string) (n int) {
 		seen := map[uint64]bool{}
 		for _, name := range names {
-			info, err := w.dir.lstat(name)
+			info, err := w.dir.Lstat(name)
 			must(t, err)
-			if seen[statOf(info).Ino] = true; !info.Mode().IsRegular() || info.Size() > 0 {
+			if seen[fsutil.StatOf(info).Ino] = true; !info.Mode().IsRegular() || info.Size() > 0 {
 				t.Errorf("%s is no whiteout: %v", name, info.Mode())
 			}
 		}
@@ -564,7 +565,7 @@ func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 		must(t, Convert(t.Context(), string(s.inner.home)))
 		info, err := os.Lstat(filepath.Join(s.inner.home.diff("top"), "data"))
 		must(t, err)
-		if n := statOf(info).Nlink; n != 2 {
+		if n := fsutil.StatOf(info).Nlink; n != 2 {
 			t.Errorf("the file has %d names, which are to be two", n)
 		}
 		// As a container on aufs would.

@@ -67,7 +67,7 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	target := d.home.mnt(id)
 	if mounted, err = isMounted(target); err != nil {
 		return "", false, err

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -206,7 +207,7 @@ func TestDiffHonoursIDMappings(t *testing.T) {
 		must(t, err)
 		info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), "f"))
 		must(t, err)
-		if uid := statOf(info).Uid; uid != 100000 {
+		if uid := fsutil.StatOf(info).Uid; uid != 100000 {
 			t.Errorf("on disk it belongs to %d", uid)
 		}
 		r, err := s.Diff("child", mappings, "base", mappings, "")
@@ -378,7 +379,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 		for path, want := range map[string][2]uint32{"f": {100005, 100006}, "e": {100000, 100000}, "d": {100000, 100000}, "d/g": {100000, 100000}} {
 			info, err := os.Lstat(filepath.Join(dir, path))
 			must(t, err)
-			if st := statOf(info); st.Uid != want[0] || st.Gid != want[1] {
+			if st := fsutil.StatOf(info); st.Uid != want[0] || st.Gid != want[1] {
 				t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
 			}
 		}
@@ -386,7 +387,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 		// The base is as it was.
 		info, err := os.Lstat(filepath.Join(s.inner.home.diff("base"), "f"))
 		must(t, err)
-		if statOf(info).Uid != 5 {
+		if fsutil.StatOf(info).Uid != 5 {
 			t.Error("the parent was changed")
 		}
 	})
@@ -493,7 +494,7 @@ func TestInodeUsedAgain(t *testing.T) {
 			must(t, os.Link(path, path+"-again"))
 			info, err := os.Lstat(path)
 			must(t, err)
-			if statOf(info).Ino == statOf(first).Ino {
+			if fsutil.StatOf(info).Ino == fsutil.StatOf(first).Ino {
 				break
 			}
 		}

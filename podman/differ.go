@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -88,7 +89,7 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 
 // fillWith makes the directory target and has differ fill it.
 func (d *Driver) fillWith(target string, options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
-	if err := mkdirWithoutACL(target, 0o755); err != nil {
+	if err := fsutil.MkdirWithoutACL(target, 0o755); err != nil {
 		return graphdriver.DriverWithDifferOutput{}, err
 	}
 	if options == nil {
@@ -139,7 +140,7 @@ func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphd
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	alone, err := d.canUnpack(id)
 	if err == nil && !alone {
 		err = errors.New("the layer is mounted, or has something already")
@@ -204,8 +205,8 @@ func (d *Driver) abandonedStaging(target string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.unlock()
-	lock, err := tryLockDir(dir)
+	defer store.Unlock()
+	lock, err := fsutil.TryLockDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // it is gone
@@ -231,7 +232,7 @@ func (d *Driver) DifferTarget(id string) (string, error) {
 	if _, err := d.home.parents(id); err != nil {
 		return "", err
 	}
-	if err := realDirectory(d.home.diff(id)); err != nil {
+	if err := fsutil.RealDirectory(d.home.diff(id)); err != nil {
 		return "", layerError("reading", id, err)
 	}
 	return d.home.diff(id), nil

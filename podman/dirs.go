@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -80,7 +81,7 @@ func (h home) exists(id string) bool {
 	if checkID(id) != nil {
 		return false
 	}
-	st, err := lstatOf(h.layers(id))
+	st, err := fsutil.LstatOf(h.layers(id))
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
@@ -118,7 +119,7 @@ func (h home) parents(id string) ([]string, error) {
 		return parents, err
 	}
 	nearest := parents[0]
-	if content, err := readFile(h.layers(nearest)); err == nil && bytes.Equal(content, formatParents(parents[1:])) {
+	if content, err := fsutil.ReadFile(h.layers(nearest)); err == nil && bytes.Equal(content, formatParents(parents[1:])) {
 		// As this driver writes it.
 		return parents, nil
 	}
@@ -139,7 +140,7 @@ func (h home) writtenParents(id string) ([]string, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	content, err := readFile(h.layers(id))
+	content, err := fsutil.ReadFile(h.layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, unknownLayer("reading the parents of", id)
 	}
@@ -155,7 +156,7 @@ func (h home) writtenParents(id string) ([]string, error) {
 
 // isBase tells if the layer id has no parents, of which it does not look at more than that.
 func (h home) isBase(id string) (bool, error) {
-	content, err := readFile(h.layers(id))
+	content, err := fsutil.ReadFile(h.layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, unknownLayer("reading the parents of", id)
 	}
@@ -171,7 +172,7 @@ func (h home) parentDirs(id string, parents []string) ([]string, error) {
 	dirs := make([]string, 0, len(parents))
 	for _, parent := range parents {
 		dir := h.diff(parent)
-		if err := realDirectory(dir); err != nil {
+		if err := fsutil.RealDirectory(dir); err != nil {
 			return nil, layerError("using the parent "+parent+" of", id, err)
 		}
 		dirs = append(dirs, dir)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -116,7 +117,7 @@ func TestWriteFileAtomic(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, content := range []string{"one", "", "another one"} {
-		must(t, writeFileAtomic(dir, path, []byte(content)))
+		must(t, fsutil.WriteFileAtomic(dir, path, []byte(content)))
 		got, err := os.ReadFile(path)
 		if err != nil || string(got) != content {
 			t.Errorf("got %q, %v", got, err)
@@ -125,7 +126,7 @@ func TestWriteFileAtomic(t *testing.T) {
 	// A directory cannot be replaced by a file; nothing may be left of the attempt.
 	must(t, os.Remove(path))
 	must(t, os.Mkdir(path, 0o700))
-	if err := writeFileAtomic(dir, path, []byte("x")); err == nil {
+	if err := fsutil.WriteFileAtomic(dir, path, []byte("x")); err == nil {
 		t.Error("a directory was replaced")
 	}
 	sameNames(t, readTree(t, dir).names(), "file")

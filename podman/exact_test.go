@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -42,8 +43,8 @@ var peculiar = []struct {
 	}},
 	{"access control lists", func(t *testing.T, dir string) {
 		write(t, dir, files{"f": "f", "d/before": "x", "d/sub/": ""})
-		setACL(t, filepath.Join(dir, "f"), aclAccess, 1000, 7)
-		setACL(t, filepath.Join(dir, "d"), aclDefault, 1001, 5)
+		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 1000, 7)
+		setACL(t, filepath.Join(dir, "d"), fsutil.ACLDefault, 1001, 5)
 		// It comes by a list for being made there.
 		write(t, dir, files{"d/after": "x", "d/new/": ""})
 	}},
@@ -213,25 +214,25 @@ func TestACLOwners(t *testing.T) {
 		dir := s.inner.home.diff("child")
 		write(t, dir, files{"f": "f"})
 		must(t, os.Lchown(filepath.Join(dir, "f"), 100_000, 100_000))
-		setACL(t, filepath.Join(dir, "f"), aclAccess, 101_000, 7)
+		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 101_000, 7)
 		must(t, os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "g")))
 		content := readDiff(t, s, "child", mappings)
-		list := readArchive(t, bytes.NewReader(content))["f"].PAXRecords["SCHILY.xattr."+aclAccess]
+		list := readArchive(t, bytes.NewReader(content))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if !strings.Contains(list, "\xe8\x03\x00\x00") {
 			t.Errorf("the archive has %q, without 1000", list)
 		}
 		_, err := applyTo(s, "again", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content), Mappings: mappings})
 		must(t, err)
-		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("again"), "f"), aclAccess)
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("again"), "f"), fsutil.ACLAccess)
 		must(t, err)
-		want, err := system.Lgetxattr(filepath.Join(dir, "f"), aclAccess)
+		want, err := system.Lgetxattr(filepath.Join(dir, "f"), fsutil.ACLAccess)
 		must(t, err)
 		if !bytes.Equal(got, want) {
 			t.Errorf("%q, not %q", got, want)
 		}
 		// An owner whom the container does not know cannot be told, nor the other way round.
-		setACL(t, filepath.Join(dir, "f"), aclAccess, 5, 7)
-		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+aclAccess]
+		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
+		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if len(list) != aclHeaderLen+4*aclEntryLen {
 			t.Errorf("the archive has %q", list)
 		}
@@ -258,7 +259,7 @@ func TestMapACL(t *testing.T) {
 func TestStoreInheritsACL(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		above := t.TempDir()
-		setACL(t, above, aclDefault, 1000, 7)
+		setACL(t, above, fsutil.ACLDefault, 1000, 7)
 		s := openStore(t, filepath.Join(above, "home"), name)
 		s.create(t, "", "base", "child", "applied")
 		s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f", "d/g": "g"}) })
@@ -266,7 +267,7 @@ func TestStoreInheritsACL(t *testing.T) {
 		must(t, s.differ(t).CleanupStagingDirectory(s.stage(t, untarDiffer{}).Target))
 		for _, id := range []string{"base", "child", "applied"} {
 			for path, node := range readTree(t, s.inner.home.diff(id)) {
-				if strings.Contains(node, aclPrefix) {
+				if strings.Contains(node, fsutil.ACLPrefix) {
 					t.Errorf("layer %s: %s is %s", id, path, node)
 				}
 			}
@@ -285,7 +286,7 @@ func TestListsOfTheRoot(t *testing.T) {
 			must(t, s.Create("base", "", &graphdriver.CreateOpts{IDMappings: mappings}))
 			root := s.inner.home.diff("base")
 			before := map[string][]byte{}
-			for _, attr := range []string{aclAccess, aclDefault} {
+			for _, attr := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
 				setACL(t, root, attr, 100005, 6)
 				list, err := system.Lgetxattr(root, attr)
 				must(t, err)
@@ -322,7 +323,7 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		w := tar.NewWriter(&b)
 		must(t, w.WriteHeader(&tar.Header{
 			Name: ".wh.x", Typeflag: tar.TypeReg, Mode: 0o444, Format: tar.FormatPAX, PAXRecords: map[string]string{
-				archive.PaxSchilyXattr + "user.overlay.opaque": "y", archive.PaxSchilyXattr + aclAccess: string(list),
+				archive.PaxSchilyXattr + "user.overlay.opaque": "y", archive.PaxSchilyXattr + fsutil.ACLAccess: string(list),
 			},
 		}))
 		must(t, w.Close())
@@ -334,8 +335,8 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		must(t, err)
 		// Xfs shows the list under a name of its own as well.
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "trusted.SGI_ACL_FILE" })
-		sameNames(t, names, aclAccess)
-		list, err = system.Lgetxattr(path, aclAccess)
+		sameNames(t, names, fsutil.ACLAccess)
+		list, err = system.Lgetxattr(path, fsutil.ACLAccess)
 		must(t, err)
 		if owner := binary.LittleEndian.Uint32(list[aclHeaderLen+aclEntryLen+4:]); owner != 100007 {
 			t.Errorf("the list is about %d", owner)

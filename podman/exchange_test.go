@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
@@ -56,7 +57,7 @@ func allOf(t *testing.T, dir string) tree {
 	t.Helper()
 	all := readTree(t, dir)
 	for rel := range all {
-		st, err := lstatOf(filepath.Join(dir, rel))
+		st, err := fsutil.LstatOf(filepath.Join(dir, rel))
 		must(t, err)
 		all[rel] += fmt.Sprintf(" %d %d links %d bytes %d.%d %d.%d", st.Ino, st.Nlink, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
 	}
@@ -78,16 +79,16 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	t.Helper()
 	links, err := os.MkdirTemp(root, "links-")
 	must(t, err)
-	top, err := openReal(links)
+	top, err := fsutil.OpenReal(links)
 	must(t, err)
 	type pair struct {
-		above      openedDir
+		above      fsutil.Dir
 		name, link string
 		away       bool
 	}
 	var pairs []*pair
 	for n, rel := range exchangedDirs {
-		above, err := openBelow(root, filepath.Dir(rel))
+		above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 		if err != nil {
 			// No mount of aufs has its own directories.
 			continue
@@ -98,7 +99,7 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	}
 	var swaps atomic.Int64
 	swap := func(p *pair) {
-		if unix.Renameat2(p.above.fd, p.name, top.fd, p.link, unix.RENAME_EXCHANGE) == nil {
+		if unix.Renameat2(p.above.Fd, p.name, top.Fd, p.link, unix.RENAME_EXCHANGE) == nil {
 			p.away = !p.away
 			swaps.Add(1)
 		}
@@ -132,9 +133,9 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 			if p.away {
 				swap(p)
 			}
-			p.above.close()
+			p.above.Close()
 		}
-		top.close()
+		top.Close()
 		_ = os.RemoveAll(links)
 		return swaps.Load()
 	})

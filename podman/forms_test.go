@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ func recordOf(t *testing.T, h home, id string) string {
 // setRecord makes target the record of the layer id.
 func setRecord(t *testing.T, h home, id, target string) {
 	t.Helper()
-	must(t, ignoreGone(os.Remove(h.overlay(formDir, id))))
+	must(t, fsutil.IgnoreGone(os.Remove(h.overlay(formDir, id))))
 	must(t, linkIn(target, h.overlay(formDir), id))
 }
 

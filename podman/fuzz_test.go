@@ -14,6 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -230,11 +231,11 @@ func layerOf(root string, program []byte) {
 				dir = filepath.Dir(dir)
 			}
 		case 'o':
-			_ = makeMark(anywhere, filepath.Join(dir, ".wh..wh..opq"))
+			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh..opq"))
 		case 'w':
-			_ = makeMark(anywhere, filepath.Join(dir, ".wh."+name))
+			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh."+name))
 		case 'a':
-			_ = makeMark(anywhere, filepath.Join(dir, ".wh..wh.aufs"))
+			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh.aufs"))
 		case 's':
 			_ = os.Symlink("a", path)
 		case 'c':

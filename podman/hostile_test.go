@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -366,7 +367,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 			}
 			for _, file := range []string{"d", "e"} {
 				names, err := system.Llistxattr(filepath.Join(s.inner.home.diff(id), file))
-				if ignoreGone(err) != nil {
+				if fsutil.IgnoreGone(err) != nil {
 					t.Error(err)
 				}
 				f, err := s.inner.home.form(id)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
@@ -89,7 +90,7 @@ func planOwners(root string, maps ownerMaps) (*ownersPlan, error) {
 		p.mounted[strings.TrimPrefix(m.Mountpoint, resolved+"/")] = true
 	}
 	p.plan.Maps = maps.lists()
-	top, err := openDir(root, ".")
+	top, err := fsutil.OpenDir(root, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (p *ownersPlanner) directory(rel string) error {
 
 // files adds the files in the directory rel, and returns the directories among them.
 func (p *ownersPlanner) files(rel string) (below []string, err error) {
-	dir, err := openDir(p.root, rel)
+	dir, err := fsutil.OpenDir(p.root, rel)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +156,7 @@ func (p *ownersPlanner) files(rel string) (below []string, err error) {
 
 // file adds the file path, which is in an open directory.
 func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) {
-	st, err := statIn(dir, filepath.Base(path))
+	st, err := fsutil.StatIn(dir, filepath.Base(path))
 	if err != nil {
 		return false, err
 	}
@@ -165,7 +166,7 @@ func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) 
 	id := [2]uint64{st.Dev, st.Ino}
 	if f.LinkOf = p.first[id]; f.LinkOf == "" {
 		if f.New, err = p.maps.owner(f.Old); err == nil {
-			err = p.attributes(&f, pathXattrs(within(dir, filepath.Base(path))))
+			err = p.attributes(&f, fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(path))))
 		}
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", path, err)
@@ -182,8 +183,8 @@ func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) 
 
 // attributes adds to f those that have to be set when its owner is changed: a capability, which the change takes away, and lists whose
 // owners are others then.
-func (p *ownersPlanner) attributes(f *plannedFile, xattrs pathXattrs) error {
-	names, err := xattrs.list()
+func (p *ownersPlanner) attributes(f *plannedFile, xattrs fsutil.PathXattrs) error {
+	names, err := xattrs.List()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return err
 	}
@@ -191,7 +192,7 @@ func (p *ownersPlanner) attributes(f *plannedFile, xattrs pathXattrs) error {
 		if !isACL(name) && (name != "security.capability" || f.Old == f.New) {
 			continue
 		}
-		value, err := xattrs.get(name)
+		value, err := xattrs.Get(name)
 		if errors.Is(err, unix.EOVERFLOW) {
 			// It is that of another user namespace, and nobody here can have it.
 			continue

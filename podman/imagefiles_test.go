@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -256,7 +257,7 @@ func TestImmutableFileInAContainerStaysSo(t *testing.T) {
 		write(t, dir, files{"own": "own"})
 		paths := []string{"own", "etc/conf", "usr/two"}
 		for _, path := range paths {
-			if !setFlags(t, filepath.Join(dir, path), immutableFlag) {
+			if !setFlags(t, filepath.Join(dir, path), fsutil.ImmutableFlag) {
 				return
 			}
 		}
@@ -292,7 +293,7 @@ func clearAllFlags(t *testing.T, dir string) {
 		if err != nil {
 			return nil //nolint:nilerr // it has none
 		}
-		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag)))
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags&^(fsutil.ImmutableFlag|fsutil.AppendOnlyFlag)))
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)

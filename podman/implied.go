@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,7 @@ const impliedMode = 0o755
 
 // impliedDirs are those of an archive that was unpacked in tree.
 type impliedDirs struct {
-	tree walkedTree
+	tree fsutil.Tree
 	// keeper knows the names of the archive, and keeps what is in the directories that go.
 	keeper    *keeper
 	below     []dirBelow
@@ -57,8 +58,8 @@ func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := impliedDirs{tree: walkedTree{root: dir}, keeper: k}
-	defer i.tree.close()
+	i := impliedDirs{tree: fsutil.Tree{Root: dir}, keeper: k}
+	defer i.tree.Close()
 	_, err = i.settle(".", below)
 	return i.below, err
 }
@@ -159,7 +160,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	_, err := i.tree.visit(rel, func(dir openedDir, _ bool, entries []fs.DirEntry) (bool, error) {
+	_, err := i.tree.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		for _, entry := range entries {
 			if !slices.Contains(names, entry.Name()) {
 				continue
@@ -168,7 +169,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 			if err := i.keeper.keepHidden(dir, entry); err != nil {
 				return true, err
 			}
-			if err := dir.removeAll(entry.Name()); err != nil {
+			if err := dir.RemoveAll(entry.Name()); err != nil {
 				return true, err
 			}
 		}
@@ -179,24 +180,24 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 
 // makeNew gives the directory rel what a new one has. The library has made it one of root's.
 func (i *impliedDirs) makeNew(rel string) error {
-	dir, err := i.tree.open(rel)
+	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	// The directory that it is in may have a default list.
-	if err := dir.removeACLs("."); err != nil {
+	if err := dir.RemoveACLs("."); err != nil {
 		return err
 	}
-	return dir.failed("chmod", ".", unix.Fchmod(dir.fd, impliedMode))
+	return dir.Failed("chmod", ".", unix.Fchmod(dir.Fd, impliedMode))
 }
 
 // list is what there is in the directory rel.
 func (i *impliedDirs) list(rel string) ([]fs.DirEntry, error) {
-	dir, err := i.tree.open(rel)
+	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
-	return dir.list()
+	defer dir.Close()
+	return dir.List()
 }

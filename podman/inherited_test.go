@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -127,7 +128,7 @@ func TestNothingInheritsFromTheStore(t *testing.T) {
 		withUmask(t, func(t *testing.T) {
 			withWays(t, func(t *testing.T, options graphdriver.ApplyDiffOpts) {
 				above := t.TempDir()
-				setACL(t, above, aclDefault, 1000, 7)
+				setACL(t, above, fsutil.ACLDefault, 1000, 7)
 				home := filepath.Join(above, "home")
 				s := openStore(t, home, name)
 				useAll(t, s, "new-", options)
@@ -157,7 +158,7 @@ func listOnAll(t *testing.T, h home) {
 		if isLayer[path] || filepath.Base(filepath.Dir(filepath.Dir(path))) == shadowDir {
 			return fs.SkipDir
 		}
-		setACL(t, path, aclDefault, 1000, 7)
+		setACL(t, path, fsutil.ACLDefault, 1000, 7)
 		return nil
 	}))
 }
@@ -213,7 +214,7 @@ func useAll(t *testing.T, s store, prefix string, options graphdriver.ApplyDiffO
 func noLists(t *testing.T, dir string) {
 	t.Helper()
 	for path, node := range readTree(t, dir) {
-		if strings.Contains(node, aclPrefix) {
+		if strings.Contains(node, fsutil.ACLPrefix) {
 			t.Errorf("%s in %s is %s", path, dir, node)
 		}
 	}
@@ -223,7 +224,7 @@ func noLists(t *testing.T, dir string) {
 func noListIn(t *testing.T, id, path string, h *tar.Header) {
 	t.Helper()
 	for key := range h.PAXRecords {
-		if strings.Contains(key, aclPrefix) {
+		if strings.Contains(key, fsutil.ACLPrefix) {
 			t.Errorf("%s has %s in the archive of %s", path, key, id)
 		}
 	}

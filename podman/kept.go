@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,12 +52,12 @@ func (h home) dropKept(id string) error {
 // placeKept makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
 func (h home) placeKept(made, id string) error {
 	if _, err := os.Lstat(made); err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	a := h.besideDiff()
-	err := mkdirWithoutACL(a.kept(""), 0o700)
+	err := fsutil.MkdirWithoutACL(a.kept(""), 0o700)
 	if err == nil {
-		err = syncDir(string(a))
+		err = fsutil.SyncDir(string(a))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -64,12 +65,12 @@ func (h home) placeKept(made, id string) error {
 	if err := os.Rename(made, a.kept(id)); err != nil {
 		return err
 	}
-	return syncDir(a.kept(""))
+	return fsutil.SyncDir(a.kept(""))
 }
 
 // openKept opens what is kept under a name in the directory path.
 func openKept(path string, k keptName) (*os.File, error) {
-	dir, err := os.OpenFile(path, openDirectory, 0)
+	dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func (k *keeper) owner(actual string) keptName {
 func (k *keeper) keep(dir int, name string, owner keptName) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	if owner.n == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
 		return nil
@@ -154,7 +155,7 @@ func (k *keeper) keep(dir int, name string, owner keptName) error {
 }
 
 func (k *keeper) makeDir() error {
-	if err := mkdirWithoutACL(k.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := fsutil.MkdirWithoutACL(k.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
@@ -162,24 +163,24 @@ func (k *keeper) makeDir() error {
 
 // keepTree keeps all files in the directory at path, which really is the directory actual of the layer.
 func (k *keeper) keepTree(path, actual string) error {
-	return walkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
+	return fsutil.WalkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
 		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(actual, rel)))
 	})
 }
 
 // keepHidden keeps what an entry of the directory dir has that cannot stay in the layer.
-func (k *keeper) keepHidden(dir openedDir, entry fs.DirEntry) error {
+func (k *keeper) keepHidden(dir fsutil.Dir, entry fs.DirEntry) error {
 	if k == nil {
 		return nil
 	}
-	actual, err := filepath.Rel(k.root, dir.pathOf(entry.Name()))
+	actual, err := filepath.Rel(k.root, dir.PathOf(entry.Name()))
 	if err != nil {
 		return err
 	}
 	if entry.IsDir() {
-		return k.keepTree(dir.reach(entry.Name()), actual)
+		return k.keepTree(dir.Reach(entry.Name()), actual)
 	}
-	return k.keep(dir.fd, entry.Name(), k.owner(actual))
+	return k.keep(dir.Fd, entry.Name(), k.owner(actual))
 }
 
 // realName is the name of an open directory in the tree whose root is open.
@@ -196,7 +197,7 @@ func realName(root, dir int) (string, error) {
 
 // before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
 func (k *keeper) before(c *archiveCut) error {
-	root, err := os.OpenFile(k.root, openDirectory, 0)
+	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (k *keeper) before(c *archiveCut) error {
 		}
 		err = k.keep(parent, base, owner)
 	}
-	if ignoreGone(err) != nil {
+	if fsutil.IgnoreGone(err) != nil {
 		return err
 	}
 	k.own(c, actual)
@@ -239,18 +240,18 @@ func (k *keeper) before(c *archiveCut) error {
 
 // notThere tells if an error of placeOfEntry is that there is no such directory, or that nobody can name it.
 func notThere(err error) bool {
-	return err != nil && (ignoreGone(err) == nil || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG))
+	return err != nil && (fsutil.IgnoreGone(err) == nil || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG))
 }
 
 // placeOfEntry opens the directory that an entry of this name is in, and tells what the name of the entry really is.
 func placeOfEntry(root *os.File, name string) (parent int, actual string, err error) {
 	above, base := filepath.Split(name)
 	// Without a link in it the name is what it really is, which need not be asked for: the kernel does not say one of more than a page.
-	if parent, err = placeWithoutLinks(int(root.Fd()), above+"."); err == nil {
+	if parent, err = fsutil.PlaceWithoutLinks(int(root.Fd()), above+"."); err == nil {
 		return parent, name, nil
 	}
 	// With the dot, a symbolic link at the end is followed as well.
-	if parent, err = placeInRoot(int(root.Fd()), above+"."); err != nil {
+	if parent, err = fsutil.PlaceInRoot(int(root.Fd()), above+"."); err != nil {
 		return -1, "", err
 	}
 	at, err := realName(int(root.Fd()), parent)
@@ -304,7 +305,7 @@ func (k *keeper) unpacked() error {
 	if k.pending == nil {
 		return nil
 	}
-	root, err := os.OpenFile(k.root, openDirectory, 0)
+	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -317,7 +318,7 @@ func (k *keeper) finish() error {
 	if len(k.owners) == 0 && (k.names == nil || len(k.names.empty) == 0) {
 		return nil
 	}
-	root, err := os.OpenFile(k.root, openDirectory, 0)
+	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -343,16 +344,16 @@ func (k *keeper) finish() error {
 
 // keepUnfound keeps the file actual unless the name that it has in the archive leads to it.
 func (k *keeper) keepUnfound(root *os.File, actual string, owner keptName) error {
-	parent, err := placeInRoot(int(root.Fd()), filepath.Dir(actual))
+	parent, err := fsutil.PlaceInRoot(int(root.Fd()), filepath.Dir(actual))
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	defer unix.Close(parent)
 	var st, found unix.Stat_t
 	if err := unix.Fstatat(parent, filepath.Base(actual), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
-	fd, err := placeInRoot(int(root.Fd()), owner.name)
+	fd, err := fsutil.PlaceInRoot(int(root.Fd()), owner.name)
 	if err == nil {
 		err = unix.Fstat(fd, &found)
 		_ = unix.Close(fd) // it was only looked at

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
@@ -74,7 +75,7 @@ func (d *Driver) createLocked(f form, id, parent string, opts *graphdriver.Creat
 	if err != nil {
 		return nil, err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	absent, err := d.home.absent(id)
 	if err == nil && !absent {
 		err = fs.ErrExist
@@ -138,7 +139,7 @@ func (d *Driver) create(f form, id string, parents []string, opts *graphdriver.C
 		}
 	}()
 	for _, dir := range []string{d.home.diff(id), d.home.mnt(id)} {
-		if err := mkdirWithoutACL(dir, 0o700); err != nil {
+		if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 			return err
 		}
 		made = append(made, dir)
@@ -157,16 +158,16 @@ func (d *Driver) create(f form, id string, parents []string, opts *graphdriver.C
 		}
 		made = append(made, d.home.overlay(formDir, id))
 	}
-	file, err := stageFile(d.home.tmp(), formatParents(parents))
+	file, err := fsutil.StageFile(d.home.tmp(), formatParents(parents))
 	if err != nil {
 		return err
 	}
 	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
 	// written all that was done before it, and there is nothing left to wait for.
-	if err := errors.Join(syncDir(d.home.diff("")), syncForm()); err != nil {
-		return errors.Join(err, file.discard())
+	if err := errors.Join(fsutil.SyncDir(d.home.diff("")), syncForm()); err != nil {
+		return errors.Join(err, file.Discard())
 	}
-	return file.commit(d.home.layers(id))
+	return file.Commit(d.home.layers(id))
 }
 
 // rootDir is what the root directory of a layer is made with.
@@ -182,7 +183,7 @@ func (d *Driver) rootOf(parents []string, opts *graphdriver.CreateOpts) (rootDir
 			return rootDir{}, fmt.Errorf("its parent: %w", err)
 		}
 		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
-		st := statOf(info)
+		st := fsutil.StatOf(info)
 		return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
 	}
 	root := rootDir{mode: defaultRootMode}
@@ -215,7 +216,7 @@ func (d *Driver) deferredRemove(id string) (clean func() error, err error) {
 	if err != nil {
 		return nothing, layerError("removing", id, err)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	// While the layer is whole.
 	if err := d.clearMounts(id); err != nil {
 		return nothing, layerError("removing", id, err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -44,7 +45,7 @@ func TestCreateRootDirectory(t *testing.T) {
 		root := func(id string) (fs.FileMode, uint32, uint32) {
 			info, err := os.Lstat(s.inner.home.diff(id))
 			must(t, err)
-			return info.Mode() &^ fs.ModeDir, statOf(info).Uid, statOf(info).Gid
+			return info.Mode() &^ fs.ModeDir, fsutil.StatOf(info).Uid, fsutil.StatOf(info).Gid
 		}
 		s.create(t, "", "base")
 		if mode, uid, gid := root("base"); mode != 0o555 || uid != 0 || gid != 0 {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -192,9 +193,9 @@ func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		h := newStore(t, name).inner.home
 		free := func() bool {
-			lock, err := orNil(h.flockFile(h.overlay(mountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
+			lock, err := fsutil.OrNil(h.flockFile(h.overlay(mountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
 			must(t, err)
-			defer lock.unlock()
+			defer lock.Unlock()
 			return lock != nil
 		}
 		lock, err := h.lockMountsOutside()
@@ -206,11 +207,11 @@ func TestLockOfMounts(t *testing.T) {
 		if free() {
 			t.Error("it does not keep out who mounts, when home is unmounted")
 		}
-		lock.unlock()
+		lock.Unlock()
 		must(t, h.makePrivate())
 		shared, err := h.lockMounts(unix.LOCK_SH)
 		must(t, err)
-		got := make(chan *pathLock)
+		got := make(chan *fsutil.Lock)
 		go func() {
 			lock, err := h.lockMountsOutside()
 			if err != nil {
@@ -222,9 +223,9 @@ func TestLockOfMounts(t *testing.T) {
 		case <-got:
 			t.Error("who mounts does not keep it out")
 		case <-time.After(50 * time.Millisecond):
-			shared.unlock()
+			shared.Unlock()
 			lock := <-got
-			lock.unlock()
+			lock.Unlock()
 		}
 		if !free() {
 			t.Error("the lock is not free")
@@ -286,7 +287,7 @@ func TestReplacedLockDirectory(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		must(t, os.Rename(h.overlay(), string(h)+"/gone"))
 		must(t, os.Mkdir(h.overlay(), 0o700))
-		lock.unlock()
+		lock.Unlock()
 		inTime(t, func() { must(t, <-ended) })
 	})
 }

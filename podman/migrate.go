@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,7 +166,7 @@ func (m migration) ofEarlierBoot(id string) bool {
 func (m migration) formerForms() (map[string]form, error) {
 	forms := map[string]form{}
 	boots, err := os.ReadDir(m.home.overlay("trace"))
-	if ignoreGone(err) != nil {
+	if fsutil.IgnoreGone(err) != nil {
 		return nil, err
 	}
 	for _, boot := range boots {
@@ -184,14 +185,14 @@ func (m migration) formerForms() (map[string]form, error) {
 func readFormerForms(dir string, forms map[string]form) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return ignoreGone(err)
+		return fsutil.IgnoreGone(err)
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())
 		target, err := os.Readlink(path)
 		if errors.Is(err, unix.EINVAL) {
 			var content []byte
-			content, err = readFile(path)
+			content, err = fsutil.ReadFile(path)
 			target = strings.TrimSpace(string(content))
 		}
 		if err != nil {
@@ -247,11 +248,11 @@ func (m migration) mountAlive() (bool, error) {
 func (m migration) runsAlive(all string) (bool, error) {
 	layers, err := os.ReadDir(all)
 	if err != nil {
-		return false, ignoreGone(err)
+		return false, fsutil.IgnoreGone(err)
 	}
 	for _, layer := range layers {
 		runs, err := os.ReadDir(filepath.Join(all, layer.Name()))
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return false, err
 		}
 		for _, run := range runs {

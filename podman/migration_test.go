@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -200,7 +201,7 @@ func (o oldStore) noOtherNames(t *testing.T, id string) {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			st, err := lstatOf(path)
+			st, err := fsutil.LstatOf(path)
 			names[st.Ino], links[st.Ino] = append(names[st.Ino], path), uint64(st.Nlink) //nolint:unconvert // it is not so everywhere
 			return err
 		}))

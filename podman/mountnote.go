@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,7 +130,7 @@ func (b *aufsBackend) noteMount(s stack) error {
 func aliveOf(note string) (alive []string, err error) {
 	target, err := os.Readlink(note)
 	if err != nil {
-		return nil, ignoreGone(err)
+		return nil, fsutil.IgnoreGone(err)
 	}
 	for _, si := range strings.Fields(target) {
 		is, err := isAlive(si)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,10 +36,10 @@ func setFlags(t *testing.T, path string, flags int) bool {
 func TestRemoveImmutable(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		for what, fixed := range map[string]map[string]int{
-			"files":       {"d/immutable": immutableFlag, "d/append": appendOnlyFlag},
-			"directories": {"d/sub": immutableFlag, "d": appendOnlyFlag},
-			"the root":    {".": immutableFlag},
-			"everything":  {"d/sub/f": immutableFlag, "d/sub": immutableFlag, "d": immutableFlag, ".": appendOnlyFlag},
+			"files":       {"d/immutable": fsutil.ImmutableFlag, "d/append": fsutil.AppendOnlyFlag},
+			"directories": {"d/sub": fsutil.ImmutableFlag, "d": fsutil.AppendOnlyFlag},
+			"the root":    {".": fsutil.ImmutableFlag},
+			"everything":  {"d/sub/f": fsutil.ImmutableFlag, "d/sub": fsutil.ImmutableFlag, "d": fsutil.ImmutableFlag, ".": fsutil.AppendOnlyFlag},
 		} {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman/internal/ocimodel"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -85,8 +86,8 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 			old := filepath.Join(s.inner.home.diff("base"), "old")
 			must(t, os.Mkdir(old, 0o700))
 			must(t, os.Chown(old, 100_007, 100_008))
-			setACL(t, old, aclAccess, 100_005, 6)
-			setACL(t, old, aclDefault, 100_005, 6)
+			setACL(t, old, fsutil.ACLAccess, 100_005, 6)
+			setACL(t, old, fsutil.ACLDefault, 100_005, 6)
 			if hasUserXattrs(t) {
 				must(t, system.Lsetxattr(old, "user.a", []byte("v"), 0))
 			}
@@ -100,7 +101,7 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 			}
 			options.Diff = bytes.NewReader(headersOf(t,
 				&tar.Header{Typeflag: tar.TypeReg, Name: "old/f", Mode: 0o644},
-				&tar.Header{Typeflag: tar.TypeDir, Name: "listed/", Mode: 0o750, PAXRecords: map[string]string{archive.PaxSchilyXattr + aclDefault: string(list)}},
+				&tar.Header{Typeflag: tar.TypeDir, Name: "listed/", Mode: 0o750, PAXRecords: map[string]string{archive.PaxSchilyXattr + fsutil.ACLDefault: string(list)}},
 				&tar.Header{Typeflag: tar.TypeReg, Name: "listed/new/f", Mode: 0o644},
 			))
 			_, err = applyTo(s, "child", "base", options)
@@ -237,7 +238,7 @@ func describeFile(t *testing.T, path string, node *ocimodel.Node) (got, want str
 	}
 	types := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR, tar.TypeSymlink: unix.S_IFLNK, tar.TypeFifo: unix.S_IFIFO}
 	const format = "%o %d:%d %q at %d"
-	st, at := statOf(info), info.ModTime().Unix()
+	st, at := fsutil.StatOf(info), info.ModTime().Unix()
 	if node.ModTime == 0 {
 		at = 0
 	}

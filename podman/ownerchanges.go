@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 )
@@ -45,13 +46,13 @@ func (d *Driver) changedPaths(id string, f form, mappings, parentMappings *idtoo
 // onlyOwners tells if it may be that nothing happened to the file since its owner was changed. Whatever else happens to it later
 // changes its time of change.
 func (c *comparison) onlyOwners(now fs.FileInfo) bool {
-	return c.owners != nil && statOf(now).Ctim.Nano() <= c.owners.Nano()
+	return c.owners != nil && fsutil.StatOf(now).Ctim.Nano() <= c.owners.Nano()
 }
 
 // ownerKept tells if the owner of a file is the one that UpdateLayerIDMap makes of the one before.
 func (c *comparison) ownerKept(now, before fs.FileInfo) bool {
 	owner := func(info fs.FileInfo) idtools.IDPair {
-		return idtools.IDPair{UID: int(statOf(info).Uid), GID: int(statOf(info).Gid)}
+		return idtools.IDPair{UID: int(fsutil.StatOf(info).Uid), GID: int(fsutil.StatOf(info).Gid)}
 	}
 	want, err := c.maps().owner(owner(before))
 	return err == nil && owner(now) == want
@@ -79,12 +80,12 @@ func (c *comparison) mapLists(attrs map[string]string) error {
 func (c *comparison) contentsDiffer(rel string, now, before fs.FileInfo, old string) (bool, error) {
 	switch {
 	case now.IsDir():
-	case now.Size() != before.Size(), !now.ModTime().Equal(before.ModTime()), statOf(now).Rdev != statOf(before).Rdev:
+	case now.Size() != before.Size(), !now.ModTime().Equal(before.ModTime()), fsutil.StatOf(now).Rdev != fsutil.StatOf(before).Rdev:
 		return true, nil
 	case now.Mode()&fs.ModeSymlink != 0:
 		target, err := readlinkBeneath(c.layer.root, rel)
 		if err != nil {
-			return false, ignoreGone(err)
+			return false, fsutil.IgnoreGone(err)
 		}
 		was, err := readlinkBeneath(old, rel)
 		if err != nil || target != was {
@@ -96,10 +97,10 @@ func (c *comparison) contentsDiffer(rel string, now, before fs.FileInfo, old str
 
 // readlinkBeneath is readlink(2) of the file rel in the tree at root.
 func readlinkBeneath(root, rel string) (string, error) {
-	dir, err := openDir(root, filepath.Dir(rel))
+	dir, err := fsutil.OpenDir(root, filepath.Dir(rel))
 	if err != nil {
 		return "", err
 	}
 	defer dir.Close()
-	return os.Readlink(within(dir, filepath.Base(rel)))
+	return os.Readlink(fsutil.Within(dir, filepath.Base(rel)))
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +63,7 @@ func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
 	if err != nil {
 		return err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	if !d.home.exists(id) {
 		return fs.ErrNotExist
 	}
@@ -70,16 +71,16 @@ func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := writeFileAtomic(dir, filepath.Join(dir, id), content.Bytes()); err != nil {
+	if err := fsutil.WriteFileAtomic(dir, filepath.Join(dir, id), content.Bytes()); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(dir)), syncDir(string(d.home)))
+	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(d.home)))
 }
 
 // unfinishedOwners returns the plan of a change of the layer id that was cut short, or nil.
 func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
 	path := d.home.overlay(ownersDir, id)
-	content, err := readFile(path)
+	content, err := fsutil.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
 		return nil, nil //nolint:nilnil // there is none
 	}
@@ -102,7 +103,7 @@ func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &statOf(info).Mtim, nil
+	return &fsutil.StatOf(info).Mtim, nil
 }
 
 // ownerMaps say who is to become the owner of a file.
@@ -161,7 +162,7 @@ func (p *ownersPlan) apply(root, branch string) error {
 		for n < len(rest) && filepath.Dir(rest[n].Path) == parent && rest[n-1].Path != "." {
 			n++
 		}
-		if err := applyIn(root, parent, rest[:n]); ignoreGone(err) != nil {
+		if err := applyIn(root, parent, rest[:n]); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -173,7 +174,7 @@ func (p *ownersPlan) apply(root, branch string) error {
 		if !f.isDir() {
 			continue
 		}
-		if err := f.restoreTimes(branch); ignoreGone(err) != nil {
+		if err := f.restoreTimes(branch); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -182,7 +183,7 @@ func (p *ownersPlan) apply(root, branch string) error {
 
 // applyIn changes files that are in the directory rel.
 func applyIn(root, rel string, planned []plannedFile) error {
-	dir, err := openDir(root, rel)
+	dir, err := fsutil.OpenDir(root, rel)
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func applyIn(root, rel string, planned []plannedFile) error {
 		} else {
 			err = f.change(dir)
 		}
-		if ignoreGone(err) != nil {
+		if fsutil.IgnoreGone(err) != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
@@ -203,7 +204,7 @@ func applyIn(root, rel string, planned []plannedFile) error {
 // change changes the owner of a file in an open directory. One that is another file by now it leaves as it is.
 func (f plannedFile) change(dir *os.File) error {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retried(func() (int, error) { return unix.Openat(int(dir.Fd()), filepath.Base(f.Path), flags, 0) })
+	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(int(dir.Fd()), filepath.Base(f.Path), flags, 0) })
 	if err != nil {
 		return err
 	}
@@ -242,11 +243,11 @@ const ownersLink = ".wh..wh.owners"
 // link makes one more name of a file a link to it again. On overlayfs a change of a file is that of one name: the others are still
 // the file as ancestors have it.
 func (f plannedFile) link(root string, dir *os.File) error {
-	first, err := statBeneath(root, f.LinkOf)
+	first, err := fsutil.StatBeneath(root, f.LinkOf)
 	if err != nil {
 		return err
 	}
-	now, err := statIn(dir, filepath.Base(f.Path))
+	now, err := fsutil.StatIn(dir, filepath.Base(f.Path))
 	if err != nil || now.Ino == first.Ino && now.Dev == first.Dev {
 		return err
 	}
@@ -254,12 +255,12 @@ func (f plannedFile) link(root string, dir *os.File) error {
 		// It is another file by now.
 		return nil
 	}
-	firstDir, err := openDir(root, filepath.Dir(f.LinkOf))
+	firstDir, err := fsutil.OpenDir(root, filepath.Dir(f.LinkOf))
 	if err != nil {
 		return err
 	}
 	defer firstDir.Close()
-	top, err := openDir(root, ".")
+	top, err := fsutil.OpenDir(root, ".")
 	if err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (f plannedFile) link(root string, dir *os.File) error {
 
 // dropOwnersLink removes what a change that was cut short may have left at the root of a tree.
 func dropOwnersLink(root string) error {
-	dir, err := openDir(root, ".")
+	dir, err := fsutil.OpenDir(root, ".")
 	if err != nil {
 		return err
 	}
@@ -293,9 +294,9 @@ func dropOwnersLink(root string) error {
 
 // restoreTimes gives a directory its times back.
 func (f plannedFile) restoreTimes(branch string) error {
-	st, err := statBeneath(branch, f.Path)
+	st, err := fsutil.StatBeneath(branch, f.Path)
 	if err != nil || st.Mtim == f.Mtime || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return err
 	}
-	return setTimesBeneath(branch, f.Path, []unix.Timespec{f.Atime, f.Mtime})
+	return fsutil.SetTimesBeneath(branch, f.Path, []unix.Timespec{f.Atime, f.Mtime})
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
@@ -37,11 +38,11 @@ const hiddenMark = ".aside-"
 
 // prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
 func (b *aufsBackend) prepareOwnFiles(id string) error {
-	root, err := openReal(b.home.diff(id))
+	root, err := fsutil.OpenReal(b.home.diff(id))
 	if err != nil {
 		return err
 	}
-	defer root.close()
+	defer root.Close()
 	useless, stale, err := lookAtOwnFiles(root)
 	if err != nil || len(useless) == 0 && len(stale) == 0 {
 		return err
@@ -59,9 +60,9 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 }
 
 // lookAtOwnFiles finds those of aufs's own files that it cannot use, and the pseudo-links that mounts before have left.
-func lookAtOwnFiles(root openedDir) (useless, stale []string, err error) {
+func lookAtOwnFiles(root fsutil.Dir) (useless, stale []string, err error) {
 	for _, name := range ownFileNames {
-		info, err := root.lstat(name)
+		info, err := root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -85,13 +86,13 @@ func lookAtOwnFiles(root openedDir) (useless, stale []string, err error) {
 }
 
 // listPseudoLinks returns the names in the directory of pseudo-links, and if all of them are such.
-func listPseudoLinks(root openedDir) (names []string, all bool, err error) {
-	dir, err := root.open(pseudoLinkDir)
+func listPseudoLinks(root fsutil.Dir) (names []string, all bool, err error) {
+	dir, err := root.Open(pseudoLinkDir)
 	if err != nil {
 		return nil, false, err
 	}
-	defer dir.close()
-	entries, err := dir.list()
+	defer dir.Close()
+	entries, err := dir.List()
 	if err != nil {
 		return nil, false, err
 	}
@@ -113,23 +114,23 @@ func parsePseudoLink(name string) (inMount, inBranch uint64, ok bool) {
 }
 
 // hideOwnFile gives what a container has made under one of aufs's own names another name. The times of the root directory stay.
-func hideOwnFile(root openedDir, name string) error {
+func hideOwnFile(root fsutil.Dir, name string) error {
 	hidden := name + hiddenMark + rand.Text()
-	err := keepTimes(root, func() (bool, error) { return true, root.renameNew(name, root, hidden) })
+	err := fsutil.KeepTimes(root, func() (bool, error) { return true, root.RenameNew(name, root, hidden) })
 	if err != nil {
-		return fmt.Errorf("%s is not what aufs keeps under that name, and has to give way: %w", root.pathOf(name), err)
+		return fmt.Errorf("%s is not what aufs keeps under that name, and has to give way: %w", root.PathOf(name), err)
 	}
-	logrus.Warnf("aufs: %s is not what aufs keeps under that name; it is %s now, which no mount shows", root.pathOf(name), hidden)
+	logrus.Warnf("aufs: %s is not what aufs keeps under that name; it is %s now, which no mount shows", root.PathOf(name), hidden)
 	return nil
 }
 
 // showOwnFile gives what hideOwnFile has hidden its name again, if that is free.
-func showOwnFile(root openedDir, hidden string) error {
+func showOwnFile(root fsutil.Dir, hidden string) error {
 	name, _, _ := strings.Cut(hidden, hiddenMark)
 	if !slices.Contains(ownFileNames, name) {
 		return nil
 	}
-	err := root.renameNew(hidden, root, name)
+	err := root.RenameNew(hidden, root, name)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -138,17 +139,17 @@ func showOwnFile(root openedDir, hidden string) error {
 
 // dropPseudoLinks removes pseudo-links that mounts before have left, which aufs does not read again: each flush would look for their names
 // in vain.
-func dropPseudoLinks(root openedDir, names []string) error {
+func dropPseudoLinks(root fsutil.Dir, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	dir, err := root.open(pseudoLinkDir)
+	dir, err := root.Open(pseudoLinkDir)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	for _, name := range names {
-		if err := dir.remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := dir.Remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}
@@ -157,7 +158,7 @@ func dropPseudoLinks(root openedDir, names []string) error {
 
 // dropOwnFiles removes what aufs has left at the root of a layer that it does not have mounted. What else is there under such names is somebody's
 // content.
-func dropOwnFiles(root openedDir) error {
+func dropOwnFiles(root fsutil.Dir) error {
 	useless, stale, err := lookAtOwnFiles(root)
 	if err == nil {
 		err = dropPseudoLinks(root, stale)
@@ -168,7 +169,7 @@ func dropOwnFiles(root openedDir) error {
 	var errs []error
 	for _, name := range ownFileNames {
 		if !slices.Contains(useless, name) {
-			errs = append(errs, root.removeEmpty(name))
+			errs = append(errs, root.RemoveEmpty(name))
 		}
 	}
 	return errors.Join(errs...)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -65,11 +66,11 @@ func private(t *testing.T, h home) {
 	seen := 0
 	must(t, filepath.WalkDir(string(h), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return ignoreGone(err)
+			return fsutil.IgnoreGone(err)
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return ignoreGone(err)
+			return fsutil.IgnoreGone(err)
 		}
 		dir := filepath.Dir(path)
 		switch {
@@ -189,7 +190,7 @@ func moveAway(t *testing.T, path string) (outside string, before tree) {
 		must(t, err)
 		must(t, os.WriteFile(target, content, 0o644))
 	default:
-		must(t, ignoreGone(err))
+		must(t, fsutil.IgnoreGone(err))
 		// What a sweep would take for rubbish.
 		write(t, target, files{"trash-1/f": "f", "stray/f": "f"})
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +73,7 @@ func isAufs(target string) (bool, error) {
 func writableBranches(target string) ([]string, error) {
 	aufs, err := isAufs(target)
 	if err != nil || !aufs {
-		return nil, ignoreGone(err)
+		return nil, fsutil.IgnoreGone(err)
 	}
 	branches, err := sysfsBranches(target)
 	if err != nil {
@@ -97,13 +98,13 @@ type pseudoLink struct {
 
 // readPseudoLinks returns the pseudo-links of a branch by their inode numbers in the mount.
 func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
-	dir, err := openBelow(branchPath, pseudoLinkDir)
+	dir, err := fsutil.OpenBelow(branchPath, pseudoLinkDir)
 	if err != nil {
 		// What else a container can have made there is none.
-		return nil, ignoreGone(err)
+		return nil, fsutil.IgnoreGone(err)
 	}
-	defer dir.close()
-	entries, err := dir.list()
+	defer dir.Close()
+	entries, err := dir.List()
 	if err != nil {
 		return nil, err
 	}
@@ -126,9 +127,9 @@ func namesOf(target string, links map[uint64][]pseudoLink) (map[uint64][]string,
 	if err != nil {
 		return nil, err
 	}
-	device := statOf(root).Dev
+	device := fsutil.StatOf(root).Dev
 	names := map[uint64][]string{}
-	err = walkBeneath(target, func(_ *os.File, rel string, st *unix.Stat_t) error {
+	err = fsutil.WalkBeneath(target, func(_ *os.File, rel string, st *unix.Stat_t) error {
 		directory := st.Mode&unix.S_IFMT == unix.S_IFDIR
 		switch {
 		case st.Dev != device && directory:
@@ -184,13 +185,13 @@ func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
 	if len(flushed) == 0 {
 		return nil
 	}
-	dir, err := openBelow(branchPath, pseudoLinkDir)
+	dir, err := fsutil.OpenBelow(branchPath, pseudoLinkDir)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	for name := range flushed {
-		if err := dir.remove(name); err != nil {
+		if err := dir.Remove(name); err != nil {
 			return err
 		}
 	}
@@ -247,7 +248,7 @@ func sysfsDir(target string) (string, error) {
 // mountID is what aufs calls its mount at target.
 func mountID(target string) (string, error) {
 	var stx unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil && !isForbidden(err) {
+	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil && !fsutil.IsForbidden(err) {
 		return "", &fs.PathError{Op: "statx", Path: target, Err: err}
 	}
 	if stx.Mask&unix.STATX_MNT_ID == 0 {
@@ -255,7 +256,7 @@ func mountID(target string) (string, error) {
 		return mountIDByPath(target)
 	}
 	// Of hundreds of mounts, one line counts.
-	content, err := readProc("/proc/thread-self/mountinfo")
+	content, err := fsutil.ReadProc("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", err
 	}

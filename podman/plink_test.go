@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -96,7 +97,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		s.get(t, "child")
 		info, err := os.Lstat(filepath.Join(dir, "other"))
 		must(t, err)
-		if ino := statOf(info).Ino; ino >= numbers {
+		if ino := fsutil.StatOf(info).Ino; ino >= numbers {
 			t.Errorf("other has the number %d, which none of the pseudo-links has", ino)
 		}
 		content, err := os.ReadFile(filepath.Join(dir, "sub/g"))

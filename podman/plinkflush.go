@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -111,11 +112,11 @@ func (f linkFlush) flushName(path string, links []pseudoLink) (string, error) {
 		}
 		return ""
 	}
-	st, err := statBeneath(f.writable, path)
+	st, err := fsutil.StatBeneath(f.writable, path)
 	if err == nil {
 		return linkOf(st), nil
 	}
-	if ignoreGone(err) != nil {
+	if fsutil.IgnoreGone(err) != nil {
 		return "", err
 	}
 	above, err := f.directoriesAbove(path)
@@ -123,10 +124,10 @@ func (f linkFlush) flushName(path string, links []pseudoLink) (string, error) {
 		err = f.copyUp(path)
 	}
 	if err == nil {
-		st, err = statBeneath(f.writable, path)
+		st, err = fsutil.StatBeneath(f.writable, path)
 	}
 	if err != nil {
-		return "", ignoreGone(err)
+		return "", fsutil.IgnoreGone(err)
 	}
 	entry := linkOf(st)
 	if entry != "" {
@@ -142,9 +143,9 @@ func (f linkFlush) flushName(path string, links []pseudoLink) (string, error) {
 func (f linkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error) {
 	above := map[string]*unix.Stat_t{}
 	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
-		_, missing := statBeneath(f.writable, dir)
+		_, missing := fsutil.StatBeneath(f.writable, dir)
 		// As late as can be: the container may be changing it.
-		st, err := statBeneath(f.target, dir)
+		st, err := fsutil.StatBeneath(f.target, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -163,22 +164,22 @@ func (f linkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error
 // It is told the time once more in the branch, as aufs cuts what it is told to whole seconds (utimensat(2): aufs sets no
 // s_time_gran, of which the kernel's default is a second).
 func (f linkFlush) copyUp(path string) error {
-	st, err := statBeneath(f.target, path)
+	st, err := fsutil.StatBeneath(f.target, path)
 	if err != nil {
 		return err
 	}
 	times := []unix.Timespec{st.Atim, {Nsec: unix.UTIME_OMIT}}
-	if err := setTimesBeneath(f.target, path, times); err != nil {
+	if err := fsutil.SetTimesBeneath(f.target, path, times); err != nil {
 		return err
 	}
-	return setTimesBeneath(f.writable, path, times)
+	return fsutil.SetTimesBeneath(f.writable, path, times)
 }
 
 // restoreTimes gives directories of the branch their times back, which they lost by what aufs made in them: else they would be as
 // new, and changed in the layer, though nothing happened there.
 func (f linkFlush) restoreTimes(had map[string]*unix.Stat_t) error {
 	for dir, st := range had {
-		if err := setTimesBeneath(f.writable, dir, []unix.Timespec{st.Atim, st.Mtim}); ignoreGone(err) != nil {
+		if err := fsutil.SetTimesBeneath(f.writable, dir, []unix.Timespec{st.Atim, st.Mtim}); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}

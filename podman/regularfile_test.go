@@ -13,16 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
 // TestRegularFile compares it with os.File.
 func TestRegularFile(t *testing.T) {
-	t.Run("at work", func(t *testing.T) { testRegularFile(t, openRegular, errNotRegular) })
-	t.Run("quiet", func(t *testing.T) { testRegularFile(t, openQuietly, unix.ELOOP) })
+	t.Run("at work", func(t *testing.T) { testRegularFile(t, fsutil.OpenRegular, fsutil.ErrNotRegular) })
+	t.Run("quiet", func(t *testing.T) { testRegularFile(t, fsutil.OpenQuietly, unix.ELOOP) })
 }
 
-func testRegularFile(t *testing.T, openRegular func(*os.File, string) (*regularFile, error), link error) {
+func testRegularFile(t *testing.T, openRegular func(*os.File, string) (*fsutil.RegularFile, error), link error) {
 	t.Helper()
 	root := t.TempDir()
 	write(t, root, files{"file": "content", "empty": "", "dir/": ""})
@@ -44,7 +45,7 @@ func testRegularFile(t *testing.T, openRegular func(*os.File, string) (*regularF
 		if f.Name() != name || f.Size() != want.Size() || f.Mode() != mode || f.Mode() != want.Mode() || !f.ModTime().Equal(want.ModTime()) || f.IsDir() {
 			t.Errorf("%s: %s, %d, %v, %v", name, f.Name(), f.Size(), f.Mode(), f.ModTime())
 		}
-		if got, want := statOf(f), statOf(want); !reflect.DeepEqual(got, want) {
+		if got, want := fsutil.StatOf(f), fsutil.StatOf(want); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got  %+v\n want %+v", name, got, want)
 		}
 		content, err := os.ReadFile(path)
@@ -52,11 +53,11 @@ func testRegularFile(t *testing.T, openRegular func(*os.File, string) (*regularF
 		if read, err := io.ReadAll(f); err != nil || string(read) != string(content) {
 			t.Errorf("%s: read %q, %v", name, read, err)
 		}
-		f.close()
+		f.Close()
 		_, err = f.Read(make([]byte, 1))
 		wants(t, err, unix.EBADF, "read", path)
 	}
-	for name, target := range map[string]error{"dir": errNotRegular, "pipe": errNotRegular, "link": link, "gone": fs.ErrNotExist} {
+	for name, target := range map[string]error{"dir": fsutil.ErrNotRegular, "pipe": fsutil.ErrNotRegular, "link": link, "gone": fs.ErrNotExist} {
 		_, err := openRegular(dir, name)
 		wants(t, err, target, filepath.Join(root, name))
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,7 +64,7 @@ func (d *Driver) takeOut(id string) (trash *scratch, left, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	// Before the layer is gone: there may be no room for it on the disk.
 	trash, err = d.newTrash()
 	if err != nil && !hasNoRoom(err) {
@@ -91,13 +92,13 @@ func (d *Driver) takeOut(id string) (trash *scratch, left, err error) {
 // makeAbsent removes layers/<id>, and returns what was in it; that is nil if it was not there.
 func (d *Driver) makeAbsent(id string) (content []byte, err error) {
 	// What cannot be read is no layer, and goes as well.
-	content, _ = readFile(d.home.layers(id)) //nolint:errcheck // see above
+	content, _ = fsutil.ReadFile(d.home.layers(id)) //nolint:errcheck // see above
 	if err := os.Remove(d.home.layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	// Durable before the data goes: a layer that exists after a crash has all of it. That it is gone already may be the work of somebody
 	// who did not come to this.
-	return content, syncDir(d.home.layers(""))
+	return content, fsutil.SyncDir(d.home.layers(""))
 }
 
 // putBack makes the layer id exist again, with what was in its file.
@@ -105,7 +106,7 @@ func (d *Driver) putBack(id string, content []byte) error {
 	if content == nil {
 		return nil
 	}
-	if err := writeFileAtomic(d.home.tmp(), d.home.layers(id), content); err != nil {
+	if err := fsutil.WriteFileAtomic(d.home.tmp(), d.home.layers(id), content); err != nil {
 		return fmt.Errorf("the layer does not exist any more, and its files are to be swept: %w", err)
 	}
 	return nil
@@ -123,7 +124,7 @@ func (d *Driver) moveOut(id string) (trash *scratch, err error) {
 		return nil, err
 	}
 	// Whoever has removed the layer's file may have been killed before that was durable.
-	if err = syncDir(d.home.layers("")); err == nil {
+	if err = fsutil.SyncDir(d.home.layers("")); err == nil {
 		err = d.moveFirst(trash, id)
 	}
 	if err != nil {
@@ -137,7 +138,7 @@ func (d *Driver) moveOut(id string) (trash *scratch, err error) {
 func (d *Driver) moveFirst(trash *scratch, id string) error {
 	err := unix.Rmdir(d.home.mnt(id))
 	// moveRest removes one that is not empty.
-	if ignoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
+	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
 		return &fs.PathError{Op: "rmdir", Path: d.home.mnt(id), Err: err}
 	}
 	err = moveToTrash(d.home.diff(id), filepath.Join(trash.dir, "diff"))
@@ -171,12 +172,12 @@ func moveToTrash(path, target string) error {
 	if errors.Is(err, unix.EPERM) {
 		// A container can make its root directory immutable. What is mounted in it is not the layer's.
 		if mounts, merr := mountsUnder(path); merr == nil && len(mounts) == 0 {
-			if err = makeMutable(path); err == nil {
+			if err = fsutil.MakeMutable(path); err == nil {
 				err = os.Rename(path, target)
 			}
 		}
 	}
-	return ignoreGone(err)
+	return fsutil.IgnoreGone(err)
 }
 
 // removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
@@ -192,5 +193,5 @@ func removeTree(dir string) error {
 	if mounted, err := isMounted(dir); err != nil || mounted {
 		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
 	}
-	return removeFiles(dir)
+	return fsutil.RemoveFiles(dir)
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ func inodeOf(path string) uint64 {
 	if err != nil {
 		return 0
 	}
-	return statOf(info).Ino
+	return fsutil.StatOf(info).Ino
 }
 
 // leak copies all mounts into another mount namespace, which lives until the function that is returned is called.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ type sharedScratch struct {
 type openScratch struct {
 	pool *sharedScratch
 	dir  string
-	lock *pathLock
+	lock *fsutil.Lock
 	// users have a directory in it now; made counts all there ever were, for their names.
 	users, made int
 	// syncErr is what syncfs(2) has said. The kernel says it once for each open file, and all users share this one.
@@ -76,7 +77,7 @@ func (o *openScratch) newUser() (*scratch, error) {
 func (o *openScratch) leave() {
 	if o.isLast() {
 		_ = unix.Rmdir(o.dir)
-		o.lock.unlock()
+		o.lock.Unlock()
 	}
 }
 
@@ -99,7 +100,7 @@ func (o *openScratch) syncAll() error {
 	o.pool.mu.Lock()
 	defer o.pool.mu.Unlock()
 	if o.syncErr == nil {
-		o.syncErr = syncFS(o.lock.fd, o.dir)
+		o.syncErr = fsutil.SyncFS(o.lock.Fd, o.dir)
 	}
 	return o.syncErr
 }

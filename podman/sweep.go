@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +63,7 @@ func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, e
 	if err != nil {
 		return nil, "", err
 	}
-	defer store.unlock()
+	defer store.Unlock()
 	entries, err := os.ReadDir(tmp)
 	if errors.Is(err, fs.ErrNotExist) {
 		// There is none in a store that is read-only.
@@ -92,14 +93,14 @@ func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, e
 
 // claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
 func claim(path string, entry fs.DirEntry) (*scratch, error) {
-	if strings.HasPrefix(entry.Name(), atomicPrefix) {
+	if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
 		// It was to become a layers/<id>, and its writer would have the store lock.
 		return nil, os.Remove(path)
 	}
 	if !entry.IsDir() {
 		return nil, nil //nolint:nilnil // not ours
 	}
-	lock, err := tryLockDir(path)
+	lock, err := fsutil.TryLockDir(path)
 	if err != nil || lock == nil {
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (d *Driver) sweepNote(id string) error {
 		if err != nil || lock == nil {
 			return err
 		}
-		defer lock.unlock()
+		defer lock.Unlock()
 	}
 	return d.forms.users.notes.drop(id)
 }

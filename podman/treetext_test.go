@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
@@ -145,7 +146,7 @@ func listTree(root string) (nodes []node, err error) {
 		if err != nil {
 			return err
 		}
-		st, err := lstatOf(path)
+		st, err := fsutil.LstatOf(path)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
@@ -48,7 +49,7 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions,
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
-	if isForbidden(err) {
+	if fsutil.IsForbidden(err) {
 		return unpackInChild(begin, dir, options)
 	}
 	if err != nil {
@@ -66,7 +67,7 @@ const unpackUmask = 0o022
 // it, so that is one of its own.
 func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) error {
 	// The caller may be in a mount namespace that the other thread is not in.
-	root, err := os.OpenFile(dir, openDirectory, 0)
+	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func readRest(source io.Reader) error {
 // The error says that f does not run.
 func inRoot(dir string, f func() error) (ended <-chan error, err error) {
 	// The caller may be in a mount namespace that the other thread is not in.
-	root, err := os.OpenFile(dir, openDirectory, 0)
+	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}

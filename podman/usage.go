@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/directory"
 )
 
@@ -49,7 +50,7 @@ type sizes struct {
 }
 
 func (s *sizes) add(info fs.FileInfo) {
-	if st := statOf(info); !info.IsDir() && st.Nlink > 1 {
+	if st := fsutil.StatOf(info); !info.IsDir() && st.Nlink > 1 {
 		if s.seen[st.Ino] {
 			return
 		}
@@ -80,7 +81,7 @@ func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.File
 	l, err := readListingLook(root, rel, f)
 	if err != nil {
 		if rel != "." {
-			err = ignoreGone(err)
+			err = fsutil.IgnoreGone(err)
 		}
 		return err
 	}

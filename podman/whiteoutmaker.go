@@ -8,6 +8,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,8 @@ import (
 // A whiteoutMaker makes the whiteouts of one directory: the first one anew and the others as links to it, as aufs and overlayfs do for
 // themselves. To link and unlink takes the file system half of the time that a file takes.
 type whiteoutMaker struct {
-	dir  openedDir
-	anew func(dir openedDir, name string) error
+	dir  fsutil.Dir
+	anew func(dir fsutil.Dir, name string) error
 	// first is the one that this maker has made last without a link. Nothing that was there before is linked to: it may be a
 	// file that a container has.
 	first string
@@ -28,7 +29,7 @@ type whiteoutMaker struct {
 func (w *whiteoutMaker) make(name string) error {
 	if w.first != "" {
 		// The error may be that of a file system that has no links, or no more of them for one file (EPERM, EMLINK).
-		if err := w.dir.link(w.first, w.dir, name); err == nil {
+		if err := w.dir.Link(w.first, w.dir, name); err == nil {
 			return nil
 		}
 	}
@@ -40,25 +41,25 @@ func (w *whiteoutMaker) make(name string) error {
 }
 
 // makeOverlayWhiteout makes a whiteout of overlay form.
-func makeOverlayWhiteout(dir openedDir, name string) error {
-	return dir.failed("making the whiteout", name, unix.Mknodat(dir.fd, name, unix.S_IFCHR, 0))
+func makeOverlayWhiteout(dir fsutil.Dir, name string) error {
+	return dir.Failed("making the whiteout", name, unix.Mknodat(dir.Fd, name, unix.S_IFCHR, 0))
 }
 
 // makeAufsWhiteout makes a whiteout, or the mark of an opaque directory, of aufs form: an empty file with the mode that aufs gives
 // them, whatever the umask of the process is.
-func makeAufsWhiteout(dir openedDir, name string) error {
+func makeAufsWhiteout(dir fsutil.Dir, name string) error {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retried(func() (int, error) { return unix.Openat(dir.fd, name, flags, whiteoutMode) })
+	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(dir.Fd, name, flags, whiteoutMode) })
 	if err != nil {
-		return dir.failed("making the whiteout", name, err)
+		return dir.Failed("making the whiteout", name, err)
 	}
 	// By its name, it may be another file by now.
 	err = unix.Fchmod(fd, whiteoutMode)
-	return dir.failed("making the whiteout", name, errors.Join(err, unix.Close(fd)))
+	return dir.Failed("making the whiteout", name, errors.Join(err, unix.Close(fd)))
 }
 
 // makeMark is makeAufsWhiteout for one that may be there.
-func makeMark(dir openedDir, name string) error {
+func makeMark(dir fsutil.Dir, name string) error {
 	err := makeAufsWhiteout(dir, name)
 	if errors.Is(err, unix.EEXIST) {
 		return checkMark(dir, name)
@@ -67,30 +68,30 @@ func makeMark(dir openedDir, name string) error {
 }
 
 // checkMark is an error if the file name in dir is not what makeMark makes.
-func checkMark(dir openedDir, name string) error {
-	there, err := dir.lstat(name)
+func checkMark(dir fsutil.Dir, name string) error {
+	there, err := dir.Lstat(name)
 	if err == nil && (!there.Mode().IsRegular() || there.Size() > 0) {
-		err = dir.failed("making the whiteout", name, errors.New("something else is there"))
+		err = dir.Failed("making the whiteout", name, errors.New("something else is there"))
 	}
 	return err
 }
 
 // makeOpaque marks the directory name in an open one, of a layer in aufs form, as opaque.
-func makeOpaque(above openedDir, name string) error {
-	dir, err := above.open(name)
+func makeOpaque(above fsutil.Dir, name string) error {
+	dir, err := above.Open(name)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
-	return keepTimes(dir, func() (bool, error) { return true, makeMark(dir, archive.WhiteoutOpaqueDir) })
+	defer dir.Close()
+	return fsutil.KeepTimes(dir, func() (bool, error) { return true, makeMark(dir, archive.WhiteoutOpaqueDir) })
 }
 
 // makeOpaqueBeneath is makeOpaque of the directory rel of the tree at root.
 func makeOpaqueBeneath(root, rel string) error {
-	above, err := openBelow(root, filepath.Dir(rel))
+	above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 	if err != nil {
 		return err
 	}
-	defer above.close()
+	defer above.Close()
 	return makeOpaque(above, filepath.Base(rel))
 }

@@ -36,22 +36,40 @@ func TestImportersGetNoNewerModules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			root, err := filepath.Abs(modules[0].dir)
+			if err != nil {
+				t.Fatal(err)
+			}
 			driver := fmt.Sprintf("require %s v0.0.0\nreplace %s => %s\n", m.path, m.path, dir)
+			if dir != root {
+				// It has the packages that know no storage library.
+				driver += fmt.Sprintf("replace %s => %s\n", modules[0].path, root)
+			}
 			with := program(t, goVersion, storage+driver, m.storage+"/drivers", m.path)
 			without := versions(t, alone)
 			for name, version := range versions(t, with) {
 				before, known := without[name]
 				switch {
-				case name == "importer", name == m.path, known && version == before, !known && added[name] == version:
+				case name == "importer", name == m.path, name == modules[0].path, known && version == before, !known && added[name] == version:
 				case known:
 					t.Errorf("%s is %s, and %s without the driver", name, version, before)
 				default:
 					t.Errorf("%s %s is there for the driver alone", name, version)
 				}
 			}
-			checkSums(t, with, m.tags)
+			checkSums(t, with, m)
 		})
 	}
+}
+
+// otherStorage are the storage libraries that the module is not for.
+func (m module) otherStorage() (names []string) {
+	for _, other := range modules {
+		if other.storage != m.storage {
+			names = append(names, other.storage)
+		}
+	}
+	return names
 }
 
 // requirements are the versions of the storage library and of Go that the module's go.mod names.
@@ -92,17 +110,21 @@ func versions(t *testing.T, dir string) map[string]string {
 }
 
 // checkSums has the go command write the go.sum of the program in dir, as for a build, and looks for what should not be in it.
-func checkSums(t *testing.T, dir, tags string) {
+func checkSums(t *testing.T, dir string, m module) {
 	t.Helper()
-	run(t, dir, "list", "-deps", "-tags", tags, ".")
+	deps := run(t, dir, "list", "-deps", "-tags", m.tags, ".")
 	sums, err := os.ReadFile(filepath.Join(dir, "go.sum"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(sums), "\n") {
-		for _, name := range unwanted {
+	requirements, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(sums)+string(requirements)+deps, "\n") {
+		for _, name := range append(m.otherStorage(), unwanted...) {
 			if strings.Contains(line, name) {
-				t.Errorf("go.sum has %q", line)
+				t.Errorf("go.mod, go.sum or the packages have %q", line)
 			}
 		}
 	}
@@ -122,4 +144,23 @@ func run(t *testing.T, dir string, args ...string) string {
 		t.Fatalf("%s in %s: %v\n%s", cmd, dir, err, errs.String())
 	}
 	return string(out)
+}
+
+// TestCoreKnowsNoStorageLibrary looks for a storage library among the packages that those of internal/core need.
+func TestCoreKnowsNoStorageLibrary(t *testing.T) {
+	core := modules[0].path + "/internal/core/"
+	found := 0
+	for _, path := range strings.Fields(run(t, modules[0].dir, "list", "-deps", "-test", "./internal/core/...")) {
+		for _, m := range modules {
+			if path == m.storage || strings.HasPrefix(path, m.storage+"/") {
+				t.Errorf("a package of core needs %s", path)
+			}
+		}
+		if strings.HasPrefix(path, core) {
+			found++
+		}
+	}
+	if found == 0 {
+		t.Error("there is no package of core")
+	}
 }

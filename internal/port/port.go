@@ -21,6 +21,9 @@ var moved = [][2]string{
 	{"github.com/seed-642172e2/aufs", "github.com/seed-642172e2/aufs/podman"},
 }
 
+// shared begins the import paths of packages that both modules use as they are.
+const shared = "github.com/seed-642172e2/aufs/internal/core/"
+
 // port returns the source file of the given name with its imports rewritten.
 func port(name string, source []byte) ([]byte, error) {
 	fset := token.NewFileSet()
@@ -47,6 +50,9 @@ func move(spec *ast.ImportSpec) error {
 	path, err := strconv.Unquote(spec.Path.Value)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(path, shared) {
+		return nil
 	}
 	for _, m := range moved {
 		if rest, ok := strings.CutPrefix(path, m[0]); ok && (rest == "" || rest[0] == '/') {

@@ -18,6 +18,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storagex"
 	"github.com/seed-642172e2/aufs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,6 +37,7 @@ import (
 	"fmt"
 
 	"github.com/containers/storagex"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"

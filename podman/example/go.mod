@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/moby/sys/mountinfo v0.7.2
+	github.com/seed-642172e2/aufs v0.0.0
 	github.com/seed-642172e2/aufs/podman v0.0.0-00010101000000-000000000000
 	github.com/vbauerster/mpb/v8 v8.14.0
 	go.podman.io/storage v1.63.0
@@ -42,3 +43,5 @@ require (
 )
 
 replace github.com/seed-642172e2/aufs/podman => ../
+
+replace github.com/seed-642172e2/aufs => ../../

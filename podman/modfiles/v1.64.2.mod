@@ -5,6 +5,7 @@ go 1.25.0
 require (
 	github.com/moby/sys/mountinfo v0.7.2
 	github.com/opencontainers/selinux v1.15.1
+	github.com/seed-642172e2/aufs v0.0.0
 	github.com/sirupsen/logrus v1.9.4
 	go.podman.io/storage v1.64.2
 	golang.org/x/sys v0.47.0
@@ -33,3 +34,5 @@ require (
 	github.com/vbatts/tar-split v0.12.3 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace github.com/seed-642172e2/aufs => ../

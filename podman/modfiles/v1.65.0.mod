@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/moby/sys/mountinfo v0.7.2
 	github.com/opencontainers/selinux v1.15.1
+	github.com/seed-642172e2/aufs v0.0.0
 	github.com/sirupsen/logrus v1.10.2
 	go.podman.io/storage v1.65.0
 	golang.org/x/sys v0.49.0
@@ -30,3 +31,5 @@ require (
 	github.com/vbatts/tar-split v0.12.3 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
+
+replace github.com/seed-642172e2/aufs => ../

@@ -6,6 +6,7 @@ require (
 	github.com/moby/sys/mountinfo v0.7.2
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
+	github.com/seed-642172e2/aufs v0.0.0
 	github.com/seed-642172e2/aufs/podman v0.0.0
 	go.podman.io/image/v5 v5.41.2
 	go.podman.io/storage v1.64.2
@@ -72,3 +73,5 @@ require (
 )
 
 replace github.com/seed-642172e2/aufs/podman => ../..
+
+replace github.com/seed-642172e2/aufs => ../../..

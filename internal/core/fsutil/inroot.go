@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package fsutil
 
 import (
 	"errors"
@@ -12,28 +12,28 @@ import (
 // Names in an archive are those of a tree that has its own root directory: a symbolic link in a name, absolute or not, leads to
 // something in the tree. That is so when the archive is unpacked, and has to be so when the files are looked for again.
 
-// placeInRoot opens name as locate does, in the tree whose root is open, and as that would be found with this root directory. A symbolic
+// PlaceInRoot opens name as locate does, in the tree whose root is open, and as that would be found with this root directory. A symbolic
 // link at the end of the name is not followed.
-func placeInRoot(root int, name string) (fd int, err error) {
+func PlaceInRoot(root int, name string) (fd int, err error) {
 	name = strings.TrimLeft(name, "/")
 	if name == "" {
 		name = "."
 	}
-	fd, err = retried(func() (int, error) {
+	fd, err = Retried(func() (int, error) {
 		return unix.Openat2(root, name, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 	})
 	// What is renamed meanwhile, anywhere, can keep the kernel from knowing where a ".." leads to: EAGAIN.
-	if isForbidden(err) || errors.Is(err, unix.EAGAIN) {
+	if IsForbidden(err) || errors.Is(err, unix.EAGAIN) {
 		return walkInRoot(root, name)
 	}
 	return fd, err
 }
 
-// placeWithoutLinks is placeInRoot of a relative name that no symbolic link is in. Any error can be that there is one.
-func placeWithoutLinks(root int, name string) (fd int, err error) {
-	return retried(func() (int, error) {
+// PlaceWithoutLinks is PlaceInRoot of a relative name that no symbolic link is in. Any error can be that there is one.
+func PlaceWithoutLinks(root int, name string) (fd int, err error) {
+	return Retried(func() (int, error) {
 		return unix.Openat2(root, name, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
@@ -43,7 +43,7 @@ func placeWithoutLinks(root int, name string) (fd int, err error) {
 // mostLinks is how many symbolic links the kernel follows in one name.
 const mostLinks = 40
 
-// walkInRoot is placeInRoot without openat2(2): it goes from one directory to the next.
+// walkInRoot is PlaceInRoot without openat2(2): it goes from one directory to the next.
 func walkInRoot(root int, name string) (fd int, err error) {
 	w := rootWalk{root: root}
 	defer w.leaveTo(0)

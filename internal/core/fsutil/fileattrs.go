@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package fsutil
 
 import (
 	"errors"
@@ -10,18 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// xattrReader reads the extended attributes of one file.
-type xattrReader interface {
+// XattrReader reads the extended attributes of one file.
+type XattrReader interface {
 	// list returns their names.
-	list() ([]string, error)
+	List() ([]string, error)
 	// get returns the value of one; nil if it is not there.
-	get(name string) ([]byte, error)
+	Get(name string) ([]byte, error)
 }
 
-// pathXattrs are those of the file with this path. No symbolic link is followed.
-type pathXattrs string
+// PathXattrs are those of the file with this path. No symbolic link is followed.
+type PathXattrs string
 
-func (p pathXattrs) list() ([]string, error) {
+// List implements XattrReader.
+func (p PathXattrs) List() ([]string, error) {
 	content, err := sized(func(buffer []byte) (int, error) { return unix.Llistxattr(string(p), buffer) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "llistxattr", Path: string(p), Err: err}
@@ -29,7 +30,8 @@ func (p pathXattrs) list() ([]string, error) {
 	return xattrNames(content), nil
 }
 
-func (p pathXattrs) get(name string) ([]byte, error) {
+// Get implements XattrReader.
+func (p PathXattrs) Get(name string) ([]byte, error) {
 	content, err := sized(func(buffer []byte) (int, error) { return unix.Lgetxattr(string(p), name, buffer) })
 	if errors.Is(err, unix.ENODATA) {
 		return nil, nil
@@ -40,32 +42,34 @@ func (p pathXattrs) get(name string) ([]byte, error) {
 	return content, nil
 }
 
-// set gives the file the attribute; flags are those of setxattr(2).
-func (p pathXattrs) set(name string, value []byte, flags int) error {
+// Set gives the file the attribute; flags are those of setxattr(2).
+func (p PathXattrs) Set(name string, value []byte, flags int) error {
 	if err := unix.Lsetxattr(string(p), name, value, flags); err != nil {
 		return &fs.PathError{Op: "lsetxattr", Path: string(p), Err: err}
 	}
 	return nil
 }
 
-// fileXattrs are those of a file that is open.
-type fileXattrs struct{ f *regularFile }
+// FileXattrs are those of a file that is open.
+type FileXattrs struct{ File *RegularFile }
 
-func (x fileXattrs) list() ([]string, error) {
-	content, err := sized(func(buffer []byte) (int, error) { return unix.Flistxattr(x.f.fd, buffer) })
+// List implements XattrReader.
+func (x FileXattrs) List() ([]string, error) {
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Flistxattr(x.File.Fd, buffer) })
 	if err != nil {
-		return nil, x.f.fail("flistxattr", err)
+		return nil, x.File.fail("flistxattr", err)
 	}
 	return xattrNames(content), nil
 }
 
-func (x fileXattrs) get(name string) ([]byte, error) {
-	content, err := sized(func(buffer []byte) (int, error) { return unix.Fgetxattr(x.f.fd, name, buffer) })
+// Get implements XattrReader.
+func (x FileXattrs) Get(name string) ([]byte, error) {
+	content, err := sized(func(buffer []byte) (int, error) { return unix.Fgetxattr(x.File.Fd, name, buffer) })
 	if errors.Is(err, unix.ENODATA) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, x.f.fail("fgetxattr", err)
+		return nil, x.File.fail("fgetxattr", err)
 	}
 	return content, nil
 }
@@ -98,9 +102,9 @@ func xattrNames(content []byte) []string {
 	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
 }
 
-// listXattrs are the names of the attributes that path has, none if its file system has no attributes.
-func listXattrs(path string) ([]string, error) {
-	names, err := pathXattrs(path).list()
+// ListXattrs are the names of the attributes that path has, none if its file system has no attributes.
+func ListXattrs(path string) ([]string, error) {
+	names, err := PathXattrs(path).List()
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package fsutil
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ import (
 
 // The flags that keep a file from being changed, or a directory's names (chattr(1); the values are <linux/fs.h>'s).
 const (
-	immutableFlag  = 0x10
-	appendOnlyFlag = 0x20
+	ImmutableFlag  = 0x10
+	AppendOnlyFlag = 0x20
 )
 
-// makeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
+// MakeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
 // in it.
-func makeMutable(dir string) error {
-	top, err := os.OpenFile(dir, openDirectory, 0)
+func MakeMutable(dir string) error {
+	top, err := os.OpenFile(dir, OpenDirectory, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		// The name of a directory of the store has something else. It has no content.
 		return clearFlagsAt(unix.AT_FDCWD, dir)
@@ -32,7 +32,7 @@ func makeMutable(dir string) error {
 	if err = errors.Join(err, top.Close()); err != nil {
 		return err
 	}
-	return walkBeneath(dir, func(parent *os.File, rel string, st *unix.Stat_t) error {
+	return WalkBeneath(dir, func(parent *os.File, rel string, st *unix.Stat_t) error {
 		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG {
 			return nil
 		}
@@ -46,7 +46,7 @@ func clearFlags(dir *os.File, name string) error {
 	if err != nil {
 		err = &os.PathError{Op: "clearing the flags of", Path: dir.Name() + "/" + name, Err: err}
 	}
-	return ignoreGone(err)
+	return IgnoreGone(err)
 }
 
 func clearFlagsAt(dir int, name string) error {
@@ -56,8 +56,8 @@ func clearFlagsAt(dir int, name string) error {
 	}
 	defer unix.Close(path)
 	var st syscall.Stat_t
-	fd, err := openKind(path, &st, unix.S_IFREG, unix.S_IFDIR)
-	if errors.Is(err, errNotRegular) {
+	fd, err := OpenKind(path, &st, unix.S_IFREG, unix.S_IFDIR)
+	if errors.Is(err, ErrNotRegular) {
 		return nil
 	}
 	if err != nil {
@@ -65,9 +65,9 @@ func clearFlagsAt(dir int, name string) error {
 	}
 	defer unix.Close(fd)
 	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
-	if err != nil || flags&(immutableFlag|appendOnlyFlag) == 0 {
+	if err != nil || flags&(ImmutableFlag|AppendOnlyFlag) == 0 {
 		// A file system without flags has no such files.
 		return nil //nolint:nilerr // see above
 	}
-	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(immutableFlag|appendOnlyFlag)))
+	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(ImmutableFlag|AppendOnlyFlag)))
 }

@@ -1,0 +1,353 @@
+//go:build linux
+
+package fsutil
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container may be at work in a tree that the driver looks into. What is here finds its way through directories: a path may
+// be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
+
+// OpenDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, neither root
+// nor below it; one in the place of a directory is ENOTDIR.
+func OpenDir(root, rel string) (*os.File, error) {
+	t := Tree{Root: root}
+	defer t.Close()
+	return t.openDir(rel)
+}
+
+// A Tree is a tree of which directories are opened, its root once for all.
+type Tree struct {
+	Root   string
+	fd     int // of the root, once opened is true
+	opened bool
+}
+
+// Close says that no more directories are wanted.
+func (t *Tree) Close() {
+	if t.opened {
+		_ = unix.Close(t.fd) // it was only read
+	}
+}
+
+// OpenDir is the function of this name, for one of many directories.
+func (t *Tree) openDir(rel string) (*os.File, error) {
+	fd, err := t.openBeneath(rel)
+	if IsForbidden(err) {
+		fd, err = openStepwise(t.Root, rel)
+	}
+	if err != nil {
+		return nil, t.cannotOpen(rel, err)
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(t.Root, rel)), nil
+}
+
+// Open is OpenDir for an Dir, which is read from its beginning. It may be the root that t keeps.
+func (t *Tree) Open(rel string) (dir Dir, err error) {
+	fd, err := t.openListed(rel)
+	if IsForbidden(err) {
+		fd, err = openStepwise(t.Root, rel)
+	}
+	if err != nil {
+		return dir, t.cannotOpen(rel, err)
+	}
+	return Dir{Fd: fd, Path: filepath.Join(t.Root, rel), kept: t.opened && fd == t.fd}, nil
+}
+
+// IsForbidden tells if an error of a system call is that the kernel does not know it, or that a filter forbids it: seccomp(2) says ENOSYS
+// or EPERM of a call that its author had not heard of. EPERM can also be about the file; an older call says the same of it then.
+func IsForbidden(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
+
+// cannotOpen makes an error of openBeneath one that tells of the directory rel.
+func (t *Tree) cannotOpen(rel string, err error) error {
+	if errors.Is(err, unix.ELOOP) {
+		err = unix.ENOTDIR
+	}
+	return &fs.PathError{Op: "open", Path: filepath.Join(t.Root, rel), Err: err}
+}
+
+// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6: one after the other.
+func openStepwise(root, rel string) (fd int, err error) {
+	if fd, err = OpenTree(root); err != nil || rel == "." || rel == "" {
+		return fd, err
+	}
+	for name := range strings.SplitSeq(rel, "/") {
+		above := fd
+		fd, err = Retried(func() (int, error) { return unix.Openat(above, name, DirectoryFlags|unix.O_NOFOLLOW, 0) })
+		_ = unix.Close(above) // it was only read
+		if err != nil {
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+// DirectoryFlags are those of open(2) for a directory that is to be read.
+const DirectoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+
+// openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
+// deep tree slow.
+func (t *Tree) openBeneath(rel string) (fd int, err error) {
+	if rel == "." || rel == "" {
+		return OpenTree(t.Root)
+	}
+	if err := t.openRoot(); err != nil {
+		return -1, err
+	}
+	fd = t.fd
+	for rest := rel; err == nil && rest != ""; {
+		piece := rest
+		if len(piece) >= unix.PathMax {
+			piece = piece[:strings.LastIndexByte(piece[:unix.PathMax-1], '/')+1]
+		}
+		rest = rest[len(piece):]
+		above := fd
+		if piece == "" {
+			rest, err = "", unix.ENAMETOOLONG
+		} else {
+			fd, err = Retried(func() (int, error) { return openat2Dir(above, piece) })
+		}
+		if above != t.fd {
+			_ = unix.Close(above) // it was only read
+		}
+	}
+	return fd, err
+}
+
+// openRoot opens the root of the tree, unless it is open.
+func (t *Tree) openRoot() (err error) {
+	if !t.opened {
+		t.fd, err = OpenTree(t.Root)
+		t.opened = err == nil
+	}
+	return err
+}
+
+// OpenTree opens a directory to be read, or for what is in it to be named from there, and no symbolic link to one.
+func OpenTree(root string) (fd int, err error) {
+	return Retried(func() (int, error) { return unix.Open(root, DirectoryFlags|unix.O_NOFOLLOW, 0) })
+}
+
+// openat2Dir opens a directory below an open one, and lets no symbolic link lead out.
+func openat2Dir(above int, rel string) (int, error) {
+	return unix.Openat2(above, rel, &unix.OpenHow{Flags: DirectoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+}
+
+// Retried makes a call again that a signal has interrupted, as package os does: a file system in user space, or on another
+// host, may be slow to open a file.
+func Retried(open func() (fd int, err error)) (fd int, err error) {
+	for {
+		if fd, err = open(); !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// Within is a path, never long, of the file name in an open directory; name may be ".". It is for calls that take no file
+// descriptor.
+func Within(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+}
+
+// A ListedDir is what a directory has, and what it was when it was opened.
+type ListedDir struct {
+	Entries []fs.DirEntry
+	St      syscall.Stat_t
+}
+
+// Listed reads a directory that was just opened.
+func (d Dir) Listed() (listed ListedDir, err error) {
+	if listed.St, err = d.Stat(); err == nil {
+		listed.Entries, err = d.List()
+	}
+	return listed, err
+}
+
+// openListed is openBeneath of a directory that is to be read from its beginning. It may be t.fd.
+func (t *Tree) openListed(rel string) (fd int, err error) {
+	if rel != "." && rel != "" {
+		return t.openBeneath(rel)
+	}
+	if !t.opened {
+		err = t.openRoot()
+		return t.fd, err
+	}
+	_, err = unix.Seek(t.fd, 0, unix.SEEK_SET)
+	return t.fd, err
+}
+
+// OpenBelow opens the directory rel of the tree at root.
+func OpenBelow(root, rel string) (Dir, error) {
+	t := Tree{Root: root}
+	dir, err := t.Open(rel)
+	// Whoever closes the directory closes the root, if that is it.
+	if dir.kept {
+		dir.kept = false
+		return dir, err
+	}
+	t.Close()
+	return dir, err
+}
+
+// MkdirBeneath makes the directory rel of the tree at root, for its owner alone; "." is root itself.
+func MkdirBeneath(root, rel string) error {
+	if rel == "." {
+		return Anywhere.mkdir(root)
+	}
+	dir, err := OpenBelow(root, filepath.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.mkdir(filepath.Base(rel))
+}
+
+// StatIn is lstat(2) of the file name in an open directory.
+func StatIn(dir *os.File, name string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return &st, nil
+}
+
+// StatBeneath is lstat(2) of the file rel in the tree at root.
+func StatBeneath(root, rel string) (*unix.Stat_t, error) {
+	dir, err := OpenDir(root, filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return StatIn(dir, filepath.Base(rel))
+}
+
+// SetTimesBeneath gives the file rel of the tree at root times of access and modification, as utimensat(2) takes them. It
+// follows no symbolic link.
+func SetTimesBeneath(root, rel string, times []unix.Timespec) error {
+	dir, err := OpenDir(root, filepath.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.UtimesNanoAt(int(dir.Fd()), filepath.Base(rel), times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "setting the times of", Path: filepath.Join(root, rel), Err: err}
+	}
+	return nil
+}
+
+// WalkBeneath calls visit for all that is in the tree at root, but for root itself: a directory before what is in it. It gets
+// the open directory that the file is in. What is deleted meanwhile is passed over, and so is the content of a directory for
+// which visit returns fs.SkipDir.
+func WalkBeneath(root string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
+	return walkDirBeneath(root, ".", visit)
+}
+
+func walkDirBeneath(root, rel string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
+	dir, err := OpenDir(root, rel)
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		_ = dir.Close() // it was only read
+		return err
+	}
+	var below []string
+	for _, name := range names {
+		st, err := StatIn(dir, name)
+		if err == nil {
+			err = visit(dir, filepath.Join(rel, name), st)
+			if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				below = append(below, name)
+			}
+		}
+		if err = IgnoreGone(err); err != nil && !errors.Is(err, fs.SkipDir) {
+			_ = dir.Close() // it was only read
+			return err
+		}
+	}
+	// However deep the tree is, no more than one of its directories is open at a time.
+	if err := dir.Close(); err != nil {
+		return err
+	}
+	for _, name := range below {
+		if err := walkDirBeneath(root, filepath.Join(rel, name), visit); IgnoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IgnoreGone drops the error of a file that is not there, or not any more: a mount that is walked may be in use, and its
+// directories be deleted, or replaced by files.
+func IgnoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
+// OpenDirectory are the flags to open a directory with, for its lock.
+const OpenDirectory = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// LstatOf is os.Lstat for what is asked often: that takes a sixth longer.
+func LstatOf(path string) (st unix.Stat_t, err error) {
+	if _, err = Retried(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
+		err = &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st, err
+}
+
+// RealDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
+// elsewhere than it says.
+func RealDirectory(dir string) error {
+	st, err := LstatOf(dir)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = &fs.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
+	}
+	return err
+}
+
+// A VisitDir is called with a directory that is open for as long as it is visited; atRoot tells that it is that of the layer.
+type VisitDir func(dir Dir, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
+
+// Visit calls visit for one directory, and returns what was in it.
+func (t *Tree) Visit(rel string, visit VisitDir) ([]fs.DirEntry, error) {
+	dir, err := t.Open(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	listed, err := dir.Listed()
+	if err != nil {
+		return nil, err
+	}
+	return listed.Entries, KeepTimesOf(dir, &listed.St, func() (bool, error) { return visit(dir, rel == ".", listed.Entries) })
+}
+
+// KeepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
+func KeepTimes(dir Dir, change func() (bool, error)) error {
+	st, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	return KeepTimesOf(dir, &st, change)
+}
+
+// KeepTimesOf is KeepTimes for a directory that has the times in st.
+func KeepTimesOf(dir Dir, st *syscall.Stat_t, change func() (bool, error)) error {
+	changed, err := change()
+	if changed {
+		err = errors.Join(err, dir.SetTimes(st))
+	}
+	return err
+}

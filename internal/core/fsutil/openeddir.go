@@ -1,0 +1,319 @@
+//go:build linux
+
+package fsutil
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Dir is a directory that is open. A container can exchange a directory of its layer with a symbolic link at any time, and a
+// path would lead elsewhere then. So whoever changes something in a layer names it from the open directory that it is in, and no call
+// follows a symbolic link in the place of that name.
+//
+// Paths are good for what no container can change: the directories of the store; diff/<id> itself and, in a call that follows no symbolic
+// link, a name in it; and scratch directories and shadows, which no mount has while they are made.
+type Dir struct {
+	Fd   int
+	Path string // where it was opened, for errors alone
+	kept bool   // close leaves it to its owner
+}
+
+// Anywhere takes paths for names.
+var Anywhere = Dir{Fd: unix.AT_FDCWD, kept: true}
+
+// OpenReal opens a directory that has a path which no container can change, and no symbolic link to one.
+func OpenReal(path string) (Dir, error) { return Anywhere.Open(path) }
+
+// Open opens the directory name in d. A symbolic link to one is ENOTDIR.
+func (d Dir) Open(name string) (Dir, error) {
+	fd, err := Retried(func() (int, error) { return unix.Openat(d.Fd, name, DirectoryFlags|unix.O_NOFOLLOW, 0) })
+	if errors.Is(err, unix.ELOOP) {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		return Dir{}, d.Failed("open", name, err)
+	}
+	return Dir{Fd: fd, Path: d.PathOf(name)}, nil
+}
+
+// Close says that d is not needed any more.
+func (d Dir) Close() {
+	if !d.kept {
+		_ = unix.Close(d.Fd) // nothing was written by it
+	}
+}
+
+// PathOf is what errors call the file name in d, or d itself if name is ".".
+func (d Dir) PathOf(name string) string { return filepath.Join(d.Path, name) }
+
+// Failed is an error about the file name in d, or nil.
+func (d Dir) Failed(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: d.PathOf(name), Err: err}
+}
+
+// Reach is a path, never long, of the file name in d, or of d itself if name is ".". It is for calls that take no descriptor.
+func (d Dir) Reach(name string) string {
+	if d.Fd == unix.AT_FDCWD {
+		return name
+	}
+	return "/proc/self/fd/" + strconv.Itoa(d.Fd) + "/" + name
+}
+
+// Named has the error of a call that got a path of reach tell the path that the file was opened with.
+func (d Dir) Named(err error) error {
+	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
+		if rest, ok := strings.CutPrefix(pathError.Path, d.Reach("")); ok {
+			pathError.Path = d.PathOf(rest)
+		}
+	}
+	return err
+}
+
+// Stat is fstat(2) of d itself.
+func (d Dir) Stat() (st syscall.Stat_t, err error) {
+	_, err = Retried(func() (int, error) { return 0, syscall.Fstat(d.Fd, &st) })
+	return st, d.Failed("stat", ".", err)
+}
+
+// Lstat is os.Lstat of the file name in d.
+func (d Dir) Lstat(name string) (*FileInfo, error) {
+	info := &FileInfo{name: filepath.Base(name)}
+	_, err := Retried(func() (int, error) {
+		var st unix.Stat_t
+		err := unix.Fstatat(d.Fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		info.St = statOfPackageOS(&st)
+		return 0, err
+	})
+	if err != nil {
+		return nil, d.Failed("lstat", name, err)
+	}
+	return info, nil
+}
+
+// exists tells if there is a file name in d.
+func (d Dir) exists(name string) (bool, error) {
+	_, err := d.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// List reads all that is left to read of d, in no order.
+func (d Dir) List() ([]fs.DirEntry, error) {
+	fd, err := unix.FcntlInt(uintptr(d.Fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, d.Failed("reading the directory", ".", err)
+	}
+	f := os.NewFile(uintptr(fd), d.Path)
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
+// Look looks at those of the entries of d that wanted names, or at all if it is nil. Those that are gone by now are left out.
+func (d Dir) Look(entries []fs.DirEntry, wanted func(name string) bool) ([]fs.DirEntry, error) {
+	found := entries[:0]
+	for _, entry := range entries {
+		if wanted != nil && !wanted(entry.Name()) {
+			found = append(found, entry)
+			continue
+		}
+		info, err := d.Lstat(entry.Name())
+		if err == nil {
+			found = append(found, fs.FileInfoToDirEntry(info))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// Remove removes the file name in d, which is no directory.
+func (d Dir) Remove(name string) error {
+	return d.Failed("remove", name, unix.Unlinkat(d.Fd, name, 0))
+}
+
+// RemoveAll removes the file name in d, and all that is in it.
+func (d Dir) RemoveAll(name string) error { return d.Named(RemoveAll(d.Reach(name))) }
+
+// RemoveEmpty removes the file name in d, if it is there, and a directory only if nothing is in it.
+func (d Dir) RemoveEmpty(name string) error {
+	err := unix.Unlinkat(d.Fd, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(d.Fd, name, unix.AT_REMOVEDIR)
+	}
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return d.Failed("remove", name, IgnoreGone(err))
+}
+
+// mkdir makes a directory in d, for its owner alone.
+func (d Dir) mkdir(name string) error {
+	return d.Failed("mkdir", name, unix.Mkdirat(d.Fd, name, 0o700))
+}
+
+// rename moves the file name in d, and replaces what is there.
+func (d Dir) rename(name string, to Dir, toName string) error {
+	return d.linkError("rename", name, to, toName, unix.Renameat(d.Fd, name, to.Fd, toName))
+}
+
+// RenameNew is rename, and an error if anything is there.
+func (d Dir) RenameNew(name string, to Dir, toName string) error {
+	err := unix.Renameat2(d.Fd, name, to.Fd, toName, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || IsForbidden(err) {
+		// Some network file systems cannot do that, and some filters of system calls forbid it.
+		there, terr := to.exists(toName)
+		if terr != nil {
+			return terr
+		}
+		if there {
+			return d.linkError("rename", name, to, toName, unix.EEXIST)
+		}
+		return d.rename(name, to, toName)
+	}
+	return d.linkError("rename", name, to, toName, err)
+}
+
+// Link makes a hard link to the file name in d; of a symbolic link, to the link.
+func (d Dir) Link(name string, to Dir, toName string) error {
+	return d.linkError("link", name, to, toName, unix.Linkat(d.Fd, name, to.Fd, toName, 0))
+}
+
+func (d Dir) linkError(op, name string, to Dir, toName string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.LinkError{Op: op, Old: d.PathOf(name), New: to.PathOf(toName), Err: err}
+}
+
+// SetTimes gives d itself the times of access and modification that st has.
+func (d Dir) SetTimes(st *syscall.Stat_t) error {
+	times := []unix.Timespec{unix.Timespec(st.Atim), unix.Timespec(st.Mtim)}
+	return d.Failed("setting the times of", ".", unix.UtimesNanoAt(d.Fd, ".", times, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// statOfPackageOS is st as the files of package os have it.
+func statOfPackageOS(st *unix.Stat_t) syscall.Stat_t {
+	return syscall.Stat_t{
+		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
+		Size: st.Size, Blksize: st.Blksize, Blocks: st.Blocks,
+		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
+	}
+}
+
+// A FileInfo is what os.Lstat would tell of a file.
+type FileInfo struct {
+	name string
+	St   syscall.Stat_t
+}
+
+// Name implements fs.FileInfo, as do those that follow.
+func (i *FileInfo) Name() string { return i.name }
+
+// Size is that of a regular file's content.
+func (i *FileInfo) Size() int64 { return i.St.Size }
+
+// ModTime is when the content was changed.
+func (i *FileInfo) ModTime() time.Time { return time.Unix(i.St.Mtim.Unix()) }
+
+// IsDir tells if it is a directory.
+func (i *FileInfo) IsDir() bool { return i.St.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// Sys is what stat(2) has said.
+func (i *FileInfo) Sys() any { return &i.St }
+
+// fileKinds are the types of files in st_mode.
+var fileKinds = map[uint32]fs.FileMode{
+	unix.S_IFDIR: fs.ModeDir, unix.S_IFLNK: fs.ModeSymlink, unix.S_IFIFO: fs.ModeNamedPipe, unix.S_IFSOCK: fs.ModeSocket,
+	unix.S_IFBLK: fs.ModeDevice, unix.S_IFCHR: fs.ModeDevice | fs.ModeCharDevice,
+}
+
+// Mode is the type and the permissions.
+func (i *FileInfo) Mode() fs.FileMode { return fileMode(i.St.Mode) }
+
+// fileMode is what package os calls an st_mode.
+func fileMode(st uint32) fs.FileMode {
+	mode := fs.FileMode(st&0o777) | fileKinds[st&unix.S_IFMT]
+	if st&unix.S_ISUID != 0 {
+		mode |= fs.ModeSetuid
+	}
+	if st&unix.S_ISGID != 0 {
+		mode |= fs.ModeSetgid
+	}
+	if st&unix.S_ISVTX != 0 {
+		mode |= fs.ModeSticky
+	}
+	return mode
+}
+
+// StatOf is the stat(2) of a file that was looked at with os.Lstat or the like.
+func StatOf(info fs.FileInfo) *syscall.Stat_t {
+	return info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // so says os.FileInfo on Linux
+}
+
+// MkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
+// above it, is not content of layers.
+func MkdirWithoutACL(path string, mode fs.FileMode) error {
+	return Anywhere.mkdirWithoutACL(path, mode)
+}
+
+// MkdirWithoutACL is the function of this name for a directory in d.
+func (d Dir) mkdirWithoutACL(name string, mode fs.FileMode) error {
+	if err := unix.Mkdirat(d.Fd, name, uint32(mode.Perm())); err != nil {
+		return d.Failed("mkdir", name, err)
+	}
+	if err := d.RemoveACLs(name); err != nil {
+		return errors.Join(err, unix.Unlinkat(d.Fd, name, unix.AT_REMOVEDIR))
+	}
+	return nil
+}
+
+// RemoveACLs removes the access control lists of the directory name in d, or of d itself if name is ".".
+func (d Dir) RemoveACLs(name string) error {
+	for _, attr := range []string{ACLDefault, ACLAccess} {
+		err := unix.Lremovexattr(d.Reach(name), attr)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+			return d.Failed("removing "+attr+" from", name, err)
+		}
+	}
+	return nil
+}
+
+// DropDefaultACL removes the default list of a directory of the driver's own, so that nothing made in it inherits that. A directory that
+// is not there has none. The access list stays.
+func DropDefaultACL(dir string) error {
+	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
+	list, err := PathXattrs(dir).Get(ACLDefault)
+	if err == nil && list != nil {
+		err = unix.Lremovexattr(dir, ACLDefault)
+	}
+	for _, harmless := range []error{fs.ErrNotExist, unix.ENODATA, unix.ENOTSUP, unix.EROFS} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	if err != nil {
+		return &fs.PathError{Op: "removing " + ACLDefault + " from", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// The names of the two attributes, and what they begin with.
+const (
+	ACLPrefix  = "system.posix_acl_"
+	ACLAccess  = ACLPrefix + "access"
+	ACLDefault = ACLPrefix + "default"
+)
