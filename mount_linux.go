@@ -1,207 +1,259 @@
+//go:build linux
+
 package aufs
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
-	"time"
 
-	"github.com/moby/sys/mountinfo"
-	"github.com/opencontainers/selinux/go-selinux/label"
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
-// mountError is a system call about a mount that failed.
-type mountError struct {
-	op     string
-	target string
-	fstype string
-	flags  uintptr
-	data   string
-	err    error
-}
-
-// Error names all that was passed to the kernel, which for its part says no more than one error number.
-func (e *mountError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", e.op, e.target)
-	if e.fstype != "" {
-		fmt.Fprintf(&b, ", type %s", e.fstype)
-	}
-	if e.flags != 0 {
-		fmt.Fprintf(&b, ", flags %#x", e.flags)
-	}
-	if e.data != "" {
-		fmt.Fprintf(&b, ", data %q", e.data)
-	}
-	fmt.Fprintf(&b, ": %v", e.err)
-	return b.String()
-}
-
-// Unwrap returns the error of the kernel.
-func (e *mountError) Unwrap() error { return e.err }
-
-// mountFS is mount(2) with the error told in full.
-func mountFS(op, target, fstype string, flags uintptr, data string) error {
-	if err := unix.Mount("none", target, fstype, flags, data); err != nil {
-		return &mountError{op: op, target: target, fstype: fstype, flags: flags, data: data, err: err}
-	}
-	return nil
-}
-
-// moveMount moves the mount at from to the directory to. The mount that from is in must not be shared.
-func moveMount(from, to string) error {
-	if err := unix.Mount(from, to, "", unix.MS_MOVE, ""); err != nil {
-		return &mountError{op: "move the mount " + from + " to", target: to, err: err}
-	}
-	return nil
-}
-
-const (
-	// unmountTries and unmountDelay bound how long EBUSY is taken for something that passes: the kernel, and whoever
-	// looks through a new mount, hold one for moments. One and a half seconds in all.
-	unmountTries = 8
-	unmountDelay = 10 * time.Millisecond
-)
-
-// unmountRetry is umount(2), without MNT_DETACH: when it succeeds the file system is gone from this mount namespace. EBUSY
-// is retried for a bounded time; the error is a *BusyError then. A target that is not a mount, or is not there, is no error.
-func unmountRetry(target string) error {
-	delay := unmountDelay
-	for try := 1; ; try++ {
-		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
-		switch {
-		case err == nil, errors.Is(err, fs.ErrNotExist):
-			return nil
-		case errors.Is(err, unix.EINVAL):
-			// Not a mount, says the manual; and other things.
-			if mounted, merr := isMounted(target); merr == nil && !mounted {
-				return nil
-			}
-			return &mountError{op: "unmount", target: target, err: err}
-		case !errors.Is(err, unix.EBUSY):
-			return &mountError{op: "unmount", target: target, err: err}
-		case try == unmountTries:
-			return &mountError{op: "unmount", target: target, err: busy(target)}
+// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
+// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts.
+//
+// options.Options, if there are any, stand in place of aufs.mountopt, as with the overlay driver: ro, nodev, nosuid,
+// noexec and the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted stays as it was
+// mounted. options.Volatile asks for nothing that aufs could do, and the ID maps for what SupportsShifting denies.
+//
+// After an error nothing is mounted that was not before. It matches graphdriver.ErrLayerUnknown if there is no such
+// layer.
+func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
+	o := d.options
+	if len(options.Options) > 0 {
+		var err error
+		if o, err = parseMountOptions(options.Options); err != nil {
+			return "", layerError("mounting", id, err)
 		}
-		time.Sleep(delay)
-		delay *= 2
+	}
+	return d.getWith(id, o, options.MountLabel)
+}
+
+// getWith is Get with mount options that are parsed, and an SELinux label.
+func (d *Driver) getWith(id string, o mountOptions, label string) (string, error) {
+	var parents []string
+	lock, err := d.home.lockLayerAnd("mounting", id, func() (err error) {
+		parents, err = d.home.parents(id)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	defer lock.Unlock()
+	if len(parents) == 0 {
+		return d.getBase(id, o, label)
+	}
+	target := d.home.mnt(id)
+	if d.mounted.Increment(target) > 1 {
+		if mounted, err := isMounted(target); err == nil && mounted {
+			return target, nil
+		}
+		// Another driver's Cleanup, or somebody else, has unmounted it.
+	}
+	if err := d.mount(id, parents, o, label); err != nil {
+		d.mounted.Decrement(target)
+		return "", layerError("mounting", id, err)
+	}
+	return target, nil
+}
+
+// mount mounts the layer id, of which the caller has the lock.
+func (d *Driver) mount(id string, parents []string, o mountOptions, label string) error {
+	s := stack{id: id, target: d.home.mnt(id), options: o, label: label}
+	if err := makeMountPoint(s.target); err != nil {
+		return err
+	}
+	layers := parents
+	if o.readOnly() {
+		layers = append([]string{id}, parents...)
+	}
+	for {
+		same, err := d.mountStack(s, layers)
+		if err != nil || same {
+			return err
+		}
 	}
 }
 
-// unmountStacked is unmountRetry for all that is mounted at target, one on top of the other.
-func unmountStacked(target string) error {
-	for {
+// mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
+// kept from converting a layer by one who is only about to mount another one on top of it.
+func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
+	if s.layers, err = d.shadows.stack(layers, s.id); err != nil {
+		return false, err
+	}
+	if !s.options.readOnly() {
+		if err := d.prepare(&s); err != nil {
+			return false, err
+		}
+	}
+	if err := d.backend.mount(s); err != nil {
+		return false, err
+	}
+	for _, layer := range s.layers {
+		if layer.form == "" && d.shadows.to != aufsForm {
+			// Its shadows do, in either form, what its marks say.
+			continue
+		}
+		r, err := d.home.readForm(layer.id)
+		same := !r.converting && r.isOverlay() == (layer.form != "") && (!r.isOverlay() || r.form == layer.form)
+		if err == nil && same {
+			continue
+		}
+		if err = errors.Join(err, d.unmount(s.id, s.target)); err == nil {
+			err = d.unlearn(layer.id)
+		}
+		return false, err
+	}
+	return true, nil
+}
+
+// unlearn drops what is known of the layer id, an ancestor, if its record says that nothing can be: a crash may have brought it back, and each
+// mount would go by it.
+func (d *Driver) unlearn(id string) error {
+	lock, err := d.home.lockID(id)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if r, err := d.home.readForm(id); err != nil || !r.isOverlay() {
+		return err
+	}
+	return d.home.forget(id)
+}
+
+// prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
+// aufs nor overlayfs looks at that of a branch.
+func (d *Driver) prepare(s *stack) error {
+	if err := d.backend.prepare(s.id); err != nil {
+		return err
+	}
+	opaque, err := isOpaque(d.home.diff(s.id), d.shadows.to)
+	if opaque {
+		s.layers = nil
+	}
+	return err
+}
+
+// makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
+func makeMountPoint(target string) error {
+	st, err := fsutil.LstatOf(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fsutil.MkdirWithoutACL(target, 0o700)
+	}
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
+	}
+	return err
+}
+
+// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
+// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
+func (d *Driver) Put(id string) error {
+	alone := false
+	lock, err := d.home.lockLayerAnd("unmounting", id, func() (err error) {
+		alone, err = d.home.isBase(id)
+		return err
+	})
+	if errors.Is(err, graphdriver.ErrLayerUnknown) {
+		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
+		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if alone {
+		return d.putBase(id)
+	}
+	target := d.home.mnt(id)
+	if d.mounted.Decrement(target) > 0 {
+		return nil
+	}
+	if err := d.unmount(id, target); err != nil {
+		return layerError("unmounting", id, err)
+	}
+	return nil
+}
+
+// unmount unmounts the layer id, of which the caller has the lock, from target, with all that is mounted on top of it. The mount may be
+// that of another driver, which has another backend: what to do goes by what is mounted.
+func (d *Driver) unmount(id, target string) error {
+	noted := false
+	for mounted := true; mounted; {
+		aufs, err := d.flush(id, target, linkFlush.last)
+		if err != nil {
+			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+		}
+		noted = noted || aufs
 		if err := unmountRetry(target); err != nil {
 			return err
 		}
-		if mounted, err := isMounted(target); err != nil || !mounted {
+		if mounted, err = isMounted(target); err != nil {
 			return err
 		}
 	}
-}
-
-// isMounted tells if target is a mount point in this mount namespace. One that does not exist is none.
-func isMounted(target string) (bool, error) {
-	// One call, since Linux 5.8.
-	var stx unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
-	}
-	// One or two, since Linux 5.6.
-	mounted, sure, err := mountinfo.MountedFast(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil && sure {
-		return mounted, nil
-	}
-	return mountedByTable(target)
-}
-
-// makePrivateMount makes the directory dir a private mount: onto itself, unless something is mounted there.
-func makePrivateMount(dir string) error {
-	mounted, err := isMounted(dir)
-	if err != nil {
-		return err
-	}
-	if !mounted {
-		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-			return &mountError{op: "bind mount", target: dir, flags: unix.MS_BIND, err: err}
-		}
-	}
-	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
-		return &mountError{op: "make private", target: dir, flags: unix.MS_PRIVATE, err: err}
+	if noted {
+		return d.forms.users.notes.drop(id)
 	}
 	return nil
 }
 
-// mountsUnder returns the mount points below dir in this mount namespace, the deepest and the newest first, so that they
-// can be unmounted in this order. dir itself is not among them.
-func mountsUnder(dir string) ([]*mountinfo.Info, error) {
-	resolved, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
+// of aufs. how is linkFlush.live or linkFlush.last.
+func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool, err error) {
+	aufs, err = isAufs(target)
+	if errors.Is(err, unix.ESTALE) {
+		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
+		return false, nil
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || !aufs {
+		return false, fsutil.IgnoreGone(err)
 	}
-	mounts, err := mountsHere(mountinfo.PrefixFilter(resolved))
-	if err != nil {
-		return nil, fmt.Errorf("reading the mounts under %s: %w", dir, err)
+	if mounted, err := isMounted(target); err != nil || !mounted {
+		return false, err
 	}
-	var under []*mountinfo.Info
-	for i := len(mounts) - 1; i >= 0; i-- {
-		if mounts[i].Mountpoint != resolved {
-			under = append(under, mounts[i])
-		}
-	}
-	return under, nil
+	return true, how(linkFlush{target: target, writable: d.home.diff(id)})
 }
 
-// unmountUnder unmounts all mounts below dir, and looks into none of them.
-func unmountUnder(dir string) error {
-	mounts, err := mountsUnder(dir)
+// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
+// ApplyDiffWithDiffer of this driver has made and nobody has used.
+func (d *Driver) Cleanup() error {
+	mounts, err := mountsUnder(d.home.mnt(""))
 	if err != nil {
-		return err
+		return fmt.Errorf("aufs: cleaning up: %w", err)
 	}
 	var errs []error
 	for _, m := range mounts {
-		errs = append(errs, unmountRetry(m.Mountpoint))
+		if err := d.unmountFound(m.Mountpoint); err != nil {
+			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
+		}
 	}
-	return errors.Join(errs...)
+	d.bases.forgetAll()
+	if err := d.dropStaged(); err != nil {
+		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
+	}
+	return errors.Join(append(errs, d.leavePrivate())...)
 }
 
-// contextOption is the mount option that gives all files of a mount the SELinux label mountLabel, or "" without one.
-func contextOption(mountLabel string) string {
-	return label.FormatMountLabel("", mountLabel)
-}
-
-// inUserNamespace tells if this process runs in a user namespace other than the initial one, whose map is that of all
-// ids to themselves (user_namespaces(7)). A process with several threads stays in the one that it is in.
-func inUserNamespace() (bool, error) {
-	if nested := nestedProcess.Load(); nested != nil {
-		return *nested, nil
+// unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
+func (d *Driver) unmountFound(target string) error {
+	id := filepath.Base(target)
+	lock, err := d.home.lockLayer("unmounting", id)
+	if err != nil {
+		return unmountRetry(target)
 	}
-	content, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+	defer lock.Unlock()
+	// The target is without symbolic links, and home need not be.
+	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
+	if err != nil || filepath.Join(resolved, id) != target {
+		return errors.Join(err, unmountRetry(target))
 	}
-	fields := strings.Fields(string(content))
-	initial := len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295"
-	// Without the file it is a kernel without user namespaces.
-	nested := err == nil && !initial
-	nestedProcess.Store(&nested)
-	return nested, nil
+	if alone, err := d.home.isBase(id); err == nil && alone {
+		return d.unmountBase(id)
+	}
+	return d.unmount(id, target)
 }
-
-// nestedProcess is the answer of inUserNamespace, once there was one.
-var nestedProcess atomic.Pointer[bool]
