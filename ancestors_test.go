@@ -11,6 +11,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -309,7 +310,7 @@ func TestAncestorsOnReadOnlyMounts(t *testing.T) {
 					must(t, r.Remove("child"))
 					must(t, r.Cleanup())
 					for _, id := range imageIDs() {
-						must(t, unmountRetry(s.inner.home.diff(id)))
+						must(t, mountutil.UnmountRetry(s.inner.home.diff(id)))
 					}
 					must(t, s.Remove("upper"))
 				})

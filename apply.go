@@ -13,6 +13,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -92,7 +93,7 @@ func (d *Driver) stripForeign(id string) error {
 // canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
 // layer that has something already is changed by the archive like any tree.
 func (d *Driver) canUnpack(id string) (bool, error) {
-	mounted, err := isMounted(d.home.mnt(id))
+	mounted, err := mountutil.IsMounted(d.home.mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}

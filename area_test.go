@@ -10,6 +10,7 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func mountPart(t *testing.T, kind part, home, dir string) {
 func unmountParts(t *testing.T, home string, dirs ...string) {
 	t.Helper()
 	for _, dir := range slices.Backward(dirs) {
-		must(t, unmountRetry(filepath.Join(home, dir)))
+		must(t, mountutil.UnmountRetry(filepath.Join(home, dir)))
 	}
 	noMounts(t, home)
 }
@@ -197,7 +198,7 @@ func TestPartsInASharedMount(t *testing.T) {
 				longStack(t, s)
 				for _, id := range []string{"new-child", "child"} {
 					target := s.get(t, id)
-					mounts, err := mountsUnder(s.inner.home.mnt(""))
+					mounts, err := mountutil.MountsUnder(s.inner.home.mnt(""))
 					must(t, err)
 					if len(mounts) != 1 || mounts[0].Mountpoint != target || mounts[0].Optional != "" {
 						t.Errorf("%+v", mounts)
@@ -226,7 +227,7 @@ func TestPartsThatCannotBeMounts(t *testing.T) {
 						t.Helper()
 						_, err := reopen(home, name)
 						wants(t, err, nil, filepath.Join(home, dir), "mount point", diffDir, mntDir)
-						mounts, err := mountsUnder(home)
+						mounts, err := mountutil.MountsUnder(home)
 						must(t, err)
 						if len(mounts) != 1 {
 							t.Errorf("%v", mounts)

@@ -16,6 +16,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +75,7 @@ func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
 		removeStore(h, made)
 		return nil, err
 	}
-	private, err := isMounted(string(h))
+	private, err := mountutil.IsMounted(string(h))
 	if err == nil {
 		err = d.start(c)
 	}
@@ -93,7 +94,7 @@ type mountChecker struct{}
 
 // IsMounted is part of graphdriver.Checker. What cannot be told counts as not mounted: the mount that follows says why.
 func (mountChecker) IsMounted(path string) bool {
-	mounted, err := isMounted(path)
+	mounted, err := mountutil.IsMounted(path)
 	return err == nil && mounted
 }
 
@@ -330,7 +331,7 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 		}
 		metadata["LowerDir"] = strings.Join(lower, ":")
 		metadata["MergedDir"] = d.home.mnt(id)
-	} else if mounted, err := isMounted(d.home.mnt(id)); err == nil && mounted {
+	} else if mounted, err := mountutil.IsMounted(d.home.mnt(id)); err == nil && mounted {
 		metadata["MergedDir"] = d.home.mnt(id)
 	}
 	return metadata, nil

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +34,7 @@ type aufsBackend struct {
 
 // probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
 func probeAufs(h home, forms *converter, scratchDir string) (*aufsBackend, error) {
-	if nested, err := inUserNamespace(); err != nil || nested {
+	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, graphdriver.ErrNotSupported))
 	}
 	if i := strings.IndexAny(string(h), branchDelimiters); i >= 0 {
@@ -76,7 +77,7 @@ func (b *aufsBackend) trial(dir string) error {
 	if err := b.home.mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
 		return err
 	}
-	return unmountRetry(target)
+	return mountutil.UnmountRetry(target)
 }
 
 // explainAufs turns the failure of a trial mount into one that says what the host lacks.
@@ -138,7 +139,7 @@ func (b *aufsBackend) mount(s stack) error {
 		return err
 	}
 	if err := b.noteMount(s); err != nil {
-		return errors.Join(err, unmountRetry(s.target))
+		return errors.Join(err, mountutil.UnmountRetry(s.target))
 	}
 	return nil
 }
@@ -208,7 +209,7 @@ func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
 func (b *aufsBackend) calls(branches []branch, o mountOptions, mountLabel string) (calls []mountCall, xino string, err error) {
 	xino, options := b.fileSystemOptions(o)
 	// mount(2) clips its data to a page, the NUL at its end included.
-	calls, err = mountCalls(branches, options, contextOption(mountLabel), unix.Getpagesize()-1)
+	calls, err = mountCalls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
 	return calls, xino, err
 }
 
@@ -229,18 +230,18 @@ func (b *aufsBackend) fileSystemOptions(o mountOptions) (xino string, options []
 // mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays
 // mounted.
 func mountCalled(target string, calls []mountCall, flags uintptr, xino string) error {
-	err := mountFS("mount", target, "aufs", flags, calls[0].data)
+	err := mountutil.Mount("mount", target, "aufs", flags, calls[0].data)
 	removeXino(xino)
 	if err != nil {
 		return err
 	}
 	for _, call := range calls[1:] {
-		err := mountFS("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.data)
+		err := mountutil.Mount("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.data)
 		if errors.Is(err, unix.ENOSPC) {
 			err = tooManyBranches(target, calls, err)
 		}
 		if err != nil {
-			return errors.Join(err, unmountRetry(target))
+			return errors.Join(err, mountutil.UnmountRetry(target))
 		}
 	}
 	return nil

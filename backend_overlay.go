@@ -11,6 +11,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +27,7 @@ type overlayBackend struct {
 
 // probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
 func probeOverlay(h home, s *shadows, scratchDir string) (*overlayBackend, error) {
-	nested, err := inUserNamespace()
+	nested, err := mountutil.InUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
 	}
@@ -65,7 +66,7 @@ func (b *overlayBackend) trial(dir string) error {
 	}
 	_, deleted := os.Lstat(filepath.Join(m.target, "deleted"))
 	_, hidden := os.Lstat(filepath.Join(m.target, "opaque", "hidden"))
-	if err := unmountRetry(m.target); err != nil {
+	if err := mountutil.UnmountRetry(m.target); err != nil {
 		return err
 	}
 	if !errors.Is(deleted, os.ErrNotExist) || !errors.Is(hidden, os.ErrNotExist) {

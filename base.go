@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -82,7 +83,7 @@ func (d *Driver) getBase(id string, o mountOptions, label string) (string, error
 		return d.home.diff(id), nil
 	}
 	target := d.home.mnt(id)
-	mounted, err := isMounted(target)
+	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
 		err = d.mountBase(id, o, label)
 	}
@@ -123,7 +124,7 @@ func (d *Driver) putBase(id string) error {
 // unmountBase unmounts a layer without parents, if it is mounted.
 func (d *Driver) unmountBase(id string) error {
 	target := d.home.mnt(id)
-	if mounted, err := isMounted(target); err != nil || !mounted {
+	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return err
 	}
 	if err := d.unmount(id, target); err != nil {

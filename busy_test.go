@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func TestBusy(t *testing.T) {
 						}()
 						err := do(s)
 						wants(t, err, unix.EBUSY, append(named, "child")...)
-						var busy *BusyError
+						var busy *mountutil.BusyError
 						if !errors.As(err, &busy) || busy.Target != dir || len(busy.Holders) == 0 {
 							t.Errorf("%#v is no *BusyError that tells all", err)
 						}
@@ -134,12 +135,12 @@ func TestBusyElsewhere(t *testing.T) {
 }
 
 func TestBusyErrorIsShort(t *testing.T) {
-	e := &BusyError{Target: "/t"}
+	e := &mountutil.BusyError{Target: "/t"}
 	if !strings.Contains(e.Error(), "nothing in /proc") {
 		t.Error(e)
 	}
 	for pid := range 100 {
-		e.Holders = append(e.Holders, Holder{PID: 1000 + pid, Command: "c", How: "has a file of it open", Path: "/f"})
+		e.Holders = append(e.Holders, mountutil.Holder{PID: 1000 + pid, Command: "c", How: "has a file of it open", Path: "/f"})
 	}
 	if text := e.Error(); strings.Contains(text, "1005") || !strings.Contains(text, "1004") || !strings.Contains(text, "and 95 more") {
 		t.Error(text)
@@ -157,7 +158,7 @@ func TestPutCovered(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(dir, "kept"), []byte("changed"), 0o600))
 		must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
 		must(t, s.Put("child"))
-		if mounted, err := isMounted(dir); err != nil || mounted {
+		if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
 			t.Errorf("mounted: %v, %v", mounted, err)
 		}
 		s.hasForm(t, "child", s.written())

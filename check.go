@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -249,7 +250,7 @@ func (c *checker) scratchIn(tmp string) error {
 // mounts looks for mounts of layers that are gone.
 func (c *checker) mounts() error {
 	h := c.d.home
-	mounts, err := mountsUnder(h.mnt(""))
+	mounts, err := mountutil.MountsUnder(h.mnt(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
 	}
@@ -264,7 +265,7 @@ func (c *checker) mounts() error {
 		}
 		err := c.whileIdle(id, func() error {
 			// Its Remove may have come to its end meanwhile.
-			if mounted, err := isMounted(m.Mountpoint); err != nil || !mounted || h.exists(id) {
+			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.exists(id) {
 				return err
 			}
 			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
@@ -305,7 +306,7 @@ func (c *checker) whileIdle(id string, look func() error) error {
 // layer looks at the content of one layer that nobody is at work on.
 func (c *checker) layer(ctx context.Context, id string) error {
 	h := c.d.home
-	mounted, err := isMounted(h.mnt(id))
+	mounted, err := mountutil.IsMounted(h.mnt(id))
 	if err != nil || mounted || !h.exists(id) {
 		return err
 	}

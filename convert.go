@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 )
 
@@ -139,7 +140,7 @@ func mustRead(f form) error {
 	if f != overlayTrusted {
 		return nil
 	}
-	nested, err := inUserNamespace()
+	nested, err := mountutil.InUserNamespace()
 	if err == nil && nested {
 		err = errors.New("it was mounted outside of this user namespace, whose marks cannot be read in it")
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +56,7 @@ func TestConvertOfTheStore(t *testing.T) {
 		for range 2 {
 			err := Convert(t.Context(), string(h))
 			wants(t, err, unix.EBUSY, "busy", "detached", "elsewhere", "below", "above", "formless", longName(255))
-			var busy *BusyError
+			var busy *mountutil.BusyError
 			if !errors.As(err, &busy) {
 				t.Errorf("%v", err)
 			}
@@ -79,7 +80,7 @@ func TestConvertOfTheStore(t *testing.T) {
 		idleSoon(t, s, ids...)
 		err := Convert(t.Context(), string(h))
 		wants(t, err, nil, "formless", longName(255))
-		if errors.As(err, new(*BusyError)) {
+		if errors.As(err, new(*mountutil.BusyError)) {
 			t.Error(err)
 		}
 		must(t, s.Remove("formless"))
@@ -109,7 +110,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 					end := hold.begin(t, s, "top")
 					before := allOf(t, s.inner.home.diff("layer"))
 					err := Convert(t.Context(), string(s.inner.home))
-					var busy *BusyError
+					var busy *mountutil.BusyError
 					if !errors.As(err, &busy) || busy.Target != s.inner.home.mnt("top") {
 						t.Errorf("the error is %v", err)
 					}

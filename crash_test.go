@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -152,13 +153,13 @@ func sameAs(a, b tree) bool {
 // unmountLazily takes all mounts in dir, and on it, out of this mount namespace, as a reboot does.
 func unmountLazily(t *testing.T, dir string) {
 	t.Helper()
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	must(t, err)
 	for _, m := range mounts {
 		must(t, unix.Unmount(m.Mountpoint, unix.MNT_DETACH))
 	}
 	for {
-		mounted, err := isMounted(dir)
+		mounted, err := mountutil.IsMounted(dir)
 		must(t, err)
 		if !mounted {
 			return

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -206,5 +207,5 @@ func mountsTriedOut(t *testing.T) {
 	if used, err := trialAnswer(m.tryOut()); err != nil || !used {
 		t.Errorf("it is used, and not: %v, %v", used, err)
 	}
-	must(t, unmountRetry(m.target))
+	must(t, mountutil.UnmountRetry(m.target))
 }

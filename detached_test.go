@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,19 +40,19 @@ func TestMountBatches(t *testing.T) {
 			for i, batch := range batches {
 				sizes = append(sizes, len(batch))
 				for j, o := range batch {
-					if key := map[bool]string{true: "br", false: "append"}[i == 0 && j == 0]; strings.HasPrefix(o.value, "/") && o.key != "xino" {
-						paths = append(paths, o.value)
-						if o.key != key {
-							t.Errorf("%d, %d: %s, which is to be %s", i, j, o.key, key)
+					if key := map[bool]string{true: "br", false: "append"}[i == 0 && j == 0]; strings.HasPrefix(o.Value, "/") && o.Key != "xino" {
+						paths = append(paths, o.Value)
+						if o.Key != key {
+							t.Errorf("%d, %d: %s, which is to be %s", i, j, o.Key, key)
 						}
 					}
 				}
-				if labelled := slices.Contains(batch, option{"context", c.label}); labelled != (c.label != "") {
+				if labelled := slices.Contains(batch, mountutil.Option{Key: "context", Value: c.label}); labelled != (c.label != "") {
 					t.Errorf("the label is in batch %d: %t", i, labelled)
 				}
 				for _, o := range options {
 					key, value, _ := strings.Cut(o, "=")
-					if there := slices.Contains(batch, option{key, value}); there != (i == 0) {
+					if there := slices.Contains(batch, mountutil.Option{Key: key, Value: value}); there != (i == 0) {
 						t.Errorf("%s is in batch %d: %t", o, i, there)
 					}
 				}
@@ -109,7 +110,7 @@ func TestDetachedOrStaged(t *testing.T) {
 		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
 			dir, err := s.Get("top", graphdriver.MountOpts{Options: options})
 			must(t, err)
-			mounts, err := mountsHere(mountinfo.SingleEntryFilter(dir))
+			mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(dir))
 			must(t, err)
 			for _, option := range options {
 				if len(mounts) != 1 || !slices.Contains(strings.Split(mounts[0].Options, ","), option) {

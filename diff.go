@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 )
 
 // isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
@@ -67,7 +68,7 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 	}
 	defer lock.Unlock()
 	target := d.home.mnt(id)
-	if mounted, err = isMounted(target); err != nil {
+	if mounted, err = mountutil.IsMounted(target); err != nil {
 		return "", false, err
 	}
 	if mounted {

@@ -17,6 +17,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -57,7 +58,7 @@ func subjectAlone(t *testing.T, name backendName) differential.Subject {
 func convertOnceFree(ctx context.Context, home string) error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		err := Convert(ctx, home)
-		var busy *BusyError
+		var busy *mountutil.BusyError
 		if !errors.As(err, &busy) || time.Now().After(end) {
 			return err
 		}
@@ -70,7 +71,7 @@ func layersReadOnly(home string, ids []string) (undo func() error, err error) {
 	undo = func() error {
 		var errs []error
 		for _, dir := range slices.Backward(mounted) {
-			if err := unmountRetry(dir); err != nil {
+			if err := mountutil.UnmountRetry(dir); err != nil {
 				errs = append(errs, err, unix.Unmount(dir, unix.MNT_DETACH))
 			}
 		}
@@ -101,10 +102,10 @@ func xattrs(t *testing.T) (lacks, loses bool) {
 	must(t, system.Lsetxattr(at("low/d"), empty, nil, 0))
 	must(t, system.Lsetxattr(at("low/d"), gone, []byte("v"), 0))
 	// Not all file systems can have an xino file, and this does without.
-	must(t, mountFS("mount", at("mnt"), "aufs", 0, "br:"+at("high")+"=rw:"+at("low")+"=ro,noxino"))
+	must(t, mountutil.Mount("mount", at("mnt"), "aufs", 0, "br:"+at("high")+"=rw:"+at("low")+"=ro,noxino"))
 	err := unix.Lremovexattr(at("mnt/d"), gone)
 	attrs, lerr := system.Llistxattr(at("mnt/d"))
-	must(t, unmountRetry(at("mnt")))
+	must(t, mountutil.UnmountRetry(at("mnt")))
 	if errors.Is(err, unix.ENOTSUP) {
 		t.Log("this kernel's aufs has no extended attributes: they are left out")
 		return true, false

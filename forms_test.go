@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -309,7 +310,7 @@ func readOnlyCopy(t *testing.T, s store) (home string) {
 	home = filepath.Join(t.TempDir(), "home")
 	must(t, os.Mkdir(home, 0o700))
 	must(t, unix.Mount(string(s.inner.home), home, "", unix.MS_BIND, ""))
-	t.Cleanup(func() { must(t, unmountRetry(home)) })
+	t.Cleanup(func() { must(t, mountutil.UnmountRetry(home)) })
 	must(t, unix.Mount("", home, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	return home
 }

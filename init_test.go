@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -123,7 +124,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 		if err := m.mount(); err != nil {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
-		defer func() { must(t, unmountRetry(backing)) }()
+		defer func() { must(t, mountutil.UnmountRetry(backing)) }()
 		t.Cleanup(wire.ExpectMessages("xino doesn't support", "already stacked"))
 		_, err := Init(filepath.Join(backing, "home"), optionsFor(name))
 		wants(t, err, graphdriver.ErrIncompatibleFS, "overlayfs", backing)

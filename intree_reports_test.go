@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
@@ -62,7 +63,7 @@ func TestInTreeBusy(t *testing.T) {
 			old := newOldStore(t)
 			dir := old.mountOf(t)
 			said, err := old.try(nil, "cleanup")
-			mounted, merr := isMounted(dir)
+			mounted, merr := mountutil.IsMounted(dir)
 			must(t, merr)
 			if err != nil || mounted {
 				t.Errorf("it says %v, and the mount is there: %t; the failure is another one now\n%s", err, mounted, said)

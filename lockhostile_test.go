@@ -18,6 +18,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -201,7 +202,7 @@ func TestLockOfMounts(t *testing.T) {
 		if free() {
 			t.Error("it does not keep out who mounts")
 		}
-		must(t, unmountRetry(string(h)))
+		must(t, mountutil.UnmountRetry(string(h)))
 		if free() {
 			t.Error("it does not keep out who mounts, when home is unmounted")
 		}

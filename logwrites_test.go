@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,7 +137,7 @@ func (l *logged) cut(t *testing.T) {
 // disks unmounts the disk, and returns those of the power cuts, in their order.
 func (l *logged) disks(t *testing.T) []*disk {
 	t.Helper()
-	must(t, unmountRetry(l.dir))
+	must(t, mountutil.UnmountRetry(l.dir))
 	_, _, err := dm(dmRemove, l.name, 0, nil)
 	must(t, err)
 	log, err := os.Open(l.log.image)

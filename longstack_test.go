@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -180,7 +181,7 @@ func TestForeignLongLine(t *testing.T) {
 				}
 			}
 		}
-		if mounted, err := mountedByTable(dir); err != nil || !mounted {
+		if mounted, err := mountutil.MountedByTable(dir); err != nil || !mounted {
 			t.Errorf("it is mounted: %t, %v", mounted, err)
 		}
 		if self, err := isSelfBind(string(s.inner.home)); err != nil || !self {

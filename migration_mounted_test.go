@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func testMigrationMounted(t *testing.T, backend backendName, o oldStore, elsewhe
 	}
 	if !elsewhere {
 		// As the process that has mounted the layers did before.
-		must(t, makePrivateMount(private))
+		must(t, mountutil.MakePrivateMount(private))
 	}
 	targets := map[string]string{}
 	for _, m := range o.mounts {

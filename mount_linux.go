@@ -10,6 +10,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,7 +50,7 @@ func (d *Driver) getWith(id string, o mountOptions, label string) (string, error
 	}
 	target := d.home.mnt(id)
 	if d.mounted.Increment(target) > 1 {
-		if mounted, err := isMounted(target); err == nil && mounted {
+		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			return target, nil
 		}
 		// Another driver's Cleanup, or somebody else, has unmounted it.
@@ -189,10 +190,10 @@ func (d *Driver) unmount(id, target string) error {
 			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 		}
 		noted = noted || aufs
-		if err := unmountRetry(target); err != nil {
+		if err := mountutil.UnmountRetry(target); err != nil {
 			return err
 		}
-		if mounted, err = isMounted(target); err != nil {
+		if mounted, err = mountutil.IsMounted(target); err != nil {
 			return err
 		}
 	}
@@ -213,7 +214,7 @@ func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool,
 	if err != nil || !aufs {
 		return false, fsutil.IgnoreGone(err)
 	}
-	if mounted, err := isMounted(target); err != nil || !mounted {
+	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
 	return true, how(linkFlush{target: target, writable: d.home.diff(id)})
@@ -222,7 +223,7 @@ func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool,
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
 // ApplyDiffWithDiffer of this driver has made and nobody has used.
 func (d *Driver) Cleanup() error {
-	mounts, err := mountsUnder(d.home.mnt(""))
+	mounts, err := mountutil.MountsUnder(d.home.mnt(""))
 	if err != nil {
 		return fmt.Errorf("aufs: cleaning up: %w", err)
 	}
@@ -244,16 +245,29 @@ func (d *Driver) unmountFound(target string) error {
 	id := filepath.Base(target)
 	lock, err := d.home.lockLayer("unmounting", id)
 	if err != nil {
-		return unmountRetry(target)
+		return mountutil.UnmountRetry(target)
 	}
 	defer lock.Unlock()
 	// The target is without symbolic links, and home need not be.
 	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {
-		return errors.Join(err, unmountRetry(target))
+		return errors.Join(err, mountutil.UnmountRetry(target))
 	}
 	if alone, err := d.home.isBase(id); err == nil && alone {
 		return d.unmountBase(id)
 	}
 	return d.unmount(id, target)
 }
+
+// BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
+// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. It matches
+// unix.EBUSY.
+//
+// Its field Target is where the layer is mounted, or would be; Holders are those that /proc shows to this process, and there may be
+// others.
+type BusyError = mountutil.BusyError
+
+// Holder is something that uses a mount: the process PID, which /proc/<PID>/comm calls Command, or, if PID is 0, a mount in this mount
+// namespace. How says how it uses the mount, as in "has its working directory in it", and Path is the file, as the holder sees it, or the
+// mount point.
+type Holder = mountutil.Holder

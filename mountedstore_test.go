@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -116,8 +117,8 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 				}
 				unharmedNow()
 				// The first one may have unmounted a part of what is busy.
-				must(t, unmountStacked(s.inner.home.mnt("child")))
-				must(t, unmountUnder(s.inner.home.diff("child")))
+				must(t, mountutil.UnmountStacked(s.inner.home.mnt("child")))
+				must(t, mountutil.UnmountUnder(s.inner.home.diff("child")))
 				sameTree(t, s.see(t, "child"), before)
 				must(t, s.Remove("child"))
 				unharmed()

@@ -15,12 +15,13 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
 func mountedAt(t *testing.T, target string) bool {
 	t.Helper()
-	mounted, err := isMounted(target)
+	mounted, err := mountutil.IsMounted(target)
 	must(t, err)
 	return mounted
 }
@@ -151,7 +152,7 @@ func TestMountFlags(t *testing.T) {
 		s := newStore(t, name, "aufs.mountopt=nodev,noexec")
 		s.create(t, "", "base", "child")
 		options := func() string {
-			mounts, err := mountsHere(mountinfo.SingleEntryFilter(s.inner.home.mnt("child")))
+			mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(s.inner.home.mnt("child")))
 			if err != nil || len(mounts) != 1 {
 				t.Fatalf("%v, %v", mounts, err)
 			}
@@ -282,7 +283,7 @@ func TestCleanup(t *testing.T) {
 		noMounts(t, string(s.inner.home))
 		s.oneForm(t, "one")
 		s.oneForm(t, "two")
-		if mounted, err := isMounted(string(s.inner.home)); err != nil || mounted {
+		if mounted, err := mountutil.IsMounted(string(s.inner.home)); err != nil || mounted {
 			t.Errorf("home is mounted: %v, %v", mounted, err)
 		}
 		// The store is still of use.
@@ -335,9 +336,9 @@ func TestUnmount(t *testing.T) {
 }
 
 func TestMountErrorTellsAll(t *testing.T) {
-	err := error(&mountError{op: "mount", target: "/t", fstype: "aufs", flags: 5, data: "br:/a", err: unix.EINVAL})
+	err := error(&mountutil.Error{Op: "mount", Target: "/t", Fstype: "aufs", Flags: 5, Data: "br:/a", Err: unix.EINVAL})
 	wants(t, err, unix.EINVAL, "mount /t", "aufs", "0x5", "br:/a")
-	var me *mountError
+	var me *mountutil.Error
 	if !errors.As(fmt.Errorf("around: %w", err), &me) {
 		t.Error("errors.As does not find it")
 	}

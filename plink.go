@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,7 @@ const pseudoLinkDir = ".wh..wh.plnk"
 //
 // If the flush fails the mount stays: without it, some names would have their old content again.
 func Unmount(target string) error {
-	mounted, err := isMounted(target)
+	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
 		return nil
 	}
@@ -52,7 +53,7 @@ func Unmount(target string) error {
 	if err != nil {
 		return fmt.Errorf("aufs: flushing the pseudo-links of %s, which stays mounted: %w", target, err)
 	}
-	if err := unmountRetry(target); err != nil {
+	if err := mountutil.UnmountRetry(target); err != nil {
 		return fmt.Errorf("aufs: %w", err)
 	}
 	return nil
@@ -280,7 +281,7 @@ func mountIDByPath(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mounts, err := mountsHere(mountinfo.SingleEntryFilter(resolved))
+	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(resolved))
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -70,7 +71,7 @@ func newRecording(t *testing.T, d *disk) recording {
 	if !hasLogWrites(t) {
 		return &copies{disk: d}
 	}
-	must(t, unmountRetry(d.dir))
+	must(t, mountutil.UnmountRetry(d.dir))
 	return newLogged(t, d)
 }
 
@@ -151,7 +152,7 @@ func (d *disk) mount(t *testing.T) {
 
 func (d *disk) unmount(t *testing.T) {
 	t.Helper()
-	must(t, unmountRetry(d.dir))
+	must(t, mountutil.UnmountRetry(d.dir))
 	must(t, os.Remove(d.image))
 }
 

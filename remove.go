@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,10 +22,10 @@ import (
 // to it is a mount point after that: such a path cannot be moved, and what is mounted there is not the layer's. The caller holds the lock of
 // id, or the store lock while there is no such layer.
 func (d *Driver) clearMounts(id string) error {
-	if err := unmountStacked(d.home.mnt(id)); err != nil {
+	if err := mountutil.UnmountStacked(d.home.mnt(id)); err != nil {
 		return err
 	}
-	mounts, err := mountsUnder(string(d.home))
+	mounts, err := mountutil.MountsUnder(string(d.home))
 	if err != nil || len(mounts) == 0 {
 		return err
 	}
@@ -39,13 +40,13 @@ func (d *Driver) clearMounts(id string) error {
 			if path == own {
 				return fmt.Errorf("%s is a mount point, which has to be unmounted first: %w", path, unix.EBUSY)
 			}
-			if isBelow(path, own) {
+			if mountutil.IsBelow(path, own) {
 				inside = append(inside, path)
 			}
 		}
 	}
 	for _, path := range inside {
-		if err := unmountRetry(path); err != nil {
+		if err := mountutil.UnmountRetry(path); err != nil {
 			return err
 		}
 	}
@@ -169,7 +170,7 @@ func moveToTrash(path, target string) error {
 	err := os.Rename(path, target)
 	if errors.Is(err, unix.EPERM) {
 		// A container can make its root directory immutable. What is mounted in it is not the layer's.
-		if mounts, merr := mountsUnder(path); merr == nil && len(mounts) == 0 {
+		if mounts, merr := mountutil.MountsUnder(path); merr == nil && len(mounts) == 0 {
 			if err = fsutil.MakeMutable(path); err == nil {
 				err = os.Rename(path, target)
 			}
@@ -181,14 +182,14 @@ func moveToTrash(path, target string) error {
 // removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
 // the directory. A container may have done its worst to keep its files from being removed.
 func removeTree(dir string) error {
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil {
 		return err
 	}
 	if len(mounts) > 0 {
 		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
 	}
-	if mounted, err := isMounted(dir); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
 		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
 	}
 	return fsutil.RemoveFiles(dir)

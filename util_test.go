@@ -21,6 +21,7 @@ import (
 	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"golang.org/x/sys/unix"
 )
@@ -80,14 +81,14 @@ func (d *Driver) self() *Driver { return d }
 // noMounts fails the test if anything is mounted at or under dir.
 func noMounts(t *testing.T, dir string) {
 	t.Helper()
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil {
 		t.Error(err)
 	}
 	for _, m := range mounts {
 		t.Errorf("%s (%s) is still mounted", m.Mountpoint, m.FSType)
 	}
-	if mounted, err := isMounted(dir); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
 		t.Errorf("%s is mounted: %v, %v", dir, mounted, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )
@@ -311,7 +312,7 @@ func TestAncestorsOnReadOnlyMounts(t *testing.T) {
 					must(t, r.Remove("child"))
 					must(t, r.Cleanup())
 					for _, id := range imageIDs() {
-						must(t, unmountRetry(s.inner.home.diff(id)))
+						must(t, mountutil.UnmountRetry(s.inner.home.diff(id)))
 					}
 					must(t, s.Remove("upper"))
 				})

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -94,7 +95,7 @@ func (d *Driver) stripForeign(id string) error {
 // canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
 // layer that has something already is changed by the archive like any tree.
 func (d *Driver) canUnpack(id string) (bool, error) {
-	mounted, err := isMounted(d.home.mnt(id))
+	mounted, err := mountutil.IsMounted(d.home.mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}

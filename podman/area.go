@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,7 +104,7 @@ func (h home) realDirectories() error {
 
 // rightMounts is an error if something is mounted in the store where it has to be one mount.
 func (h home) rightMounts() error {
-	mounts, err := mountsUnder(string(h))
+	mounts, err := mountutil.MountsUnder(string(h))
 	if err != nil || len(mounts) == 0 {
 		return err
 	}

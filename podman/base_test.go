@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func withBase(t *testing.T, name backendName) store {
 	s.create(t, "", "base")
 	s.apply(t, "base", "", entry{name: "f", content: "f"}, entry{name: "run", content: "#!", mode: 0o755}, entry{name: "d/"})
 	err := unix.Mknod(filepath.Join(s.inner.home.diff("base"), "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
-	if nested, nerr := inUserNamespace(); nerr != nil || !nested || !errors.Is(err, unix.EPERM) {
+	if nested, nerr := mountutil.InUserNamespace(); nerr != nil || !nested || !errors.Is(err, unix.EPERM) {
 		must(t, errors.Join(err, nerr))
 	}
 	return s
@@ -41,7 +42,7 @@ func hasOptions(t *testing.T, dir string, options []string) {
 	if err := os.WriteFile(filepath.Join(dir, "d/new"), nil, 0o600); errors.Is(err, unix.EROFS) != asked("ro") || !asked("ro") && err != nil {
 		t.Errorf("%q: writing: %v", options, err)
 	}
-	if nested, err := inUserNamespace(); err != nil || !nested {
+	if nested, err := mountutil.InUserNamespace(); err != nil || !nested {
 		fd, err := unix.Open(filepath.Join(dir, "null"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.EACCES) != asked("nodev") || !asked("nodev") && err != nil {
 			t.Errorf("%q: opening a device: %v", options, err)
@@ -68,7 +69,7 @@ func hasOptions(t *testing.T, dir string, options []string) {
 // mountAt is the one mount at dir.
 func mountAt(t *testing.T, dir string) *mountinfo.Info {
 	t.Helper()
-	mounts, err := mountsHere(mountinfo.SingleEntryFilter(dir))
+	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(dir))
 	must(t, err)
 	if len(mounts) != 1 {
 		t.Fatalf("the mounts at %s are %v", dir, mounts)
@@ -156,7 +157,7 @@ func TestBindOnOldKernels(t *testing.T) {
 				must(t, err)
 				must(t, h.bindOld(h.diff("base"), h.mnt("base"), o.flags))
 				hasOptions(t, h.mnt("base"), options)
-				must(t, unmountRetry(h.mnt("base")))
+				must(t, mountutil.UnmountRetry(h.mnt("base")))
 			}
 		}
 		wants(t, h.bindOld(h.diff("nothing"), h.mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
@@ -191,7 +192,7 @@ func TestBaseUsers(t *testing.T) {
 		h := s.inner.home
 		is := func(want bool) {
 			t.Helper()
-			if mounted, err := isMounted(h.mnt("base")); err != nil || mounted != want {
+			if mounted, err := mountutil.IsMounted(h.mnt("base")); err != nil || mounted != want {
 				t.Errorf("it is mounted: %t, %v", mounted, err)
 			}
 		}
@@ -318,7 +319,7 @@ func TestBaseWithLabel(t *testing.T) {
 	if data, fits := m.plainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
 		t.Errorf("overlayfs gets %q, %t", data, fits)
 	}
-	calls, err := mountCalls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, contextOption(label), 4095)
+	calls, err := mountCalls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
 	must(t, err)
 	if len(calls) != 1 || !strings.Contains(calls[0].data, `context="`+label+`"`) || !strings.Contains(calls[0].data, "br:/diff/base=ro") {
 		t.Errorf("aufs gets %+v", calls)

@@ -5,6 +5,7 @@ package aufs
 import (
 	"errors"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +17,7 @@ const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTAT
 
 // bindAttributes are the attributes that a bind mount gets for flags. It is private, too: what is mounted in it shows nowhere else.
 func bindAttributes(flags uintptr) unix.MountAttr {
-	attributes := unix.MountAttr{Attr_set: uint64(mountAttributes(flags)), Propagation: unix.MS_PRIVATE} //nolint:gosec // it is not negative
+	attributes := unix.MountAttr{Attr_set: uint64(mountutil.MountAttributes(flags)), Propagation: unix.MS_PRIVATE} //nolint:gosec // it is not negative
 	if flags&atimeFlags != 0 {
 		attributes.Attr_clr = unix.MOUNT_ATTR__ATIME
 	}
@@ -34,7 +35,7 @@ func remountFlags(flags uintptr, has int64) uintptr {
 // that saysNo is about this kernel.
 func bindMount(dir, target string, flags uintptr) error {
 	fail := func(op string, err error) error {
-		return &mountError{op: op + " " + dir + " for", target: target, flags: flags, err: err}
+		return &mountutil.Error{Op: op + " " + dir + " for", Target: target, Flags: flags, Err: err}
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
@@ -55,7 +56,7 @@ func bindMount(dir, target string, flags uintptr) error {
 // stays mounted.
 func bindInSteps(dir, at string, flags uintptr) error {
 	fail := func(op string, flags uintptr, err error) error {
-		return &mountError{op: op + " " + dir + " at", target: at, flags: flags, err: err}
+		return &mountutil.Error{Op: op + " " + dir + " at", Target: at, Flags: flags, Err: err}
 	}
 	if err := unix.Mount(dir, at, "", unix.MS_BIND, ""); err != nil {
 		return fail("bind", unix.MS_BIND, err)
@@ -76,7 +77,7 @@ func bindInSteps(dir, at string, flags uintptr) error {
 		}
 	}
 	if err != nil {
-		return errors.Join(err, unmountRetry(at))
+		return errors.Join(err, mountutil.UnmountRetry(at))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,10 +143,10 @@ func TestMountCallsThatCannotFit(t *testing.T) {
 }
 
 func TestContextOption(t *testing.T) {
-	if got := contextOption(""); got != "" {
+	if got := mountutil.ContextOption(""); got != "" {
 		t.Errorf("without a label: %q", got)
 	}
-	got := contextOption("system_u:object_r:container_file_t:s0:c1,c2")
+	got := mountutil.ContextOption("system_u:object_r:container_file_t:s0:c1,c2")
 	if want := `context="system_u:object_r:container_file_t:s0:c1,c2"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,14 +21,14 @@ var errNotDetached = errors.New("too many for fsconfig(2), or too long")
 // mountBatches are the branches of a stack and its options in the order in which fsconfig(2) is to pass them: those of the first batch
 // make the file system, and each of the others is for a reconfiguration of it. None has more than maxOptionsPerCall. label, unless it
 // is "", goes into each.
-func mountBatches(branches []branch, options []string, label string) (batches [][]option, err error) {
-	var every, tail []option
+func mountBatches(branches []branch, options []string, label string) (batches [][]mountutil.Option, err error) {
+	var every, tail []mountutil.Option
 	if label != "" {
-		every = []option{{"context", label}}
+		every = []mountutil.Option{{Key: "context", Value: label}}
 	}
 	for _, o := range options {
 		key, value, _ := strings.Cut(o, "=")
-		tail = append(tail, option{key, value})
+		tail = append(tail, mountutil.Option{Key: key, Value: value})
 	}
 	tail = append(tail, every...)
 	for key := "br"; len(branches) > 0; tail = every {
@@ -35,17 +36,17 @@ func mountBatches(branches []branch, options []string, label string) (batches []
 		if n <= 0 {
 			return nil, fmt.Errorf("%d mount options: %w", len(tail), errNotDetached)
 		}
-		var batch []option
+		var batch []mountutil.Option
 		for _, b := range branches[:n] {
-			batch = append(batch, option{key, b.String()})
+			batch = append(batch, mountutil.Option{Key: key, Value: b.String()})
 			key = "append"
 		}
 		branches = branches[n:]
 		batches = append(batches, append(batch, tail...))
 	}
 	for _, o := range slices.Concat(batches...) {
-		if len(o.value) >= maxParameter {
-			return nil, fmt.Errorf("%s=%s: %w", o.key, o.value, errNotDetached)
+		if len(o.Value) >= mountutil.MaxParameter {
+			return nil, fmt.Errorf("%s=%s: %w", o.Key, o.Value, errNotDetached)
 		}
 	}
 	return batches, nil
@@ -57,10 +58,10 @@ const detachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | 
 	unix.MS_STRICTATIME
 
 // mountDetached mounts a stack at target, whole or not at all. xino is the path of the file of that name, which is removed.
-func mountDetached(target string, batches [][]option, flags uintptr, xino string) error {
+func mountDetached(target string, batches [][]mountutil.Option, flags uintptr, xino string) error {
 	fail := func(op string, err error) error {
-		return &mountError{
-			op: op, target: target, fstype: "aufs", flags: flags, data: fmt.Sprintf("%d batches of options", len(batches)), err: err,
+		return &mountutil.Error{
+			Op: op, Target: target, Fstype: "aufs", Flags: flags, Data: fmt.Sprintf("%d batches of options", len(batches)), Err: err,
 		}
 	}
 	fsfd, err := unix.Fsopen("aufs", unix.FSOPEN_CLOEXEC)
@@ -68,17 +69,17 @@ func mountDetached(target string, batches [][]option, flags uintptr, xino string
 		return fail("fsopen for", err)
 	}
 	defer unix.Close(fsfd)
-	err = setOptions(fsfd, batches[0])
+	err = mountutil.SetOptions(fsfd, batches[0])
 	if err == nil {
 		err = unix.FsconfigCreate(fsfd)
 	}
 	removeXino(xino)
 	if err != nil {
-		return fail("mount", withKernelLog(fsfd, err))
+		return fail("mount", mountutil.WithKernelLog(fsfd, err))
 	}
-	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(flags))
+	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountutil.MountAttributes(flags))
 	if err != nil {
-		return fail("fsmount", withKernelLog(fsfd, err))
+		return fail("fsmount", mountutil.WithKernelLog(fsfd, err))
 	}
 	defer unix.Close(mfd)
 	for _, batch := range batches[1:] {
@@ -93,17 +94,17 @@ func mountDetached(target string, batches [][]option, flags uintptr, xino string
 }
 
 // reconfigure passes options to a mount.
-func reconfigure(mfd int, batch []option) error {
+func reconfigure(mfd int, batch []mountutil.Option) error {
 	fsfd, err := unix.Fspick(mfd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
 	if err != nil {
 		return fmt.Errorf("fspick: %w", err)
 	}
 	defer unix.Close(fsfd)
-	if err = setOptions(fsfd, batch); err == nil {
+	if err = mountutil.SetOptions(fsfd, batch); err == nil {
 		err = unix.FsconfigReconfigure(fsfd)
 	}
 	if err != nil {
-		return withKernelLog(fsfd, err)
+		return mountutil.WithKernelLog(fsfd, err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ package aufs
 import (
 	"io"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"go.podman.io/storage/pkg/idtools"
 )
 
@@ -69,7 +70,7 @@ func (d *Driver) readable(id string) (f form, mounted bool, err error) {
 	}
 	defer lock.Unlock()
 	target := d.home.mnt(id)
-	if mounted, err = isMounted(target); err != nil {
+	if mounted, err = mountutil.IsMounted(target); err != nil {
 		return "", false, err
 	}
 	if mounted {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
@@ -77,7 +78,7 @@ func (d *Driver) changeOwners(id, dir string, maps ownerMaps) error {
 
 // planOwners finds out what is to be done to all files of the tree at root.
 func planOwners(root string, maps ownerMaps) (*ownersPlan, error) {
-	mounts, err := mountsUnder(root)
+	mounts, err := mountutil.MountsUnder(root)
 	if err != nil {
 		return nil, err
 	}

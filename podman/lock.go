@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +98,7 @@ func (h home) closed(path string) bool {
 			return true
 		}
 		// What is above home, as home/.. is, can be reached by other ways.
-		if path == string(h) || !isBelow(filepath.Clean(path), string(h)) {
+		if path == string(h) || !mountutil.IsBelow(filepath.Clean(path), string(h)) {
 			return false
 		}
 		path = filepath.Dir(path)
@@ -245,18 +246,18 @@ func (s *scratch) remove() error {
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	mounts, err := mountsUnder(s.dir)
+	mounts, err := mountutil.MountsUnder(s.dir)
 	if err != nil {
 		return err
 	}
-	mounted, err := isMounted(s.dir)
+	mounted, err := mountutil.IsMounted(s.dir)
 	if err == nil && !mounted && len(mounts) == 0 {
 		return fsutil.RemoveFiles(s.dir)
 	}
-	if err := unmountUnder(s.dir); err != nil {
+	if err := mountutil.UnmountUnder(s.dir); err != nil {
 		return err
 	}
-	if err := unmountStacked(s.dir); err != nil {
+	if err := mountutil.UnmountStacked(s.dir); err != nil {
 		return err
 	}
 	return removeTree(s.dir)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -203,7 +204,7 @@ func TestLockOfMounts(t *testing.T) {
 		if free() {
 			t.Error("it does not keep out who mounts")
 		}
-		must(t, unmountRetry(string(h)))
+		must(t, mountutil.UnmountRetry(string(h)))
 		if free() {
 			t.Error("it does not keep out who mounts, when home is unmounted")
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -182,7 +183,7 @@ func TestForeignLongLine(t *testing.T) {
 				}
 			}
 		}
-		if mounted, err := mountedByTable(dir); err != nil || !mounted {
+		if mounted, err := mountutil.MountedByTable(dir); err != nil || !mounted {
 			t.Errorf("it is mounted: %t, %v", mounted, err)
 		}
 		if self, err := isSelfBind(string(s.inner.home)); err != nil || !self {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -139,7 +140,7 @@ func (m migration) recordForms(forms map[string]form) (alive bool, err error) {
 
 // inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
 func (m migration) inUse(id string, f form) (bool, error) {
-	mounted, err := isMounted(m.home.mnt(id))
+	mounted, err := mountutil.IsMounted(m.home.mnt(id))
 	if err != nil || mounted || mustRead(f) != nil {
 		return mounted, err
 	}
@@ -219,7 +220,7 @@ func bootID() string {
 
 // mountAlive tells if a mount may be alive, in any mount namespace, that uses one of formerDirs.
 func (m migration) mountAlive() (bool, error) {
-	mounts, err := mountsUnder(m.home.mnt(""))
+	mounts, err := mountutil.MountsUnder(m.home.mnt(""))
 	if err != nil || len(mounts) > 0 {
 		return len(mounts) > 0, err
 	}

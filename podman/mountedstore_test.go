@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -118,8 +119,8 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 				}
 				unharmedNow()
 				// The first one may have unmounted a part of what is busy.
-				must(t, unmountStacked(s.inner.home.mnt("child")))
-				must(t, unmountUnder(s.inner.home.diff("child")))
+				must(t, mountutil.UnmountStacked(s.inner.home.mnt("child")))
+				must(t, mountutil.UnmountUnder(s.inner.home.diff("child")))
 				sameTree(t, s.see(t, "child"), before)
 				must(t, s.Remove("child"))
 				unharmed()

@@ -17,6 +17,7 @@ import (
 	"testing/iotest"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +46,7 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 				"whole": strings.NewReader(text), "by bytes": iotest.OneByteReader(strings.NewReader(text)),
 				"without an end": iotest.DataErrReader(strings.NewReader(strings.TrimSuffix(text, "\n"))),
 			} {
-				mounts, err := mountinfo.GetMountsFromReader(newLineShortener(r), nil)
+				mounts, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(r), nil)
 				must(t, err)
 				if len(mounts) != 3 || mounts[0].Mountpoint != "/" || mounts[2].VFSOptions != "rw,discard" {
 					t.Fatalf("%s: there are %d mounts: %v", how, len(mounts), mounts)
@@ -62,7 +63,7 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 	}
 	// What is too long in another way is an error, and may be what was looked for.
 	long := plain + "36 29 0:45 / /" + strings.Repeat("d/", 40_000) + " rw - overlay none rw,upperdir=/u\n"
-	if _, err := mountinfo.GetMountsFromReader(newLineShortener(strings.NewReader(long)), nil); !errors.Is(err, bufio.ErrTooLong) {
+	if _, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(strings.NewReader(long)), nil); !errors.Is(err, bufio.ErrTooLong) {
 		t.Errorf("a path that is too long: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "mountinfo")
@@ -75,10 +76,10 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 // TestShortenedLineIsBounded reads a line that does not end.
 func TestShortenedLineIsBounded(t *testing.T) {
 	endless := io.LimitReader(endlessReader("d/"), 64<<20)
-	l := newLineShortener(io.MultiReader(strings.NewReader("36 29 0:45 / /m rw - overlay none rw,"), endless))
+	l := mountutil.NewLineShortener(io.MultiReader(strings.NewReader("36 29 0:45 / /m rw - overlay none rw,"), endless))
 	kept, err := io.Copy(io.Discard, l)
 	must(t, err)
-	if kept > 2*maxLine {
+	if kept > 2*mountutil.MaxLine {
 		t.Errorf("%d bytes are kept", kept)
 	}
 }
@@ -99,19 +100,19 @@ func TestMountedByTable(t *testing.T) {
 	must(t, os.Symlink("a b", filepath.Join(dir, "link")))
 	is := func(name string, want bool) {
 		t.Helper()
-		if mounted, err := mountedByTable(filepath.Join(dir, name)); err != nil || mounted != want {
+		if mounted, err := mountutil.MountedByTable(filepath.Join(dir, name)); err != nil || mounted != want {
 			t.Errorf("%s is mounted: %t, %v", name, mounted, err)
 		}
-		if mounted, err := isMounted(filepath.Join(dir, name)); err != nil || mounted != want {
+		if mounted, err := mountutil.IsMounted(filepath.Join(dir, name)); err != nil || mounted != want {
 			t.Errorf("%s is mounted, by the quick way: %t, %v", name, mounted, err)
 		}
 	}
 	is("a b", false)
-	must(t, makePrivateMount(bound))
+	must(t, mountutil.MakePrivateMount(bound))
 	defer func() { must(t, unix.Unmount(bound, 0)) }()
 	// What is one is not mounted again.
-	must(t, makePrivateMount(bound))
-	mounts, err := mountsHere(mountinfo.SingleEntryFilter(bound))
+	must(t, mountutil.MakePrivateMount(bound))
+	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(bound))
 	if err != nil || len(mounts) != 1 || mounts[0].Optional != "" {
 		t.Errorf("the mounts are %v, %v", mounts, err)
 	}

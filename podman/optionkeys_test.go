@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -173,7 +174,7 @@ mountopt = "nosuid"
 // noMountsBelow fails the test if anything is mounted below dir.
 func noMountsBelow(t *testing.T, dir string) {
 	t.Helper()
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	must(t, err)
 	for _, m := range mounts {
 		t.Errorf("%s is still mounted", m.Mountpoint)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/selinux/go-selinux/label"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"go.podman.io/storage/pkg/parsers/kernel"
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func (m overlayMount) mount() error {
 	var err error
 	switch {
 	case fits:
-		err = mountFS("mount", m.target, "overlay", m.flags, data)
+		err = mountutil.Mount("mount", m.target, "overlay", m.flags, data)
 	case m.showsPaths():
 		if err = m.mountByParts(); errors.Is(err, errNoParts) {
 			err = m.mountNumbered()
@@ -70,24 +71,24 @@ func (m overlayMount) showsPaths() bool {
 
 // options are all but the directories. The features that would put redirects or data-less copies into the writable
 // directory are off, whatever the kernel's defaults: aufs could not read such a layer.
-func (m overlayMount) options() []option {
-	var o []option
+func (m overlayMount) options() []mountutil.Option {
+	var o []mountutil.Option
 	if m.userxattr {
 		// It turns redirect_dir and metacopy off by itself, and does not go with options that name them.
-		o = append(o, option{"userxattr", ""})
+		o = append(o, mountutil.Option{Key: "userxattr", Value: ""})
 	} else {
-		o = append(o, option{"redirect_dir", "nofollow"}, option{"metacopy", "off"})
+		o = append(o, mountutil.Option{Key: "redirect_dir", Value: "nofollow"}, mountutil.Option{Key: "metacopy", Value: "off"})
 	}
 	if m.upper != "" {
 		index := "off"
 		if m.index {
 			index = "on"
 		}
-		o = append(o, option{"index", index})
+		o = append(o, mountutil.Option{Key: "index", Value: index})
 		if kernelTakesParts() {
 			// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that is no part of the
 			// layer.
-			o = append(o, option{"uuid", "null"})
+			o = append(o, mountutil.Option{Key: "uuid", Value: "null"})
 		}
 	}
 	return o
@@ -106,9 +107,9 @@ func (m overlayMount) mountByParts() error {
 	if err := m.make(fsfd); err != nil {
 		return err
 	}
-	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountAttributes(m.flags))
+	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, mountutil.MountAttributes(m.flags))
 	if err != nil {
-		return orNoParts(m.fail("fsmount", withKernelLog(fsfd, err)))
+		return orNoParts(m.fail("fsmount", mountutil.WithKernelLog(fsfd, err)))
 	}
 	defer unix.Close(mfd)
 	if err := unix.MoveMount(mfd, "", unix.AT_FDCWD, m.target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
@@ -126,7 +127,7 @@ func (m overlayMount) tryOut() error {
 	if err := m.mount(); err != nil {
 		return err
 	}
-	return unmountRetry(m.target)
+	return mountutil.UnmountRetry(m.target)
 }
 
 // tryOutByParts makes the file system, and leaves it unattached: the kernel drops it with the descriptor.
@@ -145,7 +146,7 @@ func (m overlayMount) make(fsfd int) error {
 		return orNoParts(err)
 	}
 	if err := unix.FsconfigCreate(fsfd); err != nil {
-		return orNoParts(m.fail("mount", withKernelLog(fsfd, err)))
+		return orNoParts(m.fail("mount", mountutil.WithKernelLog(fsfd, err)))
 	}
 	return nil
 }
@@ -186,27 +187,27 @@ func (m overlayMount) configure(fsfd int) error {
 			return errNoParts
 		}
 		if err != nil {
-			return m.fail("lowerdir+ "+lower, withKernelLog(fsfd, err))
+			return m.fail("lowerdir+ "+lower, mountutil.WithKernelLog(fsfd, err))
 		}
 	}
 	if m.upper != "" {
-		for _, dir := range []option{{"upperdir", m.upper}, {"workdir", m.work}} {
-			if err := setDirectory(fsfd, dir.key, dir.value, true); err != nil {
-				return m.fail(dir.key+" "+dir.value, withKernelLog(fsfd, err))
+		for _, dir := range []mountutil.Option{{Key: "upperdir", Value: m.upper}, {Key: "workdir", Value: m.work}} {
+			if err := setDirectory(fsfd, dir.Key, dir.Value, true); err != nil {
+				return m.fail(dir.Key+" "+dir.Value, mountutil.WithKernelLog(fsfd, err))
 			}
 		}
 	}
 	options := m.options()
 	if m.label != "" {
-		options = append(options, option{"context", m.label})
+		options = append(options, mountutil.Option{Key: "context", Value: m.label})
 	}
 	for name, flag := range map[string]uintptr{"sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC} {
 		if m.flags&flag != 0 {
-			options = append(options, option{name, ""})
+			options = append(options, mountutil.Option{Key: name, Value: ""})
 		}
 	}
-	if err := setOptions(fsfd, options); err != nil {
-		return m.fail("fsconfig for", withKernelLog(fsfd, err))
+	if err := mountutil.SetOptions(fsfd, options); err != nil {
+		return m.fail("fsconfig for", mountutil.WithKernelLog(fsfd, err))
 	}
 	return nil
 }
@@ -219,7 +220,7 @@ func setDirectory(fsfd int, key, path string, plain bool) error {
 		// Of the other two the kernel takes a backslash for the beginning of an escape.
 		escaped = strings.ReplaceAll(path, `\`, `\\`)
 	}
-	if plain && len(escaped) < maxParameter {
+	if plain && len(escaped) < mountutil.MaxParameter {
 		return unix.FsconfigSetString(fsfd, key, escaped)
 	}
 	fd, err := openPath(path)
@@ -249,9 +250,9 @@ func (m overlayMount) data(lowers []string) string {
 		data += ",upperdir=" + escapeOption(m.upper) + ",workdir=" + escapeOption(m.work)
 	}
 	for _, o := range m.options() {
-		data += "," + o.key
-		if o.value != "" {
-			data += "=" + o.value
+		data += "," + o.Key
+		if o.Value != "" {
+			data += "=" + o.Value
 		}
 	}
 	return label.FormatMountLabel(data, m.label)
@@ -266,8 +267,8 @@ func escapeOption(path string) string {
 }
 
 func (m overlayMount) fail(op string, err error) error {
-	return &mountError{
-		op: op, target: m.target, fstype: "overlay", flags: m.flags, err: err,
-		data: fmt.Sprintf("upperdir=%s,workdir=%s,%d lower directories", m.upper, m.work, len(m.lowers)),
+	return &mountutil.Error{
+		Op: op, Target: m.target, Fstype: "overlay", Flags: m.flags, Err: err,
+		Data: fmt.Sprintf("upperdir=%s,workdir=%s,%d lower directories", m.upper, m.work, len(m.lowers)),
 	}
 }

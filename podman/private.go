@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -103,12 +104,12 @@ func (h home) makePrivate() error {
 
 // makePrivateIfEmpty makes a directory a private mount, unless it is no mount yet, and has mounts in it.
 func makePrivateIfEmpty(dir string) (private bool, err error) {
-	mounted, err := isMounted(dir)
+	mounted, err := mountutil.IsMounted(dir)
 	if err != nil {
 		return false, err
 	}
 	if !mounted {
-		mounts, err := mountsUnder(dir)
+		mounts, err := mountutil.MountsUnder(dir)
 		if err != nil {
 			return false, err
 		}
@@ -117,12 +118,12 @@ func makePrivateIfEmpty(dir string) (private bool, err error) {
 			return false, nil
 		}
 	}
-	return true, makePrivateMount(dir)
+	return true, mountutil.MakePrivateMount(dir)
 }
 
-// isMountPoint is isMounted, where what cannot be told counts as not mounted.
+// isMountPoint is mountutil.IsMounted, where what cannot be told counts as not mounted.
 func isMountPoint(dir string) bool {
-	mounted, err := isMounted(dir)
+	mounted, err := mountutil.IsMounted(dir)
 	return err == nil && mounted
 }
 
@@ -141,7 +142,7 @@ func leaveSelfBind(dir string) error {
 	if !isMountPoint(dir) {
 		return nil
 	}
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
@@ -153,7 +154,7 @@ func leaveSelfBind(dir string) error {
 		// Another process is at work on the store, or has a layer without parents, or the lock keeps it busy on an old kernel: it does no harm.
 		return nil
 	}
-	return fmt.Errorf("aufs: cleaning up: %w", &mountError{op: "unmount", target: dir, err: err})
+	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
 // isSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
@@ -163,7 +164,7 @@ func isSelfBind(dir string) (bool, error) {
 	if err != nil {
 		return false, fsutil.IgnoreGone(err)
 	}
-	mounts, err := mountsHere(mountinfo.ParentsFilter(resolved))
+	mounts, err := mountutil.MountsHere(mountinfo.ParentsFilter(resolved))
 	if err != nil {
 		return false, fmt.Errorf("reading the mounts of %s: %w", dir, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 )
 
 // Shadows (see shadowplan.go) are made once, named after what is in them, and neither changed nor replaced:
@@ -244,7 +245,7 @@ func (s *shadows) makeAt(dir string, p shadowPlan, layer layerDir) error {
 		return err
 	}
 	newScratch := s.home.newScratch
-	if s.elsewhere != "" && isBelow(dir, s.elsewhere) {
+	if s.elsewhere != "" && mountutil.IsBelow(dir, s.elsewhere) {
 		newScratch = func(purpose string) (*scratch, error) { return newScratchIn(s.elsewhere, purpose) }
 	}
 	made, err := newScratch("shadow")

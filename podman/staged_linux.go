@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +41,7 @@ func mountAndMove(staging, at, target string, mount func(at string) error) error
 	if !refused {
 		return err
 	}
-	if err := makePrivateMount(staging); err != nil {
+	if err := mountutil.MakePrivateMount(staging); err != nil {
 		return err
 	}
 	_, err = mountThenMove(at, target, mount)
@@ -53,10 +54,10 @@ func mountThenMove(at, target string, mount func(at string) error) (refused bool
 	if err := mount(at); err != nil {
 		return false, err
 	}
-	if err = moveMount(at, target); err == nil {
+	if err = mountutil.Move(at, target); err == nil {
 		return false, nil
 	}
-	if uerr := unmountRetry(at); uerr != nil {
+	if uerr := mountutil.UnmountRetry(at); uerr != nil {
 		return false, errors.Join(err, uerr)
 	}
 	return errors.Is(err, unix.EINVAL), err

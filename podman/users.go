@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -82,7 +83,7 @@ func (u *users) idle(id string) error {
 // of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
 // mounts of all processes.
 func (u *users) of(id string) (bool, error) {
-	if mounted, err := isMounted(u.home.mnt(id)); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(u.home.mnt(id)); err != nil || mounted {
 		return mounted, err
 	}
 	if used, err := u.aufsUses(id); err != nil || used {
@@ -110,12 +111,12 @@ func (u *users) busyIf(mounted bool, id string) error {
 		return nil
 	}
 	target := u.home.mnt(id)
-	if here, err := isMounted(target); err == nil && here {
-		e := busy(target)
-		e.Holders = append([]Holder{{How: "is mounted", Path: target}}, e.Holders...)
+	if here, err := mountutil.IsMounted(target); err == nil && here {
+		e := mountutil.Busy(target)
+		e.Holders = append([]mountutil.Holder{{How: "is mounted", Path: target}}, e.Holders...)
 		return e
 	}
-	e := &BusyError{Target: target}
+	e := &mountutil.BusyError{Target: target}
 	for _, upper := range []string{u.home.diff(id), u.home.watch(id)} {
 		e.Holders = append(e.Holders, holdersOf("overlay", "upperdir="+escapeMountinfo(upper))...)
 	}
@@ -126,13 +127,13 @@ func (u *users) busyIf(mounted bool, id string) error {
 }
 
 // holdersOf are processes in whose mount namespaces there is a mount of the type fstype with the option want: one for each namespace.
-func holdersOf(fstype, want string) []Holder {
-	var holders []Holder
+func holdersOf(fstype, want string) []mountutil.Holder {
+	var holders []mountutil.Holder
 	// Those that cannot be looked at are not named.
 	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool { //nolint:errcheck // see above
 		pid, _ := strconv.Atoi(process)                                 //nolint:errcheck // it is a number
 		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) //nolint:errcheck // it may be gone by now
-		holders = append(holders, Holder{
+		holders = append(holders, mountutil.Holder{
 			PID: pid, Command: string(bytes.TrimSpace(comm)), How: "has it mounted in its mount namespace", Path: m.Mountpoint,
 		})
 		return false
@@ -209,7 +210,7 @@ func (u *users) findOutHow(f form) (_ answer, err error) {
 	if err == nil && used {
 		how = answerTrial
 	}
-	return how, unmountRetry(m.target)
+	return how, mountutil.UnmountRetry(m.target)
 }
 
 // trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
@@ -236,7 +237,7 @@ func (u *users) trial(upper string, f form) (used bool, err error) {
 	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
 	// later on.
 	used, err = trialAnswer(u.home.mountingAlone(m.tryOut))
-	if mounted, merr := isMounted(m.target); merr != nil || mounted {
+	if mounted, merr := mountutil.IsMounted(m.target); merr != nil || mounted {
 		// It could not be unmounted.
 		return used, errors.Join(err, merr, s.remove())
 	}
@@ -304,7 +305,7 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 // inMountinfo finds a mount of the type fstype with the option want in the mountinfo file. It is nil if there is none. A file that cannot be
 // read to its end may have one.
 func inMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
-	mounts, err := mountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
+	mounts, err := mountutil.MountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
 		found := m.FSType == fstype && hasOption(m.VFSOptions, want)
 		return !found, found
 	})

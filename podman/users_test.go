@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -181,7 +182,7 @@ func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id 
 		}
 		return
 	}
-	var busy *BusyError
+	var busy *mountutil.BusyError
 	if !errors.As(err, &busy) || !errors.Is(err, unix.EBUSY) {
 		t.Fatalf("the error is %v", err)
 	}
@@ -190,7 +191,7 @@ func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id 
 		t.Errorf("it says that %s is in use, and not %s", busy.Target, h.mnt(id))
 	}
 	// Other test programs may have copies of the mount, for a moment.
-	if hold.elsewhere && !slices.ContainsFunc(busy.Holders, func(holder Holder) bool {
+	if hold.elsewhere && !slices.ContainsFunc(busy.Holders, func(holder mountutil.Holder) bool {
 		return holder.Command == "sleep" && holder.PID != 0 && holder.Path == h.mnt(id)
 	}) {
 		t.Errorf("the holders are %+v", busy.Holders)
@@ -323,8 +324,8 @@ func TestTrialAnswer(t *testing.T) {
 		used      bool
 	}{
 		{nil, nil, false},
-		{&mountError{err: unix.EBUSY}, nil, true},
-		{&mountError{err: unix.ESTALE}, nil, false},
+		{&mountutil.Error{Err: unix.EBUSY}, nil, true},
+		{&mountutil.Error{Err: unix.ESTALE}, nil, false},
 		{odd, odd, false},
 	} {
 		if used, err := trialAnswer(c.err); used != c.used || !errors.Is(err, c.want) {
@@ -366,7 +367,7 @@ func TestIdleGoesByDescendants(t *testing.T) {
 		s.get(t, "grandchild", "ro")
 		for _, id := range []string{"base", "layer", "child", "grandchild"} {
 			err := u.idle(id)
-			var busy *BusyError
+			var busy *mountutil.BusyError
 			if !errors.As(err, &busy) || busy.Target != h.mnt("grandchild") {
 				t.Errorf("%s: %v", id, err)
 			}

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/podman/internal/differential"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/drivers/copy"
@@ -82,14 +83,14 @@ func (d *Driver) self() *Driver { return d }
 // noMounts fails the test if anything is mounted at or under dir.
 func noMounts(t *testing.T, dir string) {
 	t.Helper()
-	mounts, err := mountsUnder(dir)
+	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil {
 		t.Error(err)
 	}
 	for _, m := range mounts {
 		t.Errorf("%s (%s) is still mounted", m.Mountpoint, m.FSType)
 	}
-	if mounted, err := isMounted(dir); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
 		t.Errorf("%s is mounted: %v, %v", dir, mounted, err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package mountutil
 
 import (
 	"bufio"
@@ -65,10 +65,10 @@ func (e *BusyError) Error() string {
 // Unwrap returns unix.EBUSY.
 func (e *BusyError) Unwrap() error { return unix.EBUSY }
 
-// busy is the error for a mount at target that stays busy.
-func busy(target string) *BusyError {
+// Busy is the error for a mount at target that stays busy.
+func Busy(target string) *BusyError {
 	e := &BusyError{Target: target}
-	mounts, err := mountsUnder(target)
+	mounts, err := MountsUnder(target)
 	if err == nil {
 		for _, m := range mounts {
 			e.Holders = append(e.Holders, Holder{How: "is mounted in it", Path: m.Mountpoint})
@@ -136,8 +136,8 @@ func (p place) sameMount(q place) bool {
 	return p.device == q.device
 }
 
-// isBelow tells if path is dir, or below it.
-func isBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+// IsBelow tells if path is dir, or below it.
+func IsBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // placeOf is the place of the file that path leads to. No network is asked for it, which might not answer.
 func placeOf(path string) (place, error) {
@@ -174,7 +174,7 @@ func mapped(proc string, held place) (Holder, bool) {
 		if _, err := fmt.Sscanf(fields[3], "%x:%x", &major, &minor); err != nil {
 			continue
 		}
-		if isBelow(fields[5], held.path) || held.alone && unix.Mkdev(major, minor) == held.device {
+		if IsBelow(fields[5], held.path) || held.alone && unix.Mkdev(major, minor) == held.device {
 			return Holder{How: "has a file of it in memory", Path: fields[5]}, true
 		}
 	}
