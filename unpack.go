@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
@@ -71,13 +70,13 @@ func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) er
 	}
 	defer root.Close()
 	end := make(chan error, 1)
-	go onOtherThread(func() {
+	go fsutil.OnOtherThread(func() {
 		// Where that is forbidden, it is the umask of this process.
 		forbidden := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
 		if forbidden == nil {
 			unix.Umask(unpackUmask)
 		}
-		err := recovered(func() error {
+		err := fsutil.Recovered(func() error {
 			return chrootarchive.UntarUncompressed(source, fmt.Sprintf("/proc/self/fd/%d", root.Fd()), options)
 		})
 		if err != nil && forbidden != nil {
@@ -182,11 +181,11 @@ func inRoot(dir string, f func() error) (ended <-chan error, err error) {
 	}
 	defer root.Close()
 	began, end := make(chan error, 1), make(chan error, 1)
-	go onOtherThread(func() {
+	go fsutil.OnOtherThread(func() {
 		leave, err := enterRoot(root)
 		began <- err
 		if err == nil {
-			err = recovered(f)
+			err = fsutil.Recovered(f)
 			leave()
 			end <- err
 		}
@@ -218,31 +217,4 @@ func enterRoot(root *os.File) (leave func(), err error) {
 		_ = unix.Chroot(".")
 		_ = unix.Close(outside)
 	}, nil
-}
-
-// recovered calls f, and makes a panic an error: whoever has made an archive is not to end this process.
-func recovered(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return f()
-}
-
-// onOtherThread runs f on a thread that is not the process's first one, and that is gone afterwards.
-func onOtherThread(f func()) {
-	// A thread ends with the goroutine that is locked to it; but the first one only sleeps, and /proc/self is about it.
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		f()
-		return
-	}
-	defer runtime.UnlockOSThread()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		onOtherThread(f)
-	}()
-	<-ended
 }

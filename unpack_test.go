@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -179,7 +180,7 @@ func TestUnpackInNamespace(t *testing.T) {
 	dir := t.TempDir()
 	ended := make(chan error)
 	var here tree
-	go onOtherThread(func() {
+	go fsutil.OnOtherThread(func() {
 		ended <- func() error {
 			err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 			if err == nil {

@@ -88,12 +88,12 @@ func amongDescriptors(do func() error) error {
 		return fmt.Errorf("%w: %w", errNotAmong, err)
 	}
 	result := make(chan error, 1)
-	go onOtherThread(func() {
+	go fsutil.OnOtherThread(func() {
 		if err := enterDescriptors(caller); err != nil {
 			result <- fmt.Errorf("%w: %w", errNotAmong, err)
 			return
 		}
-		result <- recovered(do)
+		result <- fsutil.Recovered(do)
 	})
 	return <-result
 }

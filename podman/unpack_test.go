@@ -19,6 +19,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
@@ -181,7 +182,7 @@ func TestUnpackInNamespace(t *testing.T) {
 	dir := t.TempDir()
 	ended := make(chan error)
 	var here tree
-	go onOtherThread(func() {
+	go fsutil.OnOtherThread(func() {
 		ended <- func() error {
 			err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 			if err == nil {
