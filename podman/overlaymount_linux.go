@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/selinux/go-selinux/label"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
-	"go.podman.io/storage/pkg/parsers/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -174,9 +173,19 @@ func orNoParts(err error) error {
 // kernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as
 // well, but not without a line in the kernel's log for each mount.
 var kernelTakesParts = sync.OnceValue(func() bool {
-	version, err := kernel.GetKernelVersion()
-	return err == nil && kernel.CompareKernelVersion(*version, kernel.VersionInfo{Kernel: 6, Major: 7}) >= 0
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	return releaseTakesParts(unix.ByteSliceToString(name.Release[:]))
 })
+
+// releaseTakesParts is kernelTakesParts for a kernel that calls itself release.
+func releaseTakesParts(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 7)
+}
 
 // configure passes the options and directories to the file system context fsfd.
 func (m overlayMount) configure(fsfd int) error {
