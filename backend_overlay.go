@@ -12,6 +12,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,27 +47,27 @@ var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do n
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
 func (b *overlayBackend) trial(dir string) error {
-	m := overlayMount{
-		target: filepath.Join(dir, "mnt"), lowers: []string{filepath.Join(dir, "lower")},
-		upper: filepath.Join(dir, "upper"), work: filepath.Join(dir, "work"), userxattr: b.form == overlayUser,
+	m := overlayfs.Mount{
+		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.form == overlayUser,
 	}
 	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := unix.Mknod(filepath.Join(m.upper, "deleted"), unix.S_IFCHR, 0); err != nil {
+	if err := unix.Mknod(filepath.Join(m.Upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := fsutil.PathXattrs(filepath.Join(m.upper, "opaque")).Set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
-	if err := b.home.mounting(m.mount); err != nil {
+	if err := b.home.mounting(m.Mount); err != nil {
 		return err
 	}
-	_, deleted := os.Lstat(filepath.Join(m.target, "deleted"))
-	_, hidden := os.Lstat(filepath.Join(m.target, "opaque", "hidden"))
-	if err := mountutil.UnmountRetry(m.target); err != nil {
+	_, deleted := os.Lstat(filepath.Join(m.Target, "deleted"))
+	_, hidden := os.Lstat(filepath.Join(m.Target, "opaque", "hidden"))
+	if err := mountutil.UnmountRetry(m.Target); err != nil {
 		return err
 	}
 	if !errors.Is(deleted, os.ErrNotExist) || !errors.Is(hidden, os.ErrNotExist) {
@@ -110,13 +111,13 @@ func (b *overlayBackend) prepare(id string) error {
 const mostLowers = 500
 
 func (b *overlayBackend) mount(s stack) error {
-	m := overlayMount{target: s.target, flags: s.options.flags, label: s.label, userxattr: b.form == overlayUser, lowers: lowersOf(s.layers)}
+	m := overlayfs.Mount{Target: s.target, Flags: s.options.flags, Label: s.label, UserXattr: b.form == overlayUser, Lowers: lowersOf(s.layers)}
 	var err error
 	if s.options.readOnly() {
 		err = b.addWatch(&m, s.id)
 	} else {
-		m.upper, m.work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
-		err = makeDir(m.work)
+		m.Upper, m.Work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
+		err = makeDir(m.Work)
 	}
 	if err == nil {
 		err = b.addFewest(&m)
@@ -124,11 +125,11 @@ func (b *overlayBackend) mount(s stack) error {
 	if err != nil {
 		return err
 	}
-	if n := len(m.lowers); n > mostLowers {
+	if n := len(m.Lowers); n > mostLowers {
 		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
 			"takes %d: %w", len(s.layers), n, mostLowers, unix.EINVAL)
 	}
-	return b.home.mounting(m.mount)
+	return b.home.mounting(m.Mount)
 }
 
 // lowersOf are the directories of layers and their shadows, top to bottom.
@@ -151,16 +152,16 @@ func lowersOf(layers []shownLayer) []string {
 }
 
 // addFewest adds an empty directory where overlayfs wants one more: it takes one lower directory with an upper one, and two without.
-func (b *overlayBackend) addFewest(m *overlayMount) error {
-	if len(m.lowers) > 1 || len(m.lowers) == 1 && m.upper != "" {
+func (b *overlayBackend) addFewest(m *overlayfs.Mount) error {
+	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
 		return nil
 	}
 	empty := b.home.overlay(emptyDir)
 	err := makeDir(empty)
 	if errors.Is(err, unix.EROFS) {
-		empty, err = m.target, nil
+		empty, err = m.Target, nil
 	}
-	m.lowers = append(m.lowers, empty)
+	m.Lowers = append(m.Lowers, empty)
 	return err
 }
 
@@ -178,22 +179,22 @@ func makeDir(dir string) error {
 
 // addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
 // copy of it in another mount namespace, is alive.
-func (b *overlayBackend) addWatch(m *overlayMount, id string) error {
-	m.upper, m.work = b.home.watch(id), filepath.Join(filepath.Dir(b.home.watch(id)), "work")
-	err := makeDir(m.upper)
+func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
+	m.Upper, m.Work = b.home.watch(id), filepath.Join(filepath.Dir(b.home.watch(id)), "work")
+	err := makeDir(m.Upper)
 	if err == nil {
-		err = makeDir(m.work)
+		err = makeDir(m.Work)
 	}
 	if err == nil {
 		// It is the root of the mount, and may be that of an earlier one.
-		err = dropMetadata(m.upper, b.form)
+		err = dropMetadata(m.Upper, b.form)
 	}
 	if err == nil {
-		err = copyDirMetadata(m.lowers[0], b.form, m.upper)
+		err = copyDirMetadata(m.Lowers[0], b.form, m.Upper)
 	}
 	if errors.Is(err, unix.EROFS) {
 		// No layer can change there, so that nobody has to know of the mount.
-		m.upper, m.work = "", ""
+		m.Upper, m.Work = "", ""
 		return nil
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -199,13 +200,13 @@ func mountsTriedOut(t *testing.T) {
 	// The comma keeps the directory from being named in the data of mount(2).
 	write(t, dir, files{"mnt/": "", "low,er/f": "", "upper/": "", "work/": ""})
 	in := func(name string) string { return filepath.Join(dir, name) }
-	m := overlayMount{target: in("mnt"), lowers: []string{in("low,er")}, upper: in("upper"), work: in("work"), index: true}
-	must(t, m.tryOut())
-	sameNames(t, readTree(t, m.target).names())
-	must(t, m.mount())
-	sameNames(t, readTree(t, m.target).names(), "f")
-	if used, err := trialAnswer(m.tryOut()); err != nil || !used {
+	m := overlayfs.Mount{Target: in("mnt"), Lowers: []string{in("low,er")}, Upper: in("upper"), Work: in("work"), Index: true}
+	must(t, m.Try())
+	sameNames(t, readTree(t, m.Target).names())
+	must(t, m.Mount())
+	sameNames(t, readTree(t, m.Target).names(), "f")
+	if used, err := trialAnswer(m.Try()); err != nil || !used {
 		t.Errorf("it is used, and not: %v, %v", used, err)
 	}
-	must(t, mountutil.UnmountRetry(m.target))
+	must(t, mountutil.UnmountRetry(m.Target))
 }

@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -377,7 +378,7 @@ func TestIdleGoesByDescendants(t *testing.T) {
 }
 
 func TestEscapes(t *testing.T) {
-	if got := escapeOption(`/a,b\c`); got != `/a\,b\\c` {
+	if got := overlayfs.EscapeOption(`/a,b\c`); got != `/a\,b\\c` {
 		t.Errorf("got %s", got)
 	}
 	file := filepath.Join(t.TempDir(), "mountinfo")

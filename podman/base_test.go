@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -315,8 +316,8 @@ func TestBaseOfTheBackend(t *testing.T) {
 // TestBaseWithLabel is about the label of a layer without parents: whatever this kernel says of it, it is not left out without a word.
 func TestBaseWithLabel(t *testing.T) {
 	const label = "system_u:object_r:container_file_t:s0:c1,c2"
-	m := overlayMount{lowers: []string{"/diff/base", "/empty"}, flags: unix.MS_RDONLY, label: label}
-	if data, fits := m.plainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
+	m := overlayfs.Mount{Lowers: []string{"/diff/base", "/empty"}, Flags: unix.MS_RDONLY, Label: label}
+	if data, fits := m.PlainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
 		t.Errorf("overlayfs gets %q, %t", data, fits)
 	}
 	calls, err := mountCalls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -119,11 +120,11 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 			must(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 		}
 		// Neither takes an overlay mount as its writable directory.
-		m := overlayMount{
-			target: backing, lowers: []string{filepath.Join(dir, "lower")},
-			upper: filepath.Join(dir, "upper"), work: filepath.Join(dir, "work"),
+		m := overlayfs.Mount{
+			Target: backing, Lowers: []string{filepath.Join(dir, "lower")},
+			Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 		}
-		if err := m.mount(); err != nil {
+		if err := m.Mount(); err != nil {
 			t.Skipf("no overlayfs to put the store on: %v", err)
 		}
 		defer func() { must(t, mountutil.UnmountRetry(backing)) }()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -91,7 +92,7 @@ func TestLongStackWithoutThread(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStoreIn(t, backendOverlay)
 		layers := 200
-		if kernelTakesParts() {
+		if overlayfs.KernelTakesParts() {
 			layers = mostLowers
 		}
 		top := s.longStack(t, layers)
@@ -124,7 +125,7 @@ func TestLongStackWithoutThread(t *testing.T) {
 			}
 		}()
 		<-ended
-		if !kernelTakesParts() {
+		if !overlayfs.KernelTakesParts() {
 			return
 		}
 		var limit unix.Rlimit
@@ -168,7 +169,7 @@ func foreignLongLine(t *testing.T, dir string) {
 func TestForeignLongLine(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
 		// Older kernels have no mounts with lines that long: see TestLongLinesOfMountinfo.
-		if kernelTakesParts() {
+		if overlayfs.KernelTakesParts() {
 			foreignLongLine(t, t.TempDir())
 		}
 		s := newStore(t, name)
@@ -215,7 +216,7 @@ func TestReleaseTakesParts(t *testing.T) {
 		"6.7.0": true, "6.12.1-amd64": true, "6.18": true, "7.0-rc1": true, "10.0.1": true,
 		"6.6.99": false, "5.10.0-30-amd64": false, "4.19": false, "": false, "next": false,
 	} {
-		if got := releaseTakesParts(release); got != want {
+		if got := overlayfs.ReleaseTakesParts(release); got != want {
 			t.Errorf("%s: %t", release, got)
 		}
 	}

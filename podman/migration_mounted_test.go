@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,14 +84,14 @@ func testMigrationMounted(t *testing.T, backend backendName, o oldStore, elsewhe
 func (o oldStore) mountAsBefore(t *testing.T, m fixtureMount, target string) {
 	t.Helper()
 	in := func(path string) string { return filepath.Join(o.home, path) }
-	mount := overlayMount{target: target, upper: in(m.upper), work: in(m.work)}
+	mount := overlayfs.Mount{Target: target, Upper: in(m.upper), Work: in(m.work)}
 	if m.readOnly {
-		mount.flags = unix.MS_RDONLY
+		mount.Flags = unix.MS_RDONLY
 	}
 	for _, lower := range m.lowers {
-		mount.lowers = append(mount.lowers, in(lower))
+		mount.Lowers = append(mount.Lowers, in(lower))
 	}
-	must(t, mount.mount())
+	must(t, mount.Mount())
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -189,28 +190,28 @@ func (u *users) findOutHow(f form) (_ answer, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, s.remove()) }()
-	m := overlayMount{
-		target: filepath.Join(s.dir, "mnt"), lowers: []string{filepath.Join(s.dir, "lower")},
-		upper: filepath.Join(s.dir, "upper"), work: filepath.Join(s.dir, "work"), userxattr: f == overlayUser,
+	m := overlayfs.Mount{
+		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{filepath.Join(s.dir, "lower")},
+		Upper: filepath.Join(s.dir, "upper"), Work: filepath.Join(s.dir, "work"), UserXattr: f == overlayUser,
 	}
-	for _, dir := range []string{m.target, m.lowers[0], m.upper, m.work} {
+	for _, dir := range []string{m.Target, m.Lowers[0], m.Upper, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return 0, err
 		}
 	}
-	err = u.home.mounting(m.mount)
+	err = u.home.mounting(m.Mount)
 	if errors.Is(err, unix.ENODEV) {
 		return answerNoOverlay, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	used, err := u.trial(m.upper, f)
+	used, err := u.trial(m.Upper, f)
 	how := answerMountinfo
 	if err == nil && used {
 		how = answerTrial
 	}
-	return how, mountutil.UnmountRetry(m.target)
+	return how, mountutil.UnmountRetry(m.Target)
 }
 
 // trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
@@ -225,19 +226,19 @@ func (u *users) trial(upper string, f form) (used bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	m := overlayMount{
-		target: filepath.Join(s.dir, "mnt"), lowers: []string{lower},
-		upper: upper, work: filepath.Join(s.dir, "work"), userxattr: f == overlayUser, index: true,
+	m := overlayfs.Mount{
+		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{lower},
+		Upper: upper, Work: filepath.Join(s.dir, "work"), UserXattr: f == overlayUser, Index: true,
 	}
-	for _, dir := range []string{m.target, m.work} {
+	for _, dir := range []string{m.Target, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return false, errors.Join(err, s.discard())
 		}
 	}
 	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
 	// later on.
-	used, err = trialAnswer(u.home.mountingAlone(m.tryOut))
-	if mounted, merr := mountutil.IsMounted(m.target); merr != nil || mounted {
+	used, err = trialAnswer(u.home.mountingAlone(m.Try))
+	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
 		// It could not be unmounted.
 		return used, errors.Join(err, merr, s.remove())
 	}
@@ -319,7 +320,7 @@ func inMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 }
 
 // hasOption tells if options, as mountinfo shows them, have the option want, whose value escapeMountinfo has written. Kernels differ in what they
-// escape; and overlayfs shows a path with the escapes that mount(2) was given it with (see escapeOption).
+// escape; and overlayfs shows a path with the escapes that mount(2) was given it with (see overlayfs.EscapeOption).
 func hasOption(options, want string) bool {
 	for option := range strings.SplitSeq(options, ",") {
 		if option == want {
@@ -348,7 +349,7 @@ func unescapeMountinfo(text string) string {
 	})
 }
 
-// unescapeOption is the inverse of escapeOption.
+// unescapeOption is the inverse of overlayfs.EscapeOption.
 func unescapeOption(text string) string {
 	return strings.NewReplacer(`\\`, `\`, `\,`, `,`).Replace(text)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -379,7 +380,7 @@ func TestIdleGoesByDescendants(t *testing.T) {
 }
 
 func TestEscapes(t *testing.T) {
-	if got := escapeOption(`/a,b\c`); got != `/a\,b\\c` {
+	if got := overlayfs.EscapeOption(`/a,b\c`); got != `/a\,b\\c` {
 		t.Errorf("got %s", got)
 	}
 	file := filepath.Join(t.TempDir(), "mountinfo")

@@ -12,9 +12,9 @@ import (
 
 // XattrReader reads the extended attributes of one file.
 type XattrReader interface {
-	// list returns their names.
+	// List returns their names.
 	List() ([]string, error)
-	// get returns the value of one; nil if it is not there.
+	// Get returns the value of one; nil if it is not there.
 	Get(name string) ([]byte, error)
 }
 
