@@ -145,7 +145,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 			continue
 		}
 		path := filepath.Join(rel, entry.Name())
-		if !strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) && !a.only.has(path) {
+		if !strings.HasPrefix(entry.Name(), whiteoutPrefix) && !a.only.has(path) {
 			continue
 		}
 		h, err := a.entry(dir, entry, path)
@@ -169,11 +169,11 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 			continue
 		}
 		if info, err := os.Lstat(fsutil.Within(dir, name)); err == nil && isOverlayWhiteout(info) {
-			names[name] = archive.WhiteoutPrefix + name
+			names[name] = whiteoutPrefix + name
 		}
 	}
-	if _, opaque := names[archive.WhiteoutOpaqueDir]; opaque {
-		names[archive.WhiteoutOpaqueDir] = ""
+	if _, opaque := names[opaqueMark]; opaque {
+		names[opaqueMark] = ""
 	}
 	return names
 }
@@ -220,7 +220,7 @@ func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
 func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
 	st := fsutil.StatOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
-	whiteout := strings.HasPrefix(filepath.Base(h.Name), archive.WhiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
+	whiteout := strings.HasPrefix(filepath.Base(h.Name), whiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
 	several := st.Nlink > 1 && !whiteout
 	var id inode
 	if several {
@@ -242,7 +242,7 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 // mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
 // layer whose conversion was cut short it may be one as well.
 func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
-	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == archive.WhiteoutOpaqueDir })
+	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == opaqueMark })
 	if there || a.form == aufsForm {
 		return nil
 	}
@@ -255,12 +255,9 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 		return err
 	}
 	return a.w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: filepath.Join(rel, archive.WhiteoutOpaqueDir), Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
+		Typeflag: tar.TypeReg, Name: filepath.Join(rel, opaqueMark), Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
 	})
 }
-
-// whiteoutMode is the mode of whiteouts in aufs form.
-const whiteoutMode = 0o444
 
 // header is that of a file, which is rel in the archive. It is nil for what no archive has. Of a symbolic link, readlink tells
 // the target.
@@ -268,7 +265,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	dir, name := filepath.Split(rel)
 	if a.form != aufsForm && isOverlayWhiteout(info) {
 		return &tar.Header{
-			Typeflag: tar.TypeReg, Name: dir + archive.WhiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
+			Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
 		}, nil
 	}
 	target := ""
@@ -292,7 +289,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	if err != nil {
 		return nil, err
 	}
-	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteoutPrefix) {
 		attrs = withoutInherited(attrs, info)
 	}
 	for attr, value := range attrs {
@@ -314,7 +311,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		}
 		h.PAXRecords[archive.PaxSchilyXattr+attr] = value
 	}
-	if strings.HasPrefix(name, archive.WhiteoutPrefix) {
+	if strings.HasPrefix(name, whiteoutPrefix) {
 		// It is nobody's, and no mapping need have its owner. Aufs has made it with the umask of whoever mounted the layer first.
 		if h.Typeflag == tar.TypeReg && h.Size == 0 {
 			h.Mode = whiteoutMode

@@ -3,10 +3,8 @@
 package aufs
 
 import (
-	"errors"
 	"io/fs"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +23,7 @@ func mustHaveAufsForm(root string, f form) error {
 			return false, dir.Named(err)
 		}
 		if opaque {
-			err = fsutil.IgnoreGone(checkMark(dir, archive.WhiteoutOpaqueDir))
+			err = fsutil.IgnoreGone(checkMark(dir, opaqueMark))
 		}
 		return false, err
 	})
@@ -41,24 +39,8 @@ func whiteoutHasAufsForm(dir fsutil.Dir, entry fs.DirEntry) error {
 	if err != nil || !isOverlayWhiteout(info) {
 		return err
 	}
-	if len(name) > unix.NAME_MAX-len(archive.WhiteoutPrefix) {
+	if len(name) > unix.NAME_MAX-len(whiteoutPrefix) {
 		return dir.Failed("making an aufs whiteout of", name, unix.ENAMETOOLONG)
 	}
-	return fsutil.IgnoreGone(checkMark(dir, archive.WhiteoutPrefix+name))
-}
-
-// begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
-// that is seen now; who makes one after that sees the record (see mountStack).
-func (c *converter) begin(id string, f form, r formRecord) error {
-	if err := c.home.setForm(id, formRecord{form: f, converting: true}); err != nil {
-		return err
-	}
-	err := c.users.idle(id)
-	if err != nil && r.form == "" {
-		return errors.Join(err, c.home.unsetForm(id))
-	}
-	if err != nil {
-		return errors.Join(err, c.home.setForm(id, r))
-	}
-	return nil
+	return fsutil.IgnoreGone(checkMark(dir, whiteoutPrefix+name))
 }

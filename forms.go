@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containers/storage/pkg/unshare"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -172,4 +173,13 @@ func (h home) replaceLink(target, path string) error {
 		}
 		return nil
 	}
+}
+
+// ownForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
+// know which attributes an upper directory has.
+func ownForm() form {
+	if unshare.IsRootless() {
+		return overlayUser
+	}
+	return overlayTrusted
 }

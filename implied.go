@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +89,7 @@ func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err er
 		name := entry.Name()
 		stays := true
 		switch {
-		case strings.HasPrefix(name, archive.WhiteoutPrefix):
+		case strings.HasPrefix(name, whiteoutPrefix):
 			marks = true
 			continue
 		case entry.IsDir():
@@ -137,7 +136,7 @@ func (i *impliedDirs) keepsMetadata(b dirBelow) error {
 func dirsUnder(rel string, entries []fs.DirEntry, below []layerDir) (func(name string) []layerDir, error) {
 	hidden := map[string]bool{}
 	for _, entry := range entries {
-		if entry.Name() == archive.WhiteoutOpaqueDir {
+		if entry.Name() == opaqueMark {
 			below = nil
 		}
 		if name, ok := whiteoutOf(entry.Name()); ok {

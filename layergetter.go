@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -169,7 +168,7 @@ func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	if opaque, err := isOpaque(fsutil.Within(open, "."), l.form); err != nil || opaque {
 		return opaque, false, err
 	}
-	st, err := fsutil.StatIn(open, archive.WhiteoutPrefix+name)
+	st, err := fsutil.StatIn(open, whiteoutPrefix+name)
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
 		return true, false, nil
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
@@ -27,7 +26,7 @@ type markedDir struct {
 func (m markedDir) opaque() bool { return slices.ContainsFunc(m.marks, isOpaqueMark) }
 
 func isOpaqueMark(entry fs.DirEntry) bool {
-	return entry.Name() == archive.WhiteoutOpaqueDir && entry.Type().IsRegular()
+	return entry.Name() == opaqueMark && entry.Type().IsRegular()
 }
 
 // whiteouts are the names that the directory deletes.
@@ -126,7 +125,7 @@ func (s markSearch) in(t *fsutil.Tree, rel string, looked map[string]bool, add f
 	}
 	m := markedDir{rel: rel, st: listed.St}
 	for _, entry := range listed.Entries {
-		if strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
+		if strings.HasPrefix(entry.Name(), whiteoutPrefix) {
 			m.marks = append(m.marks, entry)
 		}
 	}
@@ -139,7 +138,7 @@ func (s markSearch) in(t *fsutil.Tree, rel string, looked map[string]bool, add f
 		name := entry.Name()
 		if _, ok := slices.BinarySearch(hidden, name); ok {
 			m.beside = append(m.beside, name)
-		} else if entry.IsDir() && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		} else if entry.IsDir() && !strings.HasPrefix(name, whiteoutPrefix) {
 			directories = append(directories, name)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -33,29 +32,6 @@ var ownFileNames = []string{whiteoutBase, pseudoLinkDir, orphanDir}
 
 // hiddenMark is in the names that such files get, before something random.
 const hiddenMark = ".aside-"
-
-// prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
-func (b *aufsBackend) prepareOwnFiles(id string) error {
-	root, err := fsutil.OpenReal(b.home.diff(id))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	useless, stale, err := lookAtOwnFiles(root)
-	if err != nil || len(useless) == 0 && len(stale) == 0 {
-		return err
-	}
-	// The files of a live mount are aufs's, and in use.
-	if used, err := b.forms.users.aufsUses(id); err != nil || used {
-		return err
-	}
-	for _, name := range useless {
-		if err := hideOwnFile(root, name); err != nil {
-			return err
-		}
-	}
-	return dropPseudoLinks(root, stale)
-}
 
 // lookAtOwnFiles finds those of aufs's own files that it cannot use, and the pseudo-links that mounts before have left.
 func lookAtOwnFiles(root fsutil.Dir) (useless, stale []string, err error) {
@@ -178,5 +154,8 @@ func dropOwnFiles(root fsutil.Dir) error {
 func isRemoval(name string) bool {
 	const digits = "0123456789abcdef"
 	at := len(name) - 5
-	return isOwnFile(name) && at > len(archive.WhiteoutMetaPrefix) && name[at] == '.' && strings.Trim(name[at+1:], digits) == ""
+	return isOwnFile(name) && at > len(whiteoutMetaPrefix) && name[at] == '.' && strings.Trim(name[at+1:], digits) == ""
 }
+
+// pseudoLinkDir is where aufs keeps the pseudo-links of a writable branch, at its root.
+const pseudoLinkDir = ".wh..wh.plnk"

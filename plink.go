@@ -28,9 +28,6 @@ import (
 // aufsMagic is what statfs(2) tells of an aufs mount: "aufs".
 const aufsMagic = 0x61756673
 
-// pseudoLinkDir is where aufs keeps the pseudo-links of a writable branch, at its root.
-const pseudoLinkDir = ".wh..wh.plnk"
-
 // Unmount unmounts the aufs mount at target, after it has flushed its pseudo-links. EBUSY is retried for a bounded
 // time, about a second and a half; the error then says what to look for. A target that is not mounted, or does not
 // exist, is no error.

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -269,7 +268,7 @@ func (p *shadowPlan) tooLong(to form) error {
 	for _, tree := range []shadowTree{p.above, p.below} {
 		for rel, dir := range tree {
 			for name := range dir.whiteouts {
-				if len(name) > unix.NAME_MAX-len(archive.WhiteoutPrefix) {
+				if len(name) > unix.NAME_MAX-len(whiteoutPrefix) {
 					return fmt.Errorf("%s is too long a name to be deleted with aufs: %w", filepath.Join(rel, name), unix.ENAMETOOLONG)
 				}
 			}
@@ -358,7 +357,7 @@ func (t shadowTree) makeMarks(target, rel string, to form) error {
 	defer dir.Close()
 	w, prefix := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}, ""
 	if to == aufsForm {
-		w.anew, prefix = makeAufsWhiteout, archive.WhiteoutPrefix
+		w.anew, prefix = makeAufsWhiteout, whiteoutPrefix
 	}
 	var errs []error
 	for name := range t[rel].whiteouts {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"path/filepath"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -81,7 +80,7 @@ func makeOpaque(above fsutil.Dir, name string) error {
 		return err
 	}
 	defer dir.Close()
-	return fsutil.KeepTimes(dir, func() (bool, error) { return true, makeMark(dir, archive.WhiteoutOpaqueDir) })
+	return fsutil.KeepTimes(dir, func() (bool, error) { return true, makeMark(dir, opaqueMark) })
 }
 
 // makeOpaqueBeneath is makeOpaque of the directory rel of the tree at root.
@@ -93,3 +92,6 @@ func makeOpaqueBeneath(root, rel string) error {
 	defer above.Close()
 	return makeOpaque(above, filepath.Base(rel))
 }
+
+// whiteoutMode is the mode of whiteouts in aufs form.
+const whiteoutMode = 0o444

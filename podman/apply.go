@@ -15,7 +15,6 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
 )
@@ -261,7 +260,7 @@ func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64
 			return changed, err
 		}
 		for _, entry := range entries {
-			if entry.IsDir() || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
+			if entry.IsDir() || strings.HasPrefix(entry.Name(), whiteoutPrefix) {
 				continue
 			}
 			info, err := dir.Lstat(entry.Name())
@@ -318,7 +317,7 @@ func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls aclsToHost) error {
 func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
-		found = found || strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix)
+		found = found || strings.HasPrefix(entry.Name(), whiteoutPrefix)
 		c, err := cleanWhiteout(dir, entry, k)
 		changed = changed || c
 		if err != nil {
@@ -335,10 +334,10 @@ func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed b
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
 func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
 	name := entry.Name()
-	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+	if !strings.HasPrefix(name, whiteoutPrefix) {
 		return false, nil
 	}
-	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != archive.WhiteoutOpaqueDir {
+	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != opaqueMark {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
 		if err := k.keepHidden(dir, entry); err != nil {
 			return false, err

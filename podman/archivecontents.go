@@ -119,10 +119,10 @@ func (c *archiveContents) count(name string, header *tar.Header) {
 	case header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0:
 		// Overlayfs would take it for a whiteout.
 		c.unclear = true
-	case !known, strings.Contains(dir, archive.WhiteoutPrefix), strings.Contains(header.Linkname, archive.WhiteoutPrefix):
+	case !known, strings.Contains(dir, whiteoutPrefix), strings.Contains(header.Linkname, whiteoutPrefix):
 		// It is in a directory, or it is a name of a file, that the layer cannot have.
 		c.unclear = true
-	case !strings.HasPrefix(base, archive.WhiteoutPrefix):
+	case !strings.HasPrefix(base, whiteoutPrefix):
 		c.size += size
 	case header.Typeflag == tar.TypeDir:
 		c.unclear = true

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
@@ -267,4 +268,27 @@ func tooManyBranches(target string, calls []mountCall, err error) error {
 		limit = strconv.Itoa(n)
 	}
 	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
+}
+
+// prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
+func (b *aufsBackend) prepareOwnFiles(id string) error {
+	root, err := fsutil.OpenReal(b.home.diff(id))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	useless, stale, err := lookAtOwnFiles(root)
+	if err != nil || len(useless) == 0 && len(stale) == 0 {
+		return err
+	}
+	// The files of a live mount are aufs's, and in use.
+	if used, err := b.forms.users.aufsUses(id); err != nil || used {
+		return err
+	}
+	for _, name := range useless {
+		if err := hideOwnFile(root, name); err != nil {
+			return err
+		}
+	}
+	return dropPseudoLinks(root, stale)
 }

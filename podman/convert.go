@@ -241,3 +241,19 @@ func (c *converter) finish(id string, to form) error {
 	}
 	return nil
 }
+
+// begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
+// that is seen now; who makes one after that sees the record (see mountStack).
+func (c *converter) begin(id string, f form, r formRecord) error {
+	if err := c.home.setForm(id, formRecord{form: f, converting: true}); err != nil {
+		return err
+	}
+	err := c.users.idle(id)
+	if err != nil && r.form == "" {
+		return errors.Join(err, c.home.unsetForm(id))
+	}
+	if err != nil {
+		return errors.Join(err, c.home.setForm(id, r))
+	}
+	return nil
+}

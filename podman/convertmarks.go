@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -157,9 +156,9 @@ func entryToAufs(w *whiteoutMaker, entry fs.DirEntry, f form) (changed bool, err
 			return false, err
 		}
 		if isOverlayWhiteout(info) {
-			err := w.make(archive.WhiteoutPrefix + name)
+			err := w.make(whiteoutPrefix + name)
 			if errors.Is(err, unix.EEXIST) {
-				err = checkMark(dir, archive.WhiteoutPrefix+name)
+				err = checkMark(dir, whiteoutPrefix+name)
 			}
 			if err != nil {
 				return false, err
@@ -188,7 +187,7 @@ func dirToAufs(dir fsutil.Dir, f form) (changed bool, err error) {
 		}
 	}
 	if opaque {
-		if err := makeMark(dir, archive.WhiteoutOpaqueDir); err != nil {
+		if err := makeMark(dir, opaqueMark); err != nil {
 			return false, err
 		}
 	}
@@ -213,7 +212,7 @@ func lookAtBase(root string) (b linkedBase, err error) {
 // count looks for its names among the whiteouts of a directory.
 func (b *linkedBase) count(dir fsutil.Dir, entries []fs.DirEntry) error {
 	for _, entry := range entries {
-		if b.inode == 0 || !strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) || entry.IsDir() {
+		if b.inode == 0 || !strings.HasPrefix(entry.Name(), whiteoutPrefix) || entry.IsDir() {
 			continue
 		}
 		info, err := dir.Lstat(entry.Name())

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -174,4 +175,13 @@ func (h home) replaceLink(target, path string) error {
 		}
 		return nil
 	}
+}
+
+// ownForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
+// know which attributes an upper directory has.
+func ownForm() form {
+	if unshare.IsRootless() {
+		return overlayUser
+	}
+	return overlayTrusted
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +91,7 @@ func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err er
 		name := entry.Name()
 		stays := true
 		switch {
-		case strings.HasPrefix(name, archive.WhiteoutPrefix):
+		case strings.HasPrefix(name, whiteoutPrefix):
 			marks = true
 			continue
 		case entry.IsDir():
@@ -139,7 +138,7 @@ func (i *impliedDirs) keepsMetadata(b dirBelow) error {
 func dirsUnder(rel string, entries []fs.DirEntry, below []layerDir) (func(name string) []layerDir, error) {
 	hidden := map[string]bool{}
 	for _, entry := range entries {
-		if entry.Name() == archive.WhiteoutOpaqueDir {
+		if entry.Name() == opaqueMark {
 			below = nil
 		}
 		if name, ok := whiteoutOf(entry.Name()); ok {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -171,7 +170,7 @@ func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	if opaque, err := isOpaque(fsutil.Within(open, "."), l.form); err != nil || opaque {
 		return opaque, false, err
 	}
-	st, err := fsutil.StatIn(open, archive.WhiteoutPrefix+name)
+	st, err := fsutil.StatIn(open, whiteoutPrefix+name)
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
 		return true, false, nil
 	}

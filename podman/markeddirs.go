@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"go.podman.io/storage/pkg/archive"
 )
 
 // A markedDir is a directory of a layer in aufs form that has whiteouts, the mark of an opaque directory or files of aufs's own.
@@ -29,7 +28,7 @@ type markedDir struct {
 func (m markedDir) opaque() bool { return slices.ContainsFunc(m.marks, isOpaqueMark) }
 
 func isOpaqueMark(entry fs.DirEntry) bool {
-	return entry.Name() == archive.WhiteoutOpaqueDir && entry.Type().IsRegular()
+	return entry.Name() == opaqueMark && entry.Type().IsRegular()
 }
 
 // whiteouts are the names that the directory deletes.
@@ -128,7 +127,7 @@ func (s markSearch) in(t *fsutil.Tree, rel string, looked map[string]bool, add f
 	}
 	m := markedDir{rel: rel, st: listed.St}
 	for _, entry := range listed.Entries {
-		if strings.HasPrefix(entry.Name(), archive.WhiteoutPrefix) {
+		if strings.HasPrefix(entry.Name(), whiteoutPrefix) {
 			m.marks = append(m.marks, entry)
 		}
 	}
@@ -141,7 +140,7 @@ func (s markSearch) in(t *fsutil.Tree, rel string, looked map[string]bool, add f
 		name := entry.Name()
 		if _, ok := slices.BinarySearch(hidden, name); ok {
 			m.beside = append(m.beside, name)
-		} else if entry.IsDir() && !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		} else if entry.IsDir() && !strings.HasPrefix(name, whiteoutPrefix) {
 			directories = append(directories, name)
 		}
 	}

@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,14 +19,23 @@ import (
 // to write them down.
 //
 // In aufs form, that of archives and so of image layers: the name X is deleted by an empty file .wh.X beside it, and a directory
-// hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); the names are archive.WhiteoutPrefix
-// and archive.WhiteoutOpaqueDir, and those of OCI's layers). Other names that begin with .wh..wh. are aufs's own: at the
+// hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); OCI's layers have the
+// same names). Other names that begin with .wh..wh. are aufs's own: at the
 // root those of its files, elsewhere those of what it has renamed to remove it (au_whtmp_lkup in fs/aufs/whout.c), which it
 // does in its own time and a crash leaves behind. No mount of aufs shows them.
 //
 // In overlay form, that of a layer that overlayfs has mounted writable: X is deleted by a character device 0/0 of that
 // name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
 // (Documentation/filesystems/overlayfs.rst of the kernel).
+
+const (
+	// whiteoutPrefix begins the name of a whiteout: the rest is the name that it deletes.
+	whiteoutPrefix = ".wh."
+	// opaqueMark is the name of the file that makes a directory opaque.
+	opaqueMark = whiteoutMetaPrefix + ".opq"
+	// whiteoutMetaPrefix begins the names that are aufs's own, and opaqueMark.
+	whiteoutMetaPrefix = whiteoutPrefix + whiteoutPrefix
+)
 
 // form is the way that the whiteouts of a layer are written.
 type form string
@@ -41,15 +48,6 @@ const (
 	overlayUser form = "user"
 )
 
-// ownForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
-// know which attributes an upper directory has.
-func ownForm() form {
-	if unshare.IsRootless() {
-		return overlayUser
-	}
-	return overlayTrusted
-}
-
 // xattrPrefix is what the names of overlayfs's extended attributes begin with in this form.
 func (f form) xattrPrefix() string {
 	return string(f) + ".overlay."
@@ -58,17 +56,17 @@ func (f form) xattrPrefix() string {
 // whiteoutOf returns X for the name .wh.X of a whiteout in aufs form. Names of aufs's own, the mark of an opaque directory, and
 // what would delete "." or ".." are no whiteouts.
 func whiteoutOf(name string) (string, bool) {
-	if strings.HasPrefix(name, archive.WhiteoutMetaPrefix) {
+	if strings.HasPrefix(name, whiteoutMetaPrefix) {
 		return "", false
 	}
-	hidden, ok := strings.CutPrefix(name, archive.WhiteoutPrefix)
+	hidden, ok := strings.CutPrefix(name, whiteoutPrefix)
 	return hidden, ok && hidden != "" && hidden != "." && hidden != ".."
 }
 
 // isOwnFile tells if name, at the root of a layer, or anywhere in one in aufs form, is that of one of aufs's own files: neither
 // content nor a whiteout.
 func isOwnFile(name string) bool {
-	return strings.HasPrefix(name, archive.WhiteoutMetaPrefix) && name != archive.WhiteoutOpaqueDir
+	return strings.HasPrefix(name, whiteoutMetaPrefix) && name != opaqueMark
 }
 
 // isOwnFileIn is isOwnFile for a name in a directory of a layer in form f.
@@ -151,7 +149,7 @@ func (l *listing) addWhiteout(dir fsutil.Dir, hidden string, entry fs.DirEntry, 
 
 // isOpaque tells if dir, the root directory of a layer in form f, is opaque. No container can change what its path leads to.
 func isOpaque(dir string, f form) (bool, error) {
-	info, err := os.Lstat(filepath.Join(dir, archive.WhiteoutOpaqueDir))
+	info, err := os.Lstat(filepath.Join(dir, opaqueMark))
 	if err == nil && info.Mode().IsRegular() {
 		return true, nil
 	}
@@ -169,7 +167,7 @@ func (l *listing) add(dir fsutil.Dir, entry fs.DirEntry, atRoot bool, f form) er
 	switch {
 	case isOwnFileIn(f, atRoot, name):
 		return nil
-	case name == archive.WhiteoutOpaqueDir && entry.Type().IsRegular():
+	case name == opaqueMark && entry.Type().IsRegular():
 		l.opaque = true
 		return nil
 	case isWhiteout && entry.Type().IsRegular():

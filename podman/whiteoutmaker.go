@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,7 +82,7 @@ func makeOpaque(above fsutil.Dir, name string) error {
 		return err
 	}
 	defer dir.Close()
-	return fsutil.KeepTimes(dir, func() (bool, error) { return true, makeMark(dir, archive.WhiteoutOpaqueDir) })
+	return fsutil.KeepTimes(dir, func() (bool, error) { return true, makeMark(dir, opaqueMark) })
 }
 
 // makeOpaqueBeneath is makeOpaque of the directory rel of the tree at root.
@@ -95,3 +94,6 @@ func makeOpaqueBeneath(root, rel string) error {
 	defer above.Close()
 	return makeOpaque(above, filepath.Base(rel))
 }
+
+// whiteoutMode is the mode of whiteouts in aufs form.
+const whiteoutMode = 0o444
