@@ -166,9 +166,9 @@ func BenchmarkChanges(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				below = append(below, layerDir{dir, aufsForm})
+				below = append(below, layerDir{root: dir, form: aufsForm})
 			}
-			c.layer = layerDir{filepath.Join(root, "top"), aufsForm}
+			c.layer = layerDir{root: filepath.Join(root, "top"), form: aufsForm}
 			for i := range 1000 {
 				dir := filepath.Join(c.layer.root, "dir", fmt.Sprint(i%10))
 				if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -428,7 +428,7 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	device(t, filepath.Join(root, "d/zero"))
 	_, err := markSearch{root: root}.find()
 	wants(t, err, nil, "d/zero", "0/0", "aufs only")
-	_, err = planShadows(layerDir{root, aufsForm}, f, nil, nil)
+	_, err = planShadows(layerDir{root: root, form: aufsForm}, f, nil, nil)
 	wants(t, err, nil, "d/zero")
 	if _, err := (markSearch{root: root, devices: true}).find(); err != nil {
 		t.Error(err)

@@ -114,7 +114,7 @@ func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err er
 		return false, nil
 	}
 	if len(below) > 0 {
-		if err := i.keepsMetadata(dirBelow{rel, below[0]}); err != nil {
+		if err := i.keepsMetadata(dirBelow{rel: rel, layer: below[0]}); err != nil {
 			return false, err
 		}
 	}

@@ -3,7 +3,13 @@
 package aufs
 
 import (
+	"errors"
 	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
 )
 
 // layerDir is a layer whose directory is read together with others.
@@ -95,4 +101,44 @@ func (m merged) dirs(name string) []layerDir {
 		dirs = append(dirs, m.layers[i])
 	}
 	return dirs
+}
+
+// hides tells if the layer, which does not have the file rel, keeps that of its ancestors from being seen: by a whiteout, an opaque
+// directory, or something else in the place of a directory.
+func (l layerDir) hides(rel string) (bool, error) {
+	dir := "."
+	for _, name := range strings.Split(rel, "/") {
+		hidden, more, err := l.hidesIn(dir, name)
+		if hidden || !more || err != nil {
+			return hidden, err
+		}
+		dir = filepath.Join(dir, name)
+	}
+	return false, nil
+}
+
+// hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
+func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
+	open, err := fsutil.OpenDir(l.root, dir)
+	if err != nil {
+		return false, false, err
+	}
+	defer open.Close()
+	if opaque, err := isOpaque(fsutil.Within(open, "."), l.form); err != nil || opaque {
+		return opaque, false, err
+	}
+	st, err := fsutil.StatIn(open, whiteoutPrefix+name)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
+		return true, false, nil
+	}
+	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
+		return false, false, err
+	}
+	st, err = fsutil.StatIn(open, name)
+	if err != nil {
+		return false, false, fsutil.IgnoreGone(err)
+	}
+	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return !isDir, isDir, nil
 }

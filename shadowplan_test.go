@@ -118,7 +118,7 @@ var plannedLayers = []plannedLayer{
 func (p plannedLayer) build(t *testing.T) (layer layerDir, below []layerDir) {
 	t.Helper()
 	for n, content := range append([]files{p.layer}, p.below...) {
-		dir := layerDir{filepath.Join(t.TempDir(), fmt.Sprint("layer", n)), aufsForm}
+		dir := layerDir{root: filepath.Join(t.TempDir(), fmt.Sprint("layer", n)), form: aufsForm}
 		write(t, dir.root, content)
 		below = append(below, dir)
 	}
@@ -204,9 +204,9 @@ func isShadow(t *testing.T, dir string, planned shadowTree, to form) {
 func TestShadowsLookLikeTheLayer(t *testing.T) {
 	needRoot(t)
 	for _, to := range []form{overlayTrusted, aufsForm} {
-		layer := layerDir{filepath.Join(t.TempDir(), "layer"), aufsForm}
+		layer := layerDir{root: filepath.Join(t.TempDir(), "layer"), form: aufsForm}
 		write(t, layer.root, files{"d/e/.wh.f": "", "d/e/f": "", "d/e/o/.wh..wh..opq": "", ".wh.g": ""})
-		below := layerDir{filepath.Join(t.TempDir(), "below"), aufsForm}
+		below := layerDir{root: filepath.Join(t.TempDir(), "below"), form: aufsForm}
 		write(t, below.root, files{"d/e/f": "", "d/e/o/p": "", "g": ""})
 		must(t, os.Lchown(filepath.Join(layer.root, "d"), 3, 4))
 		must(t, os.Chmod(filepath.Join(layer.root, "d"), 0o711|fs.ModeSetgid|fs.ModeSticky))
@@ -256,7 +256,7 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 func TestNameTooLongForAufs(t *testing.T) {
 	needRoot(t)
 	for length, fits := range map[int]bool{251: true, 252: false, 255: false} {
-		layer := layerDir{filepath.Join(t.TempDir(), "layer"), overlayTrusted}
+		layer := layerDir{root: filepath.Join(t.TempDir(), "layer"), form: overlayTrusted}
 		device(t, filepath.Join(layer.root, "d", longName(length)))
 		plan, err := planShadows(layer, aufsForm, nil, nil)
 		must(t, err)
