@@ -13,6 +13,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -75,14 +76,14 @@ func (d *Driver) stripForeign(id string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if f, err := d.home.form(id); err != nil || f != aufsForm {
+	if f, err := d.home.form(id); err != nil || f != whiteout.AufsForm {
 		return err
 	}
-	return eachDir(d.home.diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
-		errs := []error{stripXattrs(dir, ".", overlayTrusted, overlayUser)}
+	return whiteout.EachDir(d.home.diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
+		errs := []error{whiteout.StripXattrs(dir, ".", whiteout.OverlayTrusted, whiteout.OverlayUser)}
 		for _, entry := range entries {
 			if !entry.IsDir() {
-				errs = append(errs, fsutil.IgnoreGone(stripXattrs(dir, entry.Name(), overlayTrusted, overlayUser)))
+				errs = append(errs, fsutil.IgnoreGone(whiteout.StripXattrs(dir, entry.Name(), whiteout.OverlayTrusted, whiteout.OverlayUser)))
 			}
 		}
 		return false, errors.Join(errs...)
@@ -102,7 +103,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	}
 	entries, err := os.ReadDir(d.home.diff(id))
 	for _, entry := range entries {
-		if !isOwnFile(entry.Name()) {
+		if !whiteout.IsOwnFile(entry.Name()) {
 			return false, err
 		}
 	}
@@ -152,7 +153,7 @@ func (d *Driver) unpack(id string, options graphdriver.ApplyDiffOpts) (alone boo
 // whiteouts, or nil if that is not known.
 func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (size int64, marked []string, err error) {
 	// Before the archive, which may say something else.
-	if err := copyDirMetadata(d.home.diff(id), aufsForm, dir); err != nil {
+	if err := whiteout.CopyDirMetadata(d.home.diff(id), whiteout.AufsForm, dir); err != nil {
 		return 0, nil, err
 	}
 	// Files of the archive have the lists that it says, and no others.
@@ -252,13 +253,13 @@ func (d *Driver) learn(id string, marked []string) {
 func finishUnpacked(root string, ids *idtools.IDMappings, k *keeper) (size int64, err error) {
 	acls := newACLsToHost(ids)
 	sizes := sizes{}
-	err = eachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
+	err = whiteout.EachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		changed, err := cleanWhiteouts(dir, entries, k)
 		if err != nil {
 			return changed, err
 		}
 		for _, entry := range entries {
-			if entry.IsDir() || strings.HasPrefix(entry.Name(), whiteoutPrefix) {
+			if entry.IsDir() || strings.HasPrefix(entry.Name(), whiteout.Prefix) {
 				continue
 			}
 			info, err := dir.Lstat(entry.Name())
@@ -299,7 +300,7 @@ func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls aclsToHost) error {
 		}
 	}
 	for _, name := range names {
-		err := stripXattrs(dir, name, overlayTrusted, overlayUser)
+		err := whiteout.StripXattrs(dir, name, whiteout.OverlayTrusted, whiteout.OverlayUser)
 		if err == nil {
 			err = acls.file(dir, name)
 		}
@@ -315,7 +316,7 @@ func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls aclsToHost) error {
 func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
-		found = found || strings.HasPrefix(entry.Name(), whiteoutPrefix)
+		found = found || strings.HasPrefix(entry.Name(), whiteout.Prefix)
 		c, err := cleanWhiteout(dir, entry, k)
 		changed = changed || c
 		if err != nil {
@@ -332,10 +333,10 @@ func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed b
 // cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
 func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
 	name := entry.Name()
-	if !strings.HasPrefix(name, whiteoutPrefix) {
+	if !strings.HasPrefix(name, whiteout.Prefix) {
 		return false, nil
 	}
-	if _, ok := whiteoutOf(name); isOwnFile(name) || !ok && name != opaqueMark {
+	if _, ok := whiteout.Of(name); whiteout.IsOwnFile(name) || !ok && name != whiteout.OpaqueMark {
 		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
 		if err := k.keepHidden(dir, entry); err != nil {
 			return false, err
@@ -356,7 +357,7 @@ func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *keeper) (changed bool, 
 	if err := dir.RemoveAll(name); err != nil {
 		return false, err
 	}
-	return true, makeMark(dir, name)
+	return true, whiteout.MakeMark(dir, name)
 }
 
 // resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
@@ -377,13 +378,13 @@ func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
 		present[entry.Name()] = entry
 	}
 	for _, entry := range entries {
-		hidden, ok := whiteoutOf(entry.Name())
+		hidden, ok := whiteout.Of(entry.Name())
 		replacement := present[hidden]
 		if !ok || replacement == nil {
 			continue
 		}
 		if replacement.IsDir() {
-			if err := makeOpaque(dir, hidden); err != nil {
+			if err := whiteout.MakeOpaque(dir, hidden); err != nil {
 				return changed, err
 			}
 		}
@@ -397,25 +398,25 @@ func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
 
 // markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the
 // place of a file, and returns them. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
-func markReplacedFiles(root, rel string, below []layerDir) (replaced []string, err error) {
-	own, err := readListing(root, rel, aufsForm)
-	if err != nil || own.opaque || len(below) == 0 {
+func markReplacedFiles(root, rel string, below []whiteout.LayerDir) (replaced []string, err error) {
+	own, err := whiteout.ReadListing(root, rel, whiteout.AufsForm)
+	if err != nil || own.Opaque || len(below) == 0 {
 		return nil, err
 	}
-	before, err := readMerged(below, rel, nil)
+	before, err := whiteout.ReadMerged(below, rel, nil)
 	if err != nil {
 		return nil, err
 	}
-	for name, entry := range own.entries {
-		if !entry.IsDir() || !before.shows(name) {
+	for name, entry := range own.Entries {
+		if !entry.IsDir() || !before.Shows(name) {
 			continue
 		}
 		path := filepath.Join(rel, name)
 		more := []string{path}
-		if dirs := before.dirs(name); len(dirs) > 0 {
+		if dirs := before.Dirs(name); len(dirs) > 0 {
 			more, err = markReplacedFiles(root, path, dirs)
 		} else {
-			err = makeOpaqueBeneath(root, path)
+			err = whiteout.MakeOpaqueBeneath(root, path)
 		}
 		if err != nil {
 			return nil, err
@@ -454,7 +455,7 @@ func moveContent(made, dir string) error {
 			return err
 		}
 	}
-	if err := copyDirMetadata(made, aufsForm, dir); err != nil {
+	if err := whiteout.CopyDirMetadata(made, whiteout.AufsForm, dir); err != nil {
 		return err
 	}
 	return fsutil.SyncDir(dir)

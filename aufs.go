@@ -17,6 +17,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -241,7 +242,7 @@ func (d *Driver) probe(name backendName) (backend, error) {
 }
 
 func (d *Driver) probeAufs(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, aufsForm, d.runRoot)
+	d.shadows = newShadows(d.home, d.forms, whiteout.AufsForm, d.runRoot)
 	return probeAufs(d.home, d.forms, scratchDir)
 }
 

@@ -16,6 +16,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -275,7 +276,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	defer root.Close()
-	useless, stale, err := lookAtOwnFiles(root)
+	useless, stale, err := whiteout.LookAtOwnFiles(root)
 	if err != nil || len(useless) == 0 && len(stale) == 0 {
 		return err
 	}
@@ -284,9 +285,9 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	for _, name := range useless {
-		if err := hideOwnFile(root, name); err != nil {
+		if err := whiteout.HideOwnFile(root, name); err != nil {
 			return err
 		}
 	}
-	return dropPseudoLinks(root, stale)
+	return whiteout.DropPseudoLinks(root, stale)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ type overlayBackend struct {
 	forms   *converter
 	shadows *shadows
 	// form is the one that this process can mount.
-	form form
+	form whiteout.Form
 }
 
 // probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
@@ -49,7 +50,7 @@ var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do n
 func (b *overlayBackend) trial(dir string) error {
 	m := overlayfs.Mount{
 		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
-		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.form == overlayUser,
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.form == whiteout.OverlayUser,
 	}
 	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -59,7 +60,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.Upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.xattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.mounting(m.Mount); err != nil {
@@ -111,7 +112,7 @@ func (b *overlayBackend) prepare(id string) error {
 const mostLowers = 500
 
 func (b *overlayBackend) mount(s stack) error {
-	m := overlayfs.Mount{Target: s.target, Flags: s.options.flags, Label: s.label, UserXattr: b.form == overlayUser, Lowers: lowersOf(s.layers)}
+	m := overlayfs.Mount{Target: s.target, Flags: s.options.flags, Label: s.label, UserXattr: b.form == whiteout.OverlayUser, Lowers: lowersOf(s.layers)}
 	var err error
 	if s.options.readOnly() {
 		err = b.addWatch(&m, s.id)
@@ -187,10 +188,10 @@ func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 	}
 	if err == nil {
 		// It is the root of the mount, and may be that of an earlier one.
-		err = dropMetadata(m.Upper, b.form)
+		err = whiteout.DropMetadata(m.Upper, b.form)
 	}
 	if err == nil {
-		err = copyDirMetadata(m.Lowers[0], b.form, m.Upper)
+		err = whiteout.CopyDirMetadata(m.Lowers[0], b.form, m.Upper)
 	}
 	if errors.Is(err, unix.EROFS) {
 		// No layer can change there, so that nobody has to know of the mount.

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -360,7 +361,7 @@ func TestBaseKeepsForeignFiles(t *testing.T) {
 				if mounted {
 					dir = s.get(t, "base", "dirsync")
 				}
-				write(t, dir, files{whiteoutBase: "own", ".wh..wh.other": "other", pseudoLinkDir + "/f": "plink", orphanDir + "/f": "orphan"})
+				write(t, dir, files{whiteout.Base: "own", ".wh..wh.other": "other", whiteout.PseudoLinkDir + "/f": "plink", whiteout.OrphanDir + "/f": "orphan"})
 				if mounted {
 					must(t, s.Put("base"))
 				}

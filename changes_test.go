@@ -12,6 +12,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // kinds are changes as "A /path", "C /path", "D /path".
@@ -158,7 +159,7 @@ func BenchmarkChanges(b *testing.B) {
 		b.Run(fmt.Sprintf("%dparents", parents), func(b *testing.B) {
 			c := comparison{mappings: &idtools.IDMappings{}, parentMappings: &idtools.IDMappings{}}
 			root := b.TempDir()
-			var below []layerDir
+			var below []whiteout.LayerDir
 			for i := range parents {
 				dir := filepath.Join(root, fmt.Sprint(i))
 				for j := range 10 {
@@ -166,11 +167,11 @@ func BenchmarkChanges(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				below = append(below, layerDir{root: dir, form: aufsForm})
+				below = append(below, whiteout.LayerDir{Root: dir, Form: whiteout.AufsForm})
 			}
-			c.layer = layerDir{root: filepath.Join(root, "top"), form: aufsForm}
+			c.layer = whiteout.LayerDir{Root: filepath.Join(root, "top"), Form: whiteout.AufsForm}
 			for i := range 1000 {
-				dir := filepath.Join(c.layer.root, "dir", fmt.Sprint(i%10))
+				dir := filepath.Join(c.layer.Root, "dir", fmt.Sprint(i%10))
 				if err := os.MkdirAll(dir, 0o755); err != nil {
 					b.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
 
@@ -95,7 +96,7 @@ func (c *converter) toAufsFrom(id string, r formRecord) error {
 	if err := c.users.idle(id); err != nil {
 		return err
 	}
-	err := mustHaveAufsForm(c.home.diff(id), r.form)
+	err := whiteout.MustHaveAufsForm(c.home.diff(id), r.form)
 	if err == nil && !r.converting {
 		if err := c.begin(id, r.form, r); err != nil {
 			return err
@@ -103,7 +104,7 @@ func (c *converter) toAufsFrom(id string, r formRecord) error {
 		r.converting = true
 	}
 	if err == nil {
-		err = toAufsForm(c.home.diff(id), r.form)
+		err = whiteout.ToAufsForm(c.home.diff(id), r.form)
 	}
 	if err != nil {
 		err = fmt.Errorf("it cannot be brought into aufs form: %w", err)
@@ -132,12 +133,12 @@ func (c *converter) setAufsForm(id string) error {
 		return c.home.unsetForm(id)
 	}
 	// Somebody may have been given its directory, and write to it yet.
-	return c.home.setForm(id, formRecord{form: aufsForm})
+	return c.home.setForm(id, formRecord{form: whiteout.AufsForm})
 }
 
 // mustRead is an error if this process cannot read the marks of a layer in form f.
-func mustRead(f form) error {
-	if f != overlayTrusted {
+func mustRead(f whiteout.Form) error {
+	if f != whiteout.OverlayTrusted {
 		return nil
 	}
 	nested, err := mountutil.InUserNamespace()
@@ -149,7 +150,7 @@ func mustRead(f form) error {
 
 // toOverlay brings the layer id into the overlay form f. The caller holds its lock. unmarked tells if it is known to have no marks, if it is in
 // aufs form.
-func (c *converter) toOverlay(id string, f form, unmarked func() bool) error {
+func (c *converter) toOverlay(id string, f whiteout.Form, unmarked func() bool) error {
 	r, err := c.home.readForm(id)
 	if err != nil || r == (formRecord{form: f}) {
 		return err
@@ -166,15 +167,15 @@ func (c *converter) toOverlay(id string, f form, unmarked func() bool) error {
 	return nil
 }
 
-func (c *converter) toOverlayFrom(id string, r formRecord, f form, unmarked func() bool) error {
+func (c *converter) toOverlayFrom(id string, r formRecord, f whiteout.Form, unmarked func() bool) error {
 	// Of aufs only: no mount of overlayfs has an aufs form writable.
 	if used, err := c.users.aufsUses(id); err != nil || used {
 		return errors.Join(err, c.users.busyIf(used, id))
 	}
 	if !r.converting {
-		marked, err := []markedDir(nil), error(nil)
+		marked, err := []whiteout.MarkedDir(nil), error(nil)
 		if !unmarked() {
-			marked, err = markSearch{root: c.home.diff(id)}.find()
+			marked, err = whiteout.Search{Root: c.home.diff(id)}.Find()
 		}
 		if err != nil {
 			return err
@@ -196,10 +197,10 @@ func (c *converter) toOverlayFrom(id string, r formRecord, f form, unmarked func
 }
 
 // finishOverlay brings the layer id, whose record says that its conversion was begun, into the overlay form f.
-func (c *converter) finishOverlay(id string, f form) error {
-	marked, err := markSearch{root: c.home.diff(id), devices: true}.find()
+func (c *converter) finishOverlay(id string, f whiteout.Form) error {
+	marked, err := whiteout.Search{Root: c.home.diff(id), Devices: true}.Find()
 	if err == nil {
-		err = toOverlayForm(c.home.diff(id), marked, f)
+		err = whiteout.ToOverlayForm(c.home.diff(id), marked, f)
 	}
 	if err == nil {
 		err = c.home.sync()
@@ -212,16 +213,16 @@ func (c *converter) finishOverlay(id string, f form) error {
 
 // finish makes the layer id one that a backend, which reads the form to, can show between shadows: it brings a conversion that was begun to its
 // end, and a layer whose overlay form has other attributes into aufs form. The caller holds its lock.
-func (c *converter) finish(id string, to form) error {
+func (c *converter) finish(id string, to whiteout.Form) error {
 	r, err := c.home.readForm(id)
-	other := r.isOverlay() && to != aufsForm && r.form != to
+	other := r.isOverlay() && to != whiteout.AufsForm && r.form != to
 	if err != nil || !r.converting && !other {
 		return err
 	}
 	if other {
 		return c.toAufs(id)
 	}
-	if to == aufsForm {
+	if to == whiteout.AufsForm {
 		if err = c.toAufs(id); err == nil {
 			return nil
 		}
@@ -242,7 +243,7 @@ func (c *converter) finish(id string, to form) error {
 
 // begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
 // that is seen now; who makes one after that sees the record (see mountStack).
-func (c *converter) begin(id string, f form, r formRecord) error {
+func (c *converter) begin(id string, f whiteout.Form, r formRecord) error {
 	if err := c.home.setForm(id, formRecord{form: f, converting: true}); err != nil {
 		return err
 	}

@@ -17,24 +17,25 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
 // inOverlayForm brings the layer at root into overlay form.
-func inOverlayForm(t *testing.T, root string, f form) {
+func inOverlayForm(t *testing.T, root string, f whiteout.Form) {
 	t.Helper()
-	marked, err := markSearch{root: root, devices: true}.find()
+	marked, err := whiteout.Search{Root: root, Devices: true}.Find()
 	must(t, err)
-	must(t, toOverlayForm(root, marked, f))
+	must(t, whiteout.ToOverlayForm(root, marked, f))
 }
 
 // testForm is the overlay form that conversions are tested with.
-func testForm(t *testing.T) form {
+func testForm(t *testing.T) whiteout.Form {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("character devices 0/0 and trusted attributes take root")
 	}
-	return overlayTrusted
+	return whiteout.OverlayTrusted
 }
 
 // device makes a character device 0/0.
@@ -45,10 +46,10 @@ func device(t *testing.T, path string) {
 }
 
 // opaque marks a directory as opaque in overlay form.
-func opaque(t *testing.T, dir string, f form) {
+func opaque(t *testing.T, dir string, f whiteout.Form) {
 	t.Helper()
 	must(t, os.MkdirAll(dir, 0o755))
-	must(t, system.Lsetxattr(dir, f.xattrPrefix()+"opaque", []byte("y"), 0))
+	must(t, system.Lsetxattr(dir, f.XattrPrefix()+"opaque", []byte("y"), 0))
 }
 
 // withTimes is readTree, with the times of directories.
@@ -126,16 +127,16 @@ var convertedTrees = []convertedTree{
 	},
 	{name: "an opaque root", aufs: files{".wh..wh..opq": "", "f": "f"}, overlay: []string{"f"}, opaque: []string{"."}},
 	{
-		name: "files of aufs", aufs: files{whiteoutBase: "", orphanDir + "/": "", pseudoLinkDir + "/12.34": "link", ".wh.a": "", "f": "f"},
+		name: "files of aufs", aufs: files{whiteout.Base: "", whiteout.OrphanDir + "/": "", whiteout.PseudoLinkDir + "/12.34": "link", ".wh.a": "", "f": "f"},
 		overlay: []string{"a", "f"}, back: []string{".wh.a", "f"},
 	},
 	{
-		name: "linked whiteouts", aufs: files{whiteoutBase: "", "f": "f"},
+		name: "linked whiteouts", aufs: files{whiteout.Base: "", "f": "f"},
 		more: func(t *testing.T, root string) {
 			t.Helper()
 			for _, name := range []string{".wh.a", ".wh.b", "d/.wh.c", "d/.wh.d"} {
 				must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
-				must(t, os.Link(filepath.Join(root, whiteoutBase), filepath.Join(root, name)))
+				must(t, os.Link(filepath.Join(root, whiteout.Base), filepath.Join(root, name)))
 			}
 		},
 		overlay: []string{"a", "b", "d", "d/c", "d/d", "f"}, back: []string{".wh.a", ".wh.b", "d", "d/.wh.c", "d/.wh.d", "f"},
@@ -204,7 +205,7 @@ func TestConvertThereAndBack(t *testing.T) {
 				sameNames(t, found, c.opaque...)
 			}
 			for range 2 {
-				must(t, toAufsForm(root, f))
+				must(t, whiteout.ToAufsForm(root, f))
 				sameNames(t, readTree(t, root).names(), names...)
 				sameTree(t, withoutMarks(withTimes(t, root)), want)
 				for path, node := range readTree(t, root) {
@@ -229,22 +230,22 @@ func TestConvertFromOverlay(t *testing.T) {
 	must(t, os.Link(filepath.Join(root, "d/gone"), filepath.Join(root, "d/gone too")))
 	opaque(t, filepath.Join(root, "o"), f)
 	for name, value := range map[string]string{"origin": "x", "impure": "y", "overlay.opaque": "y", "opaque": "x"} {
-		must(t, system.Lsetxattr(filepath.Join(root, "d"), f.xattrPrefix()+name, []byte(value), 0))
+		must(t, system.Lsetxattr(filepath.Join(root, "d"), f.XattrPrefix()+name, []byte(value), 0))
 	}
-	must(t, system.Lsetxattr(filepath.Join(root, "f"), f.xattrPrefix()+"origin", []byte("x"), 0))
+	must(t, system.Lsetxattr(filepath.Join(root, "f"), f.XattrPrefix()+"origin", []byte("x"), 0))
 	must(t, system.Lsetxattr(filepath.Join(root, "f"), "trusted.mine", []byte("x"), 0))
 	for range 2 {
-		must(t, toAufsForm(root, f))
+		must(t, whiteout.ToAufsForm(root, f))
 		sameNames(t, readTree(t, root).names(),
 			"f", "d", "d/f", "o", "o/f", ".wh.full", "d/.wh..wh.x", ".wh.gone", "d/.wh.gone", "d/.wh.gone too", "o/.wh..wh..opq")
 	}
-	for path, want := range map[string][]string{"f": {"trusted.mine"}, "d": {f.xattrPrefix() + "overlay.opaque"}, "o": nil, ".": nil} {
+	for path, want := range map[string][]string{"f": {"trusted.mine"}, "d": {f.XattrPrefix() + "overlay.opaque"}, "o": nil, ".": nil} {
 		names, err := system.Llistxattr(filepath.Join(root, path))
 		must(t, err)
 		sameNames(t, names, want...)
 	}
 	info, err := os.Lstat(filepath.Join(root, ".wh.gone"))
-	if err != nil || info.Mode() != whiteoutMode || info.Size() > 0 {
+	if err != nil || info.Mode() != whiteout.Mode || info.Size() > 0 {
 		t.Errorf("a whiteout is %v, %v", info, err)
 	}
 }
@@ -273,7 +274,7 @@ func TestConvertCutShort(t *testing.T) {
 					inOverlayForm(t, root, f)
 					sameNames(t, readTree(t, root).names(), "kept", "dir", "dir/kept", "gone", "dir/gone", "opaque", "opaque/f", "opaque/sub", "opaque/sub/x")
 				}
-				must(t, toAufsForm(root, f))
+				must(t, whiteout.ToAufsForm(root, f))
 				sameNames(t, readTree(t, root).names(),
 					"kept", "dir", "dir/kept", ".wh.gone", "dir/.wh.gone", "opaque", "opaque/.wh..wh..opq", "opaque/f", "opaque/sub", "opaque/sub/.wh.x")
 			}
@@ -289,8 +290,8 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{name: "gone"})
 		mine := files{
-			"f": "f", "d/.wh..wh.mine": "mine", ".wh..wh.other": "other", "d/.wh..wh.dir/f": "deep", whiteoutBase: "base",
-			pseudoLinkDir + "/mine": "link", pseudoLinkDir + "/1.2": "pseudo", orphanDir: "orphan", "x/" + whiteoutBase: "nested",
+			"f": "f", "d/.wh..wh.mine": "mine", ".wh..wh.other": "other", "d/.wh..wh.dir/f": "deep", whiteout.Base: "base",
+			whiteout.PseudoLinkDir + "/mine": "link", whiteout.PseudoLinkDir + "/1.2": "pseudo", whiteout.OrphanDir: "orphan", "x/" + whiteout.Base: "nested",
 		}
 		s.change(t, "child", func(dir string) {
 			write(t, dir, mine)
@@ -298,7 +299,7 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 		})
 		want := s.see(t, "child")
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		s.hasForm(t, "child", aufsForm)
+		s.hasForm(t, "child", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child", "ro").names(), "f", "d", "x")
 		sameTree(t, s.see(t, "child"), want)
 	})
@@ -372,8 +373,8 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 					}
 					changedOnly(t, allOf(t, h.diff("child")), before)
 				}
-				s.hasForm(t, "another", aufsForm)
-				if got := recordOf(t, h, "child"); got != string(overlayTrusted) {
+				s.hasForm(t, "another", whiteout.AufsForm)
+				if got := recordOf(t, h, "child"); got != string(whiteout.OverlayTrusted) {
 					t.Errorf("the record is %q", got)
 				}
 				sameTree(t, s.see(t, "child"), want)
@@ -382,7 +383,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				// A crash at a time when that was not found out before.
 				setRecord(t, h, "child", "trusted converting")
 				sameNames(t, s.see(t, "top", "ro").names(), s.see(t, "child", "ro").names()...)
-				if got := recordOf(t, h, "child"); got != string(overlayTrusted) {
+				if got := recordOf(t, h, "child"); got != string(whiteout.OverlayTrusted) {
 					t.Errorf("the record is %q", got)
 				}
 			})
@@ -426,11 +427,11 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, files{"d/f": "f", ".wh.x": ""})
 	device(t, filepath.Join(root, "d/zero"))
-	_, err := markSearch{root: root}.find()
+	_, err := whiteout.Search{Root: root}.Find()
 	wants(t, err, nil, "d/zero", "0/0", "aufs only")
-	_, err = planShadows(layerDir{root: root, form: aufsForm}, f, nil, nil)
+	_, err = planShadows(whiteout.LayerDir{Root: root, Form: whiteout.AufsForm}, f, nil, nil)
 	wants(t, err, nil, "d/zero")
-	if _, err := (markSearch{root: root, devices: true}).find(); err != nil {
+	if _, err := (whiteout.Search{Root: root, Devices: true}).Find(); err != nil {
 		t.Error(err)
 	}
 }
@@ -486,22 +487,22 @@ func TestMarkedDirs(t *testing.T) {
 	} {
 		dir := filepath.Join(t.TempDir(), ".wh.odd")
 		write(t, dir, c.files)
-		found, err := markSearch{root: dir, only: c.only}.find()
+		found, err := whiteout.Search{Root: dir, Only: c.only}.Find()
 		must(t, err)
 		got := map[string]string{}
 		for i, m := range found {
-			if _, before := got[filepath.Dir(m.rel)]; i > 0 && !before && slices.ContainsFunc(found, func(o markedDir) bool { return o.rel == filepath.Dir(m.rel) }) {
-				t.Errorf("%s comes before the directory that it is in", m.rel)
+			if _, before := got[filepath.Dir(m.Rel)]; i > 0 && !before && slices.ContainsFunc(found, func(o whiteout.MarkedDir) bool { return o.Rel == filepath.Dir(m.Rel) }) {
+				t.Errorf("%s comes before the directory that it is in", m.Rel)
 			}
-			hidden := m.whiteouts()
+			hidden := m.Whiteouts()
 			text := strings.Join(sorted(hidden), " ")
-			if len(m.beside) > 0 {
-				text += " beside " + strings.Join(sorted(m.beside), " ")
+			if len(m.Beside) > 0 {
+				text += " beside " + strings.Join(sorted(m.Beside), " ")
 			}
-			if m.opaque() {
+			if m.Opaque() {
 				text += "opaque"
 			}
-			got[m.rel] = text
+			got[m.Rel] = text
 		}
 		if fmt.Sprint(got) != fmt.Sprint(c.want) && len(got)+len(c.want) > 0 {
 			t.Errorf("%v, %v: %v", c.files, c.only, got)
@@ -514,11 +515,11 @@ func TestWhiteoutMaker(t *testing.T) {
 	dir, err := fsutil.OpenReal(t.TempDir())
 	must(t, err)
 	defer dir.Close()
-	w := whiteoutMaker{dir: dir, anew: makeAufsWhiteout}
+	w := whiteout.Maker{Dir: dir, Anew: whiteout.MakeAufs}
 	inodes := func(names ...string) (n int) {
 		seen := map[uint64]bool{}
 		for _, name := range names {
-			info, err := w.dir.Lstat(name)
+			info, err := w.Dir.Lstat(name)
 			must(t, err)
 			if seen[fsutil.StatOf(info).Ino] = true; !info.Mode().IsRegular() || info.Size() > 0 {
 				t.Errorf("%s is no whiteout: %v", name, info.Mode())
@@ -526,16 +527,16 @@ func TestWhiteoutMaker(t *testing.T) {
 		}
 		return len(seen)
 	}
-	must(t, errors.Join(w.make(".wh.a"), w.make(".wh.b"), w.make(".wh.c")))
+	must(t, errors.Join(w.Make(".wh.a"), w.Make(".wh.b"), w.Make(".wh.c")))
 	if n := inodes(".wh.a", ".wh.b", ".wh.c"); n != 1 {
 		t.Errorf("there are %d files, which are to be one", n)
 	}
-	if err := w.make(".wh.b"); !errors.Is(err, unix.EEXIST) {
+	if err := w.Make(".wh.b"); !errors.Is(err, unix.EEXIST) {
 		t.Errorf("one that is there: %v", err)
 	}
 	// As if there were too many links.
-	w.first += "-gone"
-	must(t, errors.Join(w.make(".wh.d"), w.make(".wh.e")))
+	w.First += "-gone"
+	must(t, errors.Join(w.Make(".wh.d"), w.Make(".wh.e")))
 	if n := inodes(".wh.a", ".wh.d", ".wh.e"); n != 2 {
 		t.Errorf("there are %d files, which are to be two", n)
 	}
@@ -586,18 +587,18 @@ func TestReadListing(t *testing.T) {
 		"kept": "k", "dir/kept": "k", ".wh.gone": "", "dir/.wh.gone": "", "opaque/.wh..wh..opq": "", "opaque/f": "f", "opaque/sub/.wh.x": "",
 		".wh..wh.aufs": "", ".wh..wh.orph/": "", ".wh..wh.plnk/11.12": "p",
 	})
-	for _, form := range []form{aufsForm, f} {
+	for _, form := range []whiteout.Form{whiteout.AufsForm, f} {
 		if form == f {
 			inOverlayForm(t, root, f)
 		}
-		l, err := readListing(root, ".", form)
+		l, err := whiteout.ReadListing(root, ".", form)
 		must(t, err)
-		if len(l.entries) != 3 || l.entries["kept"] == nil || !l.whiteouts["gone"] || len(l.whiteouts) != 1 || l.opaque {
+		if len(l.Entries) != 3 || l.Entries["kept"] == nil || !l.Whiteouts["gone"] || len(l.Whiteouts) != 1 || l.Opaque {
 			t.Errorf("%s: the root is %+v", form, l)
 		}
-		l, err = readListing(root, "opaque", form)
+		l, err = whiteout.ReadListing(root, "opaque", form)
 		must(t, err)
-		if len(l.entries) != 2 || len(l.whiteouts) != 0 || !l.opaque {
+		if len(l.Entries) != 2 || len(l.Whiteouts) != 0 || !l.Opaque {
 			t.Errorf("%s: opaque is %+v", form, l)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +52,7 @@ func TestConvertOfTheStore(t *testing.T) {
 		cancel()
 		wants(t, Convert(ctx, string(h)), context.Canceled)
 		for _, id := range ids {
-			s.hasForm(t, id, overlayTrusted)
+			s.hasForm(t, id, whiteout.OverlayTrusted)
 		}
 		for range 2 {
 			err := Convert(t.Context(), string(h))
@@ -64,10 +65,10 @@ func TestConvertOfTheStore(t *testing.T) {
 				if strings.Contains(err.Error(), "layer "+id) {
 					t.Error(err)
 				}
-				s.hasForm(t, id, aufsForm)
+				s.hasForm(t, id, whiteout.AufsForm)
 			}
 			for _, id := range []string{"busy", "detached", "elsewhere", "below", "formless"} {
-				s.hasForm(t, id, overlayTrusted)
+				s.hasForm(t, id, whiteout.OverlayTrusted)
 			}
 		}
 		for _, id := range []string{"idle", "idle2", "formless"} {
@@ -89,7 +90,7 @@ func TestConvertOfTheStore(t *testing.T) {
 			if id == "formless" {
 				continue
 			}
-			s.hasForm(t, id, aufsForm)
+			s.hasForm(t, id, whiteout.AufsForm)
 			sameTree(t, s.see(t, id, "ro"), want[id])
 			sameTree(t, s.see(t, id), want[id])
 		}
@@ -124,7 +125,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 			}
 		}
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		s.hasForm(t, "layer", aufsForm)
+		s.hasForm(t, "layer", whiteout.AufsForm)
 		must(t, s.Cleanup())
 		// It sweeps what tells of the mounts that nobody has unmounted.
 		noLeftovers(t, openStore(t, string(s.inner.home), name))
@@ -187,7 +188,7 @@ func TestConvertWhileOthersWork(t *testing.T) {
 		}
 		must(t, <-done)
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		s.hasForm(t, "child", aufsForm)
+		s.hasForm(t, "child", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child").names())
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
@@ -61,7 +62,7 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
 // returns the form that it is in.
-func (d *Driver) readable(id string) (f form, mounted bool, err error) {
+func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) {
 	lock, err := d.home.lockLayer("reading", id)
 	if err != nil {
 		return "", false, err

@@ -22,6 +22,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -469,7 +470,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, err)
 	held, err := s.inner.home.hold("base")
 	must(t, err)
-	reader := archiveLayer(held, aufsForm, orNone(nil), nil, true)
+	reader := archiveLayer(held, whiteout.AufsForm, orNone(nil), nil, true)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

@@ -16,6 +16,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/unshare"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
 
@@ -168,7 +169,7 @@ func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutp
 		return err
 	}
 	if output.RootDirMode == nil {
-		if err := copyDirMetadata(d.home.diff(id), aufsForm, output.Target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.home.diff(id), whiteout.AufsForm, output.Target); err != nil {
 			return err
 		}
 	}

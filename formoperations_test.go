@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // Operations that find out about layers, or bring them from one form to the other.
@@ -57,7 +58,7 @@ func childInOverlayForm(t *testing.T, s store) {
 	t.Helper()
 	childEdited(t, s)
 	s.create(t, "child", "grandchild")
-	must(t, s.inner.forms.toOverlay("child", overlayTrusted, func() bool { return false }))
+	must(t, s.inner.forms.toOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
 }
 
 // nothingKnown has layers with marks below top, of which nothing is known.
@@ -76,10 +77,10 @@ func writtenParent(t *testing.T, s store) {
 	t.Helper()
 	nothingKnown(t, s)
 	if s.backend == backendAufs {
-		must(t, s.inner.forms.toOverlay("new", overlayTrusted, func() bool { return false }))
+		must(t, s.inner.forms.toOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
 		return
 	}
-	write(t, s.inner.home.diff("new"), files{whiteoutBase: ""})
+	write(t, s.inner.home.diff("new"), files{whiteout.Base: ""})
 }
 
 // TestFormIsDurableBeforeTheMount looks at the order of the calls that the first writable mount of a layer makes.

@@ -14,6 +14,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,11 +37,11 @@ func setRecord(t *testing.T, h home, id, target string) {
 
 func TestFormRecordIsParsed(t *testing.T) {
 	for target, want := range map[string]formRecord{
-		"trusted":            {form: overlayTrusted},
-		"user":               {form: overlayUser},
-		"trusted converting": {form: overlayTrusted, converting: true},
-		"user converting":    {form: overlayUser, converting: true},
-		"aufs":               {form: aufsForm},
+		"trusted":            {form: whiteout.OverlayTrusted},
+		"user":               {form: whiteout.OverlayUser},
+		"trusted converting": {form: whiteout.OverlayTrusted, converting: true},
+		"user converting":    {form: whiteout.OverlayUser, converting: true},
+		"aufs":               {form: whiteout.AufsForm},
 	} {
 		if r, ok := parseFormRecord(target); !ok || r != want || r.String() != target {
 			t.Errorf("%q is %+v, %t", target, r, ok)
@@ -60,7 +61,7 @@ func TestFormRecordIsReplaced(t *testing.T) {
 	h := storeOf(t)
 	must(t, os.MkdirAll(h.tmp(), 0o700))
 	for _, r := range []formRecord{
-		{form: overlayTrusted}, {form: overlayTrusted, converting: true}, {form: overlayUser}, {form: overlayUser, converting: true}, {form: overlayTrusted},
+		{form: whiteout.OverlayTrusted}, {form: whiteout.OverlayTrusted, converting: true}, {form: whiteout.OverlayUser}, {form: whiteout.OverlayUser, converting: true}, {form: whiteout.OverlayTrusted},
 	} {
 		must(t, h.setForm("layer", r))
 		if got, err := h.readForm("layer"); err != nil || got != r {
@@ -73,7 +74,7 @@ func TestFormRecordIsReplaced(t *testing.T) {
 	sameNames(t, readTree(t, h.tmp()).names())
 	for range 2 {
 		must(t, h.unsetForm("layer"))
-		if f, err := h.form("layer"); err != nil || f != aufsForm || recordOf(t, h, "layer") != "" {
+		if f, err := h.form("layer"); err != nil || f != whiteout.AufsForm || recordOf(t, h, "layer") != "" {
 			t.Errorf("without a record the form is %q, %v", f, err)
 		}
 	}
@@ -208,7 +209,7 @@ func TestFormOfABase(t *testing.T) {
 			t.Error("nothing is known of one that was only read")
 		}
 		dir := s.get(t, "base")
-		if got := recordOf(t, h, "base"); got != string(aufsForm) {
+		if got := recordOf(t, h, "base"); got != string(whiteout.AufsForm) {
 			t.Errorf("one that was given out has the record %q", got)
 		}
 		for _, text := range []string{"first", "second"} {
@@ -223,7 +224,7 @@ func TestFormOfABase(t *testing.T) {
 			s = openStore(t, string(h), name)
 			// He may write to it as well who has put it.
 		}
-		s.hasForm(t, "base", aufsForm)
+		s.hasForm(t, "base", whiteout.AufsForm)
 		must(t, s.Remove("child"))
 		must(t, s.Remove("base"))
 		noLeftovers(t, s)
@@ -239,7 +240,7 @@ func cutShort(t *testing.T, s store) []string {
 	s.apply(t, "child", "middle",
 		entry{name: ".wh.a"}, entry{name: ".wh.b"}, entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new"}, entry{name: "e/"}, entry{name: "e/.wh.x"})
 	dir := s.inner.home.diff("child")
-	must(t, s.inner.home.setForm("child", formRecord{form: overlayTrusted, converting: true}))
+	must(t, s.inner.home.setForm("child", formRecord{form: whiteout.OverlayTrusted, converting: true}))
 	must(t, os.Remove(filepath.Join(dir, ".wh.b")))
 	must(t, unix.Mknod(filepath.Join(dir, "b"), unix.S_IFCHR, 0))
 	must(t, os.Remove(filepath.Join(dir, "d/.wh..wh..opq")))
@@ -260,7 +261,7 @@ func TestCutShortConversionIsFinished(t *testing.T) {
 			"Convert": func(t *testing.T, s store) []string {
 				t.Helper()
 				must(t, Convert(t.Context(), string(s.inner.home)))
-				s.hasForm(t, "child", aufsForm)
+				s.hasForm(t, "child", whiteout.AufsForm)
 				return s.see(t, "child", "ro").names()
 			},
 		} {
@@ -377,7 +378,7 @@ func TestLayerLeftByACrash(t *testing.T) {
 					}
 				case "Convert":
 					must(t, Convert(t.Context(), string(s.inner.home)))
-					s.hasForm(t, "child", aufsForm)
+					s.hasForm(t, "child", whiteout.AufsForm)
 				case "Remove":
 					must(t, s.Remove("grandchild"))
 					must(t, s.Remove("child"))
@@ -404,8 +405,8 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 		s.apply(t, "base", "", entry{name: "gone"}, entry{name: "kept"}, entry{name: "d/x"}, entry{name: "e/f/x"}, entry{name: "e/f/y"})
 		s.apply(t, "child", "base", entry{name: ".wh.gone"}, entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new"},
 			entry{name: "e/f/"}, entry{name: "e/f/.wh.x"})
-		must(t, s.inner.forms.toOverlay("child", overlayUser, func() bool { return false }))
-		s.hasForm(t, "child", overlayUser)
+		must(t, s.inner.forms.toOverlay("child", whiteout.OverlayUser, func() bool { return false }))
+		s.hasForm(t, "child", whiteout.OverlayUser)
 		want := []string{"kept", "d", "d/new", "e", "e/f", "e/f/y"}
 		for range 2 {
 			sameNames(t, s.see(t, "top", "ro").names(), want...)
@@ -413,7 +414,7 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 			sameNames(t, s.see(t, "top").names(), want...)
 		}
 		// A mount of overlayfs would show the attributes.
-		s.hasForm(t, "child", map[backendName]form{backendAufs: overlayUser, backendOverlay: aufsForm}[name])
+		s.hasForm(t, "child", map[backendName]whiteout.Form{backendAufs: whiteout.OverlayUser, backendOverlay: whiteout.AufsForm}[name])
 		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.gone", "d/", "d/.wh..wh..opq", "d/new", "e/", "e/f/", "e/f/.wh.x")
 		sameNames(t, s.see(t, "child").names(), want...)
 		s.hasForm(t, "child", s.written())
@@ -463,10 +464,10 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	wants(t, Convert(t.Context(), home), nil, "trusted", "outside of this user namespace")
 	must(t, d.Cleanup())
 	s := changed(t, backendOverlay)
-	if f := s.inner.backend.(*overlayBackend).form; f != overlayUser { //nolint:forcetypeassert // it is one
+	if f := s.inner.backend.(*overlayBackend).form; f != whiteout.OverlayUser { //nolint:forcetypeassert // it is one
 		t.Errorf("the form is %s", f)
 	}
-	s.hasForm(t, "child", overlayUser)
+	s.hasForm(t, "child", whiteout.OverlayUser)
 	sameNames(t, s.changes(t, "child", "base"),
 		"A /added", "C /becomesdir", "A /becomesdir/f", "C /becomesfile", "D /deleted", "C /dir", "D /dir/deleted", "D /gone",
 		"C /modified", "A /newdir", "A /newdir/f", "C /replaced", "A /replaced/new", "D /replaced/old", "D /replaced/sub")
@@ -488,11 +489,11 @@ func inUserNamespaceOf(t *testing.T, home string) {
 			t.Errorf("%s shows %q", id, got.names())
 		}
 	}
-	s.hasForm(t, "grandchild", overlayUser)
+	s.hasForm(t, "grandchild", whiteout.OverlayUser)
 	want = s.see(t, "top").names()
 	must(t, Convert(t.Context(), string(s.inner.home)))
-	s.hasForm(t, "child", aufsForm)
-	s.hasForm(t, "grandchild", aufsForm)
+	s.hasForm(t, "child", whiteout.AufsForm)
+	s.hasForm(t, "grandchild", whiteout.AufsForm)
 	sameNames(t, s.see(t, "top", "ro").names(), want...)
 	sameNames(t, keysOf(s.diff(t, "child", "base")), unmounted...)
 	t.Log("overlayfs works in a user namespace")
@@ -520,7 +521,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 		}
 	}()
 	for n := range 1000 {
-		if err := h.setForm("layer", formRecord{form: overlayTrusted, converting: n%2 == 0}); err != nil {
+		if err := h.setForm("layer", formRecord{form: whiteout.OverlayTrusted, converting: n%2 == 0}); err != nil {
 			t.Errorf("%d: %v", n, err)
 			break
 		}
@@ -557,7 +558,7 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 		s.create(t, "", "base", "layer", "top")
 		s.apply(t, "base", "", entry{name: "d/f"}, entry{name: "g"})
 		s.apply(t, "layer", "base", entry{name: ".wh.g"})
-		for _, r := range []formRecord{{form: overlayTrusted, converting: true}, {form: overlayTrusted}} {
+		for _, r := range []formRecord{{form: whiteout.OverlayTrusted, converting: true}, {form: whiteout.OverlayTrusted}} {
 			sameNames(t, s.see(t, "top", "ro").names(), "d", "d/f")
 			must(t, h.setForm("layer", r))
 			sameNames(t, s.see(t, "top").names(), "d", "d/f")
@@ -588,11 +589,11 @@ func TestNewContainersHaveTheirForm(t *testing.T) {
 		must(t, s.CreateReadWrite("filled", "base", nil))
 		s.hasForm(t, "container", s.written())
 		s.hasForm(t, "copy", s.written())
-		s.hasForm(t, "image", aufsForm)
+		s.hasForm(t, "image", whiteout.AufsForm)
 		s.apply(t, "filled", "base", entry{name: ".wh.f"})
-		s.hasForm(t, "filled", aufsForm)
+		s.hasForm(t, "filled", whiteout.AufsForm)
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		s.hasForm(t, "container", aufsForm)
+		s.hasForm(t, "container", whiteout.AufsForm)
 		for _, id := range []string{"container", "copy", "image"} {
 			sameNames(t, s.see(t, id).names(), "f")
 		}
@@ -612,9 +613,9 @@ func TestConvertedBaseIsGivenOutStill(t *testing.T) {
 		s.apply(t, "base", "", entry{name: "d/f"})
 		dir := s.get(t, "base")
 		must(t, s.Put("base"))
-		must(t, s.inner.forms.toOverlay("base", overlayTrusted, func() bool { return false }))
+		must(t, s.inner.forms.toOverlay("base", whiteout.OverlayTrusted, func() bool { return false }))
 		must(t, Convert(t.Context(), string(h)))
-		s.hasForm(t, "base", aufsForm)
+		s.hasForm(t, "base", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child").names(), "d", "d/f")
 		write(t, dir, files{"d/.wh.x": ""})
 		sameNames(t, s.see(t, "child").names(), "d", "d/f")

@@ -15,6 +15,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -96,7 +97,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 		sameNames(t, s.see(t, "child").names(), "f", ".wh..wh.plnk", ".wh..wh.plnk/mine")
 		sameNames(t, keysOf(s.diff(t, "child", "base")), "f")
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		s.hasForm(t, "child", aufsForm)
+		s.hasForm(t, "child", whiteout.AufsForm)
 		if content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), ".wh..wh.plnk/mine")); err != nil || string(content) != "x" {
 			t.Errorf("a container's file has %q, %v", content, err)
 		}
@@ -386,12 +387,12 @@ func TestListingStaysInTheLayer(t *testing.T) {
 	must(t, os.Symlink("../../../../../../../../../../"+outside, filepath.Join(root, "e")))
 	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 	for _, rel := range []string{"d", "e", "../" + filepath.Base(outside), "fifo"} {
-		if l, err := readListing(root, rel, aufsForm); err == nil {
-			t.Errorf("%s is listed: %v", rel, l.entries)
+		if l, err := whiteout.ReadListing(root, rel, whiteout.AufsForm); err == nil {
+			t.Errorf("%s is listed: %v", rel, l.Entries)
 		}
 	}
 	var err error
-	if _, err = readListing(root, "nothing", aufsForm); !errors.Is(err, os.ErrNotExist) {
+	if _, err = whiteout.ReadListing(root, "nothing", whiteout.AufsForm); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

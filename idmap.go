@@ -14,6 +14,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -139,7 +140,7 @@ func (p *ownersPlanner) files(rel string) (below []string, err error) {
 	slices.Sort(names)
 	for _, name := range names {
 		path := filepath.Join(rel, name)
-		if p.mounted[path] || rel == "." && isOwnFile(name) {
+		if p.mounted[path] || rel == "." && whiteout.IsOwnFile(name) {
 			continue
 		}
 		isDir, err := p.file(dir, path)

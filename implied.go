@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,7 +43,7 @@ var errManyImplied = fmt.Errorf("the archive changes directories of the layers b
 // A dirBelow is a directory that a layer below shows, and the archive only implies.
 type dirBelow struct {
 	rel   string
-	layer layerDir
+	layer whiteout.LayerDir
 }
 
 // settleImplied removes those directories that are nothing, and makes those that are new what they are to be, in what was unpacked in dir
@@ -65,7 +66,7 @@ func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
 // done for the files of an archive.
 func restoreImplied(dir string, implied []dirBelow) error {
 	for _, i := range implied {
-		if err := copyMetadataBeneath(i.layer.root, i.rel, i.layer.form, dir); err != nil {
+		if err := whiteout.CopyMetadataBeneath(i.layer.Root, i.rel, i.layer.Form, dir); err != nil {
 			return err
 		}
 	}
@@ -74,7 +75,7 @@ func restoreImplied(dir string, implied []dirBelow) error {
 
 // settle is settleImplied for the directory rel, which those of layers below have as well, and those in it. It tells if rel is an entry
 // of the layer. One that is not is to be removed.
-func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err error) {
+func (i *impliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry bool, err error) {
 	listed, err := i.list(rel)
 	if err != nil {
 		return false, err
@@ -89,7 +90,7 @@ func (i *impliedDirs) settle(rel string, below []layerDir) (isEntry bool, err er
 		name := entry.Name()
 		stays := true
 		switch {
-		case strings.HasPrefix(name, whiteoutPrefix):
+		case strings.HasPrefix(name, whiteout.Prefix):
 			marks = true
 			continue
 		case entry.IsDir():
@@ -133,22 +134,22 @@ func (i *impliedDirs) keepsMetadata(b dirBelow) error {
 
 // dirsUnder returns what tells which of the layers below have the directory of some name in rel, as far as the whiteouts among the entries
 // of rel, and those of layers below, do not hide it.
-func dirsUnder(rel string, entries []fs.DirEntry, below []layerDir) (func(name string) []layerDir, error) {
+func dirsUnder(rel string, entries []fs.DirEntry, below []whiteout.LayerDir) (func(name string) []whiteout.LayerDir, error) {
 	hidden := map[string]bool{}
 	for _, entry := range entries {
-		if entry.Name() == opaqueMark {
+		if entry.Name() == whiteout.OpaqueMark {
 			below = nil
 		}
-		if name, ok := whiteoutOf(entry.Name()); ok {
+		if name, ok := whiteout.Of(entry.Name()); ok {
 			hidden[name] = true
 		}
 	}
-	before, err := readMerged(below, rel, nil)
-	return func(name string) []layerDir {
+	before, err := whiteout.ReadMerged(below, rel, nil)
+	return func(name string) []whiteout.LayerDir {
 		if hidden[name] {
 			return nil
 		}
-		return before.dirs(name)
+		return before.Dirs(name)
 	}, err
 }
 

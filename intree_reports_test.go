@@ -12,6 +12,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
@@ -128,7 +129,7 @@ const (
 func harmOf(path, node string, err error) harm {
 	base := filepath.Base(path)
 	switch {
-	case path == "." || err != nil && isOwnFile(base):
+	case path == "." || err != nil && whiteout.IsOwnFile(base):
 		return noHarm
 	case err != nil:
 		return halfApplied

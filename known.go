@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,7 +157,7 @@ func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bo
 // aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
 // relied on.
 func (l *lookAtLayers) aboveParent() string {
-	if l.to == aufsForm || len(l.layers) < 2 || !l.knowsFrom(1) {
+	if l.to == whiteout.AufsForm || len(l.layers) < 2 || !l.knowsFrom(1) {
 		return ""
 	}
 	parent, _ := l.known(1)
@@ -207,14 +208,14 @@ func (s *shadows) unmarked(id string) bool {
 	}
 	defer look.close()
 	v, ok := look.known(0)
-	return ok && s.to != aufsForm && v.above == "" && v.below == "" && !v.opaque
+	return ok && s.to != whiteout.AufsForm && v.above == "" && v.below == "" && !v.opaque
 }
 
 // forget drops what is known of the layer id, which is about to change, or just has. What is known of the layers on top of it goes by the times
 // of its root directory.
 func (h home) forget(id string) error {
 	var known []string
-	for _, f := range []form{aufsForm, overlayTrusted, overlayUser} {
+	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		if path := h.overlay(knownDir, string(f), id); isThere(path) {
 			known = append(known, path)
 		}

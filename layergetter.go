@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,12 +33,12 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	}
 	return &layerGetter{
 		heldLayer: held, asked: map[string]int{}, keeping: d.home.keeping(append([]string{id}, parents...)),
-		lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) }),
+		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return d.lineageOf(id) }),
 	}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
-func (d *Driver) lineageOf(id string) ([]layerDir, error) {
+func (d *Driver) lineageOf(id string) ([]whiteout.LayerDir, error) {
 	f, err := d.home.form(id)
 	if err != nil {
 		return nil, err
@@ -46,14 +47,14 @@ func (d *Driver) lineageOf(id string) ([]layerDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]layerDir{{root: d.home.diff(id), form: f}}, below...), nil
+	return append([]whiteout.LayerDir{{Root: d.home.diff(id), Form: f}}, below...), nil
 }
 
 // layerGetter reads the files of one layer.
 type layerGetter struct {
 	*heldLayer
 	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
-	lineage func() ([]layerDir, error)
+	lineage func() ([]whiteout.LayerDir, error)
 	// keeping has the layers for which something is kept, and where, and asked counts what was asked for, by names, if there are any.
 	keeping map[string]string
 	asked   map[string]int
@@ -107,16 +108,16 @@ func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
 		return nil, err
 	}
 	for i, layer := range layers[1:] {
-		if hidden, err := layers[i].hides(k.name); err != nil {
+		if hidden, err := layers[i].Hides(k.name); err != nil {
 			return nil, err
 		} else if hidden {
 			return nil, missing
 		}
-		root, err := os.OpenFile(layer.root, fsutil.OpenDirectory, 0)
+		root, err := os.OpenFile(layer.Root, fsutil.OpenDirectory, 0)
 		if err != nil {
 			return nil, err
 		}
-		f, err := g.open(filepath.Base(layer.root), root, k)
+		f, err := g.open(filepath.Base(layer.Root), root, k)
 		_ = root.Close() // it was only read
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return f, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -107,7 +108,7 @@ func (m migration) former() (files, dirs []string) {
 }
 
 // recordForms makes records of the layers that may be in overlay form, durably. It tells if a mount of one of them is alive.
-func (m migration) recordForms(forms map[string]form) (alive bool, err error) {
+func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
 	for id, f := range forms {
 		if !m.home.exists(id) {
 			continue
@@ -137,7 +138,7 @@ func (m migration) recordForms(forms map[string]form) (alive bool, err error) {
 }
 
 // inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
-func (m migration) inUse(id string, f form) (bool, error) {
+func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
 	mounted, err := mountutil.IsMounted(m.home.mnt(id))
 	if err != nil || mounted || mustRead(f) != nil {
 		return mounted, err
@@ -162,8 +163,8 @@ func (m migration) ofEarlierBoot(id string) bool {
 }
 
 // formerForms are the forms of the layers that may be in overlay form.
-func (m migration) formerForms() (map[string]form, error) {
-	forms := map[string]form{}
+func (m migration) formerForms() (map[string]whiteout.Form, error) {
+	forms := map[string]whiteout.Form{}
 	boots, err := os.ReadDir(m.home.overlay("trace"))
 	if fsutil.IgnoreGone(err) != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func (m migration) formerForms() (map[string]form, error) {
 }
 
 // readFormerForms adds what the marks or traces in dir say.
-func readFormerForms(dir string, forms map[string]form) error {
+func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fsutil.IgnoreGone(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // A layer in which UpdateLayerIDMap changed the owners has a copy of each file of its parent. Those that are else as they were are no
@@ -22,7 +23,7 @@ type changedPaths map[string]bool
 func (p changedPaths) has(rel string) bool { return p == nil || p[filepath.Join("/", rel)] }
 
 // changedPaths are those of the layer id, in form f.
-func (d *Driver) changedPaths(id string, f form, mappings, parentMappings *idtools.IDMappings) (changedPaths, error) {
+func (d *Driver) changedPaths(id string, f whiteout.Form, mappings, parentMappings *idtools.IDMappings) (changedPaths, error) {
 	owners, err := d.ownersChanged(id)
 	if err != nil || owners == nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (d *Driver) changedPaths(id string, f form, mappings, parentMappings *idtoo
 	var changes []archive.Change
 	err = d.home.reading(id, func() (err error) {
 		changes, err = d.compare(id, comparison{
-			layer: layerDir{root: d.home.diff(id), form: f}, mappings: mappings, parentMappings: parentMappings, owners: owners,
+			layer: whiteout.LayerDir{Root: d.home.diff(id), Form: f}, mappings: mappings, parentMappings: parentMappings, owners: owners,
 		})
 		return err
 	})
@@ -81,7 +82,7 @@ func (c *comparison) contentsDiffer(rel string, now, before fs.FileInfo, old str
 	case now.Size() != before.Size(), !now.ModTime().Equal(before.ModTime()), fsutil.StatOf(now).Rdev != fsutil.StatOf(before).Rdev:
 		return true, nil
 	case now.Mode()&fs.ModeSymlink != 0:
-		target, err := readlinkBeneath(c.layer.root, rel)
+		target, err := readlinkBeneath(c.layer.Root, rel)
 		if err != nil {
 			return false, fsutil.IgnoreGone(err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,7 @@ func TestPseudoLinksAreFlushed(t *testing.T) {
 			}
 		}
 		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
-		entries, err := os.ReadDir(filepath.Join(s.inner.home.diff("child"), pseudoLinkDir))
+		entries, err := os.ReadDir(filepath.Join(s.inner.home.diff("child"), whiteout.PseudoLinkDir))
 		if err != nil || len(entries) > 0 {
 			t.Errorf("pseudo-links are left: %v, %v", entries, err)
 		}
@@ -83,14 +84,14 @@ func TestStalePseudoLinks(t *testing.T) {
 		t.Cleanup(wire.ExpectMessages(unflushed))
 		must(t, unix.Unmount(dir, 0))
 		branch := s.inner.home.diff("child")
-		entries, err := os.ReadDir(filepath.Join(branch, pseudoLinkDir))
+		entries, err := os.ReadDir(filepath.Join(branch, whiteout.PseudoLinkDir))
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("without a flush there are %v, %v", entries, err)
 		}
 		const numbers = 40
 		for ino := range numbers {
 			// One of them has the number that "other" will have.
-			must(t, os.WriteFile(filepath.Join(branch, pseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
+			must(t, os.WriteFile(filepath.Join(branch, whiteout.PseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
 		}
 		s.get(t, "child")
 		info, err := os.Lstat(filepath.Join(dir, "other"))
@@ -235,13 +236,13 @@ func TestReadPseudoLinks(t *testing.T) {
 	if err != nil || len(links) != 0 {
 		t.Errorf("without the directory: %v, %v", links, err)
 	}
-	write(t, dir, files{pseudoLinkDir + "/11.131083": "", pseudoLinkDir + "/7.12": ""})
+	write(t, dir, files{whiteout.PseudoLinkDir + "/11.131083": "", whiteout.PseudoLinkDir + "/7.12": ""})
 	links, err = readPseudoLinks(dir)
 	must(t, err)
 	if len(links) != 2 || links[11][0].branchInode != 131083 || links[7][0].name != "7.12" {
 		t.Errorf("got %v", links)
 	}
-	write(t, dir, files{pseudoLinkDir + "/junk": "", pseudoLinkDir + "/1.x": ""})
+	write(t, dir, files{whiteout.PseudoLinkDir + "/junk": "", whiteout.PseudoLinkDir + "/1.x": ""})
 	links, err = readPseudoLinks(dir)
 	if err != nil || len(links) != 2 {
 		t.Errorf("with names that are none: %v, %v", links, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // Shadows (see shadowplan.go) are made once, named after what is in them, and neither changed nor replaced:
@@ -29,12 +30,12 @@ type shadows struct {
 	home  home
 	forms *converter
 	// to is the form that the backend reads.
-	to form
+	to whiteout.Form
 	// elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
 	elsewhere string
 }
 
-func newShadows(h home, forms *converter, to form, runRoot string) *shadows {
+func newShadows(h home, forms *converter, to whiteout.Form, runRoot string) *shadows {
 	s := &shadows{home: h, forms: forms, to: to}
 	if runRoot != "" {
 		s.elsewhere = filepath.Join(runRoot, filepath.Base(string(h))+"-shadow")
@@ -54,7 +55,7 @@ type shownLayer struct {
 	// joined: below has all that above of the next layer has.
 	joined bool
 	// form is the overlay form that the layer is in, or "".
-	form form
+	form whiteout.Form
 }
 
 // stack finds out how layers, uppermost first, are mounted. It leaves out those that do not show through. held is one of which the caller has the
@@ -115,7 +116,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 		return v, nil
 	}
 	read := layers
-	if s.to != aufsForm {
+	if s.to != whiteout.AufsForm {
 		// Overlayfs does not go by what is below: see planShadows.
 		read = layers[:1]
 	}
@@ -148,10 +149,10 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 
 // read returns layers with the forms that they are in. written says which of them may have been changed, by others than this driver, without a
 // trace in their root directories.
-func (s *shadows) read(layers []string) (dirs []layerDir, written []bool, err error) {
+func (s *shadows) read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
 	for n, id := range layers {
 		r, err := s.home.readForm(id)
-		if err == nil && n > 0 && (r.converting || s.to != aufsForm && r.isOverlay() && r.form != s.to) {
+		if err == nil && n > 0 && (r.converting || s.to != whiteout.AufsForm && r.isOverlay() && r.form != s.to) {
 			r, err = s.finishLocked(id)
 		}
 		if err == nil {
@@ -160,12 +161,12 @@ func (s *shadows) read(layers []string) (dirs []layerDir, written []bool, err er
 		if err != nil {
 			return nil, nil, err
 		}
-		dir := layerDir{root: s.home.diff(id), form: aufsForm}
+		dir := whiteout.LayerDir{Root: s.home.diff(id), Form: whiteout.AufsForm}
 		if r.isOverlay() {
-			dir.form = r.form
+			dir.Form = r.form
 		}
 		dirs = append(dirs, dir)
-		written = append(written, r.form != "" || wasWritable(dir.root))
+		written = append(written, r.form != "" || wasWritable(dir.Root))
 	}
 	return dirs, written, nil
 }
@@ -184,7 +185,7 @@ func (s *shadows) finishLocked(id string) (formRecord, error) {
 }
 
 // wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there.
-func wasWritable(dir string) bool { return isThere(filepath.Join(dir, whiteoutBase)) }
+func wasWritable(dir string) bool { return isThere(filepath.Join(dir, whiteout.Base)) }
 
 // isThere tells if there is something at path.
 func isThere(path string) bool {
@@ -193,10 +194,10 @@ func isThere(path string) bool {
 }
 
 // plan is planShadows for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
-func (s *shadows) plan(id string, dirs []layerDir, aboveParent string, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
-	v = shownLayer{id: id, dir: dirs[0].root}
-	if dirs[0].form != aufsForm {
-		v.form = dirs[0].form
+func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
+	v = shownLayer{id: id, dir: dirs[0].Root}
+	if dirs[0].Form != whiteout.AufsForm {
+		v.form = dirs[0].Form
 	}
 	p, err = planShadows(dirs[0], s.to, dirs[1:], only)
 	if err == nil && aboveParent != "" && len(p.below) > 0 {
@@ -223,7 +224,7 @@ func (s *shadows) places() []string {
 }
 
 // make makes the shadows of the layer id, whose directory is layer, in the first place that has room for them.
-func (s *shadows) make(id, digest string, p shadowPlan, layer layerDir) error {
+func (s *shadows) make(id, digest string, p shadowPlan, layer whiteout.LayerDir) error {
 	var first error
 	for _, place := range s.places() {
 		err := s.makeAt(filepath.Join(place, id, digest), p, layer)
@@ -238,7 +239,7 @@ func (s *shadows) make(id, digest string, p shadowPlan, layer layerDir) error {
 }
 
 // makeAt makes shadows in the directory dir, which gets there whole.
-func (s *shadows) makeAt(dir string, p shadowPlan, layer layerDir) error {
+func (s *shadows) makeAt(dir string, p shadowPlan, layer whiteout.LayerDir) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
@@ -262,7 +263,7 @@ func (s *shadows) makeAt(dir string, p shadowPlan, layer layerDir) error {
 }
 
 // make makes the shadows in the directory dir.
-func (p *shadowPlan) make(dir string, layer layerDir, to form) error {
+func (p *shadowPlan) make(dir string, layer whiteout.LayerDir, to whiteout.Form) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -132,12 +133,12 @@ var besideStacks = []shownStack{
 // stay as they are, where the backend can show them so.
 func TestShadows(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		for _, f := range []form{aufsForm, overlayTrusted, overlayUser} {
-			if f == overlayUser && !hasUserXattrs(t) {
+		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
+			if f == whiteout.OverlayUser && !hasUserXattrs(t) {
 				continue
 			}
 			stacks := shownStacks
-			if f == aufsForm {
+			if f == whiteout.AufsForm {
 				stacks = append(slices.Clone(stacks), besideStacks...)
 			}
 			for _, stack := range stacks {
@@ -147,7 +148,7 @@ func TestShadows(t *testing.T) {
 	})
 }
 
-func (c shownStack) isShown(t *testing.T, name backendName, f form) {
+func (c shownStack) isShown(t *testing.T, name backendName, f whiteout.Form) {
 	t.Helper()
 	s := newStore(t, name)
 	h, parent, diffs := s.inner.home, "", map[string]tree{}
@@ -155,7 +156,7 @@ func (c shownStack) isShown(t *testing.T, name backendName, f form) {
 		id := fmt.Sprint("layer", n)
 		s.create(t, parent, id)
 		write(t, h.diff(id), content)
-		if f != aufsForm && n > 0 {
+		if f != whiteout.AufsForm && n > 0 {
 			must(t, s.inner.forms.toOverlay(id, f, func() bool { return false }))
 		}
 		parent = id
@@ -181,14 +182,14 @@ func (c shownStack) isShown(t *testing.T, name backendName, f form) {
 	c.isDeleted(t, s)
 	// A layer with the attributes of the other kind of overlay mounts is brought into aufs form: each mount would show them.
 	for id, want := range diffs {
-		if f != overlayUser || name != backendOverlay {
+		if f != whiteout.OverlayUser || name != backendOverlay {
 			sameTree(t, allOf(t, h.diff(id)), want)
 		}
 	}
 	noLeftovers(t, s)
 	// Mounted writable itself, it shows the same.
 	s.change(t, parent, func(dir string) { write(t, dir, files{"last": "last"}) })
-	if f == aufsForm && slices.ContainsFunc(besideStacks, func(b shownStack) bool { return b.name == c.name }) {
+	if f == whiteout.AufsForm && slices.ContainsFunc(besideStacks, func(b shownStack) bool { return b.name == c.name }) {
 		return
 	}
 	sameNames(t, s.see(t, parent, "ro").names(), append([]string{"last"}, c.want...)...)
@@ -335,7 +336,7 @@ func TestMountedLayerAsParent(t *testing.T) {
 // TestDeepStack mounts as many layers as are asked of a driver, with a whiteout in each, in each form.
 func TestDeepStack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backendName) {
-		for _, f := range []form{aufsForm, overlayTrusted} {
+		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted} {
 			t.Run(string(f), func(t *testing.T) {
 				const depth = 127
 				s := newStore(t, name)
@@ -348,7 +349,7 @@ func TestDeepStack(t *testing.T) {
 					gone := fmt.Sprintf("f%03d", i-1)
 					switch {
 					case i == 0:
-					case f == aufsForm:
+					case f == whiteout.AufsForm:
 						write(t, dir, files{".wh." + gone: ""})
 					default:
 						device(t, filepath.Join(dir, gone))

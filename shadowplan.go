@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,12 +46,12 @@ type shadowMarks struct {
 	whiteouts map[string]bool // the names that it deletes
 	opaque    bool
 	// of is the tree whose directory it stands in for; the zero value is the layer.
-	of layerDir
+	of whiteout.LayerDir
 }
 
 // source is the tree whose directory m, of a shadow of layer, stands in for.
-func (m *shadowMarks) source(layer layerDir) layerDir {
-	if m.of.root == "" {
+func (m *shadowMarks) source(layer whiteout.LayerDir) whiteout.LayerDir {
+	if m.of.Root == "" {
 		return layer
 	}
 	return m.of
@@ -69,7 +70,7 @@ func (t shadowTree) dir(rel string) *shadowMarks {
 
 // dirs are the paths of the directories, each after the one that it is in.
 func (t shadowTree) dirs() []string {
-	return slices.SortedFunc(maps.Keys(t), parentsFirst)
+	return slices.SortedFunc(maps.Keys(t), whiteout.ParentsFirst)
 }
 
 // A shadowPlan says how a layer is to be mounted among the ancestors of a stack.
@@ -86,10 +87,10 @@ type shadowPlan struct {
 }
 
 // planShadows finds out what shadows the layer needs in a mount of a backend that reads marks in the form to. below are the layers below it;
-// only are the directories that can have marks, if that is known (see markSearch).
-func planShadows(layer layerDir, to form, below []layerDir, only []string) (p shadowPlan, err error) {
+// only are the directories that can have marks, if that is known (see whiteout.Search).
+func planShadows(layer whiteout.LayerDir, to whiteout.Form, below []whiteout.LayerDir, only []string) (p shadowPlan, err error) {
 	p = shadowPlan{above: shadowTree{}, below: shadowTree{}}
-	if p.opaque, err = isOpaque(layer.root, layer.form); err != nil {
+	if p.opaque, err = whiteout.IsOpaque(layer.Root, layer.Form); err != nil {
 		return p, err
 	}
 	if p.opaque {
@@ -98,16 +99,16 @@ func planShadows(layer layerDir, to form, below []layerDir, only []string) (p sh
 		defer func() { p.below = shadowTree{} }()
 	}
 	switch {
-	case layer.form == to && to != aufsForm:
+	case layer.Form == to && to != whiteout.AufsForm:
 		return p, nil
-	case layer.form != aufsForm:
+	case layer.Form != whiteout.AufsForm:
 		p.unread, p.stacked = true, true
 		if err := p.addDevices(layer, "."); err != nil {
 			return p, err
 		}
 	default:
-		marked, err := markSearch{root: layer.root, only: only, devices: to == aufsForm}.find()
-		if err != nil || to != aufsForm {
+		marked, err := whiteout.Search{Root: layer.Root, Only: only, Devices: to == whiteout.AufsForm}.Find()
+		if err != nil || to != whiteout.AufsForm {
 			p.addMarks(marked)
 			return p, err
 		}
@@ -120,53 +121,53 @@ func planShadows(layer layerDir, to form, below []layerDir, only []string) (p sh
 }
 
 // addMarks is for a layer in aufs form that overlayfs mounts.
-func (p *shadowPlan) addMarks(marked []markedDir) {
+func (p *shadowPlan) addMarks(marked []whiteout.MarkedDir) {
 	for _, m := range marked {
-		above := p.above.dir(m.rel)
-		for _, mark := range m.marks {
+		above := p.above.dir(m.Rel)
+		for _, mark := range m.Marks {
 			above.whiteouts[mark.Name()] = true
 		}
-		for _, name := range m.beside {
+		for _, name := range m.Beside {
 			above.whiteouts[name] = true
 		}
-		for _, name := range m.whiteouts() {
-			p.below.dir(m.rel).whiteouts[name] = true
+		for _, name := range m.Whiteouts() {
+			p.below.dir(m.Rel).whiteouts[name] = true
 		}
-		if m.opaque() && m.rel != "." {
-			p.below.dir(m.rel).opaque = true
+		if m.Opaque() && m.Rel != "." {
+			p.below.dir(m.Rel).opaque = true
 		}
 	}
 }
 
 // addBeside is for a layer in aufs form that aufs mounts. It tells if the marks of its own directory must not count.
-func (p *shadowPlan) addBeside(marked []markedDir) (unread bool) {
+func (p *shadowPlan) addBeside(marked []whiteout.MarkedDir) (unread bool) {
 	for _, m := range marked {
-		for _, name := range m.beside {
-			p.above.dir(m.rel).whiteouts[name] = true
+		for _, name := range m.Beside {
+			p.above.dir(m.Rel).whiteouts[name] = true
 		}
-		unread = unread || len(m.beside) > 0 || m.opaque() && m.rel != "."
+		unread = unread || len(m.Beside) > 0 || m.Opaque() && m.Rel != "."
 	}
 	return unread
 }
 
 // addDevices is for a layer in an overlay form that aufs mounts, and whose whiteouts would be files. What is above it stands in for each directory
 // that has an attribute of overlayfs as well: aufs would copy that up.
-func (p *shadowPlan) addDevices(layer layerDir, rel string) error {
-	l, err := readListing(layer.root, rel, layer.form)
+func (p *shadowPlan) addDevices(layer whiteout.LayerDir, rel string) error {
+	l, err := whiteout.ReadListing(layer.Root, rel, layer.Form)
 	if err != nil {
 		return err
 	}
-	for name := range l.whiteouts {
+	for name := range l.Whiteouts {
 		p.above.dir(rel).whiteouts[name] = true
 	}
-	attrs, err := dirXattrs(layer.root, rel)
+	attrs, err := dirXattrs(layer.Root, rel)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(attrs, layer.form.ownXattr) {
+	if slices.ContainsFunc(attrs, layer.Form.OwnXattr) {
 		p.above.dir(rel)
 	}
-	for name, entry := range l.entries {
+	for name, entry := range l.Entries {
 		if entry.IsDir() {
 			if err := p.addDevices(layer, filepath.Join(rel, name)); err != nil {
 				return err
@@ -189,33 +190,33 @@ func dirXattrs(root, rel string) ([]string, error) {
 
 // addHidden adds to what is below the layer the names that it hides in the directory rel, which the layers below it have as well, and in those
 // directories of it that they have. aufs then goes by that alone.
-func (p *shadowPlan) addHidden(layer layerDir, rel string, below []layerDir) error {
-	own, err := readListing(layer.root, rel, layer.form)
+func (p *shadowPlan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.LayerDir) error {
+	own, err := whiteout.ReadListing(layer.Root, rel, layer.Form)
 	if err != nil {
 		return err
 	}
-	before, err := readMerged(below, rel, nil)
+	before, err := whiteout.ReadMerged(below, rel, nil)
 	if err != nil {
 		return err
 	}
-	hidden := own.whiteouts
-	if own.opaque {
-		hidden = before.names()
+	hidden := own.Whiteouts
+	if own.Opaque {
+		hidden = before.Names()
 	}
 	for name := range hidden {
-		if before.shows(name) {
+		if before.Shows(name) {
 			p.below.dir(rel).whiteouts[name] = true
 		}
 	}
-	if own.opaque {
+	if own.Opaque {
 		// All that the layers below have here is hidden by that.
 		return nil
 	}
-	for name, entry := range own.entries {
-		if !entry.IsDir() || own.whiteouts[name] || !before.shows(name) {
+	for name, entry := range own.Entries {
+		if !entry.IsDir() || own.Whiteouts[name] || !before.Shows(name) {
 			continue
 		}
-		if dirs := before.dirs(name); len(dirs) > 0 {
+		if dirs := before.Dirs(name); len(dirs) > 0 {
 			if err := p.addHidden(layer, filepath.Join(rel, name), dirs); err != nil {
 				return err
 			}
@@ -233,7 +234,7 @@ func (p *shadowPlan) join(dir, rel string) error {
 	m := p.below[rel]
 	if m == nil {
 		m = p.below.dir(rel)
-		m.of = layerDir{root: dir, form: aufsForm}
+		m.of = whiteout.LayerDir{Root: dir, Form: whiteout.AufsForm}
 	}
 	if m.opaque {
 		return nil
@@ -261,14 +262,14 @@ func (p *shadowPlan) join(dir, rel string) error {
 }
 
 // tooLong is an error if a name cannot be deleted in the form to.
-func (p *shadowPlan) tooLong(to form) error {
-	if to != aufsForm {
+func (p *shadowPlan) tooLong(to whiteout.Form) error {
+	if to != whiteout.AufsForm {
 		return nil
 	}
 	for _, tree := range []shadowTree{p.above, p.below} {
 		for rel, dir := range tree {
 			for name := range dir.whiteouts {
-				if len(name) > unix.NAME_MAX-len(whiteoutPrefix) {
+				if len(name) > unix.NAME_MAX-len(whiteout.Prefix) {
 					return fmt.Errorf("%s is too long a name to be deleted with aufs: %w", filepath.Join(rel, name), unix.ENAMETOOLONG)
 				}
 			}
@@ -279,13 +280,13 @@ func (p *shadowPlan) tooLong(to form) error {
 
 // digest names what the plan makes of the layer in the form to: two plans that make the same have the same one. It is "" if they make nothing.
 // In a copy of the store it is another one: not every program copies the attributes of directories in shadows.
-func (p *shadowPlan) digest(layer layerDir, to form) (string, error) {
+func (p *shadowPlan) digest(layer whiteout.LayerDir, to whiteout.Form) (string, error) {
 	if len(p.above) == 0 && len(p.below) == 0 {
 		return "", nil
 	}
 	var root unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, layer.root, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &root); err != nil && !fsutil.IsForbidden(err) {
-		return "", &fs.PathError{Op: "statx", Path: layer.root, Err: err}
+	if err := unix.Statx(unix.AT_FDCWD, layer.Root, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &root); err != nil && !fsutil.IsForbidden(err) {
+		return "", &fs.PathError{Op: "statx", Path: layer.Root, Err: err}
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s %d %d.%d\n", to, root.Ino, root.Btime.Sec, root.Btime.Nsec)
@@ -305,8 +306,8 @@ func (p *shadowPlan) digest(layer layerDir, to form) (string, error) {
 }
 
 // digestMetadata adds to sum what copyMetadata copies of the directory rel of the layer, but for the time of access.
-func digestMetadata(sum hash.Hash, layer layerDir, rel string) error {
-	dir, err := fsutil.OpenBelow(layer.root, rel)
+func digestMetadata(sum hash.Hash, layer whiteout.LayerDir, rel string) error {
+	dir, err := fsutil.OpenBelow(layer.Root, rel)
 	if err != nil {
 		return err
 	}
@@ -317,7 +318,7 @@ func digestMetadata(sum hash.Hash, layer layerDir, rel string) error {
 	}
 	fmt.Fprintf(sum, " %o %d %d %d.%d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
 	var attrs []string
-	err = eachXattr(dir, layer.form, func(name string, value []byte) error {
+	err = whiteout.EachXattr(dir, layer.Form, func(name string, value []byte) error {
 		attrs = append(attrs, fmt.Sprintf("%q=%q", name, value))
 		return nil
 	})
@@ -327,7 +328,7 @@ func digestMetadata(sum hash.Hash, layer layerDir, rel string) error {
 }
 
 // make makes the shadow at target, which is not there yet.
-func (t shadowTree) make(target string, layer layerDir, to form) error {
+func (t shadowTree) make(target string, layer whiteout.LayerDir, to whiteout.Form) error {
 	dirs := t.dirs()
 	for _, rel := range dirs {
 		err := fsutil.MkdirBeneath(target, rel)
@@ -341,7 +342,7 @@ func (t shadowTree) make(target string, layer layerDir, to form) error {
 	// What is made in a directory changes its times.
 	for _, rel := range slices.Backward(dirs) {
 		of := t[rel].source(layer)
-		if err := copyMetadataBeneath(of.root, rel, of.form, target); err != nil {
+		if err := whiteout.CopyMetadataBeneath(of.Root, rel, of.Form, target); err != nil {
 			return err
 		}
 	}
@@ -349,22 +350,22 @@ func (t shadowTree) make(target string, layer layerDir, to form) error {
 }
 
 // makeMarks makes the marks of the directory rel.
-func (t shadowTree) makeMarks(target, rel string, to form) error {
+func (t shadowTree) makeMarks(target, rel string, to whiteout.Form) error {
 	dir, err := fsutil.OpenBelow(target, rel)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	w, prefix := whiteoutMaker{dir: dir, anew: makeOverlayWhiteout}, ""
-	if to == aufsForm {
-		w.anew, prefix = makeAufsWhiteout, whiteoutPrefix
+	w, prefix := whiteout.Maker{Dir: dir, Anew: whiteout.MakeOverlay}, ""
+	if to == whiteout.AufsForm {
+		w.Anew, prefix = whiteout.MakeAufs, whiteout.Prefix
 	}
 	var errs []error
 	for name := range t[rel].whiteouts {
-		errs = append(errs, w.make(prefix+name))
+		errs = append(errs, w.Make(prefix+name))
 	}
 	if t[rel].opaque {
-		errs = append(errs, markOpaque(dir, to))
+		errs = append(errs, whiteout.MarkOpaque(dir, to))
 	}
 	return errors.Join(errs...)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // summary is a shadow tree, with the marks of each directory in one line.
@@ -38,96 +39,96 @@ type plannedLayer struct {
 	name  string
 	layer files
 	// form is that of the layer, which is aufs form but for the one to be tested.
-	form  form
+	form  whiteout.Form
 	below []files
 	only  []string
-	to    form
+	to    whiteout.Form
 	// above and under are the shadows, as summary has them.
 	above, under            map[string]string
 	unread, opaque, stacked bool
 }
 
 var plannedLayers = []plannedLayer{
-	{name: "no marks", layer: files{"f": "", "d/f": ""}, form: aufsForm, to: overlayTrusted},
-	{name: "no marks", layer: files{"f": "", "d/f": ""}, form: aufsForm, to: aufsForm},
+	{name: "no marks", layer: files{"f": "", "d/f": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted},
+	{name: "no marks", layer: files{"f": "", "d/f": ""}, form: whiteout.AufsForm, to: whiteout.AufsForm},
 	{
-		name: "whiteouts", layer: files{".wh.a": "", "d/e/.wh.b": "", "d/e/.wh.c": "", "d/f": ""}, form: aufsForm, to: overlayTrusted,
+		name: "whiteouts", layer: files{".wh.a": "", "d/e/.wh.b": "", "d/e/.wh.c": "", "d/f": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted,
 		above: map[string]string{".": ".wh.a", "d": "", "d/e": ".wh.b .wh.c"}, under: map[string]string{".": "a", "d": "", "d/e": "b c"},
 	},
-	{name: "whiteouts", layer: files{".wh.a": "", "d/e/.wh.b": ""}, form: aufsForm, to: aufsForm, below: []files{{"a": "", "d/e/b": ""}}},
+	{name: "whiteouts", layer: files{".wh.a": "", "d/e/.wh.b": ""}, form: whiteout.AufsForm, to: whiteout.AufsForm, below: []files{{"a": "", "d/e/b": ""}}},
 	{
-		name: "only what the archive has named", layer: files{".wh.a": "", "d/.wh.b": "", "e/.wh.c": ""}, form: aufsForm, to: overlayTrusted, only: []string{"d"},
+		name: "only what the archive has named", layer: files{".wh.a": "", "d/.wh.b": "", "e/.wh.c": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted, only: []string{"d"},
 		above: map[string]string{".": "", "d": ".wh.b"}, under: map[string]string{".": "", "d": "b"},
 	},
 	{
-		name: "opaque directories", layer: files{"d/.wh..wh..opq": "", "d/f": "", "d/e/.wh..wh..opq": ""}, form: aufsForm, to: overlayTrusted,
+		name: "opaque directories", layer: files{"d/.wh..wh..opq": "", "d/f": "", "d/e/.wh..wh..opq": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted,
 		above: map[string]string{".": "", "d": ".wh..wh..opq", "d/e": ".wh..wh..opq"}, under: map[string]string{".": "", "d": "OPAQUE", "d/e": "OPAQUE"},
 	},
 	{
-		name: "opaque directories", layer: files{"d/.wh..wh..opq": "", "d/f": "", "x/.wh.g": "", "x/.wh.none": ""}, form: aufsForm, to: aufsForm,
+		name: "opaque directories", layer: files{"d/.wh..wh..opq": "", "d/f": "", "x/.wh.g": "", "x/.wh.none": ""}, form: whiteout.AufsForm, to: whiteout.AufsForm,
 		below: []files{{"d/.wh.h": "", "d/g": "", "x/g": ""}, {"d/h": "", "d/f": "", "d/i/j": "", "x/k": ""}},
 		under: map[string]string{".": "", "d": "f g i", "x": "g"}, unread: true, stacked: true,
 	},
 	{
-		name: "an opaque root", layer: files{".wh..wh..opq": "", ".wh.x": "", "d/.wh..wh..opq": ""}, form: aufsForm, to: overlayTrusted, below: []files{{"d/f": ""}},
+		name: "an opaque root", layer: files{".wh..wh..opq": "", ".wh.x": "", "d/.wh..wh..opq": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted, below: []files{{"d/f": ""}},
 		above: map[string]string{".": ".wh..wh..opq .wh.x", "d": ".wh..wh..opq"}, opaque: true,
 	},
 	{
-		name: "an opaque root", layer: files{".wh..wh..opq": "", "d/.wh..wh..opq": ""}, form: aufsForm, to: aufsForm, below: []files{{"d/f": "", "g": ""}},
+		name: "an opaque root", layer: files{".wh..wh..opq": "", "d/.wh..wh..opq": ""}, form: whiteout.AufsForm, to: whiteout.AufsForm, below: []files{{"d/f": "", "g": ""}},
 		opaque: true, unread: true, stacked: true,
 	},
 	{
-		name: "files beside whiteouts", layer: files{"f": "", ".wh.f": "", "d/g": "", "d/.wh.g": "", "e/h/i": "", "e/.wh.h": ""}, form: aufsForm, to: overlayTrusted,
+		name: "files beside whiteouts", layer: files{"f": "", ".wh.f": "", "d/g": "", "d/.wh.g": "", "e/h/i": "", "e/.wh.h": ""}, form: whiteout.AufsForm, to: whiteout.OverlayTrusted,
 		above: map[string]string{".": ".wh.f f", "d": ".wh.g g", "e": ".wh.h h"}, under: map[string]string{".": "f", "d": "g", "e": "h"},
 	},
 	{
-		name: "files beside whiteouts", layer: files{"f": "", ".wh.f": "", "e/h/i": "", "e/.wh.h": ""}, form: aufsForm, to: aufsForm,
+		name: "files beside whiteouts", layer: files{"f": "", ".wh.f": "", "e/h/i": "", "e/.wh.h": ""}, form: whiteout.AufsForm, to: whiteout.AufsForm,
 		below: []files{{"f": "", "e/h/k": ""}}, above: map[string]string{".": "f", "e": "h"}, under: map[string]string{".": "f", "e": "h"},
 		unread: true, stacked: true,
 	},
 	{
-		name: "aufs's own files", layer: files{whiteoutBase: "", orphanDir + "/f": "", pseudoLinkDir + "/1.2": "", "d/.wh..wh.x.0001/f": "", ".wh.d/f": "", ".wh.": ""},
-		form: aufsForm, to: overlayTrusted,
+		name: "aufs's own files", layer: files{whiteout.Base: "", whiteout.OrphanDir + "/f": "", whiteout.PseudoLinkDir + "/1.2": "", "d/.wh..wh.x.0001/f": "", ".wh.d/f": "", ".wh.": ""},
+		form: whiteout.AufsForm, to: whiteout.OverlayTrusted,
 		above: map[string]string{".": ".wh. .wh..wh.aufs .wh..wh.orph .wh..wh.plnk .wh.d", "d": ".wh..wh.x.0001"},
 	},
-	{name: "overlay form", layer: files{".wh.a": "", "d/.wh..wh..opq": ""}, form: overlayTrusted, to: overlayTrusted},
+	{name: "overlay form", layer: files{".wh.a": "", "d/.wh..wh..opq": ""}, form: whiteout.OverlayTrusted, to: whiteout.OverlayTrusted},
 	{
-		name: "overlay form", layer: files{".wh.a": "", ".wh.none": "", "d/.wh..wh..opq": "", "d/g": "", "e/.wh.x": "", "e/y": ""}, form: overlayTrusted, to: aufsForm,
+		name: "overlay form", layer: files{".wh.a": "", ".wh.none": "", "d/.wh..wh..opq": "", "d/g": "", "e/.wh.x": "", "e/y": ""}, form: whiteout.OverlayTrusted, to: whiteout.AufsForm,
 		below: []files{{"d/f": "", "d/g": "", "e/x": "", "e/y": ""}, {"a": "", "d/.wh.f": "", "d/h/i": ""}},
 		above: map[string]string{".": "a none", "d": "", "e": "x"}, under: map[string]string{".": "a", "d": "f g h", "e": "x"}, unread: true, stacked: true,
 	},
 	{
-		name: "a directory in the place of a file", layer: files{"f/g": "", ".wh.a": ""}, form: overlayTrusted, to: aufsForm,
+		name: "a directory in the place of a file", layer: files{"f/g": "", ".wh.a": ""}, form: whiteout.OverlayTrusted, to: whiteout.AufsForm,
 		below: []files{{"f": ""}, {"f/old": "", "a": ""}}, above: map[string]string{".": "a"}, under: map[string]string{".": "a f"}, unread: true, stacked: true,
 	},
 	{
-		name: "a file in the place of a directory", layer: files{"d": "", ".wh.a": ""}, form: overlayTrusted, to: aufsForm,
+		name: "a file in the place of a directory", layer: files{"d": "", ".wh.a": ""}, form: whiteout.OverlayTrusted, to: whiteout.AufsForm,
 		below: []files{{"d/old": "", "a": ""}}, above: map[string]string{".": "a"}, under: map[string]string{".": "a"}, unread: true, stacked: true,
 	},
 	{
-		name: "an opaque root", layer: files{".wh..wh..opq": "", ".wh.a": "", "d/.wh..wh..opq": "", "d/f": ""}, form: overlayTrusted, to: aufsForm,
+		name: "an opaque root", layer: files{".wh..wh..opq": "", ".wh.a": "", "d/.wh..wh..opq": "", "d/f": ""}, form: whiteout.OverlayTrusted, to: whiteout.AufsForm,
 		below: []files{{"a": "", "d/g": ""}}, above: map[string]string{".": "a", "d": ""}, unread: true, opaque: true, stacked: true,
 	},
 	{
-		name: "nothing that is below", layer: files{"d/.wh..wh..opq": "", "d/f": ""}, form: overlayTrusted, to: aufsForm, below: []files{{"x": ""}},
+		name: "nothing that is below", layer: files{"d/.wh..wh..opq": "", "d/f": ""}, form: whiteout.OverlayTrusted, to: whiteout.AufsForm, below: []files{{"x": ""}},
 		above: map[string]string{".": "", "d": ""}, unread: true, stacked: true,
 	},
 }
 
 // build makes the layer, and those below it.
-func (p plannedLayer) build(t *testing.T) (layer layerDir, below []layerDir) {
+func (p plannedLayer) build(t *testing.T) (layer whiteout.LayerDir, below []whiteout.LayerDir) {
 	t.Helper()
 	for n, content := range append([]files{p.layer}, p.below...) {
-		dir := layerDir{root: filepath.Join(t.TempDir(), fmt.Sprint("layer", n)), form: aufsForm}
-		write(t, dir.root, content)
+		dir := whiteout.LayerDir{Root: filepath.Join(t.TempDir(), fmt.Sprint("layer", n)), Form: whiteout.AufsForm}
+		write(t, dir.Root, content)
 		below = append(below, dir)
 	}
-	if layer = below[0]; p.form != aufsForm {
-		layer.form = p.form
-		if p.form == overlayUser && !hasUserXattrs(t) {
+	if layer = below[0]; p.form != whiteout.AufsForm {
+		layer.Form = p.form
+		if p.form == whiteout.OverlayUser && !hasUserXattrs(t) {
 			t.Skip("the tests' file system has no attributes of users")
 		}
-		inOverlayForm(t, layer.root, p.form)
+		inOverlayForm(t, layer.Root, p.form)
 	}
 	return layer, below[1:]
 }
@@ -137,7 +138,7 @@ func TestShadowPlans(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, in form %s for %s", p.name, p.form, p.to), func(t *testing.T) {
 			needRoot(t)
 			layer, below := p.build(t)
-			before := allOf(t, layer.root)
+			before := allOf(t, layer.Root)
 			plan, err := planShadows(layer, p.to, below, p.only)
 			must(t, err)
 			for what, trees := range map[string][2]map[string]string{"above": {plan.above.summary(), p.above}, "below": {plan.below.summary(), p.under}} {
@@ -156,13 +157,13 @@ func TestShadowPlans(t *testing.T) {
 			must(t, plan.make(dir, layer, p.to))
 			isShadow(t, filepath.Join(dir, shadowAbove), plan.above, p.to)
 			isShadow(t, filepath.Join(dir, shadowBelow), plan.below, p.to)
-			sameTree(t, allOf(t, layer.root), before)
+			sameTree(t, allOf(t, layer.Root), before)
 		})
 	}
 }
 
 // isShadow fails the test unless the shadow at dir is what was planned.
-func isShadow(t *testing.T, dir string, planned shadowTree, to form) {
+func isShadow(t *testing.T, dir string, planned shadowTree, to whiteout.Form) {
 	t.Helper()
 	if len(planned) == 0 {
 		if isThere(dir) {
@@ -172,7 +173,7 @@ func isShadow(t *testing.T, dir string, planned shadowTree, to form) {
 	}
 	var want, opaque []string
 	prefix := ""
-	if to == aufsForm {
+	if to == whiteout.AufsForm {
 		prefix = ".wh."
 	}
 	for rel, marks := range planned {
@@ -193,7 +194,7 @@ func isShadow(t *testing.T, dir string, planned shadowTree, to form) {
 		if strings.Contains(node, `overlay.opaque="y"`) {
 			found = append(found, path)
 		}
-		if _, isDir := planned[path]; !isDir && strings.Contains(node, "device 0") != (to != aufsForm) {
+		if _, isDir := planned[path]; !isDir && strings.Contains(node, "device 0") != (to != whiteout.AufsForm) {
 			t.Errorf("%s is %s", path, node)
 		}
 	}
@@ -203,19 +204,19 @@ func isShadow(t *testing.T, dir string, planned shadowTree, to form) {
 // TestShadowsLookLikeTheLayer compares the directories of shadows with those of the layer: a mount shows the uppermost.
 func TestShadowsLookLikeTheLayer(t *testing.T) {
 	needRoot(t)
-	for _, to := range []form{overlayTrusted, aufsForm} {
-		layer := layerDir{root: filepath.Join(t.TempDir(), "layer"), form: aufsForm}
-		write(t, layer.root, files{"d/e/.wh.f": "", "d/e/f": "", "d/e/o/.wh..wh..opq": "", ".wh.g": ""})
-		below := layerDir{root: filepath.Join(t.TempDir(), "below"), form: aufsForm}
-		write(t, below.root, files{"d/e/f": "", "d/e/o/p": "", "g": ""})
-		must(t, os.Lchown(filepath.Join(layer.root, "d"), 3, 4))
-		must(t, os.Chmod(filepath.Join(layer.root, "d"), 0o711|fs.ModeSetgid|fs.ModeSticky))
-		must(t, os.Chmod(filepath.Join(layer.root, "d/e"), 0))
-		must(t, system.Lsetxattr(filepath.Join(layer.root, "d/e"), "trusted.test", []byte("v"), 0))
-		must(t, os.Chmod(layer.root, 0o701))
-		age(t, layer.root)
-		want := withTimes(t, layer.root)
-		plan, err := planShadows(layer, to, []layerDir{below}, nil)
+	for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
+		layer := whiteout.LayerDir{Root: filepath.Join(t.TempDir(), "layer"), Form: whiteout.AufsForm}
+		write(t, layer.Root, files{"d/e/.wh.f": "", "d/e/f": "", "d/e/o/.wh..wh..opq": "", ".wh.g": ""})
+		below := whiteout.LayerDir{Root: filepath.Join(t.TempDir(), "below"), Form: whiteout.AufsForm}
+		write(t, below.Root, files{"d/e/f": "", "d/e/o/p": "", "g": ""})
+		must(t, os.Lchown(filepath.Join(layer.Root, "d"), 3, 4))
+		must(t, os.Chmod(filepath.Join(layer.Root, "d"), 0o711|fs.ModeSetgid|fs.ModeSticky))
+		must(t, os.Chmod(filepath.Join(layer.Root, "d/e"), 0))
+		must(t, system.Lsetxattr(filepath.Join(layer.Root, "d/e"), "trusted.test", []byte("v"), 0))
+		must(t, os.Chmod(layer.Root, 0o701))
+		age(t, layer.Root)
+		want := withTimes(t, layer.Root)
+		plan, err := planShadows(layer, to, []whiteout.LayerDir{below}, nil)
 		must(t, err)
 		digest, err := plan.digest(layer, to)
 		must(t, err)
@@ -236,14 +237,14 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 			"a time":       func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(7, 8)) },
 			"an attribute": func(path string) error { return system.Lsetxattr(path, "trusted.more", []byte("w"), 0) },
 		} {
-			must(t, change(filepath.Join(layer.root, "d/e")))
+			must(t, change(filepath.Join(layer.Root, "d/e")))
 			other, err := plan.digest(layer, to)
 			if err != nil || other == digest {
 				t.Errorf("with %s it has the digest %q, %v", what, other, err)
 			}
 			digest = other
 		}
-		if err := os.Chtimes(filepath.Join(layer.root, "d/e"), time.Unix(9, 9), time.Unix(7, 8)); err != nil {
+		if err := os.Chtimes(filepath.Join(layer.Root, "d/e"), time.Unix(9, 9), time.Unix(7, 8)); err != nil {
 			t.Error(err)
 		}
 		if other, err := plan.digest(layer, to); err != nil || other != digest {
@@ -256,14 +257,14 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 func TestNameTooLongForAufs(t *testing.T) {
 	needRoot(t)
 	for length, fits := range map[int]bool{251: true, 252: false, 255: false} {
-		layer := layerDir{root: filepath.Join(t.TempDir(), "layer"), form: overlayTrusted}
-		device(t, filepath.Join(layer.root, "d", longName(length)))
-		plan, err := planShadows(layer, aufsForm, nil, nil)
+		layer := whiteout.LayerDir{Root: filepath.Join(t.TempDir(), "layer"), Form: whiteout.OverlayTrusted}
+		device(t, filepath.Join(layer.Root, "d", longName(length)))
+		plan, err := planShadows(layer, whiteout.AufsForm, nil, nil)
 		must(t, err)
-		if err := plan.tooLong(aufsForm); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), filepath.Join("d", longName(length))) {
+		if err := plan.tooLong(whiteout.AufsForm); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), filepath.Join("d", longName(length))) {
 			t.Errorf("%d bytes: %v", length, err)
 		}
-		must(t, plan.tooLong(overlayTrusted))
+		must(t, plan.tooLong(whiteout.OverlayTrusted))
 	}
 }
 
@@ -304,7 +305,7 @@ func TestShadowsAreJoined(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := storeOf(t)
-			s, ids := layersOf(t, h, overlayTrusted, c.layer, c.parent, files{"d/e/old": ""})
+			s, ids := layersOf(t, h, whiteout.OverlayTrusted, c.layer, c.parent, files{"d/e/old": ""})
 			for n, dir := range []string{"d", "d/e"} {
 				if path := filepath.Join(h.diff(ids[1]), dir); isThere(path) {
 					must(t, os.Chmod(path, 0o700+fs.FileMode(n)))
@@ -324,7 +325,7 @@ func TestShadowsAreJoined(t *testing.T) {
 					under.dir(filepath.Dir(rel)).whiteouts[entry.Name()] = true
 					return nil
 				}
-				under.dir(rel).opaque, err = hasOpaqueXattr(path, s.to)
+				under.dir(rel).opaque, err = whiteout.HasOpaqueXattr(path, s.to)
 				of := h.diff(ids[0])
 				if !isThere(filepath.Join(of, rel)) {
 					of = h.diff(ids[1])

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,7 +78,7 @@ func TestConvertOnAFullDisk(t *testing.T) {
 		sameTree(t, s.see(t, "top", "ro"), want)
 		sameTree(t, s.see(t, "child"), want)
 		must(t, Convert(t.Context(), string(h)))
-		s.hasForm(t, "child", aufsForm)
+		s.hasForm(t, "child", whiteout.AufsForm)
 		sameTree(t, s.see(t, "top", "ro"), want)
 		noLeftovers(t, s)
 	})

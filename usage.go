@@ -9,6 +9,7 @@ import (
 
 	"github.com/containers/storage/pkg/directory"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
@@ -29,7 +30,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 }
 
 // usage measures those files of the layer id, which is in form f, that are in only.
-func (d *Driver) usage(id string, f form, only changedPaths) (*directory.DiskUsage, error) {
+func (d *Driver) usage(id string, f whiteout.Form, only changedPaths) (*directory.DiskUsage, error) {
 	s := sizes{}
 	err := d.home.reading(id, func() error {
 		return walkBranch(d.home.diff(id), f, func(rel string, info fs.FileInfo) {
@@ -66,7 +67,7 @@ func (s *sizes) add(info fs.FileInfo) {
 
 // walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over what is
 // deleted while it walks.
-func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) error {
+func walkBranch(root string, f whiteout.Form, visit func(rel string, info fs.FileInfo)) error {
 	info, err := os.Lstat(root)
 	if err != nil {
 		return err
@@ -75,15 +76,15 @@ func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) e
 	return walkBranchDir(root, ".", f, visit)
 }
 
-func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.FileInfo)) error {
-	l, err := readListingLook(root, rel, f)
+func walkBranchDir(root, rel string, f whiteout.Form, visit func(rel string, info fs.FileInfo)) error {
+	l, err := whiteout.ReadListingLook(root, rel, f)
 	if err != nil {
 		if rel != "." {
 			err = fsutil.IgnoreGone(err)
 		}
 		return err
 	}
-	for name, entry := range l.entries {
+	for name, entry := range l.Entries {
 		info, err := entry.Info()
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -64,20 +65,20 @@ func detach(t *testing.T, s store, id, file string, flags int) (end func()) {
 // A direction is one of the two in which a layer is converted.
 type direction struct {
 	name string
-	from form
+	from whiteout.Form
 	// convert has the converter of s bring the layer id into the other form.
 	convert func(s store, id string) error
 }
 
 var directions = []direction{
-	{"to aufs form", overlayTrusted, func(s store, id string) error { return s.inner.convertToAufs(id) }},
-	{"to overlay form", aufsForm, func(s store, id string) error {
+	{"to aufs form", whiteout.OverlayTrusted, func(s store, id string) error { return s.inner.convertToAufs(id) }},
+	{"to overlay form", whiteout.AufsForm, func(s store, id string) error {
 		lock, err := s.inner.home.lockLayer("converting", id)
 		if err != nil {
 			return err
 		}
 		defer lock.Unlock()
-		return s.inner.forms.toOverlay(id, overlayTrusted, func() bool { return false })
+		return s.inner.forms.toOverlay(id, whiteout.OverlayTrusted, func() bool { return false })
 	}},
 }
 
@@ -90,7 +91,7 @@ func busyStore(t *testing.T, name backendName, d direction) store {
 	s.apply(t, "base", "", entry{name: "gone", content: "g"}, entry{name: "kept", content: "k"}, entry{name: "d/x", content: "x"}, entry{name: "e/x"})
 	s.apply(t, "layer", "base", entry{name: ".wh.gone"}, entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new", content: "n"},
 		entry{name: "e/"}, entry{name: "e/.wh.x"})
-	if d.from != aufsForm {
+	if d.from != whiteout.AufsForm {
 		must(t, directions[1].convert(s, "layer"))
 	}
 	s.hasForm(t, "layer", d.from)
@@ -140,7 +141,7 @@ func TestConversionIsRefused(t *testing.T) {
 					if how == answerTrial && u.asked && u.how != answerTrial {
 						t.Errorf("the kernel was asked in the way %d", u.how)
 					}
-					if recordOf(t, s.inner.home, "layer") != map[form]string{overlayTrusted: "trusted"}[d.from] {
+					if recordOf(t, s.inner.home, "layer") != map[whiteout.Form]string{whiteout.OverlayTrusted: "trusted"}[d.from] {
 						// That way did not see it: see refused.
 						return
 					}
@@ -174,7 +175,7 @@ func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id 
 			t.Errorf("mountinfo shows a mount that is in no namespace: %v", err)
 		}
 		end()
-		if d.from == aufsForm {
+		if d.from == whiteout.AufsForm {
 			must(t, directions[0].convert(s, "layer"))
 		} else {
 			must(t, directions[1].convert(s, "layer"))
@@ -311,7 +312,7 @@ func TestAufsTakesWhatOverlayLeft(t *testing.T) {
 		idleSoon(t, a, "child")
 		for _, id := range []string{"child", "grandchild"} {
 			sameTree(t, bare(a.see(t, id)), want)
-			a.hasForm(t, id, aufsForm)
+			a.hasForm(t, id, whiteout.AufsForm)
 		}
 	})
 }

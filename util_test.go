@@ -22,6 +22,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"golang.org/x/sys/unix"
 )
@@ -171,7 +172,7 @@ func (s store) see(t *testing.T, id string, options ...string) tree {
 }
 
 // hasForm fails the test unless the layer id is in form f.
-func (s store) hasForm(t *testing.T, id string, f form) {
+func (s store) hasForm(t *testing.T, id string, f whiteout.Form) {
 	t.Helper()
 	if is, err := s.inner.home.form(id); err != nil || is != f {
 		t.Errorf("layer %s is in form %q and not %q, %v", id, is, f, err)
@@ -198,9 +199,9 @@ func (s store) oneForm(t *testing.T, id string) {
 }
 
 // written is the form of a layer that the store's backend has mounted writable.
-func (s store) written() form {
+func (s store) written() whiteout.Form {
 	if s.backend == backendAufs {
-		return aufsForm
+		return whiteout.AufsForm
 	}
 	return ownForm()
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
@@ -119,10 +120,10 @@ func (c *archiveContents) count(name string, header *tar.Header) {
 	case header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0:
 		// Overlayfs would take it for a whiteout.
 		c.unclear = true
-	case !known, strings.Contains(dir, whiteoutPrefix), strings.Contains(header.Linkname, whiteoutPrefix):
+	case !known, strings.Contains(dir, whiteout.Prefix), strings.Contains(header.Linkname, whiteout.Prefix):
 		// It is in a directory, or it is a name of a file, that the layer cannot have.
 		c.unclear = true
-	case !strings.HasPrefix(base, whiteoutPrefix):
+	case !strings.HasPrefix(base, whiteout.Prefix):
 		c.size += size
 	case header.Typeflag == tar.TypeDir:
 		c.unclear = true

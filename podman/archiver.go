@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -33,7 +34,7 @@ type archiver struct {
 	w    *tar.Writer
 	out  *chunkWriter // which w writes to
 	root string
-	form form
+	form whiteout.Form
 	ids  *idtools.IDMappings
 	// only says which files are archived, but for whiteouts.
 	only changedPaths
@@ -70,7 +71,7 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 
 // archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
 // caller has to close the archive; until then a goroutine waits to write more.
-func archiveLayer(layer *heldLayer, f form, ids *idtools.IDMappings, only changedPaths, quiet bool) io.ReadCloser {
+func archiveLayer(layer *heldLayer, f whiteout.Form, ids *idtools.IDMappings, only changedPaths, quiet bool) io.ReadCloser {
 	reader, out := newChunkPipe()
 	root := layer.dir.Name()
 	open := fsutil.OpenRegular
@@ -137,17 +138,17 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	}
 	hidden := map[string]bool{}
 	for _, entry := range entries {
-		if name, ok := whiteoutOf(entry.Name()); ok && a.form == aufsForm && entry.Type().IsRegular() {
+		if name, ok := whiteout.Of(entry.Name()); ok && a.form == whiteout.AufsForm && entry.Type().IsRegular() {
 			hidden[name] = true
 		}
 	}
 	for _, entry := range entries {
 		// Aufs lets nobody open a file beside its own whiteout, which the in-tree driver unpacks from some archives.
-		if isOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
+		if whiteout.IsOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
 			continue
 		}
 		path := filepath.Join(rel, entry.Name())
-		if !strings.HasPrefix(entry.Name(), whiteoutPrefix) && !a.only.has(path) {
+		if !strings.HasPrefix(entry.Name(), whiteout.Prefix) && !a.only.has(path) {
 			continue
 		}
 		h, err := a.entry(dir, entry, path)
@@ -167,15 +168,15 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 	for _, entry := range entries {
 		name := entry.Name()
 		names[name] = name
-		if a.form == aufsForm || entry.Type()&fs.ModeCharDevice == 0 {
+		if a.form == whiteout.AufsForm || entry.Type()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		if info, err := os.Lstat(fsutil.Within(dir, name)); err == nil && isOverlayWhiteout(info) {
-			names[name] = whiteoutPrefix + name
+		if info, err := os.Lstat(fsutil.Within(dir, name)); err == nil && whiteout.IsOverlay(info) {
+			names[name] = whiteout.Prefix + name
 		}
 	}
-	if _, opaque := names[opaqueMark]; opaque {
-		names[opaqueMark] = ""
+	if _, opaque := names[whiteout.OpaqueMark]; opaque {
+		names[whiteout.OpaqueMark] = ""
 	}
 	return names
 }
@@ -222,7 +223,7 @@ func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
 func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
 	st := fsutil.StatOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
-	whiteout := strings.HasPrefix(filepath.Base(h.Name), whiteoutPrefix) || a.form != aufsForm && isOverlayWhiteout(info)
+	whiteout := strings.HasPrefix(filepath.Base(h.Name), whiteout.Prefix) || a.form != whiteout.AufsForm && whiteout.IsOverlay(info)
 	several := st.Nlink > 1 && !whiteout
 	var id inode
 	if several {
@@ -244,11 +245,11 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 // mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
 // layer whose conversion was cut short it may be one as well.
 func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
-	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == opaqueMark })
-	if there || a.form == aufsForm {
+	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
+	if there || a.form == whiteout.AufsForm {
 		return nil
 	}
-	opaque, err := hasOpaqueXattr(fsutil.Within(dir, "."), a.form)
+	opaque, err := whiteout.HasOpaqueXattr(fsutil.Within(dir, "."), a.form)
 	if err != nil || !opaque {
 		return err
 	}
@@ -257,7 +258,7 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 		return err
 	}
 	return a.w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: filepath.Join(rel, opaqueMark), Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
+		Typeflag: tar.TypeReg, Name: filepath.Join(rel, whiteout.OpaqueMark), Mode: whiteout.Mode, ModTime: info.ModTime().Truncate(time.Second),
 	})
 }
 
@@ -265,9 +266,9 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 // the target.
 func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
 	dir, name := filepath.Split(rel)
-	if a.form != aufsForm && isOverlayWhiteout(info) {
+	if a.form != whiteout.AufsForm && whiteout.IsOverlay(info) {
 		return &tar.Header{
-			Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + name, Mode: whiteoutMode, ModTime: info.ModTime().Truncate(time.Second),
+			Typeflag: tar.TypeReg, Name: dir + whiteout.Prefix + name, Mode: whiteout.Mode, ModTime: info.ModTime().Truncate(time.Second),
 		}, nil
 	}
 	target := ""
@@ -291,7 +292,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	if err != nil {
 		return nil, err
 	}
-	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteoutPrefix) {
+	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteout.Prefix) {
 		attrs = withoutInherited(attrs, info)
 	}
 	for attr, value := range attrs {
@@ -313,10 +314,10 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		}
 		h.PAXRecords[archive.PaxSchilyXattr+attr] = value
 	}
-	if strings.HasPrefix(name, whiteoutPrefix) {
+	if strings.HasPrefix(name, whiteout.Prefix) {
 		// It is nobody's, and no mapping need have its owner. Aufs has made it with the umask of whoever mounted the layer first.
 		if h.Typeflag == tar.TypeReg && h.Size == 0 {
-			h.Mode = whiteoutMode
+			h.Mode = whiteout.Mode
 		}
 		return h, nil
 	}
@@ -348,7 +349,7 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 	}
 	var attrs map[string]string
 	for _, name := range names {
-		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, overlayUser.xattrPrefix())
+		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, whiteout.OverlayUser.XattrPrefix())
 		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
 			continue
 		}

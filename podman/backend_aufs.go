@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -277,7 +278,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	defer root.Close()
-	useless, stale, err := lookAtOwnFiles(root)
+	useless, stale, err := whiteout.LookAtOwnFiles(root)
 	if err != nil || len(useless) == 0 && len(stale) == 0 {
 		return err
 	}
@@ -286,9 +287,9 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	for _, name := range useless {
-		if err := hideOwnFile(root, name); err != nil {
+		if err := whiteout.HideOwnFile(root, name); err != nil {
 			return err
 		}
 	}
-	return dropPseudoLinks(root, stale)
+	return whiteout.DropPseudoLinks(root, stale)
 }

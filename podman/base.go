@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -139,7 +140,7 @@ func (d *Driver) unmountBase(id string) error {
 	return nil
 }
 
-// dropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
+// whiteout.DropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
 // such names is somebody's content.
 func (d *Driver) dropOwnFiles(id string) error {
 	if !wasWritable(d.home.diff(id)) {
@@ -153,5 +154,5 @@ func (d *Driver) dropOwnFiles(id string) error {
 		return err
 	}
 	defer root.Close()
-	return dropOwnFiles(root)
+	return whiteout.DropOwnFiles(root)
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 )
@@ -52,7 +53,7 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idtools.IDMappin
 		return nil, err
 	}
 	return d.compare(id, comparison{
-		layer: layerDir{root: d.home.diff(id), form: f}, mappings: idMappings, parentMappings: parentMappings, owners: owners,
+		layer: whiteout.LayerDir{Root: d.home.diff(id), Form: f}, mappings: idMappings, parentMappings: parentMappings, owners: owners,
 	})
 }
 
@@ -70,7 +71,7 @@ func (d *Driver) compare(id string, c comparison) ([]archive.Change, error) {
 }
 
 // layersBelow are the ancestors of the layer id, nearest first.
-func (d *Driver) layersBelow(id string) ([]layerDir, error) {
+func (d *Driver) layersBelow(id string) ([]whiteout.LayerDir, error) {
 	parents, err := d.home.parents(id)
 	if err != nil {
 		return nil, err
@@ -79,20 +80,20 @@ func (d *Driver) layersBelow(id string) ([]layerDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	below := make([]layerDir, 0, len(dirs))
+	below := make([]whiteout.LayerDir, 0, len(dirs))
 	for i, dir := range dirs {
 		f, err := d.home.form(parents[i])
 		if err != nil {
 			return nil, err
 		}
-		below = append(below, layerDir{root: dir, form: f})
+		below = append(below, whiteout.LayerDir{Root: dir, Form: f})
 	}
 	return below, nil
 }
 
 // comparison finds out what a layer changes in what its ancestors show.
 type comparison struct {
-	layer                    layerDir
+	layer                    whiteout.LayerDir
 	mappings, parentMappings *idtools.IDMappings
 	// owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
 	owners  *syscall.Timespec
@@ -106,16 +107,16 @@ func (c *comparison) add(rel string, kind archive.ChangeType) {
 // directory compares the directory rel of the layer with those of the ancestors that have it, and are not hidden, nearest
 // first. hidden says that they do not show through, since a directory around it is opaque. It tells if anything in it is
 // a change.
-func (c *comparison) directory(rel string, below []layerDir, hidden bool) (changed bool, err error) {
-	own, err := readListingLook(c.layer.root, rel, c.layer.form)
+func (c *comparison) directory(rel string, below []whiteout.LayerDir, hidden bool) (changed bool, err error) {
+	own, err := whiteout.ReadListingLook(c.layer.Root, rel, c.layer.Form)
 	if err != nil {
 		if rel != "." {
 			err = fsutil.IgnoreGone(err)
 		}
 		return false, err
 	}
-	own.opaque = own.opaque || hidden
-	before, err := readMerged(below, rel, own.entries)
+	own.Opaque = own.Opaque || hidden
+	before, err := whiteout.ReadMerged(below, rel, own.Entries)
 	if err != nil {
 		return false, err
 	}
@@ -123,11 +124,11 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 		changed = true
 		c.add(filepath.Join(rel, name), archive.ChangeDelete)
 	}
-	for name, entry := range own.entries {
-		if own.whiteouts[name] {
+	for name, entry := range own.Entries {
+		if own.Whiteouts[name] {
 			continue
 		}
-		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.opaque)
+		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.Opaque)
 		if err != nil {
 			return false, err
 		}
@@ -137,17 +138,17 @@ func (c *comparison) directory(rel string, below []layerDir, hidden bool) (chang
 }
 
 // deleted are the names that ancestors show and the layer does not: by whiteouts, or because the directory is opaque.
-func (c *comparison) deleted(own listing, before merged) map[string]bool {
+func (c *comparison) deleted(own whiteout.Listing, before whiteout.Merged) map[string]bool {
 	deleted := map[string]bool{}
-	for name := range own.whiteouts {
+	for name := range own.Whiteouts {
 		// A whiteout of what was not there changes nothing.
-		if before.shows(name) {
+		if before.Shows(name) {
 			deleted[name] = true
 		}
 	}
-	if own.opaque {
-		for name := range before.names() {
-			if own.entries[name] == nil {
+	if own.Opaque {
+		for name := range before.Names() {
+			if own.Entries[name] == nil {
 				deleted[name] = true
 			}
 		}
@@ -156,18 +157,18 @@ func (c *comparison) deleted(own listing, before merged) map[string]bool {
 }
 
 // entry compares one file or directory that is in the layer with what the directory that it is in showed before.
-func (c *comparison) entry(rel string, entry fs.DirEntry, before merged, hidden bool) (changed bool, err error) {
+func (c *comparison) entry(rel string, entry fs.DirEntry, before whiteout.Merged, hidden bool) (changed bool, err error) {
 	info, err := entry.Info()
 	if err != nil {
 		return false, err
 	}
 	name := filepath.Base(rel)
-	old, err := before.stat(name)
+	old, err := before.Stat(name)
 	if err != nil {
 		return false, err
 	}
 	if info.IsDir() {
-		if changed, err = c.directory(rel, before.dirs(name), hidden); err != nil {
+		if changed, err = c.directory(rel, before.Dirs(name), hidden); err != nil {
 			return false, err
 		}
 	}
@@ -178,7 +179,7 @@ func (c *comparison) entry(rel string, entry fs.DirEntry, before merged, hidden 
 	case changed, !info.IsDir() && !c.onlyOwners(info), c.owners != nil && hidden, c.differ(info, old):
 		changed = true
 	default:
-		if changed, err = c.contentsDiffer(rel, info, old, before.root(name)); err != nil {
+		if changed, err = c.contentsDiffer(rel, info, old, before.Root(name)); err != nil {
 			return false, err
 		}
 	}
@@ -204,7 +205,7 @@ func (c *comparison) differ(now, before fs.FileInfo) bool {
 // xattrsDiffer compares the extended attributes of the layer's file rel with those of the one that the ancestor at
 // old has, as far as archives carry them. The first may be gone by now, and is no change then.
 func (c *comparison) xattrsDiffer(rel, old string) (bool, error) {
-	now, err := xattrsBeneath(c.layer.root, rel)
+	now, err := xattrsBeneath(c.layer.Root, rel)
 	if err != nil {
 		return false, fsutil.IgnoreGone(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 )
@@ -160,7 +161,7 @@ func BenchmarkChanges(b *testing.B) {
 		b.Run(fmt.Sprintf("%dparents", parents), func(b *testing.B) {
 			c := comparison{mappings: &idtools.IDMappings{}, parentMappings: &idtools.IDMappings{}}
 			root := b.TempDir()
-			var below []layerDir
+			var below []whiteout.LayerDir
 			for i := range parents {
 				dir := filepath.Join(root, fmt.Sprint(i))
 				for j := range 10 {
@@ -168,11 +169,11 @@ func BenchmarkChanges(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				below = append(below, layerDir{dir, aufsForm})
+				below = append(below, whiteout.LayerDir{Root: dir, Form: whiteout.AufsForm})
 			}
-			c.layer = layerDir{filepath.Join(root, "top"), aufsForm}
+			c.layer = whiteout.LayerDir{Root: filepath.Join(root, "top"), Form: whiteout.AufsForm}
 			for i := range 1000 {
-				dir := filepath.Join(c.layer.root, "dir", fmt.Sprint(i%10))
+				dir := filepath.Join(c.layer.Root, "dir", fmt.Sprint(i%10))
 				if err := os.MkdirAll(dir, 0o755); err != nil {
 					b.Fatal(err)
 				}

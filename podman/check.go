@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -317,7 +318,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 		c.add(Foreign, id, h.overlay(formDir, id), "%v", err)
 		return nil
 	}
-	if f == aufsForm {
+	if f == whiteout.AufsForm {
 		if err := c.content(ctx, id, "."); err != nil {
 			return fsutil.IgnoreGone(err)
 		}
@@ -361,13 +362,13 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	if err != nil {
 		return nil, dir.Named(err)
 	}
-	for _, f := range []form{overlayTrusted, overlayUser} {
-		if name := f.xattrPrefix() + "opaque"; slices.Contains(names, name) {
+	for _, f := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.OverlayUser} {
+		if name := f.XattrPrefix() + "opaque"; slices.Contains(names, name) {
 			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
 		}
 	}
 	for _, entry := range entries {
-		if rel == "." && isOwnFile(entry.Name()) {
+		if rel == "." && whiteout.IsOwnFile(entry.Name()) {
 			continue
 		}
 		if entry.IsDir() {
@@ -376,7 +377,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 		if entry.Type()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		if info, err := dir.Lstat(entry.Name()); err == nil && isOverlayWhiteout(info) {
+		if info, err := dir.Lstat(entry.Name()); err == nil && whiteout.IsOverlay(info) {
 			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
 		}
 	}
@@ -451,7 +452,7 @@ func restoreMountPoint(h home, id string) error {
 	if err != nil {
 		return err
 	}
-	return copyDirMetadata(h.diff(id), aufsForm, h.mnt(id))
+	return whiteout.CopyDirMetadata(h.diff(id), whiteout.AufsForm, h.mnt(id))
 }
 
 // restoreParents completes each layers/<id> that is cut short, if what completes it is known.

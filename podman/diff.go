@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/idtools"
 )
 
@@ -63,7 +64,7 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
 // returns the form that it is in.
-func (d *Driver) readable(id string) (f form, mounted bool, err error) {
+func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) {
 	lock, err := d.home.lockLayer("reading", id)
 	if err != nil {
 		return "", false, err

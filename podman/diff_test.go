@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -471,7 +472,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, err)
 	held, err := s.inner.home.hold("base")
 	must(t, err)
-	reader := archiveLayer(held, aufsForm, orNone(nil), nil, true)
+	reader := archiveLayer(held, whiteout.AufsForm, orNone(nil), nil, true)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

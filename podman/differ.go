@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -170,7 +171,7 @@ func (d *Driver) applyStaged(id string, output *graphdriver.DriverWithDifferOutp
 		return err
 	}
 	if output.RootDirMode == nil {
-		if err := copyDirMetadata(d.home.diff(id), aufsForm, output.Target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.home.diff(id), whiteout.AufsForm, output.Target); err != nil {
 			return err
 		}
 	}

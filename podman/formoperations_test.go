@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -59,7 +60,7 @@ func childInOverlayForm(t *testing.T, s store) {
 	t.Helper()
 	childEdited(t, s)
 	s.create(t, "child", "grandchild")
-	must(t, s.inner.forms.toOverlay("child", overlayTrusted, func() bool { return false }))
+	must(t, s.inner.forms.toOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
 }
 
 // nothingKnown has layers with marks below top, of which nothing is known.
@@ -78,10 +79,10 @@ func writtenParent(t *testing.T, s store) {
 	t.Helper()
 	nothingKnown(t, s)
 	if s.backend == backendAufs {
-		must(t, s.inner.forms.toOverlay("new", overlayTrusted, func() bool { return false }))
+		must(t, s.inner.forms.toOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
 		return
 	}
-	write(t, s.inner.home.diff("new"), files{whiteoutBase: ""})
+	write(t, s.inner.home.diff("new"), files{whiteout.Base: ""})
 }
 
 // TestFormIsDurableBeforeTheMount looks at the order of the calls that the first writable mount of a layer makes.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
@@ -31,12 +32,14 @@ const formConverting = " converting"
 
 // A formRecord is the content of overlay/form/<id>. The zero value stands for no record.
 type formRecord struct {
-	form       form
+	form       whiteout.Form
 	converting bool
 }
 
 // isOverlay tells if the layer may have marks of overlay form.
-func (r formRecord) isOverlay() bool { return r.form == overlayTrusted || r.form == overlayUser }
+func (r formRecord) isOverlay() bool {
+	return r.form == whiteout.OverlayTrusted || r.form == whiteout.OverlayUser
+}
 
 func (r formRecord) String() string {
 	if r.converting {
@@ -47,8 +50,8 @@ func (r formRecord) String() string {
 
 func parseFormRecord(target string) (r formRecord, ok bool) {
 	name, converting := strings.CutSuffix(target, formConverting)
-	r = formRecord{form: form(name), converting: converting}
-	return r, r.isOverlay() || r.form == aufsForm && !converting
+	r = formRecord{form: whiteout.Form(name), converting: converting}
+	return r, r.isOverlay() || r.form == whiteout.AufsForm && !converting
 }
 
 // readForm reads the record of the layer id.
@@ -71,10 +74,10 @@ func (h home) readForm(id string) (formRecord, error) {
 }
 
 // form is the form of the layer id. While the layer is being converted, that is an overlay form, and there may be marks of both.
-func (h home) form(id string) (form, error) {
+func (h home) form(id string) (whiteout.Form, error) {
 	r, err := h.readForm(id)
 	if !r.isOverlay() {
-		return aufsForm, err
+		return whiteout.AufsForm, err
 	}
 	return r.form, err
 }
@@ -133,7 +136,7 @@ func (h home) markWritten(id string) error {
 		err = h.forget(id)
 	}
 	if err == nil && r.form == "" {
-		err = linkIn(string(aufsForm), h.overlay(formDir), id)
+		err = linkIn(string(whiteout.AufsForm), h.overlay(formDir), id)
 	}
 	if errors.Is(err, unix.EROFS) {
 		// Nobody can write to it.
@@ -179,9 +182,9 @@ func (h home) replaceLink(target, path string) error {
 
 // ownForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
 // know which attributes an upper directory has.
-func ownForm() form {
+func ownForm() whiteout.Form {
 	if unshare.IsRootless() {
-		return overlayUser
+		return whiteout.OverlayUser
 	}
-	return overlayTrusted
+	return whiteout.OverlayTrusted
 }

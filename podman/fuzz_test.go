@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -146,13 +147,13 @@ func FuzzConversion(f *testing.F) {
 			t.Fatal(err)
 		}
 		layerOf(root, program)
-		if _, err := (markSearch{root: root}).find(); err != nil {
+		if _, err := (whiteout.Search{Root: root}).Find(); err != nil {
 			return
 		}
 		// Whiteouts are made anew, with the time of then. Aufs makes its own file when it needs it.
 		read := func() tree {
 			all := readTree(t, root)
-			delete(all, whiteoutBase)
+			delete(all, whiteout.Base)
 			for path := range all {
 				if strings.HasPrefix(filepath.Base(path), ".wh.") {
 					all[path] = "whiteout"
@@ -162,10 +163,10 @@ func FuzzConversion(f *testing.F) {
 		}
 		want := read()
 		for range 2 {
-			inOverlayForm(t, root, overlayTrusted)
+			inOverlayForm(t, root, whiteout.OverlayTrusted)
 		}
 		for range 2 {
-			must(t, toAufsForm(root, overlayTrusted))
+			must(t, whiteout.ToAufsForm(root, whiteout.OverlayTrusted))
 		}
 		sameTree(t, read(), want)
 	})
@@ -231,11 +232,11 @@ func layerOf(root string, program []byte) {
 				dir = filepath.Dir(dir)
 			}
 		case 'o':
-			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh..opq"))
+			_ = whiteout.MakeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh..opq"))
 		case 'w':
-			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh."+name))
+			_ = whiteout.MakeMark(fsutil.Anywhere, filepath.Join(dir, ".wh."+name))
 		case 'a':
-			_ = makeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh.aufs"))
+			_ = whiteout.MakeMark(fsutil.Anywhere, filepath.Join(dir, ".wh..wh.aufs"))
 		case 's':
 			_ = os.Symlink("a", path)
 		case 'c':

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -238,14 +239,14 @@ func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	if err != nil {
 		wants(t, err, nil, "child")
 		// aufs has left its own files there.
-		names := slices.DeleteFunc(readTree(t, diff).names(), func(name string) bool { return isOwnFile(strings.Split(name, "/")[0]) })
+		names := slices.DeleteFunc(readTree(t, diff).names(), func(name string) bool { return whiteout.IsOwnFile(strings.Split(name, "/")[0]) })
 		if len(names) > 0 {
 			t.Errorf("after %v the layer has %q", err, names)
 		}
 	}
 	sameTree(t, v.around(t), before)
 	for path, node := range readTree(t, diff) {
-		if err != nil && isOwnFile(strings.Split(path, "/")[0]) {
+		if err != nil && whiteout.IsOwnFile(strings.Split(path, "/")[0]) {
 			continue
 		}
 		if strings.Contains(node, "overlay.") {
@@ -376,7 +377,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				own := []string{"trusted.overlay.origin", "trusted.overlay.impure"}
 				if slices.ContainsFunc(names, func(name string) bool {
 					return strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "trusted.overlay.overlay.") &&
-						(f == aufsForm || !slices.Contains(own, name))
+						(f == whiteout.AufsForm || !slices.Contains(own, name))
 				}) {
 					t.Errorf("%s of %s has %q", file, id, names)
 				}

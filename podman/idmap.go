@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
@@ -141,7 +142,7 @@ func (p *ownersPlanner) files(rel string) (below []string, err error) {
 	slices.Sort(names)
 	for _, name := range names {
 		path := filepath.Join(rel, name)
-		if p.mounted[path] || rel == "." && isOwnFile(name) {
+		if p.mounted[path] || rel == "." && whiteout.IsOwnFile(name) {
 			continue
 		}
 		isDir, err := p.file(dir, path)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -108,12 +109,12 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 			if name == backendOverlay {
 				// Aufs makes them itself.
 				must(t, Convert(t.Context(), string(s.inner.home)))
-				hasModes(t, s.inner.home.diff("child"), map[string]fs.FileMode{".wh.f": whiteoutMode, ".wh.g": whiteoutMode, "d/.wh..wh..opq": whiteoutMode})
+				hasModes(t, s.inner.home.diff("child"), map[string]fs.FileMode{".wh.f": whiteout.Mode, ".wh.g": whiteout.Mode, "d/.wh..wh..opq": whiteout.Mode})
 			}
-			hasModes(t, s.inner.home.diff("applied"), map[string]fs.FileMode{".wh.e": whiteoutMode})
+			hasModes(t, s.inner.home.diff("applied"), map[string]fs.FileMode{".wh.e": whiteout.Mode})
 			headers := s.diff(t, "child", "base")
 			for _, path := range []string{".wh.f", ".wh.g", "d/.wh..wh..opq"} {
-				if h := headers[path]; h == nil || h.Mode != whiteoutMode {
+				if h := headers[path]; h == nil || h.Mode != whiteout.Mode {
 					t.Errorf("%s has the header %v", path, h)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ import (
 
 // layersOf makes the directories of layers, uppermost first, of a store without a driver, and returns what a backend that reads marks in the form
 // to has to know of them.
-func layersOf(t *testing.T, h home, to form, layers ...files) (s *shadows, ids []string) {
+func layersOf(t *testing.T, h home, to whiteout.Form, layers ...files) (s *shadows, ids []string) {
 	t.Helper()
 	must(t, os.MkdirAll(h.tmp(), 0o700))
 	for n, content := range layers {
@@ -57,7 +58,7 @@ func (s *shadows) isKnown(t *testing.T, layers []string) bool {
 func TestKnownGoesByTheStamp(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
-	s, ids := layersOf(t, h, overlayTrusted, files{"d/.wh.x": "", "d/f": "", ".wh.gone": ""}, files{"plain/f": ""})
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{"d/.wh.x": "", "d/f": "", ".wh.gone": ""}, files{"plain/f": ""})
 	if s.isKnown(t, ids) {
 		t.Error("known, before anybody has looked")
 	}
@@ -90,7 +91,7 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		}
 	}
 	// The other backend has links of its own, and so has a user without root.
-	for _, to := range []form{aufsForm, overlayUser} {
+	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
 		if newShadows(h, s.forms, to, "").isKnown(t, ids) {
 			t.Errorf("known in the form %s", to)
 		}
@@ -126,13 +127,13 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 	for what, written := range map[string]func(t *testing.T, h home, id string){
 		"mounted by aufs, or the in-tree driver": func(t *testing.T, h home, id string) {
 			t.Helper()
-			write(t, h.diff(id), files{whiteoutBase: ""})
+			write(t, h.diff(id), files{whiteout.Base: ""})
 			// Some time has gone by.
 			must(t, renewTime(h.diff(id)))
 		},
 		"given out": func(t *testing.T, h home, id string) { t.Helper(); must(t, h.markWritten(id)) },
 	} {
-		for _, to := range []form{overlayTrusted, aufsForm} {
+		for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
 			t.Run(what+", "+string(to), func(t *testing.T) {
 				h := storeOf(t)
 				s, ids := layersOf(t, h, to, files{"d/.wh..wh..opq": "", "e/.wh.f": "", "e/g": ""}, files{"d/old": "", "e/f": ""})
@@ -143,7 +144,7 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 					write(t, h.diff(top), files{"e/.wh." + name: ""})
 					write(t, h.diff(bottom), files{"e/" + name: ""})
 					got, hidden := s.hides(t, ids), "e/"+name
-					if to == aufsForm {
+					if to == whiteout.AufsForm {
 						hidden = "e/.wh." + name
 					}
 					if !strings.Contains(strings.Join(got, " "), hidden) {
@@ -186,7 +187,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 		} {
 			t.Run(what+", "+how, func(t *testing.T) {
 				h := storeOf(t)
-				s, ids := layersOf(t, h, aufsForm, files{"d/.wh..wh..opq": ""}, files{"other/f": ""}, files{"d/old": ""})
+				s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"other/f": ""}, files{"d/old": ""})
 				sameNames(t, s.hides(t, ids), "d", "d/.wh.old")
 				must(t, os.RemoveAll(s.home.overlay(knownDir)))
 				look(t, s, ids)
@@ -214,7 +215,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 	for range 5 {
 		layers = append(layers, files{"d/.wh..wh..opq": "", "d/f": "", "e/f": ""})
 	}
-	s, ids := layersOf(t, h, aufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
+	s, ids := layersOf(t, h, whiteout.AufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
 	must(t, unix.Mkfifo(filepath.Join(h.diff(ids[6]), "pipe"), 0o600))
 	stack, err := s.stack(ids, "")
 	must(t, err)
@@ -237,7 +238,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
-	s, ids := layersOf(t, h, overlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
 	device(t, filepath.Join(h.diff(ids[1]), "zero"))
 	for range 2 {
 		stack, err := s.stack(ids, "")
@@ -261,7 +262,7 @@ func TestKnownOnACoarseClock(t *testing.T) {
 	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
 		must(t, os.MkdirAll(dir, 0o700))
 	}
-	s, ids := layersOf(t, h, aufsForm, files{"d/.wh..wh..opq": ""}, files{"d/": ""})
+	s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"d/": ""})
 	want := []string{"d"}
 	for n := range 30 {
 		name := fmt.Sprintf("f%02d", n)
@@ -395,11 +396,11 @@ func TestInTreeWriteIsSeen(t *testing.T) {
 		s.apply(t, "middle", "base", entry{name: "d/own"}, entry{name: "e/"}, entry{name: "e/.wh..wh..opq"})
 		sameNames(t, s.see(t, "top", "ro").names(), "d", "d/own", "d/x", "d/y", "e")
 		dir := s.inner.home.diff("middle")
-		write(t, dir, files{whiteoutBase: "", orphanDir + "/": "", pseudoLinkDir + "/": ""})
-		must(t, os.Link(filepath.Join(dir, whiteoutBase), filepath.Join(dir, "d/.wh.x")))
+		write(t, dir, files{whiteout.Base: "", whiteout.OrphanDir + "/": "", whiteout.PseudoLinkDir + "/": ""})
+		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.x")))
 		sameNames(t, s.see(t, "top", "ro").names(), "d", "d/own", "d/y", "e")
 		// Again, with nothing to be seen in the root directory.
-		must(t, os.Link(filepath.Join(dir, whiteoutBase), filepath.Join(dir, "d/.wh.y")))
+		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.y")))
 		must(t, os.Remove(filepath.Join(dir, "d/own")))
 		sameNames(t, s.see(t, "top").names(), "d", "e")
 	})
@@ -523,7 +524,7 @@ func TestShadowsAreMadeByMany(t *testing.T) {
 func TestShadowIsThere(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
-	s, ids := layersOf(t, h, overlayTrusted, files{".wh.a": ""}, files{"a": ""})
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh.a": ""}, files{"a": ""})
 	dirs, written, err := s.read(ids)
 	if err != nil || slices.Contains(written, true) {
 		t.Fatalf("%v, %v", written, err)
@@ -553,7 +554,7 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 		if !s.inner.shadows.isKnown(t, []string{"base"}) {
 			t.Fatal("not known")
 		}
-		must(t, linkIn(string(aufsForm), s.inner.home.overlay(formDir), "base"))
+		must(t, linkIn(string(whiteout.AufsForm), s.inner.home.overlay(formDir), "base"))
 		s.get(t, "base")
 		if s.inner.shadows.isKnown(t, []string{"base"}) {
 			t.Error("known")
@@ -566,7 +567,7 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 func TestForgetIsWholeOrNothing(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
-	s, ids := layersOf(t, h, aufsForm, files{"f": ""}, files{"g": ""})
+	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
 	_, err := s.stack(ids, "")
 	must(t, err)
 	must(t, os.Rename(h.diff(ids[1]), h.diff("away")))

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -34,12 +35,12 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	}
 	return &layerGetter{
 		heldLayer: held, asked: map[string]int{}, keeping: d.home.keeping(append([]string{id}, parents...)),
-		lineage: sync.OnceValues(func() ([]layerDir, error) { return d.lineageOf(id) }),
+		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return d.lineageOf(id) }),
 	}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
-func (d *Driver) lineageOf(id string) ([]layerDir, error) {
+func (d *Driver) lineageOf(id string) ([]whiteout.LayerDir, error) {
 	f, err := d.home.form(id)
 	if err != nil {
 		return nil, err
@@ -48,14 +49,14 @@ func (d *Driver) lineageOf(id string) ([]layerDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]layerDir{{root: d.home.diff(id), form: f}}, below...), nil
+	return append([]whiteout.LayerDir{{Root: d.home.diff(id), Form: f}}, below...), nil
 }
 
 // layerGetter reads the files of one layer.
 type layerGetter struct {
 	*heldLayer
 	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
-	lineage func() ([]layerDir, error)
+	lineage func() ([]whiteout.LayerDir, error)
 	// keeping has the layers for which something is kept, and where, and asked counts what was asked for, by names, if there are any.
 	keeping map[string]string
 	asked   map[string]int
@@ -109,16 +110,16 @@ func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
 		return nil, err
 	}
 	for i, layer := range layers[1:] {
-		if hidden, err := layers[i].hides(k.name); err != nil {
+		if hidden, err := layers[i].Hides(k.name); err != nil {
 			return nil, err
 		} else if hidden {
 			return nil, missing
 		}
-		root, err := os.OpenFile(layer.root, fsutil.OpenDirectory, 0)
+		root, err := os.OpenFile(layer.Root, fsutil.OpenDirectory, 0)
 		if err != nil {
 			return nil, err
 		}
-		f, err := g.open(filepath.Base(layer.root), root, k)
+		f, err := g.open(filepath.Base(layer.Root), root, k)
 		_ = root.Close() // it was only read
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return f, err
@@ -144,44 +145,4 @@ func openInLayer(root *os.File, rel string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
-}
-
-// hides tells if the layer, which does not have the file rel, keeps that of its ancestors from being seen: by a whiteout, an opaque
-// directory, or something else in the place of a directory.
-func (l layerDir) hides(rel string) (bool, error) {
-	dir := "."
-	for _, name := range strings.Split(rel, "/") {
-		hidden, more, err := l.hidesIn(dir, name)
-		if hidden || !more || err != nil {
-			return hidden, err
-		}
-		dir = filepath.Join(dir, name)
-	}
-	return false, nil
-}
-
-// hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
-func (l layerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
-	open, err := fsutil.OpenDir(l.root, dir)
-	if err != nil {
-		return false, false, err
-	}
-	defer open.Close()
-	if opaque, err := isOpaque(fsutil.Within(open, "."), l.form); err != nil || opaque {
-		return opaque, false, err
-	}
-	st, err := fsutil.StatIn(open, whiteoutPrefix+name)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.form == aufsForm || st.Size == 0) {
-		return true, false, nil
-	}
-	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
-		return false, false, err
-	}
-	st, err = fsutil.StatIn(open, name)
-	if err != nil {
-		return false, false, fsutil.IgnoreGone(err)
-	}
-	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
-	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	return !isDir, isDir, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
@@ -29,7 +30,7 @@ const defaultRootMode = 0o555
 // opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if there is no such parent, and fs.ErrExist
 // if there is such a layer.
 func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
-	return d.createIn(aufsForm, id, parent, opts)
+	return d.createIn(whiteout.AufsForm, id, parent, opts)
 }
 
 // CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
@@ -39,7 +40,7 @@ func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts
 }
 
 // createIn is Create of a layer in form f.
-func (d *Driver) createIn(f form, id, parent string, opts *graphdriver.CreateOpts) error {
+func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *graphdriver.CreateOpts) error {
 	if err := checkNewID(id); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func refusedLayerOptions(options map[string]string) error {
 }
 
 // createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
-func (d *Driver) createLocked(f form, id, parent string, opts *graphdriver.CreateOpts) (rubbish *scratch, err error) {
+func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *graphdriver.CreateOpts) (rubbish *scratch, err error) {
 	store, err := d.home.lockStore()
 	if err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func (d *Driver) lineage(id, parent string) ([]string, error) {
 }
 
 // create makes the directories of a layer, and the record of the form f, and then, which is what makes it exist, its layers/<id>.
-func (d *Driver) create(f form, id string, parents []string, opts *graphdriver.CreateOpts) (err error) {
+func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *graphdriver.CreateOpts) (err error) {
 	root, err := d.rootOf(parents, opts)
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (d *Driver) create(f form, id string, parents []string, opts *graphdriver.C
 		}
 	}
 	syncForm := func() error { return nil }
-	if f != aufsForm && len(parents) > 0 {
+	if f != whiteout.AufsForm && len(parents) > 0 {
 		if syncForm, err = d.home.linkForm(id, formRecord{form: f}); err != nil {
 			return err
 		}
@@ -251,7 +252,7 @@ func (d *Driver) belongings(id string) []string {
 		d.home.overlay(formDir, id),
 		d.home.overlay(lockDirName, id),
 	)
-	for _, f := range []form{aufsForm, overlayTrusted, overlayUser} {
+	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		paths = append(paths, d.home.overlay(knownDir, string(f), id))
 	}
 	return paths

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/system"
@@ -137,38 +138,38 @@ func (o oldStore) formIsRight(t *testing.T, l *fixtureLayer) {
 	switch {
 	case l.atRest():
 		// Without a look at all of it nobody knows that it is, if it has a trace of an earlier boot.
-		if f != aufsForm && !(converting && o.hasEarlierTrace(l.id)) {
+		if f != whiteout.AufsForm && !(converting && o.hasEarlierTrace(l.id)) {
 			t.Errorf("layer %s is in form %s", l.id, f)
 		}
 		if got := o.content(t, l.id); !maps.Equal(got, o.rest[l.id]) {
 			t.Errorf("layer %s was changed", l.id)
 			sameTree(t, got, o.rest[l.id])
 		}
-	case l.state == stateStuck && f == aufsForm:
+	case l.state == stateStuck && f == whiteout.AufsForm:
 		t.Errorf("layer %s has no aufs form, and nothing says that it is in overlay form", l.id)
-	case f == aufsForm:
+	case f == whiteout.AufsForm:
 		for path, line := range o.content(t, l.id) {
 			if strings.Contains(line, ".overlay.") || strings.HasPrefix(line, "c ") && strings.Contains(line, `"0:0"`) {
 				t.Errorf("layer %s is in aufs form, and has %s: %s", l.id, path, line)
 			}
 		}
 	}
-	if f == aufsForm {
+	if f == whiteout.AufsForm {
 		o.noOtherNames(t, l.id)
 	}
 }
 
 // form is the form of the layer id, as it is written down, or, if it is being converted, the one that it may have in part.
-func (o oldStore) form(t *testing.T, id string) (f form, converting bool) {
+func (o oldStore) form(t *testing.T, id string) (f whiteout.Form, converting bool) {
 	t.Helper()
 	target, err := os.Readlink(formLink(o.home, id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return aufsForm, false
+		return whiteout.AufsForm, false
 	}
 	must(t, err)
 	name, converting := strings.CutSuffix(target, " converting")
-	f = form(name)
-	if f != overlayTrusted && f != overlayUser && (f != aufsForm || converting) {
+	f = whiteout.Form(name)
+	if f != whiteout.OverlayTrusted && f != whiteout.OverlayUser && (f != whiteout.AufsForm || converting) {
 		t.Errorf("layer %s is in form %q", id, target)
 	}
 	return f, converting
@@ -334,7 +335,7 @@ func TestMigrationLeavesDevicesAlone(t *testing.T) {
 		s, err := reopen(o.home, backend)
 		must(t, err)
 		sameTree(t, o.content(t, "plain"), before)
-		if f, _ := o.form(t, "plain"); f != aufsForm {
+		if f, _ := o.form(t, "plain"); f != whiteout.AufsForm {
 			t.Errorf("it is in form %s", f)
 		}
 		must(t, s.Cleanup())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +98,7 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 		return false, err
 	}
 	for _, layer := range s.layers {
-		if layer.form == "" && d.shadows.to != aufsForm {
+		if layer.form == "" && d.shadows.to != whiteout.AufsForm {
 			// Its shadows do, in either form, what its marks say.
 			continue
 		}
@@ -134,7 +135,7 @@ func (d *Driver) prepare(s *stack) error {
 	if err := d.backend.prepare(s.id); err != nil {
 		return err
 	}
-	opaque, err := isOpaque(d.home.diff(s.id), d.shadows.to)
+	opaque, err := whiteout.IsOpaque(d.home.diff(s.id), d.shadows.to)
 	if opaque {
 		s.layers = nil
 	}

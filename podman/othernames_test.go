@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +70,7 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 	s := newStoreWithout(t)
 	outside := t.TempDir()
 	write(t, outside, files{"1.2": "secret"})
-	must(t, os.Symlink(outside, filepath.Join(s.home.diff("layer"), pseudoLinkDir)))
+	must(t, os.Symlink(outside, filepath.Join(s.home.diff("layer"), whiteout.PseudoLinkDir)))
 	must(t, s.prepareOwnFiles("layer"))
 	links, err := readPseudoLinks(s.home.diff("layer"))
 	if err != nil || len(links) > 0 {

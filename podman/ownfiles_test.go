@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,13 +32,13 @@ var foreignFiles = map[string]func(path string) error{
 // isForeign tells if aufs cannot use what is under the name own.
 func isForeign(what, own string) bool {
 	// Aufs's own has content as well.
-	return own != orphanDir || what != "a directory"
+	return own != whiteout.OrphanDir || what != "a directory"
 }
 
-// hiddenOf are the names in dir that hideOwnFile has given to own.
+// hiddenOf are the names in dir that whiteout.HideOwnFile has given to own.
 func hiddenOf(t *testing.T, dir, own string) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, own+hiddenMark+"*"))
+	found, err := filepath.Glob(filepath.Join(dir, own+whiteout.HiddenMark+"*"))
 	must(t, err)
 	return found
 }
@@ -46,8 +47,8 @@ func hiddenOf(t *testing.T, dir, own string) []string {
 func TestForeignOwnFilesGiveWay(t *testing.T) {
 	needRoot(t)
 	for what, place := range foreignFiles {
-		for _, own := range ownFileNames {
-			if what == "a link to its file" && own == whiteoutBase {
+		for _, own := range whiteout.OwnFileNames {
+			if what == "a link to its file" && own == whiteout.Base {
 				// It cannot be told from aufs's own, whose other names are whiteouts.
 				continue
 			}
@@ -67,7 +68,7 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 					sameTree(t, readTree(t, filepath.Join(dir, own)), was)
 					return
 				}
-				if len(hidden) != 1 || !isOwnFile(filepath.Base(hidden[0])) {
+				if len(hidden) != 1 || !whiteout.IsOwnFile(filepath.Base(hidden[0])) {
 					t.Fatalf("it is %q now", hidden)
 				}
 				sameTree(t, readTree(t, hidden[0]), was)
@@ -87,10 +88,10 @@ func TestOwnFilesStay(t *testing.T) {
 	needRoot(t)
 	b := newStoreWithout(t)
 	dir := b.home.diff("layer")
-	write(t, dir, files{whiteoutBase: "", pseudoLinkDir + "/12.34": "old", orphanDir + "/f": ""})
-	must(t, os.Link(filepath.Join(dir, whiteoutBase), filepath.Join(dir, ".wh.gone")))
+	write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/12.34": "old", whiteout.OrphanDir + "/f": ""})
+	must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, ".wh.gone")))
 	must(t, b.prepareOwnFiles("layer"))
-	sameNames(t, readTree(t, dir).names(), whiteoutBase, pseudoLinkDir, orphanDir, orphanDir+"/f", ".wh.gone")
+	sameNames(t, readTree(t, dir).names(), whiteout.Base, whiteout.PseudoLinkDir, whiteout.OrphanDir, whiteout.OrphanDir+"/f", ".wh.gone")
 }
 
 // TestContainerMadeOwnFiles has a container on overlayfs make files under aufs's own names. Aufs mounts the layer then, and shows all else
@@ -118,7 +119,7 @@ func testContainerMadeOwnFiles(t *testing.T, name backendName, place func(path s
 		places = s.get(t, "layer")
 	}
 	write(t, places, files{"empty": "", "content": "c"})
-	for _, own := range ownFileNames {
+	for _, own := range whiteout.OwnFileNames {
 		must(t, place(filepath.Join(places, own)))
 	}
 	if first == backendOverlay {
@@ -130,7 +131,7 @@ func testContainerMadeOwnFiles(t *testing.T, name backendName, place func(path s
 
 	s = openStore(t, home, name)
 	// Overlayfs shows them, as files like others.
-	own := ownFileNames
+	own := whiteout.OwnFileNames
 	if name == backendAufs {
 		own = nil
 	}
@@ -152,7 +153,7 @@ func testContainerMadeOwnFiles(t *testing.T, name backendName, place func(path s
 		must(t, os.WriteFile(filepath.Join(dir, "empty"), []byte("no longer"), 0o644))
 	})
 	for path, header := range s.diff(t, "layer", "base") {
-		if strings.HasPrefix(path, ".wh.") && (header.Size > 0 || !header.FileInfo().Mode().IsRegular() || isOwnFile(path)) {
+		if strings.HasPrefix(path, ".wh.") && (header.Size > 0 || !header.FileInfo().Mode().IsRegular() || whiteout.IsOwnFile(path)) {
 			t.Errorf("the archive has %s: %+v", path, header)
 		}
 	}
@@ -183,20 +184,20 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 		s := newStore(t, backendOverlay)
 		s.create(t, "", "base", "layer")
 		dir := s.inner.home.diff("layer")
-		write(t, dir, files{whiteoutBase: "", pseudoLinkDir + "/1.2": "aufs", orphanDir + "/": ""})
+		write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/1.2": "aufs", whiteout.OrphanDir + "/": ""})
 		s.change(t, "layer", func(mnt string) {
 			// Aufs's are gone.
-			write(t, mnt, files{"empty": "", pseudoLinkDir + "/mine": "mine", orphanDir: "mine"})
-			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteoutBase)))
+			write(t, mnt, files{"empty": "", whiteout.PseudoLinkDir + "/mine": "mine", whiteout.OrphanDir: "mine"})
+			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteout.Base)))
 		})
 		must(t, Convert(t.Context(), string(s.inner.home)))
 		must(t, (&aufsBackend{home: s.inner.home, forms: s.inner.forms}).prepare("layer"))
-		for _, own := range ownFileNames {
+		for _, own := range whiteout.OwnFileNames {
 			if hidden := hiddenOf(t, dir, own); len(hidden) != 1 {
 				t.Errorf("%s: the container's is %q", own, hidden)
 			}
 		}
-		if info, err := os.Lstat(filepath.Join(dir, whiteoutBase)); !errors.Is(err, fs.ErrNotExist) {
+		if info, err := os.Lstat(filepath.Join(dir, whiteout.Base)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("aufs's whiteouts become names of %v, %v", info, err)
 		}
 		sameNames(t, keysOf(s.diff(t, "layer", "base")), "empty")

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -96,7 +97,7 @@ type pseudoLink struct {
 
 // readPseudoLinks returns the pseudo-links of a branch by their inode numbers in the mount.
 func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
-	dir, err := fsutil.OpenBelow(branchPath, pseudoLinkDir)
+	dir, err := fsutil.OpenBelow(branchPath, whiteout.PseudoLinkDir)
 	if err != nil {
 		// What else a container can have made there is none.
 		return nil, fsutil.IgnoreGone(err)
@@ -108,7 +109,7 @@ func readPseudoLinks(branchPath string) (map[uint64][]pseudoLink, error) {
 	}
 	links := map[uint64][]pseudoLink{}
 	for _, entry := range entries {
-		ino, branchInode, ok := parsePseudoLink(entry.Name())
+		ino, branchInode, ok := whiteout.ParsePseudoLink(entry.Name())
 		if !ok {
 			// A container can have made it, where overlayfs had the layer mounted: it is content, and no fault.
 			logrus.Debugf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
@@ -183,7 +184,7 @@ func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
 	if len(flushed) == 0 {
 		return nil
 	}
-	dir, err := fsutil.OpenBelow(branchPath, pseudoLinkDir)
+	dir, err := fsutil.OpenBelow(branchPath, whiteout.PseudoLinkDir)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -167,7 +168,7 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 			must(t, unix.Lstat(alone, &to[1]))
 		}
 		look(&before)
-		write(t, filepath.Join(branch, pseudoLinkDir), files{fmt.Sprintf("%d.999999", before[1].Ino): ""})
+		write(t, filepath.Join(branch, whiteout.PseudoLinkDir), files{fmt.Sprintf("%d.999999", before[1].Ino): ""})
 		// So that a time of now would be another one.
 		time.Sleep(50 * time.Millisecond)
 		s.diff(t, "child", "base")
@@ -189,7 +190,7 @@ func TestReadOnlyMountWithOldLinks(t *testing.T) {
 		linkedForWork(t, s)
 		links := files{}
 		for ino := range 400 {
-			links[fmt.Sprintf("%s/%d.%d", pseudoLinkDir, ino, 1_000_000+ino)] = ""
+			links[fmt.Sprintf("%s/%d.%d", whiteout.PseudoLinkDir, ino, 1_000_000+ino)] = ""
 		}
 		write(t, s.inner.home.diff("child"), links)
 		s.get(t, "child", "ro")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/directory"
 )
 
@@ -31,7 +32,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 }
 
 // usage measures those files of the layer id, which is in form f, that are in only.
-func (d *Driver) usage(id string, f form, only changedPaths) (*directory.DiskUsage, error) {
+func (d *Driver) usage(id string, f whiteout.Form, only changedPaths) (*directory.DiskUsage, error) {
 	s := sizes{}
 	err := d.home.reading(id, func() error {
 		return walkBranch(d.home.diff(id), f, func(rel string, info fs.FileInfo) {
@@ -68,7 +69,7 @@ func (s *sizes) add(info fs.FileInfo) {
 
 // walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over what is
 // deleted while it walks.
-func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) error {
+func walkBranch(root string, f whiteout.Form, visit func(rel string, info fs.FileInfo)) error {
 	info, err := os.Lstat(root)
 	if err != nil {
 		return err
@@ -77,15 +78,15 @@ func walkBranch(root string, f form, visit func(rel string, info fs.FileInfo)) e
 	return walkBranchDir(root, ".", f, visit)
 }
 
-func walkBranchDir(root, rel string, f form, visit func(rel string, info fs.FileInfo)) error {
-	l, err := readListingLook(root, rel, f)
+func walkBranchDir(root, rel string, f whiteout.Form, visit func(rel string, info fs.FileInfo)) error {
+	l, err := whiteout.ReadListingLook(root, rel, f)
 	if err != nil {
 		if rel != "." {
 			err = fsutil.IgnoreGone(err)
 		}
 		return err
 	}
-	for name, entry := range l.entries {
+	for name, entry := range l.Entries {
 		info, err := entry.Info()
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -146,7 +147,7 @@ func holdersOf(fstype, want string) []mountutil.Holder {
 func (u *users) aufsUses(id string) (bool, error) { return u.notes.used(id) }
 
 // upperInUse tells if an overlay mount has upper as its upper directory, in form f.
-func (u *users) upperInUse(upper string, f form) (bool, error) {
+func (u *users) upperInUse(upper string, f whiteout.Form) (bool, error) {
 	how, err := u.askHow(f)
 	if err != nil {
 		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", err)
@@ -170,7 +171,7 @@ func (u *users) upperInUse(upper string, f form) (bool, error) {
 }
 
 // askHow is findOutHow, with the answer kept.
-func (u *users) askHow(f form) (answer, error) {
+func (u *users) askHow(f whiteout.Form) (answer, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.asked {
@@ -184,7 +185,7 @@ func (u *users) askHow(f form) (answer, error) {
 }
 
 // findOutHow asks for a directory that is in use for sure.
-func (u *users) findOutHow(f form) (_ answer, err error) {
+func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
 	s, err := u.newScratch("ask")
 	if err != nil {
 		return 0, err
@@ -192,7 +193,7 @@ func (u *users) findOutHow(f form) (_ answer, err error) {
 	defer func() { err = errors.Join(err, s.remove()) }()
 	m := overlayfs.Mount{
 		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{filepath.Join(s.dir, "lower")},
-		Upper: filepath.Join(s.dir, "upper"), Work: filepath.Join(s.dir, "work"), UserXattr: f == overlayUser,
+		Upper: filepath.Join(s.dir, "upper"), Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser,
 	}
 	for _, dir := range []string{m.Target, m.Lowers[0], m.Upper, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -215,7 +216,7 @@ func (u *users) findOutHow(f form) (_ answer, err error) {
 }
 
 // trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
-func (u *users) trial(upper string, f form) (used bool, err error) {
+func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
 	// Always the same lower directory: with index=on overlayfs notes in the upper one which lower one it goes with, and
 	// refuses others.
 	lower := u.home.overlay(emptyDir)
@@ -228,7 +229,7 @@ func (u *users) trial(upper string, f form) (used bool, err error) {
 	}
 	m := overlayfs.Mount{
 		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{lower},
-		Upper: upper, Work: filepath.Join(s.dir, "work"), UserXattr: f == overlayUser, Index: true,
+		Upper: upper, Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser, Index: true,
 	}
 	for _, dir := range []string{m.Target, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {

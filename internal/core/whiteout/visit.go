@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package whiteout
 
 import (
 	"path/filepath"
@@ -8,9 +8,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
-// eachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
+// EachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
 // changed back to what they were. It does not go into aufs's own directories at the root.
-func eachDir(root string, visit fsutil.VisitDir) error {
+func EachDir(root string, visit fsutil.VisitDir) error {
 	t := fsutil.Tree{Root: root}
 	defer t.Close()
 	return eachDirBelow(&t, ".", visit)
@@ -22,7 +22,7 @@ func eachDirBelow(t *fsutil.Tree, rel string, visit fsutil.VisitDir) error {
 		return err
 	}
 	for _, entry := range entries {
-		if !entry.IsDir() || rel == "." && isOwnFile(entry.Name()) {
+		if !entry.IsDir() || rel == "." && IsOwnFile(entry.Name()) {
 			continue
 		}
 		// visit may have removed it.

@@ -1,0 +1,145 @@
+//go:build linux
+
+package whiteout
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
+)
+
+// LayerDir is a layer whose directory is read together with others.
+type LayerDir struct {
+	Root string
+	Form Form
+}
+
+// Merged is one directory as the ancestors show it, read once.
+type Merged struct {
+	layers   []LayerDir
+	listings []Listing
+}
+
+// ReadMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it. Those files that are
+// wanted can be asked for with stat; nil stands for none.
+func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (Merged, error) {
+	m := Merged{}
+	look := func(name string) bool { return wanted[name] != nil && !m.Shows(name) }
+	for _, layer := range layers {
+		l, err := listDirectory(layer.Root, rel, layer.Form, look)
+		if err != nil {
+			return m, err
+		}
+		m.layers = append(m.layers, layer)
+		m.listings = append(m.listings, l)
+		if l.Opaque {
+			break
+		}
+	}
+	return m, nil
+}
+
+// top is the number of the nearest layer that shows name, or -1 if none does.
+func (m Merged) top(name string) int {
+	for i, l := range m.listings {
+		switch {
+		case l.Whiteouts[name]:
+			return -1
+		case l.Entries[name] != nil:
+			return i
+		}
+	}
+	return -1
+}
+
+// Shows tells if the directory shows something under name.
+func (m Merged) Shows(name string) bool { return m.top(name) >= 0 }
+
+// Names are all that the directory shows.
+func (m Merged) Names() map[string]bool {
+	names := map[string]bool{}
+	for _, l := range m.listings {
+		for name := range l.Entries {
+			if !names[name] && m.Shows(name) {
+				names[name] = true
+			}
+		}
+	}
+	return names
+}
+
+// Stat describes what the directory shows under name, which was wanted, or is nil if it shows nothing.
+func (m Merged) Stat(name string) (fs.FileInfo, error) {
+	i := m.top(name)
+	if i < 0 {
+		return nil, nil //nolint:nilnil // there is nothing of that name
+	}
+	return m.listings[i].Entries[name].Info()
+}
+
+// Root is that of the layer of which the directory shows something under name; it has to show something.
+func (m Merged) Root(name string) string { return m.layers[m.top(name)].Root }
+
+// Dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
+// the end.
+func (m Merged) Dirs(name string) []LayerDir {
+	var dirs []LayerDir
+	for i, l := range m.listings {
+		if l.Whiteouts[name] {
+			break
+		}
+		entry := l.Entries[name]
+		if entry == nil {
+			continue
+		}
+		if !entry.IsDir() {
+			break
+		}
+		dirs = append(dirs, m.layers[i])
+	}
+	return dirs
+}
+
+// Hides tells if the layer, which does not have the file rel, keeps that of its ancestors from being seen: by a whiteout, an opaque
+// directory, or something else in the place of a directory.
+func (l LayerDir) Hides(rel string) (bool, error) {
+	dir := "."
+	for _, name := range strings.Split(rel, "/") {
+		hidden, more, err := l.hidesIn(dir, name)
+		if hidden || !more || err != nil {
+			return hidden, err
+		}
+		dir = filepath.Join(dir, name)
+	}
+	return false, nil
+}
+
+// hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
+func (l LayerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
+	open, err := fsutil.OpenDir(l.Root, dir)
+	if err != nil {
+		return false, false, err
+	}
+	defer open.Close()
+	if opaque, err := IsOpaque(fsutil.Within(open, "."), l.Form); err != nil || opaque {
+		return opaque, false, err
+	}
+	st, err := fsutil.StatIn(open, Prefix+name)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && (l.Form == AufsForm || st.Size == 0) {
+		return true, false, nil
+	}
+	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENAMETOOLONG) {
+		return false, false, err
+	}
+	st, err = fsutil.StatIn(open, name)
+	if err != nil {
+		return false, false, fsutil.IgnoreGone(err)
+	}
+	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return !isDir, isDir, nil
+}
