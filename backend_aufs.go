@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -247,13 +246,6 @@ func mountCalled(target string, calls []mountCall, flags uintptr, xino string) e
 		}
 	}
 	return nil
-}
-
-// removeXino removes the xino file of a mount. The kernel unlinks it once it has it open, but not in a mount that fails.
-func removeXino(path string) {
-	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		logrus.Warnf("aufs: removing %s: %v", path, err)
-	}
 }
 
 // tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.

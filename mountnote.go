@@ -107,9 +107,6 @@ func (n notes) drop(id string) error {
 	return nil
 }
 
-// aufsSysfs is where the kernel describes aufs mounts.
-const aufsSysfs = "/sys/fs/aufs"
-
 // noteMount writes down what aufs calls its mount of the stack s.
 func (b *aufsBackend) noteMount(s stack) error {
 	si, err := mountID(s.target)

@@ -5,10 +5,12 @@ package aufs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -107,4 +109,11 @@ func reconfigure(mfd int, batch []mountutil.Option) error {
 		return mountutil.WithKernelLog(fsfd, err)
 	}
 	return nil
+}
+
+// removeXino removes the xino file of a mount. The kernel unlinks it once it has it open, but not in a mount that fails.
+func removeXino(path string) {
+	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logrus.Warnf("aufs: removing %s: %v", path, err)
+	}
 }

@@ -295,3 +295,6 @@ func mountIDByPath(target string) (string, error) {
 	}
 	return "", fmt.Errorf("no aufs mount at %s in mountinfo", target)
 }
+
+// aufsSysfs is where the kernel describes aufs mounts.
+const aufsSysfs = "/sys/fs/aufs"
