@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -319,9 +320,9 @@ func TestBaseWithLabel(t *testing.T) {
 	if data, fits := m.PlainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
 		t.Errorf("overlayfs gets %q, %t", data, fits)
 	}
-	calls, err := mountCalls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
+	calls, err := aufsfs.Calls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
 	must(t, err)
-	if len(calls) != 1 || !strings.Contains(calls[0].data, `context="`+label+`"`) || !strings.Contains(calls[0].data, "br:/diff/base=ro") {
+	if len(calls) != 1 || !strings.Contains(calls[0].Data, `context="`+label+`"`) || !strings.Contains(calls[0].Data, "br:/diff/base=ro") {
 		t.Errorf("aufs gets %+v", calls)
 	}
 	onOverlay(t, func(t *testing.T) {

@@ -3,12 +3,13 @@ package aufs
 import (
 	"errors"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
 
 // bindFlags are the flags of mount(2) that a bind mount can have for itself. The others are those of a file system.
-const bindFlags = detachedFlags | unix.MS_RDONLY
+const bindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
 
 // atimeFlags are those of them that say how access times are kept: one of three ways.
 const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME

@@ -8,19 +8,22 @@ import (
 	"os"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
 // branchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
-func branchesOf(s stack, top string) []branch {
+func branchesOf(s stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.layers {
-		permission := branchRead
+		permission := aufsfs.BranchRead
 		if layer.unread {
-			permission = branchUnread
+			permission = aufsfs.BranchUnread
 		}
-		for _, b := range []branch{{layer.above, branchRead}, {layer.dir, permission}, {layer.below, branchRead}} {
-			if b.path != "" {
+		for _, b := range []aufsfs.Branch{
+			{Path: layer.above, Permission: aufsfs.BranchRead}, {Path: layer.dir, Permission: permission}, {Path: layer.below, Permission: aufsfs.BranchRead},
+		} {
+			if b.Path != "" {
 				branches = append(branches, b)
 			}
 		}
@@ -29,28 +32,28 @@ func branchesOf(s stack, top string) []branch {
 }
 
 // plainBranches are branchesOf a stack without its shadows; none if one of the layers cannot do without.
-func plainBranches(s stack, top string) []branch {
+func plainBranches(s stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.layers {
 		if layer.above != "" || layer.form != "" {
 			return nil
 		}
-		branches = append(branches, branch{layer.dir, branchRead})
+		branches = append(branches, aufsfs.Branch{Path: layer.dir, Permission: aufsfs.BranchRead})
 	}
 	return branches
 }
 
-func topBranch(s stack, top string) []branch {
-	branches := make([]branch, 0, len(s.layers)+1)
+func topBranch(s stack, top string) []aufsfs.Branch {
+	branches := make([]aufsfs.Branch, 0, len(s.layers)+1)
 	if s.options.readOnly() {
 		return branches
 	}
-	return append(branches, branch{top, branchWritable})
+	return append(branches, aufsfs.Branch{Path: top, Permission: aufsfs.BranchWritable})
 }
 
 // shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
 // directories of the store. They are good until done is called.
-func (h home) shortPaths(branches []branch) (short []branch, done func(), err error) {
+func (h home) shortPaths(branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
 	diff, err := os.OpenFile(h.diff(""), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, err
@@ -61,11 +64,11 @@ func (h home) shortPaths(branches []branch) (short []branch, done func(), err er
 	}
 	long := []string{diff.Name() + "/", store.Name() + "/"}
 	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", store.Fd())}
-	short = make([]branch, 0, len(branches))
+	short = make([]aufsfs.Branch, 0, len(branches))
 	for _, b := range branches {
 		for i, prefix := range long {
-			if rest, ok := strings.CutPrefix(b.path, prefix); ok {
-				b.path = byNumber[i] + rest
+			if rest, ok := strings.CutPrefix(b.Path, prefix); ok {
+				b.Path = byNumber[i] + rest
 				break
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func TestBranchesOf(t *testing.T) {
 	s := stackOf(false, "/a", "/b", "/c")
 	s.layers[0].above, s.layers[0].below, s.layers[0].unread = "/above", "/below", true
 	s.layers[1].unread = true
-	for want, got := range map[string][]branch{
+	for want, got := range map[string][]aufsfs.Branch{
 		"[/top=rw /above=ro+wh /a=ro /below=ro+wh /b=ro /c=ro+wh]": branchesOf(s, "/top"),
 		"[/top=rw /b=ro+wh /c=ro+wh]":                              plainBranches(stack{layers: s.layers[1:]}, "/top"),
 		"[]":                                                       plainBranches(s, "/top"),
@@ -51,19 +52,19 @@ func TestBranchesOf(t *testing.T) {
 }
 
 func TestMountCallsInFull(t *testing.T) {
-	calls, err := mountCalls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"xino=/x", "dio"}, `context="l"`, 40)
+	calls, err := aufsfs.Calls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"xino=/x", "dio"}, `context="l"`, 40)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []mountCall{
-		{`br:/top=rw,xino=/x,dio,context="l"`, 1},
-		{`append:/a=ro+wh,context="l"`, 1},
-		{`append:/b=ro+wh,context="l"`, 1},
+	want := []aufsfs.Call{
+		{Data: `br:/top=rw,xino=/x,dio,context="l"`, Branches: 1},
+		{Data: `append:/a=ro+wh,context="l"`, Branches: 1},
+		{Data: `append:/b=ro+wh,context="l"`, Branches: 1},
 	}
 	if fmt.Sprint(calls) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", calls, want)
 	}
-	calls, err = mountCalls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"dio"}, "", 4095)
+	calls, err = aufsfs.Calls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"dio"}, "", 4095)
 	if want := "[{br:/top=rw:/a=ro+wh:/b=ro+wh,dio 3}]"; err != nil || fmt.Sprint(calls) != want {
 		t.Errorf("got %v, %v, want %s", calls, err, want)
 	}
@@ -88,7 +89,7 @@ func TestMountCallsBounds(t *testing.T) {
 				options = append(options, fmt.Sprintf("o%d", i))
 			}
 			branches := branchesOf(stackOf(false, lowers(c.parents, c.length)...), "/top")
-			calls, err := mountCalls(branches, options, "", c.maxBytes)
+			calls, err := aufsfs.Calls(branches, options, "", c.maxBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,15 +98,15 @@ func TestMountCallsBounds(t *testing.T) {
 			}
 			var paths []string
 			for _, call := range calls {
-				if len(call.data) > c.maxBytes {
-					t.Errorf("a call of %d bytes", len(call.data))
+				if len(call.Data) > c.maxBytes {
+					t.Errorf("a call of %d bytes", len(call.Data))
 				}
-				found := pathsIn(call.data)
-				if n := len(found) + strings.Count(call.data, ",o"); n > maxOptionsPerCall {
+				found := pathsIn(call.Data)
+				if n := len(found) + strings.Count(call.Data, ",o"); n > aufsfs.MaxOptionsPerCall {
 					t.Errorf("a call of %d options and branches", n)
 				}
-				if len(found) != call.branches {
-					t.Errorf("%d branches in a call that is said to have %d", len(found), call.branches)
+				if len(found) != call.Branches {
+					t.Errorf("%d branches in a call that is said to have %d", len(found), call.Branches)
 				}
 				paths = append(paths, found...)
 			}
@@ -128,15 +129,15 @@ func pathsIn(data string) []string {
 }
 
 func TestMountCallsThatCannotFit(t *testing.T) {
-	_, err := mountCalls(branchesOf(stack{}, "/top"), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
+	_, err := aufsfs.Calls(branchesOf(stack{}, "/top"), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
 	wants(t, err, nil, "/top", "100 bytes", "xino")
 	var options []string
-	for range maxOptionsPerCall {
+	for range aufsfs.MaxOptionsPerCall {
 		options = append(options, "dio")
 	}
-	_, err = mountCalls(branchesOf(stack{}, "/top"), options, "", 4095)
+	_, err = aufsfs.Calls(branchesOf(stack{}, "/top"), options, "", 4095)
 	wants(t, err, nil, "64")
-	_, err = mountCalls(nil, nil, "", 4095)
+	_, err = aufsfs.Calls(nil, nil, "", 4095)
 	wants(t, err, nil, "without a branch")
 }
 
@@ -155,24 +156,24 @@ func TestShortPaths(t *testing.T) {
 	write(t, string(h), files{"diff/a/": "", "overlay/shadow/": "", "diffuse/": ""})
 	outside := t.TempDir()
 	paths := []string{h.diff("a"), h.overlay(shadowDir), string(h) + "/diffuse", outside}
-	var branches []branch
+	var branches []aufsfs.Branch
 	for _, path := range paths {
-		branches = append(branches, branch{path, "ro+wh"})
+		branches = append(branches, aufsfs.Branch{Path: path, Permission: "ro+wh"})
 	}
 	short, done, err := h.shortPaths(branches)
 	must(t, err)
 	for i, path := range paths {
 		want, err := os.Stat(path)
 		must(t, err)
-		if got, err := os.Stat(short[i].path); err != nil || !os.SameFile(got, want) || short[i].permission != "ro+wh" {
+		if got, err := os.Stat(short[i].Path); err != nil || !os.SameFile(got, want) || short[i].Permission != "ro+wh" {
 			t.Errorf("%s became %v: %v", path, short[i], err)
 		}
 	}
-	if !strings.HasPrefix(short[0].path, "/proc/self/fd/") || !strings.HasSuffix(short[0].path, "/a") || len(short[0].path) > len("/proc/self/fd/9999/a") {
-		t.Errorf("got %s", short[0].path)
+	if !strings.HasPrefix(short[0].Path, "/proc/self/fd/") || !strings.HasSuffix(short[0].Path, "/a") || len(short[0].Path) > len("/proc/self/fd/9999/a") {
+		t.Errorf("got %s", short[0].Path)
 	}
 	done()
-	if _, err := os.Stat(short[0].path); err == nil {
+	if _, err := os.Stat(short[0].Path); err == nil {
 		t.Error("a directory is still open")
 	}
 	must(t, os.RemoveAll(h.diff("")))

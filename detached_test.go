@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +34,7 @@ func TestMountBatches(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			branches := branchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
 			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
-			batches, err := mountBatches(branches, options, c.label)
+			batches, err := aufsfs.Batches(branches, options, c.label)
 			must(t, err)
 			var sizes []int
 			var paths []string
@@ -65,10 +66,10 @@ func TestMountBatches(t *testing.T) {
 			}
 		})
 	}
-	if _, err := mountBatches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, errNotDetached) {
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	if _, err := mountBatches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, maxOptionsPerCall), ""); !errors.Is(err, errNotDetached) {
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, aufsfs.MaxOptionsPerCall), ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("too many options: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -73,7 +74,7 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 		return "", false, err
 	}
 	if mounted {
-		if _, err := d.flush(id, target, linkFlush.live); err != nil {
+		if _, err := d.flush(id, target, aufsfs.LinkFlush.Live); err != nil {
 			return "", false, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -64,33 +65,33 @@ func FuzzMountCalls(f *testing.F) {
 		if n > 2000 {
 			n %= 2000
 		}
-		var branches []branch
+		var branches []aufsfs.Branch
 		for i := range int(n) {
-			branches = append(branches, branch{"/" + strings.Repeat("x", int(length)) + string(rune('a'+i%26)), "ro+wh"})
+			branches = append(branches, aufsfs.Branch{Path: "/" + strings.Repeat("x", int(length)) + string(rune('a'+i%26)), Permission: "ro+wh"})
 		}
 		var tail []string
 		for range options {
 			tail = append(tail, "dio")
 		}
-		calls, err := mountCalls(branches, tail, strings.ReplaceAll(every, ",", ""), int(most))
+		calls, err := aufsfs.Calls(branches, tail, strings.ReplaceAll(every, ",", ""), int(most))
 		if err != nil {
 			return
 		}
 		var all []string
 		total := 0
 		for i, call := range calls {
-			if len(call.data) > int(most) {
-				t.Errorf("call %d has %d bytes, and no more than %d are allowed", i, len(call.data), most)
+			if len(call.Data) > int(most) {
+				t.Errorf("call %d has %d bytes, and no more than %d are allowed", i, len(call.Data), most)
 			}
-			data := strings.TrimPrefix(call.data, "br:")
+			data := strings.TrimPrefix(call.Data, "br:")
 			data = strings.ReplaceAll(strings.ReplaceAll(data, ",append:", ":"), "append:", "")
 			parts := strings.Split(data, ",")
 			named := strings.Split(parts[0], ":")
-			if len(named) != call.branches || len(named)+len(parts)-1 > maxOptionsPerCall {
-				t.Errorf("call %d has %d branches, not %d, and %d options", i, len(named), call.branches, len(parts)-1)
+			if len(named) != call.Branches || len(named)+len(parts)-1 > aufsfs.MaxOptionsPerCall {
+				t.Errorf("call %d has %d branches, not %d, and %d options", i, len(named), call.Branches, len(parts)-1)
 			}
 			all = append(all, named...)
-			total += call.branches
+			total += call.Branches
 		}
 		if total != len(branches) {
 			t.Fatalf("%d branches of %d", total, len(branches))

@@ -14,6 +14,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -370,8 +371,8 @@ func TestUnmountOfADirectoryInAMount(t *testing.T) {
 		s.create(t, "", "base", "child")
 		dir := s.get(t, "child")
 		write(t, dir, files{"sub/": ""})
-		must(t, Unmount(filepath.Join(dir, "sub")))
-		must(t, Unmount(filepath.Join(dir, "nothing")))
+		must(t, aufsfs.Unmount(filepath.Join(dir, "sub")))
+		must(t, aufsfs.Unmount(filepath.Join(dir, "nothing")))
 		if !mountedAt(t, dir) {
 			t.Error("the mount is gone")
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -52,7 +53,7 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMapp
 // changeOwners changes the owners in the layer id, which is mounted at dir.
 func (d *Driver) changeOwners(id, dir string, maps ownerMaps) error {
 	branch := dir
-	if aufs, err := isAufs(dir); err != nil {
+	if aufs, err := aufsfs.IsAufs(dir); err != nil {
 		return err
 	} else if aufs {
 		branch = d.home.diff(id)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 )
 
 // checkID refuses ids that would name something else than an entry of layers/, diff/ and mnt/.
@@ -41,7 +42,7 @@ func checkNewID(id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	if strings.ContainsAny(id, branchDelimiters) {
+	if strings.ContainsAny(id, aufsfs.BranchDelimiters) {
 		return fmt.Errorf("aufs: layer id %q: aufs cannot parse ',', ':' or '=' in the path of a branch", id)
 	}
 	if strings.HasSuffix(id, removingSuffix) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -152,15 +153,15 @@ func TestDirperm1IsProbed(t *testing.T) {
 		if !ok {
 			t.Fatalf("the backend is a %T", s.inner.backend)
 		}
-		calls, _, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
+		calls, _, err := b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, mountOptions{}, "")
 		must(t, err)
-		if got := strings.Contains(calls[0].data, "dirperm1"); got != b.dirperm1 {
-			t.Errorf("dirperm1 is %v, and the mount call %q", b.dirperm1, calls[0].data)
+		if got := strings.Contains(calls[0].Data, "dirperm1"); got != b.dirperm1 {
+			t.Errorf("dirperm1 is %v, and the mount call %q", b.dirperm1, calls[0].Data)
 		}
-		calls, _, err = b.calls([]branch{{"/a", "rw"}}, mountOptions{data: []string{"nodirperm1", "nodio"}}, "")
+		calls, _, err = b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, mountOptions{data: []string{"nodirperm1", "nodio"}}, "")
 		must(t, err)
-		if strings.Contains(calls[0].data, ",dirperm1") || strings.Contains(calls[0].data, ",dio") {
-			t.Errorf("the user's choice is overruled: %q", calls[0].data)
+		if strings.Contains(calls[0].Data, ",dirperm1") || strings.Contains(calls[0].Data, ",dio") {
+			t.Errorf("the user's choice is overruled: %q", calls[0].Data)
 		}
 	})
 }
@@ -171,7 +172,7 @@ func TestXinoPathsDiffer(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		b := &aufsBackend{xinoDir: "/dev/shm"}
 		for range paths {
-			_, xino, err := b.calls([]branch{{"/a", "rw"}}, mountOptions{}, "")
+			_, xino, err := b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, mountOptions{}, "")
 			must(t, err)
 			fmt.Println("xino:", xino)
 		}

@@ -15,6 +15,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -297,12 +298,12 @@ func TestMountID(t *testing.T) {
 		s.create(t, "", "base", "child", "other")
 		s.get(t, "other")
 		target := s.get(t, "child")
-		id, err := mountID(target)
+		id, err := aufsfs.MountID(target)
 		must(t, err)
-		if byPath, err := mountIDByPath(target); id == "" || byPath != id || err != nil {
+		if byPath, err := aufsfs.MountIDByPath(target); id == "" || byPath != id || err != nil {
 			t.Errorf("%q, and by its path %q, %v", id, byPath, err)
 		}
-		if other, err := mountID(s.inner.home.mnt("other")); other == id || err != nil {
+		if other, err := aufsfs.MountID(s.inner.home.mnt("other")); other == id || err != nil {
 			t.Errorf("the other one is %q, %v", other, err)
 		}
 		if used, err := s.inner.forms.users.aufsUses("child"); err != nil || !used {
@@ -312,7 +313,7 @@ func TestMountID(t *testing.T) {
 		if used, err := inAnyMountinfo("aufs", "si="+id); err != nil || used {
 			t.Errorf("in mountinfo: %t, %v", used, err)
 		}
-		_, err = mountID(s.inner.home.mnt("child"))
+		_, err = aufsfs.MountID(s.inner.home.mnt("child"))
 		wants(t, err, nil, "child")
 	})
 }
@@ -322,14 +323,14 @@ func TestUnmount(t *testing.T) {
 		t.Skip("mounting takes root")
 	}
 	dir := t.TempDir()
-	must(t, Unmount(dir))
-	must(t, Unmount(filepath.Join(dir, "nothing")))
+	must(t, aufsfs.Unmount(dir))
+	must(t, aufsfs.Unmount(filepath.Join(dir, "nothing")))
 	must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
 	f, err := os.Create(filepath.Join(dir, "f"))
 	must(t, err)
-	wants(t, Unmount(dir), unix.EBUSY, dir, strconv.Itoa(os.Getpid()), filepath.Join(dir, "f"))
+	wants(t, aufsfs.Unmount(dir), unix.EBUSY, dir, strconv.Itoa(os.Getpid()), filepath.Join(dir, "f"))
 	must(t, f.Close())
-	must(t, Unmount(dir))
+	must(t, aufsfs.Unmount(dir))
 	if mountedAt(t, dir) {
 		t.Error("it is still mounted")
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -130,10 +131,10 @@ func TestLateLinksAreFlushed(t *testing.T) {
 		linkedForWork(t, s)
 		dir, branch := s.get(t, "child"), s.inner.home.diff("child")
 		must(t, appendTo(filepath.Join(dir, "pairs/0/a"), "new"))
-		flush := linkFlush{target: dir, writable: branch, entering: func() {
+		flush := aufsfs.LinkFlush{Target: dir, Writable: branch, Entering: func() {
 			must(t, appendTo(filepath.Join(dir, "pairs/1/a"), "new"))
 		}}
-		must(t, flush.last())
+		must(t, flush.Last())
 		for _, name := range []string{"pairs/0/b", "pairs/1/b"} {
 			if content, err := os.ReadFile(filepath.Join(branch, name)); err != nil || string(content) != "oldnew" {
 				t.Errorf("%s in the branch: %q, %v", name, content, err)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -29,7 +30,7 @@ type aufsBackend struct {
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
 	dirperm1 bool
-	// noDetached: this kernel's aufs does not take stacks of several calls in the way of mountDetached.
+	// noDetached: this kernel's aufs does not take stacks of several calls in the way of aufsfs.MountDetached.
 	noDetached atomic.Bool
 	// xinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
 	xinoDir string
@@ -40,7 +41,7 @@ func probeAufs(h home, forms *converter, scratchDir string) (*aufsBackend, error
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, graphdriver.ErrNotSupported))
 	}
-	if i := strings.IndexAny(string(h), branchDelimiters); i >= 0 {
+	if i := strings.IndexAny(string(h), aufsfs.BranchDelimiters); i >= 0 {
 		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
 			string(h), string(h)[i], graphdriver.ErrPrerequisites)
 	}
@@ -148,8 +149,8 @@ func (b *aufsBackend) mount(s stack) error {
 }
 
 // mountBranches mounts branches at the target of s.
-func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
-	if pathBytes(branches) > unix.Getpagesize()/2 {
+func (b *aufsBackend) mountBranches(s stack, branches []aufsfs.Branch) error {
+	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
 		// Each call costs the kernel as much as twenty branches do.
 		short, done, err := b.home.shortPaths(branches)
 		if err != nil {
@@ -170,9 +171,9 @@ func (b *aufsBackend) mountBranches(s stack, branches []branch) error {
 
 // mountInSteps mounts a stack that takes more than one call. A process that is killed between two of them must not leave a mount that
 // lacks layers.
-func (b *aufsBackend) mountInSteps(s stack, branches []branch, calls []mountCall, xino string) error {
-	detached := errNotDetached
-	if s.options.flags&^detachedFlags == 0 && !b.noDetached.Load() {
+func (b *aufsBackend) mountInSteps(s stack, branches []aufsfs.Branch, calls []aufsfs.Call, xino string) error {
+	detached := aufsfs.ErrNotDetached
+	if s.options.flags&^aufsfs.DetachedFlags == 0 && !b.noDetached.Load() {
 		if detached = b.mountDetached(s, branches); detached == nil {
 			return nil
 		}
@@ -197,22 +198,22 @@ func saysNo(err error) bool {
 	return false
 }
 
-// mountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
+// aufsfs.MountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
 // stack is staged in makes the next unmount wait for the disk.
-func (b *aufsBackend) mountDetached(s stack, branches []branch) error {
+func (b *aufsBackend) mountDetached(s stack, branches []aufsfs.Branch) error {
 	xino, options := b.fileSystemOptions(s.options)
-	batches, err := mountBatches(branches, options, s.label)
+	batches, err := aufsfs.Batches(branches, options, s.label)
 	if err != nil {
 		return err
 	}
-	return b.home.mounting(func() error { return mountDetached(s.target, batches, s.options.flags, xino) })
+	return b.home.mounting(func() error { return aufsfs.MountDetached(s.target, batches, s.options.flags, xino) })
 }
 
 // calls returns the mount calls for branches, and the path of the xino file that they name.
-func (b *aufsBackend) calls(branches []branch, o mountOptions, mountLabel string) (calls []mountCall, xino string, err error) {
+func (b *aufsBackend) calls(branches []aufsfs.Branch, o mountOptions, mountLabel string) (calls []aufsfs.Call, xino string, err error) {
 	xino, options := b.fileSystemOptions(o)
 	// mount(2) clips its data to a page, the NUL at its end included.
-	calls, err = mountCalls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
+	calls, err = aufsfs.Calls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
 	return calls, xino, err
 }
 
@@ -232,14 +233,14 @@ func (b *aufsBackend) fileSystemOptions(o mountOptions) (xino string, options []
 
 // mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays
 // mounted.
-func mountCalled(target string, calls []mountCall, flags uintptr, xino string) error {
-	err := mountutil.Mount("mount", target, "aufs", flags, calls[0].data)
-	removeXino(xino)
+func mountCalled(target string, calls []aufsfs.Call, flags uintptr, xino string) error {
+	err := mountutil.Mount("mount", target, "aufs", flags, calls[0].Data)
+	aufsfs.RemoveXino(xino)
 	if err != nil {
 		return err
 	}
 	for _, call := range calls[1:] {
-		err := mountutil.Mount("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.data)
+		err := mountutil.Mount("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.Data)
 		if errors.Is(err, unix.ENOSPC) {
 			err = tooManyBranches(target, calls, err)
 		}
@@ -251,13 +252,13 @@ func mountCalled(target string, calls []mountCall, flags uintptr, xino string) e
 }
 
 // tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.
-func tooManyBranches(target string, calls []mountCall, err error) error {
+func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 	needed := 0
 	for _, call := range calls {
-		needed += call.branches
+		needed += call.Branches
 	}
 	limit := "a number of its own"
-	if n, cerr := countBranches(target); cerr == nil {
+	if n, cerr := aufsfs.CountBranches(target); cerr == nil {
 		limit = strconv.Itoa(n)
 	}
 	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func TestMountBatches(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			branches := branchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
 			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
-			batches, err := mountBatches(branches, options, c.label)
+			batches, err := aufsfs.Batches(branches, options, c.label)
 			must(t, err)
 			var sizes []int
 			var paths []string
@@ -67,10 +68,10 @@ func TestMountBatches(t *testing.T) {
 			}
 		})
 	}
-	if _, err := mountBatches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, errNotDetached) {
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	if _, err := mountBatches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, maxOptionsPerCall), ""); !errors.Is(err, errNotDetached) {
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, aufsfs.MaxOptionsPerCall), ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("too many options: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ package aufs
 import (
 	"io"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/idtools"
@@ -75,7 +76,7 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 		return "", false, err
 	}
 	if mounted {
-		if _, err := d.flush(id, target, linkFlush.live); err != nil {
+		if _, err := d.flush(id, target, aufsfs.LinkFlush.Live); err != nil {
 			return "", false, err
 		}
 	}

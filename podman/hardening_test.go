@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
@@ -372,8 +373,8 @@ func TestUnmountOfADirectoryInAMount(t *testing.T) {
 		s.create(t, "", "base", "child")
 		dir := s.get(t, "child")
 		write(t, dir, files{"sub/": ""})
-		must(t, Unmount(filepath.Join(dir, "sub")))
-		must(t, Unmount(filepath.Join(dir, "nothing")))
+		must(t, aufsfs.Unmount(filepath.Join(dir, "sub")))
+		must(t, aufsfs.Unmount(filepath.Join(dir, "nothing")))
 		if !mountedAt(t, dir) {
 			t.Error("the mount is gone")
 		}

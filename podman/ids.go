@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -43,7 +44,7 @@ func checkNewID(id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	if strings.ContainsAny(id, branchDelimiters) {
+	if strings.ContainsAny(id, aufsfs.BranchDelimiters) {
 		return fmt.Errorf("aufs: layer id %q: aufs cannot parse ',', ':' or '=' in the path of a branch", id)
 	}
 	if strings.HasSuffix(id, removingSuffix) {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -188,7 +189,7 @@ func (d *Driver) Put(id string) error {
 func (d *Driver) unmount(id, target string) error {
 	noted := false
 	for mounted := true; mounted; {
-		aufs, err := d.flush(id, target, linkFlush.last)
+		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
 		if err != nil {
 			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
 		}
@@ -207,9 +208,9 @@ func (d *Driver) unmount(id, target string) error {
 }
 
 // flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
-// of aufs. how is linkFlush.live or linkFlush.last.
-func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool, err error) {
-	aufs, err = isAufs(target)
+// of aufs. how is aufsfs.LinkFlush.live or aufsfs.LinkFlush.last.
+func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
+	aufs, err = aufsfs.IsAufs(target)
 	if errors.Is(err, unix.ESTALE) {
 		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
 		return false, nil
@@ -220,7 +221,7 @@ func (d *Driver) flush(id, target string, how func(linkFlush) error) (aufs bool,
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, how(linkFlush{target: target, writable: d.home.diff(id)})
+	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.diff(id)})
 }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
@@ -274,3 +275,10 @@ type BusyError = mountutil.BusyError
 // namespace. How says how it uses the mount, as in "has its working directory in it", and Path is the file, as the holder sees it, or the
 // mount point.
 type Holder = mountutil.Holder
+
+// Unmount unmounts the aufs mount at target, after it has flushed its pseudo-links. EBUSY is retried for a bounded
+// time, about a second and a half; the error then says what to look for. A target that is not mounted, or does not
+// exist, is no error.
+//
+// If the flush fails the mount stays: without it, some names would have their old content again.
+func Unmount(target string) error { return aufsfs.Unmount(target) }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -111,7 +112,7 @@ func (n notes) drop(id string) error {
 
 // noteMount writes down what aufs calls its mount of the stack s.
 func (b *aufsBackend) noteMount(s stack) error {
-	si, err := mountID(s.target)
+	si, err := aufsfs.MountID(s.target)
 	if err != nil {
 		return err
 	}
@@ -144,14 +145,14 @@ func aliveOf(note string) (alive []string, err error) {
 // isAlive tells if the aufs mount of this name is alive in any mount namespace.
 func isAlive(si string) (bool, error) {
 	// What is in the directory is not read: see above.
-	_, err := os.Lstat(aufsSysfs + "/si_" + si)
+	_, err := os.Lstat(aufsfs.Sysfs + "/si_" + si)
 	if err == nil {
 		return true, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if _, err := os.Lstat(aufsSysfs); err == nil {
+	if _, err := os.Lstat(aufsfs.Sysfs); err == nil {
 		return false, nil
 	}
 	return inAnyMountinfo("aufs", "si="+si)

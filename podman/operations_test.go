@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/podman/internal/faults"
 	graphdriver "go.podman.io/storage/drivers"
 )
@@ -195,7 +196,7 @@ func applyOthers(t *testing.T, s store, ignore bool) error {
 func longStack(t *testing.T, s store) {
 	t.Helper()
 	parent := ""
-	for n := range maxOptionsPerCall + 10 {
+	for n := range aufsfs.MaxOptionsPerCall + 10 {
 		id := longPrefix + strconv.Itoa(n)
 		s.create(t, parent, id)
 		s.apply(t, id, parent, entry{name: id, content: id})

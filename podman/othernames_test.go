@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +73,7 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 	write(t, outside, files{"1.2": "secret"})
 	must(t, os.Symlink(outside, filepath.Join(s.home.diff("layer"), whiteout.PseudoLinkDir)))
 	must(t, s.prepareOwnFiles("layer"))
-	links, err := readPseudoLinks(s.home.diff("layer"))
+	links, err := aufsfs.ReadPseudoLinks(s.home.diff("layer"))
 	if err != nil || len(links) > 0 {
 		t.Errorf("%v, %v", links, err)
 	}

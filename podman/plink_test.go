@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
@@ -147,12 +148,12 @@ func TestUnmountFlushes(t *testing.T) {
 		s := linked(t, backendAufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
-		must(t, Unmount(dir))
+		must(t, aufsfs.Unmount(dir))
 		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
 		if err != nil || string(content) != "new" {
 			t.Errorf("sub/g in the branch: %q, %v", content, err)
 		}
-		must(t, Unmount(dir))
+		must(t, aufsfs.Unmount(dir))
 	})
 }
 
@@ -234,18 +235,18 @@ func TestFlushDeepTree(t *testing.T) {
 
 func TestReadPseudoLinks(t *testing.T) {
 	dir := t.TempDir()
-	links, err := readPseudoLinks(dir)
+	links, err := aufsfs.ReadPseudoLinks(dir)
 	if err != nil || len(links) != 0 {
 		t.Errorf("without the directory: %v, %v", links, err)
 	}
 	write(t, dir, files{whiteout.PseudoLinkDir + "/11.131083": "", whiteout.PseudoLinkDir + "/7.12": ""})
-	links, err = readPseudoLinks(dir)
+	links, err = aufsfs.ReadPseudoLinks(dir)
 	must(t, err)
-	if len(links) != 2 || links[11][0].branchInode != 131083 || links[7][0].name != "7.12" {
+	if len(links) != 2 || links[11][0].BranchInode != 131083 || links[7][0].Name != "7.12" {
 		t.Errorf("got %v", links)
 	}
 	write(t, dir, files{whiteout.PseudoLinkDir + "/junk": "", whiteout.PseudoLinkDir + "/1.x": ""})
-	links, err = readPseudoLinks(dir)
+	links, err = aufsfs.ReadPseudoLinks(dir)
 	if err != nil || len(links) != 2 {
 		t.Errorf("with names that are none: %v, %v", links, err)
 	}
