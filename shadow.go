@@ -20,11 +20,6 @@ import (
 //
 // They are a cache, which may be deleted when nothing is mounted.
 
-const (
-	shadowAbove = "above"
-	shadowBelow = "below"
-)
-
 // shadows makes and finds the shadows for one backend.
 type shadows struct {
 	home  home
@@ -260,19 +255,4 @@ func (s *shadows) makeAt(dir string, p shadowPlan, layer whiteout.LayerDir) erro
 		}
 	}
 	return errors.Join(err, made.discard())
-}
-
-// make makes the shadows in the directory dir.
-func (p *shadowPlan) make(dir string, layer whiteout.LayerDir, to whiteout.Form) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	for name, tree := range map[string]shadowTree{shadowAbove: p.above, shadowBelow: p.below} {
-		if len(tree) > 0 {
-			if err := tree.make(filepath.Join(dir, name), layer, to); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

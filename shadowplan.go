@@ -369,3 +369,23 @@ func (t shadowTree) makeMarks(target, rel string, to whiteout.Form) error {
 	}
 	return errors.Join(errs...)
 }
+
+// make makes the shadows in the directory dir.
+func (p *shadowPlan) make(dir string, layer whiteout.LayerDir, to whiteout.Form) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for name, tree := range map[string]shadowTree{shadowAbove: p.above, shadowBelow: p.below} {
+		if len(tree) > 0 {
+			if err := tree.make(filepath.Join(dir, name), layer, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const (
+	shadowAbove = "above"
+	shadowBelow = "below"
+)

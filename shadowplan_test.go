@@ -17,8 +17,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// summary is a shadow tree, with the marks of each directory in one line.
-func (t shadowTree) summary() map[string]string {
+// summaryOf is a shadow tree, with the marks of each directory in one line.
+func summaryOf(t shadowTree) map[string]string {
 	lines := map[string]string{}
 	for rel, dir := range t {
 		var words []string
@@ -141,7 +141,7 @@ func TestShadowPlans(t *testing.T) {
 			before := allOf(t, layer.Root)
 			plan, err := planShadows(layer, p.to, below, p.only)
 			must(t, err)
-			for what, trees := range map[string][2]map[string]string{"above": {plan.above.summary(), p.above}, "below": {plan.below.summary(), p.under}} {
+			for what, trees := range map[string][2]map[string]string{"above": {summaryOf(plan.above), p.above}, "below": {summaryOf(plan.below), p.under}} {
 				if fmt.Sprint(trees[0]) != fmt.Sprint(trees[1]) && len(trees[0])+len(trees[1]) > 0 {
 					t.Errorf("the shadow %s is %q", what, trees[0])
 				}
@@ -336,7 +336,7 @@ func TestShadowsAreJoined(t *testing.T) {
 				}
 				return err
 			}))
-			if got := under.summary(); !maps.Equal(got, c.under) {
+			if got := summaryOf(under); !maps.Equal(got, c.under) {
 				t.Errorf("below is %q", got)
 			}
 			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].above) || !slices.Contains(lowers, stack[0].above) {
