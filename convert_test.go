@@ -17,6 +17,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -429,7 +430,7 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	device(t, filepath.Join(root, "d/zero"))
 	_, err := whiteout.Search{Root: root}.Find()
 	wants(t, err, nil, "d/zero", "0/0", "aufs only")
-	_, err = planShadows(whiteout.LayerDir{Root: root, Form: whiteout.AufsForm}, f, nil, nil)
+	_, err = shadow.PlanOf(whiteout.LayerDir{Root: root, Form: whiteout.AufsForm}, f, nil, nil)
 	wants(t, err, nil, "d/zero")
 	if _, err := (whiteout.Search{Root: root, Devices: true}).Find(); err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -144,10 +145,10 @@ func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bo
 			continue
 		}
 		if above {
-			v.above = dir + "/" + shadowAbove
+			v.above = dir + "/" + shadow.DirAbove
 		}
 		if below {
-			v.below = dir + "/" + shadowBelow
+			v.below = dir + "/" + shadow.DirBelow
 		}
 		return true
 	}
@@ -175,12 +176,12 @@ func (l *lookAtLayers) knowsFrom(n int) bool {
 }
 
 // keep is for the next known. What cannot be kept is found out again.
-func (s *shadows) keep(id string, v shownLayer, p shadowPlan, digest, stamp string) {
+func (s *shadows) keep(id string, v shownLayer, p shadow.Plan, digest, stamp string) {
 	flags := ""
 	for _, f := range []struct {
 		flag string
 		is   bool
-	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}, {flagJoined, v.joined}} {
+	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.Stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}, {flagJoined, v.joined}} {
 		if f.is {
 			flags += f.flag
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -88,7 +89,7 @@ func (s *shadows) stack(layers []string, held string) ([]shownLayer, error) {
 }
 
 // find finds out how the first of layers is mounted on top of the others, and keeps it if it can be relied on. held says that the caller
-// has its lock; only is as for planShadows.
+// has its lock; only is as for shadow.PlanOf.
 func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer, err error) {
 	id := layers[0]
 	if !held {
@@ -112,7 +113,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	}
 	read := layers
 	if s.to != whiteout.AufsForm {
-		// Overlayfs does not go by what is below: see planShadows.
+		// Overlayfs does not go by what is below: see shadow.PlanOf.
 		read = layers[:1]
 	}
 	dirs, written, err := s.read(read)
@@ -123,7 +124,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	if err != nil {
 		return v, err
 	}
-	for made := false; digest != "" && !look.place(&v, digest, len(p.above) > 0, len(p.below) > 0); made = true {
+	for made := false; digest != "" && !look.place(&v, digest, len(p.Above) > 0, len(p.Below) > 0); made = true {
 		if made {
 			return v, &fs.PathError{Op: "making the shadow", Path: filepath.Join(look.places[0], id, digest), Err: fs.ErrNotExist}
 		}
@@ -132,11 +133,11 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 		}
 	}
 	stamp := look.stamps[0]
-	if p.stacked {
+	if p.Stacked {
 		stamp = look.stackedStamp(0)
 	}
 	// Who changes a layer of which something is known gives it another stamp: see forget.
-	if !written[0] && (!p.stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
+	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
 		s.keep(id, v, p, digest, stamp)
 	}
 	return v, nil
@@ -188,24 +189,24 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-// plan is planShadows for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
-func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v shownLayer, p shadowPlan, digest string, err error) {
+// plan is shadow.PlanOf for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
+func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v shownLayer, p shadow.Plan, digest string, err error) {
 	v = shownLayer{id: id, dir: dirs[0].Root}
 	if dirs[0].Form != whiteout.AufsForm {
 		v.form = dirs[0].Form
 	}
-	p, err = planShadows(dirs[0], s.to, dirs[1:], only)
-	if err == nil && aboveParent != "" && len(p.below) > 0 {
-		p.stacked, p.joined = true, true
-		err = p.join(aboveParent, ".")
+	p, err = shadow.PlanOf(dirs[0], s.to, dirs[1:], only)
+	if err == nil && aboveParent != "" && len(p.Below) > 0 {
+		p.Stacked, p.Joined = true, true
+		err = p.Join(aboveParent, ".")
 	}
 	if err == nil {
-		err = p.tooLong(s.to)
+		err = p.TooLong(s.to)
 	}
 	if err == nil {
-		digest, err = p.digest(dirs[0], s.to)
+		digest, err = p.Digest(dirs[0], s.to)
 	}
-	v.opaque, v.unread, v.joined = p.opaque, p.unread, p.joined
+	v.opaque, v.unread, v.joined = p.Opaque, p.Unread, p.Joined
 	return v, p, digest, err
 }
 
@@ -219,7 +220,7 @@ func (s *shadows) places() []string {
 }
 
 // make makes the shadows of the layer id, whose directory is layer, in the first place that has room for them.
-func (s *shadows) make(id, digest string, p shadowPlan, layer whiteout.LayerDir) error {
+func (s *shadows) make(id, digest string, p shadow.Plan, layer whiteout.LayerDir) error {
 	var first error
 	for _, place := range s.places() {
 		err := s.makeAt(filepath.Join(place, id, digest), p, layer)
@@ -234,7 +235,7 @@ func (s *shadows) make(id, digest string, p shadowPlan, layer whiteout.LayerDir)
 }
 
 // makeAt makes shadows in the directory dir, which gets there whole.
-func (s *shadows) makeAt(dir string, p shadowPlan, layer whiteout.LayerDir) error {
+func (s *shadows) makeAt(dir string, p shadow.Plan, layer whiteout.LayerDir) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
@@ -246,7 +247,7 @@ func (s *shadows) makeAt(dir string, p shadowPlan, layer whiteout.LayerDir) erro
 	if err != nil {
 		return err
 	}
-	err = p.make(filepath.Join(made.dir, "new"), layer, s.to)
+	err = p.Make(filepath.Join(made.dir, "new"), layer, s.to)
 	if err == nil {
 		err = os.Rename(filepath.Join(made.dir, "new"), dir)
 		if errors.Is(err, fs.ErrExist) {

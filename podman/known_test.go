@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
@@ -290,13 +291,13 @@ func TestKnownIsUsed(t *testing.T) {
 		must(t, err)
 		fields := strings.Fields(target)
 		made, fake := h.overlay(shadowDir, "middle", fields[2]), h.overlay(shadowDir, "middle", "fake")
-		for _, sub := range []string{shadowAbove, shadowBelow} {
+		for _, sub := range []string{shadow.DirAbove, shadow.DirBelow} {
 			if !isThere(filepath.Join(made, sub)) {
 				t.Errorf("ApplyDiff has not made the shadow %s", sub)
 			}
 			must(t, os.MkdirAll(filepath.Join(fake, sub), 0o755))
 		}
-		device(t, filepath.Join(fake, shadowBelow, "kept"))
+		device(t, filepath.Join(fake, shadow.DirBelow, "kept"))
 		must(t, h.replaceLink(strings.Replace(target, fields[2], "fake", 1), link))
 		for _, options := range [][]string{nil, {"ro"}} {
 			sameNames(t, s.see(t, "top", options...).names(), ".wh.gone", "gone", "own")

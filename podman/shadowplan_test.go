@@ -15,20 +15,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"go.podman.io/storage/pkg/system"
 )
 
-// summary is a shadow tree, with the marks of each directory in one line.
-func (t shadowTree) summary() map[string]string {
+// summaryOf is a shadow tree, with the marks of each directory in one line.
+func summaryOf(t shadow.Tree) map[string]string {
 	lines := map[string]string{}
 	for rel, dir := range t {
 		var words []string
-		for name := range dir.whiteouts {
+		for name := range dir.Whiteouts {
 			words = append(words, name)
 		}
 		slices.Sort(words)
-		if dir.opaque {
+		if dir.Opaque {
 			words = append(words, "OPAQUE")
 		}
 		lines[rel] = strings.Join(words, " ")
@@ -141,31 +142,31 @@ func TestShadowPlans(t *testing.T) {
 			needRoot(t)
 			layer, below := p.build(t)
 			before := allOf(t, layer.Root)
-			plan, err := planShadows(layer, p.to, below, p.only)
+			plan, err := shadow.PlanOf(layer, p.to, below, p.only)
 			must(t, err)
-			for what, trees := range map[string][2]map[string]string{"above": {plan.above.summary(), p.above}, "below": {plan.below.summary(), p.under}} {
+			for what, trees := range map[string][2]map[string]string{"above": {summaryOf(plan.Above), p.above}, "below": {summaryOf(plan.Below), p.under}} {
 				if fmt.Sprint(trees[0]) != fmt.Sprint(trees[1]) && len(trees[0])+len(trees[1]) > 0 {
 					t.Errorf("the shadow %s is %q", what, trees[0])
 				}
 			}
-			if plan.unread != p.unread || plan.opaque != p.opaque || plan.stacked != p.stacked {
-				t.Errorf("unread %t, opaque %t, stacked %t", plan.unread, plan.opaque, plan.stacked)
+			if plan.Unread != p.unread || plan.Opaque != p.opaque || plan.Stacked != p.stacked {
+				t.Errorf("unread %t, opaque %t, stacked %t", plan.Unread, plan.Opaque, plan.Stacked)
 			}
-			digest, err := plan.digest(layer, p.to)
-			if err != nil || (digest == "") != (len(plan.above)+len(plan.below) == 0) {
+			digest, err := plan.Digest(layer, p.to)
+			if err != nil || (digest == "") != (len(plan.Above)+len(plan.Below) == 0) {
 				t.Errorf("the digest is %q, %v", digest, err)
 			}
 			dir := filepath.Join(t.TempDir(), "shadows")
-			must(t, plan.make(dir, layer, p.to))
-			isShadow(t, filepath.Join(dir, shadowAbove), plan.above, p.to)
-			isShadow(t, filepath.Join(dir, shadowBelow), plan.below, p.to)
+			must(t, plan.Make(dir, layer, p.to))
+			isShadow(t, filepath.Join(dir, shadow.DirAbove), plan.Above, p.to)
+			isShadow(t, filepath.Join(dir, shadow.DirBelow), plan.Below, p.to)
 			sameTree(t, allOf(t, layer.Root), before)
 		})
 	}
 }
 
 // isShadow fails the test unless the shadow at dir is what was planned.
-func isShadow(t *testing.T, dir string, planned shadowTree, to whiteout.Form) {
+func isShadow(t *testing.T, dir string, planned shadow.Tree, to whiteout.Form) {
 	t.Helper()
 	if len(planned) == 0 {
 		if isThere(dir) {
@@ -182,10 +183,10 @@ func isShadow(t *testing.T, dir string, planned shadowTree, to whiteout.Form) {
 		if rel != "." {
 			want = append(want, rel)
 		}
-		for name := range marks.whiteouts {
+		for name := range marks.Whiteouts {
 			want = append(want, filepath.Join(rel, prefix+name))
 		}
-		if marks.opaque {
+		if marks.Opaque {
 			opaque = append(opaque, rel)
 		}
 	}
@@ -218,13 +219,13 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 		must(t, os.Chmod(layer.Root, 0o701))
 		age(t, layer.Root)
 		want := withTimes(t, layer.Root)
-		plan, err := planShadows(layer, to, []whiteout.LayerDir{below}, nil)
+		plan, err := shadow.PlanOf(layer, to, []whiteout.LayerDir{below}, nil)
 		must(t, err)
-		digest, err := plan.digest(layer, to)
+		digest, err := plan.Digest(layer, to)
 		must(t, err)
 		dir := filepath.Join(t.TempDir(), "shadows")
-		must(t, plan.make(dir, layer, to))
-		for _, sub := range []string{shadowAbove, shadowBelow} {
+		must(t, plan.Make(dir, layer, to))
+		for _, sub := range []string{shadow.DirAbove, shadow.DirBelow} {
 			for rel, got := range withTimes(t, filepath.Join(dir, sub)) {
 				got = strings.Replace(got, ` trusted.overlay.opaque="y"`, "", 1)
 				if strings.HasPrefix(got, "d") && got != want[rel] {
@@ -240,7 +241,7 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 			"an attribute": func(path string) error { return system.Lsetxattr(path, "trusted.more", []byte("w"), 0) },
 		} {
 			must(t, change(filepath.Join(layer.Root, "d/e")))
-			other, err := plan.digest(layer, to)
+			other, err := plan.Digest(layer, to)
 			if err != nil || other == digest {
 				t.Errorf("with %s it has the digest %q, %v", what, other, err)
 			}
@@ -249,7 +250,7 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 		if err := os.Chtimes(filepath.Join(layer.Root, "d/e"), time.Unix(9, 9), time.Unix(7, 8)); err != nil {
 			t.Error(err)
 		}
-		if other, err := plan.digest(layer, to); err != nil || other != digest {
+		if other, err := plan.Digest(layer, to); err != nil || other != digest {
 			t.Errorf("with another time of access it has the digest %q, %v", other, err)
 		}
 	}
@@ -261,12 +262,12 @@ func TestNameTooLongForAufs(t *testing.T) {
 	for length, fits := range map[int]bool{251: true, 252: false, 255: false} {
 		layer := whiteout.LayerDir{Root: filepath.Join(t.TempDir(), "layer"), Form: whiteout.OverlayTrusted}
 		device(t, filepath.Join(layer.Root, "d", longName(length)))
-		plan, err := planShadows(layer, whiteout.AufsForm, nil, nil)
+		plan, err := shadow.PlanOf(layer, whiteout.AufsForm, nil, nil)
 		must(t, err)
-		if err := plan.tooLong(whiteout.AufsForm); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), filepath.Join("d", longName(length))) {
+		if err := plan.TooLong(whiteout.AufsForm); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), filepath.Join("d", longName(length))) {
 			t.Errorf("%d bytes: %v", length, err)
 		}
-		must(t, plan.tooLong(whiteout.OverlayTrusted))
+		must(t, plan.TooLong(whiteout.OverlayTrusted))
 	}
 }
 
@@ -318,16 +319,16 @@ func TestShadowsAreJoined(t *testing.T) {
 			if !stack[0].joined || stack[1].joined || stack[1].above == "" {
 				t.Fatalf("%+v", stack)
 			}
-			under := shadowTree{}
+			under := shadow.Tree{}
 			must(t, filepath.WalkDir(stack[0].below, func(path string, entry fs.DirEntry, err error) error {
 				must(t, err)
 				rel, err := filepath.Rel(stack[0].below, path)
 				must(t, err)
 				if !entry.IsDir() {
-					under.dir(filepath.Dir(rel)).whiteouts[entry.Name()] = true
+					under.Dir(filepath.Dir(rel)).Whiteouts[entry.Name()] = true
 					return nil
 				}
-				under.dir(rel).opaque, err = whiteout.HasOpaqueXattr(path, s.to)
+				under.Dir(rel).Opaque, err = whiteout.HasOpaqueXattr(path, s.to)
 				of := h.diff(ids[0])
 				if !isThere(filepath.Join(of, rel)) {
 					of = h.diff(ids[1])
@@ -338,7 +339,7 @@ func TestShadowsAreJoined(t *testing.T) {
 				}
 				return err
 			}))
-			if got := under.summary(); !maps.Equal(got, c.under) {
+			if got := summaryOf(under); !maps.Equal(got, c.under) {
 				t.Errorf("below is %q", got)
 			}
 			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].above) || !slices.Contains(lowers, stack[0].above) {
