@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +67,9 @@ const (
 	mostRecords = 1 << 20
 )
 
+// paxXattr begins the keys of PAX records that are extended attributes (the name is star's, SCHILY.xattr).
+const paxXattr = "SCHILY.xattr."
+
 // keptOf is how much the library keeps of a header for which package tar has read that much.
 func keptOf(header *tar.Header, read int64) int64 {
 	if header.Typeflag != tar.TypeDir {
@@ -85,7 +87,7 @@ func (c *archiveContents) add(header *tar.Header, read int64) *archiveCut {
 	c.kept += keptOf(header, read)
 	for key := range header.PAXRecords {
 		// The library sets no attributes but by such records.
-		if attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr); ok {
+		if attribute, ok := strings.CutPrefix(key, paxXattr); ok {
 			c.xattrs, c.loud = true, c.loud || !strings.HasPrefix(attribute, "security.")
 		}
 	}

@@ -4,6 +4,8 @@ package aufs
 
 import (
 	"archive/tar"
+	"crypto/sha256"
+	"fmt"
 	"hash/maphash"
 	"strings"
 )
@@ -85,7 +87,7 @@ func (a *archiveNames) enter(name string, header *tar.Header) (final bool, cut *
 		if now.hasContent {
 			brings = int(now.contents)
 		} else {
-			a.empty = append(a.empty, keptName{name[1:], int(now.contents)})
+			a.empty = append(a.empty, keptName{name: name[1:], n: int(now.contents)})
 		}
 	}
 	a.states[key] = now
@@ -132,4 +134,16 @@ func (a *archiveNames) implied(name string) bool {
 		}
 	}
 	return state.entry == 0
+}
+
+// A keptName is the n-th content that an archive has for a name, counted from 1. The name is relative, without "." and "..".
+type keptName struct {
+	name string
+	n    int
+}
+
+// file is the name of the file that has it. An archive may have content for a name and for others below it, so it is not a path.
+func (k keptName) file() string {
+	sum := sha256.Sum256([]byte(k.name))
+	return fmt.Sprintf("%x.%d", sum[:16], k.n)
 }

@@ -3,7 +3,6 @@
 package aufs
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,18 +17,6 @@ import (
 // An archive can bring content that its layer does not show: a whiteout with content, files of aufs's own, a file that a later entry
 // replaces. The storage library gives the archive back byte for byte all the same: it asks for the content of each entry by its name, in
 // their order. So what the layer does not show is kept beside it, in kept/<id>/, a file for each content, and DiffGetter knows of it.
-
-// A keptName is the n-th content that an archive has for a name, counted from 1. The name is relative, without "." and "..".
-type keptName struct {
-	name string
-	n    int
-}
-
-// file is the name of the file that has it. An archive may have content for a name and for others below it, so it is not a path.
-func (k keptName) file() string {
-	sum := sha256.Sum256([]byte(k.name))
-	return fmt.Sprintf("%x.%d", sum[:16], k.n)
-}
 
 // kept is the path of what is kept for the layer id. It has links to the layer's files, and shares a mount with them.
 func (a area) kept(id string) string { return filepath.Join(string(a), keptDir, id) }
