@@ -12,6 +12,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -53,13 +54,13 @@ func (d *Driver) applyToContent(id, parent string, options graphdriver.ApplyDiff
 	if err := d.home.dropKept(id); err != nil {
 		return 0, err
 	}
-	scan := scanArchive(options.Diff)
+	scan := layertar.NewScan(options.Diff)
 	options.Diff = scan
-	contents, err := scan.contentsOnce(func() error {
+	contents, err := scan.ContentsOnce(func() error {
 		size, err = d.applyDiffMounted(id, parent, options)
 		return err
 	})
-	if contents.xattrs {
+	if contents.Xattrs {
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err != nil {
@@ -161,9 +162,9 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	if err != nil {
 		return 0, nil, err
 	}
-	scan := scanArchive(options.Diff)
-	k := newKeeper(dir, &scan.seen.names)
-	contents, err := scan.contentsOnce(func() error { return unpackArchive(scan, dir, untarOptions(options), k) })
+	scan := layertar.NewScan(options.Diff)
+	k := newKeeper(dir, &scan.Seen.Names)
+	contents, err := scan.ContentsOnce(func() error { return unpackArchive(scan, dir, untarOptions(options), k) })
 	if err == nil {
 		err = k.unpacked()
 	}
@@ -174,10 +175,10 @@ func (d *Driver) unpackInto(id, dir string, options graphdriver.ApplyDiffOpts) (
 	if err != nil {
 		return 0, nil, err
 	}
-	if contents.unclear || contents.xattrs {
+	if contents.Unclear || contents.Xattrs {
 		size, err = finishUnpacked(dir, orNone(options.Mappings), k)
 	} else {
-		size, marked = contents.size, contents.markedDirs()
+		size, marked = contents.Size, contents.MarkedDirs()
 		err = finishMarked(dir, marked, k)
 	}
 	if err == nil {

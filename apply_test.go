@@ -13,6 +13,7 @@ import (
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
 // TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
@@ -65,7 +66,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 				}}
 				_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: archive})
 				wants(t, err, nil, "base", "unpacking it")
-				if bytes.Contains([]byte(err.Error()), []byte(errCut.Error())) || r.Len() > 0 {
+				if bytes.Contains([]byte(err.Error()), []byte(layertar.ErrCut.Error())) || r.Len() > 0 {
 					t.Errorf("%v, with %d bytes left", err, r.Len())
 				}
 			})

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
 // endless is an archive that has no end: what part returns for 0, 1 and so on.
@@ -76,8 +78,8 @@ func repeatedRecord(t *testing.T) []byte {
 	}
 }
 
-// testedKept stands for mostKept in tests: a race detector takes minutes for so many headers.
-const testedKept = mostKept / 16
+// testedKept stands for layertar.MostKept in tests: a race detector takes minutes for so many headers.
+const testedKept = layertar.MostKept / 16
 
 // TestMemoryOfAnArchive measures what is kept of archives that were made to have much of it kept.
 func TestMemoryOfAnArchive(t *testing.T) {
@@ -108,36 +110,36 @@ func TestMemoryOfAnArchive(t *testing.T) {
 		want    error
 		unclear bool
 	}{
-		"long link names":           {part: always(withLink), want: errTooMuchKept},
-		"one directory":             {part: always(dir("d/")), want: errTooMuchKept},
-		"many directories":          {part: numbered("%08d/", tar.TypeDir, 1<<30), want: errTooMuchKept},
-		"long records":              {part: always(withRecord), want: errTooMuchKept},
-		"many records":              {part: always(withRecords), want: errTooMuchKept},
-		"one record many times":     {part: func(int) []byte { return repeated }, want: errTooMuchKept},
-		"only extension headers":    {part: func(int) []byte { return repeated[:len(repeated)-512] }, want: errLongHeader},
+		"long link names":           {part: always(withLink), want: layertar.ErrTooMuchKept},
+		"one directory":             {part: always(dir("d/")), want: layertar.ErrTooMuchKept},
+		"many directories":          {part: numbered("%08d/", tar.TypeDir, 1<<30), want: layertar.ErrTooMuchKept},
+		"long records":              {part: always(withRecord), want: layertar.ErrTooMuchKept},
+		"many records":              {part: always(withRecords), want: layertar.ErrTooMuchKept},
+		"one record many times":     {part: func(int) []byte { return repeated }, want: layertar.ErrTooMuchKept},
+		"only extension headers":    {part: func(int) []byte { return repeated[:len(repeated)-512] }, want: layertar.ErrLongHeader},
 		"many names":                {part: numbered("%08d/"+deep+"f", tar.TypeReg, 11_000), unclear: true},
 		"many whiteout directories": {part: numbered(strings.Repeat("n", 600)+"%08d/.wh.x", tar.TypeReg, 27_000), unclear: true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			before, peak := heap(), uint64(0)
-			scan := scanArchive(&endless{part: c.part, sample: func() { peak = max(peak, heap()) }})
-			scan.mayKeep = testedKept
+			scan := layertar.NewScan(&endless{part: c.part, sample: func() { peak = max(peak, heap()) }})
+			scan.MayKeep = testedKept
 			dirs, err := keepAsTheLibraryDoes(scan)
 			peak = max(peak, heap())
 			runtime.KeepAlive(dirs)
-			contents := scan.contents()
+			contents := scan.Contents()
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v is no %v", err, c.want)
 			}
-			if contents.unclear != c.unclear && c.want == nil {
-				t.Errorf("unclear: %v", contents.unclear)
+			if contents.Unclear != c.unclear && c.want == nil {
+				t.Errorf("unclear: %v", contents.Unclear)
 			}
 			others := uint64(24 << 20) // the buffers
-			if !errors.Is(c.want, errTooMuchKept) {
+			if !errors.Is(c.want, layertar.ErrTooMuchKept) {
 				others = 96 << 20 // the maps of names, or one header
 			}
 			if kept := peak - min(peak, before); kept > testedKept+others {
-				t.Errorf("%d MB are in memory, %d directories and %d names among them", kept>>20, len(dirs), len(contents.names.states))
+				t.Errorf("%d MB are in memory, %d directories and %d names among them", kept>>20, len(dirs), len(contents.Names.States))
 			} else {
 				t.Logf("%d MB are in memory, %d directories", kept>>20, len(dirs))
 			}
@@ -155,18 +157,18 @@ func heap() uint64 {
 
 // TestRealArchivesAreBelowTheLimit is about how many directories an archive can have.
 func TestRealArchivesAreBelowTheLimit(t *testing.T) {
-	const directories = 380_000 * testedKept / mostKept
+	const directories = 380_000 * testedKept / layertar.MostKept
 	name := strings.Repeat("n", 20) + "/"
 	content := headerOf(t, &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755})
-	scan := scanArchive(&endless{sample: func() {}, part: func(i int) []byte {
+	scan := layertar.NewScan(&endless{sample: func() {}, part: func(i int) []byte {
 		if i >= directories {
 			return nil
 		}
 		return content
 	}})
-	scan.mayKeep = testedKept
+	scan.MayKeep = testedKept
 	dirs, err := keepAsTheLibraryDoes(scan)
-	scan.contents()
+	scan.Contents()
 	if err != nil || len(dirs) != directories {
 		t.Errorf("%d directories, %v", len(dirs), err)
 	}

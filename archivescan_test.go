@@ -17,18 +17,19 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"golang.org/x/sys/unix"
 )
 
-// scanWhole reads r through an archiveScan, and returns what that says of it.
-func scanWhole(t *testing.T, r io.Reader, want []byte) *archiveContents {
+// scanWhole reads r through an layertar.Scan, and returns what that says of it.
+func scanWhole(t *testing.T, r io.Reader, want []byte) *layertar.Contents {
 	t.Helper()
-	scan := scanArchive(r)
+	scan := layertar.NewScan(r)
 	got, err := io.ReadAll(scan)
 	if must(t, err); !bytes.Equal(got, want) {
 		t.Errorf("%d bytes went in, and %d others came out", len(want), len(got))
 	}
-	return scan.contents()
+	return scan.Contents()
 }
 
 // headersOf is a tar archive of headers, with content of the size that each says.
@@ -85,8 +86,8 @@ func TestArchiveScan(t *testing.T) {
 			"bytes": iotest.OneByteReader(bytes.NewReader(content)), "the end with it": iotest.DataErrReader(bytes.NewReader(content)),
 		} {
 			got := scanWhole(t, r, content)
-			if got.unclear != c.unclear || got.xattrs != c.xattrs || got.size != c.size || !slices.Equal(got.markedDirs(), c.marked) {
-				t.Errorf("%s, %s: size %d, unclear %v, attributes %v, whiteouts in %q", name, how, got.size, got.unclear, got.xattrs, got.markedDirs())
+			if got.Unclear != c.unclear || got.Xattrs != c.xattrs || got.Size != c.size || !slices.Equal(got.MarkedDirs(), c.marked) {
+				t.Errorf("%s, %s: size %d, unclear %v, attributes %v, whiteouts in %q", name, how, got.Size, got.Unclear, got.Xattrs, got.MarkedDirs())
 			}
 		}
 	}
@@ -98,33 +99,33 @@ func TestArchiveScanHalf(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"other bytes": bytes.Repeat([]byte("x"), 2000), "half a header": whole[:100], "half a file": whole[:1500], "half of the next header": whole[:3000],
 	} {
-		if got := scanWhole(t, bytes.NewReader(content), content); !got.unclear || !got.xattrs {
-			t.Errorf("%s: unclear %v, attributes %v", name, got.unclear, got.xattrs)
+		if got := scanWhole(t, bytes.NewReader(content), content); !got.Unclear || !got.Xattrs {
+			t.Errorf("%s: unclear %v, attributes %v", name, got.Unclear, got.Xattrs)
 		}
 	}
 	// The library takes an archive without the blocks at its end.
-	if got := scanWhole(t, bytes.NewReader(whole[:512+2048]), whole[:512+2048]); got.size != 2000 || got.unclear {
-		t.Errorf("without an end: size %d, unclear %v", got.size, got.unclear)
+	if got := scanWhole(t, bytes.NewReader(whole[:512+2048]), whole[:512+2048]); got.Size != 2000 || got.Unclear {
+		t.Errorf("without an end: size %d, unclear %v", got.Size, got.Unclear)
 	}
 	failure := errors.New("failure")
-	scan := scanArchive(iotest.ErrReader(failure))
+	scan := layertar.NewScan(iotest.ErrReader(failure))
 	if _, err := io.ReadAll(scan); !errors.Is(err, failure) {
 		t.Errorf("the error became %v", err)
 	}
-	if got := scanArchive(bytes.NewReader(whole)).contents(); got.size != 0 || got.unclear {
-		t.Errorf("of what nobody has read: size %d, unclear %v", got.size, got.unclear)
+	if got := layertar.NewScan(bytes.NewReader(whole)).Contents(); got.Size != 0 || got.Unclear {
+		t.Errorf("of what nobody has read: size %d, unclear %v", got.Size, got.Unclear)
 	}
 }
 
 // TestArchiveScanLongNames is about names that the library refuses: to look at all that such a one is in would take minutes.
 func TestArchiveScanLongNames(t *testing.T) {
 	long := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 400000) + "f", Mode: 0o644})
-	if got := scanWhole(t, bytes.NewReader(long), long); !got.unclear || len(got.names.states) > 0 {
-		t.Errorf("unclear %v, %d names", got.unclear, len(got.names.states))
+	if got := scanWhole(t, bytes.NewReader(long), long); !got.Unclear || len(got.Names.States) > 0 {
+		t.Errorf("unclear %v, %d names", got.Unclear, len(got.Names.States))
 	}
 	longest := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 2047) + "f", Size: 1, Mode: 0o644})
-	if got := scanWhole(t, bytes.NewReader(longest), longest); got.unclear || len(got.names.states) != 2048 {
-		t.Errorf("unclear %v, %d names", got.unclear, len(got.names.states))
+	if got := scanWhole(t, bytes.NewReader(longest), longest); got.Unclear || len(got.Names.States) != 2048 {
+		t.Errorf("unclear %v, %d names", got.Unclear, len(got.Names.States))
 	}
 }
 
@@ -150,8 +151,8 @@ func TestArchiveScanSparse(t *testing.T) {
 	_, err := io.WriteString(w, content)
 	must(t, errors.Join(err, entry{name: "b", content: "12345"}.write(w), w.Close()))
 	sparse := bytes.ReplaceAll(b.Bytes(), []byte("XXX.sparse."), []byte("GNU.sparse."))
-	if got := scanWhole(t, bytes.NewReader(sparse), sparse); got.size != 8005 || got.unclear {
-		t.Errorf("size %d, unclear %v", got.size, got.unclear)
+	if got := scanWhole(t, bytes.NewReader(sparse), sparse); got.Size != 8005 || got.Unclear {
+		t.Errorf("size %d, unclear %v", got.Size, got.Unclear)
 	}
 	dir := t.TempDir()
 	must(t, archive.Unpack(bytes.NewReader(sparse), dir, &archive.TarOptions{NoLchown: true}))
@@ -167,27 +168,27 @@ func TestArchiveScanRandom(t *testing.T) {
 	for seed := range uint64(1000) {
 		content := randomArchive(t, rand.New(rand.NewPCG(seed, 0)))
 		dirs := [2]string{t.TempDir(), t.TempDir()}
-		var contents *archiveContents
+		var contents *layertar.Contents
 		var err error
 		for _, dir := range dirs {
-			scan := scanArchive(bytes.NewReader(content))
+			scan := layertar.NewScan(bytes.NewReader(content))
 			err = archive.Unpack(scan, dir, &archive.TarOptions{NoLchown: true})
-			contents = scan.contents()
+			contents = scan.Contents()
 		}
 		if err != nil {
 			// There is nothing that a link is to, for one thing.
 			continue
 		}
-		if contents.unclear {
+		if contents.Unclear {
 			unclear++
 			continue
 		}
 		known++
-		must(t, finishMarked(dirs[0], contents.markedDirs(), nil))
+		must(t, finishMarked(dirs[0], contents.MarkedDirs(), nil))
 		size, err := finishUnpacked(dirs[1], &idtools.IDMappings{}, nil)
 		must(t, err)
-		if size != contents.size {
-			t.Errorf("by its headers it has %d bytes, and it has %d", contents.size, size)
+		if size != contents.Size {
+			t.Errorf("by its headers it has %d bytes, and it has %d", contents.Size, size)
 		}
 		sameTree(t, timelessWhiteouts(readTree(t, dirs[0])), timelessWhiteouts(readTree(t, dirs[1])))
 		if t.Failed() {
@@ -255,22 +256,22 @@ func TestArchiveScanCuts(t *testing.T) {
 		for how, r := range map[string]io.Reader{
 			"whole": bytes.NewReader(content), "halves": iotest.HalfReader(bytes.NewReader(content)), "bytes": iotest.OneByteReader(bytes.NewReader(content)),
 		} {
-			scan := scanArchive(r)
-			scan.watched = true
+			scan := layertar.NewScan(r)
+			scan.Watched = true
 			var got []byte
 			cuts := 0
 			for b := make([]byte, 700); ; {
 				n, err := scan.Read(b)
 				got = append(got, b[:n]...)
-				if errors.Is(err, errCut) {
+				if errors.Is(err, layertar.ErrCut) {
 					cuts++
-					if int64(len(got)) != scan.cut.at || n > 0 {
-						t.Errorf("seed %d, %s: it is told at %d that there is a cut at %d", seed, how, len(got), scan.cut.at)
+					if int64(len(got)) != scan.Cut.At || n > 0 {
+						t.Errorf("seed %d, %s: it is told at %d that there is a cut at %d", seed, how, len(got), scan.Cut.At)
 					}
 					// All entries before the one that it is about can be read, and not this one.
 					before, _ := headersIn(got)
-					if after, name := headersIn(content[:len(got)+1]); after != before+1 || name != scan.cut.name {
-						t.Errorf("seed %d, %s: before %s are %d entries, and after it %d, the last one %s", seed, how, scan.cut.name, before, after, name)
+					if after, name := headersIn(content[:len(got)+1]); after != before+1 || name != scan.Cut.Name {
+						t.Errorf("seed %d, %s: before %s are %d entries, and after it %d, the last one %s", seed, how, scan.Cut.Name, before, after, name)
 					}
 					continue
 				}
@@ -278,7 +279,7 @@ func TestArchiveScanCuts(t *testing.T) {
 					break
 				}
 			}
-			scan.contents()
+			scan.Contents()
 			if !bytes.Equal(got, content) {
 				t.Errorf("seed %d, %s: %d bytes went in, and %d others came out", seed, how, len(content), len(got))
 			}
@@ -320,12 +321,12 @@ func TestImpliedNames(t *testing.T) {
 		content := headersOf(t, c.headers...)
 		got, implied := scanWhole(t, bytes.NewReader(content), content), []string(nil)
 		for _, path := range []string{"/a", "/a/b", "/b", "/l", "/l/a"} {
-			if got.names.implied(path) {
+			if got.Names.Implied(path) {
 				implied = append(implied, path)
 			}
 		}
-		if !slices.Equal(implied, c.implied) || len(c.implied) > 0 && !got.names.implies {
-			t.Errorf("%s: %q, not %q; any: %v", name, implied, c.implied, got.names.implies)
+		if !slices.Equal(implied, c.implied) || len(c.implied) > 0 && !got.Names.Implies {
+			t.Errorf("%s: %q, not %q; any: %v", name, implied, c.implied, got.Names.Implies)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
 // testContent is n bytes that show if some are lost, or change places.
@@ -22,16 +24,16 @@ func testContent(n int) []byte {
 
 // TestChunkPipe writes in both ways, and reads as readers may.
 func TestChunkPipe(t *testing.T) {
-	for _, size := range []int{0, 1, firstChunk, firstChunk + 1, 3*archiveChunk + 5} {
+	for _, size := range []int{0, 1, layertar.FirstChunk, layertar.FirstChunk + 1, 3*layertar.Chunk + 5} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			content := testContent(size)
-			reader, writer := newChunkPipe()
+			reader, writer := layertar.NewChunkPipe()
 			go func() {
 				rest := content
 				for n := 1; len(rest) > 0; n = n*3 + 1 {
 					piece := rest[:min(n, len(rest))]
 					if n%2 == 0 {
-						room, err := writer.room()
+						room, err := writer.Room()
 						if err != nil {
 							panic(err)
 						}
@@ -42,7 +44,7 @@ func TestChunkPipe(t *testing.T) {
 					}
 					rest = rest[len(piece):]
 				}
-				writer.end(nil)
+				writer.End(nil)
 			}()
 			must(t, iotest.TestReader(reader, content))
 			must(t, reader.Close())
@@ -52,31 +54,31 @@ func TestChunkPipe(t *testing.T) {
 
 func TestChunkPipeEnds(t *testing.T) {
 	failed := errors.New("it failed")
-	reader, writer := newChunkPipe()
+	reader, writer := layertar.NewChunkPipe()
 	go func() {
 		_, err := writer.Write([]byte("begun"))
-		writer.end(errors.Join(err, failed))
+		writer.End(errors.Join(err, failed))
 	}()
 	got, err := io.ReadAll(reader)
 	if string(got) != "begun" || !errors.Is(err, failed) {
 		t.Errorf("got %q, %v", got, err)
 	}
 
-	reader, writer = newChunkPipe()
+	reader, writer = layertar.NewChunkPipe()
 	written := make(chan error)
 	go func() {
-		_, err := io.Copy(struct{ io.Writer }{writer}, bytes.NewReader(testContent(10*archiveChunk)))
-		writer.end(err)
+		_, err := io.Copy(struct{ io.Writer }{writer}, bytes.NewReader(testContent(10*layertar.Chunk)))
+		writer.End(err)
 		written <- err
 	}()
-	_, err = io.ReadFull(reader, make([]byte, archiveChunk+1))
+	_, err = io.ReadFull(reader, make([]byte, layertar.Chunk+1))
 	must(t, err)
 	must(t, errors.Join(reader.Close(), reader.Close()))
 	if err := <-written; !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("writing to what is closed: %v", err)
 	}
 
-	reader, writer = newChunkPipe()
+	reader, writer = layertar.NewChunkPipe()
 	read := make(chan error)
 	go func() {
 		_, err := reader.Read(make([]byte, 1))
@@ -86,12 +88,12 @@ func TestChunkPipeEnds(t *testing.T) {
 	if err := <-read; !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("reading from what is closed: %v", err)
 	}
-	writer.end(nil)
+	writer.End(nil)
 }
 
 // TestChunkPipeSettle is about a writer who has to know that all has been read.
 func TestChunkPipeSettle(t *testing.T) {
-	r, w := newChunkPipe()
+	r, w := layertar.NewChunkPipe()
 	read := make(chan string, 10)
 	go func() {
 		defer close(read)
@@ -104,7 +106,7 @@ func TestChunkPipeSettle(t *testing.T) {
 	}()
 	for _, content := range []string{"", "ab", "c"} {
 		_, err := io.WriteString(w, content)
-		must(t, errors.Join(err, w.settle()))
+		must(t, errors.Join(err, w.Settle()))
 		for _, want := range content {
 			select {
 			case got := <-read:
@@ -117,7 +119,7 @@ func TestChunkPipeSettle(t *testing.T) {
 		}
 	}
 	must(t, r.Close())
-	if err := w.settle(); !errors.Is(err, io.ErrClosedPipe) {
+	if err := w.Settle(); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("once it is closed: %v", err)
 	}
 }

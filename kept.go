@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,13 +55,13 @@ func (h home) placeKept(made, id string) error {
 }
 
 // openKept opens what is kept under a name in the directory path.
-func openKept(path string, k keptName) (*os.File, error) {
+func openKept(path string, k layertar.KeptName) (*os.File, error) {
 	dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return openInLayer(dir, k.file())
+	return openInLayer(dir, k.File())
 }
 
 // keeping has, of those layers for which something is kept, the directories that it is in.
@@ -84,20 +85,20 @@ type keeper struct {
 	root string // of what is unpacked
 	dir  string // where it is kept; made when it is needed
 	// names is what is known of the names in the archive: nil if that is nothing.
-	names *archiveNames
+	names *layertar.Names
 	// owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
 	// link. The number is 0 for what has no content of the archive's.
-	owners     map[string]keptName
+	owners     map[string]layertar.KeptName
 	ownersText int // how long the names were that owners has had
 	// pending is an entry that is unpacked by now, and has no owner yet.
-	pending *archiveCut
+	pending *layertar.Shortened
 }
 
 // keptBeside is where it is kept what is for the directory dir, in a scratch directory.
 func keptBeside(dir string) string { return filepath.Join(filepath.Dir(dir), keptDir) }
 
 // newKeeper is for an archive that is unpacked into dir.
-func newKeeper(dir string, names *archiveNames) *keeper {
+func newKeeper(dir string, names *layertar.Names) *keeper {
 	return &keeper{root: dir, dir: keptBeside(dir), names: names}
 }
 
@@ -109,32 +110,32 @@ const (
 )
 
 // owner tells which content of the archive a file has that really has this name.
-func (k *keeper) owner(actual string) keptName {
+func (k *keeper) owner(actual string) layertar.KeptName {
 	if owner, ok := k.owners[actual]; ok {
 		return owner
 	}
-	if k.names == nil || k.names.gaveUp() {
-		return keptName{actual, 1}
+	if k.names == nil || k.names.GaveUp() {
+		return layertar.KeptName{Name: actual, N: 1}
 	}
-	return keptName{actual, k.names.content(actual)}
+	return layertar.KeptName{Name: actual, N: k.names.Content(actual)}
 }
 
 // keep keeps the file name of an open directory, if it is a regular file with content of the archive's.
-func (k *keeper) keep(dir int, name string, owner keptName) error {
+func (k *keeper) keep(dir int, name string, owner layertar.KeptName) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fsutil.IgnoreGone(err)
 	}
-	if owner.n == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
+	if owner.N == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
 		return nil
 	}
 	if err := k.makeDir(); err != nil {
 		return err
 	}
 	// What is there is the one: the name went to something else after it.
-	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.dir, owner.file()), 0)
+	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.dir, owner.File()), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return &os.LinkError{Op: "link", Old: owner.name, New: filepath.Join(k.dir, owner.file()), Err: err}
+		return &os.LinkError{Op: "link", Old: owner.Name, New: filepath.Join(k.dir, owner.File()), Err: err}
 	}
 	return nil
 }
@@ -181,7 +182,7 @@ func realName(root, dir int) (string, error) {
 }
 
 // before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
-func (k *keeper) before(c *archiveCut) error {
+func (k *keeper) before(c *layertar.Shortened) error {
 	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ func (k *keeper) before(c *archiveCut) error {
 	if err := k.ownPending(root); err != nil {
 		return err
 	}
-	parent, actual, err := placeOfEntry(root, c.name)
+	parent, actual, err := placeOfEntry(root, c.Name)
 	if notThere(err) {
 		// The directory is made for the entry, or the entry cannot be unpacked.
 		k.pending = c
@@ -200,19 +201,19 @@ func (k *keeper) before(c *archiveCut) error {
 		return err
 	}
 	defer unix.Close(parent)
-	base := filepath.Base(c.name)
+	base := filepath.Base(c.Name)
 	var st unix.Stat_t
 	err = unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW)
 	isDir := err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
-	case isDir && c.isDir:
+	case isDir && c.IsDir:
 		return nil
 	case isDir:
 		err = k.keepTree(fmt.Sprintf("/proc/self/fd/%d/%s", parent, base), actual)
 	case err == nil:
 		owner := k.owner(actual)
-		if _, other := k.owners[actual]; actual == c.name && !other {
-			owner.n = c.had
+		if _, other := k.owners[actual]; actual == c.Name && !other {
+			owner.N = c.Had
 		}
 		err = k.keep(parent, base, owner)
 	}
@@ -254,7 +255,7 @@ func (k *keeper) ownPending(root *os.File) error {
 		return nil
 	}
 	k.pending = nil
-	parent, actual, err := placeOfEntry(root, c.name)
+	parent, actual, err := placeOfEntry(root, c.Name)
 	if notThere(err) {
 		return nil
 	}
@@ -267,21 +268,21 @@ func (k *keeper) ownPending(root *os.File) error {
 }
 
 // own notes which content the file actual has after the entry c. The archive is not read meanwhile.
-func (k *keeper) own(c *archiveCut, actual string) {
-	if actual == c.name {
+func (k *keeper) own(c *layertar.Shortened, actual string) {
+	if actual == c.Name {
 		delete(k.owners, actual)
 		return
 	}
 	if k.owners == nil {
-		k.owners = map[string]keptName{}
+		k.owners = map[string]layertar.KeptName{}
 	}
 	if _, known := k.owners[actual]; !known {
-		k.ownersText += len(actual) + len(c.name)
+		k.ownersText += len(actual) + len(c.Name)
 	}
-	k.owners[actual] = keptName{c.name, c.brings}
+	k.owners[actual] = layertar.KeptName{Name: c.Name, N: c.Brings}
 	if len(k.owners) > mostOwners || k.ownersText > mostOwnersText {
 		k.owners, k.ownersText = nil, 0
-		k.names.forget()
+		k.names.Forget()
 	}
 }
 
@@ -300,7 +301,7 @@ func (k *keeper) unpacked() error {
 
 // finish keeps what the layer, which is as it will be, has under another name than the archive, and what has no content.
 func (k *keeper) finish() error {
-	if len(k.owners) == 0 && (k.names == nil || len(k.names.empty) == 0) {
+	if len(k.owners) == 0 && (k.names == nil || len(k.names.Empty) == 0) {
 		return nil
 	}
 	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
@@ -316,11 +317,11 @@ func (k *keeper) finish() error {
 	if k.names == nil {
 		return nil
 	}
-	for _, empty := range k.names.empty {
+	for _, empty := range k.names.Empty {
 		if err := k.makeDir(); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(k.dir, empty.file()), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(k.dir, empty.File()), nil, 0o600); err != nil {
 			return err
 		}
 	}
@@ -328,7 +329,7 @@ func (k *keeper) finish() error {
 }
 
 // keepUnfound keeps the file actual unless the name that it has in the archive leads to it.
-func (k *keeper) keepUnfound(root *os.File, actual string, owner keptName) error {
+func (k *keeper) keepUnfound(root *os.File, actual string, owner layertar.KeptName) error {
 	parent, err := fsutil.PlaceInRoot(int(root.Fd()), filepath.Dir(actual))
 	if err != nil {
 		return fsutil.IgnoreGone(err)
@@ -338,7 +339,7 @@ func (k *keeper) keepUnfound(root *os.File, actual string, owner keptName) error
 	if err := unix.Fstatat(parent, filepath.Base(actual), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fsutil.IgnoreGone(err)
 	}
-	fd, err := fsutil.PlaceInRoot(int(root.Fd()), owner.name)
+	fd, err := fsutil.PlaceInRoot(int(root.Fd()), owner.Name)
 	if err == nil {
 		err = unix.Fstat(fd, &found)
 		_ = unix.Close(fd) // it was only looked at

@@ -14,6 +14,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -24,19 +25,19 @@ import (
 // pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where the
 // library writes to the log: that may lead to files, and what a child says there is not heard.
 //
-// What an archive takes is this process's, not a child's: archiveScan has a limit for the memory. The library holds a descriptor for
+// What an archive takes is this process's, not a child's: layertar.Scan has a limit for the memory. The library holds a descriptor for
 // each level of a directory that the archive replaces by a file.
 //
 // What an entry destroys of those before it is kept, but not where it is a child that extracts: nobody knows how far that has come.
-func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions, k *keeper) error {
+func unpackArchive(source *layertar.Scan, dir string, options *archive.TarOptions, k *keeper) error {
 	begin := beginning(source)
-	loud := source.seen.loud || options.InUserNS && source.seen.xattrs
+	loud := source.Seen.Loud || options.InUserNS && source.Seen.Xattrs
 	if options.IgnoreChownErrors || loud || !logsToFile(logrus.StandardLogger()) {
 		return unpackInChild(begin, dir, options)
 	}
 	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.
 	_ = time.Local.String()
-	r, w := newChunkPipe()
+	r, w := layertar.NewChunkPipe()
 	unpacked, err := inRoot(dir, func() error {
 		defer r.Close()
 		if err := archive.Unpack(r, "/", options); err != nil {
@@ -52,9 +53,9 @@ func unpackArchive(source *archiveScan, dir string, options *archive.TarOptions,
 	if err != nil {
 		return err
 	}
-	source.watched = true
+	source.Watched = true
 	// It is read here, for who knows which files it opens.
-	return feed(begin, w, unpacked, func() error { return k.before(source.cut) })
+	return feed(begin, w, unpacked, func() error { return k.before(source.Cut) })
 }
 
 // unpackUmask is the umask of what extracts an archive: the library gives directories that the archive has no entry for the mode 0777.
@@ -90,13 +91,13 @@ func unpackInChild(source io.Reader, dir string, options *archive.TarOptions) er
 
 // firstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
 // only later makes the library say so.
-const firstLook = archiveChunk
+const firstLook = layertar.Chunk
 
 // beginning looks at the first part of an archive, and returns what is to be read in place of all of it.
-func beginning(source *archiveScan) io.Reader {
+func beginning(source *layertar.Scan) io.Reader {
 	first := make([]byte, firstLook)
 	n, err := 0, error(nil)
-	for n < len(first) && err == nil && source.cut == nil {
+	for n < len(first) && err == nil && source.Cut == nil {
 		var m int
 		m, err = source.Read(first[n:])
 		n += m
@@ -128,21 +129,21 @@ func logsToFile(logger *logrus.Logger) bool {
 var errAbandoned = errors.New("nobody reads the archive any more")
 
 // feed reads the archive from source into w, for what ends with unpacked.
-func feed(source io.Reader, w *chunkWriter, unpacked <-chan error, atCut func() error) error {
+func feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCut func() error) error {
 	ended := false
 	defer func() {
 		if !ended {
-			w.end(errAbandoned)
+			w.End(errAbandoned)
 			<-unpacked
 		}
 	}()
 	var failed error
-	read := w.fill(source, func() error {
+	read := w.Fill(source, func() error {
 		failed = atCut()
 		return failed
 	})
 	ended = true
-	w.end(read)
+	w.End(read)
 	err := <-unpacked
 	switch {
 	case err == nil:
@@ -164,7 +165,7 @@ func feed(source io.Reader, w *chunkWriter, unpacked <-chan error, atCut func() 
 // readRest reads an archive to its end, for whoever writes it waits for that. Nothing is kept of it, and it is read across cuts.
 func readRest(source io.Reader) error {
 	for {
-		if _, err := io.Copy(io.Discard, source); !errors.Is(err, errCut) {
+		if _, err := io.Copy(io.Discard, source); !errors.Is(err, layertar.ErrCut) {
 			return err
 		}
 	}

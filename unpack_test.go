@@ -19,6 +19,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -31,9 +32,9 @@ func needRoot(t *testing.T) {
 }
 
 func unpackAll(r io.Reader, dir string) error {
-	scan := scanArchive(r)
-	defer scan.contents()
-	return unpackArchive(scan, dir, &archive.TarOptions{}, &keeper{root: dir, dir: dir + "-kept", names: &scan.seen.names})
+	scan := layertar.NewScan(r)
+	defer scan.Contents()
+	return unpackArchive(scan, dir, &archive.TarOptions{}, &keeper{root: dir, dir: dir + "-kept", names: &scan.Seen.Names})
 }
 
 // rootsOfThreads are the root directories that threads of this process have.
@@ -161,10 +162,10 @@ func (r *reopening) Read(p []byte) (int, error) {
 // TestUnpackReader is about what reads the archive: it runs where the caller is, not where the archive is unpacked, and is read to its end.
 func TestUnpackReader(t *testing.T) {
 	needRoot(t)
-	content := archiveBytes(t, entry{name: "a", content: string(testContent(2 * archiveChunk))}, entry{name: "b", content: "b"})
+	content := archiveBytes(t, entry{name: "a", content: string(testContent(2 * layertar.Chunk))}, entry{name: "b", content: "b"})
 	path := filepath.Join(t.TempDir(), "archive")
 	// There may be more blocks at the end than it takes.
-	must(t, os.WriteFile(path, append(content, make([]byte, archiveChunk)...), 0o600))
+	must(t, os.WriteFile(path, append(content, make([]byte, layertar.Chunk)...), 0o600))
 	dir := t.TempDir()
 	r := &reopening{path: path}
 	must(t, unpackAll(r, dir))
@@ -205,8 +206,8 @@ func TestUnpackInNamespace(t *testing.T) {
 func TestUnpackFails(t *testing.T) {
 	needRoot(t)
 	failure := errors.New("failure")
-	content := archiveBytes(t, entry{name: "a", content: string(testContent(3 * archiveChunk))}, entry{name: "b", content: "b"})
-	err := unpackAll(io.MultiReader(bytes.NewReader(content[:archiveChunk]), iotest.ErrReader(failure)), t.TempDir())
+	content := archiveBytes(t, entry{name: "a", content: string(testContent(3 * layertar.Chunk))}, entry{name: "b", content: "b"})
+	err := unpackAll(io.MultiReader(bytes.NewReader(content[:layertar.Chunk]), iotest.ErrReader(failure)), t.TempDir())
 	wants(t, err, failure)
 	broken := bytes.Clone(content)
 	clear(broken[:512])
@@ -252,7 +253,7 @@ func TestUnpackReaderPanics(t *testing.T) {
 				t.Errorf("the panic was %v", p)
 			}
 		}()
-		r, w := newChunkPipe()
+		r, w := layertar.NewChunkPipe()
 		unpacked, err := inRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
 		must(t, err)
 		_ = feed(io.MultiReader(bytes.NewReader(content[:firstLook]), panicking{}), w, unpacked, nil)
@@ -349,6 +350,6 @@ func TestUnpackKeepsLittle(t *testing.T) {
 		return io.MultiReader(readers...)
 	}
 	must(t, unpackAll(times(3), t.TempDir()))
-	wants(t, unpackAll(times(mostKept/size+2), t.TempDir()), errTooMuchKept)
+	wants(t, unpackAll(times(layertar.MostKept/size+2), t.TempDir()), layertar.ErrTooMuchKept)
 	rootOnlyHere(t)
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -67,7 +68,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 				}}
 				_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: archive})
 				wants(t, err, nil, "base", "unpacking it")
-				if bytes.Contains([]byte(err.Error()), []byte(errCut.Error())) || r.Len() > 0 {
+				if bytes.Contains([]byte(err.Error()), []byte(layertar.ErrCut.Error())) || r.Len() > 0 {
 					t.Errorf("%v, with %d bytes left", err, r.Len())
 				}
 			})

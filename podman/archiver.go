@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage/pkg/archive"
@@ -32,7 +33,7 @@ import (
 // long as it was; one that becomes shorter is an error.
 type archiver struct {
 	w    *tar.Writer
-	out  *chunkWriter // which w writes to
+	out  *layertar.ChunkWriter // which w writes to
 	root string
 	form whiteout.Form
 	ids  *idtools.IDMappings
@@ -72,7 +73,7 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 // archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
 // caller has to close the archive; until then a goroutine waits to write more.
 func archiveLayer(layer *heldLayer, f whiteout.Form, ids *idtools.IDMappings, only changedPaths, quiet bool) io.ReadCloser {
-	reader, out := newChunkPipe()
+	reader, out := layertar.NewChunkPipe()
 	root := layer.dir.Name()
 	open := fsutil.OpenRegular
 	if quiet {
@@ -92,7 +93,7 @@ func archiveLayer(layer *heldLayer, f whiteout.Form, ids *idtools.IDMappings, on
 		}
 		// Whoever reads the end of it may unmount the store at once.
 		layer.close()
-		out.end(err)
+		out.End(err)
 	}()
 	return reader
 }
@@ -372,7 +373,7 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 // content archives the content of a regular file, of which the header is written. It is read to where it is written from.
 func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
 	for left := h.Size; left > 0; {
-		room, err := a.out.room()
+		room, err := a.out.Room()
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ type dirBelow struct {
 // settleImplied removes those directories that are nothing, and makes those that are new what they are to be, in what was unpacked in dir
 // for the layer id. It goes by whiteouts as they are in the archive. It returns the directories that are to keep their metadata.
 func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
-	if !k.names.implies || k.names.unnamed {
+	if !k.names.Implies || k.names.Unnamed {
 		return nil, nil
 	}
 	below, err := d.layersBelow(id)
@@ -109,7 +109,7 @@ func (i *impliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry boo
 	if err := i.remove(rel, nothing); err != nil {
 		return false, err
 	}
-	if rel == "." || !i.keeper.names.implied("/"+rel) {
+	if rel == "." || !i.keeper.names.Implied("/"+rel) {
 		return true, nil
 	}
 	// What could not be made, as a device in a user namespace, has left its directory empty.

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 )
@@ -141,14 +142,14 @@ func TestDeepFileIsGivenBack(t *testing.T) {
 // TestManyLinksAreTaken is about an archive that writes more files through symbolic links than are remembered.
 func TestManyLinksAreTaken(t *testing.T) {
 	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {
-		names := newArchiveNames()
+		names := layertar.NewNames()
 		k := newKeeper(t.TempDir(), &names)
 		entries, most := 0, 0
-		for ; entries <= mostOwners && !names.gaveUp(); entries++ {
-			k.own(&archiveCut{name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
+		for ; entries <= mostOwners && !names.GaveUp(); entries++ {
+			k.own(&layertar.Shortened{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
 			most = max(most, k.ownersText)
 		}
-		if len(k.owners) > 0 || !names.gaveUp() || most > mostOwnersText || entries < 1000 {
+		if len(k.owners) > 0 || !names.GaveUp() || most > mostOwnersText || entries < 1000 {
 			t.Errorf("%s: of %d entries %d are remembered, of %d bytes", what, entries, len(k.owners), most)
 		}
 		must(t, k.finish())
@@ -161,7 +162,7 @@ func TestKeptIsDropped(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
-		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), keptName{"a", 1}.file()), []byte("stale"), 0o600))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "a", N: 1}.File()), []byte("stale"), 0o600))
 		content := numbered(t, fileOf("a"))
 		_, err := applyTo(s, "child", "base", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(content)})
 		must(t, err)
@@ -170,7 +171,7 @@ func TestKeptIsDropped(t *testing.T) {
 		must(t, s.applyBytes("child", "base", numbered(t, fileOf("b"), fileOf("b"))))
 		s.getsFile(t, "child", "b", "content 1")
 		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
-		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), keptName{"b", 1}.file()), []byte("stale"), 0o600))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "b", N: 1}.File()), []byte("stale"), 0o600))
 		content = numbered(t, fileOf("a"), fileOf("c"), fileOf("b"))
 		must(t, s.applyBytes("child", "base", content))
 		s.givesBack(t, "child", content)

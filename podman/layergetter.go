@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -79,29 +80,29 @@ func (g *layerGetter) Get(name string) (io.ReadCloser, error) {
 }
 
 // next is what the name is asked for now.
-func (g *layerGetter) next(rel string) keptName {
+func (g *layerGetter) next(rel string) layertar.KeptName {
 	if len(g.keeping) == 0 {
-		return keptName{rel, 1}
+		return layertar.KeptName{Name: rel, N: 1}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked[rel]++
-	return keptName{rel, g.asked[rel]}
+	return layertar.KeptName{Name: rel, N: g.asked[rel]}
 }
 
 // open opens what the layer id, whose directory is open, has of a name: what is kept for it, or the file.
-func (g *layerGetter) open(id string, dir *os.File, k keptName) (*os.File, error) {
+func (g *layerGetter) open(id string, dir *os.File, k layertar.KeptName) (*os.File, error) {
 	if kept := g.keeping[id]; kept != "" {
 		f, err := openKept(kept, k)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 	}
-	return openInLayer(dir, k.name)
+	return openInLayer(dir, k.Name)
 }
 
 // fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
-func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
+func (g *layerGetter) fromBelow(k layertar.KeptName, missing error) (*os.File, error) {
 	if err := g.still(); err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (g *layerGetter) fromBelow(k keptName, missing error) (*os.File, error) {
 		return nil, err
 	}
 	for i, layer := range layers[1:] {
-		if hidden, err := layers[i].Hides(k.name); err != nil {
+		if hidden, err := layers[i].Hides(k.Name); err != nil {
 			return nil, err
 		} else if hidden {
 			return nil, missing

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ func TestStoreIsPrivate(t *testing.T) {
 		defer unix.Umask(old)
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "child")
-		whole := archiveBytes(t, entry{name: "d/"}, entry{name: "d/f", content: strings.Repeat("f", 2*archiveChunk)})
+		whole := archiveBytes(t, entry{name: "d/"}, entry{name: "d/f", content: strings.Repeat("f", 2*layertar.Chunk)})
 		looked := false
 		_, err := applyTo(s, "base", "", graphdriver.ApplyDiffOpts{Diff: &spy{bytes.NewReader(whole), func() {
 			looked = true

@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package layertar
 
 import (
 	"errors"
@@ -19,23 +19,24 @@ type chunkPipe struct {
 
 // The first chunk is small, since most archives are, and each of the next ones larger.
 const (
-	firstChunk   = 8 << 10
-	archiveChunk = 256 << 10
+	FirstChunk = 8 << 10
+	Chunk      = 256 << 10
 )
 
-func newChunkPipe() (*chunkReader, *chunkWriter) {
+// NewChunkPipe returns the two ends of a pipe.
+func NewChunkPipe() (*ChunkReader, *ChunkWriter) {
 	p := &chunkPipe{full: make(chan []byte), free: make(chan []byte, 2), closed: make(chan struct{})}
-	return &chunkReader{chunkPipe: p}, &chunkWriter{chunkPipe: p, chunk: make([]byte, 0, firstChunk)}
+	return &ChunkReader{chunkPipe: p}, &ChunkWriter{chunkPipe: p, chunk: make([]byte, 0, FirstChunk)}
 }
 
-// A chunkWriter is not for more than one goroutine.
-type chunkWriter struct {
+// A ChunkWriter is not for more than one goroutine.
+type ChunkWriter struct {
 	*chunkPipe
 	chunk []byte
 }
 
-// room is what is free of the chunk. What is read into the beginning of it, and written by the next Write, is not copied.
-func (w *chunkWriter) room() ([]byte, error) {
+// Room is what is free of the chunk. What is read into the beginning of it, and written by the next Write, is not copied.
+func (w *ChunkWriter) Room() ([]byte, error) {
 	if len(w.chunk) == cap(w.chunk) {
 		if err := w.flush(); err != nil {
 			return nil, err
@@ -45,9 +46,9 @@ func (w *chunkWriter) room() ([]byte, error) {
 }
 
 // Write fills chunks, and hands those that are full to the reader. The error is io.ErrClosedPipe if that has closed its end.
-func (w *chunkWriter) Write(p []byte) (written int, err error) {
+func (w *ChunkWriter) Write(p []byte) (written int, err error) {
 	for len(p) > 0 {
-		room, err := w.room()
+		room, err := w.Room()
 		if err != nil {
 			return written, err
 		}
@@ -57,8 +58,8 @@ func (w *chunkWriter) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// settle hands over what there is, and waits until the reader has read all of it and asks for more.
-func (w *chunkWriter) settle() error {
+// Settle hands over what there is, and waits until the reader has read all of it and asks for more.
+func (w *ChunkWriter) Settle() error {
 	if len(w.chunk) > 0 {
 		if err := w.flush(); err != nil {
 			return err
@@ -72,11 +73,11 @@ func (w *chunkWriter) settle() error {
 	}
 }
 
-// fill writes all that can be read from r, and calls atCut where r has an errCut. The error is that of r, but for io.EOF itself, or that of
+// Fill writes all that can be read from r, and calls atCut where r has an ErrCut. The error is that of r, but for io.EOF itself, or that of
 // Write, or atCut.
-func (w *chunkWriter) fill(r io.Reader, atCut func() error) error {
+func (w *ChunkWriter) Fill(r io.Reader, atCut func() error) error {
 	for {
-		room, err := w.room()
+		room, err := w.Room()
 		if err != nil {
 			return err
 		}
@@ -86,8 +87,8 @@ func (w *chunkWriter) fill(r io.Reader, atCut func() error) error {
 		if rerr == io.EOF {
 			return nil
 		}
-		if errors.Is(rerr, errCut) {
-			if err := w.settle(); err != nil {
+		if errors.Is(rerr, ErrCut) {
+			if err := w.Settle(); err != nil {
 				return err
 			}
 			if err := atCut(); err != nil {
@@ -102,11 +103,11 @@ func (w *chunkWriter) fill(r io.Reader, atCut func() error) error {
 }
 
 // flush hands the chunk to the reader, and gets another one.
-func (w *chunkWriter) flush() error {
+func (w *ChunkWriter) flush() error {
 	if err := w.send(); err != nil {
 		return err
 	}
-	larger := min(4*cap(w.chunk), archiveChunk)
+	larger := min(4*cap(w.chunk), Chunk)
 	select {
 	case w.chunk = <-w.free:
 		w.chunk = w.chunk[:0]
@@ -119,7 +120,7 @@ func (w *chunkWriter) flush() error {
 	return nil
 }
 
-func (w *chunkWriter) send() error {
+func (w *ChunkWriter) send() error {
 	select {
 	case w.full <- w.chunk:
 		return nil
@@ -128,8 +129,8 @@ func (w *chunkWriter) send() error {
 	}
 }
 
-// end hands over what there is. The reader gets err after it, or io.EOF if that is nil.
-func (w *chunkWriter) end(err error) {
+// End hands over what there is. The reader gets err after it, or io.EOF if that is nil.
+func (w *ChunkWriter) End(err error) {
 	if len(w.chunk) > 0 {
 		err = errors.Join(err, w.send())
 	}
@@ -140,15 +141,15 @@ func (w *chunkWriter) end(err error) {
 	close(w.full)
 }
 
-// A chunkReader may be closed while another goroutine reads.
-type chunkReader struct {
+// A ChunkReader may be closed while another goroutine reads.
+type ChunkReader struct {
 	*chunkPipe
 	chunk, rest []byte // what is read, and what is left of it
 	once        sync.Once
 }
 
 // Read returns what there is of one chunk.
-func (r *chunkReader) Read(p []byte) (n int, err error) {
+func (r *ChunkReader) Read(p []byte) (n int, err error) {
 	if len(r.rest) == 0 && len(p) > 0 {
 		if err := r.next(); err != nil {
 			return 0, err
@@ -160,7 +161,7 @@ func (r *chunkReader) Read(p []byte) (n int, err error) {
 }
 
 // next gets a chunk, and gives the one before it back.
-func (r *chunkReader) next() error {
+func (r *ChunkReader) next() error {
 	if r.chunk != nil {
 		select {
 		case r.free <- r.chunk:
@@ -191,7 +192,7 @@ func (r *chunkReader) next() error {
 }
 
 // Close has the writer stop. It may be called again.
-func (r *chunkReader) Close() error {
+func (r *ChunkReader) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	return nil
 }

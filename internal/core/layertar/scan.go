@@ -1,6 +1,6 @@
 //go:build linux
 
-package aufs
+package layertar
 
 import (
 	"archive/tar"
@@ -10,11 +10,11 @@ import (
 	"io"
 )
 
-// An archiveScan passes a tar archive on, and reads it itself on the way: what was passed on has been looked at. Content of files
+// An Scan passes a tar archive on, and reads it itself on the way: what was passed on has been looked at. Content of files
 // is not looked at, nor copied.
 //
 // The two are goroutines that take turns: a coroutine of package iter would bind those who read to the thread of the one who began.
-type archiveScan struct {
+type Scan struct {
 	r io.Reader
 	// next is what was read and look has to look at; closed at the end. It is all looked at when looked gets something, and none is
 	// looked at any more once done is closed.
@@ -25,20 +25,20 @@ type archiveScan struct {
 	rest []byte
 	skip int64
 	at   int64 // in the archive
-	seen archiveContents
-	// mayKeep is mostKept, and less in tests.
-	mayKeep int64
+	Seen Contents
+	// MayKeep is MostKept, and less in tests.
+	MayKeep int64
 	// refused says why no more of the archive is read.
 	refused error
 	cutting
 }
 
-// A cutting is what an archiveScan does at a cut: it has looked at the archive up to the entry that the cut is before, and passes on no
+// A cutting is what an Scan does at a cut: it has looked at the archive up to the entry that the cut is before, and passes on no
 // more until all that is before the cut has been dealt with. Nobody looks at the rest of what was read then.
 type cutting struct {
-	cut *archiveCut
-	// watched: Read returns errCut at a cut, once.
-	watched bool
+	Cut *Shortened
+	// Watched: Read returns ErrCut at a cut, once.
+	Watched bool
 	resume  chan struct{}
 	// ready was looked at and is to be passed on, and held is to be looked at. Of what was read last, ended is the error.
 	ready, held []byte
@@ -47,26 +47,26 @@ type cutting struct {
 	ended       error
 }
 
-// errCut is no failure: all before a cut was read.
-var errCut = errors.New("the next entry of the archive may destroy what another one has brought")
+// ErrCut is no failure: all before a cut was read.
+var ErrCut = errors.New("the next entry of the archive may destroy what another one has brought")
 
-// scanArchive returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
+// NewScan returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
 // asked for, once, when nobody reads any more.
-func scanArchive(r io.Reader) *archiveScan {
-	s := &archiveScan{
-		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), seen: newArchiveContents(),
-		mayKeep: mostKept, cutting: cutting{resume: make(chan struct{})},
+func NewScan(r io.Reader) *Scan {
+	s := &Scan{
+		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), Seen: newArchiveContents(),
+		MayKeep: MostKept, cutting: cutting{resume: make(chan struct{})},
 	}
 	go s.look()
 	return s
 }
 
 // Read reads from the archive.
-func (s *archiveScan) Read(p []byte) (int, error) {
-	if len(s.ready) == 0 && s.cut != nil {
-		if s.watched && !s.cut.told {
-			s.cut.told = true
-			return 0, errCut
+func (s *Scan) Read(p []byte) (int, error) {
+	if len(s.ready) == 0 && s.Cut != nil {
+		if s.Watched && !s.Cut.told {
+			s.Cut.told = true
+			return 0, ErrCut
 		}
 		s.goOn()
 	}
@@ -98,8 +98,8 @@ func (s *archiveScan) Read(p []byte) (int, error) {
 	if s.refused != nil {
 		return 0, s.refused
 	}
-	if s.cut != nil {
-		s.heldAt, s.ended = s.cut.at, err
+	if s.Cut != nil {
+		s.heldAt, s.ended = s.Cut.At, err
 		before := n - int(s.read-s.heldAt)
 		s.held = bytes.Clone(p[before:n])
 		s.rest = s.held[len(s.held)-len(s.rest):]
@@ -109,7 +109,7 @@ func (s *archiveScan) Read(p []byte) (int, error) {
 }
 
 // turn lets look have its turn.
-func (s *archiveScan) turn() {
+func (s *Scan) turn() {
 	select {
 	case <-s.looked:
 	case <-s.done:
@@ -117,51 +117,52 @@ func (s *archiveScan) turn() {
 }
 
 // goOn has the rest of what was read looked at after a cut, up to the next one.
-func (s *archiveScan) goOn() {
-	s.cut = nil
+func (s *Scan) goOn() {
+	s.Cut = nil
 	s.resume <- struct{}{}
 	s.turn()
 	looked := len(s.held)
-	if s.cut != nil {
-		looked = int(s.cut.at - s.heldAt)
+	if s.Cut != nil {
+		looked = int(s.Cut.At - s.heldAt)
 	}
 	s.ready, s.held, s.heldAt = s.held[:looked], s.held[looked:], s.heldAt+int64(looked)
 }
 
-// mostKept is how much the library may have to keep of one archive, and mostHeader how much of it can be the header of one file, which
+// MostKept is how much the library may have to keep of one archive, and mostHeader how much of it can be the header of one file, which
 // package tar, or the library, has in memory. Headers compress to nothing, and this process may be one that unpacks many archives. An image
 // does not come near that: it is a layer of 400,000 directories, or a file in a million pieces.
 const (
-	mostKept   = 128 << 20
+	MostKept   = 128 << 20
 	mostHeader = 32 << 20
 )
 
+// The errors of an archive that takes too much memory.
 var (
-	errTooMuchKept = fmt.Errorf("the directories of the archive would take more than %d MB of memory, which is enough for about %d of them",
-		mostKept>>20, mostKept/keptHeader/10000*10000)
-	errLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
+	ErrTooMuchKept = fmt.Errorf("the directories of the archive would take more than %d MB of memory, which is enough for about %d of them",
+		MostKept>>20, MostKept/keptHeader/10000*10000)
+	ErrLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
 )
 
-// contents are those of the archive, as far as it was read. After that nothing more is looked at.
-func (s *archiveScan) contents() *archiveContents {
+// Contents are those of the archive, as far as it was read. After that nothing more is looked at.
+func (s *Scan) Contents() *Contents {
 	close(s.resume)
 	close(s.next)
 	<-s.done
-	return &s.seen
+	return &s.Seen
 }
 
-// contentsOnce calls read, which reads from s, and returns the contents of what it has read. A panic of read ends the look as well.
-func (s *archiveScan) contentsOnce(read func() error) (contents *archiveContents, err error) {
-	defer func() { contents = s.contents() }()
+// ContentsOnce calls read, which reads from s, and returns the contents of what it has read. A panic of read ends the look as well.
+func (s *Scan) ContentsOnce(read func() error) (contents *Contents, err error) {
+	defer func() { contents = s.Contents() }()
 	return nil, read()
 }
 
 // look reads the archive, in turns with what reads from s.
-func (s *archiveScan) look() {
+func (s *Scan) look() {
 	defer close(s.done)
 	next, more := <-s.next
 	s.rest = next
-	source := &scanned{archiveScan: s, ended: !more}
+	source := &scanned{Scan: s, ended: !more}
 	r := tar.NewReader(source)
 	for {
 		source.header = 0
@@ -171,12 +172,12 @@ func (s *archiveScan) look() {
 		}
 		if err != nil {
 			// It is no archive, or the end of it is not there.
-			s.seen.unknown()
+			s.Seen.unknown()
 			return
 		}
-		cut := s.seen.add(header, source.header)
-		if s.seen.kept > s.mayKeep {
-			s.refused = errTooMuchKept
+		cut := s.Seen.add(header, source.header)
+		if s.Seen.kept > s.MayKeep {
+			s.refused = ErrTooMuchKept
 		}
 		if cut != nil && !s.pause(cut) {
 			return
@@ -186,17 +187,17 @@ func (s *archiveScan) look() {
 
 // pause waits at a cut, and is false if nobody reads any more. The cut is before the last byte of the header: whoever has all before it has
 // dealt with all entries before this one, and does not know of it yet.
-func (s *archiveScan) pause(cut *archiveCut) (more bool) {
-	cut.at = s.at - 1
-	s.cut = cut
+func (s *Scan) pause(cut *Shortened) (more bool) {
+	cut.At = s.at - 1
+	s.Cut = cut
 	s.looked <- struct{}{}
 	_, more = <-s.resume
 	return more
 }
 
-// scanned is what comes from an archiveScan, for look.
+// scanned is what comes from an Scan, for look.
 type scanned struct {
-	*archiveScan
+	*Scan
 	ended bool
 	// header is how much was read for the header of one file.
 	header int64
@@ -204,7 +205,7 @@ type scanned struct {
 
 func (s *scanned) Read(p []byte) (int, error) {
 	if s.header > mostHeader {
-		s.refused = errLongHeader
+		s.refused = ErrLongHeader
 		return 0, s.refused
 	}
 	for int64(len(s.rest)) <= s.skip {
