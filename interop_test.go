@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,6 +68,15 @@ func sameText(t *testing.T, what, got, want string) {
 	}
 }
 
+// someOf leaves out most of the layers of the long stack in the in-tree driver's sample: they are alike, and each takes a process.
+func someOf(ids []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		number, deep := strings.CutPrefix(id, "deep-")
+		n, err := strconv.Atoi(number)
+		return deep && err == nil && n%16 != 0
+	})
+}
+
 // TestStoreOfTheInTreeDriver has the in-tree driver write a store, reads it, adds to it with both backends, and has the
 // in-tree driver read that.
 func TestStoreOfTheInTreeDriver(t *testing.T) {
@@ -79,7 +90,8 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 		old.run(t, nil, "write-sample")
 		ids := strings.Fields(old.run(t, nil, "list"))
 		want := map[string]string{}
-		for _, id := range ids {
+		compared := someOf(ids)
+		for _, id := range compared {
 			want[id] = old.run(t, nil, "tree", id)
 		}
 		old.run(t, nil, "cleanup")
@@ -88,7 +100,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			got, err := s.ListLayers()
 			must(t, err)
 			sameNames(t, got, ids...)
-			for _, id := range ids {
+			for _, id := range compared {
 				sameText(t, fmt.Sprintf("%s on %s", id, name), s.list(t, id), want[id])
 				sameText(t, fmt.Sprintf("%s read-only on %s", id, name), s.list(t, id, "ro"), want[id])
 			}
