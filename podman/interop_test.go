@@ -109,7 +109,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			must(t, s.Cleanup())
 		}
 		// Ours, by turns. Each replaces directories of its own, once: of one that is replaced twice, the
-		// in-tree driver shows too much (shadowplan.go).
+		// in-tree driver shows too much (package shadow).
 		s := openStore(t, home, backendAufs)
 		s.create(t, "top", "ground")
 		s.change(t, "ground", func(dir string) {

@@ -21,7 +21,7 @@ import (
 )
 
 // A layer that is in another form than the backend reads is mounted as it is, between shadows: directories of marks that the backend reads. What
-// shadows a layer needs is found out by what is here; shadow.go makes them, and keeps them.
+// shadows a layer needs is found out by what is here. The driver keeps them.
 //
 //	backend    layer      above it                      below it
 //	overlayfs  aufs       a whiteout of each .wh.*      a whiteout of each name that .wh.* deletes, and the opaque directories
