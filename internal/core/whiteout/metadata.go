@@ -69,6 +69,10 @@ func DropMetadata(dir string, f Form) error {
 	})
 }
 
+// rawACLs begins the names under which xfs lists access control lists once more, for whoever may administer the system. They come and go
+// with the lists of the usual names (xfs_xattr_put_listent in fs/xfs/xfs_xattr.c of the kernel).
+const rawACLs = "trusted.SGI_ACL_"
+
 // EachXattr calls do for each extended attribute of the directory dir, but for those that overlayfs has set there in form f.
 func EachXattr(dir fsutil.Dir, f Form, do func(name string, value []byte) error) error {
 	names, err := fsutil.ListXattrs(dir.Reach("."))
@@ -76,7 +80,7 @@ func EachXattr(dir fsutil.Dir, f Form, do func(name string, value []byte) error)
 		return dir.Named(err)
 	}
 	for _, name := range names {
-		if f != AufsForm && strings.HasPrefix(name, f.XattrPrefix()) {
+		if f != AufsForm && strings.HasPrefix(name, f.XattrPrefix()) || strings.HasPrefix(name, rawACLs) {
 			continue
 		}
 		value, err := fsutil.PathXattrs(dir.Reach(".")).Get(name)
