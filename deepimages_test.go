@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -178,5 +179,24 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 		}
 		sameNames(t, readTree(t, dir).names(), want...)
 		must(t, s.Put(top))
+	})
+}
+
+// TestMarksInADeepDirectory has marks in a directory whose path is longer than the kernel takes, in the shadows of two layers.
+func TestMarksInADeepDirectory(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "parent", "child", "top")
+		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 20)
+		s.apply(t, "base", "", entry{name: deep}, entry{name: deep + "x"}, entry{name: "gone"})
+		s.apply(t, "parent", "base", entry{name: deep}, entry{name: deep + ".wh.x"})
+		s.apply(t, "child", "parent", entry{name: ".wh.gone"})
+		for range 2 {
+			dir := s.get(t, "top", "ro")
+			if isThere(filepath.Join(dir, "gone")) || !isThere(filepath.Join(dir, strings.Repeat("d", 200))) {
+				t.Error("it shows something else")
+			}
+			must(t, s.Put("top"))
+		}
 	})
 }

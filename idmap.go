@@ -41,8 +41,7 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMapp
 		err = d.writeOwners(id, nil)
 	}
 	if err == nil {
-		// What is changed in the layer from now on has a later time than that file: see ownersChanged.
-		err = renewTime(d.home.overlay(ownersDir, id))
+		err = d.passOwnersTime(id)
 	}
 	if err != nil {
 		return layerError("changing the owners in", id, err)

@@ -35,7 +35,7 @@ const (
 	flagStacked = "s" // the stamp is that of the layer and all below it
 	flagAbove   = "a" // there is a shadow above the layer
 	flagBelow   = "b" // there is one below it
-	flagJoined  = "j" // that has all that is above the next layer
+	flagJoined  = "j" // that has all that is above the parent, and the stamp is that of both
 	flagNone    = "-" // in the place of flags, or of a digest
 )
 
@@ -115,26 +115,48 @@ func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
 	if l.links < 0 {
 		return v, false
 	}
-	var buffer [256]byte
-	length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:])
-	if err != nil {
-		return v, false
-	}
-	version, rest, _ := strings.Cut(string(buffer[:length]), " ")
-	flags, rest, _ := strings.Cut(rest, " ")
-	digest, stamp, _ := strings.Cut(rest, " ")
+	version, flags, digest, stamp := l.link(n)
 	is := func(flag string) bool { return strings.Contains(flags, flag) }
 	want := l.stamps[n]
-	if is(flagStacked) {
+	switch {
+	case is(flagJoined):
+		want = l.joinedStamp(n)
+	case is(flagStacked):
 		want = l.stackedStamp(n)
 	}
-	if version != knownVersion || stamp != want {
+	if version != knownVersion || stamp == "" || stamp != want {
 		return v, false
 	}
 	v = shownLayer{
 		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: is(flagOpaque), unread: is(flagUnread), joined: is(flagJoined),
 	}
 	return v, digest == flagNone || l.place(&v, digest, is(flagAbove), is(flagBelow))
+}
+
+// link is what the link of the layer n says.
+func (l *lookAtLayers) link(n int) (version, flags, digest, stamp string) {
+	var buffer [256]byte
+	length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:])
+	if err != nil {
+		return "", "", "", ""
+	}
+	version, rest, _ := strings.Cut(string(buffer[:length]), " ")
+	flags, rest, _ = strings.Cut(rest, " ")
+	digest, stamp, _ = strings.Cut(rest, " ")
+	return version, flags, digest, stamp
+}
+
+// joinedStamp is the stamp of the layer n and of its parent, with the parent's shadows. It is "" if nothing is known of the parent.
+func (l *lookAtLayers) joinedStamp(n int) string {
+	if l.links < 0 || n+1 >= len(l.layers) {
+		return ""
+	}
+	_, _, digest, _ := l.link(n + 1)
+	if digest == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(l.stamps[n] + " " + l.stamps[n+1] + " " + digest))
+	return hex.EncodeToString(sum[:16])
 }
 
 // place finds the shadows of the layer v that have this digest.
@@ -158,11 +180,13 @@ func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bo
 // aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
 // relied on.
 func (l *lookAtLayers) aboveParent() string {
-	if l.to == whiteout.AufsForm || len(l.layers) < 2 || !l.knowsFrom(1) {
+	if l.to == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
 	}
-	parent, _ := l.known(1)
-	return parent.above
+	if parent, ok := l.known(1); ok {
+		return parent.above
+	}
+	return ""
 }
 
 // knowsFrom tells if the layer n, and each one below it, is known.
@@ -243,19 +267,19 @@ func (h home) forget(id string) error {
 // longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
 const longestTick = 1100 * time.Millisecond
 
-// renewTime gives the file path another time of the last change; that of a layer's directory is in all stamps. Where the clock of the file system
-// has not gone on since that, it waits.
-func renewTime(path string) error {
-	before, err := fsutil.LstatOf(path)
+// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change. Where the clock of the file system has
+// not gone on since that, it waits.
+func renewTime(dir string) error {
+	before, err := fsutil.LstatOf(dir)
 	if err != nil {
 		return err
 	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
 		// A change of mode that changes nothing.
-		if err := unix.Chmod(path, before.Mode&0o7777); err != nil {
-			return &fs.PathError{Op: "chmod", Path: path, Err: err}
+		if err := unix.Chmod(dir, before.Mode&0o7777); err != nil {
+			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 		}
-		if after, err := fsutil.LstatOf(path); err != nil || after.Ctim != before.Ctim {
+		if after, err := fsutil.LstatOf(dir); err != nil || after.Ctim != before.Ctim {
 			return err
 		}
 	}

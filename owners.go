@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
@@ -102,6 +103,27 @@ func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
 		return nil, err
 	}
 	return &fsutil.StatOf(info).Mtim, nil
+}
+
+// passOwnersTime waits until what is changed in the layer id gets a later time than its owners have: see onlyOwners. The file system that the
+// layer is on can have a slower clock than that of the time.
+func (d *Driver) passOwnersTime(id string) error {
+	owners, err := d.ownersChanged(id)
+	if err != nil || owners == nil {
+		return err
+	}
+	s, err := d.home.newScratch("clock")
+	if err != nil {
+		return err
+	}
+	for begin := time.Now(); err == nil && time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
+		var now unix.Stat_t
+		if now, err = fsutil.LstatOf(s.dir); err != nil || now.Ctim.Nano() > owners.Nano() {
+			break
+		}
+		err = os.Chmod(s.dir, 0o700)
+	}
+	return errors.Join(err, s.discard())
 }
 
 // ownerMaps say who is to become the owner of a file.

@@ -455,3 +455,20 @@ func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 		}
 	})
 }
+
+// TestChangeOfOwnersWaitsForTheClock has the time of a change of owners be one that the clock of the layer's file system has yet to come to.
+func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		must(t, s.UpdateLayerIDMap("base", noMaps, fewIDs, ""))
+		until := time.Now().Add(200 * time.Millisecond)
+		must(t, os.Chtimes(s.inner.home.overlay(ownersDir, "base"), until, until))
+		must(t, s.inner.passOwnersTime("base"))
+		if now := time.Now(); now.Before(until) {
+			t.Errorf("%v is before %v", now, until)
+		}
+		must(t, os.Remove(s.inner.home.overlay(ownersDir, "base")))
+		must(t, s.inner.passOwnersTime("base"))
+	})
+}

@@ -581,3 +581,42 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 		t.Error("the link is gone, and the stamp is the old one")
 	}
 }
+
+// TestJoinedShadowGoesByTheParents has a whiteout made by hand in a layer's parent, and what is known of the parent deleted.
+func TestJoinedShadowGoesByTheParents(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		s.create(t, "", "base", "parent", "child", "top")
+		s.apply(t, "base", "", entry{name: "d/x"}, entry{name: "d/y"}, entry{name: "gone"})
+		s.apply(t, "parent", "base", entry{name: "d/"}, entry{name: "d/.wh.x"})
+		s.apply(t, "child", "parent", entry{name: ".wh.gone"})
+		sameNames(t, s.see(t, "top", "ro").names(), "d", "d/y")
+		must(t, os.Remove(filepath.Join(s.inner.shadows.links(), "parent")))
+		write(t, s.inner.home.diff("parent"), files{"d/.wh.y": ""})
+		sameNames(t, s.see(t, "top", "ro").names(), "d")
+	})
+}
+
+// TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts: what is known of those that are not on it stays.
+func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backendOverlay)
+		var ids []string
+		for n := range 6 {
+			id, parent := fmt.Sprint("layer", n), ""
+			if n > 0 {
+				parent = ids[0]
+			}
+			s.create(t, parent, id)
+			s.apply(t, id, parent, entry{name: fmt.Sprint("f", n)}, entry{name: fmt.Sprint(".wh.f", n-1)})
+			ids = append([]string{id}, ids...)
+		}
+		s.get(t, "layer0")
+		must(t, s.Put("layer0"))
+		for n := range ids[:4] {
+			if !s.inner.shadows.isKnown(t, ids[n:]) {
+				t.Errorf("%s is not known", ids[n])
+			}
+		}
+	})
+}

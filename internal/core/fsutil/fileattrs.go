@@ -74,14 +74,13 @@ func (x FileXattrs) Get(name string) ([]byte, error) {
 	return content, nil
 }
 
-// sized calls a system call with buffers until one is large enough. Most files have no attributes, and cost no memory.
+// sized calls a system call with buffers until one is large enough. What it returns is not nil: an empty value is one.
 func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 	var small [128]byte
 	for buffer := small[:]; ; {
 		n, err := call(buffer)
 		if err == nil {
-			// An empty value is not nil: that stands for none.
-			return append([]byte{}, buffer[:n]...), nil
+			return buffer[:n:n], nil
 		}
 		if errors.Is(err, unix.ERANGE) {
 			// Without a buffer it tells the size.
@@ -102,8 +101,13 @@ func xattrNames(content []byte) []string {
 	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
 }
 
-// ListXattrs are the names of the attributes that path has, none if its file system has no attributes.
+// ListXattrs are the names of the attributes that path has, none if its file system has no attributes. Most files have none, and cost no
+// memory.
 func ListXattrs(path string) ([]string, error) {
+	var small [128]byte
+	if n, err := unix.Llistxattr(path, small[:]); err == nil {
+		return xattrNames(small[:n]), nil
+	}
 	names, err := PathXattrs(path).List()
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil

@@ -245,7 +245,12 @@ func (p *Plan) Join(dir, rel string) error {
 	if m.Opaque {
 		return nil
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, rel))
+	opened, err := fsutil.OpenBelow(dir, rel)
+	if err != nil {
+		return err
+	}
+	entries, err := opened.List()
+	opened.Close()
 	if err != nil {
 		return err
 	}
