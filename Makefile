@@ -160,7 +160,8 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 # A program with the race detector sleeps for a second before it ends, and each
 # archive is unpacked in one: GORACE says not to.
 #
-# The tests of a module leave one of two processors idle, so those of the two modules run side by side. On aufs they look for
+# The tests of a module leave one of two processors idle, so those of the two modules run side by side, each in a mount namespace of its own: a
+# namespace that a test makes would have copies of the other's mounts, which keep layers busy. On aufs they look for
 # xino files that are left, wherever these are from, and run one after the other.
 #
 # Results are not taken from the cache, which knows nothing of the kernel.
@@ -183,8 +184,9 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) ## Run the 
 	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_STEPS=$(STEPS) AUFS_TEST_STRESS=$(STRESS) AUFS_TEST_IMAGE=$(IMAGE) GORACE=atexit_sleep_ms=0; \
 	set -x; \
 	{ \
-		status=0; \
-		$(call go-test,$(TAGS)) -race ./... >$(BUILD)/first.json & first=$$!; \
+		status=0; apart=(); \
+		[ "$$(id -u)" != 0 ] || apart=(unshare -m); \
+		"$${apart[@]}" $(call go-test,$(TAGS)) -race ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
 		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) -race ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
