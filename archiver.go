@@ -222,8 +222,8 @@ func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
 func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
 	st := fsutil.StatOf(info)
 	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
-	whiteout := strings.HasPrefix(filepath.Base(h.Name), whiteout.Prefix) || a.form != whiteout.AufsForm && whiteout.IsOverlay(info)
-	several := st.Nlink > 1 && !whiteout
+	isWhiteout := strings.HasPrefix(filepath.Base(h.Name), whiteout.Prefix) || a.form != whiteout.AufsForm && whiteout.IsOverlay(info)
+	several := st.Nlink > 1 && !isWhiteout
 	var id inode
 	if several {
 		id = fileID(info, f, path)

@@ -44,10 +44,20 @@ type lookAtLayers struct {
 	*shadows
 	layers  []string
 	stamps  []string
-	stacked []string // the stamps of each layer and all below it, once they are wanted
-	links   int      // the directory of the links; -1: there is none
-	places  []string // the directories that shadows can be in
+	stacked []string    // the stamps of each layer and all below it, once they are wanted
+	links   int         // the directory of the links; -1: there is none
+	read    []knownLink // the links, each once it was read: what is found in one and what is made of that go together
+	places  []string    // the directories that shadows can be in
 }
+
+// A knownLink is what a link says; all of it is "" if there is none.
+type knownLink struct {
+	version, flags, digest, stamp string
+
+	wasRead bool
+}
+
+func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
 func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
 	diff, err := fsutil.OpenTree(s.home.diff(""))
@@ -55,7 +65,7 @@ func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
 		return nil, &fs.PathError{Op: "open", Path: s.home.diff(""), Err: err}
 	}
 	defer unix.Close(diff)
-	l := &lookAtLayers{shadows: s, layers: layers, stamps: make([]string, len(layers)), links: -1, places: s.places()}
+	l := &lookAtLayers{shadows: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
 	for n, layer := range layers {
 		var st unix.Stat_t
 		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -112,51 +122,43 @@ func stackStamps(stamps []string) []string {
 
 // known is how the layer n is mounted; ok is false if that has to be found out.
 func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
-	if l.links < 0 {
-		return v, false
-	}
-	version, flags, digest, stamp := l.link(n)
-	is := func(flag string) bool { return strings.Contains(flags, flag) }
-	want := l.stamps[n]
-	switch {
-	case is(flagJoined):
-		want = l.joinedStamp(n)
-	case is(flagStacked):
-		want = l.stackedStamp(n)
-	}
-	if version != knownVersion || stamp == "" || stamp != want {
+	link := l.link(n)
+	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
 		return v, false
 	}
 	v = shownLayer{
-		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: is(flagOpaque), unread: is(flagUnread), joined: is(flagJoined),
+		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: link.has(flagOpaque), unread: link.has(flagUnread), joined: link.has(flagJoined),
 	}
-	return v, digest == flagNone || l.place(&v, digest, is(flagAbove), is(flagBelow))
+	return v, link.digest == flagNone || l.place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
 }
 
-// link is what the link of the layer n says.
-func (l *lookAtLayers) link(n int) (version, flags, digest, stamp string) {
+// link is the link of the layer n.
+func (l *lookAtLayers) link(n int) knownLink {
+	link := &l.read[n]
+	if link.wasRead || l.links < 0 {
+		return *link
+	}
+	link.wasRead = true
 	var buffer [256]byte
-	length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:])
-	if err != nil {
-		return "", "", "", ""
+	if length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:]); err == nil {
+		var rest string
+		link.version, rest, _ = strings.Cut(string(buffer[:length]), " ")
+		link.flags, rest, _ = strings.Cut(rest, " ")
+		link.digest, link.stamp, _ = strings.Cut(rest, " ")
 	}
-	version, rest, _ := strings.Cut(string(buffer[:length]), " ")
-	flags, rest, _ = strings.Cut(rest, " ")
-	digest, stamp, _ = strings.Cut(rest, " ")
-	return version, flags, digest, stamp
+	return *link
 }
 
-// joinedStamp is the stamp of the layer n and of its parent, with the parent's shadows. It is "" if nothing is known of the parent.
-func (l *lookAtLayers) joinedStamp(n int) string {
-	if l.links < 0 || n+1 >= len(l.layers) {
-		return ""
+// stamp is what the link of the layer n has to say of it. If its shadow is joined with the parent's, it goes by the parent and its shadows as well.
+func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
+	switch {
+	case joined && n+1 < len(l.layers):
+		sum := sha256.Sum256([]byte(l.stamps[n] + " " + l.stamps[n+1] + " " + l.link(n+1).digest))
+		return hex.EncodeToString(sum[:16])
+	case stacked:
+		return l.stackedStamp(n)
 	}
-	_, _, digest, _ := l.link(n + 1)
-	if digest == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(l.stamps[n] + " " + l.stamps[n+1] + " " + digest))
-	return hex.EncodeToString(sum[:16])
+	return l.stamps[n]
 }
 
 // place finds the shadows of the layer v that have this digest.
@@ -267,19 +269,28 @@ func (h home) forget(id string) error {
 // longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
 const longestTick = 1100 * time.Millisecond
 
-// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change. Where the clock of the file system has
-// not gone on since that, it waits.
+// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change.
 func renewTime(dir string) error {
 	before, err := fsutil.LstatOf(dir)
 	if err != nil {
 		return err
 	}
+	return changeTime(dir, func(now unix.Timespec) bool { return now != before.Ctim })
+}
+
+// changeTime changes the time of the last change of the directory dir until passed takes that for late enough. Where the clock of the file system has
+// not gone on, it waits.
+func changeTime(dir string, passed func(now unix.Timespec) bool) error {
+	st, err := fsutil.LstatOf(dir)
+	if err != nil {
+		return err
+	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
 		// A change of mode that changes nothing.
-		if err := unix.Chmod(dir, before.Mode&0o7777); err != nil {
+		if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 		}
-		if after, err := fsutil.LstatOf(dir); err != nil || after.Ctim != before.Ctim {
+		if after, err := fsutil.LstatOf(dir); err != nil || passed(after.Ctim) {
 			return err
 		}
 	}

@@ -120,8 +120,6 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 	if err != nil {
 		return v, err
 	}
-	// Before the parent's shadow is read: if another one takes its place, the stamp is worth nothing.
-	joinedStamp := look.joinedStamp(0)
 	v, p, digest, err := s.plan(id, dirs, look.aboveParent(), only)
 	if err != nil {
 		return v, err
@@ -134,16 +132,9 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 			return v, err
 		}
 	}
-	stamp := look.stamps[0]
-	switch {
-	case p.Joined:
-		stamp = joinedStamp
-	case p.Stacked:
-		stamp = look.stackedStamp(0)
-	}
 	// Who changes a layer of which something is known gives it another stamp: see forget.
-	if !written[0] && stamp != "" && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
-		s.keep(id, v, p, digest, stamp)
+	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
+		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}
 	return v, nil
 }
@@ -201,9 +192,8 @@ func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, 
 		v.form = dirs[0].Form
 	}
 	p, err = shadow.PlanOf(dirs[0], s.to, dirs[1:], only)
-	if err == nil && aboveParent != "" && len(p.Below) > 0 {
-		p.Joined = true
-		err = p.Join(aboveParent, ".")
+	if err == nil && aboveParent != "" {
+		err = p.Join(aboveParent)
 	}
 	if err == nil {
 		err = p.TooLong(s.to)

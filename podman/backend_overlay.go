@@ -138,10 +138,9 @@ func (b *overlayBackend) mount(s stack) error {
 // lowersOf are the directories of layers and their shadows, top to bottom.
 func lowersOf(layers []shownLayer) []string {
 	lowers := make([]string, 0, len(layers)+2)
-	joined := false
-	for _, layer := range layers {
+	for n, layer := range layers {
 		above := layer.above
-		if joined {
+		if n > 0 && layers[n-1].joined {
 			above = ""
 		}
 		for _, dir := range []string{above, layer.dir, layer.below} {
@@ -149,7 +148,6 @@ func lowersOf(layers []shownLayer) []string {
 				lowers = append(lowers, dir)
 			}
 		}
-		joined = layer.joined
 	}
 	return lowers
 }

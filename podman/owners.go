@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"go.podman.io/storage/pkg/idtools"
@@ -118,13 +117,7 @@ func (d *Driver) passOwnersTime(id string) error {
 	if err != nil {
 		return err
 	}
-	for begin := time.Now(); err == nil && time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
-		var now unix.Stat_t
-		if now, err = fsutil.LstatOf(s.dir); err != nil || now.Ctim.Nano() > owners.Nano() {
-			break
-		}
-		err = os.Chmod(s.dir, 0o700)
-	}
+	err = changeTime(s.dir, func(now unix.Timespec) bool { return now.Nano() > owners.Nano() })
 	return errors.Join(err, s.discard())
 }
 

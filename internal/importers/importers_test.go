@@ -109,7 +109,8 @@ func versions(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// checkSums has the go command write the go.sum of the program in dir, as for a build, and looks for what should not be in it.
+// checkSums has the go command write the go.mod and go.sum of the program in dir, as for a build, and looks there, and among the packages, for
+// what should not be had for the module m.
 func checkSums(t *testing.T, dir string, m module) {
 	t.Helper()
 	deps := run(t, dir, "list", "-deps", "-tags", m.tags, ".")

@@ -105,12 +105,13 @@ func xattrNames(content []byte) []string {
 // memory.
 func ListXattrs(path string) ([]string, error) {
 	var small [128]byte
-	if n, err := unix.Llistxattr(path, small[:]); err == nil {
-		return xattrNames(small[:n]), nil
-	}
-	names, err := PathXattrs(path).List()
+	n, err := unix.Llistxattr(path, small[:])
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
-	return names, err
+	if err != nil {
+		// Most likely they are too many for that.
+		return PathXattrs(path).List()
+	}
+	return xattrNames(small[:n]), nil
 }

@@ -24,7 +24,7 @@ import (
 type Dir struct {
 	Fd   int
 	Path string // where it was opened, for errors alone
-	kept bool   // close leaves it to its owner
+	kept bool   // Close leaves it to its owner
 }
 
 // Anywhere takes paths for names.

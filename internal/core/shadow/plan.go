@@ -234,9 +234,18 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 	return nil
 }
 
-// Join adds to what is below the layer in the directory rel, for overlayfs, what is above its parent: the shadow at dir. Where the layer hides what
-// its parent has, there is nothing to be added.
-func (p *Plan) Join(dir, rel string) error {
+// Join adds to what is below the layer, for overlayfs, what is above its parent: the shadow at dir. Where the layer hides what its parent has,
+// there is nothing to be added; nor is there if nothing is below the layer.
+func (p *Plan) Join(dir string) error {
+	if len(p.Below) == 0 {
+		return nil
+	}
+	p.Joined = true
+	return p.join(dir, ".")
+}
+
+// join is Join for the directory rel.
+func (p *Plan) join(dir, rel string) error {
 	m := p.Below[rel]
 	if m == nil {
 		m = p.Below.Dir(rel)
@@ -259,7 +268,7 @@ func (p *Plan) Join(dir, rel string) error {
 		switch own := p.Below[below]; {
 		case m.Whiteouts[entry.Name()]:
 		case entry.IsDir():
-			if err := p.Join(dir, below); err != nil {
+			if err := p.join(dir, below); err != nil {
 				return err
 			}
 		case own != nil:
@@ -316,7 +325,7 @@ func (p *Plan) Digest(layer whiteout.LayerDir, to whiteout.Form) (string, error)
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
-// digestMetadata adds to sum what copyMetadata copies of the directory rel of the layer, but for the time of access.
+// digestMetadata adds to sum what whiteout.CopyMetadataBeneath copies of the directory rel of the layer, but for the time of access.
 func digestMetadata(sum hash.Hash, layer whiteout.LayerDir, rel string) error {
 	dir, err := fsutil.OpenBelow(layer.Root, rel)
 	if err != nil {
