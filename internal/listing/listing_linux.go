@@ -3,7 +3,6 @@ package listing
 import (
 	"bufio"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/containers/storage/pkg/system"
 )
 
 // An Entry is all that equal trees agree on for one path. Entries can be
@@ -169,9 +166,9 @@ func contents(name string) (string, error) {
 
 // xattrs lists the extended attributes: see Entry.
 func xattrs(name string) (string, error) {
-	keys, err := system.Llistxattr(name)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return "", fmt.Errorf("list the attributes of %s: %w", name, err)
+	keys, err := XattrNames(name)
+	if err != nil {
+		return "", err
 	}
 	slices.Sort(keys)
 	var attrs []string
@@ -180,9 +177,9 @@ func xattrs(name string) (string, error) {
 		if !own && key != "security.capability" {
 			continue
 		}
-		value, err := system.Lgetxattr(name, key)
+		value, err := Xattr(name, key)
 		if err != nil {
-			return "", fmt.Errorf("attribute %s of %s: %w", key, name, err)
+			return "", fmt.Errorf("attribute %s: %w", key, err)
 		}
 		attrs = append(attrs, fmt.Sprintf("%s=%q", key, value))
 	}

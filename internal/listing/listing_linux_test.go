@@ -2,6 +2,7 @@ package listing
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,15 +48,21 @@ func TestWrite(t *testing.T) {
 func TestWriteListsAttributesInOrder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	must(t, os.WriteFile(file, nil, 0o600))
-	for _, key := range []string{"user.b", "user.a"} {
-		if err := unix.Lsetxattr(file, key, []byte("v\n"), 0); err != nil {
+	for key, value := range map[string]string{"user.b": "v\n", "user.a": "", "user.overlay.opaque": "y"} {
+		if err := unix.Lsetxattr(file, key, []byte(value), 0); err != nil {
 			t.Skipf("no user attributes here: %v", err)
 		}
 	}
 	var out bytes.Buffer
 	must(t, Write(&out, filepath.Dir(file)))
-	if want := `user.a="v\n" user.b="v\n"`; !strings.Contains(out.String(), want) {
+	if want := ` user.a="" user.b="v\n"` + "\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("no %s in %s", want, out.String())
+	}
+	if value, err := Xattr(file, "user.none"); value != nil || err != nil {
+		t.Errorf("an attribute that is not there is %q, %v", value, err)
+	}
+	if names, err := XattrNames(file + "-none"); names != nil || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a file that is not there has %q, %v", names, err)
 	}
 }
 

@@ -5,7 +5,6 @@ package listing
 import (
 	"bufio"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,8 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"go.podman.io/storage/pkg/system"
 )
 
 // An Entry is all that equal trees agree on for one path. Entries can be
@@ -171,9 +168,9 @@ func contents(name string) (string, error) {
 
 // xattrs lists the extended attributes: see Entry.
 func xattrs(name string) (string, error) {
-	keys, err := system.Llistxattr(name)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return "", fmt.Errorf("list the attributes of %s: %w", name, err)
+	keys, err := XattrNames(name)
+	if err != nil {
+		return "", err
 	}
 	slices.Sort(keys)
 	var attrs []string
@@ -182,9 +179,9 @@ func xattrs(name string) (string, error) {
 		if !own && key != "security.capability" {
 			continue
 		}
-		value, err := system.Lgetxattr(name, key)
+		value, err := Xattr(name, key)
 		if err != nil {
-			return "", fmt.Errorf("attribute %s of %s: %w", key, name, err)
+			return "", fmt.Errorf("attribute %s: %w", key, err)
 		}
 		attrs = append(attrs, fmt.Sprintf("%s=%q", key, value))
 	}
