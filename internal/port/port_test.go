@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/containers/storagex"
 	"github.com/seed-642172e2/aufs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/imagetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,6 +41,7 @@ import (
 	"github.com/containers/storagex"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/podman"
+	"github.com/seed-642172e2/aufs/podman/internal/imagetest"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +71,10 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	ported, err := port("d/p.go", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
 	put("LICENSE", "all of it\n")
 	put("d/p.go", source)
 	put("podman/d/hand.go", "package p\n")
@@ -87,7 +94,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	stale()
-	if content, err := os.ReadFile(generated); err != nil || string(content) != ported {
+	if content, err := os.ReadFile(generated); err != nil || !bytes.Equal(content, ported) {
 		t.Errorf("%v\n%s", err, content)
 	}
 	if content, err := os.ReadFile("podman/LICENSE"); err != nil || string(content) != "all of it\n" {
