@@ -15,7 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
-	"github.com/seed-642172e2/aufs/podman/internal/faults"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 

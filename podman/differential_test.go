@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"github.com/seed-642172e2/aufs/podman/internal/differential"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"

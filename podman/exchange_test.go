@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"

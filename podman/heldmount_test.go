@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"github.com/sirupsen/logrus"
 )
 

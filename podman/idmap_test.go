@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	trees "github.com/seed-642172e2/aufs/podman/internal/listing"
+	trees "github.com/seed-642172e2/aufs/internal/listing"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/system"

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )

@@ -18,8 +18,8 @@ import (
 	"strings"
 	"testing"
 
-	treelisting "github.com/seed-642172e2/aufs/podman/internal/listing"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	treelisting "github.com/seed-642172e2/aufs/internal/listing"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
 )

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/podman/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
 // TestMigrationInterrupted kills the Init that brings an old store to the layout of now, at its steps. The next one has to finish that. As

@@ -18,7 +18,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/podman/internal/ocimodel"
+	"github.com/seed-642172e2/aufs/internal/ocimodel"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
-	"github.com/seed-642172e2/aufs/podman/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/faults"
 	graphdriver "go.podman.io/storage/drivers"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 )

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/podman/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
 

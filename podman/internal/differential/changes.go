@@ -9,7 +9,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/seed-642172e2/aufs/podman/internal/listing"
+	"github.com/seed-642172e2/aufs/internal/listing"
 	"go.podman.io/storage/pkg/archive"
 )
 

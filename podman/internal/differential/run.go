@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-642172e2/aufs/podman/internal/listing"
+	"github.com/seed-642172e2/aufs/internal/listing"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"

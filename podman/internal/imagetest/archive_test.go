@@ -17,7 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/seed-642172e2/aufs/podman/internal/imagetest/layout"
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
 // members describes what is in an archive, in the order of the names. Of a

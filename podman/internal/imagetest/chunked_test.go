@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/seed-642172e2/aufs/podman/internal/listing"
+	"github.com/seed-642172e2/aufs/internal/listing"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chunked"

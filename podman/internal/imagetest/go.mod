@@ -7,6 +7,7 @@ require (
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
 	github.com/seed-642172e2/aufs v0.0.0
+	github.com/seed-642172e2/aufs/internal/imagetest v0.0.0
 	github.com/seed-642172e2/aufs/podman v0.0.0
 	go.podman.io/image/v5 v5.41.2
 	go.podman.io/storage v1.64.2
@@ -75,3 +76,5 @@ require (
 replace github.com/seed-642172e2/aufs/podman => ../..
 
 replace github.com/seed-642172e2/aufs => ../../..
+
+replace github.com/seed-642172e2/aufs/internal/imagetest => ../../../internal/imagetest

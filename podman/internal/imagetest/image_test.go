@@ -16,7 +16,7 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 
-	"github.com/seed-642172e2/aufs/podman/internal/imagetest/layout"
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
 // sameCopy copies an image out of the store into the directory dir, and fails

@@ -13,8 +13,8 @@ import (
 
 	"go.podman.io/storage"
 
-	"github.com/seed-642172e2/aufs/podman/internal/imagetest/layout"
-	"github.com/seed-642172e2/aufs/podman/internal/vmtest/wire"
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 // The names of images in stores.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-642172e2/aufs/podman/internal/listing"
+	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
 // A tree is the listing of one, with times of whole seconds: archives have no

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/seed-642172e2/aufs/podman/internal/imagetest/layout"
+	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
 // Names in a layer that are no files, from layer.md of the OCI image
