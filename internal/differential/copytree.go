@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/listing"
 	"golang.org/x/sys/unix"
 )
 
@@ -89,17 +89,17 @@ func copyAttributes(from, to string, st unix.Stat_t) error {
 			return err
 		}
 	}
-	names, err := system.Llistxattr(from)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+	names, err := listing.XattrNames(from)
+	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		value, err := system.Lgetxattr(from, name)
+		value, err := listing.Xattr(from, name)
 		if err != nil {
 			return err
 		}
-		if err := system.Lsetxattr(to, name, value, 0); err != nil {
-			return err
+		if err := unix.Lsetxattr(to, name, value, 0); err != nil {
+			return &os.PathError{Op: "lsetxattr " + name, Path: to, Err: err}
 		}
 	}
 	return nil
