@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/differential"
+	"github.com/seed-642172e2/aufs/internal/differential/library"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -42,7 +42,10 @@ func subject(t *testing.T, name backendName) differential.Subject {
 func subjectAlone(t *testing.T, name backendName) differential.Subject {
 	t.Helper()
 	s := differential.Subject{
-		Open:        func(home string) (graphdriver.Driver, error) { return Init(home, optionsFor(name)) },
+		Open: func(home string) (differential.Driver, error) {
+			d, err := Init(home, optionsFor(name))
+			return library.Driver(d), err
+		},
 		SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
 		ReadOnly: layersReadOnly,
 	}

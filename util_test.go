@@ -23,7 +23,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/seed-642172e2/aufs/internal/differential"
+	"github.com/seed-642172e2/aufs/internal/differential/library"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +74,7 @@ func reopen(home string, name backendName, more ...string) (store, error) {
 func runRootOf(home string) string { return home + "-run" }
 
 // applyTo is ApplyDiff of every version of the storage library.
-var applyTo = differential.ApplyTo
+var applyTo = library.ApplyTo
 
 // self reaches the driver through what Init wraps around it.
 func (d *Driver) self() *Driver { return d }

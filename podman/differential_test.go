@@ -20,7 +20,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"github.com/seed-642172e2/aufs/podman/internal/differential"
-	graphdriver "go.podman.io/storage/drivers"
+	"github.com/seed-642172e2/aufs/podman/internal/differential/library"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -44,7 +44,10 @@ func subject(t *testing.T, name backendName) differential.Subject {
 func subjectAlone(t *testing.T, name backendName) differential.Subject {
 	t.Helper()
 	s := differential.Subject{
-		Open:        func(home string) (graphdriver.Driver, error) { return Init(home, optionsFor(name)) },
+		Open: func(home string) (differential.Driver, error) {
+			d, err := Init(home, optionsFor(name))
+			return library.Driver(d), err
+		},
 		SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
 		ReadOnly: layersReadOnly,
 	}

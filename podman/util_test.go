@@ -22,7 +22,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/seed-642172e2/aufs/podman/internal/differential"
+	"github.com/seed-642172e2/aufs/podman/internal/differential/library"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/drivers/copy"
 	"go.podman.io/storage/pkg/system"
@@ -76,7 +76,7 @@ func reopen(home string, name backendName, more ...string) (store, error) {
 func runRootOf(home string) string { return home + "-run" }
 
 // applyTo is ApplyDiff of every version of the storage library.
-var applyTo = differential.ApplyTo
+var applyTo = library.ApplyTo
 
 // self reaches the driver through what Init wraps around it.
 func (d *Driver) self() *Driver { return d }

@@ -7,7 +7,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
@@ -26,17 +25,17 @@ func snapshotOf(entries []listing.Entry) snapshot {
 // paths that are new; of those that are gone, the ones whose directory is
 // still there; those whose file differs, and all directories above a change.
 // Which names a file has besides is not a change of it.
-func expectedChanges(before, after snapshot) map[string]archive.ChangeType {
-	changes := map[string]archive.ChangeType{}
-	note := func(p string, kind archive.ChangeType) {
+func expectedChanges(before, after snapshot) map[string]Kind {
+	changes := map[string]Kind{}
+	note := func(p string, kind Kind) {
 		changes[p] = kind
 		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
 			if _, ok := changes[dir]; ok {
 				continue
 			}
-			changes[dir] = archive.ChangeModify
+			changes[dir] = Modified
 			if _, ok := before[dir]; !ok {
-				changes[dir] = archive.ChangeAdd
+				changes[dir] = Added
 			}
 		}
 	}
@@ -46,15 +45,15 @@ func expectedChanges(before, after snapshot) map[string]archive.ChangeType {
 		switch {
 		case p == ".":
 		case !ok:
-			note(p, archive.ChangeAdd)
+			note(p, Added)
 		case was != now:
-			note(p, archive.ChangeModify)
+			note(p, Modified)
 		}
 	}
 	for p := range before {
 		_, stays := after[p]
 		if !stays && after[path.Dir(p)].Type == 'd' {
-			note(p, archive.ChangeDelete)
+			note(p, Deleted)
 		}
 	}
 	return changes
@@ -63,7 +62,7 @@ func expectedChanges(before, after snapshot) map[string]archive.ChangeType {
 // compareChanges says how the changes of a driver are not those expected. More
 // files may be modified than differ, if allowed says so of them: a driver
 // cannot know that a file was written to and is as before.
-func compareChanges(got []archive.Change, want map[string]archive.ChangeType, allowed func(string) bool) error {
+func compareChanges(got []Change, want map[string]Kind, allowed func(string) bool) error {
 	var faults []string
 	seen := map[string]bool{}
 	for _, change := range got {
@@ -74,7 +73,7 @@ func compareChanges(got []archive.Change, want map[string]archive.ChangeType, al
 			faults = append(faults, fmt.Sprintf("%q twice", p))
 		case expected && kind != change.Kind:
 			faults = append(faults, fmt.Sprintf("%q %v instead of %v", p, change.Kind, kind))
-		case !expected && (change.Kind != archive.ChangeModify || !allowed(p)):
+		case !expected && (change.Kind != Modified || !allowed(p)):
 			faults = append(faults, fmt.Sprintf("%q %v, which nothing touched", p, change.Kind))
 		}
 		seen[p] = true

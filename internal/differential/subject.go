@@ -2,12 +2,46 @@
 
 package differential
 
-import graphdriver "github.com/containers/storage/drivers"
+import "io"
+
+// A Driver is a graph driver, as far as a run has to do with it. Package library
+// makes one of a driver of the storage library.
+type Driver interface {
+	// Create makes a layer for ApplyDiff, CreateReadWrite one to be written to
+	// where Get mounts it.
+	Create(id, parent string) error
+	CreateReadWrite(id, parent string) error
+	// Get mounts a layer, until Put.
+	Get(id string) (dir string, err error)
+	Put(id string) error
+	// Diff is an archive of what a layer has and its parent has not.
+	Diff(id, parent string) (io.ReadCloser, error)
+	ApplyDiff(id, parent string, diff io.Reader) error
+	Changes(id, parent string) ([]Change, error)
+	// Cleanup ends the use of the store.
+	Cleanup() error
+}
+
+// A Change is a path at which a layer is not as its parent.
+type Change struct {
+	Path string // begins with "/"
+	Kind Kind
+}
+
+// A Kind is what has happened at a path.
+type Kind string
+
+// The kinds of changes.
+const (
+	Added    Kind = "A"
+	Modified Kind = "C"
+	Deleted  Kind = "D"
+)
 
 // A Subject is what is compared with the model.
 type Subject struct {
 	// Open makes or opens the store at home with the driver under test.
-	Open func(home string) (graphdriver.Driver, error)
+	Open func(home string) (Driver, error)
 	// Other is the driver on its other backend, which opens the same stores; nil: there is none.
 	Other *Subject
 	// Convert brings all layers of the store at home, which nobody has mounted, into the form that they were unpacked in; nil: that is

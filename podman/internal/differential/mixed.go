@@ -10,14 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	graphdriver "go.podman.io/storage/drivers"
 	"pgregory.net/rapid"
 )
 
 // A side is a backend that mounts, with a driver that is open.
 type side struct {
 	Subject
-	driver graphdriver.Driver
+	driver Driver
 }
 
 // mixedMounts is how many mounts of a layer the two backends take turns at:

@@ -14,8 +14,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/listing"
-	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,11 +98,11 @@ func (r *runner) fill(id, parent string, layer Layer, diffMounted bool) error {
 	}
 	defer r.lower.close()
 	r.touched = touched{paths: map[string]bool{}}
-	if err := r.side.driver.CreateReadWrite(id, parent, nil); err != nil {
+	if err := r.side.driver.CreateReadWrite(id, parent); err != nil {
 		return err
 	}
 	r.choose()
-	if r.mount, err = r.side.driver.Get(id, graphdriver.MountOpts{}); err != nil {
+	if r.mount, err = r.side.driver.Get(id); err != nil {
 		return err
 	}
 	for i, op := range layer.Ops {
@@ -159,15 +157,14 @@ func compareMount(mount string, want []listing.Entry) error {
 
 // copyLayer applies the Diff of the layer id to another one on its parent.
 func (r *runner) copyLayer(id, parent string) error {
-	if err := r.side.driver.Create(copyOf(id), parent, nil); err != nil {
+	if err := r.side.driver.Create(copyOf(id), parent); err != nil {
 		return err
 	}
-	diff, err := r.side.driver.Diff(id, nil, parent, nil, "")
+	diff, err := r.side.driver.Diff(id, parent)
 	if err != nil {
 		return err
 	}
-	_, err = ApplyTo(r.side.driver, copyOf(id), parent, graphdriver.ApplyDiffOpts{Diff: diff})
-	return errors.Join(err, diff.Close())
+	return errors.Join(r.side.driver.ApplyDiff(copyOf(id), parent, diff), diff.Close())
 }
 
 // checkNext is checkLayer with the driver whose turn it is.
@@ -177,8 +174,8 @@ func (r *runner) checkNext(id string) error {
 }
 
 // checkLayer mounts the layer id, and compares.
-func (r *runner) checkLayer(d graphdriver.Driver, id string) error {
-	mount, err := d.Get(id, graphdriver.MountOpts{})
+func (r *runner) checkLayer(d Driver, id string) error {
+	mount, err := d.Get(id)
 	if err != nil {
 		return err
 	}
@@ -188,8 +185,8 @@ func (r *runner) checkLayer(d graphdriver.Driver, id string) error {
 	return nil
 }
 
-func (r *runner) checkChanges(id, parent string, want map[string]archive.ChangeType) error {
-	got, err := r.side.driver.Changes(id, nil, parent, nil, "")
+func (r *runner) checkChanges(id, parent string, want map[string]Kind) error {
+	got, err := r.side.driver.Changes(id, parent)
 	if err == nil {
 		err = compareChanges(got, want, r.touched.has)
 	}
@@ -223,7 +220,7 @@ func (r *runner) reopen(top string) error {
 }
 
 // checkWith checks layers with a driver of their own.
-func (r *runner) checkWith(open func(string) (graphdriver.Driver, error), ids []string) error {
+func (r *runner) checkWith(open func(string) (Driver, error), ids []string) error {
 	d, err := open(r.home)
 	if err != nil {
 		return err
@@ -340,7 +337,7 @@ func (r *runner) remount(id string) (err error) {
 		return err
 	}
 	r.choose()
-	if r.mount, err = r.side.driver.Get(id, graphdriver.MountOpts{}); err != nil {
+	if r.mount, err = r.side.driver.Get(id); err != nil {
 		return err
 	}
 	model, err := r.readModel()

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package differential is that of the module above, but for this file.
-package differential
+// Package library is that of the module above, but for this file.
+package library
 
 import graphdriver "go.podman.io/storage/drivers"
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package differential
+package library
 
 import graphdriver "github.com/containers/storage/drivers"
 
