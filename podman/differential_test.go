@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/differential"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
-	"github.com/seed-642172e2/aufs/podman/internal/differential"
 	"github.com/seed-642172e2/aufs/podman/internal/differential/library"
 	"go.podman.io/storage/pkg/system"
 	"golang.org/x/sys/unix"

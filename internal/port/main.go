@@ -22,7 +22,7 @@ const target = "podman"
 
 // packages are the directories of those that are ported, because they import the storage library or the driver. Packages that do neither
 // exist once, in this module, and that in podman/ imports them.
-var packages = []string{".", "example", "internal/differential", "internal/differential/library", "internal/imagetest"}
+var packages = []string{".", "example", "internal/differential/library", "internal/imagetest"}
 
 // left are files of those that have nothing to say of another library: what the kernel denies, what the library's own aufs driver did, and
 // how package differential finds faults.

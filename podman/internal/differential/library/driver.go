@@ -9,7 +9,7 @@ package library
 import (
 	"io"
 
-	"github.com/seed-642172e2/aufs/podman/internal/differential"
+	"github.com/seed-642172e2/aufs/internal/differential"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
