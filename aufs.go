@@ -3,346 +3,76 @@
 package aufs
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/idtools"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
+// driverName is what storage.conf and --storage-driver call the driver.
+const driverName = "aufs"
+
+func init() {
+	if err := graphdriver.Register(driverName, Init); err != nil {
+		panic(secondDriver(err))
+	}
+}
+
 // Driver is a graph driver on one store. Its methods may be called from several goroutines, and several drivers, in one
-// process or in many, may be at work on one store: see lock.go.
+// process or in many, may be at work on one store.
 type Driver struct {
-	home    home
-	options mountOptions
-	// ignoreChownErrors and skipMountHome are those of config.
-	ignoreChownErrors bool
-	skipMountHome     bool
-	library           libraryOptions
-	backend           backend
-	forms             *converter
-	// shadows are those of the backend.
-	shadows *shadows
-	// runRoot is where the storage library counts mounts, or "".
-	runRoot string
-	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
-	// by one more.
-	mounted *graphdriver.RefCounter
-	// bases counts the users of layers without parents.
-	bases baseUses
-	// staged are the staging directories that have not become those of layers.
-	staged stagings
-	// trash has the files of layers that are gone, until they are deleted.
-	trash sharedScratch
+	core *driver.Driver
+	own  libraryOptions
 	// naive is the library's way, through mounts, to compare layers.
 	naive graphdriver.Driver
 }
 
-// newDriver is Init without what the storage library adds around a driver.
-func newDriver(homePath string, options graphdriver.Options) (*Driver, error) {
+// Init returns a driver on home, the directory that holds, or will hold, layers/, diff/ and mnt/.
+//
+// A trial mount in home finds out what the kernel and the backing file system can do. Where aufs cannot be had, the
+// error says why, and matches with errors.Is both a sentinel of this package, where one fits (ErrAufsNotSupported,
+// ErrAufsNested), and one of the storage library's (ErrNotSupported, ErrIncompatibleFS, ErrPrerequisites); nothing
+// that was not there before is left in home.
+//
+// Init may be called on a store that other drivers, in this process or others, are at work on. It removes what
+// interrupted operations left behind.
+func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) {
 	c, err := parseConfig(options)
 	if err != nil {
 		return nil, err
 	}
-	absolute, err := filepath.Abs(homePath)
+	c.Library = storageLibrary()
+	opened, err := driver.Open(home, c.Config)
 	if err != nil {
-		return nil, fmt.Errorf("aufs: %w", err)
+		return nil, ofLibrary(err)
 	}
-	h := home(absolute)
-	d := &Driver{
-		home:              h,
-		options:           c.mount,
-		ignoreChownErrors: c.ignoreChownErrors,
-		skipMountHome:     c.skipMountHome,
-		library:           c.library,
-		forms:             newConverter(h, options.RunRoot),
-		runRoot:           options.RunRoot,
-		mounted:           graphdriver.NewRefCounter(mountChecker{}),
-	}
-	made, err := makeStore(h)
-	if err != nil {
-		removeStore(h, made)
-		return nil, err
-	}
-	private, err := mountutil.IsMounted(string(h))
-	if err == nil {
-		err = d.start(c)
-	}
-	if err != nil {
-		if !private {
-			err = errors.Join(err, d.leavePrivate())
-		}
-		removeStore(h, made)
-		return nil, err
-	}
-	return d, nil
+	d := &Driver{core: opened, own: c.own}
+	full := wrap(graphdriver.Driver.DeferredRemove, d)
+	d.naive = graphdriver.NewNaiveDiffDriver(full, graphdriver.NewNaiveLayerIDMapUpdater(full))
+	return full, nil
 }
 
-// mountChecker tells the reference counter what is mounted.
-type mountChecker struct{}
-
-// IsMounted is part of graphdriver.Checker. What cannot be told counts as not mounted: the mount that follows says why.
-func (mountChecker) IsMounted(path string) bool {
-	mounted, err := mountutil.IsMounted(path)
-	return err == nil && mounted
+// registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have: the result of
+// DeferredRemove has a type of an internal package of the storage library, for which C stands.
+type registered[C ~func() error] struct {
+	*Driver
 }
 
-// makeStore makes the directories of a store that are not there, and returns those that it made.
-func makeStore(h home) (made []string, err error) {
-	for dir := string(h); ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		made = append([]string{dir}, made...)
-	}
-	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	// Before anything is made in it.
-	if err := fsutil.DropDefaultACL(string(h)); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay()} {
-		err := os.Mkdir(dir, 0o700)
-		switch {
-		case err == nil:
-			made = append(made, dir)
-		case hasNoRoom(err) && (dir == h.tmp() || dir == h.overlay()):
-			// There is a store, which can be read.
-		case !errors.Is(err, fs.ErrExist):
-			return made, fmt.Errorf("aufs: making the store: %w", err)
-		}
-	}
-	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
-		return made, err
-	}
-	beside, err := h.makeBeside()
-	made = append(made, beside...)
-	if err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	for _, dir := range h.ownDirectories() {
-		// An earlier version has let them inherit one.
-		if err := fsutil.DropDefaultACL(dir); err != nil {
-			return made, fmt.Errorf("aufs: opening the store: %w", err)
-		}
-	}
-	return made, h.closeOverlay()
+// wrap lets the compiler infer C from the method expression graphdriver.Driver.DeferredRemove.
+func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Driver) registered[C] {
+	return registered[C]{Driver: d}
 }
 
-// closeOverlay keeps others out of overlay/, where the locks are.
-func (h home) closeOverlay() error {
-	st, err := fsutil.LstatOf(h.overlay())
-	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
-		err = os.Chmod(h.overlay(), 0o700)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("aufs: opening the store: %w", err)
-	}
-	return nil
-}
-
-// removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
-// them.
-func removeStore(h home, made []string) {
-	if slices.Contains(made, h.overlay()) {
-		for _, name := range []string{mountsLock, storeLock} {
-			// Those who wait for it look if it is still there when they have it.
-			lock, err := fsutil.OrNil(fsutil.LockPath(h.overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
-			if err == nil && lock != nil {
-				_ = os.Remove(h.overlay(name))
-				lock.Unlock()
-			}
-		}
-	}
-	for i := len(made) - 1; i >= 0; i-- {
-		_ = os.Remove(made[i])
-	}
-}
-
-// start probes the host and makes the store ready for use.
-func (d *Driver) start(c config) error {
-	strays, err := d.probeAndSweep(c)
-	if err != nil {
-		return err
-	}
-	if d.runRoot != "" && d.backend.name() == backendAufs {
-		// A store without room for it, or for tmp/, can be used.
-		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: opening the store: %w", err)
-		}
-	}
-	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
-	// Not under the store lock: that may take long.
-	for _, trash := range strays {
-		if err := trash.remove(); err != nil {
-			warn(err)
-		}
-	}
-	if err := d.removeAbandoned(context.Background(), warn); err != nil {
-		return err
-	}
-	return d.sweepNotes()
-}
-
-func (d *Driver) probeAndSweep(c config) (strays []*scratch, err error) {
-	store, err := d.home.lockStore()
-	if err != nil {
-		return nil, err
-	}
-	defer store.Unlock()
-	// Before any other mount, which would be out of reach below it.
-	private := d.makePrivate()
-	// What keeps one mount from being made keeps the other, and the probe says more about it.
-	if d.backend, err = d.probe(c.backend); err != nil {
-		return nil, err
-	}
-	if private != nil {
-		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), graphdriver.ErrPrerequisites, private)
-	}
-	former, err := d.migrate()
-	if err != nil {
-		return former, err
-	}
-	strays, err = d.sweepLayers()
-	return append(former, strays...), err
-}
-
-// probe finds the backend that was asked for, or says why it cannot be had.
-func (d *Driver) probe(name backendName) (backend, error) {
-	switch name {
-	case backendAufs:
-		return d.probeIn(d.probeAufs)
-	case backendOverlay:
-		return d.probeIn(d.probeOverlay)
-	default:
-		b, aufsErr := d.probeIn(d.probeAufs)
-		if aufsErr == nil {
-			return b, nil
-		}
-		b, overlayErr := d.probeIn(d.probeOverlay)
-		if overlayErr != nil {
-			return nil, errors.Join(aufsErr, overlayErr)
-		}
-		logrus.Debugf("aufs: taking the overlay backend: %v", aufsErr)
-		return b, nil
-	}
-}
-
-func (d *Driver) probeAufs(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, whiteout.AufsForm, d.runRoot)
-	return probeAufs(d.home, d.forms, scratchDir)
-}
-
-func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, ownForm(), d.runRoot)
-	return probeOverlay(d.home, d.shadows, scratchDir)
-}
-
-// probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
-// kernel can do shows there as well, and layers can only be removed from a store that can be opened.
-func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
-	// The first place's error is the one about the store.
-	var first error
-	for _, newScratch := range []func() (*scratch, error){
-		func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("probe") },
-		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
-		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
-	} {
-		b, err := probeWith(newScratch, probe)
-		switch {
-		case err == nil:
-			return b, nil
-		case first == nil && !hasNoRoom(err):
-			return nil, err
-		case first == nil:
-			first = err
-		case errors.Is(err, graphdriver.ErrNotSupported), errors.Is(err, graphdriver.ErrPrerequisites):
-			// That is so everywhere.
-			return nil, errors.Join(first, err)
-		}
-	}
-	return nil, first
-}
-
-// hasNoRoom tells if nothing can be written, which says nothing of the kernel.
-func hasNoRoom(err error) bool {
-	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
-// probeWith runs one probe in a scratch directory that newScratch makes.
-func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
-	s, err := newScratch()
-	if err != nil {
-		return nil, err
-	}
-	b, err := probe(s.dir)
-	if rerr := s.remove(); rerr != nil {
-		err = errors.Join(err, fmt.Errorf("aufs: cleaning up after the trial mount: %w", rerr))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it returns. That is
+// to be called after an error, too.
+func (r registered[C]) DeferredRemove(id string) (C, error) {
+	clean, err := r.core.DeferredRemove(id)
+	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
 }
 
 // String returns the driver's name, "aufs", whatever its backend is.
 func (d *Driver) String() string { return driverName }
 
 // Status returns what there is to know about the store and the host, as pairs of a name and a value.
-func (d *Driver) Status() [][2]string {
-	dirs := "unknown"
-	if ids, err := d.home.list(); err == nil {
-		dirs = strconv.Itoa(len(ids))
-	}
-	status := [][2]string{
-		{"Root Dir", string(d.home)},
-		{"Backing Filesystem", fsName(d.home.diff(""))},
-		{"Dirs", dirs},
-		{"Backend", string(d.backend.name())},
-	}
-	return append(status, d.backend.status()...)
-}
-
-// Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
-// first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
-// mounted.
-func (d *Driver) Metadata(id string) (map[string]string, error) {
-	parents, err := d.home.parents(id)
-	if err != nil {
-		return nil, err
-	}
-	metadata := map[string]string{"UpperDir": d.home.diff(id), "MergedDir": d.home.diff(id)}
-	if len(parents) > 0 {
-		lower := make([]string, 0, len(parents))
-		for _, parent := range parents {
-			lower = append(lower, d.home.diff(parent))
-		}
-		metadata["LowerDir"] = strings.Join(lower, ":")
-		metadata["MergedDir"] = d.home.mnt(id)
-	} else if mounted, err := mountutil.IsMounted(d.home.mnt(id)); err == nil && mounted {
-		metadata["MergedDir"] = d.home.mnt(id)
-	}
-	return metadata, nil
-}
-
-// Exists tells if the layer id is in the store.
-func (d *Driver) Exists(id string) bool { return d.home.exists(id) }
-
-// ListLayers returns the ids of the layers in the store.
-func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }
+func (d *Driver) Status() [][2]string { return d.core.Status() }
 
 // AdditionalImageStores returns none: the driver does not support them.
 func (d *Driver) AdditionalImageStores() []string { return nil }
@@ -357,6 +87,3 @@ func (d *Driver) GetTempDirRootDirs() []string { return nil }
 func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
 	return graphdriver.DedupResult{}, nil
 }
-
-// SupportsShifting is false: a mount shows the owners that are on disk.
-func (d *Driver) SupportsShifting(_, _ []idtools.IDMap) bool { return false }

@@ -3,16 +3,14 @@
 package aufs
 
 import (
-	"errors"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/drivers/graphtest"
 	"github.com/containers/storage/pkg/reexec"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -23,91 +21,31 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// backendsVariable names, in the environment, the backends that the tests have to run on, with blanks between them. If
-// it is not set they run on those that the host has, which has to be one at least.
-const backendsVariable = "AUFS_TEST_BACKENDS"
-
-// hostBackends are the backends that tests run on.
-func hostBackends(t *testing.T) []backendName {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("mounting takes root")
-	}
-	if names, ok := os.LookupEnv(backendsVariable); ok {
-		var backends []backendName
-		for _, name := range strings.Fields(names) {
-			backends = append(backends, backendName(name))
+// testBackends are those that tests run on.
+var testBackends = storetest.Backends[driver.BackendName]{
+	Aufs: driver.BackendAufs, Overlay: driver.BackendOverlay,
+	Try: func(home string, name driver.BackendName) error {
+		d, err := Init(home, optionsFor(name))
+		if err != nil {
+			return err
 		}
-		return backends
-	}
-	var backends []backendName
-	var errs []error
-	for _, name := range []backendName{backendAufs, backendOverlay} {
-		d, err := newDriver(filepath.Join(t.TempDir(), "home"), optionsFor(name))
-		if err == nil {
-			backends = append(backends, name)
-			err = d.Cleanup()
-		}
-		errs = append(errs, err)
-	}
-	if len(backends) == 0 {
-		t.Fatalf("root, and no backend: %v", errors.Join(errs...))
-	}
-	return backends
-}
-
-// hasBackend tells if tests run on the backend name.
-func hasBackend(t *testing.T, name backendName) bool {
-	t.Helper()
-	return slices.Contains(hostBackends(t), name)
+		return d.Cleanup()
+	},
 }
 
 // forEachBackend runs test once for each backend that the host has, in a subtest of its name.
-func forEachBackend(t *testing.T, test func(t *testing.T, name backendName)) {
+func forEachBackend(t *testing.T, test func(t *testing.T, name driver.BackendName)) {
 	t.Helper()
-	for _, name := range hostBackends(t) {
-		t.Run(string(name), func(t *testing.T) { test(t, name) })
-	}
+	testBackends.ForEach(t, test)
 }
 
-// onOverlay runs test in a subtest with the name of the overlay backend.
-func onOverlay(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	onBackend(t, backendOverlay, test, backendOverlay)
-}
-
-// onAufs runs test in a subtest with the name of the aufs backend.
-func onAufs(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	onBackend(t, backendAufs, test, backendAufs)
-}
-
-// onBoth runs test, which needs both backends, in a subtest with the name of aufs.
-func onBoth(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	onBackend(t, backendAufs, test, backendAufs, backendOverlay)
-}
-
-func onBackend(t *testing.T, name backendName, test func(t *testing.T), needed ...backendName) {
-	t.Helper()
-	backends := hostBackends(t)
-	t.Run(string(name), func(t *testing.T) {
-		for _, need := range needed {
-			if !slices.Contains(backends, need) {
-				t.Skipf("this needs the backends %v, and tests run on %v", needed, backends)
-			}
-		}
-		test(t)
-	})
-}
-
-func optionsFor(name backendName, more ...string) graphdriver.Options {
+func optionsFor(name driver.BackendName, more ...string) graphdriver.Options {
 	return graphdriver.Options{DriverOptions: append([]string{"aufs.backend=" + string(name)}, more...)}
 }
 
 // TestGraph runs the storage library's own tests for graph drivers.
 func TestGraph(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
 		option := "aufs.backend=" + string(name)
 		for _, c := range []struct {
 			name string

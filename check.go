@@ -3,525 +3,60 @@
 package aufs
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"golang.org/x/sys/unix"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
 // ProblemKind says what a Problem is about.
-type ProblemKind string
+type ProblemKind = driver.ProblemKind
 
 // The kinds of problems that Check finds.
 const (
 	// DamagedParents: a layers/<id> cannot be right, so that the layer is not mounted. Repair restores one that is cut short,
 	// if what the layer's parent or its children say completes it.
-	DamagedParents ProblemKind = "damaged parents"
+	DamagedParents = driver.DamagedParents
 	// SuspectBase: a layer without parents has what only one with parents comes by. Its layers/<id> may have been emptied.
-	SuspectBase ProblemKind = "suspect base"
+	SuspectBase = driver.SuspectBase
 	// MissingDirectory: a layer has no diff/<id>, which is a loss, or no mnt/<id>, which Repair makes.
-	MissingDirectory ProblemKind = "missing directory"
+	MissingDirectory = driver.MissingDirectory
 	// Orphan: something belongs to a layer that is not in the store. Repair removes it.
-	Orphan ProblemKind = "orphan"
+	Orphan = driver.Orphan
 	// Leftover: an operation that was interrupted has left a scratch directory. Repair removes it.
-	Leftover ProblemKind = "leftover"
+	Leftover = driver.Leftover
 	// StaleMount: something is mounted where a layer that is not in the store would be. Repair unmounts it.
-	StaleMount ProblemKind = "stale mount"
+	StaleMount = driver.StaleMount
 	// WrongForm: a layer in aufs form has whiteouts, or marks, as overlayfs would write them. They mean nothing to aufs; they may
 	// be a container's own.
-	WrongForm ProblemKind = "wrong form"
+	WrongForm = driver.WrongForm
 	// Foreign: something is in the store that no driver puts there.
-	Foreign ProblemKind = "foreign"
+	Foreign = driver.Foreign
 )
 
-// Problem is something that is wrong with a store.
-type Problem struct {
-	Kind ProblemKind
-	// Layer is the id of the layer that it is about, or "".
-	Layer string
-	// Path is the file that it is about.
-	Path string
-	// Detail says more.
-	Detail string
-}
-
-func (p Problem) String() string {
-	text := string(p.Kind) + ": "
-	if p.Layer != "" {
-		text += "layer " + p.Layer + ": "
-	}
-	return text + p.Path + ": " + p.Detail
-}
+// Problem is something that is wrong with a store: its Kind; the id of the Layer that it is about, or ""; the Path of the file that it is
+// about; and a Detail that says more.
+type Problem = driver.Problem
 
 // Check looks for problems in the store at home, a driver's home directory, and changes nothing. It mounts nothing; the
 // store may be in use. What somebody is at work on while it looks is passed over.
 //
 // The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
 func Check(ctx context.Context, home string) ([]Problem, error) {
-	c, err := newCheck(home)
-	if err != nil {
-		return nil, err
-	}
-	err = c.run(ctx)
-	return c.problems, err
+	problems, err := driver.Check(ctx, home)
+	return problems, ofLibrary(err)
 }
 
 // Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
 // says what Repair does about it. If ctx ends it stops after the layer that it is at.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
-	c, err := newCheck(home)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.repair(ctx); err != nil {
-		return nil, err
-	}
-	return Check(ctx, home)
+	problems, err := driver.Repair(ctx, home)
+	return problems, ofLibrary(err)
 }
 
-// checker is one run of Check.
-type checker struct {
-	d        *Driver
-	ids      []string
-	problems []Problem
-}
-
-func newCheck(path string) (*checker, error) {
-	absolute, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("aufs: %w", err)
-	}
-	h := home(absolute)
-	for _, dir := range []string{h.layers(""), h.diff("")} {
-		if err := fsutil.RealDirectory(dir); err != nil {
-			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
-		}
-	}
-	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
-		return nil, err
-	}
-	return &checker{d: &Driver{home: h, forms: newConverter(h, "")}}, nil
-}
-
-func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
-	c.problems = append(c.problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
-}
-
-func (c *checker) run(ctx context.Context) error {
-	if err := c.names(); err != nil {
-		return err
-	}
-	if err := c.mounts(); err != nil {
-		return err
-	}
-	var errs []error
-	for _, id := range c.ids {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		if err := c.whileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
-			errs = append(errs, layerError("checking", id, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// names looks at what there is in the store's directories, while nobody can make or remove a layer. Where the lock's file was never made, it
-// is not made now: if somebody makes it meanwhile, names begins anew.
-func (c *checker) names() error {
-	path := c.d.home.overlay(storeLock)
-	store, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
-	if err == nil {
-		defer store.Unlock()
-		return c.namesLocked()
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("aufs: taking the lock of the store: %w", err)
-	}
-	err = c.namesLocked()
-	if _, serr := os.Lstat(path); errors.Is(serr, fs.ErrNotExist) {
-		return err
-	}
-	c.ids, c.problems = nil, nil
-	return c.names()
-}
-
-// namesLocked is names under the store lock.
-func (c *checker) namesLocked() error {
-	h := c.d.home
-	entries, err := os.ReadDir(h.layers(""))
-	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
-	}
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() {
-			c.add(Foreign, "", h.layers(entry.Name()), "it is no regular file, and no layer")
-			continue
-		}
-		c.ids = append(c.ids, entry.Name())
-	}
-	for _, id := range c.ids {
-		c.lineage(id)
-	}
-	strays, err := c.d.strays()
-	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
-	}
-	for _, id := range strays {
-		for _, path := range c.d.belongings(id) {
-			if _, err := os.Lstat(path); err == nil {
-				c.add(Orphan, id, path, "there is no such layer")
-			}
-		}
-	}
-	return c.scratch()
-}
-
-// lineage looks at the parents of a layer, and at its directories.
-func (c *checker) lineage(id string) {
-	h := c.d.home
-	parents, err := h.parents(id)
-	if err != nil {
-		c.add(DamagedParents, id, h.layers(id), "%v", err)
-	}
-	for _, parent := range parents {
-		if !h.exists(parent) {
-			c.add(DamagedParents, id, h.layers(id), "it names the layer %s, which is not in the store", parent)
-		}
-	}
-	for _, dir := range []string{h.diff(id), h.mnt(id)} {
-		info, err := os.Lstat(dir)
-		switch {
-		case err != nil:
-			c.add(MissingDirectory, id, dir, "%v", err)
-		case !info.IsDir():
-			c.add(MissingDirectory, id, dir, "it is no directory")
-		}
-	}
-}
-
-// scratch looks for scratch directories that nobody uses.
-func (c *checker) scratch() error {
-	for _, a := range c.d.home.areas() {
-		if err := c.scratchIn(a.tmp()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// scratchIn is scratch for those in tmp.
-func (c *checker) scratchIn(tmp string) error {
-	entries, err := os.ReadDir(tmp)
-	if err != nil {
-		return fsutil.IgnoreGone(err)
-	}
-	for _, entry := range entries {
-		path := filepath.Join(tmp, entry.Name())
-		if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
-			continue
-		}
-		if !entry.IsDir() {
-			c.add(Foreign, "", path, "it is no directory")
-			continue
-		}
-		lock, err := fsutil.TryLockDir(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if lock != nil {
-			lock.Unlock()
-			c.add(Leftover, "", path, "nobody uses it")
-		}
-	}
-	return nil
-}
-
-// mounts looks for mounts of layers that are gone.
-func (c *checker) mounts() error {
-	h := c.d.home
-	mounts, err := mountutil.MountsUnder(h.mnt(""))
-	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
-	}
-	resolved, err := filepath.EvalSymlinks(h.mnt(""))
-	if err != nil {
-		return fsutil.IgnoreGone(err)
-	}
-	for _, m := range mounts {
-		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
-		if h.exists(id) {
-			continue
-		}
-		err := c.whileIdle(id, func() error {
-			// Its Remove may have come to its end meanwhile.
-			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.exists(id) {
-				return err
-			}
-			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("aufs: checking %s: %w", m.Mountpoint, err)
-		}
-	}
-	return nil
-}
-
-// whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
-// is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
-func (c *checker) whileIdle(id string, look func() error) error {
-	h := c.d.home
-	path := h.overlay(lockDirName, id)
-	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
-	if err == nil && lock == nil {
-		return nil
-	}
-	if err == nil {
-		defer lock.Unlock()
-		return look()
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	found, existed := len(c.problems), h.exists(id)
-	err = look()
-	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.exists(id) != existed {
-		c.problems = c.problems[:found]
-		return nil
-	}
-	return err
-}
-
-// layer looks at the content of one layer that nobody is at work on.
-func (c *checker) layer(ctx context.Context, id string) error {
-	h := c.d.home
-	mounted, err := mountutil.IsMounted(h.mnt(id))
-	if err != nil || mounted || !h.exists(id) {
-		return err
-	}
-	f, err := h.form(id)
-	if err != nil {
-		c.add(Foreign, id, h.overlay(formDir, id), "%v", err)
-		return nil
-	}
-	if f == whiteout.AufsForm {
-		if err := c.content(ctx, id, "."); err != nil {
-			return fsutil.IgnoreGone(err)
-		}
-	}
-	parents, err := h.writtenParents(id)
-	if err == nil && len(parents) == 0 && wasWritable(h.diff(id)) {
-		c.add(SuspectBase, id, h.layers(id), "the layer has no parents, and was a branch that aufs wrote to")
-	}
-	return nil
-}
-
-// content looks for what overlayfs would have written in the directory rel of the layer id, and below it.
-func (c *checker) content(ctx context.Context, id, rel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	below, err := c.contentOf(id, rel)
-	if err != nil {
-		return err
-	}
-	for _, name := range below {
-		if err := c.content(ctx, id, filepath.Join(rel, name)); fsutil.IgnoreGone(err) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// contentOf is content without what is below; below are the names of the directories in it.
-func (c *checker) contentOf(id, rel string) (below []string, err error) {
-	dir, err := fsutil.OpenBelow(c.d.home.diff(id), rel)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	entries, err := dir.List()
-	if err != nil {
-		return nil, err
-	}
-	names, err := fsutil.ListXattrs(dir.Reach("."))
-	if err != nil {
-		return nil, dir.Named(err)
-	}
-	for _, f := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.OverlayUser} {
-		if name := f.XattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
-		}
-	}
-	for _, entry := range entries {
-		if rel == "." && whiteout.IsOwnFile(entry.Name()) {
-			continue
-		}
-		if entry.IsDir() {
-			below = append(below, entry.Name())
-		}
-		if entry.Type()&fs.ModeCharDevice == 0 {
-			continue
-		}
-		if info, err := dir.Lstat(entry.Name()); err == nil && whiteout.IsOverlay(info) {
-			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
-		}
-	}
-	return below, nil
-}
-
-// repair does what Repair does before it checks.
-func (c *checker) repair(ctx context.Context) error {
-	err := c.withoutOthers(func() ([]*scratch, error) { return c.repairNames(ctx) })
-	var failed []error
-	if err == nil {
-		err = c.d.removeAbandoned(ctx, func(err error) { failed = append(failed, err) })
-	}
-	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
-		return fmt.Errorf("aufs: repairing: %w", err)
-	}
-	return c.d.sweepNotes()
-}
-
-// withoutOthers calls do under the store lock, and deletes what do returns after that.
-func (c *checker) withoutOthers(do func() ([]*scratch, error)) error {
-	made, err := makeStore(c.d.home)
-	if err != nil {
-		removeStore(c.d.home, made)
-		return err
-	}
-	store, err := c.d.home.lockStore()
-	if err != nil {
-		return err
-	}
-	strays, err := do()
-	store.Unlock()
-	for _, trash := range strays {
-		err = errors.Join(err, trash.remove())
-	}
-	return err
-}
-
-// repairNames is repair under the store lock.
-func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
-	h := c.d.home
-	former, err := c.d.migrate()
-	if err != nil {
-		return former, err
-	}
-	ids, err := h.list()
-	if err != nil {
-		return former, err
-	}
-	if err := c.restoreParents(ctx, ids); err != nil {
-		return former, err
-	}
-	for _, id := range ids {
-		if err := restoreMountPoint(h, id); err != nil {
-			return former, err
-		}
-	}
-	strays, err := c.d.sweepLayers()
-	return append(former, strays...), err
-}
-
-// restoreMountPoint makes a mnt/<id> that is not there.
-func restoreMountPoint(h home, id string) error {
-	_, err := os.Lstat(h.diff(id))
-	if err != nil {
-		return fsutil.IgnoreGone(err)
-	}
-	err = fsutil.MkdirWithoutACL(h.mnt(id), 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return whiteout.CopyDirMetadata(h.diff(id), whiteout.AufsForm, h.mnt(id))
-}
-
-// restoreParents completes each layers/<id> that is cut short, if what completes it is known.
-func (c *checker) restoreParents(ctx context.Context, ids []string) error {
-	h := c.d.home
-	for {
-		restored := false
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			content, err := fsutil.ReadFile(h.layers(id))
-			if err != nil {
-				return err
-			}
-			parents, ok := c.knownParents(id, content, ids)
-			if !ok {
-				continue
-			}
-			if err := fsutil.WriteFileAtomic(h.tmp(), h.layers(id), formatParents(parents)); err != nil {
-				return layerError("restoring the parents of", id, err)
-			}
-			restored = true
-		}
-		// What is whole now may complete another one.
-		if !restored {
-			return nil
-		}
-	}
-}
-
-// knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
-// children have them in their files; and its nearest parent, if the name of that is left, has all the others.
-func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
-	h := c.d.home
-	if len(content) == 0 && !wasWritable(h.diff(id)) {
-		// A base layer's file is empty, and its child's may be the one that is wrong.
-		return nil, false
-	}
-	var known [][]string
-	for _, child := range ids {
-		if child == id {
-			continue
-		}
-		if parents, err := h.writtenParents(child); err == nil {
-			if i := slices.Index(parents, id); i >= 0 {
-				known = append(known, parents[i+1:])
-			}
-		}
-	}
-	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.exists(nearest) && nearest != id {
-		if others, err := h.writtenParents(nearest); err == nil {
-			known = append(known, append([]string{nearest}, others...))
-		}
-	}
-	if len(known) == 0 {
-		return nil, false
-	}
-	for _, parents := range known {
-		if !slices.Equal(parents, known[0]) {
-			return nil, false
-		}
-	}
-	whole := formatParents(known[0])
-	if len(content) >= len(whole) || !bytes.HasPrefix(whole, content) {
-		return nil, false
-	}
-	for _, parent := range known[0] {
-		if !h.exists(parent) || parent == id {
-			return nil, false
-		}
-	}
-	return known[0], true
-}
+// Convert brings each layer of the store at home, a driver's home directory, into aufs form, so that the storage library's own aufs driver,
+// and the host's aufs without any driver, can use it. It mounts no layer, and can be called again.
+//
+// A layer that is mounted anywhere, or has a child that is, stays as it is: the error matches unix.EBUSY, and errors.As finds a *BusyError.
+// So does a layer that has no aufs form; the error names the file. The others are converted all the same. If ctx ends, Convert stops after
+// the layer that it is at.
+func Convert(ctx context.Context, home string) error { return ofLibrary(driver.Convert(ctx, home)) }

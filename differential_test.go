@@ -11,46 +11,48 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/differential"
 	"github.com/seed-642172e2/aufs/internal/differential/library"
+	"github.com/seed-642172e2/aufs/internal/storagelib"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
 // subject is the driver on a backend, as package differential wants it, with its other backend if there is one.
-func subject(t *testing.T, name backendName) differential.Subject {
+func subject(t *testing.T, name driver.BackendName) differential.Subject {
 	t.Helper()
 	s := subjectAlone(t, name)
-	other := backendAufs
-	if name == backendAufs {
-		other = backendOverlay
+	other := driver.BackendAufs
+	if name == driver.BackendAufs {
+		other = driver.BackendOverlay
 	}
-	if hasBackend(t, other) {
+	if testBackends.Has(t, other) {
 		o := subjectAlone(t, other)
 		s.Other = &o
 	}
 	return s
 }
 
-func subjectAlone(t *testing.T, name backendName) differential.Subject {
+func subjectAlone(t *testing.T, name driver.BackendName) differential.Subject {
 	t.Helper()
 	s := differential.Subject{
 		Open: func(home string) (differential.Driver, error) {
 			d, err := Init(home, optionsFor(name))
 			return library.Driver(d), err
 		},
-		SplitsLinks: name == backendOverlay, TouchesDirs: name == backendAufs,
+		SplitsLinks: name == driver.BackendOverlay, TouchesDirs: name == driver.BackendAufs,
 		ReadOnly: layersReadOnly,
 	}
 	s.Convert = func(home string) error { return convertOnceFree(t.Context(), home) }
-	if name == backendAufs {
+	if name == driver.BackendAufs {
 		s.LacksXattrs, s.LosesXattrs = xattrs(t)
 	}
 	return s
@@ -81,7 +83,7 @@ func layersReadOnly(home string, ids []string) (undo func() error, err error) {
 		return errors.Join(errs...)
 	}
 	for _, id := range ids {
-		dir := filepath.Join(home, diffDir, id)
+		dir := filepath.Join(home, "diff", id)
 		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
 			return nil, errors.Join(fmt.Errorf("bind mount of %s: %w", dir, err), undo())
 		}
@@ -120,17 +122,6 @@ func xattrs(t *testing.T) (lacks, loses bool) {
 	return false, loses
 }
 
-// seedOnce chooses the seed of random sequences, if the command line does not: the same on all backends.
-var seedOnce = sync.OnceValue(func() string {
-	seed := flag.Lookup("rapid.seed")
-	if seed.Value.String() == "0" {
-		if err := seed.Value.Set(strconv.FormatInt(time.Now().UnixNano(), 10)); err != nil {
-			panic(err)
-		}
-	}
-	return seed.Value.String()
-})
-
 // stepsPerLayer is how many operations a layer has on average. There are more sequences in the same time if they are
 // short, and a layer shows what its operations do to each other if they are few.
 const stepsPerLayer = "15"
@@ -148,13 +139,13 @@ const refusedRename = "renaming dir who has child(ren) on multiple branches"
 // The sequences of "mixed" have a backend that is chosen at random for each mount, where there are two, conversions of the store in
 // between, and layers on top of others that are read-only. In the name is aufs, if it is one of the backends.
 func TestDifferential(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) { compareSequences(t, name, differential.Draw) })
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) { compareSequences(t, name, differential.Draw) })
 	t.Run("mixed", func(t *testing.T) {
-		name := backendOverlay
-		if hasBackend(t, backendAufs) {
-			name = backendAufs
+		name := driver.BackendOverlay
+		if testBackends.Has(t, driver.BackendAufs) {
+			name = driver.BackendAufs
 		}
-		onBackend(t, name, func(t *testing.T) {
+		testBackends.On(t, name, func(t *testing.T) {
 			compareSequences(t, name, func(rt *rapid.T, scratch string) differential.Script {
 				return differential.Mix(rt, differential.Draw(rt, scratch))
 			})
@@ -163,13 +154,13 @@ func TestDifferential(t *testing.T) {
 }
 
 // compareSequences runs sequences that draw has drawn.
-func compareSequences(t *testing.T, name backendName, draw func(rt *rapid.T, scratch string) differential.Script) {
+func compareSequences(t *testing.T, name driver.BackendName, draw func(rt *rapid.T, scratch string) differential.Script) {
 	t.Helper()
-	if name == backendAufs {
+	if name == driver.BackendAufs {
 		// Renaming a directory of several layers is one thing that aufs says something about.
 		t.Cleanup(wire.ExpectMessages(refusedRename))
 	}
-	seed := seedOnce()
+	seed := storetest.Seed()
 	must(t, flag.Set("rapid.steps", stepsPerLayer))
 	s := subject(t, name)
 	run := func(script differential.Script) (differential.Counts, error) {
@@ -207,7 +198,7 @@ func compareSequences(t *testing.T, name backendName, draw func(rt *rapid.T, scr
 	if want := flag.Lookup("rapid.checks").Value.String(); strconv.Itoa(sequences) != want {
 		t.Errorf("%d sequences instead of %s", sequences, want)
 	}
-	if fs := fsName(t.TempDir()); counts.CopiedUpFirst > 0 && fs != "xfs" && fs != "btrfs" {
+	if fs := storagelib.FSName(t.TempDir()); counts.CopiedUpFirst > 0 && fs != "xfs" && fs != "btrfs" {
 		t.Errorf("%s shares no blocks, and %d files could not be truncated", fs, counts.CopiedUpFirst)
 	}
 	t.Logf("from seed %s on, %d sequences: %+v", seed, sequences, counts)
@@ -215,8 +206,8 @@ func compareSequences(t *testing.T, name backendName, draw func(rt *rapid.T, scr
 
 // TestDifferentialRegressions runs sequences that once showed a difference.
 func TestDifferentialRegressions(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		if name == backendAufs {
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+		if name == driver.BackendAufs {
 			t.Cleanup(wire.ExpectMessages(refusedRename))
 		}
 		cases, err := filepath.Glob("testdata/differential/*.txt")

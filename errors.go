@@ -1,16 +1,48 @@
 package aufs
 
-import "errors"
+import (
+	"errors"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+)
 
 var (
 	// ErrAufsNotSupported is returned by Init when the kernel has no aufs, neither built in nor as a module that a
 	// trial mount would have loaded.
-	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
+	ErrAufsNotSupported = driver.ErrAufsNotSupported
 
 	// ErrAufsNested is returned by Init in a user namespace other than the initial one: aufs may not be mounted there.
-	ErrAufsNested = errors.New("AUFS cannot be used in non-init user namespace")
+	ErrAufsNested = driver.ErrAufsNested
 
 	// ErrDamaged is returned for a layer whose layers/<id> a crash, or somebody, has cut short or changed: with it, the
 	// layer would be mounted as something else.
-	ErrDamaged = errors.New("the layer's file of parents is damaged")
+	ErrDamaged = driver.ErrDamaged
 )
+
+// libraryErrors are the errors of the driver that the storage library has as well, each with the library's.
+var libraryErrors = []struct{ own, library error }{
+	{driver.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
+	{driver.ErrNotSupported, graphdriver.ErrNotSupported},
+	{driver.ErrPrerequisites, graphdriver.ErrPrerequisites},
+	{driver.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
+}
+
+// ofLibrary makes an error of the driver one that matches the library's errors as well. Its text, and all else that it matches, stay.
+func ofLibrary(err error) error {
+	for _, e := range libraryErrors {
+		if errors.Is(err, e.own) {
+			err = libraryError{err, e.library}
+		}
+	}
+	return err
+}
+
+// libraryError is an error of the driver that is one of the library's as well.
+type libraryError struct {
+	error
+	library error
+}
+
+// Unwrap is what errors.Is and errors.As ask for.
+func (e libraryError) Unwrap() []error { return []error{e.error, e.library} }

@@ -7,6 +7,10 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/unshare"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
 //go:generate go run ./internal/port
@@ -27,9 +31,17 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	return d.applyDiff(id, parent, options)
 }
 
-// applyDiffMounted is the library's way to apply an archive: through a mount.
-func (d *Driver) applyDiffMounted(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	return d.naive.ApplyDiff(id, parent, options)
+// storageLibrary is what the driver has the library do.
+func storageLibrary() driver.Library {
+	return driver.Library{
+		Rootless:       unshare.IsRootless(),
+		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
+		FSName:         storagelib.FSName,
+		FileInfoHeader: archive.FileInfoHeader,
+		Unpack:         storagelib.Unpack,
+		UnpackInChild:  storagelib.UnpackInChild,
+		ApplyLayer:     storagelib.ApplyLayer,
+	}
 }
 
 // ownOption returns the name of the option key without that of the driver; not own is one for another driver. This version of the

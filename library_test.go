@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// programsDir is the directory of the module whose programs tests build.
-const programsDir = "."
-
 // TestStorageConf is about the options that the library makes of a storage.conf which has all that there are.
 func TestStorageConf(t *testing.T) {
 	// Of whoever runs the tests.
@@ -43,7 +40,7 @@ func TestStorageConf(t *testing.T) {
 func TestStorageConfMountopt(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs.mountopt=nodev", "aufs.mountopt=nosuid"}})
 	must(t, err)
-	if c.mount.flags != unix.MS_NOSUID {
-		t.Errorf("got %#x", c.mount.flags)
+	if c.Mount.Flags != unix.MS_NOSUID {
+		t.Errorf("got %#x", c.Mount.Flags)
 	}
 }

@@ -9,7 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/podman/internal/storagelib"
 	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/unshare"
 )
 
 // This file is the one place that knows the moving parts of the storage library's driver interface: what differs from one version of
@@ -23,21 +27,29 @@ func secondDriver(err error) string {
 // ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
 // files. It goes through a mount if the layer is mounted, or not empty. When it returns the files are on the disk.
 func (d *Driver) ApplyDiff(id string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	parents, err := d.home.writtenParents(id)
+	parent, err := d.core.Parent(id)
 	if err != nil {
-		return 0, err
+		return 0, ofLibrary(err)
 	}
-	return d.applyDiff(id, append(parents, "")[0], options)
+	return d.applyDiff(id, parent, options)
 }
 
-// applyDiffMounted is the library's way to apply an archive: through a mount.
-func (d *Driver) applyDiffMounted(id, _ string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	return d.naive.ApplyDiff(id, options)
+// storageLibrary is what the driver has the library do.
+func storageLibrary() driver.Library {
+	return driver.Library{
+		Rootless:       unshare.IsRootless(),
+		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
+		FSName:         storagelib.FSName,
+		FileInfoHeader: archive.FileInfoHeader,
+		Unpack:         storagelib.Unpack,
+		UnpackInChild:  storagelib.UnpackInChild,
+		ApplyLayer:     storagelib.ApplyLayer,
+	}
 }
 
 // SyncMode is what the option aufs.sync says, by which the library syncs the file system before it notes that a layer is there.
 // The driver itself has what ApplyDiff and ApplyDiffFromStagingDirectory bring on the disk before they return, in either mode.
-func (d *Driver) SyncMode() graphdriver.SyncMode { return d.library.sync }
+func (d *Driver) SyncMode() graphdriver.SyncMode { return d.own.sync }
 
 // ownOption returns the name of the option key without that of the driver; not own is one for another driver. The library passes on
 // all options that storage.conf has for some driver, and those for every driver without the name of one.

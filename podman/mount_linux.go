@@ -5,17 +5,10 @@
 package aufs
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"path/filepath"
-
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	graphdriver "go.podman.io/storage/drivers"
-	"golang.org/x/sys/unix"
 )
 
 // Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
@@ -28,240 +21,18 @@ import (
 // After an error nothing is mounted that was not before. It matches graphdriver.ErrLayerUnknown if there is no such
 // layer.
 func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
-	o := d.options
-	if len(options.Options) > 0 {
-		var err error
-		if o, err = parseMountOptions(options.Options); err != nil {
-			return "", layerError("mounting", id, err)
-		}
-	}
-	return d.getWith(id, o, options.MountLabel)
-}
-
-// getWith is Get with mount options that are parsed, and an SELinux label.
-func (d *Driver) getWith(id string, o mountOptions, label string) (string, error) {
-	var parents []string
-	lock, err := d.home.lockLayerAnd("mounting", id, func() (err error) {
-		parents, err = d.home.parents(id)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	defer lock.Unlock()
-	if len(parents) == 0 {
-		return d.getBase(id, o, label)
-	}
-	target := d.home.mnt(id)
-	if d.mounted.Increment(target) > 1 {
-		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
-			return target, nil
-		}
-		// Another driver's Cleanup, or somebody else, has unmounted it.
-	}
-	if err := d.mount(id, parents, o, label); err != nil {
-		d.mounted.Decrement(target)
-		return "", layerError("mounting", id, err)
-	}
-	return target, nil
-}
-
-// mount mounts the layer id, of which the caller has the lock.
-func (d *Driver) mount(id string, parents []string, o mountOptions, label string) error {
-	s := stack{id: id, target: d.home.mnt(id), options: o, label: label}
-	if err := makeMountPoint(s.target); err != nil {
-		return err
-	}
-	layers := parents
-	if o.readOnly() {
-		layers = append([]string{id}, parents...)
-	}
-	for {
-		same, err := d.mountStack(s, layers)
-		if err != nil || same {
-			return err
-		}
-	}
-}
-
-// mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
-// kept from converting a layer by one who is only about to mount another one on top of it.
-func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
-	if s.layers, err = d.shadows.stack(layers, s.id); err != nil {
-		return false, err
-	}
-	if !s.options.readOnly() {
-		if err := d.prepare(&s); err != nil {
-			return false, err
-		}
-	}
-	if err := d.backend.mount(s); err != nil {
-		return false, err
-	}
-	for _, layer := range s.layers {
-		if layer.form == "" && d.shadows.to != whiteout.AufsForm {
-			// Its shadows do, in either form, what its marks say.
-			continue
-		}
-		r, err := d.home.readForm(layer.id)
-		same := !r.converting && r.isOverlay() == (layer.form != "") && (!r.isOverlay() || r.form == layer.form)
-		if err == nil && same {
-			continue
-		}
-		if err = errors.Join(err, d.unmount(s.id, s.target)); err == nil {
-			err = d.unlearn(layer.id)
-		}
-		return false, err
-	}
-	return true, nil
-}
-
-// unlearn drops what is known of the layer id, an ancestor, if its record says that nothing can be: a crash may have brought it back, and each
-// mount would go by it.
-func (d *Driver) unlearn(id string) error {
-	lock, err := d.home.lockID(id)
-	if err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	if r, err := d.home.readForm(id); err != nil || !r.isOverlay() {
-		return err
-	}
-	return d.home.forget(id)
-}
-
-// prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
-// aufs nor overlayfs looks at that of a branch.
-func (d *Driver) prepare(s *stack) error {
-	if err := d.backend.prepare(s.id); err != nil {
-		return err
-	}
-	opaque, err := whiteout.IsOpaque(d.home.diff(s.id), d.shadows.to)
-	if opaque {
-		s.layers = nil
-	}
-	return err
-}
-
-// makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
-func makeMountPoint(target string) error {
-	st, err := fsutil.LstatOf(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fsutil.MkdirWithoutACL(target, 0o700)
-	}
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
-	}
-	return err
+	dir, err := d.core.Get(id, driver.GetOptions{Options: options.Options, MountLabel: options.MountLabel})
+	return dir, ofLibrary(err)
 }
 
 // Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
-// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
-func (d *Driver) Put(id string) error {
-	alone := false
-	lock, err := d.home.lockLayerAnd("unmounting", id, func() (err error) {
-		alone, err = d.home.isBase(id)
-		return err
-	})
-	if errors.Is(err, graphdriver.ErrLayerUnknown) {
-		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
-		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
-	}
-	if err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	if alone {
-		return d.putBase(id)
-	}
-	target := d.home.mnt(id)
-	if d.mounted.Decrement(target) > 0 {
-		return nil
-	}
-	if err := d.unmount(id, target); err != nil {
-		return layerError("unmounting", id, err)
-	}
-	return nil
-}
-
-// unmount unmounts the layer id, of which the caller has the lock, from target, with all that is mounted on top of it. The mount may be
-// that of another driver, which has another backend: what to do goes by what is mounted.
-func (d *Driver) unmount(id, target string) error {
-	noted := false
-	for mounted := true; mounted; {
-		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
-		if err != nil {
-			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
-		}
-		noted = noted || aufs
-		if err := mountutil.UnmountRetry(target); err != nil {
-			return err
-		}
-		if mounted, err = mountutil.IsMounted(target); err != nil {
-			return err
-		}
-	}
-	if noted {
-		return d.forms.users.notes.drop(id)
-	}
-	return nil
-}
-
-// flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
-// of aufs. how is aufsfs.LinkFlush.live or aufsfs.LinkFlush.last.
-func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
-	aufs, err = aufsfs.IsAufs(target)
-	if errors.Is(err, unix.ESTALE) {
-		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
-		return false, nil
-	}
-	if err != nil || !aufs {
-		return false, fsutil.IgnoreGone(err)
-	}
-	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
-		return false, err
-	}
-	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.diff(id)})
-}
+// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still
+// mounted, and Put can be called again.
+func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
 // ApplyDiffWithDiffer of this driver has made and nobody has used.
-func (d *Driver) Cleanup() error {
-	mounts, err := mountutil.MountsUnder(d.home.mnt(""))
-	if err != nil {
-		return fmt.Errorf("aufs: cleaning up: %w", err)
-	}
-	var errs []error
-	for _, m := range mounts {
-		if err := d.unmountFound(m.Mountpoint); err != nil {
-			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
-		}
-	}
-	d.bases.forgetAll()
-	if err := d.dropStaged(); err != nil {
-		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
-	}
-	return errors.Join(append(errs, d.leavePrivate())...)
-}
-
-// unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
-func (d *Driver) unmountFound(target string) error {
-	id := filepath.Base(target)
-	lock, err := d.home.lockLayer("unmounting", id)
-	if err != nil {
-		return mountutil.UnmountRetry(target)
-	}
-	defer lock.Unlock()
-	// The target is without symbolic links, and home need not be.
-	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
-	if err != nil || filepath.Join(resolved, id) != target {
-		return errors.Join(err, mountutil.UnmountRetry(target))
-	}
-	if alone, err := d.home.isBase(id); err == nil && alone {
-		return d.unmountBase(id)
-	}
-	return d.unmount(id, target)
-}
+func (d *Driver) Cleanup() error { return ofLibrary(d.core.Cleanup()) }
 
 // BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
 // mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. It matches

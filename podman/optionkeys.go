@@ -10,21 +10,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
 // The storage library passes on what storage.conf has in [storage.options], whatever the driver does with it. An option that the
 // driver cannot honour is an error, which says what to write instead: a store that works otherwise than its owner asked for is worse
 // than one that does not open.
 
-// errNoQuotas: sizes of layers cannot be limited.
-var errNoQuotas = errors.New("this driver does not support quotas")
-
 // optionSetters take the values of the options that mean something to the driver, by their names.
 var optionSetters = map[string]func(c *config, value string) error{
 	"mountopt":             (*config).setMountOptions,
 	"backend":              (*config).setBackend,
-	"ignore_chown_errors":  func(c *config, value string) error { return setBool(&c.ignoreChownErrors, value) },
-	"skip_mount_home":      func(c *config, value string) error { return setBool(&c.skipMountHome, value) },
+	"ignore_chown_errors":  func(c *config, value string) error { return setBool(&c.IgnoreChownErrors, value) },
+	"skip_mount_home":      func(c *config, value string) error { return setBool(&c.SkipMountHome, value) },
 	"imagestore":           (*config).setImageStores,
 	"additionalimagestore": (*config).setImageStores,
 	"use_composefs":        (*config).setComposefs,
@@ -32,8 +31,8 @@ var optionSetters = map[string]func(c *config, value string) error{
 
 // refusedOptions are those that mean something the driver does not do, each with the reason.
 var refusedOptions = map[string]error{
-	"size":   fmt.Errorf("%w: remove size from [storage.options], and limit the file system that the graph root is on", errNoQuotas),
-	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", errNoQuotas),
+	"size":   fmt.Errorf("%w: remove size from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
+	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
 	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
 		"aufs.backend=overlay mounts with the kernel's overlayfs"),
 	"force_mask": errors.New("the files of a layer have the modes that its archive says: remove force_mask from [storage.options]"),
@@ -47,7 +46,7 @@ func (c *config) set(name, value string) (known bool, err error) {
 		return true, set(c, value)
 	}
 	if refused := refusedOptions[name]; refused == nil {
-		return c.library.set(name, value)
+		return c.own.set(name, value)
 	} else if value != "" {
 		return true, refused
 	}
@@ -55,17 +54,17 @@ func (c *config) set(name, value string) (known bool, err error) {
 }
 
 func (c *config) setMountOptions(value string) (err error) {
-	c.mount, err = parseMountOptions([]string{value})
+	c.Mount, err = driver.ParseMountOptions([]string{value})
 	return err
 }
 
 func (c *config) setBackend(value string) error {
-	switch b := backendName(value); b {
-	case backendAufs, backendOverlay, backendAuto:
-		c.backend = b
+	switch b := driver.BackendName(value); b {
+	case driver.BackendAufs, driver.BackendOverlay, driver.BackendAuto:
+		c.Backend = b
 		return nil
 	case "":
-		c.backend = defaultConfig().backend
+		c.Backend = defaultConfig().Backend
 		return nil
 	}
 	return fmt.Errorf("%q is not one of aufs, overlay, auto", value)

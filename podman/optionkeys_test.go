@@ -5,16 +5,15 @@
 package aufs
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/moby/sys/mountinfo"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	graphdriver "go.podman.io/storage/drivers"
-	"golang.org/x/sys/unix"
 )
 
 // optionCase is one option that the storage library passes on, by its name without the driver's.
@@ -70,22 +69,24 @@ func TestEmptyOptionIsTheDefault(t *testing.T) {
 		"aufs.ignore_chown_errors=true", "aufs.ignore_chown_errors=", "aufs.skip_mount_home=true", "aufs.skip_mount_home=",
 	}})
 	must(t, err)
-	if c.backend != backendAufs || c.mount.flags != 0 || c.ignoreChownErrors || c.skipMountHome {
+	if c.Backend != driver.BackendAufs || c.Mount.Flags != 0 || c.IgnoreChownErrors || c.SkipMountHome {
 		t.Errorf("got %+v", c)
 	}
 }
 
 // TestImageStore is about a store whose images the library has elsewhere: the layers are in the graph root all the same.
 func TestImageStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
 		images, home := t.TempDir(), filepath.Join(t.TempDir(), "home")
 		o := optionsFor(name, "aufs.imagestore="+images+"/")
-		o.ImageStore, o.RunRoot = images, runRootOf(home)
+		o.ImageStore, o.RunRoot = images, t.TempDir()
 		d, err := Init(home, o)
 		must(t, err)
-		s := store{Driver: d, backend: name}
-		s.create(t, "", "base", "child")
-		s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
+		must(t, errors.Join(d.Create("base", "", nil), d.Create("child", "base", nil)))
+		dir, err := d.Get("child", graphdriver.MountOpts{})
+		must(t, err)
+		write(t, dir, files{"f": "f"})
+		must(t, d.Put("child"))
 		if _, err := os.Stat(filepath.Join(home, "diff/child/f")); err != nil {
 			t.Error(err)
 		}
@@ -101,31 +102,6 @@ func TestImageStore(t *testing.T) {
 		_, err := parseConfig(o)
 		wants(t, err, nil, "imagestore", "store /other:")
 	}
-}
-
-// TestSkipMountHome has the store on a shared mount, which is not this driver's to change.
-func TestSkipMountHome(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		home := filepath.Join(t.TempDir(), "home")
-		must(t, os.Mkdir(home, 0o700))
-		must(t, unix.Mount(home, home, "", unix.MS_BIND, ""))
-		defer func() { must(t, unix.Unmount(home, 0)) }()
-		must(t, unix.Mount("", home, "", unix.MS_SHARED, ""))
-		s, err := reopen(home, name, "aufs.skip_mount_home=true")
-		must(t, err)
-		layers := s.inner.home
-		s.create(t, "", "base", "child")
-		write(t, layers.diff("base"), files{"f": "f"})
-		s.change(t, "child", func(dir string) { write(t, dir, files{"g": "g"}) })
-		sameNames(t, s.see(t, "child").names(), "f", "g")
-		must(t, s.Cleanup())
-		noMountsBelow(t, home)
-		mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(home))
-		must(t, err)
-		if len(mounts) != 1 || mounts[0].Optional == "" {
-			t.Errorf("home is no shared mount any more: %+v", mounts)
-		}
-	})
 }
 
 // unknownToTheTable are options of a storage.conf that the table above does not have.
@@ -171,25 +147,15 @@ mountopt = "nosuid"
 `), "\n")
 }
 
-// noMountsBelow fails the test if anything is mounted below dir.
-func noMountsBelow(t *testing.T, dir string) {
-	t.Helper()
-	mounts, err := mountutil.MountsUnder(dir)
-	must(t, err)
-	for _, m := range mounts {
-		t.Errorf("%s is still mounted", m.Mountpoint)
-	}
-}
-
-// TestOptionIgnoreChownErrors is about the layers that a differ fills; TestApplyDiffIgnoresChown is about ApplyDiff.
+// TestOptionIgnoreChownErrors is about the layers that a differ fills.
 func TestOptionIgnoreChownErrors(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
 		for option, want := range map[string]bool{"true": true, "false": false} {
-			s := newStore(t, name, "aufs.ignore_chown_errors="+option)
+			d := newDriver(t, name, "aufs.ignore_chown_errors="+option)
 			ignored := !want
-			_, err := s.differ(t).ApplyDiffWithDiffer(nil, untarDiffer{content: archiveBytes(t), ignored: &ignored})
+			_, err := differOf(t, d).ApplyDiffWithDiffer(nil, untarDiffer{content: archiveBytes(t), ignored: &ignored})
 			must(t, err)
-			if ignored != want || s.inner.ignoreChownErrors != want {
+			if ignored != want {
 				t.Errorf("with %s the differ is told %v", option, ignored)
 			}
 		}

@@ -6,73 +6,20 @@ package aufs
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
-func TestParseMountOptions(t *testing.T) {
-	for _, c := range []struct {
-		options []string
-		flags   uintptr
-		data    []string
-	}{
-		{nil, 0, nil},
-		{[]string{""}, 0, nil},
-		{[]string{"ro"}, unix.MS_RDONLY, nil},
-		{[]string{"ro", "ro"}, unix.MS_RDONLY, nil},
-		{[]string{"rw", "dev", "suid", "exec"}, 0, nil},
-		{[]string{"nodev,nosuid", "noexec"}, unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC, nil},
-		{[]string{"noatime", "nodiratime", "sync"}, unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_SYNCHRONOUS, nil},
-		{[]string{"udba=none, nodev"}, unix.MS_NODEV, []string{"udba=none"}},
-		{[]string{"nodio", "nodirperm1", "diropq=w"}, 0, []string{"nodio", "nodirperm1", "diropq=w"}},
-		{[]string{"udba=none", "udba=none"}, 0, []string{"udba=none"}},
-	} {
-		t.Run(strings.Join(c.options, ";"), func(t *testing.T) {
-			o, err := parseMountOptions(c.options)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.flags != c.flags || !slices.Equal(o.data, c.data) {
-				t.Errorf("got %#x %q, want %#x %q", o.flags, o.data, c.flags, c.data)
-			}
-		})
-	}
-}
-
-func TestParseMountOptionsRefuses(t *testing.T) {
-	for _, c := range []struct {
-		options string
-		words   []string
-	}{
-		{"ro,rw", []string{`"ro"`, `"rw"`, "contradict"}},
-		{"nodev,dev", []string{`"nodev"`, `"dev"`}},
-		{"dio,nodio", []string{`"dio"`, `"nodio"`, "contradict"}},
-		{"udba=none,udba=reval", []string{`"udba=none"`, `"udba=reval"`}},
-		{"xino=/tmp/x", []string{`"xino=/tmp/x"`, "for the driver to set"}},
-		{"br:/a=rw", []string{"br:/a=rw"}},
-		{"append=/a", []string{"append=/a", "for the driver to set"}},
-		{"context=x", []string{"context=x", "for the driver to set"}},
-		{"metacopy=on", []string{`"metacopy=on"`, "not known"}},
-		{"volatile", []string{`"volatile"`, "not known"}},
-		{"ro=1", []string{`"ro=1"`}},
-	} {
-		t.Run(c.options, func(t *testing.T) {
-			_, err := parseMountOptions([]string{c.options})
-			wants(t, err, nil, c.words...)
-		})
-	}
-}
-
 func TestParseConfig(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{})
-	if err != nil || c.backend != backendAufs {
+	if err != nil || c.Backend != driver.BackendAufs {
 		t.Errorf("the default is %+v, %v", c, err)
 	}
 	c, err = parseConfig(graphdriver.Options{DriverOptions: []string{"AUFS.mountopt=nodev,udba=none", "aufs.backend=auto"}})
-	if err != nil || c.backend != backendAuto || c.mount.flags != unix.MS_NODEV || !slices.Equal(c.mount.data, []string{"udba=none"}) {
+	if err != nil || c.Backend != driver.BackendAuto || c.Mount.Flags != unix.MS_NODEV || !slices.Equal(c.Mount.Data, []string{"udba=none"}) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for option, words := range map[string][]string{

@@ -12,67 +12,91 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// other runs the driver of the other module on a store, each command in a process of its own.
-type other struct {
-	intree
-	backend backendName
-}
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
+	graphdriver "go.podman.io/storage/drivers"
+)
 
 // oursVariable names, in the environment, a binary of internal/intree with the driver of the other module.
 const oursVariable = "AUFS_TEST_OURS"
 
-// newOther is a program of the other storage library, with the driver that this one was made from.
-func newOther(t *testing.T, home string, backend backendName) other {
+// other runs the driver of the other module on a store, with a backend, each command in a process of its own.
+type other struct {
+	storetest.Program
+	backend driver.BackendName
+}
+
+func newOther(t *testing.T, home string, backend driver.BackendName) other {
 	t.Helper()
-	return other{intree{built(t, oursVariable, "./internal/intree", "ours exclude_graphdriver_aufs exclude_graphdriver_btrfs"), home}, backend}
+	program := storetest.Build(t, oursVariable, "..", "./internal/intree", "ours exclude_graphdriver_aufs exclude_graphdriver_btrfs")
+	return other{storetest.Program{Path: program, Home: home}, backend}
 }
 
 func (o other) do(t *testing.T, stdin io.Reader, args ...string) string {
 	t.Helper()
-	return o.run(t, stdin, append([]string{"-opt", "aufs.backend=" + string(o.backend)}, args...)...)
+	return o.Run(t, stdin, append([]string{"-opt", "aufs.backend=" + string(o.backend)}, args...)...)
 }
 
 // TestSharedStore has programs of both libraries use one store in turn.
 func TestSharedStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name backendName) {
-		s := newStore(t, name)
-		o := newOther(t, string(s.inner.home), name)
-		s.create(t, "", "base")
-		s.apply(t, "base", "", entry{name: "f", content: "f"}, entry{name: "gone", content: "x"}, entry{name: "d/"}, entry{name: "d/f", content: "df"})
+	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+		d := newDriver(t, name)
+		o := newOther(t, homeOf(t, d), name)
+		must(t, d.Create("base", "", nil))
+		none := graphdriver.ApplyDiffOpts{}
+		apply(t, d, "base", "", none, entry{Name: "f", Content: "f"}, entry{Name: "gone", Content: "x"}, entry{Name: "d/"}, entry{Name: "d/f", Content: "df"})
 		o.do(t, nil, "create", "theirs", "base")
-		o.do(t, archiveOf(t, entry{name: ".wh.gone"}, entry{name: "d/"}, entry{name: "d/.wh..wh..opq"}, entry{name: "d/new", content: "n"}), "apply", "theirs", "base")
-		s.create(t, "theirs", "mine")
-		s.change(t, "mine", func(dir string) {
-			sameNames(t, readTree(t, dir).names(), "d", "d/new", "f")
-			must(t, os.Remove(filepath.Join(dir, "f")))
-			must(t, os.RemoveAll(filepath.Join(dir, "d")))
+		o.do(t, archiveOf(t, entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new", Content: "n"}), "apply", "theirs", "base")
+		must(t, d.Create("mine", "theirs", nil))
+		inside(t, d, "mine", func(dir string) {
+			sameNames(t, readTree(t, dir).Names(), "d", "d/new", "f")
+			must(t, errors.Join(os.Remove(filepath.Join(dir, "f")), os.RemoveAll(filepath.Join(dir, "d"))))
 			write(t, dir, files{"d/mine": "m"})
 		})
 		o.do(t, nil, "create-rw", "container", "mine")
 		o.do(t, nil, "run", "container", "--", "/bin/sh", "-c", "test ! -e f && rm d/mine && echo 2 > d/more")
-		sameNames(t, s.see(t, "container").names(), "d", "d/more")
+		inside(t, d, "container", func(dir string) { sameNames(t, readTree(t, dir).Names(), "d", "d/more") })
 		if got := strings.Fields(o.do(t, nil, "list")); !slices.Equal(got, []string{"base", "container", "mine", "theirs"}) {
 			t.Errorf("the other program lists %q", got)
 		}
 		// Each tells the same of what the other one has made.
 		for id, parent := range map[string]string{"theirs": "base", "mine": "theirs", "container": "mine"} {
-			theirs := namesIn(t, o.do(t, nil, "diff", id, parent))
-			sameNames(t, keysOf(s.diff(t, id, parent)), theirs...)
+			r, err := d.Diff(id, nil, parent, nil, "")
+			must(t, err)
+			sameNames(t, keysOf(readArchive(t, r)), namesIn(t, o.do(t, nil, "diff", id, parent))...)
+			must(t, r.Close())
 		}
-		dir := s.get(t, "container")
-		must(t, os.Remove(filepath.Join(dir, "d/more")))
-		must(t, s.Put("container"))
+		inside(t, d, "container", func(dir string) { must(t, os.Remove(filepath.Join(dir, "d/more"))) })
 		o.do(t, nil, "remove", "container")
-		if s.Exists("container") {
+		if d.Exists("container") {
 			t.Error("what the other program has removed is there")
 		}
-		must(t, s.Remove("mine"))
+		must(t, d.Remove("mine"))
 		o.do(t, nil, "cleanup")
-		s.oneForm(t, "theirs")
-		sameNames(t, s.see(t, "theirs").names(), "d", "d/new", "f")
+		inside(t, d, "theirs", func(dir string) { sameNames(t, readTree(t, dir).Names(), "d", "d/new", "f") })
 	})
+}
+
+// inside mounts the layer id, calls do with the place, and unmounts it.
+func inside(t *testing.T, d graphdriver.Driver, id string, do func(dir string)) {
+	t.Helper()
+	dir, err := d.Get(id, graphdriver.MountOpts{})
+	must(t, err)
+	do(dir)
+	must(t, d.Put(id))
+}
+
+// homeOf is the home directory of a driver's store.
+func homeOf(t *testing.T, d graphdriver.Driver) string {
+	t.Helper()
+	for _, pair := range d.Status() {
+		if pair[0] == "Root Dir" {
+			return pair[1]
+		}
+	}
+	t.Fatal("the status does not say where the store is")
+	return ""
 }
 
 // namesIn are the names in an archive, sorted.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
@@ -32,18 +33,18 @@ func TestStorageConf(t *testing.T) {
 	for name, c := range map[string]struct {
 		lines   []string
 		env     string
-		backend backendName
+		backend driver.BackendName
 		flags   uintptr
 	}{
-		"nothing": {nil, "", backendAufs, 0},
+		"nothing": {nil, "", driver.BackendAufs, 0},
 		"mountopt for all drivers": {
-			[]string{`[storage.options]`, `mountopt = "nodev,noexec"`}, "", backendAufs, unix.MS_NODEV | unix.MS_NOEXEC,
+			[]string{`[storage.options]`, `mountopt = "nodev,noexec"`}, "", driver.BackendAufs, unix.MS_NODEV | unix.MS_NOEXEC,
 		},
-		"for another driver":          {[]string{`[storage.options.overlay]`, `mountopt = "metacopy=on"`, `sync = "filesystem"`}, "", backendAufs, 0},
-		"a section of its own":        {[]string{`[storage.options.aufs]`, `mountopt = "nodev"`}, "", backendAufs, 0},
-		"STORAGE_OPTS":                {nil, "backend=auto,mountopt=nodev", backendAuto, unix.MS_NODEV},
-		"STORAGE_OPTS for any driver": {nil, ".backend=overlay", backendOverlay, 0},
-		"STORAGE_OPTS with the name":  {nil, "aufs.backend=overlay,aufs.mountopt=nosuid", backendOverlay, unix.MS_NOSUID},
+		"for another driver":          {[]string{`[storage.options.overlay]`, `mountopt = "metacopy=on"`, `sync = "filesystem"`}, "", driver.BackendAufs, 0},
+		"a section of its own":        {[]string{`[storage.options.aufs]`, `mountopt = "nodev"`}, "", driver.BackendAufs, 0},
+		"STORAGE_OPTS":                {nil, "backend=auto,mountopt=nodev", driver.BackendAuto, unix.MS_NODEV},
+		"STORAGE_OPTS for any driver": {nil, ".backend=overlay", driver.BackendOverlay, 0},
+		"STORAGE_OPTS with the name":  {nil, "aufs.backend=overlay,aufs.mountopt=nosuid", driver.BackendOverlay, unix.MS_NOSUID},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("STORAGE_OPTS", c.env)
@@ -56,8 +57,8 @@ func TestStorageConf(t *testing.T) {
 			}
 			got, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
 			must(t, err)
-			if got.backend != c.backend || got.mount.flags != c.flags {
-				t.Errorf("%q say backend %s, flags %#x", options.GraphDriverOptions, got.backend, got.mount.flags)
+			if got.Backend != c.backend || got.Mount.Flags != c.flags {
+				t.Errorf("%q say backend %s, flags %#x", options.GraphDriverOptions, got.Backend, got.Mount.Flags)
 			}
 		})
 	}
@@ -82,7 +83,7 @@ func TestStorageConfErrors(t *testing.T) {
 	for _, line := range []string{`ignore_chown_errors = "true"`, `skip_mount_home = "true"`} {
 		options := loadOptions(t, append(head[:len(head):len(head)], line)...)
 		c, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
-		if err != nil || c.ignoreChownErrors == c.skipMountHome {
+		if err != nil || c.IgnoreChownErrors == c.SkipMountHome {
 			t.Errorf("%s: %+v, %v", line, c, err)
 		}
 	}
@@ -109,8 +110,8 @@ func TestOptionSync(t *testing.T) {
 		"": graphdriver.SyncModeNone, "none": graphdriver.SyncModeNone, "filesystem": graphdriver.SyncModeFilesystem,
 	} {
 		c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=filesystem", "aufs.sync=" + value}})
-		if err != nil || c.library.sync != want {
-			t.Errorf("%q: %v, %v", value, c.library.sync, err)
+		if err != nil || c.own.sync != want {
+			t.Errorf("%q: %v, %v", value, c.own.sync, err)
 		}
 	}
 	_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=often"}})

@@ -22,18 +22,18 @@ const target = "podman"
 
 // packages are the directories of those that are ported, because they import the storage library or the driver. Packages that do neither
 // exist once, in this module, and that in podman/ imports them.
-var packages = []string{".", "example", "internal/differential/library", "internal/imagetest"}
+var packages = []string{".", "example", "internal/differential/library", "internal/imagetest", "internal/storagelib"}
 
-// left are files of those that have nothing to say of another library: what the kernel denies, what the library's own aufs driver did, and
-// how package differential finds faults.
-var left = []string{"denied_test.go", "intree_interrupted_test.go", "intree_reports_test.go", "internal/differential/library/run_test.go"}
+// left are files of those that have nothing to say of another library: what it makes of a storage.conf, and how package differential finds
+// faults.
+var left = []string{"library_test.go", "internal/differential/library/run_test.go"}
 
 // copied are files that stand in both modules: each is published with its own directory alone.
 var copied = []string{"LICENSE"}
 
 // hand are those files of podman/ that are written by hand.
 var hand = []string{
-	"library.go", "library_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
+	"library.go", "register_test.go", "shared_test.go", "storageconf_test.go",
 	"internal/differential/library/applyto.go", "internal/imagetest/library_test.go",
 }
 

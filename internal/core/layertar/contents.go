@@ -67,8 +67,8 @@ const (
 	mostRecords = 1 << 20
 )
 
-// paxXattr begins the keys of PAX records that are extended attributes (the name is star's, SCHILY.xattr).
-const paxXattr = "SCHILY.xattr."
+// PaxXattr begins the keys of PAX records that are extended attributes (the name is star's, SCHILY.xattr).
+const PaxXattr = "SCHILY.xattr."
 
 // keptOf is how much the library keeps of a header for which package tar has read that much.
 func keptOf(header *tar.Header, read int64) int64 {
@@ -87,7 +87,7 @@ func (c *Contents) add(header *tar.Header, read int64) *Shortened {
 	c.kept += keptOf(header, read)
 	for key := range header.PAXRecords {
 		// The library sets no attributes but by such records.
-		if attribute, ok := strings.CutPrefix(key, paxXattr); ok {
+		if attribute, ok := strings.CutPrefix(key, PaxXattr); ok {
 			c.Xattrs, c.Loud = true, c.Loud || !strings.HasPrefix(attribute, "security.")
 		}
 	}

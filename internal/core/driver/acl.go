@@ -1,0 +1,223 @@
+//go:build linux
+
+package driver
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Access control lists are extended attributes of a binary form: a header, and entries, some of which name an owner
+// (linux/posix_acl_xattr.h). In archives the owners are those in the container, as those of files are.
+
+const (
+	aclVersion   = 2
+	aclHeaderLen = 4
+	aclEntryLen  = 8
+	// aclNoID is the owner of an entry that names none.
+	aclNoID = 1<<32 - 1
+)
+
+// The tags of entries. Those with an owner of their own are aclUser and aclGroup.
+const (
+	aclUserObj  = 0x01
+	aclUser     = 0x02
+	aclGroupObj = 0x04
+	aclGroup    = 0x08
+	aclOther    = 0x20
+)
+
+// isACL tells if the extended attribute with this name is an access control list.
+func isACL(name string) bool { return strings.HasPrefix(name, fsutil.ACLPrefix) }
+
+// withoutInherited adds to the attributes of a file in a directory that has a default list what keeps the file, as it is
+// unpacked, from having a list only for being made there: lists that say no more than its mode does.
+func withoutInherited(attrs map[string]string, info fs.FileInfo) map[string]string {
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	if _, ok := attrs[fsutil.ACLAccess]; !ok {
+		attrs[fsutil.ACLAccess] = string(aclOfMode(info.Mode().Perm()))
+	}
+	if _, ok := attrs[fsutil.ACLDefault]; !ok && info.IsDir() {
+		attrs[fsutil.ACLDefault] = string(newACL())
+	}
+	return attrs
+}
+
+// newACL is a list without entries: to set it is to remove the list.
+func newACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
+
+// aclOfMode is a list that says what a mode says. The kernel keeps none then.
+func aclOfMode(perm fs.FileMode) []byte {
+	list := newACL()
+	for _, e := range []struct {
+		tag  uint16
+		bits fs.FileMode
+	}{{aclUserObj, perm >> 6}, {aclGroupObj, perm >> 3}, {aclOther, perm}} {
+		list = appendACL(list, e.tag, uint16(e.bits&0o7), aclNoID)
+	}
+	return list
+}
+
+// appendACL adds an entry to a list: its tag, its permissions, and the owner that it is about.
+func appendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
+	list = binary.LittleEndian.AppendUint16(list, tag)
+	list = binary.LittleEndian.AppendUint16(list, permissions)
+	return binary.LittleEndian.AppendUint32(list, owner)
+}
+
+// mapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
+// out; left is how many.
+func mapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
+	if len(list) < aclHeaderLen || (len(list)-aclHeaderLen)%aclEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
+		return nil, 0, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
+	}
+	mapped = newACL()
+	for entry := range slices.Chunk(list[aclHeaderLen:], aclEntryLen) {
+		var to func(int) (int, error)
+		owner := binary.LittleEndian.Uint32(entry[4:])
+		switch binary.LittleEndian.Uint16(entry) {
+		case aclUser:
+			to = uid
+		case aclGroup:
+			to = gid
+		default:
+			mapped = append(mapped, entry...)
+			continue
+		}
+		// In a user namespace it stands for an owner whom that does not know.
+		id, err := to(int(owner))
+		if err != nil || owner == aclNoID {
+			left++
+			continue
+		}
+		mapped = binary.LittleEndian.AppendUint32(append(mapped, entry[:4]...), uint32(id))
+	}
+	return mapped, left, nil
+}
+
+// aclToContainer is the list with the owners as in the container.
+func aclToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+	return mapACL(list,
+		func(id int) (int, error) { return idmap.ToContainer(id, ids.UIDs) },
+		func(id int) (int, error) { return idmap.ToContainer(id, ids.GIDs) })
+}
+
+// aclToHost is the inverse of aclToContainer.
+func aclToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+	return mapACL(list,
+		func(id int) (int, error) { return idmap.ToHost(id, ids.UIDs) },
+		func(id int) (int, error) { return idmap.ToHost(id, ids.GIDs) })
+}
+
+// aclsToHost is aclToHost for the files that an archive has brought.
+type aclsToHost struct {
+	ids *idmap.Mappings
+	// done are the inodes of the files with several names that were mapped.
+	done map[uint64]bool
+}
+
+func newACLsToHost(ids *idmap.Mappings) aclsToHost {
+	return aclsToHost{ids: ids, done: map[uint64]bool{}}
+}
+
+// file maps the owners in the lists of the file name in dir. It follows no symbolic link.
+func (a aclsToHost) file(dir fsutil.Dir, name string) error {
+	if a.ids.Empty() {
+		return nil
+	}
+	names, err := fsutil.ListXattrs(dir.Reach(name))
+	if err != nil {
+		return dir.Named(err)
+	}
+	if names = slices.DeleteFunc(names, func(name string) bool { return !isACL(name) }); len(names) == 0 {
+		return nil
+	}
+	info, err := dir.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if st := fsutil.StatOf(info); !info.IsDir() && st.Nlink > 1 {
+		if a.done[st.Ino] {
+			return nil
+		}
+		a.done[st.Ino] = true
+	}
+	for _, attr := range names {
+		if err := a.list(dir, name, attr); err != nil {
+			return dir.Failed("mapping the owners in "+attr+" of", name, dir.Named(err))
+		}
+	}
+	return nil
+}
+
+func (a aclsToHost) list(dir fsutil.Dir, name, attr string) error {
+	list, err := fsutil.PathXattrs(dir.Reach(name)).Get(attr)
+	if err != nil {
+		return err
+	}
+	list, left, err := aclToHost(list, a.ids)
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids on the host", left, attr, dir.PathOf(name))
+	}
+	return fsutil.PathXattrs(dir.Reach(name)).Set(attr, list, 0)
+}
+
+// takenACLs are the access control lists of a directory, by attribute, while it is without them.
+type takenACLs map[string][]byte
+
+// takeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
+func takeACLs(dir string) (takenACLs, error) {
+	taken := takenACLs{}
+	for _, name := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
+		list, err := fsutil.PathXattrs(dir).Get(name)
+		if errors.Is(err, unix.ENOTSUP) || err == nil && list == nil {
+			continue
+		}
+		if err == nil {
+			taken[name] = list
+			err = unix.Lremovexattr(dir, name)
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "taking off " + name, Path: dir, Err: err}
+		}
+	}
+	return taken, nil
+}
+
+// giveBack is the inverse of takeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
+func (taken takenACLs) giveBack(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	for name, list := range taken {
+		now, err := fsutil.PathXattrs(dir).Get(name)
+		if err == nil && now == nil {
+			err = fsutil.PathXattrs(dir).Set(name, list, 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
+		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+//go:build linux
+
+package driver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"golang.org/x/sys/unix"
+)
+
+// fingerprint is all that stat(2) and listxattr(2) tell of each file under a directory, but for the time of access.
+func fingerprint(t *testing.T, dir string) tree {
+	t.Helper()
+	result := tree{}
+	for path, st := range statsUnder(t, dir) {
+		node := fmt.Sprintf("device %d inode %d mode %o links %d owner %d:%d rdev %x size %d blocks %d mtime %v ctime %v",
+			st.Dev, st.Ino, st.Mode, st.Nlink, st.Uid, st.Gid, st.Rdev, st.Size, st.Blocks, st.Mtim, st.Ctim)
+		names, err := system.Llistxattr(filepath.Join(dir, path))
+		must(t, err)
+		for _, name := range names {
+			value, err := system.Lgetxattr(filepath.Join(dir, path), name)
+			must(t, err)
+			node += fmt.Sprintf(" %s=%q", name, value)
+		}
+		result[path] = node
+	}
+	return result
+}
+
+// useImage does in a container on markedImage what makes a union file system copy files up and hide them.
+func useImage(t *testing.T, dir string) {
+	t.Helper()
+	for _, path := range []string{"etc/conf", "bin/sh", "usr/lib/deep/f", "opt/tool"} {
+		must(t, appendTo(filepath.Join(dir, path), "more"))
+	}
+	must(t, os.Chmod(filepath.Join(dir, "var"), 0o700))
+	must(t, os.Rename(filepath.Join(dir, "top"), filepath.Join(dir, "opt/moved")))
+	must(t, os.Remove(filepath.Join(dir, "var/c")))
+	must(t, os.RemoveAll(filepath.Join(dir, "usr")))
+	write(t, dir, files{"usr/lib/new": "new", "gone": "again", "etc/old": "again"})
+}
+
+// imageInUse is what useImage makes of the names in markedImage.
+var imageInUse = []string{
+	"bin", "bin/bash", "bin/sh", "etc", "etc/conf", "etc/old", "gone", "opt", "opt/moved", "opt/tool", "usr", "usr/lib", "usr/lib/new",
+	"var", "var/d",
+}
+
+// TestMountsLeaveAncestorsAlone wants nothing in a layer's directory to change, not even a number of links or a time, when others on top of
+// it are mounted, written to, and read. Tools that compare or copy the store by these, as rsync does, go by it.
+func TestMountsLeaveAncestorsAlone(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		makeImage(t, s)
+		// A layer that was a container's before it became another's parent.
+		s.create(t, "upper", "built")
+		s.change(t, "built", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "etc/conf")))
+			must(t, os.RemoveAll(filepath.Join(dir, "bin")))
+			write(t, dir, files{"bin/sh": "sh", "etc/conf": "conf"})
+			must(t, os.Link(filepath.Join(dir, "bin/sh"), filepath.Join(dir, "bin/bash")))
+			must(t, os.Remove(filepath.Join(dir, "var/d")))
+			must(t, os.Link(filepath.Join(dir, "var/c"), filepath.Join(dir, "var/d")))
+		})
+		ancestors := append(imageIDs(), "built")
+		before := layerTrees{}
+		for _, id := range ancestors {
+			before[id] = fingerprint(t, s.inner.home.diff(id))
+		}
+		same := func(when string) {
+			t.Helper()
+			for _, id := range ancestors {
+				sameTree(t, fingerprint(t, s.inner.home.diff(id)), before[id])
+			}
+			if t.Failed() {
+				t.Fatal("this was seen " + when)
+			}
+		}
+		must(t, s.Cleanup())
+		for _, by := range hostBackends(t) {
+			user, err := reopen(string(s.inner.home), by)
+			must(t, err)
+			id := "used-by-" + string(by)
+			user.create(t, "built", id)
+			user.see(t, id, "ro")
+			same("after a read-only mount by " + string(by))
+			for range 2 {
+				dir := user.get(t, id)
+				if _, err := os.Lstat(filepath.Join(dir, "usr/lib/new")); err != nil {
+					useImage(t, dir)
+				}
+				same("in a mount by " + string(by))
+				must(t, user.Put(id))
+				same("after a mount by " + string(by))
+			}
+			user.diff(t, id, "built")
+			_, err = user.Changes(id, nil, "built", nil)
+			must(t, err)
+			sameNames(t, user.see(t, id, "ro").Names(), imageInUse...)
+			must(t, user.Remove(id))
+			same("after the removal of what was mounted by " + string(by))
+			must(t, user.Cleanup())
+		}
+	})
+}
+
+// An editByHand is what somebody does in the directory of the layer middle of markedImage. shows and hides are paths in a mount of child.
+type editByHand struct {
+	name  string
+	edit  func(t *testing.T, dir string)
+	shows files
+	hides []string
+}
+
+// editsByHand come each on top of those before it. None of them is both at the root of the layer and below it: a change of the root is easy
+// to find.
+var editsByHand = []editByHand{
+	{
+		"files added deep", writes(files{"etc/added": "1", "var/added": "2"}),
+		files{"etc/added": "1", "var/added": "2"},
+		nil,
+	},
+	{"files added at the root", writes(files{"added": "4"}), files{"added": "4", "etc/added": "1"}, nil},
+	{"a directory added", writes(files{"d/e/f/added": "5"}), files{"d/e/f/added": "5"}, nil},
+	{"files added in it", writes(files{"d/e/f/other": "6", "d/e/g/": ""}), files{"d/e/f/other": "6", "d/e/f/added": "5"}, nil},
+	{
+		"files written to deep", writes(files{"etc/added": "new 1", "var/c": "new c"}),
+		files{"etc/added": "new 1", "var/c": "new c", "var/d": "new c"},
+		nil,
+	},
+	{"files written to at the root", writes(files{"added": "new 4"}), files{"added": "new 4"}, nil},
+	{
+		"files replaced deep", replaces(files{"etc/added": "other 1", "var/c": "other c"}),
+		files{"etc/added": "other 1", "var/c": "other c", "var/d": "new c"},
+		[]string{"etc/added.new"},
+	},
+	{"files replaced at the root", replaces(files{"added": "other 4"}), files{"added": "other 4"}, []string{"added.new"}},
+	{"a file of the layer below replaced deep", writes(files{"etc/conf": "middle"}), files{"etc/conf": "middle"}, nil},
+	{"a file of the layer below replaced at the root", writes(files{"top": "middle"}), files{"top": "middle"}, nil},
+	{
+		"files removed deep", removes("etc/added", "var/c", "etc/conf", "d/e/f"),
+		files{"etc/conf": "conf", "var/d": "new c"},
+		[]string{"etc/added", "var/c", "d/e/f", "etc/old", "var/a"},
+	},
+	{"files removed at the root", removes("added", "top", "d"), files{"top": "top"}, []string{"added", "d", "gone"}},
+	{"a deletion added at the root", writes(files{".wh.top": ""}), files{"etc/conf": "conf"}, []string{"top", ".wh.top", "gone"}},
+	{"a deletion removed at the root", removes(".wh.gone"), files{"gone": "gone"}, []string{"top", "etc/old"}},
+}
+
+// look fails the test unless the mount at dir shows what it has to.
+func (e editByHand) look(t *testing.T, what, dir string) {
+	t.Helper()
+	for path, want := range e.shows {
+		if got, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(got) != want {
+			t.Errorf("%s: %s has %q, %v; want %q", what, path, got, err, want)
+		}
+	}
+	for _, path := range e.hides {
+		entries, err := os.ReadDir(filepath.Join(dir, filepath.Dir(path)))
+		must(t, err)
+		if slices.ContainsFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == filepath.Base(path) }) {
+			t.Errorf("%s: %s is shown", what, path)
+		}
+	}
+}
+
+func writes(f files) func(*testing.T, string) {
+	return func(t *testing.T, dir string) { t.Helper(); write(t, dir, f) }
+}
+
+func replaces(f files) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		for path, content := range f {
+			write(t, dir, files{path + ".new": content})
+			must(t, os.Rename(filepath.Join(dir, path+".new"), filepath.Join(dir, path)))
+		}
+	}
+}
+
+func removes(paths ...string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		for _, path := range paths {
+			must(t, os.RemoveAll(filepath.Join(dir, path)))
+		}
+	}
+}
+
+// TestEditsByHandShowInTheNextMount changes files of an ancestor in the store, as administrators do: whoever mounts a layer on top of it
+// next sees that, as with the in-tree driver.
+func TestEditsByHandShowInTheNextMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		makeImage(t, s)
+		s.see(t, "child")
+		for _, step := range editsByHand {
+			step.edit(t, s.inner.home.diff("middle"))
+			for _, options := range [][]string{nil, {"ro"}} {
+				dir := s.get(t, "child", options...)
+				step.look(t, fmt.Sprintf("%s, mounted with %q", step.name, options), dir)
+				must(t, s.Put("child"))
+			}
+		}
+	})
+}
+
+// TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer where one above it is opaque: they show no more than those that were
+// there before. On aufs they do, until what is known of the layers is found out again: there, each hidden name is listed.
+func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		makeImage(t, s)
+		want := s.see(t, "child").Names()
+		for path, id := range map[string]string{"usr/added": "middle", "var/added": "base"} {
+			write(t, s.inner.home.diff(id), files{path: "added"})
+			sameNames(t, s.see(t, "child").Names(), want...)
+			sameNames(t, s.see(t, "child", "ro").Names(), want...)
+		}
+	})
+}
+
+// TestAncestorsThatCannotBeChanged mounts, and removes, layers on top of one in which files are immutable or append-only.
+func TestAncestorsThatCannotBeChanged(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for what, fixed := range map[string]map[string]int{
+			"files":       {"etc/new": fsutil.ImmutableFlag, "var/c": fsutil.AppendOnlyFlag},
+			"directories": {"usr": fsutil.ImmutableFlag, "etc": fsutil.AppendOnlyFlag, "var": fsutil.ImmutableFlag},
+			"the root":    {".": fsutil.ImmutableFlag},
+		} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				makeImage(t, s)
+				middle := s.inner.home.diff("middle")
+				t.Cleanup(func() { clearAllFlags(t, middle) }) // after a failure
+				for path, flags := range fixed {
+					if !setFlags(t, filepath.Join(middle, path), flags) {
+						return
+					}
+				}
+				for range 2 {
+					s.create(t, "middle", "other")
+					for _, id := range []string{"child", "other"} {
+						dir := s.get(t, id)
+						if content, err := os.ReadFile(filepath.Join(dir, "var/d")); err != nil || string(content) != "c" {
+							t.Errorf("layer %s: var/d has %q, %v", id, content, err)
+						}
+						write(t, dir, files{"own": "own"})
+						must(t, s.Put(id))
+						s.see(t, id, "ro")
+					}
+					must(t, s.Remove("other"))
+				}
+				must(t, s.Remove("child"))
+				must(t, s.Remove("upper"))
+				must(t, s.Remove("middle"))
+				noLeftovers(t, s)
+			})
+		}
+	})
+}
+
+// readOnlyKinds are ways in which the directory of a layer can be on a read-only mount.
+var readOnlyKinds = []part{
+	{"bind mount of itself", func(t *testing.T, dir string) { t.Helper(); bind(t, dir, dir) }},
+	{"another file system", func(t *testing.T, dir string) {
+		t.Helper()
+		before := filepath.Join(t.TempDir(), "before")
+		copyDir(t, dir, before)
+		mountTmpfs(t, dir)
+		copyDir(t, before, dir)
+	}},
+}
+
+// TestAncestorsOnReadOnlyMounts has the layers of an image be on read-only mounts, as when they are shared by hosts: a container on top of
+// them works as ever.
+func TestAncestorsOnReadOnlyMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, kind := range readOnlyKinds {
+			for _, when := range []string{"before the first mount", "after it"} {
+				t.Run(kind.name+" "+when, func(t *testing.T) {
+					s := newStore(t, name)
+					makeImage(t, s)
+					if when == "after it" {
+						s.see(t, "child")
+					}
+					for _, id := range imageIDs() {
+						dir := s.inner.home.diff(id)
+						kind.mount(t, dir)
+						must(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+					}
+					r, err := reopen(string(s.inner.home), name)
+					must(t, err)
+					r.change(t, "child", func(dir string) { useImage(t, dir) })
+					for _, options := range [][]string{nil, {"ro"}} {
+						sameNames(t, r.see(t, "child", options...).Names(), imageInUse...)
+					}
+					changes, err := r.Changes("child", nil, "upper", nil)
+					must(t, err)
+					if len(changes) == 0 {
+						t.Error("the child has no changes")
+					}
+					must(t, r.Remove("child"))
+					must(t, r.Cleanup())
+					for _, id := range imageIDs() {
+						must(t, mountutil.UnmountRetry(s.inner.home.diff(id)))
+					}
+					must(t, s.Remove("upper"))
+				})
+			}
+		}
+	})
+}

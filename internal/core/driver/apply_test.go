@@ -1,0 +1,103 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+)
+
+// TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
+// while an archive is read: the archive does not take the place of the file.
+func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		dir := s.get(t, "base")
+		must(t, s.Put("base"))
+		written := filepath.Join(dir, "written")
+		archive := &spy{bytes.NewReader(archiveBytes(t, entry{Name: "f", Content: "f"})), func() {
+			must(t, os.WriteFile(written, []byte("mine"), 0o600))
+		}}
+		_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: archive})
+		wants(t, err, nil, "base", "somebody has written to the layer")
+		content, err := os.ReadFile(written)
+		if err != nil || string(content) != "mine" {
+			t.Errorf("the file has %q, %v", content, err)
+		}
+		sameNames(t, readTree(t, dir).Names(), "written")
+	})
+}
+
+// TestFailedApplyReadsAll is about an archive that cannot be unpacked, with entries that replace others: whoever writes it waits for its end
+// to be read.
+func TestFailedApplyReadsAll(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		for what, begin := range map[string][]member{
+			"unpacking": {linkOf("a", "missing")},
+			// There is a link that leads nowhere where the directory for what is kept has to be.
+			"keeping": {fileOf(".wh.a"), fileOf(".wh.a")},
+		} {
+			t.Run(what, func(t *testing.T) {
+				members := begin
+				for i := range 1000 {
+					members = append(members, fileOf(strconv.Itoa(i)))
+				}
+				r := bytes.NewReader(numbered(t, append(members, fileOf("1"), fileOf("1"), fileOf("2"))...))
+				archive := &spy{r, func() {
+					scratches, err := filepath.Glob(filepath.Join(s.inner.home.tmp(), "apply-*"))
+					must(t, err)
+					for _, scratch := range scratches {
+						if what == "keeping" {
+							_ = os.Symlink(keptDir, filepath.Join(scratch, keptDir))
+						}
+					}
+				}}
+				_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: archive})
+				wants(t, err, nil, "base", "unpacking it")
+				if bytes.Contains([]byte(err.Error()), []byte(layertar.ErrCut.Error())) || r.Len() > 0 {
+					t.Errorf("%v, with %d bytes left", err, r.Len())
+				}
+			})
+		}
+	})
+}
+
+// TestApplyReaderPanics is about a caller who lives on after a panic of what reads the archive, in the middle of a header.
+func TestApplyReaderPanics(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		content := archiveBytes(t, entry{Name: "a", Content: "a"}, entry{Name: "b", Content: "b"})
+		before := runtime.NumGoroutine()
+		for range 8 {
+			func() {
+				defer func() {
+					if p := recover(); p != "of the reader" {
+						t.Errorf("the panic was %v", p)
+					}
+				}()
+				_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: io.MultiReader(bytes.NewReader(content[:1100]), panicking{})})
+				t.Errorf("the error is %v", err)
+			}()
+		}
+		// A thread ends a moment after its goroutine.
+		for range 1000 {
+			if runtime.NumGoroutine() < before+8 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Errorf("there are %d goroutines, and were %d", runtime.NumGoroutine(), before)
+	})
+}

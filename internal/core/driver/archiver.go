@@ -1,0 +1,396 @@
+//go:build linux
+
+package driver
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// archiver writes the tar archive of a layer. It does not use the library's, which leaves out, with no more than a line in
+// the log, what it cannot read. Headers are as the library's.
+//
+// A container may be at work in the layer. What is deleted meanwhile is left out; a file that becomes longer is archived as
+// long as it was; one that becomes shorter is an error.
+type archiver struct {
+	w    *tar.Writer
+	out  *layertar.ChunkWriter // which w writes to
+	root string
+	form whiteout.Form
+	ids  *idmap.Mappings
+	// only says which files are archived, but for whiteouts.
+	only changedPaths
+	// fileInfoHeader is the library's.
+	fileInfoHeader func(name string, info fs.FileInfo, target string) (*tar.Header, error)
+	// open opens a regular file.
+	open func(dir *os.File, name string) (*fsutil.RegularFile, error)
+	// inherits: the directory that it is in gives what is made in it an access control list.
+	inherits bool
+	// names has the first name of each file with several.
+	names map[inode]string
+}
+
+// inode tells a file from all others, also from one that gets its inode number once it is gone: that was born later. Where the
+// file system does not say when a file was born, it says how it was, so that one that is changed meanwhile is archived twice.
+type inode struct {
+	number uint64
+	born   unix.StatxTimestamp
+	size   int64
+	mtime  syscall.Timespec
+}
+
+// fileID is about a file, which is open as f, or is at path if f is nil.
+func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
+	fd, flags := unix.AT_FDCWD, unix.AT_SYMLINK_NOFOLLOW
+	if f != nil {
+		fd, path, flags = f.Fd, "", unix.AT_EMPTY_PATH
+	}
+	st := fsutil.StatOf(info)
+	var stx unix.Statx_t
+	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err == nil && stx.Mask&unix.STATX_BTIME != 0 {
+		return inode{number: st.Ino, born: stx.Btime}
+	}
+	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
+}
+
+// archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
+// caller has to close the archive; until then a goroutine waits to write more.
+func (d *Driver) archiveLayer(layer *heldLayer, f whiteout.Form, ids *idmap.Mappings, only changedPaths, quiet bool) io.ReadCloser {
+	reader, out := layertar.NewChunkPipe()
+	root := layer.dir.Name()
+	open := fsutil.OpenRegular
+	if quiet {
+		open = fsutil.OpenQuietly
+	}
+	go func() {
+		a := archiver{
+			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
+			fileInfoHeader: d.library.FileInfoHeader, open: open, names: map[inode]string{},
+		}
+		err := a.directory(".")
+		if err == nil {
+			err = layer.still()
+		}
+		if err == nil {
+			err = a.w.Close()
+		}
+		if err != nil {
+			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
+		}
+		// Whoever reads the end of it may unmount the store at once.
+		layer.close()
+		out.End(err)
+	}()
+	return reader
+}
+
+// directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
+// open as they are read.
+func (a *archiver) directory(rel string) error {
+	dir, err := fsutil.OpenDir(a.root, rel)
+	if err != nil {
+		return err
+	}
+	below, err := a.files(dir, rel)
+	if cerr := dir.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	for _, h := range below {
+		if err := a.w.WriteHeader(h); err != nil {
+			return err
+		}
+		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > aclHeaderLen
+		if err := a.directory(strings.TrimSuffix(h.Name, "/")); fsutil.IgnoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// files archives the files in an open directory, and the mark that says that it is opaque. It returns the headers of the
+// directories in it.
+func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err error) {
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	// The order is the same, whatever form the layer is in.
+	names := a.archivedNames(dir, entries)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
+	if err := a.mark(dir, rel, entries); err != nil {
+		return nil, err
+	}
+	hidden := map[string]bool{}
+	for _, entry := range entries {
+		if name, ok := whiteout.Of(entry.Name()); ok && a.form == whiteout.AufsForm && entry.Type().IsRegular() {
+			hidden[name] = true
+		}
+	}
+	for _, entry := range entries {
+		// Aufs lets nobody open a file beside its own whiteout, which the in-tree driver unpacks from some archives.
+		if whiteout.IsOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
+			continue
+		}
+		path := filepath.Join(rel, entry.Name())
+		if !strings.HasPrefix(entry.Name(), whiteout.Prefix) && !a.only.has(path) {
+			continue
+		}
+		h, err := a.entry(dir, entry, path)
+		if fsutil.IgnoreGone(err) != nil {
+			return nil, err
+		}
+		if h != nil {
+			below = append(below, h)
+		}
+	}
+	return below, nil
+}
+
+// archivedNames are the names that the entries of a directory have in the archive. The mark of an opaque directory has none: it comes first.
+func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string]string {
+	names := make(map[string]string, len(entries))
+	for _, entry := range entries {
+		name := entry.Name()
+		names[name] = name
+		if a.form == whiteout.AufsForm || entry.Type()&fs.ModeCharDevice == 0 {
+			continue
+		}
+		if info, err := os.Lstat(fsutil.Within(dir, name)); err == nil && whiteout.IsOverlay(info) {
+			names[name] = whiteout.Prefix + name
+		}
+	}
+	if _, opaque := names[whiteout.OpaqueMark]; opaque {
+		names[whiteout.OpaqueMark] = ""
+	}
+	return names
+}
+
+// entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
+func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
+	if entry.Type().IsRegular() {
+		if f, err := a.open(dir, entry.Name()); err == nil {
+			defer f.Close()
+			return nil, a.regular(f, rel)
+		}
+	}
+	path := fsutil.Within(dir, entry.Name())
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().IsRegular() {
+		// It could not be opened, or was something else a moment ago. The error says which, if there is one.
+		f, err := a.open(dir, entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return nil, a.regular(f, rel)
+	}
+	h, err := a.header(fsutil.PathXattrs(path), rel, info, func() (string, error) { return os.Readlink(path) })
+	if h == nil || err != nil || info.IsDir() {
+		return h, err
+	}
+	return nil, a.file(h, info, nil, path)
+}
+
+// regular archives a regular file.
+func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
+	h, err := a.header(fsutil.FileXattrs{File: f}, rel, f, nil)
+	if err != nil {
+		return err
+	}
+	return a.file(h, f, f, "")
+}
+
+// file archives what is no directory: its header and, of a regular file, which is open as f, its content. All else is at path.
+func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
+	st := fsutil.StatOf(info)
+	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
+	isWhiteout := strings.HasPrefix(filepath.Base(h.Name), whiteout.Prefix) || a.form != whiteout.AufsForm && whiteout.IsOverlay(info)
+	several := st.Nlink > 1 && !isWhiteout
+	var id inode
+	if several {
+		id = fileID(info, f, path)
+		if first, ok := a.names[id]; ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+		}
+	}
+	err := a.w.WriteHeader(h)
+	if err == nil && h.Typeflag == tar.TypeReg && h.Size > 0 {
+		err = a.content(f, h)
+	}
+	if err == nil && several && h.Typeflag != tar.TypeLink {
+		a.names[id] = h.Name
+	}
+	return err
+}
+
+// mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
+// layer whose conversion was cut short it may be one as well.
+func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
+	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
+	if there || a.form == whiteout.AufsForm {
+		return nil
+	}
+	opaque, err := whiteout.HasOpaqueXattr(fsutil.Within(dir, "."), a.form)
+	if err != nil || !opaque {
+		return err
+	}
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	return a.w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: filepath.Join(rel, whiteout.OpaqueMark), Mode: whiteout.Mode, ModTime: info.ModTime().Truncate(time.Second),
+	})
+}
+
+// header is that of a file, which is rel in the archive. It is nil for what no archive has. Of a symbolic link, readlink tells
+// the target.
+func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
+	dir, name := filepath.Split(rel)
+	if a.form != whiteout.AufsForm && whiteout.IsOverlay(info) {
+		return &tar.Header{
+			Typeflag: tar.TypeReg, Name: dir + whiteout.Prefix + name, Mode: whiteout.Mode, ModTime: info.ModTime().Truncate(time.Second),
+		}, nil
+	}
+	target := ""
+	switch info.Mode() & fs.ModeType {
+	case fs.ModeSocket:
+		logrus.Debugf("aufs: leaving the socket %s out of the archive", filepath.Join(a.root, rel))
+		return nil, nil //nolint:nilnil // it is nothing
+	case fs.ModeSymlink:
+		var err error
+		if target, err = readlink(); err != nil {
+			return nil, err
+		}
+	}
+	h, err := a.fileInfoHeader(rel, info, target)
+	if err != nil {
+		return nil, err
+	}
+	// Else archive/tar would round it, to a time that may not have come yet.
+	h.ModTime = h.ModTime.Truncate(time.Second)
+	attrs, err := archivedXattrs(xattrs)
+	if err != nil {
+		return nil, err
+	}
+	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteout.Prefix) {
+		attrs = withoutInherited(attrs, info)
+	}
+	for attr, value := range attrs {
+		if strings.Contains(attr, "=") {
+			return nil, fmt.Errorf("%s: its attribute %q has a = in its name, which an archive has no way to say", rel, attr)
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		if isACL(attr) {
+			list, left, err := aclToContainer([]byte(value), a.ids)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", rel, err)
+			}
+			if left > 0 {
+				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids in the container", left, attr, filepath.Join(a.root, rel))
+			}
+			value = string(list)
+		}
+		h.PAXRecords[layertar.PaxXattr+attr] = value
+	}
+	if strings.HasPrefix(name, whiteout.Prefix) {
+		// It is nobody's, and no mapping need have its owner. Aufs has made it with the umask of whoever mounted the layer first.
+		if h.Typeflag == tar.TypeReg && h.Size == 0 {
+			h.Mode = whiteout.Mode
+		}
+		return h, nil
+	}
+	if !a.ids.Empty() {
+		owner, err := a.ids.ToContainer(idmap.Pair{UID: h.Uid, GID: h.Gid})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rel, err)
+		}
+		h.Uid, h.Gid = owner.UID, owner.GID
+	}
+	return h, nil
+}
+
+// xattrsBeneath are the archivedXattrs of the file rel in the tree at root.
+func xattrsBeneath(root, rel string) (map[string]string, error) {
+	dir, err := fsutil.OpenDir(root, filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return archivedXattrs(fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(rel))))
+}
+
+// archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, two of
+// security, as in the library's archives, and access control lists, which are not in those.
+func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
+	names, err := xattrs.List()
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return nil, err
+	}
+	var attrs map[string]string
+	for _, name := range names {
+		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, whiteout.OverlayUser.XattrPrefix())
+		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
+			continue
+		}
+		value, err := xattrs.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		if value == nil {
+			// It is gone by now.
+			continue
+		}
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		attrs[name] = string(value)
+	}
+	return attrs, nil
+}
+
+// content archives the content of a regular file, of which the header is written. It is read to where it is written from.
+func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
+	for left := h.Size; left > 0; {
+		room, err := a.out.Room()
+		if err != nil {
+			return err
+		}
+		n, err := f.Read(room[:min(left, int64(len(room)))])
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, h.Size-left, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := a.w.Write(room[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+	}
+	return nil
+}

@@ -1,0 +1,289 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"golang.org/x/sys/unix"
+)
+
+// A part is a directory of a store that something is mounted at.
+type part struct {
+	name string
+	// mount mounts it, empty, at dir.
+	mount func(t *testing.T, dir string)
+}
+
+// partKinds are what can be mounted there.
+var partKinds = []part{
+	{"tmpfs", mountTmpfs},
+	{"bind mount of another file system", func(t *testing.T, dir string) {
+		t.Helper()
+		disk := t.TempDir()
+		mountTmpfs(t, disk)
+		must(t, os.Mkdir(filepath.Join(disk, "part"), 0o700))
+		bind(t, filepath.Join(disk, "part"), dir)
+	}},
+	{"bind mount of the same file system", func(t *testing.T, dir string) { t.Helper(); bind(t, t.TempDir(), dir) }},
+}
+
+func bind(t *testing.T, from, dir string) {
+	t.Helper()
+	must(t, unix.Mount(from, dir, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // after a failure
+}
+
+// mountPart mounts a part of the store home, with what is there now.
+func mountPart(t *testing.T, kind part, home, dir string) {
+	t.Helper()
+	path := filepath.Join(home, dir)
+	must(t, os.MkdirAll(path, 0o700))
+	before := filepath.Join(t.TempDir(), "before")
+	copyDir(t, path, before)
+	kind.mount(t, path)
+	copyDir(t, before, path)
+}
+
+// unmountParts unmounts the parts of a store, which must be all that is mounted there.
+func unmountParts(t *testing.T, home string, dirs ...string) {
+	t.Helper()
+	for _, dir := range slices.Backward(dirs) {
+		must(t, mountutil.UnmountRetry(filepath.Join(home, dir)))
+	}
+	noMounts(t, home)
+}
+
+// life makes layers in all ways that there are, and returns what they show.
+func life(t *testing.T, s store) layerTrees {
+	t.Helper()
+	childEdited(t, s)
+	s.create(t, "middle", "new", "new-child")
+	s.apply(t, "new", "middle", newLayer...)
+	s.change(t, "new-child", func(dir string) {
+		write(t, dir, files{"own": "own"})
+		must(t, os.Chtimes(filepath.Join(dir, "own"), time.Unix(1_000_000_000, 0), time.Unix(1_000_000_000, 0)))
+		must(t, os.Remove(filepath.Join(dir, "g")))
+		must(t, os.RemoveAll(filepath.Join(dir, "d")))
+	})
+	s.create(t, "middle", "staged", "not-staged")
+	out := s.stage(t, filling{content: archiveBytes(t, newLayer...)})
+	unused := s.stage(t, filling{content: archiveBytes(t, newLayer...)})
+	must(t, s.ApplyStaged("staged", "middle", out, false))
+	must(t, s.CleanupStagingDirectory(unused))
+	s.create(t, "child", "removed", "deferred")
+	must(t, s.Remove("deferred"))
+	clean, err := s.DeferredRemove("removed")
+	must(t, err)
+	must(t, clean())
+	noLeftovers(t, s)
+	return shown(t, s)
+}
+
+// shown is what the layers of a store show, and what Diff and Changes say of them.
+func shown(t *testing.T, s store) layerTrees {
+	t.Helper()
+	ids, err := s.ListLayers()
+	must(t, err)
+	seen := layerTrees{}
+	for _, id := range ids {
+		seen[id] = s.see(t, id)
+		sameTree(t, s.see(t, id, "ro"), seen[id])
+		parents, err := s.inner.home.parents(id)
+		must(t, err)
+		parent := ""
+		if len(parents) > 0 {
+			parent = parents[0]
+		}
+		for name := range s.diff(t, id, parent) {
+			seen[id]["in the archive: "+name] = ""
+		}
+		changes, err := s.Changes(id, nil, parent, nil)
+		must(t, err)
+		for _, change := range changes {
+			seen[id]["change: "+change.String()] = ""
+		}
+	}
+	return seen
+}
+
+// sameLayers fails the test for each layer that differs.
+func sameLayers(t *testing.T, got, want layerTrees) {
+	t.Helper()
+	for id := range want {
+		sameTree(t, got[id], want[id])
+	}
+	if len(got) != len(want) {
+		t.Errorf("there are %d layers, not %d", len(got), len(want))
+	}
+}
+
+// TestPartsOnOtherDisks has the parts of a store that can be mount points be such, before there is a store, and from then on when there is
+// one, and until there is another one.
+func TestPartsOnOtherDisks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		plain := newStore(t, name)
+		want := life(t, plain)
+		for _, kind := range partKinds {
+			all := [][]string{{diffDir}, {mntDir}}
+			if kind.name == "tmpfs" {
+				all = append(all, []string{""}, []string{diffDir, mntDir}, []string{"", diffDir})
+			}
+			for _, dirs := range all {
+				t.Run(kind.name+" on home/"+filepath.Join(dirs...), func(t *testing.T) {
+					home := filepath.Join(t.TempDir(), "home")
+					for _, dir := range dirs {
+						mountPart(t, kind, home, dir)
+					}
+					s, err := reopen(home, name)
+					must(t, err)
+					sameLayers(t, life(t, s), want)
+					must(t, s.Cleanup())
+					// All of it on one disk, and on two again.
+					moved := filepath.Join(t.TempDir(), "home")
+					copyDir(t, home, moved)
+					unmountParts(t, home, dirs...)
+					for _, dirs := range [][]string{nil, dirs, nil} {
+						for _, dir := range dirs {
+							mountPart(t, kind, moved, dir)
+						}
+						s, err = reopen(moved, name)
+						must(t, err)
+						sameLayers(t, shown(t, s), want)
+						sweptAndRemoved(t, s)
+						must(t, s.Cleanup())
+						unmountParts(t, moved, dirs...)
+					}
+				})
+			}
+		}
+	})
+}
+
+// sweptAndRemoved makes a layer, removes it in two ways, and has Init sweep what others have left.
+func sweptAndRemoved(t *testing.T, s store) {
+	t.Helper()
+	for _, id := range []string{"removed", "killed"} {
+		s.create(t, "new-child", id)
+		s.change(t, id, func(dir string) { must(t, os.Remove(filepath.Join(dir, "own"))) })
+	}
+	must(t, os.Remove(s.inner.home.layers("killed")))
+	write(t, s.inner.home.besideDiff().tmp(), files{"trash-1/1/diff/f": "f", "apply-1/root/f": "f"})
+	_, err := reopen(string(s.inner.home), s.backend)
+	must(t, err)
+	must(t, s.Remove("removed"))
+	noLeftovers(t, s)
+}
+
+// TestPartsInASharedMount has no mount of a layer appear in other mount namespaces, whatever is mounted in the store.
+func TestPartsInASharedMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, dirs := range [][]string{{diffDir}, {mntDir}} {
+			t.Run(dirs[0], func(t *testing.T) {
+				disk := t.TempDir()
+				mountTmpfs(t, disk)
+				must(t, unix.Mount("", disk, "", unix.MS_SHARED, ""))
+				home := filepath.Join(disk, "home")
+				mountPart(t, partKinds[0], home, dirs[0])
+				s, err := reopen(home, name)
+				must(t, err)
+				life(t, s)
+				must(t, s.Remove("child"))
+				longStack(t, s)
+				for _, id := range []string{"new-child", "child"} {
+					target := s.get(t, id)
+					mounts, err := mountutil.MountsUnder(s.inner.home.mnt(""))
+					must(t, err)
+					if len(mounts) != 1 || mounts[0].Mountpoint != target || mounts[0].Optional != "" {
+						t.Errorf("%+v", mounts)
+					}
+					must(t, s.Put(id))
+				}
+				must(t, s.Cleanup())
+				unmountParts(t, home, dirs...)
+			})
+		}
+	})
+}
+
+// TestPartsThatCannotBeMounts has a store not opened in which something is mounted that files could not be moved to.
+func TestPartsThatCannotBeMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, dir := range []string{
+			layersDir, tmpDir, overlayDir, "overlay/form", "overlay/shadow", "overlay/work/child", "overlay/lock",
+			"diff/" + besideName, "diff/" + besideName + "/overlay", "diff/" + besideName + "/tmp",
+		} {
+			for _, kind := range partKinds {
+				t.Run(kind.name+" on "+dir, func(t *testing.T) {
+					home := filepath.Join(t.TempDir(), "home")
+					mountPart(t, kind, home, dir)
+					refused := func() {
+						t.Helper()
+						_, err := reopen(home, name)
+						wants(t, err, nil, filepath.Join(home, dir), "mount point", diffDir, mntDir)
+						mounts, err := mountutil.MountsUnder(home)
+						must(t, err)
+						if len(mounts) != 1 {
+							t.Errorf("%v", mounts)
+						}
+					}
+					refused()
+					unmountParts(t, home, dir)
+					s, err := reopen(home, name)
+					must(t, err)
+					s.create(t, "", "base", "child")
+					must(t, s.Cleanup())
+					mountPart(t, kind, home, dir)
+					refused()
+					unmountParts(t, home, dir)
+				})
+			}
+		}
+	})
+}
+
+// TestBesideIsNoLayer has the name of the directory in diff be that of no layer.
+func TestBesideIsNoLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		write(t, s.inner.home.diff(besideName), files{"tmp/": "", "precious": "data"})
+		for _, err := range []error{s.Create(besideName, "", nil), s.Remove(besideName), func() error { _, err := s.Get(besideName, GetOptions{}); return err }()} {
+			wants(t, err, nil, besideName)
+		}
+		_, err := reopen(string(s.inner.home), name)
+		must(t, err)
+		sameNames(t, readTree(t, s.inner.home.diff(besideName)).Names(), "precious", "tmp")
+		must(t, os.RemoveAll(s.inner.home.diff(besideName)))
+	})
+}
+
+// TestFoundFilesStay has directories of a store be the roots of disks, on which fsck(8) has put what it has found.
+func TestFoundFilesStay(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		home := filepath.Join(t.TempDir(), "home")
+		dirs := []string{diffDir, mntDir}
+		for _, dir := range dirs {
+			mountPart(t, partKinds[0], home, dir)
+			write(t, filepath.Join(home, dir), files{"lost+found/#12": "found"})
+		}
+		s, err := reopen(home, name)
+		must(t, err)
+		wants(t, s.Create("lost+found", "", nil), nil, "lost+found")
+		wants(t, s.Remove("lost+found"), nil, "lost+found")
+		for _, dir := range dirs {
+			if content, err := os.ReadFile(filepath.Join(home, dir, "lost+found/#12")); err != nil || string(content) != "found" {
+				t.Errorf("%q, %v", content, err)
+			}
+		}
+		if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+			t.Errorf("Check: %v, %v", problems, err)
+		}
+		must(t, s.Cleanup())
+		unmountParts(t, home, dirs...)
+	})
+}

@@ -1,0 +1,273 @@
+//go:build linux
+
+package driver
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// aufsBackend mounts with aufs.
+type aufsBackend struct {
+	home  home
+	forms *converter
+	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
+	// lower branches' directories.
+	dirperm1 bool
+	// noDetached: this kernel's aufs does not take stacks of several calls in the way of aufsfs.MountDetached.
+	noDetached atomic.Bool
+	// xinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
+	xinoDir string
+}
+
+// probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
+func probeAufs(h home, forms *converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
+	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
+		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, ErrNotSupported))
+	}
+	if i := strings.IndexAny(string(h), aufsfs.BranchDelimiters); i >= 0 {
+		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
+			string(h), string(h)[i], ErrPrerequisites)
+	}
+	b := &aufsBackend{home: h, forms: forms, dirperm1: true, xinoDir: "/dev/shm"}
+	if st, err := os.Stat(b.xinoDir); err != nil || !st.IsDir() || unix.Access(b.xinoDir, unix.W_OK) != nil {
+		b.xinoDir = h.tmp()
+	}
+	err := b.trial(scratchDir)
+	if (errors.Is(err, unix.EINVAL) || hasNoRoom(err)) && b.xinoDir != h.tmp() {
+		// An xino file may not be on every file system either, nor on a full one.
+		b.xinoDir = h.tmp()
+		err = b.trial(scratchDir)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		b.dirperm1 = false
+		err = b.trial(scratchDir)
+	}
+	if err != nil {
+		return nil, explainAufs(h, err, fsName)
+	}
+	return b, nil
+}
+
+// trial mounts and unmounts a stack of two branches made for it in dir.
+func (b *aufsBackend) trial(dir string) error {
+	for _, name := range []string{"upper", "lower", "mnt"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	branches := branchesOf(stack{layers: []shownLayer{{dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
+	calls, xino, err := b.calls(branches, MountOptions{}, "")
+	if err != nil {
+		return err
+	}
+	target := filepath.Join(dir, "mnt")
+	if err := b.home.mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
+		return err
+	}
+	return mountutil.UnmountRetry(target)
+}
+
+// explainAufs turns the failure of a trial mount into one that says what the host lacks.
+func explainAufs(h home, err error, fsName func(path string) string) error {
+	switch {
+	case hasNoRoom(err):
+		return fmt.Errorf("aufs: a trial mount failed: %w", err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", ErrAufsNotSupported, ErrNotSupported, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", ErrPrerequisites, err)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("aufs: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
+			h.diff(""), fsName(h.diff("")), ErrIncompatibleFS, err)
+	}
+	return fmt.Errorf("aufs: a trial mount failed: %w: %w", ErrPrerequisites, err)
+}
+
+func (b *aufsBackend) name() BackendName { return BackendAufs }
+
+func (b *aufsBackend) status() [][2]string {
+	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.dirperm1)}}
+}
+
+// prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
+func (b *aufsBackend) prepare(id string) error {
+	if err := b.forms.toAufs(id); err != nil {
+		return err
+	}
+	if !wasWritable(b.home.diff(id)) {
+		if err := b.home.forget(id); err != nil {
+			return err
+		}
+	}
+	return b.prepareOwnFiles(id)
+}
+
+func (b *aufsBackend) mount(s stack) error {
+	branches, plain := branchesOf(s, b.home.diff(s.id)), plainBranches(s, b.home.diff(s.id))
+	err := b.mountBranches(s, branches)
+	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
+		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
+			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
+		err = b.mountBranches(s, plain)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.noteMount(s); err != nil {
+		return errors.Join(err, mountutil.UnmountRetry(s.target))
+	}
+	return nil
+}
+
+// mountBranches mounts branches at the target of s.
+func (b *aufsBackend) mountBranches(s stack, branches []aufsfs.Branch) error {
+	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
+		// Each call costs the kernel as much as twenty branches do.
+		short, done, err := b.home.shortPaths(branches)
+		if err != nil {
+			return err
+		}
+		defer done()
+		branches = short
+	}
+	calls, xino, err := b.calls(branches, s.options, s.label)
+	if err != nil {
+		return err
+	}
+	if len(calls) == 1 {
+		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.Flags, xino) })
+	}
+	return b.mountInSteps(s, branches, calls, xino)
+}
+
+// mountInSteps mounts a stack that takes more than one call. A process that is killed between two of them must not leave a mount that
+// lacks layers.
+func (b *aufsBackend) mountInSteps(s stack, branches []aufsfs.Branch, calls []aufsfs.Call, xino string) error {
+	detached := aufsfs.ErrNotDetached
+	if s.options.Flags&^aufsfs.DetachedFlags == 0 && !b.noDetached.Load() {
+		if detached = b.mountDetached(s, branches); detached == nil {
+			return nil
+		}
+		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
+	}
+	// Out of the way, and moved to its target once it is whole.
+	err := b.home.mountStaged(s.target, func(at string) error { return mountCalled(at, calls, s.options.Flags, xino) })
+	if err == nil && saysNo(detached) {
+		b.noDetached.Store(true)
+	}
+	return err
+}
+
+// saysNo tells if an error is what a kernel says, or a filter of system calls, that does not know one, and not about what it was asked
+// for.
+func saysNo(err error) bool {
+	for _, no := range []error{unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
+// aufsfs.MountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
+// stack is staged in makes the next unmount wait for the disk.
+func (b *aufsBackend) mountDetached(s stack, branches []aufsfs.Branch) error {
+	xino, options := b.fileSystemOptions(s.options)
+	batches, err := aufsfs.Batches(branches, options, s.label)
+	if err != nil {
+		return err
+	}
+	return b.home.mounting(func() error { return aufsfs.MountDetached(s.target, batches, s.options.Flags, xino) })
+}
+
+// calls returns the mount calls for branches, and the path of the xino file that they name.
+func (b *aufsBackend) calls(branches []aufsfs.Branch, o MountOptions, mountLabel string) (calls []aufsfs.Call, xino string, err error) {
+	xino, options := b.fileSystemOptions(o)
+	// mount(2) clips its data to a page, the NUL at its end included.
+	calls, err = aufsfs.Calls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
+	return calls, xino, err
+}
+
+// fileSystemOptions are the options of a mount but for its branches, and the path of the xino file among them.
+func (b *aufsBackend) fileSystemOptions(o MountOptions) (xino string, options []string) {
+	// Two mounts with one path for it, in whatever processes, make each other fail.
+	xino = filepath.Join(b.xinoDir, "aufs-xino-"+rand.Text())
+	options = []string{"xino=" + xino}
+	if !o.has("dio") {
+		options = append(options, "dio")
+	}
+	if b.dirperm1 && !o.has("dirperm1") {
+		options = append(options, "dirperm1")
+	}
+	return xino, append(options, o.Data...)
+}
+
+// mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays
+// mounted.
+func mountCalled(target string, calls []aufsfs.Call, flags uintptr, xino string) error {
+	err := mountutil.Mount("mount", target, "aufs", flags, calls[0].Data)
+	aufsfs.RemoveXino(xino)
+	if err != nil {
+		return err
+	}
+	for _, call := range calls[1:] {
+		err := mountutil.Mount("append branches to", target, "aufs", flags|unix.MS_REMOUNT, call.Data)
+		if errors.Is(err, unix.ENOSPC) {
+			err = tooManyBranches(target, calls, err)
+		}
+		if err != nil {
+			return errors.Join(err, mountutil.UnmountRetry(target))
+		}
+	}
+	return nil
+}
+
+// tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.
+func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
+	needed := 0
+	for _, call := range calls {
+		needed += call.Branches
+	}
+	limit := "a number of its own"
+	if n, cerr := aufsfs.CountBranches(target); cerr == nil {
+		limit = strconv.Itoa(n)
+	}
+	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
+}
+
+// prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
+func (b *aufsBackend) prepareOwnFiles(id string) error {
+	root, err := fsutil.OpenReal(b.home.diff(id))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	useless, stale, err := whiteout.LookAtOwnFiles(root)
+	if err != nil || len(useless) == 0 && len(stale) == 0 {
+		return err
+	}
+	// The files of a live mount are aufs's, and in use.
+	if used, err := b.forms.users.aufsUses(id); err != nil || used {
+		return err
+	}
+	for _, name := range useless {
+		if err := whiteout.HideOwnFile(root, name); err != nil {
+			return err
+		}
+	}
+	return whiteout.DropPseudoLinks(root, stale)
+}

@@ -1,0 +1,199 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// overlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
+// are, between shadows.
+type overlayBackend struct {
+	home    home
+	forms   *converter
+	shadows *shadows
+	// form is the one that this process can mount.
+	form whiteout.Form
+}
+
+// probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
+func probeOverlay(h home, s *shadows, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
+	nested, err := mountutil.InUserNamespace()
+	if err != nil {
+		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
+	}
+	if !nested && os.Geteuid() != 0 {
+		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
+	}
+	b := &overlayBackend{home: h, forms: s.forms, shadows: s, form: s.to}
+	if err := b.trial(scratchDir); err != nil {
+		return nil, explainOverlay(h, nested, err, fsName)
+	}
+	return b, nil
+}
+
+// errWhiteouts: what layers need beyond a mount does not work.
+var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
+
+// trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
+func (b *overlayBackend) trial(dir string) error {
+	m := overlayfs.Mount{
+		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.form == whiteout.OverlayUser,
+	}
+	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mknod(filepath.Join(m.Upper, "deleted"), unix.S_IFCHR, 0); err != nil {
+		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
+	}
+	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+		return err
+	}
+	if err := b.home.mounting(m.Mount); err != nil {
+		return err
+	}
+	_, deleted := os.Lstat(filepath.Join(m.Target, "deleted"))
+	_, hidden := os.Lstat(filepath.Join(m.Target, "opaque", "hidden"))
+	if err := mountutil.UnmountRetry(m.Target); err != nil {
+		return err
+	}
+	if !errors.Is(deleted, os.ErrNotExist) || !errors.Is(hidden, os.ErrNotExist) {
+		return errWhiteouts
+	}
+	return nil
+}
+
+// explainOverlay turns the failure of a trial mount into one that says what the host lacks.
+func explainOverlay(h home, nested bool, err error, fsName func(path string) string) error {
+	switch {
+	case hasNoRoom(err):
+		return fmt.Errorf("aufs: overlay backend: a trial mount failed: %w", err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", ErrNotSupported, err)
+	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
+		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
+			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(h.diff("")), ErrPrerequisites, err)
+	case !errors.Is(err, errWhiteouts) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)):
+		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", ErrPrerequisites, err)
+	}
+	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",
+		h.diff(""), fsName(h.diff("")), ErrIncompatibleFS, err)
+}
+
+func (b *overlayBackend) name() BackendName { return BackendOverlay }
+
+func (b *overlayBackend) status() [][2]string {
+	return [][2]string{
+		{"Dirperm1 Supported", "false"},
+		{"Overlay Attributes", string(b.form) + ".overlay"},
+	}
+}
+
+// prepare implements backend: it brings the layer into overlay form.
+func (b *overlayBackend) prepare(id string) error {
+	return b.forms.toOverlay(id, b.form, func() bool { return b.shadows.unmarked(id) })
+}
+
+// mostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
+const mostLowers = 500
+
+func (b *overlayBackend) mount(s stack) error {
+	m := overlayfs.Mount{Target: s.target, Flags: s.options.Flags, Label: s.label, UserXattr: b.form == whiteout.OverlayUser, Lowers: lowersOf(s.layers)}
+	var err error
+	if s.options.readOnly() {
+		err = b.addWatch(&m, s.id)
+	} else {
+		m.Upper, m.Work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
+		err = makeDir(m.Work)
+	}
+	if err == nil {
+		err = b.addFewest(&m)
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(m.Lowers); n > mostLowers {
+		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
+			"takes %d: %w", len(s.layers), n, mostLowers, unix.EINVAL)
+	}
+	return b.home.mounting(m.Mount)
+}
+
+// lowersOf are the directories of layers and their shadows, top to bottom.
+func lowersOf(layers []shownLayer) []string {
+	lowers := make([]string, 0, len(layers)+2)
+	for n, layer := range layers {
+		above := layer.above
+		if n > 0 && layers[n-1].joined {
+			above = ""
+		}
+		for _, dir := range []string{above, layer.dir, layer.below} {
+			if dir != "" {
+				lowers = append(lowers, dir)
+			}
+		}
+	}
+	return lowers
+}
+
+// addFewest adds an empty directory where overlayfs wants one more: it takes one lower directory with an upper one, and two without.
+func (b *overlayBackend) addFewest(m *overlayfs.Mount) error {
+	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
+		return nil
+	}
+	empty := b.home.overlay(emptyDir)
+	err := makeDir(empty)
+	if errors.Is(err, unix.EROFS) {
+		empty, err = m.Target, nil
+	}
+	m.Lowers = append(m.Lowers, empty)
+	return err
+}
+
+// makeDir makes a directory of the driver's own, and those around it, if it is not there.
+func makeDir(dir string) error {
+	err := unix.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
+// copy of it in another mount namespace, is alive.
+func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
+	m.Upper, m.Work = b.home.watch(id), filepath.Join(filepath.Dir(b.home.watch(id)), "work")
+	err := makeDir(m.Upper)
+	if err == nil {
+		err = makeDir(m.Work)
+	}
+	if err == nil {
+		// It is the root of the mount, and may be that of an earlier one.
+		err = whiteout.DropMetadata(m.Upper, b.form)
+	}
+	if err == nil {
+		err = whiteout.CopyDirMetadata(m.Lowers[0], b.form, m.Upper)
+	}
+	if errors.Is(err, unix.EROFS) {
+		// No layer can change there, so that nobody has to know of the mount.
+		m.Upper, m.Work = "", ""
+		return nil
+	}
+	return err
+}

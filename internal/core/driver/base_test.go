@@ -1,0 +1,380 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// withBase is a store with the layer base, which has no parents, and in it what mount options are about.
+func withBase(t *testing.T, name BackendName) store {
+	t.Helper()
+	s := newStore(t, name)
+	s.create(t, "", "base")
+	s.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "run", Content: "#!", Mode: 0o755}, entry{Name: "d/"})
+	err := unix.Mknod(filepath.Join(s.inner.home.diff("base"), "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
+	if nested, nerr := mountutil.InUserNamespace(); nerr != nil || !nested || !errors.Is(err, unix.EPERM) {
+		must(t, errors.Join(err, nerr))
+	}
+	return s
+}
+
+// hasOptions fails the test unless the mount at dir, of withBase's layer, does what the options say, and nothing else.
+func hasOptions(t *testing.T, dir string, options []string) {
+	t.Helper()
+	asked := func(option string) bool {
+		// As in mount(2).
+		return slices.Contains(options, option) && (option != "noatime" || !slices.Contains(options, "strictatime"))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "d/new"), nil, 0o600); errors.Is(err, unix.EROFS) != asked("ro") || !asked("ro") && err != nil {
+		t.Errorf("%q: writing: %v", options, err)
+	}
+	if nested, err := mountutil.InUserNamespace(); err != nil || !nested {
+		fd, err := unix.Open(filepath.Join(dir, "null"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.EACCES) != asked("nodev") || !asked("nodev") && err != nil {
+			t.Errorf("%q: opening a device: %v", options, err)
+		}
+		if err == nil {
+			must(t, unix.Close(fd))
+		}
+	}
+	if err := unix.Access(filepath.Join(dir, "run"), unix.X_OK); errors.Is(err, unix.EACCES) != asked("noexec") || !asked("noexec") && err != nil {
+		t.Errorf("%q: running a file: %v", options, err)
+	}
+	m := mountAt(t, dir)
+	shown := strings.Split(m.Options+","+m.VFSOptions, ",")
+	for _, option := range []string{"ro", "nodev", "nosuid", "noexec", "noatime", "nodiratime", "dirsync"} {
+		if slices.Contains(shown, option) != asked(option) {
+			t.Errorf("%q: the mount has %q", options, shown)
+		}
+	}
+	if asked("strictatime") && slices.Contains(shown, "relatime") {
+		t.Errorf("%q: the mount has %q", options, shown)
+	}
+}
+
+// mountAt is the one mount at dir.
+func mountAt(t *testing.T, dir string) *mountinfo.Info {
+	t.Helper()
+	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(dir))
+	must(t, err)
+	if len(mounts) != 1 {
+		t.Fatalf("the mounts at %s are %v", dir, mounts)
+	}
+	return mounts[0]
+}
+
+// baseOptions are what a layer without parents is mounted for.
+var baseOptions = [][]string{
+	{"ro"},
+	{"nodev"},
+	{"nosuid"},
+	{"noexec"},
+	{"noatime"},
+	{"nodiratime"},
+	{"strictatime"},
+	{"relatime"},
+	{"noatime", "strictatime", "ro"},
+	{"ro", "nodev", "nosuid", "noexec", "noatime"},
+}
+
+// TestBaseWithOptions mounts a layer without parents with each option by itself, and looks at it from within.
+func TestBaseWithOptions(t *testing.T) {
+	forEachBackend(t, baseWithOptions)
+}
+
+// TestBaseWithOptionsInUserNamespace is the same in a user namespace, where most of what a bind mount copies is locked.
+func TestBaseWithOptionsInUserNamespace(t *testing.T) {
+	if os.Getenv(childVariable) != "" {
+		baseWithOptions(t, BackendOverlay)
+		return
+	}
+	onOverlay(t, func(t *testing.T) {
+		c := exec.Command("unshare", "-U", "-r", "-m", os.Args[0], "-test.run=^TestBaseWithOptionsInUserNamespace$", "-test.v")
+		c.Env = append(os.Environ(), childVariable+"=1", "TMPDIR="+t.TempDir())
+		out, err := c.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestBaseWithOptionsInUserNamespace") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+}
+
+func baseWithOptions(t *testing.T, name BackendName) {
+	t.Helper()
+	s := withBase(t, name)
+	h := s.inner.home
+	for _, options := range append(slices.Clone(baseOptions), []string{"dirsync", "nodev"}) {
+		dir := s.get(t, "base", options...)
+		if dir != h.mnt("base") {
+			t.Errorf("%q: it is at %s", options, dir)
+		}
+		hasOptions(t, dir, options)
+		if m := mountAt(t, dir); m.Optional != "" && !strings.HasPrefix(m.Optional, "master:") {
+			t.Errorf("%q: it is not private: %s", options, m.Optional)
+		}
+		must(t, s.Put("base"))
+		noMounts(t, h.mnt(""))
+	}
+	for _, options := range [][]string{nil, {"rw"}, {"rw", "dev", "suid"}, {"udba=reval"}} {
+		if dir := s.get(t, "base", options...); dir != h.diff("base") {
+			t.Errorf("%q: it is at %s", options, dir)
+		}
+		must(t, s.Put("base"))
+	}
+	// As storage.conf has it.
+	other := openStore(t, string(h), name, withMountOptions("nodev"))
+	hasOptions(t, other.get(t, "base"), []string{"nodev"})
+	must(t, other.Put("base"))
+	s.oneForm(t, "base")
+	must(t, s.Remove("base"))
+	noLeftovers(t, s)
+}
+
+// TestBindOnOldKernels is about bind mounts as they are made without mount_setattr(2).
+func TestBindOnOldKernels(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := withBase(t, name)
+		h := s.inner.home
+		for _, shared := range []bool{false, true} {
+			if shared {
+				must(t, unix.Mount("", string(h), "", unix.MS_SHARED, ""))
+			}
+			for _, options := range baseOptions {
+				o, err := ParseMountOptions(options)
+				must(t, err)
+				must(t, h.bindOld(h.diff("base"), h.mnt("base"), o.Flags))
+				hasOptions(t, h.mnt("base"), options)
+				must(t, mountutil.UnmountRetry(h.mnt("base")))
+			}
+		}
+		wants(t, h.bindOld(h.diff("nothing"), h.mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
+		noMounts(t, h.mnt(""))
+		must(t, unix.Mount("", string(h), "", unix.MS_PRIVATE, ""))
+		must(t, s.Remove("base"))
+		noLeftovers(t, s)
+	})
+}
+
+func TestRemountFlags(t *testing.T) {
+	const always = unix.MS_REMOUNT | unix.MS_BIND
+	for _, c := range []struct {
+		flags uintptr
+		has   int64
+		want  uintptr
+	}{
+		{unix.MS_RDONLY, 0, unix.MS_RDONLY},
+		{unix.MS_NODEV, unix.ST_NOSUID | unix.ST_NOEXEC | unix.ST_RELATIME | 0x20, unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC},
+		{unix.MS_NOATIME, unix.ST_RDONLY | unix.ST_NODEV | unix.ST_NOATIME, unix.MS_NOATIME | unix.MS_RDONLY | unix.MS_NODEV},
+	} {
+		if got := remountFlags(c.flags, c.has); got != c.want|always {
+			t.Errorf("%#x on %#x: %#x, not %#x", c.flags, c.has, got, c.want|always)
+		}
+	}
+}
+
+// TestBaseUsers is about a layer without parents that some have as its directory, and others as a mount.
+func TestBaseUsers(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := withBase(t, name)
+		h := s.inner.home
+		is := func(want bool) {
+			t.Helper()
+			if mounted, err := mountutil.IsMounted(h.mnt("base")); err != nil || mounted != want {
+				t.Errorf("it is mounted: %t, %v", mounted, err)
+			}
+		}
+		writable := s.get(t, "base")
+		readOnly := s.get(t, "base", "ro")
+		if again := s.get(t, "base"); again != h.diff("base") || writable != again || readOnly != h.mnt("base") {
+			t.Errorf("it is at %s, %s and %s", writable, readOnly, again)
+		}
+		write(t, writable, files{"new": "new"})
+		if content, err := os.ReadFile(filepath.Join(readOnly, "new")); err != nil || string(content) != "new" {
+			t.Errorf("the mount shows %q, %v", content, err)
+		}
+		metadata, err := s.Metadata("base")
+		if err != nil || metadata["MergedDir"] != readOnly || metadata["UpperDir"] != writable {
+			t.Errorf("%v, %v", metadata, err)
+		}
+		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
+			t.Errorf("Check: %v, %v", problems, err)
+		}
+		sameNames(t, keysOf(s.diff(t, "base", "")), "f", "run", "d/", "null", "new")
+		s.apply(t, "base", "", entry{Name: "later", Content: "x"})
+		for range 2 {
+			must(t, s.Put("base"))
+			is(true)
+		}
+		must(t, s.Put("base"))
+		is(false)
+
+		// Another process has it mounted, and this one has it as well for a while.
+		other, err := reopen(string(h), name)
+		must(t, err)
+		other.get(t, "base", "ro")
+		s.get(t, "base", "ro")
+		s.get(t, "base")
+		must(t, s.Put("base"))
+		must(t, s.Put("base"))
+		is(true)
+		must(t, other.Put("base"))
+		is(false)
+		// A process has died that had mounted it, or had nothing else to do.
+		other.get(t, "base", "ro")
+		must(t, s.Put("base"))
+		is(false)
+		must(t, other.Put("base"))
+
+		// Who uses it keeps it.
+		f, err := os.Open(filepath.Join(s.get(t, "base", "ro"), "f"))
+		must(t, err)
+		wants(t, s.Put("base"), unix.EBUSY, "base", f.Name())
+		is(true)
+		must(t, f.Close())
+		must(t, s.Put("base"))
+		is(false)
+		// Cleanup, and Remove, unmount it, whoever has it.
+		s.get(t, "base", "nodev")
+		must(t, other.Cleanup())
+		is(false)
+		must(t, s.Put("base"))
+		s.get(t, "base", "ro")
+		must(t, s.Cleanup())
+		is(false)
+		s.get(t, "base", "ro")
+		must(t, s.Remove("base"))
+		noLeftovers(t, s)
+		s.create(t, "", "base")
+		s.get(t, "base", "ro")
+		must(t, s.Put("base"))
+		is(false)
+	})
+}
+
+// TestBaseWrittenThroughMount is about a layer without parents that is written to through a mount of it, under one that was mounted before:
+// what was found out about it is forgotten.
+func TestBaseWrittenThroughMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := withBase(t, name)
+		s.create(t, "base", "child")
+		s.see(t, "child")
+		dir := s.get(t, "base", "nodev")
+		write(t, dir, files{".wh.gone": "", "d/.wh..wh..opq": ""})
+		must(t, s.Put("base"))
+		s.create(t, "child", "top")
+		sameNames(t, s.see(t, "top").Names(), "f", "run", "null", "d")
+		sameNames(t, s.see(t, "child", "ro").Names(), "f", "run", "null", "d")
+	})
+}
+
+// TestBaseOfTheBackend mounts a layer without parents as for a mount label, which a bind mount cannot have.
+func TestBaseOfTheBackend(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := withBase(t, name)
+		h := s.inner.home
+		target := h.mnt("base")
+		before := readTree(t, h.diff("base"))
+		for _, options := range [][]string{{"ro", "nodev"}, {"nosuid"}} {
+			o, err := ParseMountOptions(options)
+			must(t, err)
+			must(t, s.inner.mount("base", nil, o, ""))
+			hasOptions(t, target, options)
+			if m := mountAt(t, target); m.FSType != string(name) {
+				t.Errorf("it is of the type %s", m.FSType)
+			}
+			if options[0] == "ro" {
+				sameTree(t, readTree(t, target), before)
+			}
+			must(t, s.Put("base"))
+			noMounts(t, h.mnt(""))
+			s.oneForm(t, "base")
+		}
+		// Written to through a mount of aufs, which leaves files of its own.
+		must(t, s.inner.mount("base", nil, MountOptions{}, ""))
+		must(t, os.Remove(filepath.Join(target, "run")))
+		write(t, target, files{"d/more": "more"})
+		must(t, s.Cleanup())
+		sameNames(t, readTree(t, h.diff("base")).Names(), "f", "null", "d", "d/new", "d/more")
+		noLeftovers(t, s)
+	})
+}
+
+// TestBaseWithLabel is about the label of a layer without parents: whatever this kernel says of it, it is not left out without a word.
+func TestBaseWithLabel(t *testing.T) {
+	const label = "system_u:object_r:container_file_t:s0:c1,c2"
+	m := overlayfs.Mount{Lowers: []string{"/diff/base", "/empty"}, Flags: unix.MS_RDONLY, Label: label}
+	if data, fits := m.PlainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
+		t.Errorf("overlayfs gets %q, %t", data, fits)
+	}
+	calls, err := aufsfs.Calls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
+	must(t, err)
+	if len(calls) != 1 || !strings.Contains(calls[0].Data, `context="`+label+`"`) || !strings.Contains(calls[0].Data, "br:/diff/base=ro") {
+		t.Errorf("aufs gets %+v", calls)
+	}
+	onOverlay(t, func(t *testing.T) {
+		s := withBase(t, BackendOverlay)
+		for _, options := range [][]string{{"ro"}, nil} {
+			dir, err := s.Get("base", GetOptions{MountLabel: label, Options: options})
+			if _, serr := os.Stat("/sys/fs/selinux/enforce"); serr != nil {
+				wants(t, err, unix.EINVAL, "base", label)
+				continue
+			}
+			must(t, err)
+			got := make([]byte, 256)
+			n, err := unix.Lgetxattr(filepath.Join(dir, "f"), "security.selinux", got)
+			if err != nil || strings.TrimRight(string(got[:n]), "\x00") != label {
+				t.Errorf("the label of a file is %q, %v", got[:max(n, 0)], err)
+			}
+			must(t, s.Put("base"))
+		}
+		noMounts(t, s.inner.home.mnt(""))
+		s.oneForm(t, "base")
+	})
+}
+
+// TestBaseKeepsForeignFiles has files of others under names of aufs in a layer without parents: its mount by a backend takes none of them away.
+func TestBaseKeepsForeignFiles(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for what, mounted := range map[string]bool{"by its directory": false, "by a mount": true} {
+			if mounted && name == BackendAufs {
+				// Aufs lets nobody make them.
+				continue
+			}
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				h := s.inner.home
+				s.create(t, "", "base")
+				dir := h.diff("base")
+				if mounted {
+					dir = s.get(t, "base", "dirsync")
+				}
+				write(t, dir, files{whiteout.Base: "own", ".wh..wh.other": "other", whiteout.PseudoLinkDir + "/f": "plink", whiteout.OrphanDir + "/f": "orphan"})
+				if mounted {
+					must(t, s.Put("base"))
+				}
+				s.get(t, "base", "dirsync")
+				must(t, s.Put("base"))
+				var contents []string
+				for path := range readTree(t, h.diff("base")) {
+					if content, err := os.ReadFile(filepath.Join(h.diff("base"), path)); err == nil {
+						contents = append(contents, string(content))
+					}
+				}
+				sameNames(t, contents, "own", "other", "plink", "orphan")
+			})
+		}
+	})
+}

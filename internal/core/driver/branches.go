@@ -1,0 +1,78 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+)
+
+// branchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
+func branchesOf(s stack, top string) []aufsfs.Branch {
+	branches := topBranch(s, top)
+	for _, layer := range s.layers {
+		permission := aufsfs.BranchRead
+		if layer.unread {
+			permission = aufsfs.BranchUnread
+		}
+		for _, b := range []aufsfs.Branch{
+			{Path: layer.above, Permission: aufsfs.BranchRead}, {Path: layer.dir, Permission: permission}, {Path: layer.below, Permission: aufsfs.BranchRead},
+		} {
+			if b.Path != "" {
+				branches = append(branches, b)
+			}
+		}
+	}
+	return branches
+}
+
+// plainBranches are branchesOf a stack without its shadows; none if one of the layers cannot do without.
+func plainBranches(s stack, top string) []aufsfs.Branch {
+	branches := topBranch(s, top)
+	for _, layer := range s.layers {
+		if layer.above != "" || layer.form != "" {
+			return nil
+		}
+		branches = append(branches, aufsfs.Branch{Path: layer.dir, Permission: aufsfs.BranchRead})
+	}
+	return branches
+}
+
+func topBranch(s stack, top string) []aufsfs.Branch {
+	branches := make([]aufsfs.Branch, 0, len(s.layers)+1)
+	if s.options.readOnly() {
+		return branches
+	}
+	return append(branches, aufsfs.Branch{Path: top, Permission: aufsfs.BranchWritable})
+}
+
+// shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
+// directories of the store. They are good until done is called.
+func (h home) shortPaths(branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
+	diff, err := os.OpenFile(h.diff(""), fsutil.OpenDirectory, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, diff.Close())
+	}
+	long := []string{diff.Name() + "/", store.Name() + "/"}
+	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", store.Fd())}
+	short = make([]aufsfs.Branch, 0, len(branches))
+	for _, b := range branches {
+		for i, prefix := range long {
+			if rest, ok := strings.CutPrefix(b.Path, prefix); ok {
+				b.Path = byNumber[i] + rest
+				break
+			}
+		}
+		short = append(short, b)
+	}
+	return short, func() { _, _ = diff.Close(), store.Close() }, nil
+}

@@ -1,0 +1,289 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// damage is one of a store with the layers base, middle on top of it and top on top of that.
+type damage struct {
+	name string
+	do   func(t *testing.T, s store)
+	// found are the kinds of problems that it makes, and left those that Repair leaves, each with the layer that it is about.
+	found, left []string
+}
+
+var damages = []damage{
+	{"none", func(*testing.T, store) {}, nil, nil},
+	{"mounted", func(t *testing.T, s store) { s.get(t, "top"); s.get(t, "middle", "ro") }, nil, nil},
+	{
+		"an empty file of parents",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("middle"), nil, 0o644))
+		},
+		[]string{"damaged parents top", "suspect base middle"},
+		nil,
+	},
+	{
+		"one that is cut short",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("middle\nba"), 0o644))
+		},
+		[]string{"damaged parents top"},
+		nil,
+	},
+	{
+		"one that is cut within its only name",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("mid"), 0o644))
+		},
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"one that names another layer",
+		func(t *testing.T, s store) {
+			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("base\nmiddle\n"), 0o644))
+		},
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"a parent that is gone", func(t *testing.T, s store) { must(t, s.Remove("middle")) },
+		[]string{"damaged parents top"},
+		[]string{"damaged parents top"},
+	},
+	{
+		"no files", func(t *testing.T, s store) { must(t, os.RemoveAll(s.inner.home.diff("top"))) },
+		[]string{"missing directory top"},
+		[]string{"missing directory top"},
+	},
+	{"no mount point", func(t *testing.T, s store) { must(t, os.Remove(s.inner.home.mnt("top"))) }, []string{"missing directory top"}, nil},
+	{
+		"what belongs to no layer",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"diff/gone/f": "", "mnt/gone/": "", "overlay/shadow/gone/digest/above/": "", "diff/x-removing/f": ""})
+		},
+		[]string{"orphan gone", "orphan gone", "orphan gone", "orphan x-removing"},
+		nil,
+	},
+	{
+		"scratch directories",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"tmp/trash-1/f": "", "tmp/file-2": "mid"})
+		},
+		[]string{"leftover ", "leftover "},
+		nil,
+	},
+	{
+		"foreign files",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"tmp/f": "", "layers/d/f": ""})
+		},
+		[]string{"foreign ", "foreign "},
+		[]string{"foreign ", "foreign "},
+	},
+	{
+		"a mount of no layer",
+		func(t *testing.T, s store) {
+			write(t, string(s.inner.home), files{"mnt/gone/": ""})
+			must(t, unix.Mount("none", s.inner.home.mnt("gone"), "tmpfs", 0, ""))
+		},
+		[]string{"orphan gone", "stale mount gone"},
+		nil,
+	},
+	{
+		"overlayfs's whiteouts",
+		func(t *testing.T, s store) {
+			must(t, s.Create("fresh", "top", nil))
+			write(t, s.inner.home.diff("fresh"), files{"d/": ""})
+			must(t, unix.Mknod(filepath.Join(s.inner.home.diff("fresh"), "d/x"), unix.S_IFCHR, 0))
+			must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("fresh"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
+		},
+		[]string{"wrong form fresh", "wrong form fresh"},
+		[]string{"wrong form fresh", "wrong form fresh"},
+	},
+	{
+		"a layer in overlay form",
+		func(t *testing.T, s store) {
+			must(t, s.inner.forms.toOverlay("top", ownForm(), func() bool { return false }))
+		},
+		nil, nil,
+	},
+	{
+		"a form that there is not",
+		func(t *testing.T, s store) {
+			must(t, os.MkdirAll(s.inner.home.overlay(formDir), 0o700))
+			must(t, s.inner.home.replaceLink("odd", s.inner.home.overlay(formDir, "top")))
+		},
+		[]string{"foreign top"},
+		[]string{"foreign top"},
+	},
+}
+
+func TestCheck(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, damage := range damages {
+			t.Run(damage.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "middle", "top")
+				for _, id := range []string{"middle", "top"} {
+					s.change(t, id, func(dir string) { write(t, dir, files{id: id}) })
+				}
+				// aufs alone leaves files that show that a layer was written to.
+				write(t, s.inner.home.diff("middle"), files{".wh..wh.aufs": ""})
+				want := s.see(t, "top")
+				damage.do(t, s)
+				before := treeOf(t, s)
+				found := kindsOf(Check(t.Context(), string(s.inner.home)))
+				sameNames(t, found, damage.found...)
+				sameNames(t, treeOf(t, s).Names(), before.Names()...)
+				left := kindsOf(Repair(t.Context(), string(s.inner.home)))
+				sameNames(t, left, damage.left...)
+				if len(damage.left) == 0 {
+					sameTree(t, s.see(t, "top"), want)
+				}
+			})
+		}
+	})
+}
+
+// treeOf is the store as a tree, without what is mounted in it, and locks.
+func treeOf(t *testing.T, s store) tree {
+	t.Helper()
+	all := readTree(t, string(s.inner.home))
+	for path := range all {
+		if strings.HasPrefix(path, "mnt/") || strings.HasPrefix(path, "overlay/lock") || path == "overlay" {
+			delete(all, path)
+		}
+	}
+	return all
+}
+
+// kindsOf are the problems' kinds, and the layers that they are about.
+func kindsOf(problems []Problem, err error) []string {
+	var kinds []string
+	for _, p := range problems {
+		kinds = append(kinds, string(p.Kind)+" "+p.Layer)
+	}
+	if err != nil {
+		kinds = append(kinds, err.Error())
+	}
+	return kinds
+}
+
+func TestCheckErrors(t *testing.T) {
+	if _, err := Check(t.Context(), t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory that is no store: %v", err)
+	}
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Check(ctx, string(s.inner.home)); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
+
+// TestCheckChangesNothing looks at a store that this driver has never opened, which has no lock files, and at one whose layer
+// is gone while something is mounted in its place.
+func TestCheckChangesNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it mounts")
+	}
+	dir := t.TempDir()
+	write(t, dir, files{"layers/base": "", "layers/top": "base\n", "diff/base/f": "f", "diff/top/g": "g"})
+	for _, id := range []string{"base", "top", "gone"} {
+		must(t, os.MkdirAll(filepath.Join(dir, mntDir, id), 0o700))
+	}
+	must(t, unix.Mount("tmpfs", filepath.Join(dir, mntDir, "gone"), "tmpfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(dir, mntDir, "gone"), 0)) })
+	h := home(dir)
+	before := readTree(t, dir)
+	problems, err := Check(context.Background(), dir)
+	must(t, err)
+	sameTree(t, readTree(t, dir), before)
+	kinds := map[ProblemKind]string{}
+	for _, p := range problems {
+		kinds[p.Kind] = p.Layer
+	}
+	if len(problems) != 2 || kinds[StaleMount] != "gone" || kinds[Orphan] != "gone" {
+		t.Errorf("%v", problems)
+	}
+	// With its lock taken, somebody is about to finish with it.
+	lock, err := h.lockID("gone")
+	must(t, err)
+	problems, err = Check(context.Background(), dir)
+	lock.Unlock()
+	must(t, err)
+	for _, p := range problems {
+		if p.Kind == StaleMount {
+			t.Errorf("%v", p)
+		}
+	}
+}
+
+// TestCheckDropsWhatChanges has somebody begin to work on a layer without a lock file while it is looked at.
+func TestCheckDropsWhatChanges(t *testing.T) {
+	for what, meanwhile := range map[string]func(t *testing.T, h home){
+		"nothing": func(*testing.T, home) {},
+		"the lock file is made": func(t *testing.T, h home) {
+			lock, err := h.lockID("layer")
+			must(t, err)
+			lock.Unlock()
+		},
+		"the layer is removed": func(t *testing.T, h home) { must(t, os.Remove(h.layers("layer"))) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := storeOf(t)
+			write(t, string(h), files{"layers/layer": "", "diff/layer/": "", "mnt/layer/": ""})
+			c, err := newCheck(string(h))
+			must(t, err)
+			broken := errors.New("broken")
+			err = c.whileIdle("layer", func() error {
+				c.add(WrongForm, "layer", "", "")
+				meanwhile(t, h)
+				return broken
+			})
+			if kept := errors.Is(err, broken) && len(c.problems) == 1; kept != (what == "nothing") {
+				t.Errorf("%v, %v", err, c.problems)
+			}
+		})
+	}
+}
+
+func TestRepairIsEnded(t *testing.T) {
+	s := storeOf(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	write(t, string(s), files{"diff/stray/f": "f"})
+	if _, err := Repair(ctx, string(s)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	_, err := Repair(context.Background(), string(s))
+	must(t, err)
+	if _, err := os.Lstat(filepath.Join(string(s), "diff/stray")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// storeOf makes the directories of a store with nothing in it.
+func storeOf(t *testing.T) home {
+	t.Helper()
+	h := home(t.TempDir())
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
+		must(t, os.MkdirAll(dir, 0o700))
+	}
+	return h
+}

@@ -1,0 +1,258 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+)
+
+// Convert brings each layer of the store at home, a driver's home directory, into aufs form, so that the storage library's own aufs driver,
+// and the host's aufs without any driver, can use it. It mounts no layer, and can be called again.
+//
+// A layer that is mounted anywhere, or has a child that is, stays as it is: the error matches unix.EBUSY, and errors.As finds a *BusyError.
+// So does a layer that has no aufs form; the error names the file. The others are converted all the same. If ctx ends, Convert stops after
+// the layer that it is at.
+func Convert(ctx context.Context, home string) error {
+	c, err := newCheck(home)
+	if err == nil {
+		err = c.withoutOthers(func() ([]*scratch, error) { return c.d.migrate() })
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(c.d.home.overlay(formDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("aufs: converting: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, c.d.convertToAufs(entry.Name()))
+	}
+	return errors.Join(errs...)
+}
+
+// convertToAufs is Convert of one layer.
+func (d *Driver) convertToAufs(id string) error {
+	if !d.home.exists(id) {
+		return nil
+	}
+	lock, err := d.home.lockLayer("converting", id)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return d.forms.toAufs(id)
+}
+
+// A converter brings layers from one form to the other. It changes no layer that a mount is using.
+type converter struct {
+	home  home
+	users *users
+}
+
+func newConverter(h home, runRoot string) *converter {
+	return &converter{home: h, users: newUsers(h, runRoot)}
+}
+
+// toAufs brings the layer id into aufs form, if it is in another one. The caller holds its lock.
+func (c *converter) toAufs(id string) error {
+	r, err := c.home.readForm(id)
+	if err != nil || !r.isOverlay() {
+		return err
+	}
+	if !r.converting && c.isUnused(id) {
+		return c.home.unsetForm(id)
+	}
+	if err := c.toAufsFrom(id, r); err != nil {
+		return layerError("converting", id, err)
+	}
+	return nil
+}
+
+// isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
+func (c *converter) isUnused(id string) bool {
+	if isThere(c.home.besideDiff().overlay(workDir, id)) {
+		return false
+	}
+	entries, err := os.ReadDir(c.home.diff(id))
+	return err == nil && len(entries) == 0
+}
+
+func (c *converter) toAufsFrom(id string, r formRecord) error {
+	if err := mustRead(r.form); err != nil {
+		return err
+	}
+	if err := c.users.idle(id); err != nil {
+		return err
+	}
+	err := whiteout.MustHaveAufsForm(c.home.diff(id), r.form)
+	if err == nil && !r.converting {
+		if err := c.begin(id, r.form, r); err != nil {
+			return err
+		}
+		r.converting = true
+	}
+	if err == nil {
+		err = whiteout.ToAufsForm(c.home.diff(id), r.form)
+	}
+	if err != nil {
+		err = fmt.Errorf("it cannot be brought into aufs form: %w", err)
+		if r.converting {
+			err = errors.Join(err, c.finishOverlay(id, r.form))
+		}
+		return err
+	}
+	// What the record said of the layer has to be true until the disk has the layer in its new form.
+	if err := c.home.sync(); err != nil {
+		return err
+	}
+	if err := c.home.forget(id); err != nil {
+		return err
+	}
+	return c.setAufsForm(id)
+}
+
+// setAufsForm makes the record of the layer id, durably, that of one in aufs form.
+func (c *converter) setAufsForm(id string) error {
+	alone, err := c.home.isBase(id)
+	if err != nil {
+		return err
+	}
+	if !alone {
+		return c.home.unsetForm(id)
+	}
+	// Somebody may have been given its directory, and write to it yet.
+	return c.home.setForm(id, formRecord{form: whiteout.AufsForm})
+}
+
+// mustRead is an error if this process cannot read the marks of a layer in form f.
+func mustRead(f whiteout.Form) error {
+	if f != whiteout.OverlayTrusted {
+		return nil
+	}
+	nested, err := mountutil.InUserNamespace()
+	if err == nil && nested {
+		err = errors.New("it was mounted outside of this user namespace, whose marks cannot be read in it")
+	}
+	return err
+}
+
+// toOverlay brings the layer id into the overlay form f. The caller holds its lock. unmarked tells if it is known to have no marks, if it is in
+// aufs form.
+func (c *converter) toOverlay(id string, f whiteout.Form, unmarked func() bool) error {
+	r, err := c.home.readForm(id)
+	if err != nil || r == (formRecord{form: f}) {
+		return err
+	}
+	if r.isOverlay() && r.form != f {
+		if err := c.toAufs(id); err != nil {
+			return err
+		}
+		r = formRecord{}
+	}
+	if err := c.toOverlayFrom(id, r, f, unmarked); err != nil {
+		return layerError("converting", id, err)
+	}
+	return nil
+}
+
+func (c *converter) toOverlayFrom(id string, r formRecord, f whiteout.Form, unmarked func() bool) error {
+	// Of aufs only: no mount of overlayfs has an aufs form writable.
+	if used, err := c.users.aufsUses(id); err != nil || used {
+		return errors.Join(err, c.users.busyIf(used, id))
+	}
+	if !r.converting {
+		marked, err := []whiteout.MarkedDir(nil), error(nil)
+		if !unmarked() {
+			marked, err = whiteout.Search{Root: c.home.diff(id)}.Find()
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.home.forget(id); err != nil {
+			return err
+		}
+		if len(marked) == 0 {
+			return c.home.setForm(id, formRecord{form: f})
+		}
+		if err := c.users.idle(id); err != nil {
+			return err
+		}
+		if err := c.begin(id, f, r); err != nil {
+			return err
+		}
+	}
+	return c.finishOverlay(id, f)
+}
+
+// finishOverlay brings the layer id, whose record says that its conversion was begun, into the overlay form f.
+func (c *converter) finishOverlay(id string, f whiteout.Form) error {
+	marked, err := whiteout.Search{Root: c.home.diff(id), Devices: true}.Find()
+	if err == nil {
+		err = whiteout.ToOverlayForm(c.home.diff(id), marked, f)
+	}
+	if err == nil {
+		err = c.home.sync()
+	}
+	if err != nil {
+		return err
+	}
+	return c.home.setForm(id, formRecord{form: f})
+}
+
+// finish makes the layer id one that a backend, which reads the form to, can show between shadows: it brings a conversion that was begun to its
+// end, and a layer whose overlay form has other attributes into aufs form. The caller holds its lock.
+func (c *converter) finish(id string, to whiteout.Form) error {
+	r, err := c.home.readForm(id)
+	other := r.isOverlay() && to != whiteout.AufsForm && r.form != to
+	if err != nil || !r.converting && !other {
+		return err
+	}
+	if other {
+		return c.toAufs(id)
+	}
+	if to == whiteout.AufsForm {
+		if err = c.toAufs(id); err == nil {
+			return nil
+		}
+		if r, rerr := c.home.readForm(id); rerr == nil && !r.converting {
+			logrus.Debugf("%v", err)
+			return nil
+		}
+		return err
+	}
+	if err = mustRead(r.form); err == nil {
+		err = c.finishOverlay(id, r.form)
+	}
+	if err != nil {
+		return layerError("converting", id, err)
+	}
+	return nil
+}
+
+// begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
+// that is seen now; who makes one after that sees the record (see mountStack).
+func (c *converter) begin(id string, f whiteout.Form, r formRecord) error {
+	if err := c.home.setForm(id, formRecord{form: f, converting: true}); err != nil {
+		return err
+	}
+	err := c.users.idle(id)
+	if err != nil && r.form == "" {
+		return errors.Join(err, c.home.unsetForm(id))
+	}
+	if err != nil {
+		return errors.Join(err, c.home.setForm(id, r))
+	}
+	return nil
+}

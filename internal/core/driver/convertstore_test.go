@@ -1,0 +1,235 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// TestConvertOfTheStore converts layers of which some are in use: the others are converted all the same, and the error names those.
+func TestConvertOfTheStore(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		h := s.inner.home
+		s.create(t, "", "base")
+		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: longName(255)})
+		ids := []string{"busy", "detached", "elsewhere", "formless", "idle", "idle2", "below"}
+		for _, id := range ids {
+			s.create(t, "base", id)
+			s.change(t, id, func(dir string) {
+				must(t, os.Remove(filepath.Join(dir, "gone")))
+				write(t, dir, files{id: id})
+			})
+		}
+		s.change(t, "formless", func(dir string) { must(t, os.Remove(filepath.Join(dir, longName(255)))) })
+		s.create(t, "below", "above")
+		s.create(t, "base", "untouched")
+		want := map[string]tree{}
+		for _, id := range append(ids, "above") {
+			want[id] = s.see(t, id, "ro")
+		}
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		s.get(t, "elsewhere")
+		end := leak(t)
+		must(t, s.Put("elsewhere"))
+		s.get(t, "detached")
+		letGo := detach(t, s, "detached", "kept", unix.O_RDONLY)
+		s.get(t, "busy")
+		s.get(t, "above", "ro")
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		wants(t, Convert(ctx, string(h)), context.Canceled)
+		for _, id := range ids {
+			s.hasForm(t, id, whiteout.OverlayTrusted)
+		}
+		for range 2 {
+			err := Convert(t.Context(), string(h))
+			wants(t, err, unix.EBUSY, "busy", "detached", "elsewhere", "below", "above", "formless", longName(255))
+			var busy *mountutil.BusyError
+			if !errors.As(err, &busy) {
+				t.Errorf("%v", err)
+			}
+			for _, id := range []string{"idle", "idle2"} {
+				if strings.Contains(err.Error(), "layer "+id) {
+					t.Error(err)
+				}
+				s.hasForm(t, id, whiteout.AufsForm)
+			}
+			for _, id := range []string{"busy", "detached", "elsewhere", "below", "formless"} {
+				s.hasForm(t, id, whiteout.OverlayTrusted)
+			}
+		}
+		for _, id := range []string{"idle", "idle2", "formless"} {
+			sameTree(t, s.see(t, id, "ro"), want[id])
+		}
+		end()
+		letGo()
+		must(t, s.Put("busy"))
+		must(t, s.Put("above"))
+		idleSoon(t, s, ids...)
+		err := Convert(t.Context(), string(h))
+		wants(t, err, nil, "formless", longName(255))
+		if errors.As(err, new(*mountutil.BusyError)) {
+			t.Error(err)
+		}
+		must(t, s.Remove("formless"))
+		must(t, Convert(t.Context(), string(h)))
+		for id := range want {
+			if id == "formless" {
+				continue
+			}
+			s.hasForm(t, id, whiteout.AufsForm)
+			sameTree(t, s.see(t, id, "ro"), want[id])
+			sameTree(t, s.see(t, id), want[id])
+		}
+		must(t, s.Cleanup())
+		noLeftovers(t, s)
+	})
+}
+
+// TestConvertFindsEachMount has a layer on top mounted in each way that there is by a driver of which Convert knows nothing but the store.
+func TestConvertFindsEachMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		s := busyStore(t, name, directions[0])
+		for _, hold := range mountHolds {
+			for _, options := range [][]string{nil, {"ro"}} {
+				t.Run(fmt.Sprint(hold.name, options), func(t *testing.T) {
+					s.get(t, "top", options...)
+					end := hold.begin(t, s, "top")
+					before := allOf(t, s.inner.home.diff("layer"))
+					err := Convert(t.Context(), string(s.inner.home))
+					var busy *mountutil.BusyError
+					if !errors.As(err, &busy) || busy.Target != s.inner.home.mnt("top") {
+						t.Errorf("the error is %v", err)
+					}
+					changedOnly(t, allOf(t, s.inner.home.diff("layer")), before)
+					end()
+					if !hold.elsewhere && !hold.detached {
+						must(t, s.Put("top"))
+					}
+					idleSoon(t, s, "layer", "top")
+				})
+			}
+		}
+		must(t, Convert(t.Context(), string(s.inner.home)))
+		s.hasForm(t, "layer", whiteout.AufsForm)
+		must(t, s.Cleanup())
+		// It sweeps what tells of the mounts that nobody has unmounted.
+		noLeftovers(t, openStore(t, string(s.inner.home), name))
+	})
+}
+
+// TestConvertOfOtherStores converts stores in which there is nothing to convert.
+func TestConvertOfOtherStores(t *testing.T) {
+	wants(t, Convert(t.Context(), t.TempDir()), os.ErrNotExist)
+	wants(t, Convert(t.Context(), filepath.Join(t.TempDir(), "nothing")), os.ErrNotExist)
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{Name: "f"})
+		s.apply(t, "child", "base", entry{Name: ".wh.f"})
+		must(t, s.Cleanup())
+		// As the in-tree driver leaves it.
+		must(t, os.RemoveAll(s.inner.home.overlay()))
+		must(t, os.RemoveAll(s.inner.home.tmp()))
+		before := allOf(t, s.inner.home.diff(""))
+		for range 2 {
+			must(t, Convert(t.Context(), string(s.inner.home)))
+		}
+		sameTree(t, allOf(t, s.inner.home.diff("")), before)
+		// A record of a layer that is gone.
+		setRecord(t, s.inner.home, "gone", "trusted")
+		must(t, Convert(t.Context(), string(s.inner.home)))
+		s = openStore(t, string(s.inner.home), name)
+		sameNames(t, s.see(t, "child").Names())
+		noLeftovers(t, s)
+	})
+}
+
+// TestConvertWhileOthersWork converts a store again and again while layers of it are mounted and changed.
+func TestConvertWhileOthersWork(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		s.create(t, "", "base", "child")
+		for n := range 20 {
+			write(t, s.inner.home.diff("base"), files{fmt.Sprintf("f%02d", n): "f"})
+		}
+		done := make(chan error)
+		go func() {
+			var errs []error
+			for range 20 {
+				if err := Convert(context.Background(), string(s.inner.home)); err != nil && !errors.Is(err, unix.EBUSY) {
+					errs = append(errs, err)
+				}
+			}
+			done <- errors.Join(errs...)
+		}()
+		for n := range 20 {
+			s.change(t, "child", func(dir string) {
+				entries, err := os.ReadDir(dir)
+				if err != nil || len(entries) != 20-n {
+					t.Errorf("after %d deletions the layer shows %d files, %v", n, len(entries), err)
+				}
+				must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("f%02d", n))))
+			})
+		}
+		must(t, <-done)
+		must(t, Convert(t.Context(), string(s.inner.home)))
+		s.hasForm(t, "child", whiteout.AufsForm)
+		sameNames(t, s.see(t, "child").Names())
+	})
+}
+
+// meanwhile is a backend that lets somebody else do something right before it mounts.
+type meanwhile struct {
+	backend
+	do func()
+}
+
+func (m *meanwhile) mount(s stack) error {
+	if do := m.do; do != nil {
+		m.do = nil
+		do()
+	}
+	return m.backend.mount(s)
+}
+
+// TestConvertRightBeforeAMount has a layer converted after it was found out how it is to be mounted below another one: the mount shows what it
+// is to show.
+func TestConvertRightBeforeAMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, d := range directions {
+			for _, options := range [][]string{{"ro"}, nil} {
+				t.Run(fmt.Sprint(d.name, options), func(t *testing.T) {
+					s := busyStore(t, name, d)
+					want := s.see(t, "top", "ro")
+					m := &meanwhile{backend: s.inner.backend, do: func() { must(t, d.convert(s, "layer")) }}
+					s.inner.backend = m
+					for range 2 {
+						sameTree(t, s.see(t, "top", options...), want)
+					}
+					if m.do != nil {
+						t.Error("nothing was mounted")
+					}
+					if f, err := s.inner.home.form("layer"); err != nil || f == d.from {
+						t.Errorf("the layer is in form %q, %v", f, err)
+					}
+					s.oneForm(t, "layer")
+				})
+			}
+		}
+	})
+}

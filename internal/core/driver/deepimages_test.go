@@ -1,0 +1,201 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// deepLayers is how many layers an image can have for docker, and so for everybody.
+const deepLayers = 127
+
+// deepFiles are those of layer number n of an image in which each layer deletes a file, at the root and in keep/, and replaces the
+// directory d, of the layer below.
+func deepFiles(n int) files {
+	f := files{
+		fmt.Sprintf("f%03d", n): "f", "d/.wh..wh..opq": "", fmt.Sprintf("d/f%03d", n): "d",
+		fmt.Sprintf("keep/k%03d", n): "k", fmt.Sprintf("keep/t%03d", n): "t",
+	}
+	if n > 0 {
+		f[fmt.Sprintf(".wh.f%03d", n-1)] = ""
+		f[fmt.Sprintf("keep/.wh.t%03d", n-1)] = ""
+	}
+	return f
+}
+
+// deepNames are what a layer shows on top of n such layers.
+func deepNames(n int) []string {
+	names := []string{
+		fmt.Sprintf("f%03d", n-1), "d", fmt.Sprintf("d/f%03d", n-1), "keep", fmt.Sprintf("keep/t%03d", n-1),
+	}
+	for i := range n {
+		names = append(names, fmt.Sprintf("keep/k%03d", i))
+	}
+	return names
+}
+
+// deepImage unpacks that many such layers, and returns the id of layer number n.
+func deepImage(t *testing.T, s store, layers int) (id func(n int) string) {
+	t.Helper()
+	id = func(n int) string { return fmt.Sprintf("layer%03d", n) }
+	parent := ""
+	for n := range layers {
+		entries := []entry{{Name: "d/"}, {Name: "keep/"}}
+		for path, content := range deepFiles(n) {
+			entries = append(entries, entry{Name: path, Content: content})
+		}
+		s.create(t, parent, id(n))
+		s.apply(t, id(n), parent, entries...)
+		parent = id(n)
+	}
+	return id
+}
+
+// usesDeepImage makes a layer on top of layers of such an image, works in it, and removes it.
+func usesDeepImage(t *testing.T, s store, parent string, layers int) {
+	t.Helper()
+	s.create(t, parent, "child")
+	dir := s.get(t, "child")
+	sameNames(t, readTree(t, dir).Names(), deepNames(layers)...)
+	write(t, dir, files{"own": "own"})
+	must(t, os.RemoveAll(filepath.Join(dir, "keep")))
+	must(t, s.Put("child"))
+	last := layers - 1
+	for _, options := range [][]string{nil, {"ro"}} {
+		sameNames(t, s.see(t, "child", options...).Names(), "own", "d", fmt.Sprintf("d/f%03d", last), fmt.Sprintf("f%03d", last))
+	}
+	must(t, s.Remove("child"))
+}
+
+// allowed finds in an error how many branches the kernel's aufs allows.
+var allowed = regexp.MustCompile(`allows (\d+)`)
+
+// TestDeepImageWithMarksInEachLayer mounts an image with as many layers as there can be, each of which has deletions and an opaque
+// directory. The branches that aufs takes for that are more than some kernels allow: then the image is as deep as can be there.
+func TestDeepImageWithMarksInEachLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		layers := deepLayers
+		id := deepImage(t, s, layers)
+		if name == BackendAufs {
+			t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
+			s.create(t, id(layers-1), "too-deep")
+			_, err := s.Get("too-deep", GetOptions{})
+			if errors.Is(err, unix.ENOSPC) {
+				found := allowed.FindStringSubmatch(err.Error())
+				if found == nil {
+					t.Fatalf("%v\n does not say how many branches there can be", err)
+				}
+				limit, err := strconv.Atoi(found[1])
+				must(t, err)
+				if limit > 2*layers+1 {
+					t.Errorf("%d layers do not fit into %d branches", layers+1, limit)
+				}
+				t.Logf("this kernel allows %d branches", limit)
+				// One is the child's, and each layer takes another one for what it hides.
+				layers = min(layers, (limit-1)/2)
+			} else {
+				must(t, err)
+				must(t, s.Put("too-deep"))
+			}
+			must(t, s.Remove("too-deep"))
+		}
+		usesDeepImage(t, s, id(layers-1), layers)
+	})
+}
+
+// numbersIn are the numbers in a text that stand for themselves.
+func numbersIn(text string) []int {
+	var numbers []int
+	for _, word := range regexp.MustCompile(`\b[1-9]\d{0,5}\b`).FindAllString(text, -1) {
+		n, err := strconv.Atoi(word)
+		if err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
+// saysBoth fails the test unless err, of a mount that takes more directories than overlayfs does, has the number of both.
+func saysBoth(t *testing.T, err error, taken func(n int) bool) {
+	t.Helper()
+	limit, found := false, false
+	for _, n := range numbersIn(err.Error()) {
+		limit = limit || n == mostLowers
+		found = found || taken(n)
+	}
+	if !limit || !found {
+		t.Errorf("%v\n does not say how many directories there are, and that there can be %d", err, mostLowers)
+	}
+}
+
+// TestStackThatIsTooDeepForOverlayfs has more layers below a container than overlayfs takes directories.
+func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		top := s.longStack(t, mostLowers+2)
+		for _, options := range [][]string{nil, {"nodev"}} {
+			_, err := s.Get(top, GetOptions{Options: options})
+			wants(t, err, nil, top)
+			saysBoth(t, err, func(n int) bool { return n == mostLowers+1 })
+			noMounts(t, string(s.inner.home.mnt("")))
+		}
+		if seen := s.see(t, fmt.Sprintf("%064d", mostLowers)); len(seen) != mostLowers+2 {
+			t.Errorf("the layer below it shows %d files", len(seen))
+		}
+	})
+}
+
+// TestStackThatShadowsMakeTooDeep has fewer layers than overlayfs takes directories, and so many marks in them that it may take more to
+// show them right: the mount shows all of it, or the error says why not.
+func TestStackThatShadowsMakeTooDeep(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		const layers = 300
+		top := s.longStack(t, layers+1)
+		for n := range layers {
+			dir := s.inner.home.diff(fmt.Sprintf("%064d", n))
+			must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("f%03d", n))))
+			write(t, dir, deepFiles(n))
+		}
+		want := append(deepNames(layers), fmt.Sprintf("f%03d", layers))
+		dir, err := s.Get(top, GetOptions{})
+		if err != nil {
+			wants(t, err, nil, top)
+			saysBoth(t, err, func(n int) bool { return n > mostLowers })
+			noMounts(t, string(s.inner.home.mnt("")))
+			return
+		}
+		sameNames(t, readTree(t, dir).Names(), want...)
+		must(t, s.Put(top))
+	})
+}
+
+// TestMarksInADeepDirectory has marks in a directory whose path is longer than the kernel takes, in the shadows of two layers.
+func TestMarksInADeepDirectory(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "parent", "child", "top")
+		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 20)
+		s.apply(t, "base", "", entry{Name: deep}, entry{Name: deep + "x"}, entry{Name: "gone"})
+		s.apply(t, "parent", "base", entry{Name: deep}, entry{Name: deep + ".wh.x"})
+		s.apply(t, "child", "parent", entry{Name: ".wh.gone"})
+		for range 2 {
+			dir := s.get(t, "top", "ro")
+			if isThere(filepath.Join(dir, "gone")) || !isThere(filepath.Join(dir, strings.Repeat("d", 200))) {
+				t.Error("it shows something else")
+			}
+			must(t, s.Put("top"))
+		}
+	})
+}

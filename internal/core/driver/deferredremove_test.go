@@ -1,0 +1,79 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDeferredRemove has the layer gone at once, and its files when they are to be deleted.
+func TestDeferredRemove(t *testing.T) {
+	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
+		// The process ends without the deletion.
+		s, err := reopen(args[0], BackendName(args[1]))
+		must(t, err)
+		_, err = s.DeferredRemove("child")
+		must(t, err)
+		return
+	}
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		layer := func() {
+			t.Helper()
+			s.create(t, "base", "child")
+			s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+		}
+		s.create(t, "", "base")
+		layer()
+		clean, err := s.DeferredRemove("child")
+		must(t, err)
+		_, err = s.Get("child", GetOptions{})
+		wants(t, err, ErrLayerUnknown, "child")
+		trash := func(want int) {
+			t.Helper()
+			found, err := filepath.Glob(filepath.Join(h.tmp(), "trash-*", "*", "*", "d", "f"))
+			must(t, err)
+			if len(found) != want {
+				t.Errorf("in the trash are %q", found)
+			}
+		}
+		trash(1)
+		// Neither another layer of this name, nor another driver, is disturbed, or disturbs.
+		layer()
+		_, err = reopen(string(h), name)
+		must(t, err)
+		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
+			t.Errorf("%v, %v", problems, err)
+		}
+		trash(1)
+		must(t, clean())
+		noLeftovers(t, s)
+		must(t, clean())
+		sameNames(t, s.see(t, "child").Names(), "d", "d/f")
+
+		clean, err = s.DeferredRemove("")
+		if err == nil || clean == nil {
+			t.Errorf("without an id: %v", err)
+		}
+		must(t, clean())
+
+		c := exec.Command("/proc/self/exe", "-test.run=^TestDeferredRemove$")
+		c.Env = append(os.Environ(), childVariable+"="+string(h)+"|"+string(name))
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		trash(1)
+		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) != 1 || problems[0].Kind != Leftover {
+			t.Errorf("%v, %v", problems, err)
+		}
+		_, err = reopen(string(h), name)
+		must(t, err)
+		noLeftovers(t, s)
+	})
+}

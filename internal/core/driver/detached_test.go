@@ -1,0 +1,141 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"golang.org/x/sys/unix"
+)
+
+func TestMountBatches(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		parents, options int
+		label            string
+		want             []int // how many options each batch has
+	}{
+		{"one", 2, 2, "", []int{5}},
+		{"full", 61, 2, "", []int{64}},
+		{"one too many", 62, 2, "", []int{64, 1}},
+		{"many", 200, 3, "", []int{64, 64, 64, 12}},
+		{"with a label", 70, 2, "l:c1,c2", []int{64, 11}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			branches := branchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
+			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
+			batches, err := aufsfs.Batches(branches, options, c.label)
+			must(t, err)
+			var sizes []int
+			var paths []string
+			for i, batch := range batches {
+				sizes = append(sizes, len(batch))
+				for j, o := range batch {
+					if key := map[bool]string{true: "br", false: "append"}[i == 0 && j == 0]; strings.HasPrefix(o.Value, "/") && o.Key != "xino" {
+						paths = append(paths, o.Value)
+						if o.Key != key {
+							t.Errorf("%d, %d: %s, which is to be %s", i, j, o.Key, key)
+						}
+					}
+				}
+				if labelled := slices.Contains(batch, mountutil.Option{Key: "context", Value: c.label}); labelled != (c.label != "") {
+					t.Errorf("the label is in batch %d: %t", i, labelled)
+				}
+				for _, o := range options {
+					key, value, _ := strings.Cut(o, "=")
+					if there := slices.Contains(batch, mountutil.Option{Key: key, Value: value}); there != (i == 0) {
+						t.Errorf("%s is in batch %d: %t", o, i, there)
+					}
+				}
+			}
+			if !slices.Equal(sizes, c.want) {
+				t.Errorf("the batches have %v options, and not %v", sizes, c.want)
+			}
+			if got := fmt.Sprint(paths); got != fmt.Sprint(branches) {
+				t.Errorf("the branches are not in order, or not all there: %s", got)
+			}
+		})
+	}
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, aufsfs.ErrNotDetached) {
+		t.Errorf("a path that is too long: %v", err)
+	}
+	if _, err := aufsfs.Batches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, aufsfs.MaxOptionsPerCall), ""); !errors.Is(err, aufsfs.ErrNotDetached) {
+		t.Errorf("too many options: %v", err)
+	}
+}
+
+// createStack makes the layer top, on top of so many layers with a file each, whose ids have that length.
+func (s store) createStack(t *testing.T, layers, length int) {
+	t.Helper()
+	parent := ""
+	for i := range layers {
+		id := fmt.Sprintf("layer%03d-", i)
+		id += strings.Repeat("x", length-len(id))
+		s.create(t, parent, id)
+		write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
+		parent = id
+	}
+	s.create(t, parent, "top")
+}
+
+// TestNotDetached mounts a stack with names that are too long to be passed to fsopen(2): that says nothing of other stacks.
+func TestNotDetached(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, BackendAufs)
+		s.createStack(t, 40, 240)
+		if seen := s.see(t, "top"); len(seen) != 41 {
+			t.Errorf("the mount has %d files", len(seen))
+		}
+		if backend, _ := s.inner.backend.(*aufsBackend); backend.noDetached.Load() {
+			t.Error("it is taken for what the kernel cannot do")
+		}
+	})
+}
+
+// TestDetachedOrStaged mounts a stack that takes several calls in the two ways that there are.
+func TestDetachedOrStaged(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, BackendAufs)
+		s.createStack(t, 130, 64)
+		backend, _ := s.inner.backend.(*aufsBackend)
+		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
+			dir, err := s.Get("top", GetOptions{Options: options})
+			must(t, err)
+			mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(dir))
+			must(t, err)
+			for _, option := range options {
+				if len(mounts) != 1 || !slices.Contains(strings.Split(mounts[0].Options, ","), option) {
+					t.Errorf("mounted with %q, it has not %s: %+v", options, option, mounts)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o600); errors.Is(err, unix.EROFS) != (options[0] == "ro") {
+				t.Errorf("mounted with %q: %v", options, err)
+			}
+			must(t, s.Put("top"))
+		}
+		must(t, os.Remove(filepath.Join(s.inner.home.diff("top"), "new")))
+		detached := s.see(t, "top")
+		if backend.noDetached.Load() {
+			t.Error("it was not mounted by fsopen(2)")
+		}
+		if len(detached) != 131 {
+			t.Errorf("the mount has %d files", len(detached))
+		}
+		backend.noDetached.Store(true)
+		sameTree(t, s.see(t, "top"), detached)
+		left, err := os.ReadDir(s.inner.home.tmp())
+		must(t, err)
+		if len(left) > 0 {
+			t.Errorf("tmp/ has %v", left)
+		}
+	})
+}

@@ -1,0 +1,37 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"testing"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/reexec"
+	"github.com/containers/storage/pkg/unshare"
+	"github.com/seed-642172e2/aufs/internal/storagelib"
+)
+
+func TestMain(m *testing.M) {
+	// The library unpacks archives in a child of this very program.
+	if reexec.Init() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// testLibrary is the storage library that the driver is tested with.
+func testLibrary() Library {
+	return Library{
+		Rootless:       unshare.IsRootless(),
+		NewCounter:     func(isMounted func(path string) bool) Counter { return storagelib.Counter(isMounted) },
+		FSName:         storagelib.FSName,
+		FileInfoHeader: archive.FileInfoHeader,
+		Unpack:         storagelib.Unpack,
+		UnpackInChild:  storagelib.UnpackInChild,
+		ApplyLayer:     storagelib.ApplyLayer,
+	}
+}
+
+// fsName is what the library calls a file system.
+var fsName = storagelib.FSName

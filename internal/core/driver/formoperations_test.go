@@ -1,0 +1,112 @@
+//go:build linux && (amd64 || arm64)
+
+package driver
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// Operations that find out about layers, or bring them from one form to the other.
+
+func init() { operations = append(operations, formOperations...) }
+
+var formOperations = []operation{
+	// The first writable mount of a layer without marks.
+	{name: "get-first", build: threeLayers, again: true, run: get("child")},
+	// That of one with marks, which the overlay backend converts.
+	{name: "get-marked", build: childApplied, again: true, run: get("child")},
+	// And the way back.
+	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: BackendAufs},
+	{
+		name: "convert", build: childInOverlayForm, again: true,
+		run: func(t *testing.T, s store) error { return Convert(t.Context(), string(s.inner.home)) },
+	},
+	{
+		name:  "apply-below",
+		build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new", "new-child") },
+		run: func(t *testing.T, s store) error {
+			_, err := s.ApplyDiff("new", "middle", applyOf(t, newLayer...))
+			return err
+		},
+	},
+	{name: "get-shadows", build: nothingKnown, again: true, run: getReadOnly("top")},
+	{name: "get-shadows-of-a-written-layer", build: writtenParent, again: true, run: getReadOnly("top")},
+}
+
+func getReadOnly(id string) func(*testing.T, store) error {
+	return func(_ *testing.T, s store) error {
+		_, err := s.Get(id, mountOpts("ro"))
+		return err
+	}
+}
+
+// childApplied has an archive with marks of all kinds in the layer child.
+func childApplied(t *testing.T, s store) {
+	t.Helper()
+	threeLayers(t, s)
+	s.create(t, "child", "grandchild")
+	s.apply(t, "child", "middle", newLayer...)
+}
+
+// childInOverlayForm has the layer child changed by a container, and in overlay form, whichever the backend is.
+func childInOverlayForm(t *testing.T, s store) {
+	t.Helper()
+	childEdited(t, s)
+	s.create(t, "child", "grandchild")
+	must(t, s.inner.forms.toOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
+}
+
+// nothingKnown has layers with marks below top, of which nothing is known.
+func nothingKnown(t *testing.T, s store) {
+	t.Helper()
+	threeLayers(t, s)
+	s.create(t, "middle", "new", "top")
+	s.apply(t, "new", "middle", newLayer...)
+	for _, dir := range []string{knownDir, shadowDir} {
+		must(t, os.RemoveAll(s.inner.home.overlay(dir)))
+	}
+}
+
+// writtenParent has layers below top that the other backend, or another user, has written.
+func writtenParent(t *testing.T, s store) {
+	t.Helper()
+	nothingKnown(t, s)
+	if s.backend == BackendAufs {
+		must(t, s.inner.forms.toOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
+		return
+	}
+	write(t, s.inner.home.diff("new"), files{whiteout.Base: ""})
+}
+
+// TestFormIsDurableBeforeTheMount looks at the order of the calls that the first writable mount of a layer makes.
+func TestFormIsDurableBeforeTheMount(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		for _, name := range []string{"get-first", "get-marked"} {
+			tr := newTrial(t, operationNamed(name), BackendOverlay)
+			last := func(call, path string) int {
+				at := -1
+				for n, step := range tr.steps {
+					if step.Name == call && len(step.Paths) > 0 && strings.HasSuffix(step.Paths[len(step.Paths)-1], path) {
+						at = n
+					}
+				}
+				return at
+			}
+			recorded, synced, mounted := max(last("symlinkat", "overlay/form/child"), last("renameat", "overlay/form/child"),
+				last("renameat2", "overlay/form/child")), last("fsync", "overlay/form"), last("mount", "mnt/child")
+			if recorded < 0 || synced < recorded || mounted < synced {
+				t.Errorf("%s: it is recorded by the call %d, synced by %d, and mounted by %d of %v", name, recorded, synced, mounted, tr.steps)
+			}
+		}
+	})
+}
+
+// applyOf are the options of ApplyDiff for an archive of entries.
+func applyOf(t *testing.T, entries ...entry) ApplyOptions {
+	t.Helper()
+	return ApplyOptions{Diff: archiveOf(t, entries...)}
+}

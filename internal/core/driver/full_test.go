@@ -1,0 +1,143 @@
+//go:build linux && (amd64 || arm64)
+
+package driver
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// TestFullDisk is about a store whose disk is full: what needs space says so, and leaves nothing half done; what reads, and
+// what makes space, works; and once there is space again, everything does.
+func TestFullDisk(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		if name == BackendAufs {
+			// Its own files do not find room either.
+			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
+		}
+		disk := newDisk(t).dir
+		s := openStore(t, filepath.Join(disk, "home"), name)
+		s.create(t, "", "base", "child", "grandchild")
+		s.create(t, "base", "big")
+		// Its file of parents is empty: no room comes of the removal of that.
+		s.create(t, "", "alone")
+		s.apply(t, "alone", "", entry{Name: "f", Content: strings.Repeat("f", 1<<20)})
+		s.apply(t, "base", "", entry{Name: "d/"}, entry{Name: "d/f", Content: "f"}, entry{Name: "gone", Content: "x"})
+		s.change(t, "child", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "gone")))
+			must(t, os.RemoveAll(filepath.Join(dir, "d")))
+			write(t, dir, files{"d/g": "g"})
+		})
+		want := s.see(t, "child")
+
+		tooBig := func() {
+			t.Helper()
+			_, err := s.ApplyDiff("big", "base", ApplyOptions{
+				Diff: archiveOf(t, entry{Name: "small", Content: "s"}, entry{Name: "large", Content: strings.Repeat("l", 64<<20)}),
+			})
+			// The library unpacks in a process of its own, of whose error it has the text.
+			wants(t, err, nil, "big", unix.ENOSPC.Error())
+			sameNames(t, readTree(t, s.inner.home.diff("big")).Names())
+		}
+		tooBig()
+		noLeftovers(t, s)
+
+		// While a container is at work in it.
+		dir := s.get(t, "grandchild")
+		must(t, os.Remove(filepath.Join(dir, "d/g")))
+		filler := fill(t, disk)
+		doneOrFull := func(what string, err error) {
+			t.Helper()
+			if err != nil && !errors.Is(err, unix.ENOSPC) {
+				t.Errorf("%s: %v", what, err)
+			}
+			t.Logf("%s on a full disk: %v", what, err)
+		}
+		doneOrFull("Put", s.Put("grandchild"))
+		doneOrFull("Create", s.Create("new", "base", nil))
+		_, err := s.Get("child", GetOptions{})
+		doneOrFull("Get", err)
+		if err == nil {
+			sameTree(t, readTree(t, s.inner.home.mnt("child")), want)
+			doneOrFull("Put", s.Put("child"))
+		}
+		tooBig()
+		packed, err := s.Diff("child", nil, "base", nil)
+		must(t, err)
+		must(t, drain(packed))
+		must(t, s.Remove("alone"))
+		if _, err := os.Lstat(s.inner.home.diff("alone")); !os.IsNotExist(err) {
+			t.Errorf("the files of a layer that is removed are there: %v", err)
+		}
+		must(t, s.Remove("big"))
+		// Whoever wants to remove layers has to open the store first.
+		other, err := reopen(string(s.inner.home), name)
+		must(t, err)
+		must(t, other.Remove("grandchild"))
+
+		must(t, os.Remove(filler))
+		s, err = reopen(string(s.inner.home), name)
+		must(t, err)
+		must(t, s.Cleanup())
+		for _, id := range []string{"base", "child"} {
+			s.oneForm(t, id)
+		}
+		sameTree(t, s.see(t, "child"), want)
+		noLeftovers(t, s)
+	})
+}
+
+// TestFullDiskWithoutLocks opens a store on a full disk that has no files for locks yet, as earlier drivers leave one, and removes a layer
+// from it.
+func TestFullDiskWithoutLocks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		if name == BackendAufs {
+			// See TestFullDisk.
+			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
+		}
+		for what, ours := range map[string][]string{"in-tree driver's": {overlayDir, tmpDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
+			t.Run(what, func(t *testing.T) {
+				disk := newDisk(t).dir
+				s := openStore(t, filepath.Join(disk, "home"), name)
+				s.create(t, "", "base")
+				s.apply(t, "base", "", entry{Name: "f", Content: "f"})
+				must(t, s.Cleanup())
+				for _, path := range ours {
+					must(t, os.RemoveAll(filepath.Join(string(s.inner.home), path)))
+				}
+				filler := fill(t, disk)
+				r, err := reopen(string(s.inner.home), name)
+				must(t, err)
+				must(t, r.Remove("base"))
+				must(t, r.Cleanup())
+				must(t, os.Remove(filler))
+				noLeftovers(t, s)
+			})
+		}
+	})
+}
+
+// fill leaves no space on a disk, and returns the file that takes it.
+func fill(t *testing.T, disk string) string {
+	t.Helper()
+	path := filepath.Join(disk, "filler")
+	f, err := os.Create(path)
+	must(t, err)
+	for size := 64 << 10; size > 0; {
+		_, err := f.Write(make([]byte, size))
+		switch {
+		case errors.Is(err, unix.ENOSPC):
+			size /= 2
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	must(t, f.Close())
+	return path
+}

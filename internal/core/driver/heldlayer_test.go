@@ -1,0 +1,123 @@
+//go:build linux
+
+package driver
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestHeldLayer is about a layer that is removed, or gets other content, while it is read.
+func TestHeldLayer(t *testing.T) {
+	s := newStore(t, BackendOverlay)
+	s.create(t, "", "base", "child")
+	s.apply(t, "base", "", entry{Name: "f", Content: "f"})
+	for what, c := range map[string]struct {
+		do   func()
+		want error
+	}{
+		"nothing":       {func() {}, nil},
+		"a file":        {func() { must(t, os.Remove(filepath.Join(s.inner.home.diff("base"), "f"))) }, nil},
+		"removed":       {func() { must(t, s.Remove("child")) }, ErrLayerUnknown},
+		"removed again": {func() { must(t, s.Remove("child")); s.create(t, "base", "child") }, errReplaced},
+		"applied":       {func() { s.apply(t, "child", "base", entry{Name: "g", Content: "g"}) }, errReplaced},
+		"its directory": {func() { must(t, os.RemoveAll(s.inner.home.diff("child"))) }, fs.ErrNotExist},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if !s.Exists("child") {
+				s.create(t, "base", "child")
+			}
+			err := s.inner.home.reading("child", func() error { c.do(); return nil })
+			if c.want == nil {
+				must(t, err)
+				return
+			}
+			wants(t, err, c.want, "child")
+			must(t, s.Remove("child"))
+		})
+	}
+}
+
+// TestReadersOfARemovedLayer has a layer removed while each of those who read layers does. They have all of it, or an error that names it.
+func TestReadersOfARemovedLayer(t *testing.T) {
+	const most = 200
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		for what, read := range map[string]func() (int, error){
+			"Changes":  func() (int, error) { c, err := s.Changes("child", nil, "base", nil); return len(c), err },
+			"DiffSize": func() (int, error) { n, err := s.DiffSize("child", nil, "base", nil); return int(n), err },
+			"usage": func() (int, error) {
+				u, err := s.ReadWriteDiskUsage("child")
+				if err != nil {
+					return 0, err
+				}
+				return int(u.Size), nil
+			},
+			"Diff": func() (int, error) {
+				r, err := s.Diff("child", nil, "base", nil)
+				if err != nil {
+					return 0, err
+				}
+				defer r.Close()
+				content, err := io.ReadAll(r)
+				return strings.Count(string(content), "/file"), err
+			},
+		} {
+			t.Run(what, func(t *testing.T) {
+				for range 3 {
+					s.create(t, "base", "child")
+					want := map[string]int{"Changes": most * 2, "DiffSize": most, "usage": most, "Diff": most}[what]
+					content := files{}
+					for i := range most {
+						content[fmt.Sprintf("%03d/file", i)] = "x"
+					}
+					write(t, s.inner.home.diff("child"), content)
+					removed := make(chan error)
+					go func() { removed <- s.Remove("child") }()
+					for {
+						n, err := read()
+						if err != nil {
+							wants(t, err, nil, "child")
+							break
+						}
+						if n != want {
+							t.Errorf("it has found %d of %d", n, want)
+						}
+					}
+					must(t, <-removed)
+				}
+			})
+		}
+	})
+}
+
+// TestDiffOfARemovedLayer has it removed when a part of its archive was read.
+func TestDiffOfARemovedLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		dir := s.inner.home.diff("child")
+		for i := range 300 {
+			write(t, dir, files{fmt.Sprintf("%03d/file", i): strings.Repeat("x", 4096)})
+		}
+		r, err := s.Diff("child", nil, "base", nil)
+		must(t, err)
+		_, err = io.ReadFull(r, make([]byte, 512))
+		must(t, err)
+		getter, err := s.inner.DiffGetter("child")
+		must(t, err)
+		must(t, s.Remove("child"))
+		if err := drain(r); err == nil || !strings.Contains(err.Error(), "child") {
+			t.Errorf("the rest of the archive: %v", err)
+		}
+		_, err = getter.Get("000/file")
+		wants(t, err, ErrLayerUnknown, "child")
+		must(t, getter.Close())
+	})
+}

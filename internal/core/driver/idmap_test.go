@@ -1,0 +1,471 @@
+//go:build linux
+
+package driver
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	trees "github.com/seed-642172e2/aufs/internal/listing"
+	"golang.org/x/sys/unix"
+)
+
+func idMaps(maps ...idmap.Map) *idmap.Mappings {
+	return idmapsOf(maps, maps)
+}
+
+var (
+	noMaps = &idmap.Mappings{}
+	// fewIDs has no ids for some of the owners of peculiar files.
+	fewIDs = idMaps(idmap.Map{HostID: 100_000, Size: 5000})
+	// twoRanges has ids for all.
+	twoRanges = idMaps(idmap.Map{HostID: 100_000, Size: 1000}, idmap.Map{ContainerID: 1000, HostID: 200_000, Size: 2_000_000_000})
+)
+
+// onHost is who id is on the host: nobody, if the map has nobody.
+func onHost(id uint32, m *idmap.Mappings) uint32 {
+	if to, err := idmap.ToHost(int(id), m.UIDs); err == nil {
+		return uint32(to)
+	}
+	return 65534
+}
+
+// ownedTree is all that there is to see of the tree at dir, with owners mapped by m.
+func ownedTree(t *testing.T, dir string, m *idmap.Mappings) map[string]trees.Entry {
+	t.Helper()
+	entries, err := trees.Read(dir)
+	must(t, err)
+	tr := map[string]trees.Entry{}
+	for _, e := range entries {
+		e.UID, e.GID = onHost(e.UID, m), onHost(e.GID, m)
+		tr[e.Path] = e
+	}
+	return tr
+}
+
+func sameEntries(t *testing.T, what string, got, want map[string]trees.Entry) {
+	t.Helper()
+	for path, e := range want {
+		if got[path] != e {
+			t.Errorf("%s: %q\n is  %+v\n not %+v", what, path, got[path], e)
+		}
+	}
+	for path := range got {
+		if _, ok := want[path]; !ok {
+			t.Errorf("%s: %q is too many", what, path)
+		}
+	}
+}
+
+// seeOwned is ownedTree of a mount of the layer id.
+func (s store) seeOwned(t *testing.T, id string, m *idmap.Mappings) map[string]trees.Entry {
+	t.Helper()
+	dir := s.get(t, id)
+	tr := ownedTree(t, dir, m)
+	must(t, s.Put(id))
+	return tr
+}
+
+// makePeculiar makes in dir one directory for each kind of peculiar files, and files with names of one letter.
+func makePeculiar(t *testing.T, dir string) {
+	t.Helper()
+	makeSome(t, dir, func(string) bool { return true })
+}
+
+// makeSome is makePeculiar with those kinds only that are wanted.
+func makeSome(t *testing.T, dir string, wanted func(kind string) bool) {
+	t.Helper()
+	write(t, dir, files{"a": "a", "b": "b", "c/": "", "z": "z"})
+	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "y")))
+	for _, p := range peculiar {
+		if !wanted(p.name) {
+			continue
+		}
+		below := filepath.Join(dir, strings.ReplaceAll(p.name, " ", ""))
+		must(t, os.Mkdir(below, 0o755))
+		p.make(t, below)
+	}
+	must(t, os.Chtimes(filepath.Join(dir, "c"), time.Unix(1000, 123_456_789), time.Unix(1000, 123_456_789)))
+}
+
+// peculiarImage makes an image of two layers, base and middle.
+func peculiarImage(t *testing.T, s store) {
+	t.Helper()
+	s.create(t, "", "base")
+	base := s.inner.home.diff("base")
+	write(t, base, files{"gone": "x", "same": "same", "opaque/f": "f", "d/f": "f", "d/e/f": "f"})
+	must(t, os.Link(filepath.Join(base, "d/f"), filepath.Join(base, "d/e/g")))
+	must(t, os.Chtimes(filepath.Join(base, "d/e"), time.Unix(2000, 987_654_321), time.Unix(2000, 987_654_321)))
+	must(t, os.Chtimes(filepath.Join(base, "d/f"), time.Unix(3000, 987_654_321), time.Unix(3000, 987_654_321)))
+	s.create(t, "base", "middle")
+	dir := s.get(t, "middle", "acl")
+	makePeculiar(t, dir)
+	must(t, os.Remove(filepath.Join(dir, "gone")))
+	must(t, s.Put("middle"))
+}
+
+// TestOwnersAloneAreChanged has the owners in layers of peculiar files changed, those of a base and those on top of an image, and changed
+// back: all else is as it was.
+func TestOwnersAloneAreChanged(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		peculiarImage(t, s)
+		s.create(t, "", "plain")
+		makePeculiar(t, s.inner.home.diff("plain"))
+		s.create(t, "middle", "mapped")
+		for _, id := range []string{"plain", "mapped"} {
+			// Aufs makes files of its own in a layer when it mounts it first.
+			must(t, drainMount(s, id))
+			before := s.seeOwned(t, id, noMaps)
+			want := s.seeOwned(t, id, twoRanges)
+			image := map[string]map[string]trees.Entry{}
+			for _, parent := range []string{"base", "middle"} {
+				image[parent] = ownedTree(t, s.inner.home.diff(parent), noMaps)
+			}
+			must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
+			s.oneForm(t, id)
+			sameEntries(t, id, s.seeOwned(t, id, noMaps), want)
+			must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
+			sameEntries(t, id+" again", s.seeOwned(t, id, noMaps), before)
+			want = s.seeOwned(t, id, fewIDs)
+			must(t, s.UpdateLayerIDMap(id, noMaps, fewIDs, ""))
+			sameEntries(t, id+" with few ids", s.seeOwned(t, id, noMaps), want)
+			for parent, before := range image {
+				sameEntries(t, parent, ownedTree(t, s.inner.home.diff(parent), noMaps), before)
+			}
+		}
+		noLeftovers(t, s)
+	})
+}
+
+func drainMount(s store, id string) error {
+	if _, err := s.Get(id, GetOptions{}); err != nil {
+		return err
+	}
+	return s.Put(id)
+}
+
+// TestOwnersInListsAreChanged is about access control lists.
+func TestOwnersInListsAreChanged(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "mapped")
+		f := filepath.Join(s.inner.home.diff("base"), "f")
+		write(t, s.inner.home.diff("base"), files{"f": "f"})
+		setACL(t, f, fsutil.ACLAccess, 1000, 7)
+		list, err := system.Lgetxattr(f, fsutil.ACLAccess)
+		must(t, err)
+		want, _, err := aclToHost(list, twoRanges)
+		must(t, err)
+		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("mapped"), "f"), fsutil.ACLAccess)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("the list is %x, %v, and not %x", got, err, want)
+		}
+		changes, err := s.Changes("mapped", twoRanges, "base", noMaps)
+		if err != nil || len(changes) > 0 {
+			t.Errorf("%v, %v", changes, err)
+		}
+	})
+}
+
+// TestOwnersOfMountsStay has another file system mounted in a layer whose owners are changed.
+func TestOwnersOfMountsStay(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "mapped")
+		write(t, s.inner.home.diff("base"), files{"d/": "", "f": "f", "g": "g"})
+		dir := s.get(t, "mapped")
+		must(t, unix.Mount("tmpfs", filepath.Join(dir, "d"), "tmpfs", 0, ""))
+		defer func() { must(t, unix.Unmount(filepath.Join(dir, "d"), 0)) }()
+		write(t, dir, files{"d/inside": "x"})
+		must(t, unix.Mount(filepath.Join(dir, "d/inside"), filepath.Join(dir, "f"), "", unix.MS_BIND, ""))
+		defer func() { must(t, unix.Unmount(filepath.Join(dir, "f"), 0)) }()
+		must(t, s.UpdateLayerIDMap("mapped", noMaps, fewIDs, ""))
+		for path, want := range map[string]uint32{".": 100_000, "g": 100_000, "d": 0, "d/inside": 0, "f": 0} {
+			info, err := os.Lstat(filepath.Join(dir, path))
+			must(t, err)
+			if got := fsutil.StatOf(info).Uid; got != want {
+				t.Errorf("%s belongs to %d", path, got)
+			}
+		}
+	})
+}
+
+// mappedChanges are the changes of the layer id, whose owners were mapped by m, as Changes, Diff and DiffSize see them: the names in the
+// archive are those of changes, and the sizes add up.
+func (s store) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappings) []string {
+	t.Helper()
+	changes, err := s.Changes(id, m, parent, noMaps)
+	must(t, err)
+	r, err := s.Diff(id, m, parent, noMaps)
+	must(t, err)
+	headers := readArchive(t, r)
+	must(t, r.Close())
+	var size int64
+	var names []string
+	for name, h := range headers {
+		size += h.Size
+		if h.Typeflag == tar.TypeSymlink {
+			size += int64(len(h.Linkname))
+		}
+		dir, base := filepath.Split("/" + strings.TrimSuffix(name, "/"))
+		names = append(names, dir+strings.TrimPrefix(base, ".wh."))
+	}
+	var paths []string
+	for _, c := range changes {
+		paths = append(paths, c.Path)
+	}
+	sameNames(t, names, paths...)
+	if got, err := s.DiffSize(id, m, parent, noMaps); err != nil || got != size {
+		t.Errorf("DiffSize is %d, %v, and the archive has %d bytes", got, err, size)
+	}
+	return kinds(changes)
+}
+
+// TestOwnersAreNoChanges compares a layer, whose owners were changed and nothing else, with its parent, and then what happens in it.
+func TestOwnersAreNoChanges(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for what, m := range map[string]*idmap.Mappings{"few ids": fewIDs, "two ranges": twoRanges} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				peculiarImage(t, s)
+				s.create(t, "middle", "mapped")
+				must(t, s.UpdateLayerIDMap("mapped", noMaps, m, ""))
+				sameNames(t, s.mappedChanges(t, "mapped", "middle", m))
+				if m == twoRanges {
+					must(t, s.UpdateLayerIDMap("mapped", m, noMaps, ""))
+					sameNames(t, s.mappedChanges(t, "mapped", "middle", noMaps))
+					must(t, s.UpdateLayerIDMap("mapped", noMaps, m, ""))
+				}
+				s.change(t, "mapped", func(dir string) {
+					must(t, appendTo(filepath.Join(dir, "links/d/two"), "more"))
+					must(t, os.Remove(filepath.Join(dir, "z")))
+					write(t, dir, files{"c/new": "new"})
+					// All but its content is as it was.
+					info, err := os.Lstat(filepath.Join(dir, "same"))
+					must(t, err)
+					must(t, os.WriteFile(filepath.Join(dir, "same"), []byte("emas"), 0o644))
+					must(t, os.Chtimes(filepath.Join(dir, "same"), info.ModTime(), info.ModTime()))
+					for _, path := range []string{"c/new", "c"} {
+						must(t, os.Lchown(filepath.Join(dir, path), 100_000, 100_000))
+					}
+				})
+				sameNames(t, s.mappedChanges(t, "mapped", "middle", m), "C /c", "A /c/new", "D /z", "C /same",
+					"C /links", "C /links/d", "C /links/d/e", "C /links/one", "C /links/d/two", "C /links/d/e/three")
+			})
+		}
+	})
+}
+
+// TestMappedLayerAsAnArchive applies the archive of a layer, whose owners were changed when it had content of its own, to another one on
+// the same parent: that shows the same.
+func TestMappedLayerAsAnArchive(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		peculiarImage(t, s)
+		s.create(t, "middle", "mapped")
+		s.create(t, "middle", "again")
+		edit := func(dir string) {
+			info, err := os.Lstat(filepath.Join(dir, "opaque/f"))
+			must(t, err)
+			// A directory that is replaced, by one with a file like that of before.
+			must(t, os.RemoveAll(filepath.Join(dir, "opaque")))
+			write(t, dir, files{"opaque/f": "f", "opaque/d/": "", "own": "own"})
+			must(t, os.Chtimes(filepath.Join(dir, "opaque/f"), info.ModTime(), info.ModTime()))
+			must(t, os.Remove(filepath.Join(dir, "b")))
+		}
+		s.change(t, "mapped", edit)
+		want := secondsOf(s.seeOwned(t, "mapped", noMaps))
+		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
+		r, err := s.Diff("mapped", twoRanges, "middle", noMaps)
+		must(t, err)
+		_, err = s.ApplyDiff("again", "middle", ApplyOptions{Diff: r})
+		must(t, err)
+		must(t, r.Close())
+		got := secondsOf(s.seeOwned(t, "again", noMaps))
+		sameEntries(t, "again", got, want)
+	})
+}
+
+// secondsOf is a tree with times as archives have them, without its root, which they do not have.
+func secondsOf(tr map[string]trees.Entry) map[string]trees.Entry {
+	delete(tr, ".")
+	for path, e := range tr {
+		e.Mtime -= e.Mtime % 1e9
+		tr[path] = e
+	}
+	return tr
+}
+
+// TestChangeOfOwnersCutShort has changes of owners interrupted anywhere: the layer can be read, and is as it should be when that is done
+// again.
+func TestChangeOfOwnersCutShort(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		few := func(kind string) bool {
+			return slices.Contains([]string{"capabilities and attributes", "links", "modes and owners"}, kind)
+		}
+		s.create(t, "", "middle")
+		makeSome(t, s.inner.home.diff("middle"), few)
+		s.create(t, "", "plain")
+		makeSome(t, s.inner.home.diff("plain"), few)
+		for n := range 4 {
+			mapped := fmt.Sprintf("mapped%d", n)
+			s.create(t, "middle", mapped)
+			for _, id := range []string{"plain", mapped} {
+				must(t, drainMount(s, id))
+				before := s.seeOwned(t, id, noMaps)
+				want := s.seeOwned(t, id, twoRanges)
+				done := s.cutShort(t, id, n)
+				interrupted := s.seeOwned(t, id, noMaps)
+				delete(interrupted, ownersLink)
+				if len(interrupted) != len(before) {
+					t.Errorf("%s shows %d files, and had %d", id, len(interrupted), len(before))
+				}
+				if parent := "middle"; id == mapped {
+					if changes, err := s.Changes(id, twoRanges, parent, noMaps); err != nil || done && len(changes) == 0 {
+						t.Errorf("%v, %v", changes, err)
+					}
+				}
+				must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
+				sameEntries(t, id, s.seeOwned(t, id, noMaps), want)
+				s.oneForm(t, id)
+				// What was cut short is finished before another one.
+				must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
+				s.cutShort(t, id, n)
+				must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
+				sameEntries(t, id+" again", s.seeOwned(t, id, noMaps), before)
+			}
+		}
+		noLeftovers(t, s)
+	})
+}
+
+// cutShort begins with a change of owners, and does n quarters of it. It tells if that is something.
+func (s store) cutShort(t *testing.T, id string, n int) bool {
+	t.Helper()
+	dir := s.get(t, id)
+	plan, err := planOwners(dir, ownerMaps{noMaps, twoRanges})
+	must(t, err)
+	must(t, s.inner.writeOwners(id, plan))
+	some := plan.Files[:len(plan.Files)*n/4]
+	for _, f := range some {
+		must(t, applyIn(dir, filepath.Dir(f.Path), []plannedFile{f}))
+	}
+	must(t, s.Put(id))
+	if s.backend == BackendOverlay {
+		// A link that was on its way.
+		must(t, os.WriteFile(filepath.Join(s.inner.home.diff(id), ownersLink), nil, 0o600))
+	}
+	return len(some) > 0
+}
+
+// TestOwnersChangedAfterOtherThings has files changed, each in one respect, before the owners are: they are changes still.
+func TestOwnersChangedAfterOtherThings(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "mapped")
+		base := s.inner.home.diff("base")
+		write(t, base, files{"same": "x", "size": "x", "time": "x", "mode": "x", "owner": "x", "kind": "x"})
+		must(t, os.Symlink("aa", filepath.Join(base, "target")))
+		must(t, unix.Mknod(filepath.Join(base, "device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
+		// All times are the same, of whole seconds, as aufs cuts what it is told.
+		age := func(dir string, names ...string) {
+			for _, name := range names {
+				must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), []unix.Timespec{{Sec: 7}, {Sec: 7}}, unix.AT_SYMLINK_NOFOLLOW))
+			}
+		}
+		age(base, readTree(t, base).Names()...)
+		s.change(t, "mapped", func(dir string) {
+			path := func(name string) string { return filepath.Join(dir, name) }
+			must(t, appendTo(path("size"), "y"))
+			must(t, errors.Join(os.Remove(path("kind")), os.Symlink("x", path("kind"))))
+			must(t, errors.Join(os.Remove(path("target")), os.Symlink("bb", path("target"))))
+			must(t, errors.Join(os.Remove(path("device")), unix.Mknod(path("device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5)))))
+			age(dir, "size", "kind", "target", "device")
+			must(t, os.Chtimes(path("time"), time.Unix(1, 0), time.Unix(1, 0)))
+			must(t, os.Chmod(path("mode"), 0o600))
+			must(t, os.Lchown(path("owner"), 5, 5))
+		})
+		must(t, s.UpdateLayerIDMap("mapped", noMaps, fewIDs, ""))
+		sameNames(t, s.mappedChanges(t, "mapped", "base", fewIDs),
+			"C /size", "C /time", "C /mode", "C /owner", "C /kind", "C /target", "C /device")
+	})
+}
+
+// TestOwnersOfReplacedFiles has a change of owners cut short, and files replaced before it is done again: they are left as they are.
+func TestOwnersOfReplacedFiles(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "mapped")
+		base := s.inner.home.diff("base")
+		write(t, base, files{"a": "a", "f": "f"})
+		must(t, os.Link(filepath.Join(base, "a"), filepath.Join(base, "b")))
+		s.cutShort(t, "mapped", 0)
+		s.change(t, "mapped", func(dir string) {
+			for _, name := range []string{"b", "f"} {
+				must(t, os.Remove(filepath.Join(dir, name)))
+				write(t, dir, files{name: "new"})
+				must(t, os.Lchown(filepath.Join(dir, name), 7, 7))
+			}
+		})
+		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
+		seen := s.seeOwned(t, "mapped", noMaps)
+		for name, want := range map[string][2]int{"a": {100_000, 1}, "b": {7, 3}, "f": {7, 3}} {
+			if e := seen[name]; int(e.UID) != want[0] || int(e.Size) != want[1] {
+				t.Errorf("%s belongs to %d, and has %d bytes", name, e.UID, e.Size)
+			}
+		}
+		must(t, s.Remove("mapped"))
+		noLeftovers(t, s)
+	})
+}
+
+// TestWriteRightAfterAChangeOfOwners changes a file, all but whose content is as it was, in the moment after its owner was changed.
+func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"same": "same"})
+		for range 20 {
+			s.create(t, "base", "mapped")
+			must(t, s.UpdateLayerIDMap("mapped", noMaps, fewIDs, ""))
+			path := filepath.Join(s.inner.home.diff("mapped"), "same")
+			info, err := os.Lstat(path)
+			must(t, err)
+			must(t, os.WriteFile(path, []byte("emas"), 0o644))
+			must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+			sameNames(t, s.mappedChanges(t, "mapped", "base", fewIDs), "C /same")
+			must(t, s.Remove("mapped"))
+		}
+	})
+}
+
+// TestChangeOfOwnersWaitsForTheClock has the time of a change of owners be one that the clock of the layer's file system has yet to come to.
+func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		must(t, s.UpdateLayerIDMap("base", noMaps, fewIDs, ""))
+		until := time.Now().Add(200 * time.Millisecond)
+		must(t, os.Chtimes(s.inner.home.overlay(ownersDir, "base"), until, until))
+		must(t, s.inner.passOwnersTime("base"))
+		if now := time.Now(); now.Before(until) {
+			t.Errorf("%v is before %v", now, until)
+		}
+		must(t, os.Remove(s.inner.home.overlay(ownersDir, "base")))
+		must(t, s.inner.passOwnersTime("base"))
+	})
+}

@@ -1,0 +1,61 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+)
+
+// checkID refuses ids that would name something else than an entry of layers/, diff/ and mnt/.
+func checkID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("aufs: the layer id is empty")
+	case id == "." || id == ".." || slices.Contains(neverLayers, id):
+		return fmt.Errorf("aufs: %q is not a layer id", id)
+	case strings.ContainsAny(id, "/\x00\n"):
+		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
+	case strings.HasSuffix(id, "\r"):
+		// Readers of layers/<id> take it for a part of the line's end.
+		return fmt.Errorf("aufs: layer id %q ends in a carriage return", id)
+	}
+	return nil
+}
+
+// neverLayers are the names in the directories of a store that no layer can have: that of the driver's own directory, and that of the
+// directory where fsck(8) puts what it has found, if one of them is the root of a disk.
+var neverLayers = []string{besideName, "lost+found"}
+
+// removingSuffix ends the names that the in-tree driver gives to the directories that it is about to delete: it sweeps
+// whatever ends so.
+const removingSuffix = "-removing"
+
+// checkNewID is checkID for a layer to be made. It refuses in addition what aufs cannot mount as a branch, and what
+// another driver on the same store would sweep; a layer that has such an id already stays readable.
+func checkNewID(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if strings.ContainsAny(id, aufsfs.BranchDelimiters) {
+		return fmt.Errorf("aufs: layer id %q: aufs cannot parse ',', ':' or '=' in the path of a branch", id)
+	}
+	if strings.HasSuffix(id, removingSuffix) {
+		return fmt.Errorf("aufs: layer id %q: names that end in %q are swept by the in-tree driver", id, removingSuffix)
+	}
+	return nil
+}
+
+// layerError says which operation on which layer failed, and wraps why.
+func layerError(op, id string, err error) error {
+	return fmt.Errorf("aufs: %s layer %s: %w", op, id, err)
+}
+
+// unknownLayer is the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
+func unknownLayer(op, id string) error {
+	return layerError(op, id, ErrLayerUnknown)
+}

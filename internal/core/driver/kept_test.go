@@ -1,0 +1,276 @@
+//go:build linux
+
+package driver
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// givesBack fails the test unless the getter of the layer id gives back all content of an archive, as the storage library asks for it.
+func (s store) givesBack(t *testing.T, id string, content []byte) {
+	t.Helper()
+	getter, err := s.inner.DiffGetter(id)
+	must(t, err)
+	defer getter.Close()
+	for r := tar.NewReader(bytes.NewReader(content)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		must(t, err)
+		want, err := io.ReadAll(r)
+		must(t, err)
+		if h.Size == 0 {
+			continue
+		}
+		f, err := getter.Get(h.Name)
+		if err != nil {
+			t.Errorf("%s: %v", h.Name, err)
+			continue
+		}
+		got, err := io.ReadAll(f)
+		must(t, errors.Join(err, f.Close()))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %.20q, and it was %.20q", h.Name, got, want)
+		}
+	}
+}
+
+// numbered is an archive of members, each with other content.
+func numbered(t *testing.T, members ...member) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i, m := range members {
+		h := tar.Header(m)
+		h.Mode = 0o755
+		content := ""
+		if h.Typeflag == tar.TypeReg && h.Size > 0 {
+			content = fmt.Sprintf("content %d", i)
+			h.Size = int64(len(content))
+		}
+		must(t, w.WriteHeader(&h))
+		_, err := io.WriteString(w, content)
+		must(t, err)
+	}
+	must(t, w.Close())
+	return b.Bytes()
+}
+
+// fileOf, linkOf, symlinkOf and dirOf are members of archives.
+func fileOf(name string) member { return member{Name: name, Size: 1, Typeflag: tar.TypeReg} }
+
+func linkOf(name, target string) member {
+	return member{Name: name, Linkname: target, Typeflag: tar.TypeLink}
+}
+
+func symlinkOf(name, target string) member {
+	return member{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}
+}
+
+func dirOf(name string) member { return member{Name: name, Typeflag: tar.TypeDir} }
+
+// TestArchiveIsGivenBack is about content that an archive brings and its layer does not show.
+func TestArchiveIsGivenBack(t *testing.T) {
+	for what, members := range map[string][]member{
+		"a whiteout with content":  {fileOf("b"), fileOf(".wh.a"), fileOf("d/.wh..wh..opq"), fileOf("d/.wh.e")},
+		"aufs's own files":         {dirOf(".wh..wh.plnk/"), fileOf(".wh..wh.plnk/123.456"), linkOf("f", ".wh..wh.plnk/123.456"), fileOf("d/.wh..wh.x/y")},
+		"a whiteout as a link":     {fileOf("c"), linkOf(".wh.b", "c"), fileOf(".wh.b"), fileOf(".wh.b")},
+		"a directory of whiteouts": {dirOf(".wh.f/"), fileOf(".wh.f/g"), fileOf(".wh.f/h/i")},
+		"a name several times":     {fileOf("a"), fileOf("./a"), fileOf("b"), fileOf("a")},
+		"a file for a directory":   {fileOf("d/a"), fileOf("d/e/b"), fileOf("d"), dirOf("d/"), fileOf("d/a"), fileOf("d")},
+		"links that go":            {fileOf("a"), linkOf("b", "a"), fileOf("b"), fileOf("c"), linkOf("a", "c"), fileOf("a")},
+		"through a symbolic link":  {fileOf("d/f"), symlinkOf("s", "d"), fileOf("s/f"), fileOf("d/f"), fileOf("s/g"), fileOf("d/g")},
+		"a link that goes":         {dirOf("d/"), symlinkOf("s", "/d"), fileOf("s/f"), fileOf("s"), fileOf("d/h")},
+		"a link that turns":        {dirOf("d/"), dirOf("e/"), symlinkOf("s", "d"), fileOf("s/f"), symlinkOf("s", "e"), fileOf("s/f"), fileOf("s/f")},
+		"a link for a directory":   {fileOf("s/f"), dirOf("d/"), symlinkOf("s", "d"), fileOf("s/f")},
+		"a whiteout below a link":  {dirOf("d/"), symlinkOf("s", "d"), fileOf("s/x/.wh.f")},
+		"a long name of a file":    {fileOf("a"), fileOf(strings.Repeat("b/../", 1000) + "a"), fileOf("a")},
+	} {
+		t.Run(what, func(t *testing.T) {
+			forEachBackend(t, func(t *testing.T, name BackendName) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "child")
+				s.apply(t, "base", "", entry{Name: "low", Content: "low"})
+				content := numbered(t, members...)
+				_, err := s.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)})
+				must(t, err)
+				s.givesBack(t, "child", content)
+				must(t, s.CreateFromTemplate("copy", "child", nil, false))
+				s.givesBack(t, "copy", content)
+				s.see(t, "child")
+				s.givesBack(t, "child", content)
+				noLeftovers(t, s)
+				must(t, s.Remove("copy"))
+				must(t, s.Remove("child"))
+				s.create(t, "base", "child")
+				s.getsNo(t, "child", members[len(members)-1].Name, nil)
+				noLeftovers(t, s)
+			})
+		})
+	}
+}
+
+// TestDeepFileIsGivenBack is about a file whose path is longer than the kernel says in one call.
+func TestDeepFileIsGivenBack(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		deep := fileOf(strings.Repeat("deep/", 810) + "f")
+		content := numbered(t, deep, deep, fileOf("b"))
+		must(t, s.applyBytes("base", "", content))
+		s.givesBack(t, "base", content)
+	})
+}
+
+// TestManyLinksAreTaken is about an archive that writes more files through symbolic links than are remembered.
+func TestManyLinksAreTaken(t *testing.T) {
+	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {
+		names := layertar.NewNames()
+		k := newKeeper(t.TempDir(), &names)
+		entries, most := 0, 0
+		for ; entries <= mostOwners && !names.GaveUp(); entries++ {
+			k.own(&layertar.Shortened{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
+			most = max(most, k.ownersText)
+		}
+		if len(k.owners) > 0 || !names.GaveUp() || most > mostOwnersText || entries < 1000 {
+			t.Errorf("%s: of %d entries %d are remembered, of %d bytes", what, entries, len(k.owners), most)
+		}
+		must(t, k.finish())
+	}
+}
+
+// TestKeptIsDropped is about a layer that gets other content.
+func TestKeptIsDropped(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "a", N: 1}.File()), []byte("stale"), 0o600))
+		content := numbered(t, fileOf("a"))
+		_, err := s.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)})
+		must(t, err)
+		s.givesBack(t, "child", content)
+		// What has something already gets the archive on top of it.
+		must(t, s.applyBytes("child", "base", numbered(t, fileOf("b"), fileOf("b"))))
+		s.getsFile(t, "child", "b", "content 1")
+		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "b", N: 1}.File()), []byte("stale"), 0o600))
+		content = numbered(t, fileOf("a"), fileOf("c"), fileOf("b"))
+		must(t, s.applyBytes("child", "base", content))
+		s.givesBack(t, "child", content)
+		must(t, os.MkdirAll(s.inner.home.kept("stray"), 0o700))
+		other, err := reopen(string(s.inner.home), name)
+		must(t, err)
+		must(t, other.Cleanup())
+		noLeftovers(t, s)
+	})
+}
+
+// TestHostileArchivesAreGivenBack applies the hostile archives.
+func TestHostileArchivesAreGivenBack(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for what, members := range hostile {
+			t.Run(what, func(t *testing.T) {
+				v := newVictim(t, name)
+				content := numbered(t, members(v)...)
+				if _, err := v.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)}); err == nil {
+					v.givesBack(t, "child", content)
+				}
+			})
+		}
+	})
+}
+
+// anyArchive draws an archive whose few names are there in any order, as anything.
+func anyArchive(t *testing.T, r *rand.Rand) []byte {
+	t.Helper()
+	name := func() string {
+		name := ""
+		for range 1 + r.IntN(3) {
+			name = path.Join(name, string(rune('a'+r.IntN(3))))
+		}
+		dir, base := path.Split(name)
+		switch r.IntN(12) {
+		case 0:
+			return dir + whiteout.Prefix + base
+		case 1:
+			return dir + whiteout.OpaqueMark
+		case 2:
+			return dir + whiteoutMetaPrefix + base
+		}
+		return name
+	}
+	members := []member{dirOf("a/"), dirOf("b/a/")}
+	earlier := func() string { return path.Clean(members[r.IntN(len(members))].Name) }
+	for range 2 + r.IntN(10) {
+		m := fileOf(name())
+		switch r.IntN(8) {
+		case 0, 1:
+			m = dirOf(m.Name)
+		case 2:
+			m = symlinkOf(m.Name, "/"+earlier())
+		case 3:
+			m = linkOf(m.Name, earlier())
+			// Some archives say the size of what a link leads to.
+			m.Size = int64(r.IntN(2))
+		}
+		members = append(members, m)
+	}
+	return numbered(t, members...)
+}
+
+// TestAnyArchiveIsGivenBack draws archives.
+func TestAnyArchiveIsGivenBack(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		taken := 0
+		for seed := range uint64(150) {
+			content := anyArchive(t, rand.New(rand.NewPCG(seed, 1)))
+			s.create(t, "", "base")
+			if _, err := s.ApplyDiff("base", "", ApplyOptions{Diff: bytes.NewReader(content)}); err == nil {
+				taken++
+				s.givesBack(t, "base", content)
+			}
+			if t.Failed() {
+				t.Fatalf("the seed was %d", seed)
+			}
+			must(t, s.Remove("base"))
+		}
+		noLeftovers(t, s)
+		if taken < 25 {
+			t.Errorf("%d archives were taken", taken)
+		}
+	})
+}
+
+// TestChildKeepsWhatItLeaves is about an archive that a child unpacks: what the layer cannot show is kept, and no more.
+func TestChildKeepsWhatItLeaves(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		content := numbered(t, fileOf("b"), fileOf(".wh.a"), fileOf(".wh..wh.x/y"), fileOf("c"))
+		_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: bytes.NewReader(content), IgnoreChownErrors: true})
+		must(t, err)
+		s.givesBack(t, "base", content)
+		content = numbered(t, fileOf("b"), fileOf("b"), dirOf("d/"), symlinkOf("s", "d"), fileOf("s/f"), fileOf("d/f"))
+		_, err = s.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content), IgnoreChownErrors: true})
+		must(t, err)
+		s.getsFile(t, "child", "b", "content 1")
+		s.getsFile(t, "child", "d/f", "content 5")
+		noLeftovers(t, s)
+	})
+}

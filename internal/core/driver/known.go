@@ -1,0 +1,298 @@
+//go:build linux
+
+package driver
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// What was found out about a layer that nobody has had mounted writable is kept in a symbolic link, one for each form that a backend reads:
+//
+//	overlay/known/<form>/<id>   VERSION FLAGS DIGEST STAMP
+//
+// It is a cache, like shadows. A layer that was mounted writable is looked through by each mount that has it as an ancestor in another form:
+// somebody may have changed it deep inside.
+
+// knownVersion begins each link. It changes when something else is made of the same layers.
+const knownVersion = "1"
+
+// The flags of a link.
+const (
+	flagOpaque  = "o" // no layer below shows through
+	flagUnread  = "u" // the marks of the layer's own directory are not to count
+	flagStacked = "s" // the stamp is that of the layer and all below it
+	flagAbove   = "a" // there is a shadow above the layer
+	flagBelow   = "b" // there is one below it
+	flagJoined  = "j" // that has all that is above the parent, and the stamp is that of both
+	flagNone    = "-" // in the place of flags, or of a digest
+)
+
+// A lookAtLayers reads what is known of the layers of a stack, from open directories: the kernel goes the way to them once.
+type lookAtLayers struct {
+	*shadows
+	layers  []string
+	stamps  []string
+	stacked []string    // the stamps of each layer and all below it, once they are wanted
+	links   int         // the directory of the links; -1: there is none
+	read    []knownLink // the links, each once it was read: what is found in one and what is made of that go together
+	places  []string    // the directories that shadows can be in
+}
+
+// A knownLink is what a link says; all of it is "" if there is none.
+type knownLink struct {
+	version, flags, digest, stamp string
+
+	wasRead bool
+}
+
+func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
+
+func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
+	diff, err := fsutil.OpenTree(s.home.diff(""))
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: s.home.diff(""), Err: err}
+	}
+	defer unix.Close(diff)
+	l := &lookAtLayers{shadows: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
+	for n, layer := range layers {
+		var st unix.Stat_t
+		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			err = unix.ENOTDIR
+		}
+		if err != nil {
+			// A stack without it would show, without a word, another tree.
+			return nil, layerError("using", layer, &fs.PathError{Op: "lstat", Path: s.home.diff(layer), Err: err})
+		}
+		l.stamps[n] = stampOf(&st)
+	}
+	if fd, err := fsutil.OpenTree(s.links()); err == nil {
+		l.links = fd
+	}
+	return l, nil
+}
+
+func (l *lookAtLayers) close() {
+	if l.links >= 0 {
+		_ = unix.Close(l.links) // it was only read
+	}
+}
+
+// stampOf tells one state of a layer from another, as far as its root directory shows it. That is enough where all that changes the layer calls
+// forget; and where aufs has had it as its writable branch, that has left files in the root directory.
+func stampOf(st *unix.Stat_t) string {
+	stamp := make([]byte, 0, 64)
+	stamp = strconv.AppendUint(stamp, st.Ino, 36)
+	for _, time := range []unix.Timespec{st.Ctim, st.Mtim} {
+		stamp = strconv.AppendInt(append(stamp, '.'), time.Nano(), 36)
+	}
+	return string(stamp)
+}
+
+// stackedStamp is the stamp of the layer n and all below it.
+func (l *lookAtLayers) stackedStamp(n int) string {
+	if l.stacked == nil {
+		l.stacked = stackStamps(l.stamps)
+	}
+	return l.stacked[n]
+}
+
+// stackStamps are the stamps of each of the layers, which have these stamps, and all below it.
+func stackStamps(stamps []string) []string {
+	stacked, below := make([]string, len(stamps)), ""
+	for n := len(stamps) - 1; n >= 0; n-- {
+		sum := sha256.Sum256([]byte(stamps[n] + " " + below))
+		below = hex.EncodeToString(sum[:16])
+		stacked[n] = below
+	}
+	return stacked
+}
+
+// known is how the layer n is mounted; ok is false if that has to be found out.
+func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
+	link := l.link(n)
+	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
+		return v, false
+	}
+	v = shownLayer{
+		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: link.has(flagOpaque), unread: link.has(flagUnread), joined: link.has(flagJoined),
+	}
+	return v, link.digest == flagNone || l.place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
+}
+
+// link is the link of the layer n.
+func (l *lookAtLayers) link(n int) knownLink {
+	link := &l.read[n]
+	if link.wasRead || l.links < 0 {
+		return *link
+	}
+	link.wasRead = true
+	var buffer [256]byte
+	if length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:]); err == nil {
+		var rest string
+		link.version, rest, _ = strings.Cut(string(buffer[:length]), " ")
+		link.flags, rest, _ = strings.Cut(rest, " ")
+		link.digest, link.stamp, _ = strings.Cut(rest, " ")
+	}
+	return *link
+}
+
+// stamp is what the link of the layer n has to say of it. If its shadow is joined with the parent's, it goes by the parent and its shadows as well.
+func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
+	switch {
+	case joined && n+1 < len(l.layers):
+		sum := sha256.Sum256([]byte(l.stamps[n] + " " + l.stamps[n+1] + " " + l.link(n+1).digest))
+		return hex.EncodeToString(sum[:16])
+	case stacked:
+		return l.stackedStamp(n)
+	}
+	return l.stamps[n]
+}
+
+// place finds the shadows of the layer v that have this digest.
+func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bool {
+	for _, place := range l.places {
+		dir := place + "/" + v.id + "/" + digest
+		if !isThere(dir) {
+			continue
+		}
+		if above {
+			v.above = dir + "/" + shadow.DirAbove
+		}
+		if below {
+			v.below = dir + "/" + shadow.DirBelow
+		}
+		return true
+	}
+	return false
+}
+
+// aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
+// relied on.
+func (l *lookAtLayers) aboveParent() string {
+	if l.to == whiteout.AufsForm || len(l.layers) < 2 {
+		return ""
+	}
+	if parent, ok := l.known(1); ok {
+		return parent.above
+	}
+	return ""
+}
+
+// knowsFrom tells if the layer n, and each one below it, is known.
+func (l *lookAtLayers) knowsFrom(n int) bool {
+	for ; n < len(l.layers); n++ {
+		if _, ok := l.known(n); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// keep is for the next known. What cannot be kept is found out again.
+func (s *shadows) keep(id string, v shownLayer, p shadow.Plan, digest, stamp string) {
+	flags := ""
+	for _, f := range []struct {
+		flag string
+		is   bool
+	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.Stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}, {flagJoined, v.joined}} {
+		if f.is {
+			flags += f.flag
+		}
+	}
+	if flags == "" {
+		flags = flagNone
+	}
+	if digest == "" {
+		digest = flagNone
+	}
+	target := strings.Join([]string{knownVersion, flags, digest, stamp}, " ")
+	if err := linkIn(target, s.links(), id); errors.Is(err, fs.ErrExist) {
+		_ = s.home.replaceLink(target, filepath.Join(s.links(), id)) // see above
+	}
+}
+
+// links is the directory of the links.
+func (s *shadows) links() string { return s.home.overlay(knownDir, string(s.to)) }
+
+// unmarked tells if the layer id is known to have no marks.
+func (s *shadows) unmarked(id string) bool {
+	look, err := s.lookAt([]string{id})
+	if err != nil {
+		return false
+	}
+	defer look.close()
+	v, ok := look.known(0)
+	return ok && s.to != whiteout.AufsForm && v.above == "" && v.below == "" && !v.opaque
+}
+
+// forget drops what is known of the layer id, which is about to change, or just has. What is known of the layers on top of it goes by the times
+// of its root directory.
+func (h home) forget(id string) error {
+	var known []string
+	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
+		if path := h.overlay(knownDir, string(f), id); isThere(path) {
+			known = append(known, path)
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	// Before the links go: cut short in between, they do not count, and are still there for the next one.
+	if err := renewTime(h.diff(id)); err != nil {
+		return layerError("dropping what is known of", id, err)
+	}
+	for _, path := range known {
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+		}
+		// A crash brings it back otherwise, and not every file system brings back what was done after it as well.
+		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
+			return layerError("dropping what is known of", id, err)
+		}
+	}
+	return nil
+}
+
+// longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
+const longestTick = 1100 * time.Millisecond
+
+// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change.
+func renewTime(dir string) error {
+	before, err := fsutil.LstatOf(dir)
+	if err != nil {
+		return err
+	}
+	return changeTime(dir, func(now unix.Timespec) bool { return now != before.Ctim })
+}
+
+// changeTime changes the time of the last change of the directory dir until passed takes that for late enough. Where the clock of the file system has
+// not gone on, it waits.
+func changeTime(dir string, passed func(now unix.Timespec) bool) error {
+	st, err := fsutil.LstatOf(dir)
+	if err != nil {
+		return err
+	}
+	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
+		// A change of mode that changes nothing.
+		if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
+			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+		}
+		if after, err := fsutil.LstatOf(dir); err != nil || passed(after.Ctim) {
+			return err
+		}
+	}
+	return nil
+}

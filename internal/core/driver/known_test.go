@@ -1,0 +1,619 @@
+//go:build linux
+
+package driver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// layersOf makes the directories of layers, uppermost first, of a store without a driver, and returns what a backend that reads marks in the form
+// to has to know of them.
+func layersOf(t *testing.T, h home, to whiteout.Form, layers ...files) (s *shadows, ids []string) {
+	t.Helper()
+	must(t, os.MkdirAll(h.tmp(), 0o700))
+	for n, content := range layers {
+		id := fmt.Sprintf("layer%d", len(layers)-n)
+		ids = append(ids, id)
+		must(t, os.Mkdir(h.diff(id), 0o755))
+		write(t, h.diff(id), content)
+	}
+	return newShadows(h, newConverter(h, ""), to, ""), ids
+}
+
+// hides are the names of the shadow below the first of layers, as a stack of them is mounted.
+func (s *shadows) hides(t *testing.T, layers []string) []string {
+	t.Helper()
+	stack, err := s.stack(layers, "")
+	must(t, err)
+	if stack[0].below == "" {
+		return nil
+	}
+	return readTree(t, stack[0].below).Names()
+}
+
+// isKnown tells if it is known how the first of layers is mounted.
+func (s *shadows) isKnown(t *testing.T, layers []string) bool {
+	t.Helper()
+	look, err := s.lookAt(layers)
+	must(t, err)
+	defer look.close()
+	_, ok := look.known(0)
+	return ok
+}
+
+// TestKnownGoesByTheStamp is about all that a link can be, and a layer that is not as it was.
+func TestKnownGoesByTheStamp(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{"d/.wh.x": "", "d/f": "", ".wh.gone": ""}, files{"plain/f": ""})
+	if s.isKnown(t, ids) {
+		t.Error("known, before anybody has looked")
+	}
+	sameNames(t, s.hides(t, ids), "gone", "d", "d/x")
+	for _, layers := range [][]string{ids, ids[1:]} {
+		if !s.isKnown(t, layers) {
+			t.Errorf("%s is not known", layers[0])
+		}
+	}
+	link := filepath.Join(s.links(), ids[0])
+	whole, err := os.Readlink(link)
+	must(t, err)
+	for _, odd := range []string{
+		"", " ", "junk", "2" + whole[1:], whole[:len(whole)-1], whole + "x", whole + " x", strings.Replace(whole, " ", " s", 1), " " + whole,
+		strings.Repeat("x", 300), whole + strings.Repeat("x", 300),
+	} {
+		must(t, os.Remove(link))
+		if odd != "" {
+			must(t, os.Symlink(odd, link))
+		} else {
+			must(t, os.WriteFile(link, []byte(whole), 0o600))
+		}
+		if s.isKnown(t, ids) {
+			t.Errorf("known by %q", odd)
+		}
+		must(t, os.Remove(link))
+		must(t, os.Symlink(whole, link))
+		if !s.isKnown(t, ids) {
+			t.Fatal("it is not known any more")
+		}
+	}
+	// The other backend has links of its own, and so has a user without root.
+	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
+		if newShadows(h, s.forms, to, "").isKnown(t, ids) {
+			t.Errorf("known in the form %s", to)
+		}
+	}
+	// What changes in the root directory shows.
+	for what, change := range map[string]func(dir string) error{
+		"a file of aufs": func(dir string) error { return os.WriteFile(filepath.Join(dir, ".wh..wh.orph"), nil, 0o600) },
+		"a new mode":     func(dir string) error { return os.Chmod(dir, 0o700) },
+		"another directory": func(dir string) error {
+			return os.Rename(dir, dir+"-away")
+		},
+	} {
+		before := h.diff(ids[0])
+		must(t, change(before))
+		if _, err := os.Lstat(before); err != nil {
+			must(t, os.Mkdir(before, 0o755))
+		}
+		if s.isKnown(t, ids) {
+			t.Errorf("known, after %s", what)
+		}
+		_, err := s.stack(ids, "")
+		must(t, err)
+		if !s.isKnown(t, ids) {
+			t.Errorf("not known again, after %s", what)
+		}
+	}
+}
+
+// TestKnownOfWrittenLayers is about layers that others may change deep inside, without a trace in their root directories: each mount looks
+// through them.
+func TestKnownOfWrittenLayers(t *testing.T) {
+	needRoot(t)
+	for what, written := range map[string]func(t *testing.T, h home, id string){
+		"mounted by aufs, or the in-tree driver": func(t *testing.T, h home, id string) {
+			t.Helper()
+			write(t, h.diff(id), files{whiteout.Base: ""})
+			// Some time has gone by.
+			must(t, renewTime(h.diff(id)))
+		},
+		"given out": func(t *testing.T, h home, id string) { t.Helper(); must(t, h.markWritten(id)) },
+	} {
+		for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
+			t.Run(what+", "+string(to), func(t *testing.T) {
+				h := storeOf(t)
+				s, ids := layersOf(t, h, to, files{"d/.wh..wh..opq": "", "e/.wh.f": "", "e/g": ""}, files{"d/old": "", "e/f": ""})
+				s.hides(t, ids)
+				top, bottom := ids[0], ids[1]
+				written(t, h, top)
+				for _, name := range []string{"x", "y"} {
+					write(t, h.diff(top), files{"e/.wh." + name: ""})
+					write(t, h.diff(bottom), files{"e/" + name: ""})
+					got, hidden := s.hides(t, ids), "e/"+name
+					if to == whiteout.AufsForm {
+						hidden = "e/.wh." + name
+					}
+					if !strings.Contains(strings.Join(got, " "), hidden) {
+						t.Errorf("%s is not hidden: %q", hidden, got)
+					}
+					if s.isKnown(t, ids) {
+						t.Error("it is kept what was found out of a layer that was written to")
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestKnownFollowsTheLayersBelow is about a layer whose shadows hide what the layers below it have: one of them changes, of which nothing was
+// known by itself, or something was.
+func TestKnownFollowsTheLayersBelow(t *testing.T) {
+	for what, look := range map[string]func(t *testing.T, s *shadows, ids []string){
+		"looked at alone": func(t *testing.T, s *shadows, ids []string) {
+			t.Helper()
+			_, err := s.find(ids, false, nil)
+			must(t, err)
+		},
+		"mounted": func(t *testing.T, s *shadows, ids []string) {
+			t.Helper()
+			_, err := s.stack(ids, "")
+			must(t, err)
+		},
+		"looked at by two": func(t *testing.T, s *shadows, ids []string) {
+			t.Helper()
+			for range 2 {
+				_, err := newShadows(s.home, s.forms, s.to, "").stack(ids, "")
+				must(t, err)
+			}
+		},
+	} {
+		for how, change := range map[string]func(t *testing.T, h home, id string){
+			"given out":   func(t *testing.T, h home, id string) { t.Helper(); must(t, h.markWritten(id)) },
+			"to be other": func(t *testing.T, h home, id string) { t.Helper(); must(t, h.forget(id)) },
+		} {
+			t.Run(what+", "+how, func(t *testing.T) {
+				h := storeOf(t)
+				s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"other/f": ""}, files{"d/old": ""})
+				sameNames(t, s.hides(t, ids), "d", "d/.wh.old")
+				must(t, os.RemoveAll(s.home.overlay(knownDir)))
+				look(t, s, ids)
+				// It goes by those below, of which nothing is known if it was looked at alone.
+				if s.isKnown(t, ids) != (what != "looked at alone") {
+					t.Error("it is known, or not")
+				}
+				bottom := h.diff(ids[2])
+				change(t, h, ids[2])
+				write(t, bottom, files{"d/new": ""})
+				sameNames(t, s.hides(t, ids), "d", "d/.wh.new", "d/.wh.old")
+				change(t, h, ids[2])
+				must(t, os.Remove(filepath.Join(bottom, "d/old")))
+				change(t, h, ids[2])
+				sameNames(t, s.hides(t, ids), "d", "d/.wh.new")
+			})
+		}
+	}
+}
+
+// TestKnownAfterOneMount has many layers that go by those below them: after one mount all is known of each.
+func TestKnownAfterOneMount(t *testing.T) {
+	h := storeOf(t)
+	var layers []files
+	for range 5 {
+		layers = append(layers, files{"d/.wh..wh..opq": "", "d/f": "", "e/f": ""})
+	}
+	s, ids := layersOf(t, h, whiteout.AufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
+	must(t, unix.Mkfifo(filepath.Join(h.diff(ids[6]), "pipe"), 0o600))
+	stack, err := s.stack(ids, "")
+	must(t, err)
+	if len(stack) != 6 {
+		t.Errorf("below an opaque layer there are more: %+v", stack)
+	}
+	for n := range ids[:6] {
+		if !s.isKnown(t, ids[n:]) {
+			t.Errorf("%s is not known", ids[n])
+		}
+	}
+	again, err := s.stack(ids, "")
+	must(t, err)
+	if !slices.Equal(again, stack) {
+		t.Errorf("%+v,\nand before %+v", again, stack)
+	}
+}
+
+// TestLayersBelowAnOpaqueOne has something wrong with a layer that does not show through.
+func TestLayersBelowAnOpaqueOne(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
+	device(t, filepath.Join(h.diff(ids[1]), "zero"))
+	for range 2 {
+		stack, err := s.stack(ids, "")
+		must(t, err)
+		if len(stack) != 1 || !stack[0].opaque {
+			t.Errorf("%+v", stack)
+		}
+	}
+	_, err := s.stack(ids[1:], "")
+	wants(t, err, nil, ids[1], "zero")
+}
+
+// TestKnownOnACoarseClock is about a file system whose clock goes in steps of some milliseconds, as those of most kernels do: a layer is looked
+// at right after it was changed, and changed right after that.
+func TestKnownOnACoarseClock(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	must(t, unix.Mount("ramfs", dir, "ramfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	h := home(filepath.Join(dir, "home"))
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
+		must(t, os.MkdirAll(dir, 0o700))
+	}
+	s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"d/": ""})
+	want := []string{"d"}
+	for n := range 30 {
+		name := fmt.Sprintf("f%02d", n)
+		want = append(want, "d/.wh."+name)
+		must(t, h.forget(ids[1]))
+		write(t, h.diff(ids[1]), files{"d/" + name: ""})
+		must(t, h.forget(ids[1]))
+		got := s.hides(t, ids)
+		if len(got) != len(want) {
+			t.Fatalf("with %d files below, %q are hidden", n+1, got)
+		}
+	}
+}
+
+// TestKnownIsUsed has a link say something else of a layer than is true: nobody looks through a layer of which something is known.
+func TestKnownIsUsed(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		h := s.inner.home
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"})
+		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "own"})
+		link := filepath.Join(s.inner.shadows.links(), "middle")
+		target, err := os.Readlink(link)
+		must(t, err)
+		fields := strings.Fields(target)
+		made, fake := h.overlay(shadowDir, "middle", fields[2]), h.overlay(shadowDir, "middle", "fake")
+		for _, sub := range []string{shadow.DirAbove, shadow.DirBelow} {
+			if !isThere(filepath.Join(made, sub)) {
+				t.Errorf("ApplyDiff has not made the shadow %s", sub)
+			}
+			must(t, os.MkdirAll(filepath.Join(fake, sub), 0o755))
+		}
+		device(t, filepath.Join(fake, shadow.DirBelow, "kept"))
+		must(t, h.replaceLink(strings.Replace(target, fields[2], "fake", 1), link))
+		for _, options := range [][]string{nil, {"ro"}} {
+			sameNames(t, s.see(t, "top", options...).Names(), ".wh.gone", "gone", "own")
+		}
+		must(t, os.Remove(link))
+		sameNames(t, s.see(t, "top").Names(), "kept", "own")
+		// It is known to the other drivers that have the store.
+		other := openStore(t, string(h), BackendOverlay)
+		must(t, h.replaceLink(strings.Replace(target, fields[2], "fake", 1), link))
+		sameNames(t, other.see(t, "top").Names(), ".wh.gone", "gone", "own")
+		must(t, os.RemoveAll(fake))
+		sameNames(t, other.see(t, "top").Names(), "kept", "own")
+	})
+}
+
+// TestKnownIsDropped has a layer change in each way that there is: nothing is known of it any more, and what is mounted on top of it shows the
+// change.
+func TestKnownIsDropped(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		want := []string{"d", "d/new", "kept"}
+		for what, c := range map[string]struct {
+			do    func(t *testing.T, s store)
+			want  []string
+			known bool
+		}{
+			"read-only mount": {func(t *testing.T, s store) { t.Helper(); s.see(t, "middle", "ro") }, want, true},
+			"Diff":            {func(t *testing.T, s store) { t.Helper(); s.diff(t, "middle", "base") }, want, true},
+			"Init":            {func(t *testing.T, s store) { t.Helper(); openStore(t, string(s.inner.home), name) }, want, true},
+			"mount on top":    {func(t *testing.T, s store) { t.Helper(); s.see(t, "top") }, want, true},
+			"writable mount": {func(t *testing.T, s store) {
+				t.Helper()
+				s.change(t, "middle", func(dir string) { must(t, os.Remove(filepath.Join(dir, "kept"))) })
+			}, want[:2], false},
+			"ApplyDiff": {func(t *testing.T, s store) {
+				t.Helper()
+				s.apply(t, "middle", "base", entry{Name: ".wh.kept"}, entry{Name: "d/more"})
+			}, []string{"d", "d/new", "d/more"}, false},
+			"UpdateLayerIDMap": {func(t *testing.T, s store) {
+				t.Helper()
+				ids := idmapsOf([]idmap.Map{{ContainerID: 0, HostID: 1000, Size: 10}}, []idmap.Map{{ContainerID: 0, HostID: 1000, Size: 10}})
+				must(t, s.UpdateLayerIDMap("middle", nil, ids, ""))
+			}, want, false},
+		} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "middle", "top", "upper")
+				s.apply(t, "base", "", entry{Name: "d/old"}, entry{Name: "gone"}, entry{Name: "kept"})
+				s.apply(t, "middle", "base", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new"}, entry{Name: ".wh.gone"})
+				sameNames(t, s.see(t, "upper", "ro").Names(), want...)
+				link := filepath.Join(s.inner.shadows.links(), "middle")
+				before := inodeOf(link)
+				if before == 0 {
+					t.Fatal("nothing is known")
+				}
+				c.do(t, s)
+				if after := inodeOf(link); c.known && after != before || !c.known && after != 0 {
+					t.Errorf("what is known: %d, and was %d", after, before)
+				}
+				for range 2 {
+					sameNames(t, s.see(t, "upper", "ro").Names(), c.want...)
+					sameNames(t, s.see(t, "upper").Names(), c.want...)
+				}
+				s.oneForm(t, "middle")
+			})
+		}
+	})
+}
+
+// TestKnownOfAReplacedLayer applies an archive to a layer that is empty, of which something is known.
+func TestKnownOfAReplacedLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "d/x"})
+		sameNames(t, s.see(t, "top", "ro").Names(), "a", "d", "d/x")
+		s.apply(t, "middle", "base", entry{Name: ".wh.a"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"})
+		sameNames(t, s.see(t, "top", "ro").Names(), "d")
+		must(t, s.Remove("top"))
+		must(t, s.Remove("middle"))
+		for _, path := range s.inner.belongings("middle") {
+			if isThere(path) {
+				t.Errorf("%s outlives its layer", path)
+			}
+		}
+		s.create(t, "base", "middle", "top")
+		sameNames(t, s.see(t, "top").Names(), "a", "d", "d/x")
+	})
+}
+
+// TestInTreeWriteIsSeen has the in-tree driver mount a layer writable, of which something is known, and change it deep inside: it has then made its
+// files in the root directory.
+func TestInTreeWriteIsSeen(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "d/y"}, entry{Name: "e/x"})
+		s.apply(t, "middle", "base", entry{Name: "d/own"}, entry{Name: "e/"}, entry{Name: "e/.wh..wh..opq"})
+		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/own", "d/x", "d/y", "e")
+		dir := s.inner.home.diff("middle")
+		write(t, dir, files{whiteout.Base: "", whiteout.OrphanDir + "/": "", whiteout.PseudoLinkDir + "/": ""})
+		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.x")))
+		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/own", "d/y", "e")
+		// Again, with nothing to be seen in the root directory.
+		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.y")))
+		must(t, os.Remove(filepath.Join(dir, "d/own")))
+		sameNames(t, s.see(t, "top").Names(), "d", "e")
+	})
+}
+
+// TestCacheMayBeDeleted deletes parts of the cache between mounts.
+func TestCacheMayBeDeleted(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		s.create(t, "", "base", "middle", "opaque", "top")
+		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: "d/x"}, entry{Name: "e/x"})
+		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/y"})
+		s.apply(t, "opaque", "middle", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "e/"}, entry{Name: "e/.wh..wh..opq"}, entry{Name: "e/y"})
+		want := []string{"kept", "d", "e", "e/y"}
+		sameNames(t, s.see(t, "top").Names(), want...)
+		made := readTree(t, h.overlay(shadowDir))
+		if len(made) < 4 {
+			t.Errorf("the shadows are %q", made.Names())
+		}
+		for _, parts := range [][]string{{knownDir}, {shadowDir}, {knownDir, shadowDir}, {shadowDir + "/opaque"}, {knownDir + "/" + string(s.inner.shadows.to) + "/middle"}} {
+			for _, part := range parts {
+				must(t, os.RemoveAll(h.overlay(part)))
+			}
+			for _, options := range [][]string{{"ro"}, nil} {
+				sameNames(t, s.see(t, "top", options...).Names(), want...)
+			}
+			if !s.inner.shadows.isKnown(t, []string{"opaque", "middle", "base"}) {
+				t.Error("nothing is known again")
+			}
+			// All that is made of a layer is named after what is in it.
+			sameNames(t, readTree(t, h.overlay(shadowDir)).Names(), made.Names()...)
+		}
+		noLeftovers(t, s)
+	})
+}
+
+// TestCacheOfLinks has symbolic links where the driver keeps what it has found out: nothing is written to where they lead.
+func TestCacheOfLinks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "top")
+		s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "d/x"})
+		s.apply(t, "middle", "base", entry{Name: ".wh.a"}, entry{Name: "b"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"})
+		outside := filepath.Join(t.TempDir(), "outside")
+		write(t, outside, files{"precious": "precious"})
+		for _, path := range []string{filepath.Join(s.inner.shadows.links(), "middle"), s.inner.home.overlay(formDir, "gone")} {
+			must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			must(t, os.RemoveAll(path))
+			must(t, os.Symlink(filepath.Join(outside, "precious"), path))
+		}
+		before := allOf(t, outside)
+		sameNames(t, s.see(t, "top").Names(), "b", "d")
+		sameNames(t, s.see(t, "top", "ro").Names(), "b", "d")
+		sameTree(t, allOf(t, outside), before)
+		must(t, s.Cleanup())
+		// No store is opened in which a directory of it is a link.
+		for _, dir := range []string{shadowDir, knownDir, formDir} {
+			path := s.inner.home.overlay(dir)
+			must(t, os.MkdirAll(path, 0o700))
+			must(t, os.Rename(path, path+"-away"))
+			must(t, os.Symlink(outside, path))
+			_, err := reopen(string(s.inner.home), name)
+			wants(t, err, nil, path)
+			must(t, os.Remove(path))
+			must(t, os.Rename(path+"-away", path))
+		}
+		sameTree(t, allOf(t, outside), before)
+		must(t, os.Remove(s.inner.home.overlay(formDir, "gone")))
+	})
+}
+
+// TestShadowsAreMadeByMany has many drivers make the same shadows at once, in a store where there are none.
+func TestShadowsAreMadeByMany(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		s.create(t, "", "base", "middle")
+		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "d/x"}, entry{Name: "kept"})
+		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/y"})
+		const many = 6
+		for n := range many {
+			s.create(t, "middle", fmt.Sprintf("top%d", n))
+		}
+		for range 3 {
+			must(t, os.RemoveAll(h.overlay(knownDir)))
+			must(t, os.RemoveAll(h.overlay(shadowDir)))
+			var wg sync.WaitGroup
+			for n := range many {
+				other, err := reopen(string(h), name)
+				must(t, err)
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					id := fmt.Sprintf("top%d", n)
+					dir, err := other.Get(id, GetOptions{Options: []string{"ro"}})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					entries, err := os.ReadDir(dir)
+					if err != nil || len(entries) != 2 {
+						t.Errorf("%s shows %v, %v", id, entries, err)
+					}
+					if err := other.Put(id); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			wg.Wait()
+			if made, err := os.ReadDir(h.overlay(shadowDir, "middle")); err != nil || len(made) != 1 {
+				t.Errorf("the shadows are %v, %v", made, err)
+			}
+		}
+		must(t, s.Cleanup())
+		noLeftovers(t, s)
+	})
+}
+
+// TestShadowIsThere has two make the shadow of a layer at once, one of whom is done first.
+func TestShadowIsThere(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh.a": ""}, files{"a": ""})
+	dirs, written, err := s.read(ids)
+	if err != nil || slices.Contains(written, true) {
+		t.Fatalf("%v, %v", written, err)
+	}
+	v, p, digest, err := s.plan(ids[0], dirs, "", nil)
+	must(t, err)
+	look, err := s.lookAt(ids)
+	must(t, err)
+	defer look.close()
+	for range 2 {
+		must(t, s.make(ids[0], digest, p, dirs[0]))
+		if !look.place(&v, digest, true, true) || v.above == "" || v.below == "" {
+			t.Errorf("%+v", v)
+		}
+	}
+	sameNames(t, readTree(t, h.tmp()).Names())
+	sameNames(t, readTree(t, h.overlay(shadowDir, ids[0], digest)).Names(), "above", "above/.wh.a", "below", "below/a")
+}
+
+// TestGivenOutBaseIsForgottenAfterACrash has a layer without parents have a record, and something known of it, as a crash leaves it.
+func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		s.apply(t, "base", "", entry{Name: "d/f"})
+		s.see(t, "child", "ro")
+		if !s.inner.shadows.isKnown(t, []string{"base"}) {
+			t.Fatal("not known")
+		}
+		must(t, linkIn(string(whiteout.AufsForm), s.inner.home.overlay(formDir), "base"))
+		s.get(t, "base")
+		if s.inner.shadows.isKnown(t, []string{"base"}) {
+			t.Error("known")
+		}
+		must(t, s.Put("base"))
+	})
+}
+
+// TestForgetIsWholeOrNothing has forget fail: what it could not drop is still there, for the next one to drop.
+func TestForgetIsWholeOrNothing(t *testing.T) {
+	needRoot(t)
+	h := storeOf(t)
+	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
+	_, err := s.stack(ids, "")
+	must(t, err)
+	must(t, os.Rename(h.diff(ids[1]), h.diff("away")))
+	if err := h.forget(ids[1]); err == nil {
+		t.Error("no error")
+	}
+	must(t, os.Rename(h.diff("away"), h.diff(ids[1])))
+	link := filepath.Join(s.links(), ids[1])
+	if !isThere(link) {
+		t.Error("the link is gone, and the stamp is the old one")
+	}
+}
+
+// TestJoinedShadowGoesByTheParents has a whiteout made by hand in a layer's parent, and what is known of the parent deleted.
+func TestJoinedShadowGoesByTheParents(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		s.create(t, "", "base", "parent", "child", "top")
+		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "d/y"}, entry{Name: "gone"})
+		s.apply(t, "parent", "base", entry{Name: "d/"}, entry{Name: "d/.wh.x"})
+		s.apply(t, "child", "parent", entry{Name: ".wh.gone"})
+		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/y")
+		must(t, os.Remove(filepath.Join(s.inner.shadows.links(), "parent")))
+		write(t, s.inner.home.diff("parent"), files{"d/.wh.y": ""})
+		sameNames(t, s.see(t, "top", "ro").Names(), "d")
+	})
+}
+
+// TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts: what is known of those that are not on it stays.
+func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		var ids []string
+		for n := range 6 {
+			id, parent := fmt.Sprint("layer", n), ""
+			if n > 0 {
+				parent = ids[0]
+			}
+			s.create(t, parent, id)
+			s.apply(t, id, parent, entry{Name: fmt.Sprint("f", n)}, entry{Name: fmt.Sprint(".wh.f", n-1)})
+			ids = append([]string{id}, ids...)
+		}
+		s.get(t, "layer0")
+		must(t, s.Put("layer0"))
+		for n := range ids[:4] {
+			if !s.inner.shadows.isKnown(t, ids[n:]) {
+				t.Errorf("%s is not known", ids[n])
+			}
+		}
+	})
+}

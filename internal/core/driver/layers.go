@@ -1,0 +1,254 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+)
+
+// defaultRootMode is the mode of the root directory of a layer without a parent.
+const defaultRootMode = 0o555
+
+// Create makes an empty layer on top of parent, or with none if that is "". It appears whole or not at all: after a
+// failure nothing of it is left, and after a crash the next Init removes what is.
+//
+// Its root directory has the owner and mode of the parent's or, without a parent, mode 0555 and the owner to whom
+// opts.IDMappings maps root. The error matches ErrLayerUnknown if there is no such parent, and fs.ErrExist
+// if there is such a layer.
+func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
+	return d.createIn(whiteout.AufsForm, id, parent, opts)
+}
+
+// CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
+// first mount need not wait for the disk.
+func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
+	return d.createIn(d.shadows.to, id, parent, opts)
+}
+
+// createIn is Create of a layer in form f.
+func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions) error {
+	if err := checkNewID(id); err != nil {
+		return err
+	}
+	if opts != nil && len(opts.StorageOpt) > 0 {
+		return layerError("creating", id, refusedLayerOptions(opts.StorageOpt))
+	}
+	rubbish, err := d.createLocked(f, id, parent, opts)
+	if rubbish != nil {
+		if rerr := rubbish.remove(); rerr != nil {
+			logrus.Warnf("aufs: sweeping: %v", rerr)
+		}
+	}
+	return err
+}
+
+// refusedLayerOptions says why a layer cannot have options of its own.
+func refusedLayerOptions(options map[string]string) error {
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		switch name := strings.ToLower(key); name {
+		case "size", "inodes":
+			errs = append(errs, fmt.Errorf("storage option %s=%s: %w", key, options[key], ErrNoQuotas))
+		default:
+			errs = append(errs, fmt.Errorf("storage option %s=%s: a layer has no such option", key, options[key]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
+func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *scratch, err error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.Unlock()
+	absent, err := d.home.absent(id)
+	if err == nil && !absent {
+		err = fs.ErrExist
+	}
+	if err != nil {
+		return nil, layerError("creating", id, err)
+	}
+	parents, err := d.lineage(id, parent)
+	if err != nil {
+		return nil, err
+	}
+	rubbish, err = d.sweepLayer(id)
+	if err != nil {
+		return rubbish, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+	}
+	if err := d.create(f, id, parents, opts); err != nil {
+		return rubbish, layerError("creating", id, err)
+	}
+	return rubbish, nil
+}
+
+// CreateFromTemplate makes a layer with the content of the layer template. It is a child of it, so that it takes neither time nor space.
+func (d *Driver) CreateFromTemplate(id, template string, opts *CreateOptions, readWrite bool) error {
+	if readWrite {
+		return d.CreateReadWrite(id, template, opts)
+	}
+	return d.Create(id, template, opts)
+}
+
+// lineage returns the ancestors of a layer id to be made on parent, nearest first.
+func (d *Driver) lineage(id, parent string) ([]string, error) {
+	if parent == "" {
+		return nil, nil
+	}
+	if err := checkID(parent); err != nil {
+		return nil, layerError("creating", id, err)
+	}
+	if !d.home.exists(parent) {
+		return nil, layerError("creating", id, fmt.Errorf("its parent %s: %w", parent, ErrLayerUnknown))
+	}
+	ancestors, err := d.home.parents(parent)
+	if err != nil {
+		return nil, layerError("creating", id, err)
+	}
+	return append([]string{parent}, ancestors...), nil
+}
+
+// create makes the directories of a layer, and the record of the form f, and then, which is what makes it exist, its layers/<id>.
+func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *CreateOptions) (err error) {
+	root, err := d.rootOf(parents, opts)
+	if err != nil {
+		return err
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, dir := range made {
+				err = errors.Join(err, os.Remove(dir))
+			}
+		}
+	}()
+	for _, dir := range []string{d.home.diff(id), d.home.mnt(id)} {
+		if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
+			return err
+		}
+		made = append(made, dir)
+		// The owner first: a change of it clears bits of the mode.
+		if err := os.Lchown(dir, root.uid, root.gid); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, root.mode); err != nil {
+			return err
+		}
+	}
+	syncForm := func() error { return nil }
+	if f != whiteout.AufsForm && len(parents) > 0 {
+		if syncForm, err = d.home.linkForm(id, formRecord{form: f}); err != nil {
+			return err
+		}
+		made = append(made, d.home.overlay(formDir, id))
+	}
+	file, err := fsutil.StageFile(d.home.tmp(), formatParents(parents))
+	if err != nil {
+		return err
+	}
+	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
+	// written all that was done before it, and there is nothing left to wait for.
+	if err := errors.Join(fsutil.SyncDir(d.home.diff("")), syncForm()); err != nil {
+		return errors.Join(err, file.Discard())
+	}
+	return file.Commit(d.home.layers(id))
+}
+
+// rootDir is what the root directory of a layer is made with.
+type rootDir struct {
+	mode     fs.FileMode
+	uid, gid int
+}
+
+func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) {
+	if len(parents) > 0 {
+		info, err := os.Lstat(d.home.diff(parents[0]))
+		if err != nil {
+			return rootDir{}, fmt.Errorf("its parent: %w", err)
+		}
+		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+		st := fsutil.StatOf(info)
+		return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
+	}
+	root := rootDir{mode: defaultRootMode}
+	if opts != nil && opts.IDMappings != nil {
+		pair := opts.IDMappings.Root()
+		root.uid, root.gid = pair.UID, pair.GID
+	}
+	return root, nil
+}
+
+// Remove unmounts the layer, whoever uses it, and removes it with all its files. A layer whose mount stays busy keeps all
+// its data, and the error says what to look for. A copy of the mount in another mount namespace does not keep it: that
+// would be forever. An id that is not there is no error.
+func (d *Driver) Remove(id string) error {
+	clean, err := d.DeferredRemove(id)
+	if err != nil {
+		return err
+	}
+	return clean()
+}
+
+// DeferredRemove is Remove but for the deletion of the files, which is up to clean; the layer is gone before. It returns
+// clean, too, when it returns an error. If clean is never called, or fails, the next Init deletes them.
+func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
+	nothing := func() error { return nil }
+	if err := checkID(id); err != nil {
+		return nothing, err
+	}
+	lock, err := d.home.lockID(id)
+	if err != nil {
+		return nothing, layerError("removing", id, err)
+	}
+	defer lock.Unlock()
+	// While the layer is whole.
+	if err := d.clearMounts(id); err != nil {
+		return nothing, layerError("removing", id, err)
+	}
+	trash, left, err := d.takeOut(id)
+	if err != nil {
+		return nothing, layerError("removing", id, err)
+	}
+	d.bases.forget(id)
+	return func() error {
+		err := left
+		if trash != nil {
+			err = errors.Join(left, trash.remove())
+		}
+		if err != nil {
+			return layerError("removing the files of", id, err)
+		}
+		return nil
+	}, nil
+}
+
+// belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
+// it was mounted again it cannot be moved, and the data is still where it was.
+func (d *Driver) belongings(id string) []string {
+	paths := []string{d.home.mnt(id), d.home.diff(id)}
+	for _, a := range d.home.areas() {
+		paths = append(paths, a.layerIn(id)...)
+	}
+	paths = append(paths,
+		d.home.overlay(aufsDir, id),
+		d.home.overlay(ownersDir, id),
+		d.home.overlay(formDir, id),
+		d.home.overlay(lockDirName, id),
+	)
+	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
+		paths = append(paths, d.home.overlay(knownDir, string(f), id))
+	}
+	return paths
+}

@@ -1,0 +1,281 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+)
+
+func TestCreateWritesTheLayout(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child", "grandchild")
+		for id, want := range map[string]string{"base": "", "child": "base\n", "grandchild": "child\nbase\n"} {
+			got, err := os.ReadFile(s.inner.home.layers(id))
+			if err != nil || string(got) != want {
+				t.Errorf("layers/%s: %q, %v", id, got, err)
+			}
+			if !s.Exists(id) {
+				t.Errorf("%s does not exist", id)
+			}
+		}
+		ids, err := s.ListLayers()
+		must(t, err)
+		sameNames(t, ids, "base", "child", "grandchild")
+		if s.Exists("nobody") || s.Exists("") || s.Exists("..") || s.Exists("../layers/base") {
+			t.Error("a layer exists that was not made")
+		}
+	})
+}
+
+func TestCreateRootDirectory(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		root := func(id string) (fs.FileMode, uint32, uint32) {
+			info, err := os.Lstat(s.inner.home.diff(id))
+			must(t, err)
+			return info.Mode() &^ fs.ModeDir, fsutil.StatOf(info).Uid, fsutil.StatOf(info).Gid
+		}
+		s.create(t, "", "base")
+		if mode, uid, gid := root("base"); mode != 0o555 || uid != 0 || gid != 0 {
+			t.Errorf("base: %v %d:%d", mode, uid, gid)
+		}
+		mappings := idmapsOf(
+			[]idmap.Map{{ContainerID: 0, HostID: 100000, Size: 1000}}, []idmap.Map{{ContainerID: 0, HostID: 200000, Size: 1000}})
+		must(t, s.Create("mapped", "", &CreateOptions{IDMappings: mappings}))
+		if mode, uid, gid := root("mapped"); mode != 0o555 || uid != 100000 || gid != 200000 {
+			t.Errorf("mapped: %v %d:%d", mode, uid, gid)
+		}
+		must(t, os.Chown(s.inner.home.diff("base"), 7, 8))
+		must(t, os.Chmod(s.inner.home.diff("base"), 0o711|fs.ModeSetgid|fs.ModeSticky))
+		must(t, s.CreateReadWrite("child", "base", nil))
+		if mode, uid, gid := root("child"); mode != 0o711|fs.ModeSetgid|fs.ModeSticky || uid != 7 || gid != 8 {
+			t.Errorf("child: %v %d:%d", mode, uid, gid)
+		}
+		// It is what the mount shows as well.
+		if got := s.see(t, "child")["."]; got[:len("dgt-")-1] != "dgt" {
+			t.Errorf("the mount's root is %s", got)
+		}
+	})
+}
+
+// badIDs are refused by everything that takes the id of a layer.
+var badIDs = []string{"", ".", "..", "a/b", "/etc", "../diff", "a\x00"}
+
+func TestBadIDsAreRefusedEverywhere(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		before := readTree(t, string(s.inner.home))
+		for _, id := range badIDs {
+			calls := map[string]error{
+				"Create":          s.Create(id, "", nil),
+				"CreateReadWrite": s.CreateReadWrite(id, "base", nil),
+				"Template":        s.CreateFromTemplate(id, "base", nil, true),
+				"Remove":          s.Remove(id),
+				"Put":             s.Put(id),
+			}
+			if id != "" {
+				calls["parent"] = s.Create("child", id, nil)
+				calls["template"] = s.CreateFromTemplate("child", id, nil, true)
+			}
+			_, calls["Get"] = s.Get(id, GetOptions{})
+			_, calls["Metadata"] = s.Metadata(id)
+			_, calls["ReadWriteDiskUsage"] = s.ReadWriteDiskUsage(id)
+			_, calls["Diff"] = s.Diff(id, nil, "", nil)
+			_, calls["DiffSize"] = s.DiffSize(id, nil, "", nil)
+			_, calls["DiffGetter"] = s.inner.DiffGetter(id)
+			_, calls["Changes"] = s.Changes(id, nil, "", nil)
+			_, calls["ApplyDiff"] = s.ApplyDiff(id, "", ApplyOptions{Diff: archiveOf(t, entry{Name: "f"})})
+			calls["UpdateLayerIDMap"] = s.UpdateLayerIDMap(id, &idmap.Mappings{}, &idmap.Mappings{}, "")
+			_, calls["DeferredRemove"] = s.DeferredRemove(id)
+			for call, err := range calls {
+				if err == nil {
+					t.Errorf("%s(%q) is no error", call, id)
+				}
+			}
+			if s.Exists(id) {
+				t.Errorf("Exists(%q)", id)
+			}
+		}
+		sameTree(t, readTree(t, string(s.inner.home)), before)
+	})
+}
+
+func TestUnknownIDsAreErrors(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		calls := map[string]error{"UpdateLayerIDMap": s.UpdateLayerIDMap("nobody", &idmap.Mappings{}, &idmap.Mappings{}, "")}
+		_, calls["Get"] = s.Get("nobody", GetOptions{})
+		_, calls["Metadata"] = s.Metadata("nobody")
+		_, calls["ReadWriteDiskUsage"] = s.ReadWriteDiskUsage("nobody")
+		_, calls["Diff"] = s.Diff("nobody", nil, "", nil)
+		_, calls["DiffSize"] = s.DiffSize("nobody", nil, "", nil)
+		_, calls["DiffGetter"] = s.inner.DiffGetter("nobody")
+		_, calls["Changes"] = s.Changes("nobody", nil, "", nil)
+		_, calls["ApplyDiff"] = s.ApplyDiff("nobody", "", ApplyOptions{Diff: archiveOf(t)})
+		for call, err := range calls {
+			t.Run(call, func(t *testing.T) { wants(t, err, ErrLayerUnknown, "nobody") })
+		}
+		// The storage library asks exactly this about the error of a Put.
+		if err := s.Put("nobody"); !os.IsNotExist(err) {
+			t.Errorf("Put: %v", err)
+		}
+		if err := s.Remove("nobody"); err != nil {
+			t.Errorf("Remove: %v", err)
+		}
+	})
+}
+
+func TestCreateFailures(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		before := readTree(t, string(s.inner.home))
+		wants(t, s.Create("child", "nobody", nil), ErrLayerUnknown, "child", "nobody")
+		wants(t, s.Create("base", "", nil), fs.ErrExist, "base")
+		quotas := map[string]string{"size": "1G", "Inodes": "7"}
+		wants(t, s.Create("child", "base", &CreateOptions{StorageOpt: quotas}), ErrNoQuotas, "child", "size=1G", "Inodes=7", "not support quotas")
+		wants(t, s.Create("child", "base", &CreateOptions{StorageOpt: map[string]string{"color": "red"}}), nil, "child", "color=red", "no such option")
+		wants(t, s.Create("a,b", "", nil), nil, "a,b")
+		wants(t, s.Create("x-removing", "", nil), nil, "x-removing")
+		sameTree(t, readTree(t, string(s.inner.home)), before)
+	})
+}
+
+// TestCreateLeavesNothingBehind makes each step of Create fail in turn.
+func TestCreateLeavesNothingBehind(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, blocked := range []string{mntDir, tmpDir, diffDir} {
+			t.Run(blocked, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base")
+				dir := filepath.Join(string(s.inner.home), blocked)
+				// Not even root can make a name in a directory that was removed.
+				away := filepath.Join(string(s.inner.home), "away")
+				must(t, os.Rename(dir, away))
+				err := s.Create("child", "base", nil)
+				must(t, os.Rename(away, dir))
+				wants(t, err, fs.ErrNotExist, "child")
+				if s.Exists("child") {
+					t.Error("the layer exists")
+				}
+				for _, path := range s.inner.belongings("child") {
+					if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%s: %v", path, err)
+					}
+				}
+				s.create(t, "base", "child")
+			})
+		}
+	})
+}
+
+// TestCreateAfterCrash is about what a Create that was killed has left.
+func TestCreateAfterCrash(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("child"), files{"junk": "old"})
+		must(t, os.Mkdir(s.inner.home.mnt("child"), 0o700))
+		if s.Exists("child") {
+			t.Error("it exists without its layers file")
+		}
+		s.create(t, "base", "child")
+		sameNames(t, s.see(t, "child").Names())
+	})
+}
+
+func TestCreateFromTemplate(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "template")
+		write(t, s.inner.home.diff("base"), files{"a": "a", "b": "b"})
+		s.change(t, "template", func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, "a")))
+			write(t, dir, files{"c": "c"})
+		})
+		must(t, s.CreateFromTemplate("copy", "template", nil, true))
+		sameTree(t, s.see(t, "copy"), s.see(t, "template"))
+		changes, err := s.Changes("copy", nil, "template", nil)
+		if err != nil || len(changes) != 0 {
+			t.Errorf("against the template: %v, %v", changes, err)
+		}
+		changes, err = s.Changes("copy", nil, "base", nil)
+		must(t, err)
+		want := map[string]ChangeKind{"/a": ChangeDelete, "/c": ChangeAdd}
+		for _, c := range changes {
+			if kind, ok := want[c.Path]; ok && kind == c.Kind {
+				delete(want, c.Path)
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("against the base: %v lacks %v", changes, want)
+		}
+	})
+}
+
+func TestRemove(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"d/f": "f"})
+		s.get(t, "child")
+		must(t, s.Remove("child"))
+		if s.Exists("child") {
+			t.Error("it exists")
+		}
+		cleanup, err := s.DeferredRemove("base")
+		must(t, err)
+		must(t, cleanup())
+		for _, dir := range []string{layersDir, diffDir, mntDir, tmpDir} {
+			sameNames(t, readTree(t, filepath.Join(string(s.inner.home), dir)).Names())
+		}
+		if name == BackendOverlay {
+			for _, dir := range []string{shadowDir, watchDir, formDir, workDir} {
+				entries, err := os.ReadDir(s.inner.home.overlay(dir))
+				if len(entries) > 0 {
+					t.Errorf("overlay/%s holds %v, %v", dir, entries, err)
+				}
+			}
+		}
+		must(t, s.Remove("child"))
+	})
+}
+
+func TestMetadataAndStatus(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child", "top")
+		h := s.inner.home
+		for id, want := range map[string]map[string]string{
+			"base": {"UpperDir": h.diff("base"), "MergedDir": h.diff("base"), "LowerDir": ""},
+			"top":  {"UpperDir": h.diff("top"), "MergedDir": h.mnt("top"), "LowerDir": h.diff("child") + ":" + h.diff("base")},
+		} {
+			got, err := s.Metadata(id)
+			must(t, err)
+			for key, value := range want {
+				if got[key] != value {
+					t.Errorf("%s of %s is %q, not %q", key, id, got[key], value)
+				}
+			}
+		}
+		status := map[string]string{}
+		for _, pair := range s.Status() {
+			status[pair[0]] = pair[1]
+		}
+		if status["Root Dir"] != string(h) || status["Dirs"] != "3" || status["Backend"] != string(name) || status["Backing Filesystem"] == "" {
+			t.Errorf("status: %v", status)
+		}
+		if supported := status["Dirperm1 Supported"]; supported != "true" && supported != "false" {
+			t.Errorf("status: %v", status)
+		}
+	})
+}

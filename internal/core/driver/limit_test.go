@@ -1,0 +1,60 @@
+//go:build linux
+
+package driver
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// TestBranchLimit is about a stack with more branches than the kernel's aufs was built for.
+func TestBranchLimit(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		const layers = 1100
+		s := newStore(t, BackendAufs)
+		t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
+		h := s.inner.home
+		// As Create would, but for what makes it durable.
+		id := func(i int) string { return fmt.Sprintf("l%04d", i) }
+		var parents []string
+		for i := range layers {
+			must(t, os.Mkdir(h.diff(id(i)), 0o755))
+			must(t, os.Mkdir(h.mnt(id(i)), 0o755))
+			must(t, os.WriteFile(h.layers(id(i)), formatParents(parents), 0o644))
+			parents = append([]string{id(i)}, parents...)
+		}
+		top := id(layers - 1)
+		_, err := s.Get(top, GetOptions{})
+		if err == nil {
+			must(t, s.Put(top))
+			t.Logf("this kernel allows more than %d branches", layers)
+			return
+		}
+		wants(t, err, unix.ENOSPC, top, strconv.Itoa(layers)+" branches")
+		noMounts(t, string(h.mnt("")))
+		noMounts(t, h.tmp())
+		found := regexp.MustCompile(`allows (\d+)`).FindStringSubmatch(err.Error())
+		if found == nil {
+			t.Fatalf("%v\n does not say how many there can be", err)
+		}
+		limit, err := strconv.Atoi(found[1])
+		must(t, err)
+		t.Logf("this kernel allows %d branches", limit)
+		// That many can be mounted, and not one more.
+		s.see(t, id(limit-1))
+		// Even if more would be better for directories that are replaced.
+		write(t, h.diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
+		write(t, h.diff(id(0)), files{"d/hidden": ""})
+		must(t, h.forget(id(1)))
+		sameNames(t, s.see(t, id(limit-1)).Names(), "d", "d/f")
+		_, err = s.Get(id(limit), GetOptions{})
+		wants(t, err, unix.ENOSPC, strconv.Itoa(limit+1)+" branches", "allows "+strconv.Itoa(limit))
+		sameNames(t, readTree(t, h.tmp()).Names())
+	})
+}

@@ -1,0 +1,299 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// Before layers had forms, this driver brought a layer into overlay form for each overlay mount, and back after it. A store of that time
+// has, in overlay/ unless another place is named,
+//
+//	mark/<id>           the layer is in overlay form, wholly or in part: a symbolic link to FORM or FORM:..., or a file with that content
+//	trace/<boot>/<id>   it was at some time of that boot of the kernel, and may be so on the disk: a symbolic link to FORM
+//	aside/<id>/         aufs's own files of a layer in overlay form
+//	twin/, run/, old/   copies that overlay mounts had in the place of layers; also beside diff
+//	../whiteouts/       what is in overlay/shadow now, of the aufs backend
+//	synced/, used/, forgotten/, generation, whiteout   what went with these
+//
+// The first Init makes records of forms of that, and removes it. What a live mount may have as a branch stays until the first Init after
+// that mount is gone.
+
+// The names in overlay/, of files that no mount uses, and of directories that a mount may use.
+var (
+	formerFiles = []string{"mark", "trace", "synced", "aside", "used", "forgotten", "generation", "whiteout"}
+	formerDirs  = []string{"twin", "run", "old"}
+)
+
+// formerWhiteouts is the name in home of the cache of the aufs backend.
+const formerWhiteouts = "whiteouts"
+
+// A migration brings one store to the layout of now.
+type migration struct {
+	*Driver
+	// users asks under the store lock.
+	users *users
+}
+
+// migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
+func (d *Driver) migrate() ([]*scratch, error) {
+	m := migration{d, newUsers(d.home, d.runRoot)}
+	m.users.newScratch = func(purpose string) (*scratch, error) { return d.home.besideDiff().newScratchLocked(purpose) }
+	trash, err := m.run()
+	if err != nil {
+		return trash, fmt.Errorf("aufs: bringing the store of an earlier version to the layout of this one: %w", err)
+	}
+	return trash, nil
+}
+
+func (m migration) run() ([]*scratch, error) {
+	files, dirs := m.former()
+	if len(files)+len(dirs) == 0 {
+		return nil, nil
+	}
+	forms, err := m.formerForms()
+	if err != nil {
+		return nil, err
+	}
+	if unix.Access(string(m.home), unix.W_OK) == unix.EROFS && len(forms) == 0 { //nolint:errorlint // unix.Access wraps nothing
+		// What is there is a cache that nobody reads.
+		return nil, nil
+	}
+	alive, err := m.recordForms(forms)
+	if err != nil {
+		return nil, err
+	}
+	if !alive {
+		if alive, err = m.mountAlive(); err != nil {
+			return nil, err
+		}
+	}
+	if !alive {
+		files = append(files, dirs...)
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	// The earlier version may have been at work again, and changed layers without a trace in what is known of them.
+	return m.moveOut(append(files, m.home.overlay(knownDir)))
+}
+
+// former are the paths of what an earlier version has left.
+func (m migration) former() (files, dirs []string) {
+	add := func(paths []string, path string) []string {
+		if isThere(path) {
+			paths = append(paths, path)
+		}
+		return paths
+	}
+	for _, a := range m.home.areas() {
+		for _, name := range formerFiles {
+			files = add(files, a.overlay(name))
+		}
+		for _, name := range formerDirs {
+			dirs = add(dirs, a.overlay(name))
+		}
+	}
+	return files, add(dirs, filepath.Join(string(m.home), formerWhiteouts))
+}
+
+// recordForms makes records of the layers that may be in overlay form, durably. It tells if a mount of one of them is alive.
+func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
+	for id, f := range forms {
+		if !m.home.exists(id) {
+			continue
+		}
+		r, err := m.home.readForm(id)
+		if err != nil {
+			return false, err
+		}
+		if r.form != "" {
+			// The migration was cut short after that.
+			continue
+		}
+		used := false
+		if !m.ofEarlierBoot(id) {
+			if used, err = m.inUse(id, f); err != nil {
+				return false, err
+			}
+		}
+		// A layer was wholly in overlay form before it was mounted. Otherwise there may have been a crash.
+		if err := m.home.setForm(id, formRecord{form: f, converting: !used}); err != nil {
+			return false, err
+		}
+		alive = alive || used
+	}
+	// The layers without a record have to be on the disk as they are.
+	return alive, m.home.sync()
+}
+
+// inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
+func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
+	mounted, err := mountutil.IsMounted(m.home.mnt(id))
+	if err != nil || mounted || mustRead(f) != nil {
+		return mounted, err
+	}
+	used, err := m.users.upperInUse(m.home.diff(id), f)
+	return used && err == nil, nil
+}
+
+// ofEarlierBoot tells if the layer id was in overlay form in an earlier boot of the kernel, and not in this one: nothing can have it mounted.
+func (m migration) ofEarlierBoot(id string) bool {
+	boots, err := os.ReadDir(m.home.overlay("trace"))
+	earlier := false
+	for _, boot := range boots {
+		if isThere(m.home.overlay("trace", boot.Name(), id)) {
+			if boot.Name() == bootID() {
+				return false
+			}
+			earlier = true
+		}
+	}
+	return err == nil && earlier
+}
+
+// formerForms are the forms of the layers that may be in overlay form.
+func (m migration) formerForms() (map[string]whiteout.Form, error) {
+	forms := map[string]whiteout.Form{}
+	boots, err := os.ReadDir(m.home.overlay("trace"))
+	if fsutil.IgnoreGone(err) != nil {
+		return nil, err
+	}
+	for _, boot := range boots {
+		if boot.Name() == bootID() {
+			// The layer was brought back, unless it has a mark.
+			continue
+		}
+		if err := readFormerForms(m.home.overlay("trace", boot.Name()), forms); err != nil {
+			return nil, err
+		}
+	}
+	return forms, readFormerForms(m.home.overlay("mark"), forms)
+}
+
+// readFormerForms adds what the marks or traces in dir say.
+func readFormerForms(dir string, forms map[string]whiteout.Form) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fsutil.IgnoreGone(err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		target, err := os.Readlink(path)
+		if errors.Is(err, unix.EINVAL) {
+			var content []byte
+			content, err = fsutil.ReadFile(path)
+			target = strings.TrimSpace(string(content))
+		}
+		if err != nil {
+			return err
+		}
+		name, _, _ := strings.Cut(target, ":")
+		r, ok := parseFormRecord(name)
+		if !ok || !r.isOverlay() || r.converting {
+			return fmt.Errorf("%s says %q, which is no form", path, target)
+		}
+		forms[entry.Name()] = r.form
+	}
+	return nil
+}
+
+// bootID tells one boot of the kernel from another. It is "" if the kernel does not say (random(4), boot_id).
+func bootID() string {
+	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(content))
+}
+
+// mountAlive tells if a mount may be alive, in any mount namespace, that uses one of formerDirs.
+func (m migration) mountAlive() (bool, error) {
+	mounts, err := mountutil.MountsUnder(m.home.mnt(""))
+	if err != nil || len(mounts) > 0 {
+		return len(mounts) > 0, err
+	}
+	ids, err := m.home.list()
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		if r, err := m.home.readForm(id); err != nil || r.converting {
+			// It is not mounted: see recordForms.
+			continue
+		}
+		if used, err := m.users.of(id); err != nil || used {
+			return used, err
+		}
+	}
+	for _, a := range m.home.areas() {
+		if alive, err := m.runsAlive(a.overlay("run")); err != nil || alive {
+			return alive, err
+		}
+	}
+	return false, nil
+}
+
+// runsAlive tells if one of the mounts is alive that something in all/<id>/ was made for.
+func (m migration) runsAlive(all string) (bool, error) {
+	layers, err := os.ReadDir(all)
+	if err != nil {
+		return false, fsutil.IgnoreGone(err)
+	}
+	for _, layer := range layers {
+		runs, err := os.ReadDir(filepath.Join(all, layer.Name()))
+		if fsutil.IgnoreGone(err) != nil {
+			return false, err
+		}
+		for _, run := range runs {
+			if alive, err := m.runAlive(filepath.Join(all, layer.Name(), run.Name())); err != nil || alive {
+				return alive, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// runAlive tells if the mount that run/<id>/<run> was made for is alive.
+func (m migration) runAlive(run string) (bool, error) {
+	if alive, err := aliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
+		return len(alive) > 0, err
+	}
+	upper := filepath.Join(run, "upper")
+	if !isThere(upper) {
+		return false, nil
+	}
+	return m.users.upperInUse(upper, ownForm())
+}
+
+// moveOut moves paths to a scratch directory, to be deleted there; or deletes them, where they are in another mount, or the disk is full.
+func (m migration) moveOut(paths []string) (out []*scratch, err error) {
+	trash, err := m.newTrash()
+	if err == nil {
+		out = []*scratch{trash}
+	} else if !hasNoRoom(err) {
+		return nil, err
+	}
+	var errs []error
+	for n, path := range paths {
+		err := error(unix.EXDEV)
+		if trash != nil {
+			err = moveToTrash(path, filepath.Join(trash.dir, "former-"+strconv.Itoa(n)))
+		}
+		if errors.Is(err, unix.EXDEV) {
+			err = removeTree(path)
+		}
+		errs = append(errs, err)
+	}
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,76 @@
+//go:build linux && (amd64 || arm64)
+
+package driver
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/faults"
+)
+
+// TestMigrationInterrupted kills the Init that brings an old store to the layout of now, at its steps. The next one has to finish that. As
+// many stores as steps of each are drawn.
+func TestMigrationInterrupted(t *testing.T) {
+	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
+		faults.Mark(faults.Begin)
+		_, err := reopen(args[0], BackendName(args[1]))
+		faults.Mark(faults.End)
+		must(t, err)
+		return
+	}
+	if os.Getenv(stepsVariable) == "0" {
+		t.Skip("none was asked for")
+	}
+	forEachBackend(t, func(t *testing.T, backend BackendName) {
+		for _, name := range some(t, fixtureNames(t)) {
+			t.Run(name, func(t *testing.T) {
+				var steps []faults.Call
+				o := buildOldStore(t, name, bootID())
+				o.initKilled(t, backend, func(call faults.Call) faults.Verdict {
+					steps = append(steps, call)
+					return faults.Continue
+				})
+				unmountLazily(t, o.home)
+				for _, step := range some(t, steps) {
+					o := buildOldStore(t, name, bootID())
+					o.initKilled(t, backend, func(call faults.Call) faults.Verdict {
+						if call.N == step.N {
+							return faults.Kill
+						}
+						return faults.Continue
+					})
+					o.interrupted = true
+					unmountLazily(t, o.home)
+					testMigration(t, backend, o, false)
+					if t.Failed() {
+						t.Fatalf("killed at step %d of %d, %v", step.N, len(steps), step)
+					}
+				}
+			})
+		}
+	})
+}
+
+// initKilled runs Init in a process of its own, which decide may kill.
+func (o oldStore) initKilled(t *testing.T, backend BackendName, decide func(faults.Call) faults.Verdict) {
+	t.Helper()
+	var out bytes.Buffer
+	killed := false
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestMigrationInterrupted$", "-test.v")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s", childVariable, o.home, backend))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+		verdict := decide(call)
+		killed = killed || verdict == faults.Kill
+		return verdict
+	})
+	if !killed && (err != nil || !strings.Contains(out.String(), "--- PASS: TestMigrationInterrupted")) {
+		t.Fatalf("opening %s: %v\n%s", filepath.Base(o.home), err, out.String())
+	}
+}

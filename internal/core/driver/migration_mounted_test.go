@@ -1,0 +1,121 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"golang.org/x/sys/unix"
+)
+
+// TestMigrationOfMountedLayers opens stores in which layers are mounted, as the driver of commit f9c230f mounted them: at their
+// places, or, as it seems to who looks there, nowhere.
+func TestMigrationOfMountedLayers(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, backend BackendName) {
+		for _, name := range fixtureNames(t) {
+			if len(readFixture(t, name, bootID()).mounts) == 0 {
+				continue
+			}
+			for _, elsewhere := range []bool{false, true} {
+				where := map[bool]string{false: "here", true: "elsewhere"}[elsewhere]
+				t.Run(name+" mounted "+where, func(t *testing.T) { testMigrationMounted(t, backend, buildOldStore(t, name, bootID()), elsewhere) })
+			}
+		}
+	})
+}
+
+func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhere bool) {
+	t.Helper()
+	private := o.home
+	if o.diffMounted {
+		o.mountDiff(t)
+		defer unmountParts(t, o.home, diffDir)
+		private = filepath.Join(o.home, mntDir)
+	}
+	if !elsewhere {
+		// As the process that has mounted the layers did before.
+		must(t, mountutil.MakePrivateMount(private))
+	}
+	targets := map[string]string{}
+	for _, m := range o.mounts {
+		targets[m.id] = filepath.Join(o.home, mntDir, m.id)
+		if elsewhere {
+			targets[m.id] = t.TempDir()
+		}
+		o.mountAsBefore(t, m, targets[m.id])
+	}
+	s, err := reopen(o.home, backend)
+	must(t, err)
+	must(t, os.WriteFile("/proc/sys/vm/drop_caches", []byte("2\n"), 0))
+	for _, m := range o.mounts {
+		o.stillWorks(t, m, targets[m.id])
+	}
+	// One more does no more than the first one.
+	_, err = reopen(o.home, backend)
+	must(t, err)
+	for _, m := range o.mounts {
+		must(t, unix.Unmount(targets[m.id], 0))
+	}
+	must(t, s.Cleanup())
+	// A process that another test program has begun meanwhile, in a mount namespace of its own, has copies of the mounts until it ends.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		s = openStore(t, o.home, backend)
+		if files, dirs := (migration{Driver: s.inner}).former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
+			break
+		}
+		must(t, s.Cleanup())
+	}
+	o.migrated(t, s)
+	o.mountsAreRight(t, s, "ro")
+	o.mountsAreRight(t, s)
+	must(t, s.Cleanup())
+}
+
+// mountAsBefore makes a mount again that was alive when the fixture was written.
+func (o oldStore) mountAsBefore(t *testing.T, m fixtureMount, target string) {
+	t.Helper()
+	in := func(path string) string { return filepath.Join(o.home, path) }
+	mount := overlayfs.Mount{Target: target, Upper: in(m.upper), Work: in(m.work)}
+	if m.readOnly {
+		mount.Flags = unix.MS_RDONLY
+	}
+	for _, lower := range m.lowers {
+		mount.Lowers = append(mount.Lowers, in(lower))
+	}
+	must(t, mount.Mount())
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
+}
+
+// stillWorks fails the test unless the mount m at target shows what it did, and can be written to if it could. What is written
+// there the fixture has from then on.
+func (o oldStore) stillWorks(t *testing.T, m fixtureMount, target string) {
+	t.Helper()
+	l := o.layer(m.id)
+	got, err := shownTree(target)
+	must(t, err)
+	sameOf(t, "mount of "+m.id, got, l.shows)
+	if m.readOnly || o.isParent(m.id) {
+		// What becomes of a mount whose lower layer changes is not promised.
+		return
+	}
+	// This takes the work directory.
+	must(t, os.Remove(filepath.Join(target, "fifo")))
+	must(t, os.Chmod(filepath.Join(target, "place"), 0o700))
+	l.shows, err = shownTree(target)
+	must(t, err)
+	o.written[m.id] = true
+}
+
+// isParent tells if the layer id has others on top of it.
+func (o oldStore) isParent(id string) bool {
+	return slices.ContainsFunc(o.store, func(n node) bool {
+		return filepath.Dir(n.path) == layersDir && slices.Contains(strings.Fields(n.value), id)
+	})
+}

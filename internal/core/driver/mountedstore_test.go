@@ -1,0 +1,162 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"golang.org/x/sys/unix"
+)
+
+// bindFull mounts a directory with a file in it at target, and returns a function that fails the test unless the file is there yet.
+func bindFull(t *testing.T, target string) (unharmed func()) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, files{"precious": "data"})
+	must(t, unix.Mount(dir, target, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
+	return func() {
+		t.Helper()
+		sameNames(t, readTree(t, dir).Names(), "precious")
+	}
+}
+
+// mountTmpfs mounts a tmpfs at target.
+func mountTmpfs(t *testing.T, target string) {
+	t.Helper()
+	must(t, unix.Mount("none", target, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
+}
+
+// keepBusy has a file open in dir until it is called.
+func keepBusy(t *testing.T, dir string) (end func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "open"))
+	must(t, err)
+	t.Cleanup(func() { _ = f.Close() }) // after a failure
+	return func() {
+		t.Helper()
+		must(t, os.Remove(f.Name()))
+		must(t, f.Close())
+	}
+}
+
+// foreignMounts are what somebody can mount in the place of the directories of the layer child. mount returns how to take it away, if
+// Remove cannot, and what is to be looked at in the end.
+var foreignMounts = []struct {
+	name string
+	// refused is the path, in home, that Remove fails with, or "".
+	refused string
+	mount   func(t *testing.T, h home) (away, unharmed func())
+}{
+	{"tmpfs over mnt twice", "", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		mountTmpfs(t, h.mnt("child"))
+		mountTmpfs(t, h.mnt("child"))
+		return func() {}, func() {}
+	}},
+	{"bind mount on mnt", "", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		return func() {}, bindFull(t, h.mnt("child"))
+	}},
+	{"busy mounts on mnt", "mnt/child", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		mountTmpfs(t, h.mnt("child"))
+		end := keepBusy(t, h.mnt("child"))
+		return end, bindFull(t, h.mnt("child"))
+	}},
+	{"bind mount in diff", "", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		return func() {}, bindFull(t, filepath.Join(h.diff("child"), "d"))
+	}},
+	{"busy mount in diff", "diff/child/d", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		unharmed = bindFull(t, filepath.Join(h.diff("child"), "d"))
+		return keepBusy(t, filepath.Join(h.diff("child"), "d")), unharmed
+	}},
+	{"bind mount on diff", "diff/child", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		unharmed = bindFull(t, h.diff("child"))
+		return func() { must(t, unix.Unmount(h.diff("child"), 0)) }, unharmed
+	}},
+	{"bind mount on the lock", "overlay/lock/child", func(t *testing.T, h home) (away, unharmed func()) {
+		t.Helper()
+		path := h.overlay(lockDirName, "child")
+		must(t, unix.Mount(path, path, "", unix.MS_BIND, ""))
+		return func() { must(t, unix.Unmount(path, 0)) }, func() {}
+	}},
+}
+
+// TestRemoveOfForeignMounts is about a layer that somebody has mounted something over: it is removed, or it stays whole. What is mounted
+// is not touched.
+func TestRemoveOfForeignMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, foreign := range foreignMounts {
+			t.Run(foreign.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "child")
+				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+				before := s.see(t, "child")
+				away, unharmed := foreign.mount(t, s.inner.home)
+				err := s.Remove("child")
+				unharmedNow := func() { t.Helper(); away(); unharmed() }
+				if foreign.refused == "" {
+					must(t, err)
+					unharmedNow()
+					noLeftovers(t, s)
+					return
+				}
+				wants(t, err, unix.EBUSY, "child", filepath.Join(string(s.inner.home), foreign.refused))
+				if !s.Exists("child") {
+					t.Error("the layer is gone")
+				}
+				unharmedNow()
+				// The first one may have unmounted a part of what is busy.
+				must(t, mountutil.UnmountStacked(s.inner.home.mnt("child")))
+				must(t, mountutil.UnmountUnder(s.inner.home.diff("child")))
+				sameTree(t, s.see(t, "child"), before)
+				must(t, s.Remove("child"))
+				unharmed()
+				noLeftovers(t, s)
+			})
+		}
+	})
+}
+
+// TestSweepOfForeignMounts is the same for what a process that was killed in Remove has left: it is swept as soon as it can be.
+func TestSweepOfForeignMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, foreign := range foreignMounts {
+			t.Run(foreign.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "child")
+				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+				must(t, os.Remove(s.inner.home.layers("child")))
+				away, unharmed := foreign.mount(t, s.inner.home)
+				if foreign.refused != "" {
+					_, err := reopen(string(s.inner.home), name)
+					if strings.HasPrefix(foreign.refused, overlayDir) {
+						wants(t, err, nil, foreign.refused, "mount point")
+					} else {
+						must(t, err)
+					}
+					err = s.Create("child", "base", nil)
+					wants(t, err, unix.EBUSY, "child", filepath.Join(string(s.inner.home), foreign.refused))
+					_, err = s.Get("child", GetOptions{})
+					wants(t, err, ErrLayerUnknown)
+				}
+				away()
+				_, err := reopen(string(s.inner.home), name)
+				must(t, err)
+				unharmed()
+				noLeftovers(t, s)
+				s.create(t, "base", "child")
+				sameNames(t, s.see(t, "child").Names())
+			})
+		}
+	})
+}

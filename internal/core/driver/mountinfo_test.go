@@ -1,0 +1,120 @@
+//go:build linux
+
+package driver
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"golang.org/x/sys/unix"
+)
+
+// hundreds is a list of lower directories that is longer than a line may be.
+func hundreds(option, between string) string {
+	dirs := make([]string, 600)
+	for i := range dirs {
+		dirs[i] = option + fmt.Sprintf(`/var/lib/%s/aufs/diff/%064d`, strings.Repeat(`a\040b/`, 8), i)
+	}
+	return strings.Join(dirs, between)
+}
+
+// TestLongLinesOfMountinfo reads what kernels say of mounts with many lower directories, and of others between them.
+func TestLongLinesOfMountinfo(t *testing.T) {
+	const plain = "29 1 254:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard\n"
+	for _, c := range []struct{ name, options, want string }{
+		{"Linux 6.1", "rw,lowerdir=" + hundreds("", ":") + `,upperdir=/s/a\054b,workdir=/w,index=off`, `rw,upperdir=/s/a\054b,workdir=/w,index=off`},
+		{"Linux 6.18", "rw," + hundreds("lowerdir+=", ",") + ",upperdir=/u,workdir=/w,uuid=null", "rw,upperdir=/u,workdir=/w,uuid=null"},
+		{"only data", "ro," + hundreds("lowerdir+=", ",") + "," + hundreds("datadir+=", ","), "ro,"},
+		{"short", "rw,lowerdir=/a:/b,upperdir=/u", "rw,lowerdir=/a:/b,upperdir=/u"},
+		{"none, and spaces", "rw,unc=//server/My Docs", "rw,unc=//server/My"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := plain + `36 29 0:45 / /m,lowerdir=x\040-\040y rw,noatime shared:7 master:3 - overlay over\040lay ` + c.options + "\n" + plain
+			for how, r := range map[string]io.Reader{
+				"whole": strings.NewReader(text), "by bytes": iotest.OneByteReader(strings.NewReader(text)),
+				"without an end": iotest.DataErrReader(strings.NewReader(strings.TrimSuffix(text, "\n"))),
+			} {
+				mounts, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(r), nil)
+				must(t, err)
+				if len(mounts) != 3 || mounts[0].Mountpoint != "/" || mounts[2].VFSOptions != "rw,discard" {
+					t.Fatalf("%s: there are %d mounts: %v", how, len(mounts), mounts)
+				}
+				m := mounts[1]
+				if m.ID != 36 || m.Mountpoint != "/m,lowerdir=x - y" || m.Optional != "shared:7 master:3" || m.FSType != "overlay" {
+					t.Errorf("%s: the mount is %+v", how, m)
+				}
+				if m.VFSOptions != c.want {
+					t.Errorf("%s: the options are %.200q, not %q", how, m.VFSOptions, c.want)
+				}
+			}
+		})
+	}
+	// What is too long in another way is an error, and may be what was looked for.
+	long := plain + "36 29 0:45 / /" + strings.Repeat("d/", 40_000) + " rw - overlay none rw,upperdir=/u\n"
+	if _, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(strings.NewReader(long)), nil); !errors.Is(err, bufio.ErrTooLong) {
+		t.Errorf("a path that is too long: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "mountinfo")
+	must(t, os.WriteFile(file, []byte(long), 0o600))
+	if found, _ := inMountinfo(file, "overlay", "upperdir=/u"); found == nil {
+		t.Error("what cannot be read is taken for idle")
+	}
+}
+
+// TestShortenedLineIsBounded reads a line that does not end.
+func TestShortenedLineIsBounded(t *testing.T) {
+	endless := io.LimitReader(endlessReader("d/"), 64<<20)
+	l := mountutil.NewLineShortener(io.MultiReader(strings.NewReader("36 29 0:45 / /m rw - overlay none rw,"), endless))
+	kept, err := io.Copy(io.Discard, l)
+	must(t, err)
+	if kept > 2*mountutil.MaxLine {
+		t.Errorf("%d bytes are kept", kept)
+	}
+}
+
+// endlessReader is its text, again and again.
+type endlessReader string
+
+func (e endlessReader) Read(p []byte) (int, error) {
+	return copy(p, bytes.Repeat([]byte(e), len(p)/len(e)+1)), nil
+}
+
+// TestMountedByTable asks for mounts as on a kernel that does not tell of a path if something is mounted there.
+func TestMountedByTable(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	write(t, dir, files{"a b/": "", "other/": ""})
+	bound := filepath.Join(dir, "a b")
+	must(t, os.Symlink("a b", filepath.Join(dir, "link")))
+	is := func(name string, want bool) {
+		t.Helper()
+		if mounted, err := mountutil.MountedByTable(filepath.Join(dir, name)); err != nil || mounted != want {
+			t.Errorf("%s is mounted: %t, %v", name, mounted, err)
+		}
+		if mounted, err := mountutil.IsMounted(filepath.Join(dir, name)); err != nil || mounted != want {
+			t.Errorf("%s is mounted, by the quick way: %t, %v", name, mounted, err)
+		}
+	}
+	is("a b", false)
+	must(t, mountutil.MakePrivateMount(bound))
+	defer func() { must(t, unix.Unmount(bound, 0)) }()
+	// What is one is not mounted again.
+	must(t, mountutil.MakePrivateMount(bound))
+	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(bound))
+	if err != nil || len(mounts) != 1 || mounts[0].Optional != "" {
+		t.Errorf("the mounts are %v, %v", mounts, err)
+	}
+	for name, want := range map[string]bool{"a b": true, "link": true, "other": false, "nothing": false} {
+		is(name, want)
+	}
+}

@@ -1,0 +1,157 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
+)
+
+// An aufs mount may live on in another mount namespace when it is gone from this one. For each it is written down what aufs
+// calls it, its "si", in the target of a symbolic link, which is made and removed in one call each:
+//
+//	<run root>/aufs/<id>      the mounts of the layer, most often one: SI, or SI SI...
+//	overlay/aufs/<id>         the same, where there is no run root
+//
+// The run root is where the storage library counts the mounts, on a tmpfs: those who share a store share it. In the store a note
+// would make each unmount wait for the disk, for aufs syncs the file system of its writable branch before it goes.
+//
+// Sysfs would tell the branches of all mounts; but to read it while one of them goes away crashes the kernel (seen on Linux 6.1
+// with aufs of 2024-07-01, in sysaufs_si_show). That it has a directory for a mount can be asked.
+
+// notes are the directories that notes may be in, the one to be written to first.
+type notes []string
+
+// newNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
+// that opened it with aufs.
+func newNotes(h home, runRoot string) notes {
+	inStore := h.overlay(aufsDir)
+	if runRoot == "" {
+		runRoot, _ = os.Readlink(h.overlay(runRootLink)) // without one there is none
+	}
+	if runRoot == "" {
+		return notes{inStore}
+	}
+	return notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
+}
+
+// recordRunRoot keeps where the run root is: see newNotes.
+func (h home) recordRunRoot(runRoot string) error {
+	absolute, err := filepath.Abs(runRoot)
+	if err != nil {
+		return err
+	}
+	path := h.overlay(runRootLink)
+	if recorded, err := os.Readlink(path); err == nil && recorded == absolute {
+		return nil
+	}
+	return h.replaceLink(absolute, path)
+}
+
+// add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
+func (n notes) add(h home, id, si string) error {
+	err := error(nil)
+	for _, dir := range n {
+		if err = linkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
+			var alive []string
+			if alive, err = aliveOf(filepath.Join(dir, id)); err == nil {
+				err = h.replaceLink(strings.Join(append(alive, si), " "), filepath.Join(dir, id))
+			}
+		}
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// used tells if one of the mounts that are noted of the layer id is alive in any mount namespace.
+func (n notes) used(id string) (bool, error) {
+	for _, dir := range n {
+		if alive, err := aliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
+			return len(alive) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// alive are the mounts that are noted of the layer id, and are alive. What cannot be told counts as gone.
+func (n notes) alive(id string) (alive []string) {
+	for _, dir := range n {
+		noted, err := aliveOf(filepath.Join(dir, id))
+		if err == nil {
+			alive = append(alive, noted...)
+		}
+	}
+	return alive
+}
+
+// drop removes the notes of the layer id, unless a mount that one of them names is alive.
+func (n notes) drop(id string) error {
+	for _, dir := range n {
+		note := filepath.Join(dir, id)
+		alive, err := aliveOf(note)
+		if err == nil && len(alive) == 0 {
+			err = unix.Unlink(note)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "dropping the note", Path: note, Err: err}
+		}
+	}
+	return nil
+}
+
+// noteMount writes down what aufs calls its mount of the stack s.
+func (b *aufsBackend) noteMount(s stack) error {
+	si, err := aufsfs.MountID(s.target)
+	if err != nil {
+		return err
+	}
+	err = b.forms.users.notes.add(b.home, s.id, si)
+	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
+		// No layer can change there, so that nobody has to know of the mount.
+		return nil
+	}
+	return err
+}
+
+// aliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.
+func aliveOf(note string) (alive []string, err error) {
+	target, err := os.Readlink(note)
+	if err != nil {
+		return nil, fsutil.IgnoreGone(err)
+	}
+	for _, si := range strings.Fields(target) {
+		is, err := isAlive(si)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			alive = append(alive, si)
+		}
+	}
+	return alive, nil
+}
+
+// isAlive tells if the aufs mount of this name is alive in any mount namespace.
+func isAlive(si string) (bool, error) {
+	// What is in the directory is not read: see above.
+	_, err := os.Lstat(aufsfs.Sysfs + "/si_" + si)
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if _, err := os.Lstat(aufsfs.Sysfs); err == nil {
+		return false, nil
+	}
+	return inAnyMountinfo("aufs", "si="+si)
+}

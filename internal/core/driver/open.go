@@ -1,0 +1,331 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Driver is a driver on one store, without a storage library. Its methods may be called from several goroutines, and several drivers, in one
+// process or in many, may be at work on one store: see lock.go.
+type Driver struct {
+	home    home
+	options MountOptions
+	// ignoreChownErrors and skipMountHome are those of config.
+	ignoreChownErrors bool
+	skipMountHome     bool
+	library           Library
+	backend           backend
+	forms             *converter
+	// shadows are those of the backend.
+	shadows *shadows
+	// runRoot is where the storage library counts mounts, or "".
+	runRoot string
+	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
+	// by one more.
+	mounted Counter
+	// bases counts the users of layers without parents.
+	bases baseUses
+	// staged are the staging directories that have not become those of layers.
+	staged stagings
+	// trash has the files of layers that are gone, until they are deleted.
+	trash sharedScratch
+}
+
+// Open opens the store at homePath, or makes one.
+func Open(homePath string, c Config) (*Driver, error) {
+	absolute, err := filepath.Abs(homePath)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: %w", err)
+	}
+	h := home(absolute)
+	d := &Driver{
+		home:              h,
+		options:           c.Mount,
+		ignoreChownErrors: c.IgnoreChownErrors,
+		skipMountHome:     c.SkipMountHome,
+		library:           c.Library,
+		forms:             newConverter(h, c.RunRoot),
+		runRoot:           c.RunRoot,
+		mounted:           c.Library.NewCounter(isMounted),
+	}
+	made, err := makeStore(h)
+	if err != nil {
+		removeStore(h, made)
+		return nil, err
+	}
+	private, err := mountutil.IsMounted(string(h))
+	if err == nil {
+		err = d.start(c)
+	}
+	if err != nil {
+		if !private {
+			err = errors.Join(err, d.leavePrivate())
+		}
+		removeStore(h, made)
+		return nil, err
+	}
+	return d, nil
+}
+
+// isMounted tells the counter what is mounted. What cannot be told counts as not mounted: the mount that follows says why.
+func isMounted(path string) bool {
+	mounted, err := mountutil.IsMounted(path)
+	return err == nil && mounted
+}
+
+// makeStore makes the directories of a store that are not there, and returns those that it made.
+func makeStore(h home) (made []string, err error) {
+	for dir := string(h); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append([]string{dir}, made...)
+	}
+	if err := os.MkdirAll(string(h), 0o700); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	// Before anything is made in it.
+	if err := fsutil.DropDefaultACL(string(h)); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay()} {
+		err := os.Mkdir(dir, 0o700)
+		switch {
+		case err == nil:
+			made = append(made, dir)
+		case hasNoRoom(err) && (dir == h.tmp() || dir == h.overlay()):
+			// There is a store, which can be read.
+		case !errors.Is(err, fs.ErrExist):
+			return made, fmt.Errorf("aufs: making the store: %w", err)
+		}
+	}
+	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
+		return made, err
+	}
+	beside, err := h.makeBeside()
+	made = append(made, beside...)
+	if err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	for _, dir := range h.ownDirectories() {
+		// An earlier version has let them inherit one.
+		if err := fsutil.DropDefaultACL(dir); err != nil {
+			return made, fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
+	return made, h.closeOverlay()
+}
+
+// closeOverlay keeps others out of overlay/, where the locks are.
+func (h home) closeOverlay() error {
+	st, err := fsutil.LstatOf(h.overlay())
+	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
+		err = os.Chmod(h.overlay(), 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("aufs: opening the store: %w", err)
+	}
+	return nil
+}
+
+// removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
+// them.
+func removeStore(h home, made []string) {
+	if slices.Contains(made, h.overlay()) {
+		for _, name := range []string{mountsLock, storeLock} {
+			// Those who wait for it look if it is still there when they have it.
+			lock, err := fsutil.OrNil(fsutil.LockPath(h.overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
+			if err == nil && lock != nil {
+				_ = os.Remove(h.overlay(name))
+				lock.Unlock()
+			}
+		}
+	}
+	for i := len(made) - 1; i >= 0; i-- {
+		_ = os.Remove(made[i])
+	}
+}
+
+// start probes the host and makes the store ready for use.
+func (d *Driver) start(c Config) error {
+	strays, err := d.probeAndSweep(c)
+	if err != nil {
+		return err
+	}
+	if d.runRoot != "" && d.backend.name() == BackendAufs {
+		// A store without room for it, or for tmp/, can be used.
+		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
+	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
+	// Not under the store lock: that may take long.
+	for _, trash := range strays {
+		if err := trash.remove(); err != nil {
+			warn(err)
+		}
+	}
+	if err := d.removeAbandoned(context.Background(), warn); err != nil {
+		return err
+	}
+	return d.sweepNotes()
+}
+
+func (d *Driver) probeAndSweep(c Config) (strays []*scratch, err error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.Unlock()
+	// Before any other mount, which would be out of reach below it.
+	private := d.makePrivate()
+	// What keeps one mount from being made keeps the other, and the probe says more about it.
+	if d.backend, err = d.probe(c.Backend); err != nil {
+		return nil, err
+	}
+	if private != nil {
+		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), ErrPrerequisites, private)
+	}
+	former, err := d.migrate()
+	if err != nil {
+		return former, err
+	}
+	strays, err = d.sweepLayers()
+	return append(former, strays...), err
+}
+
+// probe finds the backend that was asked for, or says why it cannot be had.
+func (d *Driver) probe(name BackendName) (backend, error) {
+	switch name {
+	case BackendAufs:
+		return d.probeIn(d.probeAufs)
+	case BackendOverlay:
+		return d.probeIn(d.probeOverlay)
+	default:
+		b, aufsErr := d.probeIn(d.probeAufs)
+		if aufsErr == nil {
+			return b, nil
+		}
+		b, overlayErr := d.probeIn(d.probeOverlay)
+		if overlayErr != nil {
+			return nil, errors.Join(aufsErr, overlayErr)
+		}
+		logrus.Debugf("aufs: taking the overlay backend: %v", aufsErr)
+		return b, nil
+	}
+}
+
+func (d *Driver) probeAufs(scratchDir string) (backend, error) {
+	d.shadows = newShadows(d.home, d.forms, whiteout.AufsForm, d.runRoot)
+	return probeAufs(d.home, d.forms, scratchDir, d.library.FSName)
+}
+
+func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
+	d.shadows = newShadows(d.home, d.forms, ownForm(), d.runRoot)
+	return probeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
+}
+
+// probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
+// kernel can do shows there as well, and layers can only be removed from a store that can be opened.
+func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
+	// The first place's error is the one about the store.
+	var first error
+	for _, newScratch := range []func() (*scratch, error){
+		func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("probe") },
+		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
+		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
+	} {
+		b, err := probeWith(newScratch, probe)
+		switch {
+		case err == nil:
+			return b, nil
+		case first == nil && !hasNoRoom(err):
+			return nil, err
+		case first == nil:
+			first = err
+		case errors.Is(err, ErrNotSupported), errors.Is(err, ErrPrerequisites):
+			// That is so everywhere.
+			return nil, errors.Join(first, err)
+		}
+	}
+	return nil, first
+}
+
+// hasNoRoom tells if nothing can be written, which says nothing of the kernel.
+func hasNoRoom(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// probeWith runs one probe in a scratch directory that newScratch makes.
+func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
+	s, err := newScratch()
+	if err != nil {
+		return nil, err
+	}
+	b, err := probe(s.dir)
+	if rerr := s.remove(); rerr != nil {
+		err = errors.Join(err, fmt.Errorf("aufs: cleaning up after the trial mount: %w", rerr))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Status returns what there is to know about the store and the host, as pairs of a name and a value.
+func (d *Driver) Status() [][2]string {
+	dirs := "unknown"
+	if ids, err := d.home.list(); err == nil {
+		dirs = strconv.Itoa(len(ids))
+	}
+	status := [][2]string{
+		{"Root Dir", string(d.home)},
+		{"Backing Filesystem", d.library.FSName(d.home.diff(""))},
+		{"Dirs", dirs},
+		{"Backend", string(d.backend.name())},
+	}
+	return append(status, d.backend.status()...)
+}
+
+// Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
+// first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
+// mounted.
+func (d *Driver) Metadata(id string) (map[string]string, error) {
+	parents, err := d.home.parents(id)
+	if err != nil {
+		return nil, err
+	}
+	metadata := map[string]string{"UpperDir": d.home.diff(id), "MergedDir": d.home.diff(id)}
+	if len(parents) > 0 {
+		lower := make([]string, 0, len(parents))
+		for _, parent := range parents {
+			lower = append(lower, d.home.diff(parent))
+		}
+		metadata["LowerDir"] = strings.Join(lower, ":")
+		metadata["MergedDir"] = d.home.mnt(id)
+	} else if mounted, err := mountutil.IsMounted(d.home.mnt(id)); err == nil && mounted {
+		metadata["MergedDir"] = d.home.mnt(id)
+	}
+	return metadata, nil
+}
+
+// Exists tells if the layer id is in the store.
+func (d *Driver) Exists(id string) bool { return d.home.exists(id) }
+
+// ListLayers returns the ids of the layers in the store.
+func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }

@@ -1,0 +1,444 @@
+//go:build linux && (amd64 || arm64)
+
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/faults"
+)
+
+// Operations of the driver, which tests run in processes of their own, and interrupt at each of their steps: the system
+// calls that would change anything, or open something.
+
+func init() { faults.Launch() }
+
+// operation is what is interrupted.
+type operation struct {
+	name string
+	// build makes the store that it finds.
+	build func(t *testing.T, s store)
+	// prepare comes before it in its own process, and is not interrupted.
+	prepare func(t *testing.T, s store)
+	// run is nil for Init.
+	run func(t *testing.T, s store) error
+	// again says if it can be done again where it may be done already.
+	again bool
+	// only is the one backend that has it, if not both do.
+	only BackendName
+	// splits: until it is done aufs alone knows that some names are one file, and a reboot would make aufs forget.
+	splits bool
+	// ignores: a call that fails makes another result, as is asked for: see TestApplyDiffIgnoresChown.
+	ignores bool
+	// reads is a backend on which it changes nothing, so that no kill can cut it short.
+	reads BackendName
+}
+
+var operations = []operation{
+	{name: "create", build: threeLayers, run: create("new", "middle")},
+	{name: "create-base", build: threeLayers, run: create("new", "")},
+	{
+		name: "create-over-rubbish", run: create("gone", "middle"),
+		build: func(t *testing.T, s store) { threeLayers(t, s); rubbish(t, s) },
+	},
+	{name: "remove", build: childEdited, again: true, run: remove},
+	{name: "remove-mounted", build: childEdited, prepare: mountChild, again: true, run: remove},
+	{
+		name: "deferred-remove", build: childEdited, again: true,
+		run: func(_ *testing.T, s store) error {
+			clean, err := s.DeferredRemove("child")
+			if err != nil {
+				return err
+			}
+			return clean()
+		},
+	},
+	{
+		name: "apply", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			_, err := s.ApplyDiff("new", "middle", ApplyOptions{Diff: archiveOf(t, newLayer...)})
+			return err
+		},
+	},
+	{
+		name: "apply-ignoring-chown", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error { return applyOthers(t, s, true) },
+	},
+	{
+		name: "apply-ignoring-chown-by-option", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			s.inner.ignoreChownErrors = true
+			return applyOthers(t, s, false)
+		},
+	},
+	{
+		name: "apply-staged", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s store) error {
+			out, err := s.tryToStage(filling{content: archiveBytes(t, newLayer...)})
+			if err != nil {
+				return err
+			}
+			return s.ApplyStaged("new", "middle", out, false)
+		},
+	},
+	{name: "get", build: childEdited, again: true, run: get("child")},
+	{name: "get-long", build: longStack, again: true, run: get("child"), only: BackendAufs},
+	{
+		name: "get-base", build: threeLayers, again: true,
+		run: func(_ *testing.T, s store) error {
+			_, err := s.Get("base", GetOptions{Options: []string{"ro", "nodev"}})
+			return err
+		},
+	},
+	{
+		name: "put-base", build: threeLayers, prepare: func(t *testing.T, s store) { s.get(t, "base", "ro", "nodev") }, again: true,
+		run: func(_ *testing.T, s store) error { return s.Put("base") },
+	},
+	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
+	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay, run: diff},
+	{
+		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay,
+		run: func(_ *testing.T, s store) error {
+			_, err := s.Changes("child", nil, "middle", nil)
+			return err
+		},
+	},
+	{
+		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s store) { mountChild(t, s); s.get(t, "middle", "ro") },
+		run: func(_ *testing.T, s store) error { return s.Cleanup() },
+	},
+	{name: "init", build: func(t *testing.T, s store) { childEdited(t, s); rubbish(t, s) }, again: true},
+}
+
+func create(id, parent string) func(*testing.T, store) error {
+	return func(_ *testing.T, s store) error { return s.Create(id, parent, nil) }
+}
+
+func get(id string) func(*testing.T, store) error {
+	return func(_ *testing.T, s store) error {
+		_, err := s.Get(id, GetOptions{})
+		return err
+	}
+}
+
+func remove(_ *testing.T, s store) error { return s.Remove("child") }
+
+// diff reads the archive of child. What it lacks is an error of the test, unless there is one of Diff.
+func diff(t *testing.T, s store) error {
+	archive, err := s.Diff("child", nil, "middle", nil)
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(archive)
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return err
+	}
+	got := keysOf(readArchive(t, bytes.NewReader(content)))
+	for _, name := range []string{"mine", "d/", "d/.wh..wh..opq", "d/again", "new-dir/", "new-dir/f", ".wh.new", "f"} {
+		if !slices.Contains(got, name) {
+			t.Errorf("the archive lacks %s, and there was no error", name)
+		}
+	}
+	return nil
+}
+
+func mountChild(t *testing.T, s store) { t.Helper(); s.get(t, "child") }
+
+// editChild mounts the layer child and changes it.
+func editChild(t *testing.T, s store) { t.Helper(); edit(t, s.get(t, "child")) }
+
+func childEdited(t *testing.T, s store) {
+	t.Helper()
+	threeLayers(t, s)
+	s.change(t, "child", func(dir string) { edit(t, dir) })
+}
+
+func edit(t *testing.T, dir string) {
+	t.Helper()
+	write(t, dir, files{"mine": "mine", "d/mine": "mine", "new-dir/f": "f"})
+	must(t, os.Remove(filepath.Join(dir, "new")))
+	must(t, os.RemoveAll(filepath.Join(dir, "d")))
+	write(t, dir, files{"d/again": "again"})
+	writeThrough(t, filepath.Join(dir, "f"), "new")
+	then := time.Unix(1_000_000_000, 0)
+	for _, name := range []string{"mine", "new-dir/f", "d/again", "f"} {
+		must(t, os.Chtimes(filepath.Join(dir, name), then, then))
+	}
+}
+
+// longPrefix begins the ids of the layers of a long stack, but for the top.
+const longPrefix = "long"
+
+// applyOthers applies an archive of files that belong to others than root to the layer new.
+func applyOthers(t *testing.T, s store, ignore bool) error {
+	archive := bytes.NewReader(packed(t, member{Name: "f", Typeflag: '0', Uid: 7}, member{Name: "d/", Typeflag: '5', Gid: 7}))
+	_, err := s.ApplyDiff("new", "middle", ApplyOptions{Diff: archive, IgnoreChownErrors: ignore})
+	return err
+}
+
+// longStack is one that takes several calls to mount.
+func longStack(t *testing.T, s store) {
+	t.Helper()
+	parent := ""
+	for n := range aufsfs.MaxOptionsPerCall + 10 {
+		id := longPrefix + strconv.Itoa(n)
+		s.create(t, parent, id)
+		s.apply(t, id, parent, entry{Name: id, Content: id})
+		parent = id
+	}
+	s.create(t, parent, "child")
+}
+
+// rubbish is what interrupted operations have left.
+func rubbish(t *testing.T, s store) {
+	t.Helper()
+	write(t, string(s.inner.home), files{
+		"tmp/trash-1/1/f": "f", "tmp/trash-1/0/": "", "tmp/file-2": "half a fi", "diff/gone/d/f": "f", "mnt/gone/": "", "overlay/lock/gone": "",
+		"overlay/watch/gone/upper/f": "f", "overlay/form/gone": "trusted", "overlay/shadow/gone/digest/above/.wh.f": "", "overlay/known/aufs/gone": "",
+	})
+}
+
+// What the process of an operation does.
+const (
+	// prepareOnly: not the operation.
+	prepareOnly = "prepare"
+	runOnce     = "run"
+	// runTwice: once more if it has failed.
+	runTwice = "twice"
+)
+
+// asOperation is the process of an operation.
+func asOperation(t *testing.T, home string, name BackendName, opName, how string) {
+	t.Helper()
+	op := operationNamed(opName)
+	interrupted := func(run func() error) {
+		faults.Mark(faults.Begin)
+		err := run()
+		faults.Mark(faults.End)
+		if err != nil && how == runTwice {
+			fmt.Println("failed:", err)
+			err = run()
+		}
+		must(t, err)
+	}
+	var s store
+	open := func() (err error) {
+		s, err = reopen(home, name)
+		return err
+	}
+	if op.run == nil && how != prepareOnly {
+		interrupted(open)
+		return
+	}
+	must(t, open())
+	if op.prepare != nil {
+		op.prepare(t, s)
+	}
+	if op.run != nil && how != prepareOnly {
+		interrupted(func() error { return op.run(t, s) })
+	}
+}
+
+func operationNamed(name string) operation {
+	return operations[slices.IndexFunc(operations, func(op operation) bool { return op.name == name })]
+}
+
+// layerTrees are what the layers of a store show, by their ids.
+type layerTrees map[string]tree
+
+// trial is a test of one operation on one backend.
+type trial struct {
+	op      operation
+	backend BackendName
+	// template is the store that the operation finds.
+	template string
+	// before and after are what layers show if it is not run, and if it is.
+	before, after layerTrees
+	// steps are the calls that it makes.
+	steps []faults.Call
+}
+
+// TestInterrupted interrupts each operation, on each backend, in three ways.
+func TestInterrupted(t *testing.T) {
+	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
+		asOperation(t, args[0], BackendName(args[1]), args[2], args[3])
+		return
+	}
+	if os.Getenv(stepsVariable) == "0" {
+		t.Skip("none was asked for")
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil && os.Getuid() == 0 {
+		t.Errorf("there are no loop devices, to have the power go off: %v", err)
+	}
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		for _, op := range operations {
+			if op.only != "" && op.only != name {
+				continue
+			}
+			t.Run(op.name, func(t *testing.T) {
+				tr := newTrial(t, op, name)
+				t.Run("killed", tr.killed)
+				if !op.ignores {
+					t.Run("call fails", tr.callFails)
+				}
+				// What a container writes is not promised to be there. A long stack takes long, and a mount writes nothing.
+				if !op.splits && op.name != "get-long" {
+					t.Run("power cut", tr.powerCut)
+				}
+			})
+		}
+	})
+}
+
+func newTrial(t *testing.T, op operation, name BackendName) *trial {
+	t.Helper()
+	tr := &trial{op: op, backend: name, template: filepath.Join(t.TempDir(), "home")}
+	s := openStore(t, tr.template, name)
+	op.build(t, s)
+	must(t, s.Cleanup())
+	before := tr.copyStore(t)
+	tr.child(t, before, prepareOnly, nil)
+	tr.before = tr.look(t, before)
+	after := tr.copyStore(t)
+	tr.child(t, after, runOnce, func(call faults.Call) faults.Verdict {
+		tr.steps = append(tr.steps, call)
+		return faults.Continue
+	})
+	tr.after = tr.look(t, after)
+	return tr
+}
+
+// copyStore makes a copy of the store that the operation finds.
+func (tr *trial) copyStore(t *testing.T) string {
+	t.Helper()
+	return copyOfStore(t, tr.template)
+}
+
+// copyOfStore makes a copy of the store template, which is not mounted, in a directory of its own.
+func copyOfStore(t *testing.T, template string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(template), "store-")
+	must(t, err)
+	home := filepath.Join(dir, "home")
+	copyStoreTo(t, template, home)
+	return home
+}
+
+func copyStoreTo(t *testing.T, template, home string) {
+	t.Helper()
+	copyDir(t, template, home)
+}
+
+// child runs the operation in a process of its own, and returns what that wrote. It fails the test unless the process ends
+// well, or is killed.
+func (tr *trial) child(t *testing.T, home, how string, decide func(faults.Call) faults.Verdict) (said string, killed bool) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInterrupted$", "-test.v")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%s", childVariable, home, tr.backend, tr.op.name, how))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+		if decide == nil {
+			return faults.Continue
+		}
+		verdict := decide(call)
+		killed = killed || verdict == faults.Kill
+		return verdict
+	})
+	if !killed && (err != nil || !strings.Contains(out.String(), "--- PASS: TestInterrupted")) {
+		t.Errorf("the operation %s: %v\n%s", tr.op.name, err, out.String())
+	}
+	return out.String(), killed
+}
+
+// look opens the store at home by new drivers, checks that nothing is there that should not be, and returns what its layers
+// show.
+func (tr *trial) look(t *testing.T, home string) layerTrees {
+	t.Helper()
+	// What is still mounted keeps the layers below it from being converted.
+	shown := tr.show(t, home, "ro")
+	s, err := reopen(home, tr.backend)
+	must(t, err)
+	noLeftovers(t, s)
+	for id := range shown {
+		s.oneForm(t, id)
+	}
+	must(t, s.Cleanup())
+	again := tr.show(t, home)
+	for id, want := range shown {
+		sameTree(t, again[id], want)
+	}
+	return shown
+}
+
+// show returns what the layers of the store at home show, and unmounts them all.
+func (tr *trial) show(t *testing.T, home string, options ...string) layerTrees {
+	t.Helper()
+	s, err := reopen(home, tr.backend)
+	must(t, err)
+	ids, err := s.ListLayers()
+	must(t, err)
+	shown := layerTrees{}
+	for _, id := range ids {
+		if strings.HasPrefix(id, longPrefix) {
+			// The top of the stack shows all of it.
+			shown[id] = tree{}
+			continue
+		}
+		shown[id] = s.see(t, id, options...)
+	}
+	must(t, s.Cleanup())
+	noMounts(t, home)
+	return shown
+}
+
+// isAfter fails the test unless the store at home is as the operation leaves it.
+func (tr *trial) isAfter(t *testing.T, home string) {
+	t.Helper()
+	shown := tr.look(t, home)
+	for id, want := range tr.after {
+		sameTree(t, shown[id], want)
+	}
+	for id := range shown {
+		if tr.after[id] == nil {
+			t.Errorf("there is a layer %s", id)
+		}
+	}
+}
+
+// stepsVariable says, in the environment, how many interruptions of each operation are tried, chosen at random: a number,
+// or "all".
+const stepsVariable = "AUFS_TEST_STEPS"
+
+// fewSteps is for want of stepsVariable.
+const fewSteps = 2
+
+// some are those of all that are to be tried.
+func some[T any](t *testing.T, all []T) []T {
+	t.Helper()
+	most := fewSteps
+	switch n := os.Getenv(stepsVariable); n {
+	case "":
+	case "all":
+		return all
+	default:
+		var err error
+		most, err = strconv.Atoi(n)
+		must(t, err)
+	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(most, len(all))]
+}

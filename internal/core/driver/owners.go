@@ -1,0 +1,311 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"golang.org/x/sys/unix"
+)
+
+// UpdateLayerIDMap first writes down all that it is going to do, in overlay/owners/<id>. A change that was cut short is finished by
+// that: what is on the disk no longer tells which of two owners of a file is the old one, nor what times a directory had. When all
+// is done the file is made empty; it then says that files of the layer may differ from those of its parent in their owners alone.
+
+// ownersDir holds these files.
+const ownersDir = "owners"
+
+// ownersPlan is the content of such a file.
+type ownersPlan struct {
+	// Maps are the user and group ids of toContainer, and those of toHost.
+	Maps [4][]idmap.Map
+	// Files are in the order in which they are to be changed: a directory comes before what is in it.
+	Files []plannedFile
+}
+
+// plannedFile is a file as it is before the change, and what is to become of it.
+type plannedFile struct {
+	Path string
+	Mode uint32
+	// Inode is its number, if the file is only one more name of LinkOf, which comes before it.
+	Inode    uint64
+	LinkOf   string
+	Old, New idmap.Pair
+	// Attrs are to be set when the owner is changed: those which the change takes away, and lists which name owners.
+	Attrs        map[string][]byte
+	Atime, Mtime unix.Timespec
+}
+
+func (f plannedFile) isDir() bool { return f.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// writeOwners makes the file of the layer id durable. Without a plan it is empty.
+func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
+	var content bytes.Buffer
+	if plan != nil {
+		if err := gob.NewEncoder(&content).Encode(plan); err != nil {
+			return err
+		}
+	}
+	// Nobody removes the layer meanwhile, nor sweeps what is on its way.
+	store, err := d.home.lockStore()
+	if err != nil {
+		return err
+	}
+	defer store.Unlock()
+	if !d.home.exists(id) {
+		return fs.ErrNotExist
+	}
+	dir := d.home.overlay(ownersDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := fsutil.WriteFileAtomic(dir, filepath.Join(dir, id), content.Bytes()); err != nil {
+		return err
+	}
+	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(d.home)))
+}
+
+// unfinishedOwners returns the plan of a change of the layer id that was cut short, or nil.
+func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
+	path := d.home.overlay(ownersDir, id)
+	content, err := fsutil.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	var plan ownersPlan
+	if err := gob.NewDecoder(bytes.NewReader(content)).Decode(&plan); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return &plan, nil
+}
+
+// ownersChanged tells when the owners of the layer id were changed; nil if they never were, or not all.
+func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
+	info, err := os.Lstat(d.home.overlay(ownersDir, id))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &fsutil.StatOf(info).Mtim, nil
+}
+
+// passOwnersTime waits until what is changed in the layer id gets a later time than its owners have: see onlyOwners. The file system that the
+// layer is on can have a slower clock than that of the time.
+func (d *Driver) passOwnersTime(id string) error {
+	owners, err := d.ownersChanged(id)
+	if err != nil || owners == nil {
+		return err
+	}
+	s, err := d.home.newScratch("clock")
+	if err != nil {
+		return err
+	}
+	err = changeTime(s.dir, func(now unix.Timespec) bool { return now.Nano() > owners.Nano() })
+	return errors.Join(err, s.discard())
+}
+
+// ownerMaps say who is to become the owner of a file.
+type ownerMaps struct{ toContainer, toHost *idmap.Mappings }
+
+// lists are the maps as a plan has them.
+func (m ownerMaps) lists() [4][]idmap.Map {
+	return [4][]idmap.Map{m.toContainer.UIDs, m.toContainer.GIDs, m.toHost.UIDs, m.toHost.GIDs}
+}
+
+// isOf tells if the plan was made by these maps.
+func (p *ownersPlan) isOf(m ownerMaps) bool {
+	lists := m.lists()
+	return slices.EqualFunc(p.Maps[:], lists[:], slices.Equal[[]idmap.Map])
+}
+
+// owner maps an owner by the library's rules (drivers/chown_unix.go).
+func (m ownerMaps) owner(old idmap.Pair) (idmap.Pair, error) {
+	inside, err := m.toContainer.ToContainer(old)
+	switch {
+	case err != nil && old == (idmap.Pair{}):
+		// Root, in a layer whose parent should have had a mapped owner.
+		inside = idmap.Pair{}
+	case err != nil:
+		return old, fmt.Errorf("mapping the owner %d:%d to the container: %w", old.UID, old.GID, err)
+	}
+	return m.toHost.ToHostOverflow(inside), nil
+}
+
+// acl maps the owners in an access control list.
+func (m ownerMaps) acl(list []byte) (mapped []byte, left int, err error) {
+	through := func(toContainer, toHost []idmap.Map) func(int) (int, error) {
+		return func(id int) (int, error) {
+			id, err := idmap.ToContainer(id, toContainer)
+			if err != nil {
+				return id, err
+			}
+			return idmap.ToHost(id, toHost)
+		}
+	}
+	lists := m.lists()
+	return mapACL(list, through(lists[0], lists[2]), through(lists[1], lists[3]))
+}
+
+// apply does what the plan says to the tree at root. The directories get their times back in the tree at branch: a mount of aufs
+// cuts what it is told to whole seconds.
+func (p *ownersPlan) apply(root, branch string) error {
+	for rest := p.Files; len(rest) > 0; {
+		// Those in one directory come together.
+		parent := filepath.Dir(rest[0].Path)
+		n := 1
+		for n < len(rest) && filepath.Dir(rest[n].Path) == parent && rest[n-1].Path != "." {
+			n++
+		}
+		if err := applyIn(root, parent, rest[:n]); fsutil.IgnoreGone(err) != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if err := dropOwnersLink(branch); err != nil {
+		return err
+	}
+	for _, f := range slices.Backward(p.Files) {
+		if !f.isDir() {
+			continue
+		}
+		if err := f.restoreTimes(branch); fsutil.IgnoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyIn changes files that are in the directory rel.
+func applyIn(root, rel string, planned []plannedFile) error {
+	dir, err := fsutil.OpenDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, f := range planned {
+		if f.LinkOf != "" {
+			err = f.link(root, dir)
+		} else {
+			err = f.change(dir)
+		}
+		if fsutil.IgnoreGone(err) != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// change changes the owner of a file in an open directory. One that is another file by now it leaves as it is.
+func (f plannedFile) change(dir *os.File) error {
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(int(dir.Fd()), filepath.Base(f.Path), flags, 0) })
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	now := idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}
+	if st.Mode&unix.S_IFMT != f.Mode&unix.S_IFMT || now != f.Old && now != f.New {
+		return nil
+	}
+	if f.Old != f.New {
+		if err := unix.Fchownat(fd, "", f.New.UID, f.New.GID, unix.AT_EMPTY_PATH); err != nil {
+			return fmt.Errorf("changing its owner to %d:%d: %w", f.New.UID, f.New.GID, err)
+		}
+	}
+	// It leads to the file that is open, whatever that is.
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	if f.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && f.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := unix.Chmod(path, f.Mode&0o7777); err != nil {
+			return fmt.Errorf("setting its mode: %w", err)
+		}
+	}
+	for name, value := range f.Attrs {
+		if err := unix.Setxattr(path, name, value, 0); err != nil {
+			return fmt.Errorf("setting its attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// ownersLink is a name at the root of a layer for a link on its way: none that a layer's content has.
+const ownersLink = ".wh..wh.owners"
+
+// link makes one more name of a file a link to it again. On overlayfs a change of a file is that of one name: the others are still
+// the file as ancestors have it.
+func (f plannedFile) link(root string, dir *os.File) error {
+	first, err := fsutil.StatBeneath(root, f.LinkOf)
+	if err != nil {
+		return err
+	}
+	now, err := fsutil.StatIn(dir, filepath.Base(f.Path))
+	if err != nil || now.Ino == first.Ino && now.Dev == first.Dev {
+		return err
+	}
+	if now.Ino != f.Inode {
+		// It is another file by now.
+		return nil
+	}
+	firstDir, err := fsutil.OpenDir(root, filepath.Dir(f.LinkOf))
+	if err != nil {
+		return err
+	}
+	defer firstDir.Close()
+	top, err := fsutil.OpenDir(root, ".")
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := dropOwnersLink(root); err != nil {
+		return err
+	}
+	err = unix.Linkat(int(firstDir.Fd()), filepath.Base(f.LinkOf), int(top.Fd()), ownersLink, 0)
+	if err == nil {
+		// In one step: the name is never missing.
+		err = unix.Renameat(int(top.Fd()), ownersLink, int(dir.Fd()), filepath.Base(f.Path))
+	}
+	if err != nil {
+		return fmt.Errorf("linking it to %s: %w", f.LinkOf, err)
+	}
+	return nil
+}
+
+// dropOwnersLink removes what a change that was cut short may have left at the root of a tree.
+func dropOwnersLink(root string) error {
+	dir, err := fsutil.OpenDir(root, ".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Unlinkat(int(dir.Fd()), ownersLink, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &fs.PathError{Op: "unlink", Path: filepath.Join(root, ownersLink), Err: err}
+	}
+	return nil
+}
+
+// restoreTimes gives a directory its times back.
+func (f plannedFile) restoreTimes(branch string) error {
+	st, err := fsutil.StatBeneath(branch, f.Path)
+	if err != nil || st.Mtim == f.Mtime || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return err
+	}
+	return fsutil.SetTimesBeneath(branch, f.Path, []unix.Timespec{f.Atime, f.Mtime})
+}

@@ -1,0 +1,251 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// linked makes a store with a file that has three names in its base, and a layer on top of it.
+func linked(t *testing.T, name BackendName) store {
+	t.Helper()
+	s := newStore(t, name)
+	s.create(t, "", "base")
+	base := s.inner.home.diff("base")
+	write(t, base, files{"f": "old", "sub/": "", "other": "o"})
+	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "sub/g")))
+	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "gone")))
+	s.create(t, "base", "child")
+	return s
+}
+
+// writeThrough writes to a file in place.
+func writeThrough(t *testing.T, path, content string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	must(t, err)
+	_, err = f.WriteString(content)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// TestPseudoLinksAreFlushed is about a lower file that is written to by one of its names.
+func TestPseudoLinksAreFlushed(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, BackendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, os.Remove(filepath.Join(dir, "gone")))
+		// While it is mounted, the archive has all names.
+		want := []string{"f", "sub/", "sub/g", ".wh.gone"}
+		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
+		must(t, s.Put("child"))
+		for _, path := range []string{"f", "sub/g"} {
+			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), path))
+			if err != nil || string(content) != "new" {
+				t.Errorf("%s in the branch: %q, %v", path, content, err)
+			}
+		}
+		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
+		entries, err := os.ReadDir(filepath.Join(s.inner.home.diff("child"), whiteout.PseudoLinkDir))
+		if err != nil || len(entries) > 0 {
+			t.Errorf("pseudo-links are left: %v, %v", entries, err)
+		}
+		seen := s.see(t, "child")
+		if seen["f"] != seen["sub/g"] {
+			t.Errorf("f is %s\nsub/g is %s", seen["f"], seen["sub/g"])
+		}
+	})
+}
+
+// unflushed is what aufs says when it is unmounted with pseudo-links.
+const unflushed = "pseudo-link is not flushed"
+
+// TestStalePseudoLinks is about what a driver that did not flush has left: numbers that mean nothing any more, or another
+// file. Nothing may be copied up for them.
+func TestStalePseudoLinks(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, BackendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		t.Cleanup(wire.ExpectMessages(unflushed))
+		must(t, unix.Unmount(dir, 0))
+		branch := s.inner.home.diff("child")
+		entries, err := os.ReadDir(filepath.Join(branch, whiteout.PseudoLinkDir))
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("without a flush there are %v, %v", entries, err)
+		}
+		const numbers = 40
+		for ino := range numbers {
+			// One of them has the number that "other" will have.
+			must(t, os.WriteFile(filepath.Join(branch, whiteout.PseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
+		}
+		s.get(t, "child")
+		info, err := os.Lstat(filepath.Join(dir, "other"))
+		must(t, err)
+		if ino := fsutil.StatOf(info).Ino; ino >= numbers {
+			t.Errorf("other has the number %d, which none of the pseudo-links has", ino)
+		}
+		content, err := os.ReadFile(filepath.Join(dir, "sub/g"))
+		t.Logf("after a mount without a flush, the other name shows %q, %v", content, err)
+		must(t, s.Put("child"))
+		if names := readTree(t, branch).Names(); slices.Contains(names, "other") {
+			t.Errorf("a file was copied up by mistake: %v", names)
+		}
+	})
+}
+
+func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10)) }
+
+// TestFlushKeepsRights is about what a file lends to whoever runs it: no flush may take that away.
+func TestFlushKeepsRights(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, BackendAufs)
+		base := s.inner.home.diff("base")
+		capability := []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+		must(t, os.Chmod(filepath.Join(base, "f"), 0o755|os.ModeSetuid|os.ModeSetgid))
+		must(t, system.Lsetxattr(filepath.Join(base, "f"), "security.capability", capability, 0))
+		must(t, os.Chtimes(filepath.Join(base, "f"), time.Unix(1, 5), time.Unix(1, 5)))
+		dir := s.get(t, "child")
+		must(t, os.Chmod(filepath.Join(dir, "f"), 0o755|os.ModeSetuid|os.ModeSetgid))
+		before := readTree(t, dir)
+		s.diff(t, "child", "base")
+		sameTree(t, readTree(t, dir), before)
+		must(t, s.Put("child"))
+		sameTree(t, s.see(t, "child"), before)
+		for _, path := range []string{"f", "sub/g", "gone"} {
+			info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), path))
+			if err != nil || info.Mode()&os.ModeSetuid == 0 {
+				t.Errorf("%s in the branch: %v, %v", path, info, err)
+			}
+			value, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("child"), path), "security.capability")
+			if err != nil || !bytes.Equal(value, capability) {
+				t.Errorf("%s in the branch: %q, %v", path, value, err)
+			}
+		}
+	})
+}
+
+// TestUnmountFlushes is about the function for those who have no driver.
+func TestUnmountFlushes(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, BackendAufs)
+		dir := s.get(t, "child")
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, aufsfs.Unmount(dir))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		if err != nil || string(content) != "new" {
+			t.Errorf("sub/g in the branch: %q, %v", content, err)
+		}
+		must(t, aufsfs.Unmount(dir))
+	})
+}
+
+// TestFlushKeepsTimes is about the names that are flushed, and the directories that the layer does not have until the flush
+// copies them up: nothing has happened in them. Times have fractions of seconds, which aufs cuts when it is told a time.
+func TestFlushKeepsTimes(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newStore(t, BackendAufs)
+		s.create(t, "", "base", "middle")
+		base := s.inner.home.diff("base")
+		write(t, base, files{"f": "old", "one/two/three/": "", "one/beside/": "", "has/": ""})
+		names := []string{"one/two/three/g", "one/beside/h", "has/i"}
+		for _, name := range names {
+			must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, name)))
+		}
+		// The uppermost directory counts.
+		write(t, s.inner.home.diff("middle"), files{"one/two/": ""})
+		dirs := []string{"one", "one/two", "one/two/three", "one/beside", "has"}
+		for n, dir := range dirs {
+			for m, layer := range []string{"base", "middle"} {
+				path, then := filepath.Join(s.inner.home.diff(layer), dir), time.Unix(int64(1000*n+m), 5)
+				if err := os.Chtimes(path, then, then); !errors.Is(err, fs.ErrNotExist) {
+					must(t, err)
+				}
+			}
+		}
+		s.create(t, "middle", "child")
+		dir := s.get(t, "child")
+		times := func(root string) []int64 {
+			var all []int64
+			for _, path := range slices.Concat(dirs, names) {
+				info, err := os.Lstat(filepath.Join(root, path))
+				must(t, err)
+				all = append(all, info.ModTime().UnixNano())
+			}
+			return all
+		}
+		// This one is in the layer before the flush, and so are its parents from here on.
+		write(t, dir, files{"has/new": ""})
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		before := times(dir)
+		s.diff(t, "child", "middle")
+		if got := times(dir); !slices.Equal(got, before) {
+			t.Errorf("after a Diff %v and %v have the times\n %v, and had\n %v", dirs, names, got, before)
+		}
+		must(t, s.Put("child"))
+		if got := times(s.inner.home.diff("child")); !slices.Equal(got, before) {
+			t.Errorf("in the branch %v and %v have the times\n %v, and the mount had\n %v", dirs, names, got, before)
+		}
+		s.get(t, "child")
+		if got := times(dir); !slices.Equal(got, before) {
+			t.Errorf("mounted again, %v and %v have the times\n %v, and had\n %v", dirs, names, got, before)
+		}
+		for _, name := range names {
+			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), name))
+			if err != nil || string(content) != "new" {
+				t.Errorf("%s in the branch: %q, %v", name, content, err)
+			}
+		}
+		must(t, s.Put("child"))
+	})
+}
+
+// TestFlushDeepTree is about a container that makes directories deeper than any path can tell: it must not keep its layer
+// from being flushed, nor from being unmounted.
+func TestFlushDeepTree(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := linked(t, BackendAufs)
+		dir := s.get(t, "child")
+		deepDir(t, dir)
+		writeThrough(t, filepath.Join(dir, "f"), "new")
+		must(t, s.Put("child"))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		if err != nil || string(content) != "new" {
+			t.Errorf("sub/g in the branch: %q, %v", content, err)
+		}
+	})
+}
+
+func TestReadPseudoLinks(t *testing.T) {
+	dir := t.TempDir()
+	links, err := aufsfs.ReadPseudoLinks(dir)
+	if err != nil || len(links) != 0 {
+		t.Errorf("without the directory: %v, %v", links, err)
+	}
+	write(t, dir, files{whiteout.PseudoLinkDir + "/11.131083": "", whiteout.PseudoLinkDir + "/7.12": ""})
+	links, err = aufsfs.ReadPseudoLinks(dir)
+	must(t, err)
+	if len(links) != 2 || links[11][0].BranchInode != 131083 || links[7][0].Name != "7.12" {
+		t.Errorf("got %v", links)
+	}
+	write(t, dir, files{whiteout.PseudoLinkDir + "/junk": "", whiteout.PseudoLinkDir + "/1.x": ""})
+	links, err = aufsfs.ReadPseudoLinks(dir)
+	if err != nil || len(links) != 2 {
+		t.Errorf("with names that are none: %v, %v", links, err)
+	}
+}

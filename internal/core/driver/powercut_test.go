@@ -1,0 +1,190 @@
+//go:build linux && (amd64 || arm64)
+
+package driver
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/faults"
+	"golang.org/x/sys/unix"
+)
+
+func (tr *trial) powerCut(t *testing.T) {
+	wanted := map[int]bool{}
+	for _, call := range some(t, slices.Clone(tr.steps)) {
+		wanted[call.N] = true
+	}
+	d := newDisk(t)
+	home := filepath.Join(d.dir, "home")
+	copyStoreTo(t, tr.template, home)
+	d.sync(t)
+	rec := newRecording(t, d)
+	var calls []string
+	tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
+		if wanted[call.N] {
+			rec.cut(t)
+			calls = append(calls, call.String())
+		}
+		return faults.Continue
+	})
+	rec.cut(t)
+	calls = append(calls, "the end")
+	unmountLazily(t, home)
+	for i, cut := range rec.disks(t) {
+		cut.mount(t)
+		home := filepath.Join(cut.dir, "home")
+		if calls[i] == "the end" {
+			tr.isAfter(t, home)
+		} else {
+			tr.compare(t, tr.look(t, home), true)
+		}
+		unmountLazily(t, home)
+		cut.unmount(t)
+		if t.Failed() {
+			t.Fatalf("the power went off at %s", calls[i])
+		}
+	}
+	t.Logf("the power went off %d times, at %d steps, by %T", len(calls), len(tr.steps), rec)
+}
+
+// recording is what a power cut leaves of a disk, at several times.
+type recording interface {
+	// cut has the power go off now.
+	cut(t *testing.T)
+	// disks unmounts the disk, and returns what each cut has left.
+	disks(t *testing.T) []*disk
+}
+
+// newRecording begins one of a disk that is mounted: with the device mapper's log of writes, where the kernel has that, and
+// else by copies of what the file system has written.
+func newRecording(t *testing.T, d *disk) recording {
+	t.Helper()
+	if !hasLogWrites(t) {
+		return &copies{disk: d}
+	}
+	must(t, mountutil.UnmountRetry(d.dir))
+	return newLogged(t, d)
+}
+
+// copies are made of the image at each cut. All that the file system has written is there, as if the disk had no cache.
+type copies struct {
+	*disk
+	made []*disk
+}
+
+func (c *copies) cut(t *testing.T) {
+	t.Helper()
+	c.made = append(c.made, c.copy(t))
+}
+
+func (c *copies) disks(t *testing.T) []*disk {
+	t.Helper()
+	c.unmount(t)
+	return c.made
+}
+
+// disk is one with an ext4 file system of 48 MB.
+type disk struct {
+	image, dir string
+}
+
+// newDisk makes an empty one, and mounts it.
+func newDisk(t *testing.T) *disk {
+	t.Helper()
+	packed, err := os.Open("testdata/ext4.img.gz")
+	must(t, err)
+	defer packed.Close()
+	content, err := gzip.NewReader(packed)
+	must(t, err)
+	d := &disk{filepath.Join(t.TempDir(), "image"), t.TempDir()}
+	f, err := os.Create(d.image)
+	must(t, err)
+	_, err = io.Copy(f, content)
+	must(t, errors.Join(err, f.Close()))
+	d.mount(t)
+	return d
+}
+
+// sync has all that was written to the disk on it.
+func (d *disk) sync(t *testing.T) {
+	t.Helper()
+	dir, err := os.Open(d.dir)
+	must(t, err)
+	defer dir.Close()
+	must(t, fsutil.SyncFS(int(dir.Fd()), dir.Name()))
+}
+
+// powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had
+// written by then, and it has no reason to write but an fsync, as the operation takes less than its five seconds. A new
+// driver has to find each layer as it was, or as it is to be; and as it is to be once the operation has returned.
+// copy makes a disk of what is on this one by now. It is not mounted.
+func (d *disk) copy(t *testing.T) *disk {
+	t.Helper()
+	to := &disk{filepath.Join(t.TempDir(), "image"), t.TempDir()}
+	from, err := os.Open(d.image)
+	must(t, err)
+	defer from.Close()
+	f, err := os.Create(to.image)
+	must(t, err)
+	_, err = io.Copy(f, from)
+	must(t, errors.Join(err, f.Close()))
+	return to
+}
+
+// mount mounts it, through a loop device that goes with the mount.
+func (d *disk) mount(t *testing.T) {
+	t.Helper()
+	device, err := attach(d.image)
+	must(t, err)
+	must(t, unix.Mount(device.Name(), d.dir, "ext4", 0, ""))
+	must(t, device.Close())
+	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) }) // after a failure
+}
+
+func (d *disk) unmount(t *testing.T) {
+	t.Helper()
+	must(t, mountutil.UnmountRetry(d.dir))
+	must(t, os.Remove(d.image))
+}
+
+// attach makes a loop device of an image.
+func attach(image string) (*os.File, error) {
+	f, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	for {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return nil, os.NewSyscallError("LOOP_CTL_GET_FREE", err)
+		}
+		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		config := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
+		if err == nil {
+			return device, nil
+		}
+		if err = errors.Join(os.NewSyscallError("LOOP_CONFIGURE", err), device.Close()); !errors.Is(err, unix.EBUSY) {
+			return nil, err
+		}
+		// Somebody else has taken it.
+	}
+}

@@ -1,0 +1,254 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// Shadows (see package shadow) are made once, named after what is in them, and neither changed nor replaced:
+//
+//	overlay/shadow/<id>/<digest>/above, below
+//
+// They are a cache, which may be deleted when nothing is mounted.
+
+// shadows makes and finds the shadows for one backend.
+type shadows struct {
+	home  home
+	forms *converter
+	// to is the form that the backend reads.
+	to whiteout.Form
+	// elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
+	elsewhere string
+}
+
+func newShadows(h home, forms *converter, to whiteout.Form, runRoot string) *shadows {
+	s := &shadows{home: h, forms: forms, to: to}
+	if runRoot != "" {
+		s.elsewhere = filepath.Join(runRoot, filepath.Base(string(h))+"-shadow")
+	}
+	return s
+}
+
+// shownLayer is a layer as it is mounted in a stack.
+type shownLayer struct {
+	id, dir string
+	// above and below are the shadows beside it in the stack, or "".
+	above, below string
+	// unread: the marks of dir are not to count.
+	unread bool
+	// opaque: no layer below shows through.
+	opaque bool
+	// joined: below has all that above of the next layer has.
+	joined bool
+	// form is the overlay form that the layer is in, or "".
+	form whiteout.Form
+}
+
+// stack finds out how layers, uppermost first, are mounted. It leaves out those that do not show through. held is one of which the caller has the
+// lock, or "".
+func (s *shadows) stack(layers []string, held string) ([]shownLayer, error) {
+	look, err := s.lookAt(layers)
+	if err != nil {
+		return nil, err
+	}
+	defer look.close()
+	// A layer below one that is known to be opaque does not matter.
+	found, unknown, errs := make([]shownLayer, 0, len(layers)), []int{}, make([]error, len(layers))
+	for n := range layers {
+		v, ok := look.known(n)
+		if !ok {
+			unknown = append(unknown, n)
+		}
+		if found = append(found, v); v.opaque {
+			break
+		}
+	}
+	// What is found out about a layer is kept if what is below it is known.
+	for _, n := range slices.Backward(unknown) {
+		found[n], errs[n] = s.find(layers[n:], layers[n] == held, nil)
+	}
+	for n, v := range found {
+		if errs[n] != nil {
+			return nil, layerError("preparing", layers[n], errs[n])
+		}
+		if v.opaque {
+			return found[:n+1], nil
+		}
+	}
+	return found, nil
+}
+
+// find finds out how the first of layers is mounted on top of the others, and keeps it if it can be relied on. held says that the caller
+// has its lock; only is as for shadow.PlanOf.
+func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer, err error) {
+	id := layers[0]
+	if !held {
+		lock, err := s.home.lockID(id)
+		if err != nil {
+			return v, err
+		}
+		defer lock.Unlock()
+	}
+	if err := s.forms.finish(id, s.to); err != nil {
+		return v, err
+	}
+	// Somebody may have found it out during the wait for the lock. The stamps are those of before the layers are read.
+	look, err := s.lookAt(layers)
+	if err != nil {
+		return v, err
+	}
+	defer look.close()
+	if v, ok := look.known(0); ok {
+		return v, nil
+	}
+	read := layers
+	if s.to != whiteout.AufsForm {
+		// Overlayfs does not go by what is below: see shadow.PlanOf.
+		read = layers[:1]
+	}
+	dirs, written, err := s.read(read)
+	if err != nil {
+		return v, err
+	}
+	v, p, digest, err := s.plan(id, dirs, look.aboveParent(), only)
+	if err != nil {
+		return v, err
+	}
+	for made := false; digest != "" && !look.place(&v, digest, len(p.Above) > 0, len(p.Below) > 0); made = true {
+		if made {
+			return v, &fs.PathError{Op: "making the shadow", Path: filepath.Join(look.places[0], id, digest), Err: fs.ErrNotExist}
+		}
+		if err := s.make(id, digest, p, dirs[0]); err != nil {
+			return v, err
+		}
+	}
+	// Who changes a layer of which something is known gives it another stamp: see forget.
+	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
+		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
+	}
+	return v, nil
+}
+
+// read returns layers with the forms that they are in. written says which of them may have been changed, by others than this driver, without a
+// trace in their root directories.
+func (s *shadows) read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
+	for n, id := range layers {
+		r, err := s.home.readForm(id)
+		if err == nil && n > 0 && (r.converting || s.to != whiteout.AufsForm && r.isOverlay() && r.form != s.to) {
+			r, err = s.finishLocked(id)
+		}
+		if err == nil {
+			err = mustRead(r.form)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		dir := whiteout.LayerDir{Root: s.home.diff(id), Form: whiteout.AufsForm}
+		if r.isOverlay() {
+			dir.Form = r.form
+		}
+		dirs = append(dirs, dir)
+		written = append(written, r.form != "" || wasWritable(dir.Root))
+	}
+	return dirs, written, nil
+}
+
+// finishLocked ends the conversion of an ancestor, and returns its record.
+func (s *shadows) finishLocked(id string) (formRecord, error) {
+	lock, err := s.home.lockID(id)
+	if err != nil {
+		return formRecord{}, err
+	}
+	defer lock.Unlock()
+	if err := s.forms.finish(id, s.to); err != nil {
+		return formRecord{}, err
+	}
+	return s.home.readForm(id)
+}
+
+// wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there.
+func wasWritable(dir string) bool { return isThere(filepath.Join(dir, whiteout.Base)) }
+
+// isThere tells if there is something at path.
+func isThere(path string) bool {
+	_, err := fsutil.LstatOf(path)
+	return err == nil
+}
+
+// plan is shadow.PlanOf for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
+func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v shownLayer, p shadow.Plan, digest string, err error) {
+	v = shownLayer{id: id, dir: dirs[0].Root}
+	if dirs[0].Form != whiteout.AufsForm {
+		v.form = dirs[0].Form
+	}
+	p, err = shadow.PlanOf(dirs[0], s.to, dirs[1:], only)
+	if err == nil && aboveParent != "" {
+		err = p.Join(aboveParent)
+	}
+	if err == nil {
+		err = p.TooLong(s.to)
+	}
+	if err == nil {
+		digest, err = p.Digest(dirs[0], s.to)
+	}
+	v.opaque, v.unread, v.joined = p.Opaque, p.Unread, p.Joined
+	return v, p, digest, err
+}
+
+// places are the directories that shadows can be in, in <id>/<digest>/.
+func (s *shadows) places() []string {
+	places := []string{s.home.besideDiff().overlay(shadowDir)}
+	if s.elsewhere != "" {
+		places = append(places, s.elsewhere)
+	}
+	return places
+}
+
+// make makes the shadows of the layer id, whose directory is layer, in the first place that has room for them.
+func (s *shadows) make(id, digest string, p shadow.Plan, layer whiteout.LayerDir) error {
+	var first error
+	for _, place := range s.places() {
+		err := s.makeAt(filepath.Join(place, id, digest), p, layer)
+		if err == nil || !hasNoRoom(err) {
+			return err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// makeAt makes shadows in the directory dir, which gets there whole.
+func (s *shadows) makeAt(dir string, p shadow.Plan, layer whiteout.LayerDir) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	newScratch := s.home.newScratch
+	if s.elsewhere != "" && mountutil.IsBelow(dir, s.elsewhere) {
+		newScratch = func(purpose string) (*scratch, error) { return newScratchIn(s.elsewhere, purpose) }
+	}
+	made, err := newScratch("shadow")
+	if err != nil {
+		return err
+	}
+	err = p.Make(filepath.Join(made.dir, "new"), layer, s.to)
+	if err == nil {
+		err = os.Rename(filepath.Join(made.dir, "new"), dir)
+		if errors.Is(err, fs.ErrExist) {
+			// Somebody else has made it.
+			err = nil
+		}
+	}
+	return errors.Join(err, made.discard())
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/storagelib"
+)
+
+// filling is what a staging directory is filled with: an archive, which the library unpacks. What pkg/chunked makes is tried with a real
+// store, in internal/imagetest.
+type filling struct {
+	content []byte
+	mode    *os.FileMode
+	err     error
+}
+
+func (s store) tryToStage(f filling) (target string, err error) {
+	return s.Stage(nil, func(target, _ string) error {
+		err := archive.Untar(bytes.NewReader(f.content), target, storagelib.TarOptions(s.inner.UnpackOptions(ApplyOptions{})))
+		if f.mode != nil {
+			err = errors.Join(err, os.Chmod(target, *f.mode))
+		}
+		return errors.Join(err, f.err)
+	})
+}
+
+func (s store) stage(t *testing.T, f filling) (target string) {
+	t.Helper()
+	target, err := s.tryToStage(f)
+	must(t, err)
+	return target
+}
+
+// TestStagedLayer compares a layer that a differ has filled with one that ApplyDiff has.
+func TestStagedLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		threeLayers(t, s)
+		s.create(t, "middle", "applied", "other-child")
+		must(t, s.CreateReadWrite("staged", "middle", nil))
+		members := append([]entry{{Name: ".wh..wh.plnk/"}, {Name: ".wh..wh.plnk/1.2", Content: "x"}}, newLayer...)
+		s.apply(t, "applied", "middle", members...)
+		out := s.stage(t, filling{content: archiveBytes(t, members...)})
+		if filepath.Dir(filepath.Dir(filepath.Dir(out))) != s.inner.home.tmp() {
+			t.Errorf("it is at %s", out)
+		}
+		must(t, s.ApplyStaged("staged", "middle", out, false))
+		sameTree(t, s.see(t, "staged"), s.see(t, "applied"))
+		sameNames(t, readTree(t, s.inner.home.diff("staged")).Names(), readTree(t, s.inner.home.diff("applied")).Names()...)
+		for _, id := range []string{"staged", "applied"} {
+			s.givesBack(t, id, archiveBytes(t, members...))
+		}
+		if dir, err := s.DifferTarget("staged"); err != nil || dir != s.inner.home.diff("staged") {
+			t.Errorf("%s, %v", dir, err)
+		}
+		// It is no staging directory any more.
+		must(t, s.CleanupStagingDirectory(out))
+		noLeftovers(t, s)
+
+		mode := os.FileMode(0o701)
+		s.create(t, "middle", "mode")
+		must(t, s.ApplyStaged("mode", "middle", s.stage(t, filling{mode: &mode}), true))
+		info, err := os.Stat(s.get(t, "mode"))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("the root is %v, %v", info.Mode(), err)
+		}
+		must(t, s.Put("mode"))
+	})
+}
+
+func TestStagingErrors(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child", "full")
+		s.change(t, "full", func(dir string) { write(t, dir, files{"precious": "data"}) })
+		broken := errors.New("broken")
+		_, err := s.tryToStage(filling{content: archiveBytes(t, newLayer...), err: broken})
+		wants(t, err, broken, s.inner.home.tmp())
+		noLeftovers(t, s)
+
+		out := s.stage(t, filling{content: archiveBytes(t, entry{Name: "g", Content: "g"})})
+		apply := func(id, parent, target string) error { return s.ApplyStaged(id, parent, target, false) }
+		wants(t, apply("none", "", out), ErrLayerUnknown, "none")
+		wants(t, apply("child", "full", out), nil, "child", "full")
+		wants(t, apply("full", "child", out), nil, "full", "something")
+		s.get(t, "child")
+		wants(t, apply("child", "base", out), nil, "child", "mounted")
+		must(t, s.Put("child"))
+		other, err := reopen(string(s.inner.home), name)
+		must(t, err)
+		wants(t, other.CleanupStagingDirectory(out), nil, out, "in use")
+		// After all of these it is there yet.
+		must(t, apply("child", "base", out))
+		sameNames(t, s.see(t, "child").Names(), "g")
+		sameNames(t, s.see(t, "full").Names(), "g", "precious")
+		s.create(t, "child", "new")
+		wants(t, apply("new", "child", out), fs.ErrNotExist, "new", out)
+
+		for _, target := range []string{
+			"", "/", string(s.inner.home), s.inner.home.diff("full"), s.inner.home.tmp() + "/staging-1/1/../../../diff/full/root",
+			s.inner.home.tmp() + "/apply-1/1/root", filepath.Join(t.TempDir(), "staging-1", "1", "root"),
+		} {
+			wants(t, s.CleanupStagingDirectory(target), nil, "no staging directory")
+			wants(t, apply("new", "child", target), nil, "new")
+		}
+		_, err = s.DifferTarget("none")
+		wants(t, err, ErrLayerUnknown, "none")
+
+		// What is not used is removed, by its owner, or by another one if that is gone.
+		must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
+		write(t, s.inner.home.tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
+		left := filepath.Join(s.inner.home.tmp(), "staging-9", "1", stagedRoot)
+		wants(t, apply("new", "child", left), fs.ErrNotExist, left)
+		must(t, s.CleanupStagingDirectory(left))
+		s.stage(t, filling{})
+		must(t, s.Cleanup())
+		_, err = reopen(string(s.inner.home), name)
+		must(t, err)
+		noLeftovers(t, s)
+	})
+}

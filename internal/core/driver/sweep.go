@@ -1,0 +1,210 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// What an interrupted operation leaves behind is swept by the next Init. A layer exists when its layers/<id> does: it is
+// written last and removed first, so that whatever else there is of a layer without it is rubbish. Rubbish that cannot
+// be removed is in nobody's way: it is told, and does not make Init fail.
+
+// sweepAtOnce is how many scratch directories are locked at the same time to be removed: each lock is an open file.
+const sweepAtOnce = 32
+
+// removeAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
+// store lock must not be held by the caller: it is not held for as long as that takes.
+func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error {
+	for _, a := range d.home.areas() {
+		if err := d.removeAbandonedIn(ctx, a.tmp(), failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeAbandonedIn is removeAbandoned for the scratch directories in tmp.
+func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(error)) error {
+	for after := ""; ; {
+		batch, last, err := d.claimAfter(tmp, after)
+		for _, s := range batch {
+			if ctx.Err() != nil {
+				// It is abandoned, as before.
+				s.release()
+			} else if err := s.remove(); err != nil {
+				failed(err)
+			}
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil || last == "" {
+			return err
+		}
+		after = last
+	}
+}
+
+// claimAfter returns some of the scratch directories in tmp with a name after this one that no live process is using, locked. last is the name
+// to go on after, or "" if there are no more.
+func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, err error) {
+	store, err := d.home.lockStore()
+	if err != nil {
+		return nil, "", err
+	}
+	defer store.Unlock()
+	entries, err := os.ReadDir(tmp)
+	if errors.Is(err, fs.ErrNotExist) {
+		// There is none in a store that is read-only.
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Name() <= after {
+			continue
+		}
+		if len(batch) == sweepAtOnce {
+			return batch, last, nil
+		}
+		last = entry.Name()
+		s, err := claim(filepath.Join(tmp, last), entry)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			logrus.Warnf("aufs: sweeping: %v", err)
+		}
+		if s != nil {
+			batch = append(batch, s)
+		}
+	}
+	return batch, "", nil
+}
+
+// claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
+func claim(path string, entry fs.DirEntry) (*scratch, error) {
+	if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
+		// It was to become a layers/<id>, and its writer would have the store lock.
+		return nil, os.Remove(path)
+	}
+	if !entry.IsDir() {
+		return nil, nil //nolint:nilnil // not ours
+	}
+	lock, err := fsutil.TryLockDir(path)
+	if err != nil || lock == nil {
+		return nil, err
+	}
+	return &scratch{dir: path, lock: lock}, nil
+}
+
+// sweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
+// the store lock, which the caller holds, is given back.
+func (d *Driver) sweepLayers() ([]*scratch, error) {
+	ids, err := d.strays()
+	if err != nil {
+		return nil, fmt.Errorf("aufs: sweeping: %w", err)
+	}
+	var rubbish []*scratch
+	for _, id := range ids {
+		trash, err := d.moveOutUnmounted(id)
+		if errors.Is(err, unix.EROFS) {
+			return rubbish, nil
+		}
+		if err != nil {
+			logrus.Warnf("aufs: sweeping %s: %v", id, err)
+		}
+		if trash != nil {
+			rubbish = append(rubbish, trash)
+		}
+	}
+	return rubbish, nil
+}
+
+// sweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
+// The caller holds the store lock.
+func (d *Driver) sweepLayer(id string) (*scratch, error) {
+	for _, path := range d.belongings(id) {
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return d.moveOutUnmounted(id)
+	}
+	return nil, nil //nolint:nilnil // there is nothing
+}
+
+// moveOutUnmounted is moveOut after what takeOut wants to be done before.
+func (d *Driver) moveOutUnmounted(id string) (*scratch, error) {
+	if err := d.clearMounts(id); err != nil {
+		return nil, err
+	}
+	return d.moveOut(id)
+}
+
+// strays are the names in the directories of the store that belong to no layer.
+func (d *Driver) strays() ([]string, error) {
+	seen := map[string]bool{}
+	var ids []string
+	for _, sample := range d.belongings("") {
+		// The path of what belongs to no id is the directory of all.
+		entries, err := os.ReadDir(sample)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			id := entry.Name()
+			if seen[id] || slices.Contains(neverLayers, id) {
+				continue
+			}
+			seen[id] = true
+			absent, err := d.home.absent(id)
+			if err != nil {
+				return nil, err
+			}
+			if absent {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, nil
+}
+
+// sweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
+func (d *Driver) sweepNotes() error {
+	for _, dir := range d.forms.users.notes {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("aufs: sweeping: %w", err)
+		}
+		for _, entry := range entries {
+			if err := d.sweepNote(entry.Name()); err != nil && !errors.Is(err, unix.EROFS) {
+				logrus.Warnf("aufs: sweeping: %v", err)
+			}
+		}
+	}
+	return nil
+}
+
+// sweepNote is sweepNotes for the layer id, unless somebody is at work on it.
+func (d *Driver) sweepNote(id string) error {
+	if d.home.exists(id) {
+		// Only what exists is given a file for its lock.
+		lock, err := d.home.tryLockID(id)
+		if err != nil || lock == nil {
+			return err
+		}
+		defer lock.Unlock()
+	}
+	return d.forms.users.notes.drop(id)
+}

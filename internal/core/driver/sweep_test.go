@@ -1,0 +1,113 @@
+//go:build linux
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestInitSweeps is about a store on which operations were cut short.
+func TestInitSweeps(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		write(t, s.inner.home.diff("base"), files{"f": "f"})
+		h := string(s.inner.home)
+		write(t, h, files{
+			// A Create that had not come to its layers file; a Remove that had deleted it; the in-tree driver's Remove.
+			"diff/created/": "", "mnt/created/": "",
+			"diff/removed/data": "x", "overlay/shadow/removed/digest/above/data": "x", "overlay/form/removed": "trusted\n",
+			"diff/old-removing/data": "x", "mnt/old-removing/": "",
+			// Scratch directories, and a file that was to be renamed.
+			"tmp/create-1/diff/": "", "tmp/trash-2/diff/f": "x", "tmp/file-3": "x",
+		})
+		// One with a mount in it, as a process has it that is killed while it mounts.
+		must(t, os.MkdirAll(filepath.Join(h, "tmp/mount-4/mnt"), 0o700))
+		must(t, unix.Mount("none", filepath.Join(h, "tmp/mount-4/mnt"), "tmpfs", 0, ""))
+		before := readTree(t, s.inner.home.diff("base"))
+		openStore(t, h, name)
+		for dir, want := range map[string][]string{
+			layersDir: {"base", "child"}, diffDir: {"base", "base/f", "child"}, mntDir: {"base", "child"}, tmpDir: nil,
+		} {
+			t.Run(dir, func(t *testing.T) {
+				sameNames(t, readTree(t, filepath.Join(h, dir)).Names(), want...)
+			})
+		}
+		for _, dir := range []string{shadowDir, formDir} {
+			sameNames(t, readTree(t, s.inner.home.overlay(dir)).Names())
+		}
+		sameTree(t, readTree(t, s.inner.home.diff("base")), before)
+	})
+}
+
+// TestInitOnALiveStore is about an Init while other drivers are at work.
+func TestInitOnALiveStore(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		target := s.get(t, "child")
+		write(t, target, files{"f": "f"})
+		must(t, os.Remove(filepath.Join(target, "f")))
+		// Somebody's scratch directory.
+		busy, err := s.inner.home.newScratch("busy")
+		must(t, err)
+		write(t, busy.dir, files{"f": "f"})
+
+		other := openStore(t, string(s.inner.home), name)
+		if !mountedAt(t, target) {
+			t.Error("Init has unmounted a layer")
+		}
+		write(t, target, files{"g": "g"})
+		sameNames(t, readTree(t, busy.dir).Names(), "f")
+		must(t, busy.remove())
+		other.create(t, "child", "grandchild")
+		sameNames(t, other.see(t, "grandchild").Names(), "g")
+		must(t, s.Put("child"))
+		s.oneForm(t, "child")
+		sameNames(t, s.see(t, "child").Names(), "g")
+	})
+}
+
+// TestSweepKeepsWhatIsBusy is about a mount without a layer that cannot be unmounted: nothing under it is touched.
+func TestSweepKeepsWhatIsBusy(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		h := string(s.inner.home)
+		elsewhere := t.TempDir()
+		write(t, elsewhere, files{"precious": "data"})
+		write(t, h, files{"mnt/stray/": "", "diff/stray/data": "x"})
+		target := filepath.Join(h, "mnt/stray")
+		must(t, unix.Mount(elsewhere, target, "", unix.MS_BIND, ""))
+		f, err := os.Open(filepath.Join(target, "precious"))
+		must(t, err)
+		defer f.Close()
+		other := openStore(t, h, name)
+		sameNames(t, readTree(t, elsewhere).Names(), "precious")
+		sameNames(t, readTree(t, filepath.Join(h, diffDir)).Names(), "stray", "stray/data")
+		must(t, f.Close())
+		must(t, other.Cleanup())
+		openStore(t, h, name)
+		sameNames(t, readTree(t, elsewhere).Names(), "precious")
+		sameNames(t, readTree(t, filepath.Join(h, diffDir)).Names())
+		sameNames(t, readTree(t, filepath.Join(h, mntDir)).Names())
+	})
+}
+
+func TestRemoveTreeRefusesMounts(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	dir := t.TempDir()
+	inside := filepath.Join(dir, "a", "mnt")
+	must(t, os.MkdirAll(inside, 0o700))
+	must(t, unix.Mount("none", inside, "tmpfs", 0, ""))
+	wants(t, removeTree(filepath.Join(dir, "a")), nil, inside, "mounted")
+	wants(t, removeTree(inside), nil, inside, "mount point")
+	must(t, unix.Unmount(inside, 0))
+	must(t, removeTree(filepath.Join(dir, "a")))
+	must(t, removeTree(filepath.Join(dir, "a")))
+}

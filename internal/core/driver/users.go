@@ -1,0 +1,353 @@
+//go:build linux
+
+package driver
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+// users finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
+type users struct {
+	home  home
+	notes notes
+	// newScratch makes a scratch directory for a trial mount.
+	newScratch func(purpose string) (*scratch, error)
+	mu         sync.Mutex
+	// how the kernel answered to a question whose answer was known, once it was asked; under mu.
+	how   answer
+	asked bool
+}
+
+func newUsers(h home, runRoot string) *users {
+	return &users{home: h, notes: newNotes(h, runRoot), newScratch: h.newScratch}
+}
+
+// answer is how a kernel can be asked for the users of an upper directory.
+type answer int
+
+const (
+	// answerNoOverlay: there is no overlayfs in this kernel, and so no mount of it.
+	answerNoOverlay answer = iota
+	// answerTrial: a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
+	answerTrial
+	// answerMountinfo: it does not; the mounts of all processes have to do.
+	answerMountinfo
+)
+
+// idle is a *BusyError if the layer id, or one on top of it, is mounted. A mount of aufs or overlayfs does not tell which lower
+// layers it has.
+func (u *users) idle(id string) error {
+	ids, err := u.home.list()
+	if err != nil {
+		return err
+	}
+	for _, other := range ids {
+		if other != id {
+			parents, err := u.home.writtenParents(other)
+			if errors.Is(err, ErrLayerUnknown) || errors.Is(err, ErrDamaged) || err == nil && !slices.Contains(parents, id) {
+				// Nobody can mount one that is damaged.
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		used, err := u.of(other)
+		if err != nil {
+			return fmt.Errorf("finding out if layer %s is mounted: %w", other, err)
+		}
+		if err := u.busyIf(used, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
+// mounts of all processes.
+func (u *users) of(id string) (bool, error) {
+	if mounted, err := mountutil.IsMounted(u.home.mnt(id)); err != nil || mounted {
+		return mounted, err
+	}
+	if used, err := u.aufsUses(id); err != nil || used {
+		return used, err
+	}
+	r, err := u.home.readForm(id)
+	if err != nil {
+		return false, err
+	}
+	if r.isOverlay() {
+		if used, err := u.upperInUse(u.home.diff(id), r.form); err != nil || used {
+			return used, err
+		}
+	}
+	upper := u.home.watch(id)
+	if !isThere(upper) {
+		return false, nil
+	}
+	return u.upperInUse(upper, ownForm())
+}
+
+// busyIf is the error of a layer that is mounted, if it is.
+func (u *users) busyIf(mounted bool, id string) error {
+	if !mounted {
+		return nil
+	}
+	target := u.home.mnt(id)
+	if here, err := mountutil.IsMounted(target); err == nil && here {
+		e := mountutil.Busy(target)
+		e.Holders = append([]mountutil.Holder{{How: "is mounted", Path: target}}, e.Holders...)
+		return e
+	}
+	e := &mountutil.BusyError{Target: target}
+	for _, upper := range []string{u.home.diff(id), u.home.watch(id)} {
+		e.Holders = append(e.Holders, holdersOf("overlay", "upperdir="+escapeMountinfo(upper))...)
+	}
+	for _, si := range u.notes.alive(id) {
+		e.Holders = append(e.Holders, holdersOf("aufs", "si="+si)...)
+	}
+	return e
+}
+
+// holdersOf are processes in whose mount namespaces there is a mount of the type fstype with the option want: one for each namespace.
+func holdersOf(fstype, want string) []mountutil.Holder {
+	var holders []mountutil.Holder
+	// Those that cannot be looked at are not named.
+	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool { //nolint:errcheck // see above
+		pid, _ := strconv.Atoi(process)                                 //nolint:errcheck // it is a number
+		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) //nolint:errcheck // it may be gone by now
+		holders = append(holders, mountutil.Holder{
+			PID: pid, Command: string(bytes.TrimSpace(comm)), How: "has it mounted in its mount namespace", Path: m.Mountpoint,
+		})
+		return false
+	})
+	return holders
+}
+
+// aufsUses tells if an aufs mount of the layer id is alive.
+func (u *users) aufsUses(id string) (bool, error) { return u.notes.used(id) }
+
+// upperInUse tells if an overlay mount has upper as its upper directory, in form f.
+func (u *users) upperInUse(upper string, f whiteout.Form) (bool, error) {
+	how, err := u.askHow(f)
+	if err != nil {
+		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", err)
+	}
+	switch how {
+	case answerNoOverlay:
+		return false, nil
+	case answerTrial:
+		if used, err := u.trial(upper, f); err == nil && used {
+			return true, nil
+		}
+		// A mount that was made while another one was alive does not count as a user of the directory, not even when that one is gone.
+	}
+	used := false
+	// Trials of others, which old kernels show, are no users.
+	err = u.home.mounting(func() (err error) {
+		used, err = upperInMountinfo(upper)
+		return err
+	})
+	return used, err
+}
+
+// askHow is findOutHow, with the answer kept.
+func (u *users) askHow(f whiteout.Form) (answer, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.asked {
+		return u.how, nil
+	}
+	how, err := u.findOutHow(f)
+	if err == nil {
+		u.how, u.asked = how, true
+	}
+	return how, err
+}
+
+// findOutHow asks for a directory that is in use for sure.
+func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
+	s, err := u.newScratch("ask")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	m := overlayfs.Mount{
+		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{filepath.Join(s.dir, "lower")},
+		Upper: filepath.Join(s.dir, "upper"), Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser,
+	}
+	for _, dir := range []string{m.Target, m.Lowers[0], m.Upper, m.Work} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return 0, err
+		}
+	}
+	err = u.home.mounting(m.Mount)
+	if errors.Is(err, unix.ENODEV) {
+		return answerNoOverlay, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	used, err := u.trial(m.Upper, f)
+	how := answerMountinfo
+	if err == nil && used {
+		how = answerTrial
+	}
+	return how, mountutil.UnmountRetry(m.Target)
+}
+
+// trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
+func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
+	// Always the same lower directory: with index=on overlayfs notes in the upper one which lower one it goes with, and
+	// refuses others.
+	lower := u.home.overlay(emptyDir)
+	if err := os.MkdirAll(lower, 0o700); err != nil {
+		return false, err
+	}
+	s, err := u.newScratch("ask")
+	if err != nil {
+		return false, err
+	}
+	m := overlayfs.Mount{
+		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{lower},
+		Upper: upper, Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser, Index: true,
+	}
+	for _, dir := range []string{m.Target, m.Work} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return false, errors.Join(err, s.discard())
+		}
+	}
+	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
+	// later on.
+	used, err = trialAnswer(u.home.mountingAlone(m.Try))
+	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
+		// It could not be unmounted.
+		return used, errors.Join(err, merr, s.remove())
+	}
+	return used, errors.Join(err, s.discard())
+}
+
+// trialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?
+func trialAnswer(err error) (used bool, _ error) {
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, unix.EBUSY):
+		return true, nil
+	case errors.Is(err, unix.ESTALE):
+		// The lower directory is another one than at the last time; the kernel looks at that after it has seen that the
+		// upper one is free.
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// upperInMountinfo looks for an overlay mount of upper.
+func upperInMountinfo(upper string) (bool, error) {
+	return inAnyMountinfo("overlay", "upperdir="+escapeMountinfo(upper))
+}
+
+// escapeMountinfo writes a path as mountinfo shows it in an option: with what would end it escaped.
+func escapeMountinfo(path string) string {
+	return strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(path)
+}
+
+// inAnyMountinfo tells if any mount namespace that can be seen has a mount of the type fstype with the option want. Only
+// those are seen that a process is in.
+func inAnyMountinfo(fstype, want string) (bool, error) {
+	return eachMountinfo(fstype, want, func(string, *mountinfo.Info) bool { return true })
+}
+
+// eachMountinfo calls found with one process of each mount namespace that can be seen, and has a mount of the type fstype with the option want,
+// until found returns true.
+func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.Info) (enough bool)) (enough bool, err error) {
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return false, err
+	}
+	seen := map[string]bool{}
+	for _, process := range processes {
+		if process.Name()[0] < '0' || process.Name()[0] > '9' {
+			continue
+		}
+		namespace, err := os.Readlink(filepath.Join("/proc", process.Name(), "ns/mnt"))
+		if err != nil || seen[namespace] {
+			// Processes come and go, and those of others cannot be looked at by everyone.
+			continue
+		}
+		m, err := inMountinfo(filepath.Join("/proc", process.Name(), "mountinfo"), fstype, want)
+		if m != nil && found(process.Name(), m) {
+			return true, nil
+		}
+		seen[namespace] = err == nil
+	}
+	return false, nil
+}
+
+// inMountinfo finds a mount of the type fstype with the option want in the mountinfo file. It is nil if there is none. A file that cannot be
+// read to its end may have one.
+func inMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
+	mounts, err := mountutil.MountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
+		found := m.FSType == fstype && hasOption(m.VFSOptions, want)
+		return !found, found
+	})
+	if len(mounts) > 0 {
+		return mounts[0], err
+	}
+	if errors.Is(err, bufio.ErrTooLong) {
+		return &mountinfo.Info{}, err
+	}
+	return nil, err
+}
+
+// hasOption tells if options, as mountinfo shows them, have the option want, whose value escapeMountinfo has written. Kernels differ in what they
+// escape; and overlayfs shows a path with the escapes that mount(2) was given it with (see overlayfs.EscapeOption).
+func hasOption(options, want string) bool {
+	for option := range strings.SplitSeq(options, ",") {
+		if option == want {
+			return true
+		}
+		name, value, _ := strings.Cut(option, "=")
+		value = unescapeMountinfo(value)
+		if name+"="+escapeMountinfo(value) == want || name+"="+escapeMountinfo(unescapeOption(value)) == want {
+			return true
+		}
+	}
+	return false
+}
+
+// escapedByte is a byte that the kernel has escaped.
+var escapedByte = regexp.MustCompile(`\\[0-3][0-7]{2}`)
+
+// unescapeMountinfo is the inverse of escapeMountinfo, and of what kernels do beyond that.
+func unescapeMountinfo(text string) string {
+	return escapedByte.ReplaceAllStringFunc(text, func(escaped string) string {
+		code, err := strconv.ParseUint(escaped[1:], 8, 8)
+		if err != nil {
+			return escaped
+		}
+		return string([]byte{byte(code)})
+	})
+}
+
+// unescapeOption is the inverse of overlayfs.EscapeOption.
+func unescapeOption(text string) string {
+	return strings.NewReplacer(`\\`, `\`, `\,`, `,`).Replace(text)
+}

@@ -1,0 +1,483 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
+)
+
+// A mountHold keeps a layer's mount alive in some way.
+type mountHold struct {
+	name string
+	// begin is called with the mount of the layer id, and returns what ends it. Then the layer is put.
+	begin func(t *testing.T, s store, id string) (end func())
+	// elsewhere: the mount lives on in another mount namespace; detached: in none.
+	elsewhere, detached bool
+}
+
+var mountHolds = []mountHold{
+	{name: "mounted here", begin: func(*testing.T, store, string) func() { return func() {} }},
+	{name: "covered", begin: func(t *testing.T, s store, id string) func() {
+		t.Helper()
+		must(t, unix.Mount("none", s.inner.home.mnt(id), "tmpfs", 0, ""))
+		return func() { must(t, unix.Unmount(s.inner.home.mnt(id), 0)) }
+	}},
+	{name: "in another mount namespace", elsewhere: true, begin: func(t *testing.T, s store, id string) func() {
+		t.Helper()
+		end := leak(t)
+		must(t, s.Put(id))
+		return end
+	}},
+	{name: "detached, with a file open", detached: true, begin: func(t *testing.T, s store, id string) func() {
+		t.Helper()
+		return detach(t, s, id, "kept", unix.O_RDONLY)
+	}},
+	{name: "detached, with its root open", detached: true, begin: func(t *testing.T, s store, id string) func() {
+		t.Helper()
+		return detach(t, s, id, ".", unix.O_PATH)
+	}},
+}
+
+// detach opens a file in the mount of the layer id, and takes the mount out of the namespace.
+func detach(t *testing.T, s store, id, file string, flags int) (end func()) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(s.inner.home.mnt(id), file), flags|unix.O_CLOEXEC, 0)
+	must(t, err)
+	must(t, unix.Unmount(s.inner.home.mnt(id), unix.MNT_DETACH))
+	must(t, s.Put(id))
+	return func() { must(t, unix.Close(fd)) }
+}
+
+// A direction is one of the two in which a layer is converted.
+type direction struct {
+	name string
+	from whiteout.Form
+	// convert has the converter of s bring the layer id into the other form.
+	convert func(s store, id string) error
+}
+
+var directions = []direction{
+	{"to aufs form", whiteout.OverlayTrusted, func(s store, id string) error { return s.inner.convertToAufs(id) }},
+	{"to overlay form", whiteout.AufsForm, func(s store, id string) error {
+		lock, err := s.inner.home.lockLayer("converting", id)
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock()
+		return s.inner.forms.toOverlay(id, whiteout.OverlayTrusted, func() bool { return false })
+	}},
+}
+
+// busyStore has a layer with marks of the form that a direction begins with, and top on top of it.
+func busyStore(t *testing.T, name BackendName, d direction) store {
+	t.Helper()
+	s := newStore(t, name)
+	s.create(t, "", "base", "layer", "top")
+	s.create(t, "base", "sibling")
+	s.apply(t, "base", "", entry{Name: "gone", Content: "g"}, entry{Name: "kept", Content: "k"}, entry{Name: "d/x", Content: "x"}, entry{Name: "e/x"})
+	s.apply(t, "layer", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new", Content: "n"},
+		entry{Name: "e/"}, entry{Name: "e/.wh.x"})
+	if d.from != whiteout.AufsForm {
+		must(t, directions[1].convert(s, "layer"))
+	}
+	s.hasForm(t, "layer", d.from)
+	return s
+}
+
+// idleSoon waits until no mount of the layers is alive: the kernel takes down those of a namespace that ends in its own time.
+func idleSoon(t *testing.T, s store, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			used, err := s.inner.forms.users.of(id)
+			must(t, err)
+			if !used {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is in use still", id)
+			}
+		}
+	}
+}
+
+// TestConversionIsRefused has a layer, or one on top of it, mounted in each way that there is: the layer stays as it is, and the error says who
+// uses it. The kernel is asked in both of the ways that there are.
+func TestConversionIsRefused(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		// An upper directory that is in use elsewhere makes overlayfs warn.
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		for _, d := range directions {
+			for _, how := range []answer{answerTrial, answerMountinfo} {
+				t.Run(d.name+[]string{"", " by a trial mount", " by mountinfo"}[how], func(t *testing.T) {
+					s := busyStore(t, name, d)
+					u := s.inner.forms.users
+					if how == answerMountinfo {
+						u.how, u.asked = answerMountinfo, true
+					}
+					mounts := map[string][]string{"top": {"top"}, "top read-only": {"top", "ro"}, "the layer read-only": {"layer", "ro"}}
+					if s.written() == d.from {
+						mounts["the layer"] = []string{"layer"}
+					}
+					for what, mount := range mounts {
+						for _, hold := range mountHolds {
+							t.Run(what+" "+hold.name, func(t *testing.T) { refused(t, s, d, how, hold, mount[0], mount[1:]) })
+						}
+					}
+					if how == answerTrial && u.asked && u.how != answerTrial {
+						t.Errorf("the kernel was asked in the way %d", u.how)
+					}
+					if recordOf(t, s.inner.home, "layer") != map[whiteout.Form]string{whiteout.OverlayTrusted: "trusted"}[d.from] {
+						// That way did not see it: see refused.
+						return
+					}
+					must(t, d.convert(s, "layer"))
+					if f, err := s.inner.home.form("layer"); err != nil || f == d.from {
+						t.Errorf("the layer is in form %q, %v", f, err)
+					}
+					s.oneForm(t, "layer")
+					for _, options := range [][]string{{"ro"}, nil} {
+						sameNames(t, s.see(t, "top", options...).Names(), "kept", "d", "d/new", "e")
+						sameNames(t, s.see(t, "layer", options...).Names(), "kept", "d", "d/new", "e")
+					}
+				})
+			}
+		}
+	})
+}
+
+// refused mounts the layer id, has hold keep the mount alive, and converts layer.
+func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id string, options []string) {
+	t.Helper()
+	h := s.inner.home
+	s.get(t, id, options...)
+	end := hold.begin(t, s, id)
+	before := allOf(t, h.diff("layer"))
+	record := recordOf(t, h, "layer")
+	err := d.convert(s, "layer")
+	if how == answerMountinfo && hold.detached && s.backend == BackendOverlay {
+		// Such a mount is in no mountinfo: what cannot be done on such a kernel is not promised.
+		if err != nil {
+			t.Errorf("mountinfo shows a mount that is in no namespace: %v", err)
+		}
+		end()
+		if d.from == whiteout.AufsForm {
+			must(t, directions[0].convert(s, "layer"))
+		} else {
+			must(t, directions[1].convert(s, "layer"))
+		}
+		return
+	}
+	var busy *mountutil.BusyError
+	if !errors.As(err, &busy) || !errors.Is(err, unix.EBUSY) {
+		t.Fatalf("the error is %v", err)
+	}
+	wants(t, err, nil, "layer")
+	if busy.Target != h.mnt(id) {
+		t.Errorf("it says that %s is in use, and not %s", busy.Target, h.mnt(id))
+	}
+	// Other test programs may have copies of the mount, for a moment.
+	if hold.elsewhere && !slices.ContainsFunc(busy.Holders, func(holder mountutil.Holder) bool {
+		return holder.Command == "sleep" && holder.PID != 0 && holder.Path == h.mnt(id)
+	}) {
+		t.Errorf("the holders are %+v", busy.Holders)
+	}
+	if !hold.elsewhere && !hold.detached && (len(busy.Holders) == 0 || busy.Holders[0].Path != h.mnt(id)) {
+		t.Errorf("the holders are %+v", busy.Holders)
+	}
+	changedOnly(t, allOf(t, h.diff("layer")), before)
+	if got := recordOf(t, h, "layer"); got != record {
+		t.Errorf("the record is %q now, and was %q", got, record)
+	}
+	end()
+	if !hold.elsewhere && !hold.detached {
+		must(t, s.Put(id))
+	}
+	idleSoon(t, s, "layer", "top")
+	// Aufs gives another mount the name of one that is gone; and nobody has put this one.
+	must(t, s.inner.sweepNotes())
+}
+
+// TestRunRootIsRecorded has a store be used with one run root, and with another one.
+func TestRunRootIsRecorded(t *testing.T) {
+	h := storeOf(t)
+	for _, dir := range []string{h.tmp(), h.overlay()} {
+		must(t, os.Mkdir(dir, 0o700))
+	}
+	if n := newNotes(h, ""); len(n) != 1 {
+		t.Errorf("the notes are in %q", n)
+	}
+	for _, root := range []string{"/run/one", "/run/one", "/run/two"} {
+		must(t, h.recordRunRoot(root))
+		if n := newNotes(h, ""); len(n) != 2 || n[0] != filepath.Join(root, filepath.Base(string(h))) {
+			t.Errorf("the notes are in %q", n)
+		}
+	}
+	if n := newNotes(h, "/run/three"); len(n) != 2 || n[0] != filepath.Join("/run/three", filepath.Base(string(h))) {
+		t.Errorf("the notes are in %q", n)
+	}
+}
+
+// TestLeakedMount is about a mount that lives on in another mount namespace: its layer reads as it should, may be a parent, be mounted again, and
+// be there after an Init.
+func TestLeakedMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		s := newStore(t, name)
+		s.create(t, "", "base")
+		write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})
+		s.create(t, "base", "child", "grandchild")
+		dir := s.get(t, "child")
+		must(t, os.Remove(filepath.Join(dir, "a")))
+		s.get(t, "grandchild", "ro")
+		end := leak(t)
+		must(t, s.Put("grandchild"))
+		must(t, s.Put("child"))
+		if mountedAt(t, dir) {
+			t.Fatal("it is still mounted here")
+		}
+		for range 2 {
+			sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.a")
+			sameNames(t, s.changes(t, "child", "base"), "D /a")
+			sameNames(t, s.see(t, "grandchild").Names(), "b")
+			sameNames(t, s.see(t, "grandchild", "ro").Names(), "b")
+			sameNames(t, s.see(t, "child").Names(), "b")
+			sameNames(t, s.see(t, "child", "ro").Names(), "b")
+			s.hasForm(t, "child", s.written())
+			s = openStore(t, string(s.inner.home), name)
+		}
+		s.change(t, "child", func(dir string) { write(t, dir, files{"c": ""}) })
+		sameNames(t, s.see(t, "child", "ro").Names(), "b", "c")
+		end()
+		idleSoon(t, s, "child", "grandchild")
+		sameNames(t, s.see(t, "grandchild").Names(), "b", "c")
+	})
+}
+
+// TestBackendsTakeTurns is about one store that is mounted by aufs and by overlayfs, after each other.
+func TestBackendsTakeTurns(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		s := changed(t, BackendAufs)
+		want := s.see(t, "child")
+		for _, name := range []BackendName{BackendOverlay, BackendAufs, BackendOverlay, BackendAufs} {
+			must(t, s.Cleanup())
+			s = openStore(t, string(s.inner.home), name)
+			sameTree(t, s.see(t, "child", "ro"), want)
+			sameTree(t, s.see(t, "child"), want)
+			s.change(t, "child", func(dir string) {
+				write(t, dir, files{"by/" + string(name): "x"})
+				must(t, os.RemoveAll(filepath.Join(dir, "replaced")))
+				write(t, dir, files{"replaced/" + string(name): "x"})
+				must(t, os.RemoveAll(filepath.Join(dir, "kept")))
+			})
+			s.hasForm(t, "child", s.written())
+			want = s.see(t, "child")
+			sameNames(t, s.see(t, "child", "ro").Names(), want.Names()...)
+		}
+	})
+}
+
+// TestAufsTakesWhatOverlayLeft is about a host that has aufs now, where an overlay mount of before lives on: aufs may have the layer below others,
+// and writes to it when that mount is gone.
+func TestAufsTakesWhatOverlayLeft(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		s := changed(t, BackendOverlay)
+		s.create(t, "child", "grandchild")
+		want := s.see(t, "child", "ro")
+		s.get(t, "child")
+		letGo := detach(t, s, "child", "kept", unix.O_RDONLY)
+		before := allOf(t, s.inner.home.diff("child"))
+		a := openStore(t, string(s.inner.home), BackendAufs)
+		_, err := a.Get("child", mountOpts())
+		wants(t, err, unix.EBUSY, "child")
+		for _, options := range [][]string{{"ro"}, nil} {
+			sameTree(t, bare(a.see(t, "grandchild", options...)), want)
+		}
+		changedOnly(t, allOf(t, s.inner.home.diff("child")), before)
+		letGo()
+		idleSoon(t, a, "child")
+		for _, id := range []string{"child", "grandchild"} {
+			sameTree(t, bare(a.see(t, id)), want)
+			a.hasForm(t, id, whiteout.AufsForm)
+		}
+	})
+}
+
+func TestTrialAnswer(t *testing.T) {
+	odd := errors.New("odd")
+	for _, c := range []struct {
+		err, want error
+		used      bool
+	}{
+		{nil, nil, false},
+		{&mountutil.Error{Err: unix.EBUSY}, nil, true},
+		{&mountutil.Error{Err: unix.ESTALE}, nil, false},
+		{odd, odd, false},
+	} {
+		if used, err := trialAnswer(c.err); used != c.used || !errors.Is(err, c.want) {
+			t.Errorf("%v: %t, %v", c.err, used, err)
+		}
+	}
+}
+
+// TestWithoutOverlayfs is about a kernel that has none: no mount of it can be alive, nor is anything mounted to find that out.
+func TestWithoutOverlayfs(t *testing.T) {
+	h := storeOf(t)
+	write(t, string(h), files{"layers/base": "", "layers/layer": "base\n", "diff/base/": "", "diff/layer/": "", "mnt/layer/": "", "mnt/base/": ""})
+	must(t, os.MkdirAll(h.tmp(), 0o700))
+	u := newUsers(h, "")
+	u.how, u.asked = answerNoOverlay, true
+	setRecord(t, h, "layer", "trusted")
+	for _, id := range []string{"base", "layer"} {
+		if used, err := u.of(id); err != nil || used {
+			t.Errorf("%s: %t, %v", id, used, err)
+		}
+		must(t, u.idle(id))
+	}
+	sameNames(t, readTree(t, h.tmp()).Names())
+}
+
+// TestIdleGoesByDescendants asks for a layer that others are on top of, of which one is damaged.
+func TestIdleGoesByDescendants(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		s := newStore(t, name)
+		h := s.inner.home
+		s.create(t, "", "base", "layer", "child", "grandchild")
+		s.create(t, "base", "sibling")
+		must(t, os.WriteFile(h.layers("damaged"), []byte("layer\nlayer\n"), 0o600))
+		u := s.inner.forms.users
+		s.get(t, "sibling")
+		must(t, u.idle("layer"))
+		wants(t, u.idle("base"), unix.EBUSY, h.mnt("sibling"))
+		must(t, s.Put("sibling"))
+		s.get(t, "grandchild", "ro")
+		for _, id := range []string{"base", "layer", "child", "grandchild"} {
+			err := u.idle(id)
+			var busy *mountutil.BusyError
+			if !errors.As(err, &busy) || busy.Target != h.mnt("grandchild") {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		must(t, s.Put("grandchild"))
+		must(t, u.idle("base"))
+		must(t, os.Remove(h.layers("damaged")))
+	})
+}
+
+func TestEscapes(t *testing.T) {
+	if got := overlayfs.EscapeOption(`/a,b\c`); got != `/a\,b\\c` {
+		t.Errorf("got %s", got)
+	}
+	file := filepath.Join(t.TempDir(), "mountinfo")
+	line := func(upper string) []byte {
+		return []byte("100 22 0:45 / /mnt rw,relatime shared:1 - overlay none rw,lowerdir=/l,upperdir=" + upper + ",workdir=/w,index=off\n")
+	}
+	for shown, real := range map[string]string{
+		"/s/diff/a": "/s/diff/a", `/a\040b\134c/d`: `/a b\c/d`, "/a=b": "/a=b", `/a\075b`: "/a=b", `/a\054b`: "/a,b",
+		// As it is shown where mount(2) was given it.
+		`/a\134\054b`: "/a,b", `/a\134\134b`: `/a\b`, `/a\134\134\134\054b`: `/a\,b`, "/\303\251": "/\u00e9",
+	} {
+		must(t, os.WriteFile(file, bytes.Join([][]byte{line("/other"), line(shown)}, nil), 0o600))
+		if m, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real)); err != nil || m == nil || m.Mountpoint != "/mnt" {
+			t.Errorf("%s: %v, %v", real, m, err)
+		}
+		if m, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real+"x")); err != nil || m != nil {
+			t.Errorf("%sx: %v, %v", real, m, err)
+		}
+	}
+}
+
+// mountOpts are those of Get.
+func mountOpts(options ...string) GetOptions {
+	return GetOptions{Options: options}
+}
+
+// TestUsersOfAnOddPath asks mountinfo for the mounts of a store whose path has all that the kernel escapes there.
+func TestUsersOfAnOddPath(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		for _, odd := range []string{"a,b", "a=b", "a b", `a\b`, "a#b", "a\tb", `a\,b`, `a\054b`} {
+			s := openStore(t, filepath.Join(t.TempDir(), odd, "home"), BackendOverlay)
+			s.create(t, "", "base", "child", "other")
+			s.get(t, "child")
+			for id, want := range map[string]bool{"child": true, "other": false} {
+				if used, err := upperInMountinfo(s.inner.home.diff(id)); err != nil || used != want {
+					t.Errorf("%q: %s is in use: %t, %v", odd, id, used, err)
+				}
+			}
+			if holders := holdersOf("overlay", "upperdir="+escapeMountinfo(s.inner.home.diff("child"))); len(holders) == 0 {
+				t.Errorf("%q: nobody holds it", odd)
+			}
+			must(t, s.Put("child"))
+		}
+	})
+}
+
+// TestUsersAreAskedForByMany has two ask at the same time.
+func TestUsersAreAskedForByMany(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, BackendOverlay)
+		s.create(t, "", "base", "layer")
+		s.change(t, "layer", func(string) {})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				u := newUsers(s.inner.home, "")
+				for range 50 {
+					used, err := u.of("layer")
+					if used || err != nil {
+						t.Errorf("used %v, %v", used, err)
+						return
+					}
+				}
+			}()
+		}
+		wg.Wait()
+	})
+}
+
+// TestSecondMountOfALayerIsSeen has a layer mounted again while a copy of its first mount is alive: the kernel takes the directory for one that the
+// first mount alone uses, and tells nothing of the second one when the first is gone.
+func TestSecondMountOfALayerIsSeen(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name BackendName) {
+		t.Cleanup(wire.ExpectMessages("undefined behavior"))
+		for what, options := range map[string][]string{"writable": nil, "read-only": {"ro"}} {
+			t.Run(what, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "layer")
+				s.apply(t, "base", "", entry{Name: "f"})
+				var ends []func()
+				for range 2 {
+					s.get(t, "layer", options...)
+					ends = append(ends, leak(t))
+					must(t, s.Put("layer"))
+				}
+				ends[0]()
+				// The kernel takes the first one down in its own time.
+				for range 50 {
+					time.Sleep(5 * time.Millisecond)
+					used, err := s.inner.forms.users.of("layer")
+					if err != nil || !used {
+						t.Fatalf("used %v, %v", used, err)
+					}
+				}
+				ends[1]()
+				idleSoon(t, s, "layer")
+			})
+		}
+	})
+}

@@ -1,0 +1,216 @@
+//go:build linux
+
+package driver
+
+import (
+	"archive/tar"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage/drivers/copy"
+	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// store is a driver under test: all of it, and what only this package sees.
+type store struct {
+	*Driver
+	inner   *Driver
+	backend BackendName
+}
+
+// newStore makes a driver on a store of its own. When the test ends, nothing may be mounted in the store.
+func newStore(t *testing.T, name BackendName, more ...func(*Config)) store {
+	t.Helper()
+	s := openStore(t, filepath.Join(t.TempDir(), "home"), name, more...)
+	return s
+}
+
+// openStore makes a driver on the store at dir, which may be there already.
+func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)) store {
+	t.Helper()
+	s, err := reopen(dir, name, more...)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := s.Cleanup(); err != nil {
+			t.Errorf("Cleanup: %v", err)
+		}
+		noMounts(t, dir)
+	})
+	return s
+}
+
+// reopen is Init on the store at home. Nothing happens when the test ends.
+func reopen(home string, name BackendName, more ...func(*Config)) (store, error) {
+	c := configFor(name)
+	c.RunRoot = runRootOf(home)
+	for _, change := range more {
+		change(&c)
+	}
+	d, err := Open(home, c)
+	if err != nil {
+		return store{}, err
+	}
+	return store{Driver: d, inner: d, backend: name}, nil
+}
+
+// runRootOf is the run root of the store at home.
+func runRootOf(home string) string { return home + "-run" }
+
+// noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
+func noLeftovers(t *testing.T, s store) {
+	t.Helper()
+	home := string(s.inner.home)
+	ids, err := s.ListLayers()
+	must(t, err)
+	for dir, allowed := range map[string][]string{
+		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, keptDir},
+		tmpDir: nil, "overlay": {"form", "known", "shadow", "work", "watch", "aufs", "lock", "empty", "owners", runRootLink, storeLock, mountsLock},
+		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, keptDir: ids, "overlay/shadow": ids, "overlay/lock": ids,
+		filepath.Join(diffDir, besideName, tmpDir): nil, filepath.Join(diffDir, besideName, "overlay"): {"shadow", "watch", "work"},
+		filepath.Join(diffDir, besideName, "overlay/watch"): ids, filepath.Join(diffDir, besideName, "overlay/shadow"): ids,
+		filepath.Join(diffDir, besideName, "overlay/work"): ids, filepath.Join(diffDir, besideName, keptDir): ids,
+		"overlay/work": ids, "overlay/watch": ids, "overlay/owners": ids, "overlay/form": ids, "overlay/aufs": nil,
+		"overlay/known/aufs": ids, "overlay/known/trusted": ids, "overlay/known/user": ids,
+		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
+	} {
+		entries, err := os.ReadDir(filepath.Join(home, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, entry := range entries {
+			if !slices.Contains(allowed, entry.Name()) {
+				t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+		t.Errorf("Check: %v, %v", problems, err)
+	}
+	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {
+		t.Errorf("xino files are left: %v, %v", xinos, err)
+	}
+}
+
+// get is Driver.Get, with the Put when the test ends if put was not called before.
+func (s store) get(t *testing.T, id string, options ...string) string {
+	t.Helper()
+	dir, err := s.Get(id, GetOptions{Options: options})
+	must(t, err)
+	return dir
+}
+
+// create makes layers, each on top of the one before.
+func (s store) create(t *testing.T, parent string, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		must(t, s.Create(id, parent, nil))
+		parent = id
+	}
+}
+
+// change mounts the layer id, calls edit with the place, and unmounts it.
+func (s store) change(t *testing.T, id string, edit func(dir string)) {
+	t.Helper()
+	dir := s.get(t, id)
+	edit(dir)
+	must(t, s.Put(id))
+}
+
+// see returns what a mount of the layer id shows.
+func (s store) see(t *testing.T, id string, options ...string) tree {
+	t.Helper()
+	dir := s.get(t, id, options...)
+	seen := readTree(t, dir)
+	must(t, s.Put(id))
+	return seen
+}
+
+// hasForm fails the test unless the layer id is in form f.
+func (s store) hasForm(t *testing.T, id string, f whiteout.Form) {
+	t.Helper()
+	if is, err := s.inner.home.form(id); err != nil || is != f {
+		t.Errorf("layer %s is in form %q and not %q, %v", id, is, f, err)
+	}
+	s.oneForm(t, id)
+}
+
+// oneForm fails the test if the layer id has marks of another form than its own.
+func (s store) oneForm(t *testing.T, id string) {
+	t.Helper()
+	r, err := s.inner.home.readForm(id)
+	if err != nil || r.converting {
+		t.Errorf("layer %s is in form %q, %v", id, r, err)
+	}
+	for path, node := range readTree(t, s.inner.home.diff(id)) {
+		other := strings.HasPrefix(filepath.Base(path), ".wh.")
+		if !r.isOverlay() {
+			other = strings.Contains(node, "overlay.") || strings.Contains(node, "device 0")
+		}
+		if other {
+			t.Errorf("layer %s in form %q has %s: %s", id, r, path, node)
+		}
+	}
+}
+
+// written is the form of a layer that the store's backend has mounted writable.
+func (s store) written() whiteout.Form {
+	if s.backend == BackendAufs {
+		return whiteout.AufsForm
+	}
+	return ownForm()
+}
+
+// apply unpacks an archive of entries into the layer id.
+func (s store) apply(t *testing.T, id, parent string, entries ...entry) {
+	t.Helper()
+	_, err := s.ApplyDiff(id, parent, ApplyOptions{Diff: archiveOf(t, entries...)})
+	must(t, err)
+}
+
+// diff reads the archive that Diff makes.
+func (s store) diff(t *testing.T, id, parent string) map[string]*tar.Header {
+	t.Helper()
+	r, err := s.Diff(id, nil, parent, nil)
+	must(t, err)
+	headers := readArchive(t, r)
+	must(t, r.Close())
+	return headers
+}
+
+// threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.
+func threeLayers(t *testing.T, s store) {
+	t.Helper()
+	s.create(t, "", "base", "middle", "child")
+	s.create(t, "", "other")
+	s.apply(t, "base", "",
+		entry{Name: "f", Content: "f"}, entry{Name: "d/"}, entry{Name: "d/f", Content: "df"}, entry{Name: "d/g", Content: "dg"},
+		entry{Name: "e/"}, entry{Name: "e/f", Content: "ef"}, entry{Name: "link", Link: "f"}, entry{Name: "x/"}, entry{Name: "x/link", Link: "f"})
+	s.apply(t, "middle", "base",
+		entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/h", Content: "dh"},
+		entry{Name: "e/"}, entry{Name: "e/.wh.f"}, entry{Name: "new", Content: "new"})
+	s.apply(t, "other", "", entry{Name: "f", Content: "other"})
+}
+
+// copyDir copies a directory with all attributes. The library leaves some out, where it is built without C.
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, copy.DirCopy(from, to, copy.Content, true))
+	must(t, filepath.WalkDir(from, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		names, err := fsutil.ListXattrs(path)
+		for _, name := range names {
+			value, gerr := system.Lgetxattr(path, name)
+			err = errors.Join(err, gerr, system.Lsetxattr(to+strings.TrimPrefix(path, from), name, value, 0))
+		}
+		return err
+	}))
+}

@@ -1,0 +1,98 @@
+// Package idmap maps the owners of files between a container and its host.
+package idmap
+
+import "fmt"
+
+// Overflow is the id of an owner whom a mapping does not know, as in /proc/sys/kernel/overflowuid of a kernel that nobody has told another.
+const Overflow = 65534
+
+// A Map is one range of ids.
+type Map struct {
+	// ContainerID and HostID are the first id of the range, as the container and as the host see it.
+	ContainerID, HostID int
+	// Size is how many ids there are in the range.
+	Size int
+}
+
+// A Pair is an owner and a group.
+type Pair struct{ UID, GID int }
+
+// Mappings are the ranges of user ids and those of group ids. Ids without any range, as in the zero value, are left as they are.
+type Mappings struct{ UIDs, GIDs []Map }
+
+// ToHost returns the id on the host of an id in the container. A nil list leaves ids as they are.
+func ToHost(id int, list []Map) (int, error) {
+	if list == nil {
+		return id, nil
+	}
+	for _, m := range list {
+		if n := id - m.ContainerID; n >= 0 && n < m.Size {
+			return m.HostID + n, nil
+		}
+	}
+	return -1, fmt.Errorf("container ID %d cannot be mapped to a host ID", id)
+}
+
+// ToContainer returns the id in the container of an id on the host. A nil list leaves ids as they are.
+func ToContainer(id int, list []Map) (int, error) {
+	if list == nil {
+		return id, nil
+	}
+	for _, m := range list {
+		if n := id - m.HostID; n >= 0 && n < m.Size {
+			return m.ContainerID + n, nil
+		}
+	}
+	return -1, fmt.Errorf("host ID %d cannot be mapped to a container ID", id)
+}
+
+// Empty tells if ids are left as they are.
+func (m *Mappings) Empty() bool { return len(m.UIDs) == 0 && len(m.GIDs) == 0 }
+
+// Root is the owner on the host of what belongs to the container's root.
+func (m *Mappings) Root() Pair {
+	uid, uidErr := rootOf(m.UIDs)
+	gid, gidErr := rootOf(m.GIDs)
+	if uidErr != nil || gidErr != nil {
+		return Pair{UID: -1, GID: -1}
+	}
+	return Pair{UID: uid, GID: gid}
+}
+
+// rootOf is ToHost of id 0. A container that has a single id has that for root, whichever it is.
+func rootOf(list []Map) (int, error) {
+	if len(list) == 1 && list[0].Size == 1 {
+		return list[0].HostID, nil
+	}
+	return ToHost(0, list)
+}
+
+// ToContainer returns the owner as the container sees it.
+func (m *Mappings) ToContainer(p Pair) (Pair, error) {
+	uid, err := ToContainer(p.UID, m.UIDs)
+	if err != nil {
+		return Pair{UID: -1, GID: -1}, err
+	}
+	gid, err := ToContainer(p.GID, m.GIDs)
+	return Pair{UID: uid, GID: gid}, err
+}
+
+// ToHostOverflow returns the owner as the host sees it. Ids that are those of Root already stay as they are, and Overflow takes the place
+// of those that have no range: so the storage library changes the owners in a layer.
+func (m *Mappings) ToHostOverflow(p Pair) Pair {
+	to := m.Root()
+	to.UID = overflowing(p.UID, to.UID, m.UIDs)
+	to.GID = overflowing(p.GID, to.GID, m.GIDs)
+	return to
+}
+
+func overflowing(id, root int, list []Map) int {
+	if id == root {
+		return id
+	}
+	to, err := ToHost(id, list)
+	if err != nil {
+		return Overflow
+	}
+	return to
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+// Package storagelib is what the driver has the storage library do, in terms that name no library. There is one for each library.
+package storagelib
+
+import (
+	"fmt"
+	"io"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+)
+
+// Mappings are the library's mappings as the driver has them. None given leave ids as they are.
+func Mappings(m *idtools.IDMappings) *idmap.Mappings {
+	if m == nil {
+		return &idmap.Mappings{}
+	}
+	return &idmap.Mappings{UIDs: convert[idmap.Map](m.UIDs()), GIDs: convert[idmap.Map](m.GIDs())}
+}
+
+// convert makes ranges of one type those of the other. A nil list, which maps nothing, stays nil.
+func convert[To, From idmap.Map | idtools.IDMap](list []From) []To {
+	if list == nil {
+		return nil
+	}
+	to := make([]To, 0, len(list))
+	for _, m := range list {
+		to = append(to, To(m))
+	}
+	return to
+}
+
+// TarOptions are the library's options for unpacking a layer. Names of whiteouts are what aufs wants them to be: they stay as they are.
+func TarOptions(o layertar.UnpackOptions) *archive.TarOptions {
+	return &archive.TarOptions{
+		UIDMaps:           convert[idtools.IDMap](o.Mappings.UIDs),
+		GIDMaps:           convert[idtools.IDMap](o.Mappings.GIDs),
+		IgnoreChownErrors: o.IgnoreChownErrors,
+		ForceMask:         o.ForceMask,
+		InUserNS:          o.InUserNS,
+	}
+}
+
+// Unpack extracts an archive into dir, by the calling thread.
+func Unpack(source io.Reader, dir string, o layertar.UnpackOptions) error {
+	return archive.Unpack(source, dir, TarOptions(o))
+}
+
+// UnpackInChild extracts an archive into dir, by a child whose root directory that is.
+func UnpackInChild(source io.Reader, dir string, o layertar.UnpackOptions) error {
+	return chrootarchive.UntarUncompressed(source, dir, TarOptions(o))
+}
+
+// ApplyLayer changes the tree at dir by an archive, in a child, and returns the size of what it brought.
+func ApplyLayer(dir string, source io.Reader, o layertar.UnpackOptions) (int64, error) {
+	return chrootarchive.ApplyUncompressedLayer(dir, source, TarOptions(o))
+}
+
+// FSName is the name of the file system that path is on.
+func FSName(path string) string {
+	magic, err := graphdriver.GetFSMagic(path)
+	if err != nil {
+		return "an unknown file system (" + err.Error() + ")"
+	}
+	if name, ok := graphdriver.FsNames[magic]; ok {
+		return name
+	}
+	return fmt.Sprintf("a file system with magic number %#x", uint32(magic))
+}
+
+// Counter is a counter of the users of mount points.
+func Counter(isMounted func(path string) bool) *graphdriver.RefCounter {
+	return graphdriver.NewRefCounter(checker(isMounted))
+}
+
+// checker tells the library's counter what is mounted.
+type checker func(path string) bool
+
+// IsMounted is part of graphdriver.Checker.
+func (c checker) IsMounted(path string) bool { return c(path) }
