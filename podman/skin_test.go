@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/podman/internal/differential/library"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -73,10 +74,10 @@ func TestInitRefuses(t *testing.T) {
 // TestErrorsAreTheLibrarys holds what the errors of the driver match, and say.
 func TestErrorsAreTheLibrarys(t *testing.T) {
 	for _, c := range []struct{ own, library error }{
-		{driver.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
-		{driver.ErrNotSupported, graphdriver.ErrNotSupported},
-		{driver.ErrPrerequisites, graphdriver.ErrPrerequisites},
-		{driver.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
+		{store.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
+		{store.ErrNotSupported, graphdriver.ErrNotSupported},
+		{store.ErrPrerequisites, graphdriver.ErrPrerequisites},
+		{store.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
 	} {
 		if c.own.Error() != c.library.Error() {
 			t.Errorf("it says %q, and the library %q", c.own, c.library)

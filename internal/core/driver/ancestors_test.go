@@ -72,12 +72,12 @@ func TestMountsLeaveAncestorsAlone(t *testing.T) {
 		ancestors := append(imageIDs(), "built")
 		before := layerTrees{}
 		for _, id := range ancestors {
-			before[id] = fingerprint(t, s.inner.home.diff(id))
+			before[id] = fingerprint(t, s.inner.home.Diff(id))
 		}
 		same := func(when string) {
 			t.Helper()
 			for _, id := range ancestors {
-				sameTree(t, fingerprint(t, s.inner.home.diff(id)), before[id])
+				sameTree(t, fingerprint(t, s.inner.home.Diff(id)), before[id])
 			}
 			if t.Failed() {
 				t.Fatal("this was seen " + when)
@@ -202,7 +202,7 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 		makeImage(t, s)
 		s.see(t, "child")
 		for _, step := range editsByHand {
-			step.edit(t, s.inner.home.diff("middle"))
+			step.edit(t, s.inner.home.Diff("middle"))
 			for _, options := range [][]string{nil, {"ro"}} {
 				dir := s.get(t, "child", options...)
 				step.look(t, fmt.Sprintf("%s, mounted with %q", step.name, options), dir)
@@ -220,7 +220,7 @@ func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 		makeImage(t, s)
 		want := s.see(t, "child").Names()
 		for path, id := range map[string]string{"usr/added": "middle", "var/added": "base"} {
-			write(t, s.inner.home.diff(id), files{path: "added"})
+			write(t, s.inner.home.Diff(id), files{path: "added"})
 			sameNames(t, s.see(t, "child").Names(), want...)
 			sameNames(t, s.see(t, "child", "ro").Names(), want...)
 		}
@@ -238,7 +238,7 @@ func TestAncestorsThatCannotBeChanged(t *testing.T) {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)
 				makeImage(t, s)
-				middle := s.inner.home.diff("middle")
+				middle := s.inner.home.Diff("middle")
 				t.Cleanup(func() { clearAllFlags(t, middle) }) // after a failure
 				for path, flags := range fixed {
 					if !setFlags(t, filepath.Join(middle, path), flags) {
@@ -292,7 +292,7 @@ func TestAncestorsOnReadOnlyMounts(t *testing.T) {
 						s.see(t, "child")
 					}
 					for _, id := range imageIDs() {
-						dir := s.inner.home.diff(id)
+						dir := s.inner.home.Diff(id)
 						kind.mount(t, dir)
 						must(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 					}
@@ -310,7 +310,7 @@ func TestAncestorsOnReadOnlyMounts(t *testing.T) {
 					must(t, r.Remove("child"))
 					must(t, r.Cleanup())
 					for _, id := range imageIDs() {
-						must(t, mountutil.UnmountRetry(s.inner.home.diff(id)))
+						must(t, mountutil.UnmountRetry(s.inner.home.Diff(id)))
 					}
 					must(t, s.Remove("upper"))
 				})

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 // mounted, or not empty, or if parent is not its parent. When it returns the files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
 	if options.Diff == nil {
-		return 0, layerError("applying a diff to", id, errors.New("there is no archive"))
+		return 0, store.LayerError("applying a diff to", id, errors.New("there is no archive"))
 	}
 	direct, err := d.isParent(id, parent)
 	if err != nil {
@@ -36,7 +37,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 		size, err = d.applyToContent(id, options)
 	}
 	if err != nil {
-		return 0, layerError("applying a diff to", id, err)
+		return 0, store.LayerError("applying a diff to", id, err)
 	}
 	return size, nil
 }
@@ -44,13 +45,13 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 // applyToContent applies an archive to a layer that is mounted, or has something already, or is compared with another one than
 // its parent: through a mount.
 func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, err error) {
-	dir, err := os.OpenFile(d.home.diff(id), fsutil.OpenDirectory, 0)
+	dir, err := os.OpenFile(d.home.Diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer dir.Close()
 	// It is about an archive that was applied before.
-	if err := d.home.dropKept(id); err != nil {
+	if err := dropKept(d.home, id); err != nil {
 		return 0, err
 	}
 	scan := layertar.NewScan(options.Diff)
@@ -94,15 +95,15 @@ func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 // stripForeign takes overlayfs's own attributes off the files of the layer id: aufs lets an archive bring them, and the directory
 // of a layer without parents does. A layer that overlayfs has mounted has its own, and overlayfs lets nobody set others.
 func (d *Driver) stripForeign(id string) error {
-	lock, err := d.home.lockID(id)
+	lock, err := d.home.LockID(id)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if f, err := d.home.form(id); err != nil || f != whiteout.AufsForm {
+	if f, err := d.home.Form(id); err != nil || f != whiteout.AufsForm {
 		return err
 	}
-	return whiteout.EachDir(d.home.diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
+	return whiteout.EachDir(d.home.Diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		errs := []error{whiteout.StripXattrs(dir, ".", whiteout.OverlayTrusted, whiteout.OverlayUser)}
 		for _, entry := range entries {
 			if !entry.IsDir() {
@@ -116,7 +117,7 @@ func (d *Driver) stripForeign(id string) error {
 // canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
 // layer that has something already is changed by the archive like any tree.
 func (d *Driver) canUnpack(id string) (bool, error) {
-	mounted, err := mountutil.IsMounted(d.home.mnt(id))
+	mounted, err := mountutil.IsMounted(d.home.Mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}
@@ -124,7 +125,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	if used, err := d.forms.users.aufsUses(id); err != nil || used {
 		return false, err
 	}
-	entries, err := os.ReadDir(d.home.diff(id))
+	entries, err := os.ReadDir(d.home.Diff(id))
 	for _, entry := range entries {
 		if !whiteout.IsOwnFile(entry.Name()) {
 			return false, err
@@ -140,7 +141,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 //
 // If the layer has something already, or is mounted, it does nothing, and alone is false.
 func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64, err error) {
-	lock, err := d.home.lockLayer("applying a diff to", id)
+	lock, err := d.home.LockLayer("applying a diff to", id)
 	if err != nil {
 		return false, 0, err
 	}
@@ -151,17 +152,17 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := d.prepareUnpack(id); err != nil {
 		return true, 0, err
 	}
-	s, err := d.home.newScratch("apply")
+	s, err := d.home.NewScratch("apply")
 	if err != nil {
 		return true, 0, err
 	}
 	defer func() {
-		if rerr := s.remove(); rerr != nil {
+		if rerr := s.Remove(); rerr != nil {
 			// The next Init sweeps it.
-			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
+			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
 		}
 	}()
-	dir := filepath.Join(s.dir, "root")
+	dir := filepath.Join(s.Dir, "root")
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
@@ -176,7 +177,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 // whiteouts, or nil if that is not known.
 func (d *Driver) unpackInto(id, dir string, options ApplyOptions) (size int64, marked []string, err error) {
 	// Before the archive, which may say something else.
-	if err := whiteout.CopyDirMetadata(d.home.diff(id), whiteout.AufsForm, dir); err != nil {
+	if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, dir); err != nil {
 		return 0, nil, err
 	}
 	// Files of the archive have the lists that it says, and no others.
@@ -221,15 +222,15 @@ func (d *Driver) prepareUnpack(id string) error {
 	if err := d.forms.toAufs(id); err != nil {
 		return err
 	}
-	if err := d.home.dropKept(id); err != nil {
+	if err := dropKept(d.home, id); err != nil {
 		return err
 	}
-	return d.home.forget(id)
+	return d.home.Forget(id)
 }
 
 // putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be
 // empty. The caller holds its lock. marked is what unpackInto has returned.
-func (d *Driver) putUnpacked(id, dir string, marked []string, s *scratch) error {
+func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
 	below, err := d.layersBelow(id)
 	if err != nil {
 		return err
@@ -238,7 +239,7 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *scratch) error 
 	if err != nil {
 		return err
 	}
-	if err := s.syncData(); err != nil {
+	if err := s.SyncData(); err != nil {
 		return err
 	}
 	// The path of a layer without parents is known to whoever has asked for it.
@@ -246,11 +247,11 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *scratch) error 
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
 	// Before the layer: it does not exist without it.
-	if err := d.home.placeKept(keptBeside(dir), id); err != nil {
+	if err := placeKept(d.home, keptBeside(dir), id); err != nil {
 		return err
 	}
-	if err := takePlace(dir, d.home.diff(id)); err != nil {
-		return errors.Join(err, d.home.dropKept(id))
+	if err := takePlace(dir, d.home.Diff(id)); err != nil {
+		return errors.Join(err, dropKept(d.home, id))
 	}
 	if marked != nil {
 		marked = append(marked, replaced...)
@@ -262,13 +263,13 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *scratch) error 
 // learn finds out about the layer id, which was just unpacked, what the first mount would have to. marked is as in putUnpacked. The caller
 // holds the lock of id.
 func (d *Driver) learn(id string, marked []string) {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.Parents(id)
 	if err == nil {
 		_, err = d.shadows.find(append([]string{id}, parents...), true, marked)
 	}
 	if err != nil {
 		// It is the mount that fails, if that has the same error.
-		logrus.Debugf("%v", layerError("preparing", id, err))
+		logrus.Debugf("%v", store.LayerError("preparing", id, err))
 	}
 }
 

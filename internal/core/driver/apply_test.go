@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
@@ -55,11 +56,11 @@ func TestFailedApplyReadsAll(t *testing.T) {
 				}
 				r := bytes.NewReader(numbered(t, append(members, fileOf("1"), fileOf("1"), fileOf("2"))...))
 				archive := &spy{r, func() {
-					scratches, err := filepath.Glob(filepath.Join(s.inner.home.tmp(), "apply-*"))
+					scratches, err := filepath.Glob(filepath.Join(s.inner.home.Tmp(), "apply-*"))
 					must(t, err)
 					for _, scratch := range scratches {
 						if what == "keeping" {
-							_ = os.Symlink(keptDir, filepath.Join(scratch, keptDir))
+							_ = os.Symlink(store.KeptDir, filepath.Join(scratch, store.KeptDir))
 						}
 					}
 				}}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,7 +61,7 @@ func unmountParts(t *testing.T, home string, dirs ...string) {
 }
 
 // life makes layers in all ways that there are, and returns what they show.
-func life(t *testing.T, s store) layerTrees {
+func life(t *testing.T, s testStore) layerTrees {
 	t.Helper()
 	childEdited(t, s)
 	s.create(t, "middle", "new", "new-child")
@@ -86,7 +87,7 @@ func life(t *testing.T, s store) layerTrees {
 }
 
 // shown is what the layers of a store show, and what Diff and Changes say of them.
-func shown(t *testing.T, s store) layerTrees {
+func shown(t *testing.T, s testStore) layerTrees {
 	t.Helper()
 	ids, err := s.ListLayers()
 	must(t, err)
@@ -94,7 +95,7 @@ func shown(t *testing.T, s store) layerTrees {
 	for _, id := range ids {
 		seen[id] = s.see(t, id)
 		sameTree(t, s.see(t, id, "ro"), seen[id])
-		parents, err := s.inner.home.parents(id)
+		parents, err := s.inner.home.Parents(id)
 		must(t, err)
 		parent := ""
 		if len(parents) > 0 {
@@ -130,9 +131,9 @@ func TestPartsOnOtherDisks(t *testing.T) {
 		plain := newStore(t, name)
 		want := life(t, plain)
 		for _, kind := range partKinds {
-			all := [][]string{{diffDir}, {mntDir}}
+			all := [][]string{{store.DiffDir}, {store.MntDir}}
 			if kind.name == "tmpfs" {
-				all = append(all, []string{""}, []string{diffDir, mntDir}, []string{"", diffDir})
+				all = append(all, []string{""}, []string{store.DiffDir, store.MntDir}, []string{"", store.DiffDir})
 			}
 			for _, dirs := range all {
 				t.Run(kind.name+" on home/"+filepath.Join(dirs...), func(t *testing.T) {
@@ -166,14 +167,14 @@ func TestPartsOnOtherDisks(t *testing.T) {
 }
 
 // sweptAndRemoved makes a layer, removes it in two ways, and has Init sweep what others have left.
-func sweptAndRemoved(t *testing.T, s store) {
+func sweptAndRemoved(t *testing.T, s testStore) {
 	t.Helper()
 	for _, id := range []string{"removed", "killed"} {
 		s.create(t, "new-child", id)
 		s.change(t, id, func(dir string) { must(t, os.Remove(filepath.Join(dir, "own"))) })
 	}
-	must(t, os.Remove(s.inner.home.layers("killed")))
-	write(t, s.inner.home.besideDiff().tmp(), files{"trash-1/1/diff/f": "f", "apply-1/root/f": "f"})
+	must(t, os.Remove(s.inner.home.Layers("killed")))
+	write(t, s.inner.home.BesideDiff().Tmp(), files{"trash-1/1/diff/f": "f", "apply-1/root/f": "f"})
 	_, err := reopen(string(s.inner.home), s.backend)
 	must(t, err)
 	must(t, s.Remove("removed"))
@@ -183,7 +184,7 @@ func sweptAndRemoved(t *testing.T, s store) {
 // TestPartsInASharedMount has no mount of a layer appear in other mount namespaces, whatever is mounted in the store.
 func TestPartsInASharedMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for _, dirs := range [][]string{{diffDir}, {mntDir}} {
+		for _, dirs := range [][]string{{store.DiffDir}, {store.MntDir}} {
 			t.Run(dirs[0], func(t *testing.T) {
 				disk := t.TempDir()
 				mountTmpfs(t, disk)
@@ -197,7 +198,7 @@ func TestPartsInASharedMount(t *testing.T) {
 				longStack(t, s)
 				for _, id := range []string{"new-child", "child"} {
 					target := s.get(t, id)
-					mounts, err := mountutil.MountsUnder(s.inner.home.mnt(""))
+					mounts, err := mountutil.MountsUnder(s.inner.home.Mnt(""))
 					must(t, err)
 					if len(mounts) != 1 || mounts[0].Mountpoint != target || mounts[0].Optional != "" {
 						t.Errorf("%+v", mounts)
@@ -215,8 +216,8 @@ func TestPartsInASharedMount(t *testing.T) {
 func TestPartsThatCannotBeMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		for _, dir := range []string{
-			layersDir, tmpDir, overlayDir, "overlay/form", "overlay/shadow", "overlay/work/child", "overlay/lock",
-			"diff/" + besideName, "diff/" + besideName + "/overlay", "diff/" + besideName + "/tmp",
+			store.LayersDir, store.TmpDir, store.OverlayDir, "overlay/form", "overlay/shadow", "overlay/work/child", "overlay/lock",
+			"diff/" + store.BesideName, "diff/" + store.BesideName + "/overlay", "diff/" + store.BesideName + "/tmp",
 		} {
 			for _, kind := range partKinds {
 				t.Run(kind.name+" on "+dir, func(t *testing.T) {
@@ -225,7 +226,7 @@ func TestPartsThatCannotBeMounts(t *testing.T) {
 					refused := func() {
 						t.Helper()
 						_, err := reopen(home, name)
-						wants(t, err, nil, filepath.Join(home, dir), "mount point", diffDir, mntDir)
+						wants(t, err, nil, filepath.Join(home, dir), "mount point", store.DiffDir, store.MntDir)
 						mounts, err := mountutil.MountsUnder(home)
 						must(t, err)
 						if len(mounts) != 1 {
@@ -251,14 +252,14 @@ func TestPartsThatCannotBeMounts(t *testing.T) {
 func TestBesideIsNoLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
-		write(t, s.inner.home.diff(besideName), files{"tmp/": "", "precious": "data"})
-		for _, err := range []error{s.Create(besideName, "", nil), s.Remove(besideName), func() error { _, err := s.Get(besideName, GetOptions{}); return err }()} {
-			wants(t, err, nil, besideName)
+		write(t, s.inner.home.Diff(store.BesideName), files{"tmp/": "", "precious": "data"})
+		for _, err := range []error{s.Create(store.BesideName, "", nil), s.Remove(store.BesideName), func() error { _, err := s.Get(store.BesideName, GetOptions{}); return err }()} {
+			wants(t, err, nil, store.BesideName)
 		}
 		_, err := reopen(string(s.inner.home), name)
 		must(t, err)
-		sameNames(t, readTree(t, s.inner.home.diff(besideName)).Names(), "precious", "tmp")
-		must(t, os.RemoveAll(s.inner.home.diff(besideName)))
+		sameNames(t, readTree(t, s.inner.home.Diff(store.BesideName)).Names(), "precious", "tmp")
+		must(t, os.RemoveAll(s.inner.home.Diff(store.BesideName)))
 	})
 }
 
@@ -266,7 +267,7 @@ func TestBesideIsNoLayer(t *testing.T) {
 func TestFoundFilesStay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		home := filepath.Join(t.TempDir(), "home")
-		dirs := []string{diffDir, mntDir}
+		dirs := []string{store.DiffDir, store.MntDir}
 		for _, dir := range dirs {
 			mountPart(t, partKinds[0], home, dir)
 			write(t, filepath.Join(home, dir), files{"lost+found/#12": "found"})

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 
 // aufsBackend mounts with aufs.
 type aufsBackend struct {
-	home  home
+	home  store.Home
 	forms *converter
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
@@ -34,22 +35,22 @@ type aufsBackend struct {
 }
 
 // probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
-func probeAufs(h home, forms *converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
+func probeAufs(h store.Home, forms *converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
-		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", ErrAufsNested, ErrNotSupported))
+		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", store.ErrAufsNested, store.ErrNotSupported))
 	}
 	if i := strings.IndexAny(string(h), aufsfs.BranchDelimiters); i >= 0 {
 		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
-			string(h), string(h)[i], ErrPrerequisites)
+			string(h), string(h)[i], store.ErrPrerequisites)
 	}
 	b := &aufsBackend{home: h, forms: forms, dirperm1: true, xinoDir: "/dev/shm"}
 	if st, err := os.Stat(b.xinoDir); err != nil || !st.IsDir() || unix.Access(b.xinoDir, unix.W_OK) != nil {
-		b.xinoDir = h.tmp()
+		b.xinoDir = h.Tmp()
 	}
 	err := b.trial(scratchDir)
-	if (errors.Is(err, unix.EINVAL) || hasNoRoom(err)) && b.xinoDir != h.tmp() {
+	if (errors.Is(err, unix.EINVAL) || store.HasNoRoom(err)) && b.xinoDir != h.Tmp() {
 		// An xino file may not be on every file system either, nor on a full one.
-		b.xinoDir = h.tmp()
+		b.xinoDir = h.Tmp()
 		err = b.trial(scratchDir)
 	}
 	if errors.Is(err, unix.EINVAL) {
@@ -75,26 +76,26 @@ func (b *aufsBackend) trial(dir string) error {
 		return err
 	}
 	target := filepath.Join(dir, "mnt")
-	if err := b.home.mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
+	if err := b.home.Mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
 		return err
 	}
 	return mountutil.UnmountRetry(target)
 }
 
 // explainAufs turns the failure of a trial mount into one that says what the host lacks.
-func explainAufs(h home, err error, fsName func(path string) string) error {
+func explainAufs(h store.Home, err error, fsName func(path string) string) error {
 	switch {
-	case hasNoRoom(err):
+	case store.HasNoRoom(err):
 		return fmt.Errorf("aufs: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", ErrAufsNotSupported, ErrNotSupported, err)
+		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", store.ErrAufsNotSupported, store.ErrNotSupported, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", ErrPrerequisites, err)
+		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("aufs: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
-			h.diff(""), fsName(h.diff("")), ErrIncompatibleFS, err)
+			h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 	}
-	return fmt.Errorf("aufs: a trial mount failed: %w: %w", ErrPrerequisites, err)
+	return fmt.Errorf("aufs: a trial mount failed: %w: %w", store.ErrPrerequisites, err)
 }
 
 func (b *aufsBackend) name() BackendName { return BackendAufs }
@@ -108,8 +109,8 @@ func (b *aufsBackend) prepare(id string) error {
 	if err := b.forms.toAufs(id); err != nil {
 		return err
 	}
-	if !wasWritable(b.home.diff(id)) {
-		if err := b.home.forget(id); err != nil {
+	if !wasWritable(b.home.Diff(id)) {
+		if err := b.home.Forget(id); err != nil {
 			return err
 		}
 	}
@@ -117,7 +118,7 @@ func (b *aufsBackend) prepare(id string) error {
 }
 
 func (b *aufsBackend) mount(s stack) error {
-	branches, plain := branchesOf(s, b.home.diff(s.id)), plainBranches(s, b.home.diff(s.id))
+	branches, plain := branchesOf(s, b.home.Diff(s.id)), plainBranches(s, b.home.Diff(s.id))
 	err := b.mountBranches(s, branches)
 	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
 		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
@@ -137,7 +138,7 @@ func (b *aufsBackend) mount(s stack) error {
 func (b *aufsBackend) mountBranches(s stack, branches []aufsfs.Branch) error {
 	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
 		// Each call costs the kernel as much as twenty branches do.
-		short, done, err := b.home.shortPaths(branches)
+		short, done, err := shortPaths(b.home, branches)
 		if err != nil {
 			return err
 		}
@@ -149,7 +150,7 @@ func (b *aufsBackend) mountBranches(s stack, branches []aufsfs.Branch) error {
 		return err
 	}
 	if len(calls) == 1 {
-		return b.home.mounting(func() error { return mountCalled(s.target, calls, s.options.Flags, xino) })
+		return b.home.Mounting(func() error { return mountCalled(s.target, calls, s.options.Flags, xino) })
 	}
 	return b.mountInSteps(s, branches, calls, xino)
 }
@@ -165,22 +166,11 @@ func (b *aufsBackend) mountInSteps(s stack, branches []aufsfs.Branch, calls []au
 		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
 	}
 	// Out of the way, and moved to its target once it is whole.
-	err := b.home.mountStaged(s.target, func(at string) error { return mountCalled(at, calls, s.options.Flags, xino) })
-	if err == nil && saysNo(detached) {
+	err := b.home.MountStaged(s.target, func(at string) error { return mountCalled(at, calls, s.options.Flags, xino) })
+	if err == nil && mountutil.SaysNo(detached) {
 		b.noDetached.Store(true)
 	}
 	return err
-}
-
-// saysNo tells if an error is what a kernel says, or a filter of system calls, that does not know one, and not about what it was asked
-// for.
-func saysNo(err error) bool {
-	for _, no := range []error{unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	return false
 }
 
 // aufsfs.MountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
@@ -191,7 +181,7 @@ func (b *aufsBackend) mountDetached(s stack, branches []aufsfs.Branch) error {
 	if err != nil {
 		return err
 	}
-	return b.home.mounting(func() error { return aufsfs.MountDetached(s.target, batches, s.options.Flags, xino) })
+	return b.home.Mounting(func() error { return aufsfs.MountDetached(s.target, batches, s.options.Flags, xino) })
 }
 
 // calls returns the mount calls for branches, and the path of the xino file that they name.
@@ -251,7 +241,7 @@ func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 
 // prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
 func (b *aufsBackend) prepareOwnFiles(id string) error {
-	root, err := fsutil.OpenReal(b.home.diff(id))
+	root, err := fsutil.OpenReal(b.home.Diff(id))
 	if err != nil {
 		return err
 	}
@@ -270,4 +260,18 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		}
 	}
 	return whiteout.DropPseudoLinks(root, stale)
+}
+
+// noteMount writes down what aufs calls its mount of the stack s.
+func (b *aufsBackend) noteMount(s stack) error {
+	si, err := aufsfs.MountID(s.target)
+	if err != nil {
+		return err
+	}
+	err = b.forms.users.notes.add(b.home, s.id, si)
+	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
+		// No layer can change there, so that nobody has to know of the mount.
+		return nil
+	}
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,7 @@ import (
 // overlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
 // are, between shadows.
 type overlayBackend struct {
-	home    home
+	home    store.Home
 	forms   *converter
 	shadows *shadows
 	// form is the one that this process can mount.
@@ -27,7 +28,7 @@ type overlayBackend struct {
 }
 
 // probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
-func probeOverlay(h home, s *shadows, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
+func probeOverlay(h store.Home, s *shadows, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
@@ -62,7 +63,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
-	if err := b.home.mounting(m.Mount); err != nil {
+	if err := b.home.Mounting(m.Mount); err != nil {
 		return err
 	}
 	_, deleted := os.Lstat(filepath.Join(m.Target, "deleted"))
@@ -77,20 +78,20 @@ func (b *overlayBackend) trial(dir string) error {
 }
 
 // explainOverlay turns the failure of a trial mount into one that says what the host lacks.
-func explainOverlay(h home, nested bool, err error, fsName func(path string) string) error {
+func explainOverlay(h store.Home, nested bool, err error, fsName func(path string) string) error {
 	switch {
-	case hasNoRoom(err):
+	case store.HasNoRoom(err):
 		return fmt.Errorf("aufs: overlay backend: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", ErrNotSupported, err)
+		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", store.ErrNotSupported, err)
 	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
 		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
-			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(h.diff("")), ErrPrerequisites, err)
+			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(h.Diff("")), store.ErrPrerequisites, err)
 	case !errors.Is(err, errWhiteouts) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)):
-		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", ErrPrerequisites, err)
+		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
 	}
 	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",
-		h.diff(""), fsName(h.diff("")), ErrIncompatibleFS, err)
+		h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 }
 
 func (b *overlayBackend) name() BackendName { return BackendOverlay }
@@ -116,7 +117,7 @@ func (b *overlayBackend) mount(s stack) error {
 	if s.options.readOnly() {
 		err = b.addWatch(&m, s.id)
 	} else {
-		m.Upper, m.Work = b.home.diff(s.id), b.home.besideDiff().overlay(workDir, s.id)
+		m.Upper, m.Work = b.home.Diff(s.id), b.home.BesideDiff().Overlay(store.WorkDir, s.id)
 		err = makeDir(m.Work)
 	}
 	if err == nil {
@@ -129,7 +130,7 @@ func (b *overlayBackend) mount(s stack) error {
 		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
 			"takes %d: %w", len(s.layers), n, mostLowers, unix.EINVAL)
 	}
-	return b.home.mounting(m.Mount)
+	return b.home.Mounting(m.Mount)
 }
 
 // lowersOf are the directories of layers and their shadows, top to bottom.
@@ -154,7 +155,7 @@ func (b *overlayBackend) addFewest(m *overlayfs.Mount) error {
 	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
 		return nil
 	}
-	empty := b.home.overlay(emptyDir)
+	empty := b.home.Overlay(store.EmptyDir)
 	err := makeDir(empty)
 	if errors.Is(err, unix.EROFS) {
 		empty, err = m.Target, nil
@@ -178,7 +179,7 @@ func makeDir(dir string) error {
 // addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
 // copy of it in another mount namespace, is alive.
 func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
-	m.Upper, m.Work = b.home.watch(id), filepath.Join(filepath.Dir(b.home.watch(id)), "work")
+	m.Upper, m.Work = b.home.Watch(id), filepath.Join(filepath.Dir(b.home.Watch(id)), "work")
 	err := makeDir(m.Upper)
 	if err == nil {
 		err = makeDir(m.Work)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -75,21 +76,21 @@ func (b *baseUses) forgetAll() {
 // getBase is Get for a layer without parents. The caller has its lock.
 func (d *Driver) getBase(id string, o MountOptions, label string) (string, error) {
 	if !o.readOnly() {
-		if err := d.home.markWritten(id); err != nil {
+		if err := d.home.MarkWritten(id); err != nil {
 			return "", err
 		}
 	}
 	if o.Flags == 0 && label == "" {
 		d.bases.get(id, false)
-		return d.home.diff(id), nil
+		return d.home.Diff(id), nil
 	}
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
 		err = d.mountBase(id, o, label)
 	}
 	if err != nil {
-		return "", layerError("mounting", id, err)
+		return "", store.LayerError("mounting", id, err)
 	}
 	d.bases.get(id, !mounted)
 	return target, nil
@@ -97,14 +98,14 @@ func (d *Driver) getBase(id string, o MountOptions, label string) (string, error
 
 // mountBase mounts a layer without parents. Options of aufs say how it puts layers together, and here is one.
 func (d *Driver) mountBase(id string, o MountOptions, label string) error {
-	if label != "" || o.Flags&^bindFlags != 0 {
+	if label != "" || o.Flags&^store.BindFlags != 0 {
 		return d.mount(id, nil, o, label)
 	}
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	if err := makeMountPoint(target); err != nil {
 		return err
 	}
-	err := d.home.bind(d.home.diff(id), target, o.Flags)
+	err := d.home.Bind(d.home.Diff(id), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
 		// A user namespace may not change how access times are kept, in a copy of a mount from outside.
 		return d.mount(id, nil, o, label)
@@ -116,7 +117,7 @@ func (d *Driver) mountBase(id string, o MountOptions, label string) error {
 func (d *Driver) putBase(id string) error {
 	if d.bases.put(id) {
 		if err := d.unmountBase(id); err != nil {
-			return layerError("unmounting", id, err)
+			return store.LayerError("unmounting", id, err)
 		}
 	}
 	return nil
@@ -124,7 +125,7 @@ func (d *Driver) putBase(id string) error {
 
 // unmountBase unmounts a layer without parents, if it is mounted.
 func (d *Driver) unmountBase(id string) error {
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return err
 	}
@@ -133,7 +134,7 @@ func (d *Driver) unmountBase(id string) error {
 	}
 	if err := d.dropOwnFiles(id); err != nil {
 		// Aufs makes them anew, and nobody else goes by them.
-		logrus.Warnf("%v", layerError("cleaning up after", id, err))
+		logrus.Warnf("%v", store.LayerError("cleaning up after", id, err))
 	}
 	return nil
 }
@@ -141,13 +142,13 @@ func (d *Driver) unmountBase(id string) error {
 // whiteout.DropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
 // such names is somebody's content.
 func (d *Driver) dropOwnFiles(id string) error {
-	if !wasWritable(d.home.diff(id)) {
+	if !wasWritable(d.home.Diff(id)) {
 		return nil
 	}
 	if used, err := d.forms.users.aufsUses(id); err != nil || used {
 		return err
 	}
-	root, err := fsutil.OpenReal(d.home.diff(id))
+	root, err := fsutil.OpenReal(d.home.Diff(id))
 	if err != nil {
 		return err
 	}

@@ -15,17 +15,18 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
 // withBase is a store with the layer base, which has no parents, and in it what mount options are about.
-func withBase(t *testing.T, name BackendName) store {
+func withBase(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
 	s.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "run", Content: "#!", Mode: 0o755}, entry{Name: "d/"})
-	err := unix.Mknod(filepath.Join(s.inner.home.diff("base"), "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
+	err := unix.Mknod(filepath.Join(s.inner.home.Diff("base"), "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 	if nested, nerr := mountutil.InUserNamespace(); nerr != nil || !nested || !errors.Is(err, unix.EPERM) {
 		must(t, errors.Join(err, nerr))
 	}
@@ -118,7 +119,7 @@ func baseWithOptions(t *testing.T, name BackendName) {
 	h := s.inner.home
 	for _, options := range append(slices.Clone(baseOptions), []string{"dirsync", "nodev"}) {
 		dir := s.get(t, "base", options...)
-		if dir != h.mnt("base") {
+		if dir != h.Mnt("base") {
 			t.Errorf("%q: it is at %s", options, dir)
 		}
 		hasOptions(t, dir, options)
@@ -126,10 +127,10 @@ func baseWithOptions(t *testing.T, name BackendName) {
 			t.Errorf("%q: it is not private: %s", options, m.Optional)
 		}
 		must(t, s.Put("base"))
-		noMounts(t, h.mnt(""))
+		noMounts(t, h.Mnt(""))
 	}
 	for _, options := range [][]string{nil, {"rw"}, {"rw", "dev", "suid"}, {"udba=reval"}} {
-		if dir := s.get(t, "base", options...); dir != h.diff("base") {
+		if dir := s.get(t, "base", options...); dir != h.Diff("base") {
 			t.Errorf("%q: it is at %s", options, dir)
 		}
 		must(t, s.Put("base"))
@@ -155,13 +156,13 @@ func TestBindOnOldKernels(t *testing.T) {
 			for _, options := range baseOptions {
 				o, err := ParseMountOptions(options)
 				must(t, err)
-				must(t, h.bindOld(h.diff("base"), h.mnt("base"), o.Flags))
-				hasOptions(t, h.mnt("base"), options)
-				must(t, mountutil.UnmountRetry(h.mnt("base")))
+				must(t, h.BindOld(h.Diff("base"), h.Mnt("base"), o.Flags))
+				hasOptions(t, h.Mnt("base"), options)
+				must(t, mountutil.UnmountRetry(h.Mnt("base")))
 			}
 		}
-		wants(t, h.bindOld(h.diff("nothing"), h.mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
-		noMounts(t, h.mnt(""))
+		wants(t, h.BindOld(h.Diff("nothing"), h.Mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
+		noMounts(t, h.Mnt(""))
 		must(t, unix.Mount("", string(h), "", unix.MS_PRIVATE, ""))
 		must(t, s.Remove("base"))
 		noLeftovers(t, s)
@@ -179,7 +180,7 @@ func TestRemountFlags(t *testing.T) {
 		{unix.MS_NODEV, unix.ST_NOSUID | unix.ST_NOEXEC | unix.ST_RELATIME | 0x20, unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC},
 		{unix.MS_NOATIME, unix.ST_RDONLY | unix.ST_NODEV | unix.ST_NOATIME, unix.MS_NOATIME | unix.MS_RDONLY | unix.MS_NODEV},
 	} {
-		if got := remountFlags(c.flags, c.has); got != c.want|always {
+		if got := store.RemountFlags(c.flags, c.has); got != c.want|always {
 			t.Errorf("%#x on %#x: %#x, not %#x", c.flags, c.has, got, c.want|always)
 		}
 	}
@@ -192,13 +193,13 @@ func TestBaseUsers(t *testing.T) {
 		h := s.inner.home
 		is := func(want bool) {
 			t.Helper()
-			if mounted, err := mountutil.IsMounted(h.mnt("base")); err != nil || mounted != want {
+			if mounted, err := mountutil.IsMounted(h.Mnt("base")); err != nil || mounted != want {
 				t.Errorf("it is mounted: %t, %v", mounted, err)
 			}
 		}
 		writable := s.get(t, "base")
 		readOnly := s.get(t, "base", "ro")
-		if again := s.get(t, "base"); again != h.diff("base") || writable != again || readOnly != h.mnt("base") {
+		if again := s.get(t, "base"); again != h.Diff("base") || writable != again || readOnly != h.Mnt("base") {
 			t.Errorf("it is at %s, %s and %s", writable, readOnly, again)
 		}
 		write(t, writable, files{"new": "new"})
@@ -285,8 +286,8 @@ func TestBaseOfTheBackend(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := withBase(t, name)
 		h := s.inner.home
-		target := h.mnt("base")
-		before := readTree(t, h.diff("base"))
+		target := h.Mnt("base")
+		before := readTree(t, h.Diff("base"))
 		for _, options := range [][]string{{"ro", "nodev"}, {"nosuid"}} {
 			o, err := ParseMountOptions(options)
 			must(t, err)
@@ -299,7 +300,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 				sameTree(t, readTree(t, target), before)
 			}
 			must(t, s.Put("base"))
-			noMounts(t, h.mnt(""))
+			noMounts(t, h.Mnt(""))
 			s.oneForm(t, "base")
 		}
 		// Written to through a mount of aufs, which leaves files of its own.
@@ -307,7 +308,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 		must(t, os.Remove(filepath.Join(target, "run")))
 		write(t, target, files{"d/more": "more"})
 		must(t, s.Cleanup())
-		sameNames(t, readTree(t, h.diff("base")).Names(), "f", "null", "d", "d/new", "d/more")
+		sameNames(t, readTree(t, h.Diff("base")).Names(), "f", "null", "d", "d/new", "d/more")
 		noLeftovers(t, s)
 	})
 }
@@ -340,7 +341,7 @@ func TestBaseWithLabel(t *testing.T) {
 			}
 			must(t, s.Put("base"))
 		}
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 		s.oneForm(t, "base")
 	})
 }
@@ -357,7 +358,7 @@ func TestBaseKeepsForeignFiles(t *testing.T) {
 				s := newStore(t, name)
 				h := s.inner.home
 				s.create(t, "", "base")
-				dir := h.diff("base")
+				dir := h.Diff("base")
 				if mounted {
 					dir = s.get(t, "base", "dirsync")
 				}
@@ -368,8 +369,8 @@ func TestBaseKeepsForeignFiles(t *testing.T) {
 				s.get(t, "base", "dirsync")
 				must(t, s.Put("base"))
 				var contents []string
-				for path := range readTree(t, h.diff("base")) {
-					if content, err := os.ReadFile(filepath.Join(h.diff("base"), path)); err == nil {
+				for path := range readTree(t, h.Diff("base")) {
+					if content, err := os.ReadFile(filepath.Join(h.Diff("base"), path)); err == nil {
 						contents = append(contents, string(content))
 					}
 				}

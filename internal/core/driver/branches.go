@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // branchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
@@ -53,17 +54,17 @@ func topBranch(s stack, top string) []aufsfs.Branch {
 
 // shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
 // directories of the store. They are good until done is called.
-func (h home) shortPaths(branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
-	diff, err := os.OpenFile(h.diff(""), fsutil.OpenDirectory, 0)
+func shortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
+	diff, err := os.OpenFile(h.Diff(""), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
+	locked, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, errors.Join(err, diff.Close())
 	}
-	long := []string{diff.Name() + "/", store.Name() + "/"}
-	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", store.Fd())}
+	long := []string{diff.Name() + "/", locked.Name() + "/"}
+	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", locked.Fd())}
 	short = make([]aufsfs.Branch, 0, len(branches))
 	for _, b := range branches {
 		for i, prefix := range long {
@@ -74,5 +75,5 @@ func (h home) shortPaths(branches []aufsfs.Branch) (short []aufsfs.Branch, done 
 		}
 		short = append(short, b)
 	}
-	return short, func() { _, _ = diff.Close(), store.Close() }, nil
+	return short, func() { _, _ = diff.Close(), locked.Close() }, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -155,12 +156,12 @@ func TestShortPaths(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"diff/a/": "", "overlay/shadow/": "", "diffuse/": ""})
 	outside := t.TempDir()
-	paths := []string{h.diff("a"), h.overlay(shadowDir), string(h) + "/diffuse", outside}
+	paths := []string{h.Diff("a"), h.Overlay(store.ShadowDir), string(h) + "/diffuse", outside}
 	var branches []aufsfs.Branch
 	for _, path := range paths {
 		branches = append(branches, aufsfs.Branch{Path: path, Permission: "ro+wh"})
 	}
-	short, done, err := h.shortPaths(branches)
+	short, done, err := shortPaths(h, branches)
 	must(t, err)
 	for i, path := range paths {
 		want, err := os.Stat(path)
@@ -176,8 +177,8 @@ func TestShortPaths(t *testing.T) {
 	if _, err := os.Stat(short[0].Path); err == nil {
 		t.Error("a directory is still open")
 	}
-	must(t, os.RemoveAll(h.diff("")))
-	if _, _, err := h.shortPaths(branches); err == nil {
+	must(t, os.RemoveAll(h.Diff("")))
+	if _, _, err := shortPaths(h, branches); err == nil {
 		t.Error("there is no directory, and no error")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,10 +58,10 @@ func TestBusy(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		for _, held := range holdings {
 			t.Run(held.name, func(t *testing.T) {
-				for op, do := range map[string]func(s store) error{
-					"Put":     func(s store) error { return s.Put("child") },
-					"Remove":  func(s store) error { return s.Remove("child") },
-					"Cleanup": func(s store) error { return s.Cleanup() },
+				for op, do := range map[string]func(s testStore) error{
+					"Put":     func(s testStore) error { return s.Put("child") },
+					"Remove":  func(s testStore) error { return s.Remove("child") },
+					"Cleanup": func(s testStore) error { return s.Cleanup() },
 				} {
 					if op == "Cleanup" && held.name == "nested mount" {
 						// It unmounts all there is.
@@ -84,7 +85,7 @@ func TestBusy(t *testing.T) {
 						if !errors.As(err, &busy) || busy.Target != dir || len(busy.Holders) == 0 {
 							t.Errorf("%#v is no *BusyError that tells all", err)
 						}
-						for _, path := range []string{dir, s.inner.home.diff("child")} {
+						for _, path := range []string{dir, s.inner.home.Diff("child")} {
 							content, err := os.ReadFile(filepath.Join(path, "precious"))
 							if err != nil || string(content) != "data" {
 								t.Errorf("the data in %s is %q, %v", path, content, err)
@@ -97,7 +98,7 @@ func TestBusy(t *testing.T) {
 							return
 						}
 						_, err = s.Get("child", GetOptions{})
-						wants(t, err, ErrLayerUnknown, "child")
+						wants(t, err, store.ErrLayerUnknown, "child")
 					})
 				}
 			})
@@ -109,20 +110,20 @@ func TestBusy(t *testing.T) {
 // layer here, where it is not seen, nor does that take anything from the layer.
 func TestBusyElsewhere(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for op, do := range map[string]func(s store) error{
-			"Put":     func(s store) error { return s.Put("child") },
-			"Cleanup": func(s store) error { return s.Cleanup() },
+		for op, do := range map[string]func(s testStore) error{
+			"Put":     func(s testStore) error { return s.Put("child") },
+			"Cleanup": func(s testStore) error { return s.Cleanup() },
 		} {
 			t.Run(op, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
-				write(t, s.inner.home.diff("base"), files{"gone": ""})
+				write(t, s.inner.home.Diff("base"), files{"gone": ""})
 				s.change(t, "child", func(dir string) { write(t, dir, files{"precious": "data"}) })
 				dir := s.get(t, "child")
 				must(t, os.Remove(filepath.Join(dir, "gone")))
 				end := leak(t)
 				must(t, do(s))
-				noMounts(t, s.inner.home.mnt(""))
+				noMounts(t, s.inner.home.Mnt(""))
 				sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.gone", "precious")
 				end()
 				sameNames(t, s.see(t, "child").Names(), "precious")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -29,12 +30,12 @@ func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, p
 		return nil, ErrNotParent
 	}
 	var changes []Change
-	err = d.home.reading(id, func() (err error) {
+	err = reading(d.home, id, func() (err error) {
 		changes, err = d.changes(id, orNone(idMappings), orNone(parentMappings))
 		return err
 	})
 	if err != nil {
-		return nil, layerError("comparing", id, err)
+		return nil, store.LayerError("comparing", id, err)
 	}
 	return changes, nil
 }
@@ -49,7 +50,7 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idmap.Mappings) 
 		return nil, err
 	}
 	return d.compare(id, comparison{
-		layer: whiteout.LayerDir{Root: d.home.diff(id), Form: f}, mappings: idMappings, parentMappings: parentMappings, owners: owners,
+		layer: whiteout.LayerDir{Root: d.home.Diff(id), Form: f}, mappings: idMappings, parentMappings: parentMappings, owners: owners,
 	})
 }
 
@@ -68,17 +69,17 @@ func (d *Driver) compare(id string, c comparison) ([]Change, error) {
 
 // layersBelow are the ancestors of the layer id, nearest first.
 func (d *Driver) layersBelow(id string) ([]whiteout.LayerDir, error) {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.Parents(id)
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := d.home.parentDirs(id, parents)
+	dirs, err := d.home.ParentDirs(id, parents)
 	if err != nil {
 		return nil, err
 	}
 	below := make([]whiteout.LayerDir, 0, len(dirs))
 	for i, dir := range dirs {
-		f, err := d.home.form(parents[i])
+		f, err := d.home.Form(parents[i])
 		if err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ func kinds(changes []Change) []string {
 	return out
 }
 
-func (s store) changes(t *testing.T, id, parent string) []string {
+func (s testStore) changes(t *testing.T, id, parent string) []string {
 	t.Helper()
 	changes, err := s.Changes(id, nil, parent, nil)
 	must(t, err)
@@ -83,10 +83,10 @@ func TestChangesOfDirectories(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		base := s.inner.home.diff("base")
+		base := s.inner.home.Diff("base")
 		write(t, base, files{"same/": "", "mode/": "", "owner/": "", "time/": "", "deep/er/": ""})
 		s.create(t, "base", "child")
-		child := s.inner.home.diff("child")
+		child := s.inner.home.Diff("child")
 		write(t, child, files{"same/": "", "mode/": "", "owner/": "", "time/": "", "deep/er/f": ""})
 		stamp := time.Unix(1700000000, 0)
 		for _, root := range []string{base, child} {
@@ -116,16 +116,16 @@ func TestChangesHideAndSeek(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "l0", "l1", "l2", "top")
-		write(t, s.inner.home.diff("l0"), files{"a": "", "b": "", "d/x": "", "d/y": "", "e/f/g": "", "file/was/dir": ""})
-		write(t, s.inner.home.diff("l1"), files{".wh.a": "", "d/.wh..wh..opq": "", "d/z": "", "e/.wh.f": "", "file": ""})
-		write(t, s.inner.home.diff("l2"), files{"c": "", "d/y": ""})
-		write(t, s.inner.home.diff("top"), files{
+		write(t, s.inner.home.Diff("l0"), files{"a": "", "b": "", "d/x": "", "d/y": "", "e/f/g": "", "file/was/dir": ""})
+		write(t, s.inner.home.Diff("l1"), files{".wh.a": "", "d/.wh..wh..opq": "", "d/z": "", "e/.wh.f": "", "file": ""})
+		write(t, s.inner.home.Diff("l2"), files{"c": "", "d/y": ""})
+		write(t, s.inner.home.Diff("top"), files{
 			"a": "", ".wh.b": "", ".wh.nothing": "", "d/x": "", "d/y": "", "d/z": "", "e/f/g": "", "file/was/dir": "",
 		})
 		sameNames(t, s.changes(t, "top", "l2"),
 			"A /a", "D /b", "C /d", "A /d/x", "C /d/y", "C /d/z", "C /e", "A /e/f", "A /e/f/g", "C /file", "A /file/was", "A /file/was/dir")
-		write(t, s.inner.home.diff("top"), files{"d/.wh..wh..opq": "", "d/new": ""})
-		must(t, os.Remove(filepath.Join(s.inner.home.diff("top"), "d/y")))
+		write(t, s.inner.home.Diff("top"), files{"d/.wh..wh..opq": "", "d/new": ""})
+		must(t, os.Remove(filepath.Join(s.inner.home.Diff("top"), "d/y")))
 		got := s.changes(t, "top", "l2")
 		for _, want := range []string{"D /d/y", "C /d/z", "A /d/new", "A /d/x"} {
 			if !slices.Contains(got, want) {
@@ -139,8 +139,8 @@ func TestChangesHideAndSeek(t *testing.T) {
 func TestChangesWithoutMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := changed(t, name)
-		must(t, os.Remove(s.inner.home.mnt("child")))
-		must(t, os.WriteFile(s.inner.home.mnt("child"), nil, 0o600))
+		must(t, os.Remove(s.inner.home.Mnt("child")))
+		must(t, os.WriteFile(s.inner.home.Mnt("child"), nil, 0o600))
 		if got := s.changes(t, "child", "base"); len(got) == 0 {
 			t.Error("no changes")
 		}
@@ -149,7 +149,7 @@ func TestChangesWithoutMounts(t *testing.T) {
 		}
 		_, err := s.DiffSize("child", nil, "base", nil)
 		must(t, err)
-		must(t, os.Remove(s.inner.home.mnt("child")))
+		must(t, os.Remove(s.inner.home.Mnt("child")))
 	})
 }
 
@@ -190,7 +190,7 @@ func BenchmarkChanges(b *testing.B) {
 }
 
 // mountedChanges are those that the library finds between mounts of both layers.
-func (s store) mountedChanges(t *testing.T, id, parent string) []string {
+func (s testStore) mountedChanges(t *testing.T, id, parent string) []string {
 	t.Helper()
 	dir, before := s.get(t, id, "ro"), s.get(t, parent, "ro")
 	changes, err := archive.ChangesDirs(dir, &idtools.IDMappings{}, before, &idtools.IDMappings{})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -101,13 +102,13 @@ func newCheck(path string) (*checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aufs: %w", err)
 	}
-	h := home(absolute)
-	for _, dir := range []string{h.layers(""), h.diff("")} {
+	h := store.Home(absolute)
+	for _, dir := range []string{h.Layers(""), h.Diff("")} {
 		if err := fsutil.RealDirectory(dir); err != nil {
 			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
 		}
 	}
-	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
+	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
 		return nil, err
 	}
 	return &checker{d: &Driver{home: h, forms: newConverter(h, "")}}, nil
@@ -130,7 +131,7 @@ func (c *checker) run(ctx context.Context) error {
 			return errors.Join(append(errs, err)...)
 		}
 		if err := c.whileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
-			errs = append(errs, layerError("checking", id, err))
+			errs = append(errs, store.LayerError("checking", id, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -139,10 +140,10 @@ func (c *checker) run(ctx context.Context) error {
 // names looks at what there is in the store's directories, while nobody can make or remove a layer. Where the lock's file was never made, it
 // is not made now: if somebody makes it meanwhile, names begins anew.
 func (c *checker) names() error {
-	path := c.d.home.overlay(storeLock)
-	store, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
+	path := c.d.home.Overlay(store.StoreLock)
+	locked, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
 	if err == nil {
-		defer store.Unlock()
+		defer locked.Unlock()
 		return c.namesLocked()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -159,13 +160,13 @@ func (c *checker) names() error {
 // namesLocked is names under the store lock.
 func (c *checker) namesLocked() error {
 	h := c.d.home
-	entries, err := os.ReadDir(h.layers(""))
+	entries, err := os.ReadDir(h.Layers(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
 	}
 	for _, entry := range entries {
 		if !entry.Type().IsRegular() {
-			c.add(Foreign, "", h.layers(entry.Name()), "it is no regular file, and no layer")
+			c.add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
 			continue
 		}
 		c.ids = append(c.ids, entry.Name())
@@ -190,16 +191,16 @@ func (c *checker) namesLocked() error {
 // lineage looks at the parents of a layer, and at its directories.
 func (c *checker) lineage(id string) {
 	h := c.d.home
-	parents, err := h.parents(id)
+	parents, err := h.Parents(id)
 	if err != nil {
-		c.add(DamagedParents, id, h.layers(id), "%v", err)
+		c.add(DamagedParents, id, h.Layers(id), "%v", err)
 	}
 	for _, parent := range parents {
-		if !h.exists(parent) {
-			c.add(DamagedParents, id, h.layers(id), "it names the layer %s, which is not in the store", parent)
+		if !h.Exists(parent) {
+			c.add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
 		}
 	}
-	for _, dir := range []string{h.diff(id), h.mnt(id)} {
+	for _, dir := range []string{h.Diff(id), h.Mnt(id)} {
 		info, err := os.Lstat(dir)
 		switch {
 		case err != nil:
@@ -212,8 +213,8 @@ func (c *checker) lineage(id string) {
 
 // scratch looks for scratch directories that nobody uses.
 func (c *checker) scratch() error {
-	for _, a := range c.d.home.areas() {
-		if err := c.scratchIn(a.tmp()); err != nil {
+	for _, a := range c.d.home.Areas() {
+		if err := c.scratchIn(a.Tmp()); err != nil {
 			return err
 		}
 	}
@@ -251,22 +252,22 @@ func (c *checker) scratchIn(tmp string) error {
 // mounts looks for mounts of layers that are gone.
 func (c *checker) mounts() error {
 	h := c.d.home
-	mounts, err := mountutil.MountsUnder(h.mnt(""))
+	mounts, err := mountutil.MountsUnder(h.Mnt(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
 	}
-	resolved, err := filepath.EvalSymlinks(h.mnt(""))
+	resolved, err := filepath.EvalSymlinks(h.Mnt(""))
 	if err != nil {
 		return fsutil.IgnoreGone(err)
 	}
 	for _, m := range mounts {
 		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
-		if h.exists(id) {
+		if h.Exists(id) {
 			continue
 		}
 		err := c.whileIdle(id, func() error {
 			// Its Remove may have come to its end meanwhile.
-			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.exists(id) {
+			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.Exists(id) {
 				return err
 			}
 			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
@@ -283,7 +284,7 @@ func (c *checker) mounts() error {
 // is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
 func (c *checker) whileIdle(id string, look func() error) error {
 	h := c.d.home
-	path := h.overlay(lockDirName, id)
+	path := h.Overlay(store.LockDirName, id)
 	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
 	if err == nil && lock == nil {
 		return nil
@@ -295,9 +296,9 @@ func (c *checker) whileIdle(id string, look func() error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	found, existed := len(c.problems), h.exists(id)
+	found, existed := len(c.problems), h.Exists(id)
 	err = look()
-	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.exists(id) != existed {
+	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.Exists(id) != existed {
 		c.problems = c.problems[:found]
 		return nil
 	}
@@ -307,13 +308,13 @@ func (c *checker) whileIdle(id string, look func() error) error {
 // layer looks at the content of one layer that nobody is at work on.
 func (c *checker) layer(ctx context.Context, id string) error {
 	h := c.d.home
-	mounted, err := mountutil.IsMounted(h.mnt(id))
-	if err != nil || mounted || !h.exists(id) {
+	mounted, err := mountutil.IsMounted(h.Mnt(id))
+	if err != nil || mounted || !h.Exists(id) {
 		return err
 	}
-	f, err := h.form(id)
+	f, err := h.Form(id)
 	if err != nil {
-		c.add(Foreign, id, h.overlay(formDir, id), "%v", err)
+		c.add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)
 		return nil
 	}
 	if f == whiteout.AufsForm {
@@ -321,9 +322,9 @@ func (c *checker) layer(ctx context.Context, id string) error {
 			return fsutil.IgnoreGone(err)
 		}
 	}
-	parents, err := h.writtenParents(id)
-	if err == nil && len(parents) == 0 && wasWritable(h.diff(id)) {
-		c.add(SuspectBase, id, h.layers(id), "the layer has no parents, and was a branch that aufs wrote to")
+	parents, err := h.WrittenParents(id)
+	if err == nil && len(parents) == 0 && wasWritable(h.Diff(id)) {
+		c.add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
 	}
 	return nil
 }
@@ -347,7 +348,7 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 
 // contentOf is content without what is below; below are the names of the directories in it.
 func (c *checker) contentOf(id, rel string) (below []string, err error) {
-	dir, err := fsutil.OpenBelow(c.d.home.diff(id), rel)
+	dir, err := fsutil.OpenBelow(c.d.home.Diff(id), rel)
 	if err != nil {
 		return nil, err
 	}
@@ -384,7 +385,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 
 // repair does what Repair does before it checks.
 func (c *checker) repair(ctx context.Context) error {
-	err := c.withoutOthers(func() ([]*scratch, error) { return c.repairNames(ctx) })
+	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
 	var failed []error
 	if err == nil {
 		err = c.d.removeAbandoned(ctx, func(err error) { failed = append(failed, err) })
@@ -396,32 +397,32 @@ func (c *checker) repair(ctx context.Context) error {
 }
 
 // withoutOthers calls do under the store lock, and deletes what do returns after that.
-func (c *checker) withoutOthers(do func() ([]*scratch, error)) error {
+func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 	made, err := makeStore(c.d.home)
 	if err != nil {
 		removeStore(c.d.home, made)
 		return err
 	}
-	store, err := c.d.home.lockStore()
+	locked, err := c.d.home.LockStore()
 	if err != nil {
 		return err
 	}
 	strays, err := do()
-	store.Unlock()
+	locked.Unlock()
 	for _, trash := range strays {
-		err = errors.Join(err, trash.remove())
+		err = errors.Join(err, trash.Remove())
 	}
 	return err
 }
 
 // repairNames is repair under the store lock.
-func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
+func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 	h := c.d.home
 	former, err := c.d.migrate()
 	if err != nil {
 		return former, err
 	}
-	ids, err := h.list()
+	ids, err := h.List()
 	if err != nil {
 		return former, err
 	}
@@ -438,19 +439,19 @@ func (c *checker) repairNames(ctx context.Context) ([]*scratch, error) {
 }
 
 // restoreMountPoint makes a mnt/<id> that is not there.
-func restoreMountPoint(h home, id string) error {
-	_, err := os.Lstat(h.diff(id))
+func restoreMountPoint(h store.Home, id string) error {
+	_, err := os.Lstat(h.Diff(id))
 	if err != nil {
 		return fsutil.IgnoreGone(err)
 	}
-	err = fsutil.MkdirWithoutACL(h.mnt(id), 0o700)
+	err = fsutil.MkdirWithoutACL(h.Mnt(id), 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return whiteout.CopyDirMetadata(h.diff(id), whiteout.AufsForm, h.mnt(id))
+	return whiteout.CopyDirMetadata(h.Diff(id), whiteout.AufsForm, h.Mnt(id))
 }
 
 // restoreParents completes each layers/<id> that is cut short, if what completes it is known.
@@ -462,7 +463,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			content, err := fsutil.ReadFile(h.layers(id))
+			content, err := fsutil.ReadFile(h.Layers(id))
 			if err != nil {
 				return err
 			}
@@ -470,8 +471,8 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			if !ok {
 				continue
 			}
-			if err := fsutil.WriteFileAtomic(h.tmp(), h.layers(id), formatParents(parents)); err != nil {
-				return layerError("restoring the parents of", id, err)
+			if err := fsutil.WriteFileAtomic(h.Tmp(), h.Layers(id), store.FormatParents(parents)); err != nil {
+				return store.LayerError("restoring the parents of", id, err)
 			}
 			restored = true
 		}
@@ -486,7 +487,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 // children have them in their files; and its nearest parent, if the name of that is left, has all the others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
 	h := c.d.home
-	if len(content) == 0 && !wasWritable(h.diff(id)) {
+	if len(content) == 0 && !wasWritable(h.Diff(id)) {
 		// A base layer's file is empty, and its child's may be the one that is wrong.
 		return nil, false
 	}
@@ -495,14 +496,14 @@ func (c *checker) knownParents(id string, content []byte, ids []string) ([]strin
 		if child == id {
 			continue
 		}
-		if parents, err := h.writtenParents(child); err == nil {
+		if parents, err := h.WrittenParents(child); err == nil {
 			if i := slices.Index(parents, id); i >= 0 {
 				known = append(known, parents[i+1:])
 			}
 		}
 	}
-	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.exists(nearest) && nearest != id {
-		if others, err := h.writtenParents(nearest); err == nil {
+	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.Exists(nearest) && nearest != id {
+		if others, err := h.WrittenParents(nearest); err == nil {
 			known = append(known, append([]string{nearest}, others...))
 		}
 	}
@@ -514,12 +515,12 @@ func (c *checker) knownParents(id string, content []byte, ids []string) ([]strin
 			return nil, false
 		}
 	}
-	whole := formatParents(known[0])
+	whole := store.FormatParents(known[0])
 	if len(content) >= len(whole) || !bytes.HasPrefix(whole, content) {
 		return nil, false
 	}
 	for _, parent := range known[0] {
-		if !h.exists(parent) || parent == id {
+		if !h.Exists(parent) || parent == id {
 			return nil, false
 		}
 	}

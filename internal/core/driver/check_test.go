@@ -11,66 +11,67 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
 // damage is one of a store with the layers base, middle on top of it and top on top of that.
 type damage struct {
 	name string
-	do   func(t *testing.T, s store)
+	do   func(t *testing.T, s testStore)
 	// found are the kinds of problems that it makes, and left those that Repair leaves, each with the layer that it is about.
 	found, left []string
 }
 
 var damages = []damage{
-	{"none", func(*testing.T, store) {}, nil, nil},
-	{"mounted", func(t *testing.T, s store) { s.get(t, "top"); s.get(t, "middle", "ro") }, nil, nil},
+	{"none", func(*testing.T, testStore) {}, nil, nil},
+	{"mounted", func(t *testing.T, s testStore) { s.get(t, "top"); s.get(t, "middle", "ro") }, nil, nil},
 	{
 		"an empty file of parents",
-		func(t *testing.T, s store) {
-			must(t, os.WriteFile(s.inner.home.layers("middle"), nil, 0o644))
+		func(t *testing.T, s testStore) {
+			must(t, os.WriteFile(s.inner.home.Layers("middle"), nil, 0o644))
 		},
 		[]string{"damaged parents top", "suspect base middle"},
 		nil,
 	},
 	{
 		"one that is cut short",
-		func(t *testing.T, s store) {
-			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("middle\nba"), 0o644))
+		func(t *testing.T, s testStore) {
+			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("middle\nba"), 0o644))
 		},
 		[]string{"damaged parents top"},
 		nil,
 	},
 	{
 		"one that is cut within its only name",
-		func(t *testing.T, s store) {
-			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("mid"), 0o644))
+		func(t *testing.T, s testStore) {
+			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("mid"), 0o644))
 		},
 		[]string{"damaged parents top"},
 		[]string{"damaged parents top"},
 	},
 	{
 		"one that names another layer",
-		func(t *testing.T, s store) {
-			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("base\nmiddle\n"), 0o644))
+		func(t *testing.T, s testStore) {
+			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("base\nmiddle\n"), 0o644))
 		},
 		[]string{"damaged parents top"},
 		[]string{"damaged parents top"},
 	},
 	{
-		"a parent that is gone", func(t *testing.T, s store) { must(t, s.Remove("middle")) },
+		"a parent that is gone", func(t *testing.T, s testStore) { must(t, s.Remove("middle")) },
 		[]string{"damaged parents top"},
 		[]string{"damaged parents top"},
 	},
 	{
-		"no files", func(t *testing.T, s store) { must(t, os.RemoveAll(s.inner.home.diff("top"))) },
+		"no files", func(t *testing.T, s testStore) { must(t, os.RemoveAll(s.inner.home.Diff("top"))) },
 		[]string{"missing directory top"},
 		[]string{"missing directory top"},
 	},
-	{"no mount point", func(t *testing.T, s store) { must(t, os.Remove(s.inner.home.mnt("top"))) }, []string{"missing directory top"}, nil},
+	{"no mount point", func(t *testing.T, s testStore) { must(t, os.Remove(s.inner.home.Mnt("top"))) }, []string{"missing directory top"}, nil},
 	{
 		"what belongs to no layer",
-		func(t *testing.T, s store) {
+		func(t *testing.T, s testStore) {
 			write(t, string(s.inner.home), files{"diff/gone/f": "", "mnt/gone/": "", "overlay/shadow/gone/digest/above/": "", "diff/x-removing/f": ""})
 		},
 		[]string{"orphan gone", "orphan gone", "orphan gone", "orphan x-removing"},
@@ -78,7 +79,7 @@ var damages = []damage{
 	},
 	{
 		"scratch directories",
-		func(t *testing.T, s store) {
+		func(t *testing.T, s testStore) {
 			write(t, string(s.inner.home), files{"tmp/trash-1/f": "", "tmp/file-2": "mid"})
 		},
 		[]string{"leftover ", "leftover "},
@@ -86,7 +87,7 @@ var damages = []damage{
 	},
 	{
 		"foreign files",
-		func(t *testing.T, s store) {
+		func(t *testing.T, s testStore) {
 			write(t, string(s.inner.home), files{"tmp/f": "", "layers/d/f": ""})
 		},
 		[]string{"foreign ", "foreign "},
@@ -94,36 +95,36 @@ var damages = []damage{
 	},
 	{
 		"a mount of no layer",
-		func(t *testing.T, s store) {
+		func(t *testing.T, s testStore) {
 			write(t, string(s.inner.home), files{"mnt/gone/": ""})
-			must(t, unix.Mount("none", s.inner.home.mnt("gone"), "tmpfs", 0, ""))
+			must(t, unix.Mount("none", s.inner.home.Mnt("gone"), "tmpfs", 0, ""))
 		},
 		[]string{"orphan gone", "stale mount gone"},
 		nil,
 	},
 	{
 		"overlayfs's whiteouts",
-		func(t *testing.T, s store) {
+		func(t *testing.T, s testStore) {
 			must(t, s.Create("fresh", "top", nil))
-			write(t, s.inner.home.diff("fresh"), files{"d/": ""})
-			must(t, unix.Mknod(filepath.Join(s.inner.home.diff("fresh"), "d/x"), unix.S_IFCHR, 0))
-			must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("fresh"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
+			write(t, s.inner.home.Diff("fresh"), files{"d/": ""})
+			must(t, unix.Mknod(filepath.Join(s.inner.home.Diff("fresh"), "d/x"), unix.S_IFCHR, 0))
+			must(t, system.Lsetxattr(filepath.Join(s.inner.home.Diff("fresh"), "d"), "trusted.overlay.opaque", []byte("y"), 0))
 		},
 		[]string{"wrong form fresh", "wrong form fresh"},
 		[]string{"wrong form fresh", "wrong form fresh"},
 	},
 	{
 		"a layer in overlay form",
-		func(t *testing.T, s store) {
-			must(t, s.inner.forms.toOverlay("top", ownForm(), func() bool { return false }))
+		func(t *testing.T, s testStore) {
+			must(t, s.inner.forms.toOverlay("top", store.OwnForm(), func() bool { return false }))
 		},
 		nil, nil,
 	},
 	{
 		"a form that there is not",
-		func(t *testing.T, s store) {
-			must(t, os.MkdirAll(s.inner.home.overlay(formDir), 0o700))
-			must(t, s.inner.home.replaceLink("odd", s.inner.home.overlay(formDir, "top")))
+		func(t *testing.T, s testStore) {
+			must(t, os.MkdirAll(s.inner.home.Overlay(store.FormDir), 0o700))
+			must(t, s.inner.home.ReplaceLink("odd", s.inner.home.Overlay(store.FormDir, "top")))
 		},
 		[]string{"foreign top"},
 		[]string{"foreign top"},
@@ -140,7 +141,7 @@ func TestCheck(t *testing.T) {
 					s.change(t, id, func(dir string) { write(t, dir, files{id: id}) })
 				}
 				// aufs alone leaves files that show that a layer was written to.
-				write(t, s.inner.home.diff("middle"), files{".wh..wh.aufs": ""})
+				write(t, s.inner.home.Diff("middle"), files{".wh..wh.aufs": ""})
 				want := s.see(t, "top")
 				damage.do(t, s)
 				before := treeOf(t, s)
@@ -158,7 +159,7 @@ func TestCheck(t *testing.T) {
 }
 
 // treeOf is the store as a tree, without what is mounted in it, and locks.
-func treeOf(t *testing.T, s store) tree {
+func treeOf(t *testing.T, s testStore) tree {
 	t.Helper()
 	all := readTree(t, string(s.inner.home))
 	for path := range all {
@@ -205,11 +206,11 @@ func TestCheckChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, files{"layers/base": "", "layers/top": "base\n", "diff/base/f": "f", "diff/top/g": "g"})
 	for _, id := range []string{"base", "top", "gone"} {
-		must(t, os.MkdirAll(filepath.Join(dir, mntDir, id), 0o700))
+		must(t, os.MkdirAll(filepath.Join(dir, store.MntDir, id), 0o700))
 	}
-	must(t, unix.Mount("tmpfs", filepath.Join(dir, mntDir, "gone"), "tmpfs", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(dir, mntDir, "gone"), 0)) })
-	h := home(dir)
+	must(t, unix.Mount("tmpfs", filepath.Join(dir, store.MntDir, "gone"), "tmpfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(dir, store.MntDir, "gone"), 0)) })
+	h := store.Home(dir)
 	before := readTree(t, dir)
 	problems, err := Check(context.Background(), dir)
 	must(t, err)
@@ -222,7 +223,7 @@ func TestCheckChangesNothing(t *testing.T) {
 		t.Errorf("%v", problems)
 	}
 	// With its lock taken, somebody is about to finish with it.
-	lock, err := h.lockID("gone")
+	lock, err := h.LockID("gone")
 	must(t, err)
 	problems, err = Check(context.Background(), dir)
 	lock.Unlock()
@@ -236,14 +237,14 @@ func TestCheckChangesNothing(t *testing.T) {
 
 // TestCheckDropsWhatChanges has somebody begin to work on a layer without a lock file while it is looked at.
 func TestCheckDropsWhatChanges(t *testing.T) {
-	for what, meanwhile := range map[string]func(t *testing.T, h home){
-		"nothing": func(*testing.T, home) {},
-		"the lock file is made": func(t *testing.T, h home) {
-			lock, err := h.lockID("layer")
+	for what, meanwhile := range map[string]func(t *testing.T, h store.Home){
+		"nothing": func(*testing.T, store.Home) {},
+		"the lock file is made": func(t *testing.T, h store.Home) {
+			lock, err := h.LockID("layer")
 			must(t, err)
 			lock.Unlock()
 		},
-		"the layer is removed": func(t *testing.T, h home) { must(t, os.Remove(h.layers("layer"))) },
+		"the layer is removed": func(t *testing.T, h store.Home) { must(t, os.Remove(h.Layers("layer"))) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			h := storeOf(t)
@@ -279,10 +280,10 @@ func TestRepairIsEnded(t *testing.T) {
 }
 
 // storeOf makes the directories of a store with nothing in it.
-func storeOf(t *testing.T) home {
+func storeOf(t *testing.T) store.Home {
 	t.Helper()
-	h := home(t.TempDir())
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
+	h := store.Home(t.TempDir())
+	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt("")} {
 		must(t, os.MkdirAll(dir, 0o700))
 	}
 	return h

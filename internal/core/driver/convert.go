@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
@@ -23,12 +24,12 @@ import (
 func Convert(ctx context.Context, home string) error {
 	c, err := newCheck(home)
 	if err == nil {
-		err = c.withoutOthers(func() ([]*scratch, error) { return c.d.migrate() })
+		err = c.withoutOthers(func() ([]*store.Scratch, error) { return c.d.migrate() })
 	}
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(c.d.home.overlay(formDir))
+	entries, err := os.ReadDir(c.d.home.Overlay(store.FormDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("aufs: converting: %w", err)
 	}
@@ -44,10 +45,10 @@ func Convert(ctx context.Context, home string) error {
 
 // convertToAufs is Convert of one layer.
 func (d *Driver) convertToAufs(id string) error {
-	if !d.home.exists(id) {
+	if !d.home.Exists(id) {
 		return nil
 	}
-	lock, err := d.home.lockLayer("converting", id)
+	lock, err := d.home.LockLayer("converting", id)
 	if err != nil {
 		return err
 	}
@@ -57,67 +58,67 @@ func (d *Driver) convertToAufs(id string) error {
 
 // A converter brings layers from one form to the other. It changes no layer that a mount is using.
 type converter struct {
-	home  home
+	home  store.Home
 	users *users
 }
 
-func newConverter(h home, runRoot string) *converter {
+func newConverter(h store.Home, runRoot string) *converter {
 	return &converter{home: h, users: newUsers(h, runRoot)}
 }
 
 // toAufs brings the layer id into aufs form, if it is in another one. The caller holds its lock.
 func (c *converter) toAufs(id string) error {
-	r, err := c.home.readForm(id)
-	if err != nil || !r.isOverlay() {
+	r, err := c.home.ReadForm(id)
+	if err != nil || !r.IsOverlay() {
 		return err
 	}
-	if !r.converting && c.isUnused(id) {
-		return c.home.unsetForm(id)
+	if !r.Converting && c.isUnused(id) {
+		return c.home.UnsetForm(id)
 	}
 	if err := c.toAufsFrom(id, r); err != nil {
-		return layerError("converting", id, err)
+		return store.LayerError("converting", id, err)
 	}
 	return nil
 }
 
 // isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
 func (c *converter) isUnused(id string) bool {
-	if isThere(c.home.besideDiff().overlay(workDir, id)) {
+	if store.IsThere(c.home.BesideDiff().Overlay(store.WorkDir, id)) {
 		return false
 	}
-	entries, err := os.ReadDir(c.home.diff(id))
+	entries, err := os.ReadDir(c.home.Diff(id))
 	return err == nil && len(entries) == 0
 }
 
-func (c *converter) toAufsFrom(id string, r formRecord) error {
-	if err := mustRead(r.form); err != nil {
+func (c *converter) toAufsFrom(id string, r store.FormRecord) error {
+	if err := mustRead(r.Form); err != nil {
 		return err
 	}
 	if err := c.users.idle(id); err != nil {
 		return err
 	}
-	err := whiteout.MustHaveAufsForm(c.home.diff(id), r.form)
-	if err == nil && !r.converting {
-		if err := c.begin(id, r.form, r); err != nil {
+	err := whiteout.MustHaveAufsForm(c.home.Diff(id), r.Form)
+	if err == nil && !r.Converting {
+		if err := c.begin(id, r.Form, r); err != nil {
 			return err
 		}
-		r.converting = true
+		r.Converting = true
 	}
 	if err == nil {
-		err = whiteout.ToAufsForm(c.home.diff(id), r.form)
+		err = whiteout.ToAufsForm(c.home.Diff(id), r.Form)
 	}
 	if err != nil {
 		err = fmt.Errorf("it cannot be brought into aufs form: %w", err)
-		if r.converting {
-			err = errors.Join(err, c.finishOverlay(id, r.form))
+		if r.Converting {
+			err = errors.Join(err, c.finishOverlay(id, r.Form))
 		}
 		return err
 	}
 	// What the record said of the layer has to be true until the disk has the layer in its new form.
-	if err := c.home.sync(); err != nil {
+	if err := c.home.Sync(); err != nil {
 		return err
 	}
-	if err := c.home.forget(id); err != nil {
+	if err := c.home.Forget(id); err != nil {
 		return err
 	}
 	return c.setAufsForm(id)
@@ -125,15 +126,15 @@ func (c *converter) toAufsFrom(id string, r formRecord) error {
 
 // setAufsForm makes the record of the layer id, durably, that of one in aufs form.
 func (c *converter) setAufsForm(id string) error {
-	alone, err := c.home.isBase(id)
+	alone, err := c.home.IsBase(id)
 	if err != nil {
 		return err
 	}
 	if !alone {
-		return c.home.unsetForm(id)
+		return c.home.UnsetForm(id)
 	}
 	// Somebody may have been given its directory, and write to it yet.
-	return c.home.setForm(id, formRecord{form: whiteout.AufsForm})
+	return c.home.SetForm(id, store.FormRecord{Form: whiteout.AufsForm})
 }
 
 // mustRead is an error if this process cannot read the marks of a layer in form f.
@@ -151,40 +152,40 @@ func mustRead(f whiteout.Form) error {
 // toOverlay brings the layer id into the overlay form f. The caller holds its lock. unmarked tells if it is known to have no marks, if it is in
 // aufs form.
 func (c *converter) toOverlay(id string, f whiteout.Form, unmarked func() bool) error {
-	r, err := c.home.readForm(id)
-	if err != nil || r == (formRecord{form: f}) {
+	r, err := c.home.ReadForm(id)
+	if err != nil || r == (store.FormRecord{Form: f}) {
 		return err
 	}
-	if r.isOverlay() && r.form != f {
+	if r.IsOverlay() && r.Form != f {
 		if err := c.toAufs(id); err != nil {
 			return err
 		}
-		r = formRecord{}
+		r = store.FormRecord{}
 	}
 	if err := c.toOverlayFrom(id, r, f, unmarked); err != nil {
-		return layerError("converting", id, err)
+		return store.LayerError("converting", id, err)
 	}
 	return nil
 }
 
-func (c *converter) toOverlayFrom(id string, r formRecord, f whiteout.Form, unmarked func() bool) error {
+func (c *converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form, unmarked func() bool) error {
 	// Of aufs only: no mount of overlayfs has an aufs form writable.
 	if used, err := c.users.aufsUses(id); err != nil || used {
 		return errors.Join(err, c.users.busyIf(used, id))
 	}
-	if !r.converting {
+	if !r.Converting {
 		marked, err := []whiteout.MarkedDir(nil), error(nil)
 		if !unmarked() {
-			marked, err = whiteout.Search{Root: c.home.diff(id)}.Find()
+			marked, err = whiteout.Search{Root: c.home.Diff(id)}.Find()
 		}
 		if err != nil {
 			return err
 		}
-		if err := c.home.forget(id); err != nil {
+		if err := c.home.Forget(id); err != nil {
 			return err
 		}
 		if len(marked) == 0 {
-			return c.home.setForm(id, formRecord{form: f})
+			return c.home.SetForm(id, store.FormRecord{Form: f})
 		}
 		if err := c.users.idle(id); err != nil {
 			return err
@@ -198,25 +199,25 @@ func (c *converter) toOverlayFrom(id string, r formRecord, f whiteout.Form, unma
 
 // finishOverlay brings the layer id, whose record says that its conversion was begun, into the overlay form f.
 func (c *converter) finishOverlay(id string, f whiteout.Form) error {
-	marked, err := whiteout.Search{Root: c.home.diff(id), Devices: true}.Find()
+	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
 	if err == nil {
-		err = whiteout.ToOverlayForm(c.home.diff(id), marked, f)
+		err = whiteout.ToOverlayForm(c.home.Diff(id), marked, f)
 	}
 	if err == nil {
-		err = c.home.sync()
+		err = c.home.Sync()
 	}
 	if err != nil {
 		return err
 	}
-	return c.home.setForm(id, formRecord{form: f})
+	return c.home.SetForm(id, store.FormRecord{Form: f})
 }
 
 // finish makes the layer id one that a backend, which reads the form to, can show between shadows: it brings a conversion that was begun to its
 // end, and a layer whose overlay form has other attributes into aufs form. The caller holds its lock.
 func (c *converter) finish(id string, to whiteout.Form) error {
-	r, err := c.home.readForm(id)
-	other := r.isOverlay() && to != whiteout.AufsForm && r.form != to
-	if err != nil || !r.converting && !other {
+	r, err := c.home.ReadForm(id)
+	other := r.IsOverlay() && to != whiteout.AufsForm && r.Form != to
+	if err != nil || !r.Converting && !other {
 		return err
 	}
 	if other {
@@ -226,33 +227,33 @@ func (c *converter) finish(id string, to whiteout.Form) error {
 		if err = c.toAufs(id); err == nil {
 			return nil
 		}
-		if r, rerr := c.home.readForm(id); rerr == nil && !r.converting {
+		if r, rerr := c.home.ReadForm(id); rerr == nil && !r.Converting {
 			logrus.Debugf("%v", err)
 			return nil
 		}
 		return err
 	}
-	if err = mustRead(r.form); err == nil {
-		err = c.finishOverlay(id, r.form)
+	if err = mustRead(r.Form); err == nil {
+		err = c.finishOverlay(id, r.Form)
 	}
 	if err != nil {
-		return layerError("converting", id, err)
+		return store.LayerError("converting", id, err)
 	}
 	return nil
 }
 
 // begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
 // that is seen now; who makes one after that sees the record (see mountStack).
-func (c *converter) begin(id string, f whiteout.Form, r formRecord) error {
-	if err := c.home.setForm(id, formRecord{form: f, converting: true}); err != nil {
+func (c *converter) begin(id string, f whiteout.Form, r store.FormRecord) error {
+	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
 		return err
 	}
 	err := c.users.idle(id)
-	if err != nil && r.form == "" {
-		return errors.Join(err, c.home.unsetForm(id))
+	if err != nil && r.Form == "" {
+		return errors.Join(err, c.home.UnsetForm(id))
 	}
 	if err != nil {
-		return errors.Join(err, c.home.setForm(id, r))
+		return errors.Join(err, c.home.SetForm(id, r))
 	}
 	return nil
 }

@@ -306,40 +306,40 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 }
 
 // layersWithoutAufsForm make the layer child, which aufs has no form for, and return the path of the file that is in the way.
-var layersWithoutAufsForm = map[string]func(t *testing.T, s store) (path string){
-	"a whiteout with a name of 252 bytes": func(t *testing.T, s store) string {
+var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path string){
+	"a whiteout with a name of 252 bytes": func(t *testing.T, s testStore) string {
 		t.Helper()
 		s.change(t, "child", func(dir string) { must(t, os.Remove(filepath.Join(dir, "d", longName(252)))) })
-		return filepath.Join(s.inner.home.diff("child"), "d", longName(252))
+		return filepath.Join(s.inner.home.Diff("child"), "d", longName(252))
 	},
-	"a whiteout with a name of 255 bytes": func(t *testing.T, s store) string {
+	"a whiteout with a name of 255 bytes": func(t *testing.T, s testStore) string {
 		t.Helper()
 		s.change(t, "child", func(dir string) { must(t, os.Remove(filepath.Join(dir, longName(255)))) })
-		return filepath.Join(s.inner.home.diff("child"), longName(255))
+		return filepath.Join(s.inner.home.Diff("child"), longName(255))
 	},
-	"a file in the place of a whiteout": func(t *testing.T, s store) string {
+	"a file in the place of a whiteout": func(t *testing.T, s testStore) string {
 		t.Helper()
 		s.change(t, "child", func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, "b")))
 			write(t, dir, files{".wh.b": "content"})
 		})
-		return filepath.Join(s.inner.home.diff("child"), ".wh.b")
+		return filepath.Join(s.inner.home.Diff("child"), ".wh.b")
 	},
-	"a directory in the place of a whiteout": func(t *testing.T, s store) string {
+	"a directory in the place of a whiteout": func(t *testing.T, s testStore) string {
 		t.Helper()
 		s.change(t, "child", func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, "b")))
 			write(t, dir, files{".wh.b/": ""})
 		})
-		return filepath.Join(s.inner.home.diff("child"), ".wh.b")
+		return filepath.Join(s.inner.home.Diff("child"), ".wh.b")
 	},
-	"a directory in the place of an opaque mark": func(t *testing.T, s store) string {
+	"a directory in the place of an opaque mark": func(t *testing.T, s testStore) string {
 		t.Helper()
 		s.change(t, "child", func(dir string) {
 			must(t, os.RemoveAll(filepath.Join(dir, "o")))
 			write(t, dir, files{"o/.wh..wh..opq/": ""})
 		})
-		return filepath.Join(s.inner.home.diff("child"), "o/.wh..wh..opq")
+		return filepath.Join(s.inner.home.Diff("child"), "o/.wh..wh..opq")
 	},
 }
 
@@ -364,14 +364,14 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				}
 				path := spoil(t, s)
 				want := s.see(t, "child")
-				before := allOf(t, h.diff("child"))
+				before := allOf(t, h.Diff("child"))
 				for range 2 {
 					err := Convert(t.Context(), string(h))
 					wants(t, err, nil, "child", path, "aufs form")
 					if strings.Contains(err.Error(), "another") {
 						t.Error(err)
 					}
-					changedOnly(t, allOf(t, h.diff("child")), before)
+					changedOnly(t, allOf(t, h.Diff("child")), before)
 				}
 				s.hasForm(t, "another", whiteout.AufsForm)
 				if got := recordOf(t, h, "child"); got != string(whiteout.OverlayTrusted) {
@@ -450,7 +450,7 @@ func TestDeviceZeroOfAContainer(t *testing.T) {
 		a = openStore(t, string(s.inner.home), BackendAufs)
 		sameNames(t, a.see(t, "child").Names(), "device")
 		must(t, a.Cleanup())
-		before := allOf(t, s.inner.home.diff("child"))
+		before := allOf(t, s.inner.home.Diff("child"))
 		s = openStore(t, string(s.inner.home), BackendOverlay)
 		for _, id := range []string{"child", "top"} {
 			for _, options := range [][]string{nil, {"ro"}} {
@@ -458,7 +458,7 @@ func TestDeviceZeroOfAContainer(t *testing.T) {
 				wants(t, err, nil, id, "device", "aufs only")
 			}
 		}
-		sameTree(t, allOf(t, s.inner.home.diff("child")), before)
+		sameTree(t, allOf(t, s.inner.home.Diff("child")), before)
 	})
 }
 
@@ -562,13 +562,13 @@ func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 			}
 		})
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		info, err := os.Lstat(filepath.Join(s.inner.home.diff("top"), "data"))
+		info, err := os.Lstat(filepath.Join(s.inner.home.Diff("top"), "data"))
 		must(t, err)
 		if n := fsutil.StatOf(info).Nlink; n != 2 {
 			t.Errorf("the file has %d names, which are to be two", n)
 		}
 		// As a container on aufs would.
-		must(t, os.WriteFile(filepath.Join(s.inner.home.diff("top"), "data"), []byte("x"), 0o600))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff("top"), "data"), []byte("x"), 0o600))
 		s.change(t, "top", func(dir string) {
 			for _, e := range base {
 				// The one that the container has made a file for is its own affair.

@@ -109,13 +109,13 @@ func TestConvertFindsEachMount(t *testing.T) {
 				t.Run(fmt.Sprint(hold.name, options), func(t *testing.T) {
 					s.get(t, "top", options...)
 					end := hold.begin(t, s, "top")
-					before := allOf(t, s.inner.home.diff("layer"))
+					before := allOf(t, s.inner.home.Diff("layer"))
 					err := Convert(t.Context(), string(s.inner.home))
 					var busy *mountutil.BusyError
-					if !errors.As(err, &busy) || busy.Target != s.inner.home.mnt("top") {
+					if !errors.As(err, &busy) || busy.Target != s.inner.home.Mnt("top") {
 						t.Errorf("the error is %v", err)
 					}
-					changedOnly(t, allOf(t, s.inner.home.diff("layer")), before)
+					changedOnly(t, allOf(t, s.inner.home.Diff("layer")), before)
 					end()
 					if !hold.elsewhere && !hold.detached {
 						must(t, s.Put("top"))
@@ -143,13 +143,13 @@ func TestConvertOfOtherStores(t *testing.T) {
 		s.apply(t, "child", "base", entry{Name: ".wh.f"})
 		must(t, s.Cleanup())
 		// As the in-tree driver leaves it.
-		must(t, os.RemoveAll(s.inner.home.overlay()))
-		must(t, os.RemoveAll(s.inner.home.tmp()))
-		before := allOf(t, s.inner.home.diff(""))
+		must(t, os.RemoveAll(s.inner.home.Overlay()))
+		must(t, os.RemoveAll(s.inner.home.Tmp()))
+		before := allOf(t, s.inner.home.Diff(""))
 		for range 2 {
 			must(t, Convert(t.Context(), string(s.inner.home)))
 		}
-		sameTree(t, allOf(t, s.inner.home.diff("")), before)
+		sameTree(t, allOf(t, s.inner.home.Diff("")), before)
 		// A record of a layer that is gone.
 		setRecord(t, s.inner.home, "gone", "trusted")
 		must(t, Convert(t.Context(), string(s.inner.home)))
@@ -165,7 +165,7 @@ func TestConvertWhileOthersWork(t *testing.T) {
 		s := newStore(t, BackendOverlay)
 		s.create(t, "", "base", "child")
 		for n := range 20 {
-			write(t, s.inner.home.diff("base"), files{fmt.Sprintf("f%02d", n): "f"})
+			write(t, s.inner.home.Diff("base"), files{fmt.Sprintf("f%02d", n): "f"})
 		}
 		done := make(chan error)
 		go func() {
@@ -224,7 +224,7 @@ func TestConvertRightBeforeAMount(t *testing.T) {
 					if m.do != nil {
 						t.Error("nothing was mounted")
 					}
-					if f, err := s.inner.home.form("layer"); err != nil || f == d.from {
+					if f, err := s.inner.home.Form("layer"); err != nil || f == d.from {
 						t.Errorf("the layer is in form %q, %v", f, err)
 					}
 					s.oneForm(t, "layer")

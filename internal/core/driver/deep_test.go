@@ -19,8 +19,8 @@ func TestDeepTrees(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("base"), files{"gone": ""})
-		base := deepDir(t, s.inner.home.diff("base"))
+		write(t, s.inner.home.Diff("base"), files{"gone": ""})
+		base := deepDir(t, s.inner.home.Diff("base"))
 		put := func(root, rel, file, content string) {
 			t.Helper()
 			dir, err := fsutil.OpenDir(root, rel)
@@ -28,8 +28,8 @@ func TestDeepTrees(t *testing.T) {
 			defer dir.Close()
 			must(t, os.WriteFile(fsutil.Within(dir, file), []byte(content), 0o644))
 		}
-		put(s.inner.home.diff("base"), base, "below", "below")
-		put(s.inner.home.diff("base"), base, "hidden", "hidden")
+		put(s.inner.home.Diff("base"), base, "below", "below")
+		put(s.inner.home.Diff("base"), base, "hidden", "hidden")
 		look := func(root string, want map[string]string) {
 			t.Helper()
 			dir, err := fsutil.OpenDir(root, base)
@@ -103,7 +103,7 @@ func TestRemoveVeryDeepTree(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		diff := s.inner.home.diff("base")
+		diff := s.inner.home.Diff("base")
 		write(t, diff, files{"deep-1/f": "", "deep-2": "", "wide/x/f": ""})
 		for _, dir := range []string{diff, filepath.Join(diff, "wide"), filepath.Join(diff, "wide/x")} {
 			deepTree(t, dir, 1500)
@@ -147,6 +147,6 @@ func TestApplyDeepArchive(t *testing.T) {
 		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 25)
 		_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: archiveOf(t, entry{Name: "f", Content: "f"}, entry{Name: deep})})
 		wants(t, err, nil, "base", "file name too long")
-		sameNames(t, readTree(t, s.inner.home.diff("base")).Names())
+		sameNames(t, readTree(t, s.inner.home.Diff("base")).Names())
 	})
 }

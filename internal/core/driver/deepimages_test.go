@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +46,7 @@ func deepNames(n int) []string {
 }
 
 // deepImage unpacks that many such layers, and returns the id of layer number n.
-func deepImage(t *testing.T, s store, layers int) (id func(n int) string) {
+func deepImage(t *testing.T, s testStore, layers int) (id func(n int) string) {
 	t.Helper()
 	id = func(n int) string { return fmt.Sprintf("layer%03d", n) }
 	parent := ""
@@ -62,7 +63,7 @@ func deepImage(t *testing.T, s store, layers int) (id func(n int) string) {
 }
 
 // usesDeepImage makes a layer on top of layers of such an image, works in it, and removes it.
-func usesDeepImage(t *testing.T, s store, parent string, layers int) {
+func usesDeepImage(t *testing.T, s testStore, parent string, layers int) {
 	t.Helper()
 	s.create(t, parent, "child")
 	dir := s.get(t, "child")
@@ -148,7 +149,7 @@ func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 			_, err := s.Get(top, GetOptions{Options: options})
 			wants(t, err, nil, top)
 			saysBoth(t, err, func(n int) bool { return n == mostLowers+1 })
-			noMounts(t, string(s.inner.home.mnt("")))
+			noMounts(t, string(s.inner.home.Mnt("")))
 		}
 		if seen := s.see(t, fmt.Sprintf("%064d", mostLowers)); len(seen) != mostLowers+2 {
 			t.Errorf("the layer below it shows %d files", len(seen))
@@ -164,7 +165,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 		const layers = 300
 		top := s.longStack(t, layers+1)
 		for n := range layers {
-			dir := s.inner.home.diff(fmt.Sprintf("%064d", n))
+			dir := s.inner.home.Diff(fmt.Sprintf("%064d", n))
 			must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("f%03d", n))))
 			write(t, dir, deepFiles(n))
 		}
@@ -173,7 +174,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 		if err != nil {
 			wants(t, err, nil, top)
 			saysBoth(t, err, func(n int) bool { return n > mostLowers })
-			noMounts(t, string(s.inner.home.mnt("")))
+			noMounts(t, string(s.inner.home.Mnt("")))
 			return
 		}
 		sameNames(t, readTree(t, dir).Names(), want...)
@@ -192,7 +193,7 @@ func TestMarksInADeepDirectory(t *testing.T) {
 		s.apply(t, "child", "parent", entry{Name: ".wh.gone"})
 		for range 2 {
 			dir := s.get(t, "top", "ro")
-			if isThere(filepath.Join(dir, "gone")) || !isThere(filepath.Join(dir, strings.Repeat("d", 200))) {
+			if store.IsThere(filepath.Join(dir, "gone")) || !store.IsThere(filepath.Join(dir, strings.Repeat("d", 200))) {
 				t.Error("it shows something else")
 			}
 			must(t, s.Put("top"))

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // TestDeferredRemove has the layer gone at once, and its files when they are to be deleted.
@@ -33,10 +35,10 @@ func TestDeferredRemove(t *testing.T) {
 		clean, err := s.DeferredRemove("child")
 		must(t, err)
 		_, err = s.Get("child", GetOptions{})
-		wants(t, err, ErrLayerUnknown, "child")
+		wants(t, err, store.ErrLayerUnknown, "child")
 		trash := func(want int) {
 			t.Helper()
-			found, err := filepath.Glob(filepath.Join(h.tmp(), "trash-*", "*", "*", "d", "f"))
+			found, err := filepath.Glob(filepath.Join(h.Tmp(), "trash-*", "*", "*", "d", "f"))
 			must(t, err)
 			if len(found) != want {
 				t.Errorf("in the trash are %q", found)

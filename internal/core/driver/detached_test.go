@@ -74,14 +74,14 @@ func TestMountBatches(t *testing.T) {
 }
 
 // createStack makes the layer top, on top of so many layers with a file each, whose ids have that length.
-func (s store) createStack(t *testing.T, layers, length int) {
+func (s testStore) createStack(t *testing.T, layers, length int) {
 	t.Helper()
 	parent := ""
 	for i := range layers {
 		id := fmt.Sprintf("layer%03d-", i)
 		id += strings.Repeat("x", length-len(id))
 		s.create(t, parent, id)
-		write(t, s.inner.home.diff(id), files{fmt.Sprintf("f%03d", i): "x"})
+		write(t, s.inner.home.Diff(id), files{fmt.Sprintf("f%03d", i): "x"})
 		parent = id
 	}
 	s.create(t, parent, "top")
@@ -122,7 +122,7 @@ func TestDetachedOrStaged(t *testing.T) {
 			}
 			must(t, s.Put("top"))
 		}
-		must(t, os.Remove(filepath.Join(s.inner.home.diff("top"), "new")))
+		must(t, os.Remove(filepath.Join(s.inner.home.Diff("top"), "new")))
 		detached := s.see(t, "top")
 		if backend.noDetached.Load() {
 			t.Error("it was not mounted by fsopen(2)")
@@ -132,7 +132,7 @@ func TestDetachedOrStaged(t *testing.T) {
 		}
 		backend.noDetached.Store(true)
 		sameTree(t, s.see(t, "top"), detached)
-		left, err := os.ReadDir(s.inner.home.tmp())
+		left, err := os.ReadDir(s.inner.home.Tmp())
 		must(t, err)
 		if len(left) > 0 {
 			t.Errorf("tmp/ has %v", left)

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -17,7 +18,7 @@ var ErrNotParent = errors.New("the layer has another parent")
 
 // isParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
 func (d *Driver) isParent(id, parent string) (bool, error) {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.Parents(id)
 	if err != nil {
 		return false, err
 	}
@@ -29,7 +30,7 @@ func (d *Driver) isParent(id, parent string) (bool, error) {
 
 // Parent is the direct parent of the layer id, or "" for one without any.
 func (d *Driver) Parent(id string) (string, error) {
-	parents, err := d.home.writtenParents(id)
+	parents, err := d.home.WrittenParents(id)
 	return append(parents, "")[0], err
 }
 
@@ -56,15 +57,15 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	}
 	f, mounted, err := d.readable(id)
 	if err != nil {
-		return nil, layerError("reading", id, err)
+		return nil, store.LayerError("reading", id, err)
 	}
 	only, err := d.changedPaths(id, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
-		return nil, layerError("comparing", id, err)
+		return nil, store.LayerError("comparing", id, err)
 	}
-	held, err := d.home.hold(id)
+	held, err := hold(d.home, id)
 	if err != nil {
-		return nil, layerError("reading", id, err)
+		return nil, store.LayerError("reading", id, err)
 	}
 	// A layer without parents is used without a mount.
 	quiet := !mounted && parent != ""
@@ -74,12 +75,12 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 // readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
 // returns the form that it is in.
 func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) {
-	lock, err := d.home.lockLayer("reading", id)
+	lock, err := d.home.LockLayer("reading", id)
 	if err != nil {
 		return "", false, err
 	}
 	defer lock.Unlock()
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	if mounted, err = mountutil.IsMounted(target); err != nil {
 		return "", false, err
 	}
@@ -88,7 +89,7 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 			return "", false, err
 		}
 	}
-	f, err = d.home.form(id)
+	f, err = d.home.Form(id)
 	return f, mounted, err
 }
 
@@ -102,17 +103,17 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	if !direct {
 		return 0, ErrNotParent
 	}
-	f, err := d.home.form(id)
+	f, err := d.home.Form(id)
 	if err != nil {
-		return 0, layerError("measuring", id, err)
+		return 0, store.LayerError("measuring", id, err)
 	}
 	only, err := d.changedPaths(id, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
-		return 0, layerError("comparing", id, err)
+		return 0, store.LayerError("comparing", id, err)
 	}
 	usage, err := d.usage(id, f, only)
 	if err != nil {
-		return 0, layerError("measuring", id, err)
+		return 0, store.LayerError("measuring", id, err)
 	}
 	return usage.Size, nil
 }

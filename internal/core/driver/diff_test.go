@@ -42,11 +42,11 @@ func changeIt(t *testing.T, dir string) {
 }
 
 // changed makes a store with a layer base, and on top of it child, which was changed by changeIt.
-func changed(t *testing.T, name BackendName) store {
+func changed(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
-	write(t, s.inner.home.diff("base"), baseFiles)
+	write(t, s.inner.home.Diff("base"), baseFiles)
 	s.create(t, "base", "child")
 	s.change(t, "child", func(dir string) { changeIt(t, dir) })
 	return s
@@ -134,14 +134,14 @@ func TestDiffHeaders(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "c": ""})
+		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "c": ""})
 		dir := s.get(t, "child")
 		for _, path := range []string{"a", "b", "c"} {
 			must(t, os.Remove(filepath.Join(dir, path)))
 		}
 		then := time.Unix(1000, 700_000_000)
-		write(t, s.inner.home.diff("base"), files{"f": "f"})
-		must(t, os.Chtimes(filepath.Join(s.inner.home.diff("base"), "f"), then, then))
+		write(t, s.inner.home.Diff("base"), files{"f": "f"})
+		must(t, os.Chtimes(filepath.Join(s.inner.home.Diff("base"), "f"), then, then))
 		mounted := s.diff(t, "child", "base")
 		must(t, s.Put("child"))
 		for _, headers := range []map[string]*tar.Header{mounted, s.diff(t, "child", "base")} {
@@ -157,41 +157,6 @@ func TestDiffHeaders(t *testing.T) {
 	})
 }
 
-// TestDiffAgainstAnotherLayer goes through mounts.
-func TestDiffAgainstAnotherLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
-		s := changed(t, name)
-		s.create(t, "child", "grandchild")
-		s.change(t, "grandchild", func(dir string) {
-			write(t, dir, files{"more": "m"})
-			must(t, os.Remove(filepath.Join(dir, "added")))
-		})
-		got := keysOf(s.diff(t, "grandchild", "base"))
-		for _, want := range []string{"more", ".wh.deleted", "dir/.wh.deleted", "modified", "newdir/f"} {
-			if !slices.Contains(got, want) {
-				t.Errorf("%v lacks %s", got, want)
-			}
-		}
-		for _, not := range []string{"added", ".wh.added", "kept"} {
-			if slices.Contains(got, not) {
-				t.Errorf("%v has %s", got, not)
-			}
-		}
-		size, err := s.DiffSize("grandchild", nil, "base", nil)
-		if err != nil || size <= 0 {
-			t.Errorf("DiffSize: %d, %v", size, err)
-		}
-		// Against nothing it is the whole tree.
-		whole := keysOf(s.diff(t, "grandchild", ""))
-		if !slices.Contains(whole, "kept") || slices.Contains(whole, ".wh.deleted") {
-			t.Errorf("the whole tree: %v", whole)
-		}
-		_, err = s.Diff("grandchild", nil, "nobody", nil)
-		wants(t, err, ErrLayerUnknown, "nobody")
-		noMounts(t, s.inner.home.mnt(""))
-	})
-}
-
 func TestDiffHonoursIDMappings(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
@@ -202,7 +167,7 @@ func TestDiffHonoursIDMappings(t *testing.T) {
 			Diff: archiveOf(t, entry{Name: "f", Content: "f"}, entry{Name: ".wh.x"}), Mappings: mappings,
 		})
 		must(t, err)
-		info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), "f"))
+		info, err := os.Lstat(filepath.Join(s.inner.home.Diff("child"), "f"))
 		must(t, err)
 		if uid := fsutil.StatOf(info).Uid; uid != 100000 {
 			t.Errorf("on disk it belongs to %d", uid)
@@ -225,9 +190,9 @@ func TestOwnFilesNeverShow(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"x": "x"})
+		write(t, s.inner.home.Diff("base"), files{"x": "x"})
 		s.create(t, "base", "child")
-		dir := s.inner.home.diff("child")
+		dir := s.inner.home.Diff("child")
 		write(t, dir, files{
 			"f": "12345", ".wh..wh.aufs": "", ".wh..wh.orph/": "", ".wh..wh.plnk/11.12": "99", ".wh.x": "", "d/.wh..wh..opq": "",
 		})
@@ -258,7 +223,7 @@ func TestReadWriteDiskUsage(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"big": "0123456789", "x": ""})
+		write(t, s.inner.home.Diff("base"), files{"big": "0123456789", "x": ""})
 		s.create(t, "base", "child")
 		dir := s.get(t, "child")
 		write(t, dir, files{"d/f": "123"})
@@ -279,7 +244,7 @@ func TestApplyReplacements(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"d/old": "x", "f": "old", "g": "x"})
+		write(t, s.inner.home.Diff("base"), files{"d/old": "x", "f": "old", "g": "x"})
 		s.create(t, "base", "child")
 		s.apply(t, "child", "base",
 			entry{Name: ".wh.d"}, entry{Name: "d/"}, entry{Name: "d/new", Content: "n"}, entry{Name: "f", Content: "new"}, entry{Name: ".wh.f"},
@@ -330,7 +295,7 @@ func TestApplyOldArchives(t *testing.T) {
 		s.apply(t, "child", "base",
 			entry{Name: ".wh..wh.plnk/"}, entry{Name: ".wh..wh.plnk/11.12", Content: "p"}, entry{Name: "a", Link: ".wh..wh.plnk/11.12"},
 			entry{Name: ".wh..wh.aufs"}, entry{Name: ".wh..wh.orph/"}, entry{Name: ".wh..wh..opq"})
-		sameNames(t, readTree(t, s.inner.home.diff("child")).Names(), "a", ".wh..wh..opq")
+		sameNames(t, readTree(t, s.inner.home.Diff("child")).Names(), "a", ".wh..wh..opq")
 		sameNames(t, s.see(t, "child").Names(), "a")
 	})
 }
@@ -342,7 +307,7 @@ func TestApplyNoArchive(t *testing.T) {
 		if _, err := s.ApplyDiff("base", "", ApplyOptions{}); err == nil {
 			t.Error("there is no archive, and no error")
 		}
-		sameNames(t, readTree(t, s.inner.home.diff("base")).Names())
+		sameNames(t, readTree(t, s.inner.home.Diff("base")).Names())
 	})
 }
 
@@ -351,7 +316,7 @@ func TestApplyToAMountedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"x": "x", "d/old": "o"})
+		write(t, s.inner.home.Diff("base"), files{"x": "x", "d/old": "o"})
 		s.create(t, "base", "child")
 		dir := s.get(t, "child")
 		s.apply(t, "child", "base", entry{Name: "f", Content: "f"}, entry{Name: ".wh.x"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new", Content: "n"})
@@ -366,8 +331,8 @@ func TestUpdateLayerIDMap(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"f": "f", "d/g": "g", "e": "e"})
-		must(t, os.Lchown(filepath.Join(s.inner.home.diff("base"), "f"), 5, 6))
+		write(t, s.inner.home.Diff("base"), files{"f": "f", "d/g": "g", "e": "e"})
+		must(t, os.Lchown(filepath.Join(s.inner.home.Diff("base"), "f"), 5, 6))
 		s.create(t, "base", "mapped")
 		hostMaps := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
 		must(t, s.UpdateLayerIDMap("mapped", &idmap.Mappings{}, idmapsOf(hostMaps, hostMaps), ""))
@@ -382,7 +347,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 		}
 		must(t, s.Put("mapped"))
 		// The base is as it was.
-		info, err := os.Lstat(filepath.Join(s.inner.home.diff("base"), "f"))
+		info, err := os.Lstat(filepath.Join(s.inner.home.Diff("base"), "f"))
 		must(t, err)
 		if fsutil.StatOf(info).Uid != 5 {
 			t.Error("the parent was changed")
@@ -394,7 +359,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 func TestTwoAppliesAtOnce(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
-		drivers := []store{s, openStore(t, string(s.inner.home), name)}
+		drivers := []testStore{s, openStore(t, string(s.inner.home), name)}
 		s.create(t, "", "base")
 		for n := range 5 {
 			id := fmt.Sprintf("layer%d", n)
@@ -438,7 +403,7 @@ func TestNamesThatAufsHides(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "foo", Content: "f"}, entry{Name: "sub/"}, entry{Name: "sub/d/"}, entry{Name: "sub/d/x", Content: "x"})
-		write(t, s.inner.home.diff("child"), files{".wh.foo": "", "foo": "new", "sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
+		write(t, s.inner.home.Diff("child"), files{".wh.foo": "", "foo": "new", "sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
 		changes, err := s.Changes("child", nil, "base", nil)
 		must(t, err)
 		var changed []string
@@ -450,7 +415,7 @@ func TestNamesThatAufsHides(t *testing.T) {
 		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.foo", "sub/", "sub/.wh.d")
 		if name == BackendAufs {
 			s.create(t, "base", "cut")
-			write(t, s.inner.home.diff("cut"), files{"sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
+			write(t, s.inner.home.Diff("cut"), files{"sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
 			sameNames(t, s.see(t, "cut").Names(), "foo", "sub")
 		}
 	})
@@ -461,12 +426,12 @@ func TestNamesThatAufsHides(t *testing.T) {
 func TestInodeUsedAgain(t *testing.T) {
 	s := newStore(t, BackendOverlay)
 	s.create(t, "", "base")
-	dir := s.inner.home.diff("base")
+	dir := s.inner.home.Diff("base")
 	write(t, dir, files{"a": "first", "large": strings.Repeat("x", 4<<20), "z/keep": ""})
 	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
 	first, err := os.Lstat(filepath.Join(dir, "a"))
 	must(t, err)
-	held, err := s.inner.home.hold("base")
+	held, err := hold(s.inner.home, "base")
 	must(t, err)
 	reader := s.inner.archiveLayer(held, whiteout.AufsForm, orNone(nil), nil, true)
 	defer reader.Close()
@@ -509,8 +474,8 @@ func TestInodeUsedAgain(t *testing.T) {
 func TestAttributeThatNoArchiveHolds(t *testing.T) {
 	s := newStore(t, BackendOverlay)
 	s.create(t, "", "base")
-	write(t, s.inner.home.diff("base"), files{"f": ""})
-	must(t, system.Lsetxattr(filepath.Join(s.inner.home.diff("base"), "f"), "user.a=b", []byte("x"), 0))
+	write(t, s.inner.home.Diff("base"), files{"f": ""})
+	must(t, system.Lsetxattr(filepath.Join(s.inner.home.Diff("base"), "f"), "user.a=b", []byte("x"), 0))
 	archive, err := s.Diff("base", nil, "", nil)
 	must(t, err)
 	defer archive.Close()
@@ -559,7 +524,7 @@ func TestArchiveIsInOneOrder(t *testing.T) {
 		s.apply(t, "layer", "base", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/-first"}, entry{Name: "d/.a"}, entry{Name: "d/z"},
 			entry{Name: ".wh.gone"}, entry{Name: "a"})
 		var names []string
-		for _, d := range []direction{{name: "as it was unpacked", convert: func(store, string) error { return nil }}, directions[1], directions[0]} {
+		for _, d := range []direction{{name: "as it was unpacked", convert: func(testStore, string) error { return nil }}, directions[1], directions[0]} {
 			must(t, d.convert(s, "layer"))
 			r, err := s.Diff("layer", nil, "base", nil)
 			must(t, err)

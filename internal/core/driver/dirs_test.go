@@ -10,21 +10,22 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 func TestCheckID(t *testing.T) {
 	for _, id := range []string{"", ".", "..", "a/b", "/", "a\x00b", "a\nb", "a\r"} {
-		if checkID(id) == nil {
+		if store.CheckID(id) == nil {
 			t.Errorf("%q passes", id)
 		}
 	}
 	for _, id := range []string{"a", "...", ".wh.a", "a,b", "x-removing", strings.Repeat("f", 64)} {
-		if err := checkID(id); err != nil {
+		if err := store.CheckID(id); err != nil {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
 	for _, id := range []string{"a,b", "a:b", "a=b", "x-removing", ""} {
-		if checkNewID(id) == nil {
+		if store.CheckNewID(id) == nil {
 			t.Errorf("%q passes for a new layer", id)
 		}
 	}
@@ -42,11 +43,11 @@ func TestParents(t *testing.T) {
 		{"empty lines", "\np\n\nq\n\n", []string{"p", "q"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseParents("id", []byte(c.content))
+			got, err := store.ParseParents("id", []byte(c.content))
 			if err != nil || !slices.Equal(got, c.want) {
 				t.Fatalf("got %q, %v, want %q", got, err, c.want)
 			}
-			again, err := parseParents("id", formatParents(got))
+			again, err := store.ParseParents("id", store.FormatParents(got))
 			if err != nil || !slices.Equal(again, got) {
 				t.Errorf("formatParents and back: %q, %v", again, err)
 			}
@@ -56,7 +57,7 @@ func TestParents(t *testing.T) {
 		"its own parent": "p\nid\n", "twice the same": "p\nq\np\n", "a path": "../p\n", "dots": "..\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := parseParents("id", []byte(content)); err == nil {
+			if got, err := store.ParseParents("id", []byte(content)); err == nil {
 				t.Errorf("got %q and no error", got)
 			}
 		})
@@ -64,9 +65,9 @@ func TestParents(t *testing.T) {
 }
 
 func TestParentsOfNoLayer(t *testing.T) {
-	h := home(t.TempDir())
-	_, err := h.parents("nobody")
-	wants(t, err, ErrLayerUnknown, "nobody")
+	h := store.Home(t.TempDir())
+	_, err := h.Parents("nobody")
+	wants(t, err, store.ErrLayerUnknown, "nobody")
 }
 
 // TestDamagedParents is about what a crash, or somebody, can make of layers/<id>: such a layer is not mounted, nor read, nor
@@ -81,13 +82,13 @@ func TestDamagedParents(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "middle", "top")
 				s.create(t, "", "other")
-				must(t, os.WriteFile(s.inner.home.layers("top"), []byte(content), 0o644))
+				must(t, os.WriteFile(s.inner.home.Layers("top"), []byte(content), 0o644))
 				_, err := s.Get("top", GetOptions{})
-				wants(t, err, ErrDamaged, "top")
-				noMounts(t, s.inner.home.mnt(""))
-				wants(t, s.Create("new", "top", nil), ErrDamaged, "new", "top")
+				wants(t, err, store.ErrDamaged, "top")
+				noMounts(t, s.inner.home.Mnt(""))
+				wants(t, s.Create("new", "top", nil), store.ErrDamaged, "new", "top")
 				_, err = s.Diff("top", nil, "middle", nil)
-				wants(t, err, ErrDamaged, "top")
+				wants(t, err, store.ErrDamaged, "top")
 				must(t, s.Remove("top"))
 				sameNames(t, s.see(t, "middle").Names())
 			})
@@ -95,17 +96,17 @@ func TestDamagedParents(t *testing.T) {
 		t.Run("that of an ancestor is empty", func(t *testing.T) {
 			s := newStore(t, name)
 			s.create(t, "", "base", "middle", "top")
-			must(t, os.WriteFile(s.inner.home.layers("middle"), nil, 0o644))
+			must(t, os.WriteFile(s.inner.home.Layers("middle"), nil, 0o644))
 			_, err := s.Get("top", GetOptions{})
-			wants(t, err, ErrDamaged, "top", "middle")
+			wants(t, err, store.ErrDamaged, "top", "middle")
 		})
 		t.Run("while it is mounted", func(t *testing.T) {
 			s := newStore(t, name)
 			s.create(t, "", "base", "top")
 			s.get(t, "top")
-			must(t, os.WriteFile(s.inner.home.layers("top"), []byte("gone\n"), 0o644))
+			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("gone\n"), 0o644))
 			must(t, s.Put("top"))
-			noMounts(t, s.inner.home.mnt(""))
+			noMounts(t, s.inner.home.Mnt(""))
 		})
 	})
 }

@@ -163,7 +163,7 @@ func TestExact(t *testing.T) {
 				// Aufs knows lists where it is told to. Overlayfs needs no option.
 				options := []string{"acl"}
 				s.create(t, "", "base")
-				write(t, s.inner.home.diff("base"), files{"gone": "x", "opaque/f": "x"})
+				write(t, s.inner.home.Diff("base"), files{"gone": "x", "opaque/f": "x"})
 				s.create(t, "base", "child")
 				s.create(t, "base", "again")
 				dir := s.get(t, "child", options...)
@@ -190,7 +190,7 @@ func TestExact(t *testing.T) {
 	})
 }
 
-func readDiff(t *testing.T, s store, id string, mappings *idmap.Mappings) []byte {
+func readDiff(t *testing.T, s testStore, id string, mappings *idmap.Mappings) []byte {
 	t.Helper()
 	r, err := s.Diff(id, mappings, "base", nil)
 	must(t, err)
@@ -208,7 +208,7 @@ func TestACLOwners(t *testing.T) {
 		// In the container it is 1000.
 		maps := []idmap.Map{{ContainerID: 0, HostID: 100_000, Size: 65536}}
 		mappings := idmapsOf(maps, maps)
-		dir := s.inner.home.diff("child")
+		dir := s.inner.home.Diff("child")
 		write(t, dir, files{"f": "f"})
 		must(t, os.Lchown(filepath.Join(dir, "f"), 100_000, 100_000))
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 101_000, 7)
@@ -220,7 +220,7 @@ func TestACLOwners(t *testing.T) {
 		}
 		_, err := s.ApplyDiff("again", "base", ApplyOptions{Diff: bytes.NewReader(content), Mappings: mappings})
 		must(t, err)
-		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("again"), "f"), fsutil.ACLAccess)
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("again"), "f"), fsutil.ACLAccess)
 		must(t, err)
 		want, err := system.Lgetxattr(filepath.Join(dir, "f"), fsutil.ACLAccess)
 		must(t, err)
@@ -263,7 +263,7 @@ func TestStoreInheritsACL(t *testing.T) {
 		s.apply(t, "applied", "child", entry{Name: "h", Content: "h"})
 		must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
 		for _, id := range []string{"base", "child", "applied"} {
-			for path, node := range readTree(t, s.inner.home.diff(id)) {
+			for path, node := range readTree(t, s.inner.home.Diff(id)) {
 				if strings.Contains(node, fsutil.ACLPrefix) {
 					t.Errorf("layer %s: %s is %s", id, path, node)
 				}
@@ -281,7 +281,7 @@ func TestListsOfTheRoot(t *testing.T) {
 		forEachBackend(t, func(t *testing.T, name BackendName) {
 			s := newStore(t, name)
 			must(t, s.Create("base", "", &CreateOptions{IDMappings: mappings}))
-			root := s.inner.home.diff("base")
+			root := s.inner.home.Diff("base")
 			before := map[string][]byte{}
 			for _, attr := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
 				setACL(t, root, attr, 100005, 6)
@@ -327,7 +327,7 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		owners := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
 		_, err := s.ApplyDiff("top", "base", ApplyOptions{Diff: &b, Mappings: idmapsOf(owners, owners)})
 		must(t, err)
-		path := filepath.Join(s.inner.home.diff("top"), ".wh.x")
+		path := filepath.Join(s.inner.home.Diff("top"), ".wh.x")
 		names, err := system.Llistxattr(path)
 		must(t, err)
 		// Xfs shows the list under a name of its own as well.

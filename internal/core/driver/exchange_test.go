@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -178,25 +179,25 @@ type exchangedOperation struct {
 	name  string
 	layer string
 	slow  bool
-	do    func(s store) errAny
+	do    func(s testStore) errAny
 }
 
-func (s store) mountAndPut(id string) errAny {
+func (s testStore) mountAndPut(id string) errAny {
 	_, err := s.Get(id, GetOptions{})
 	return errAny{err, s.Put(id)}
 }
 
-func (s store) applyBytes(id, parent string, content []byte) error {
+func (s testStore) applyBytes(id, parent string, content []byte) error {
 	_, err := s.ApplyDiff(id, parent, ApplyOptions{Diff: bytes.NewReader(content)})
 	return err
 }
 
 // applyToNew applies to a layer that is made for it, on top of parent, and removed.
-func (s store) applyToNew(parent string, content []byte) errAny {
+func (s testStore) applyToNew(parent string, content []byte) errAny {
 	return errAny{s.Create("new", parent, nil), s.applyBytes("new", parent, content), s.Remove("new")}
 }
 
-func (s store) readAll(id, parent string) errAny {
+func (s testStore) readAll(id, parent string) errAny {
 	var errs errAny
 	if r, err := s.Diff(id, nil, parent, nil); err == nil {
 		errs = append(errs, drain(r))
@@ -215,62 +216,62 @@ func (s store) readAll(id, parent string) errAny {
 }
 
 // inOverlayForm leaves the layer id as a process does that dies with the layer mounted.
-func (s store) inOverlayForm(id string) error {
-	return s.inner.forms.toOverlay(id, ownForm(), func() bool { return false })
+func (s testStore) inOverlayForm(id string) error {
+	return s.inner.forms.toOverlay(id, store.OwnForm(), func() bool { return false })
 }
 
 func exchangedOperations(t *testing.T) []exchangedOperation {
 	archive := attributedArchive(t)
 	nobody := idmapsOf([]idmap.Map{{ContainerID: 0, HostID: 1000, Size: 1000}}, []idmap.Map{{ContainerID: 0, HostID: 1000, Size: 1000}})
-	home := func(s store) string { return string(s.inner.home) }
+	home := func(s testStore) string { return string(s.inner.home) }
 	return []exchangedOperation{
-		{name: "Get and Put", layer: "top", do: func(s store) errAny { return s.mountAndPut("top") }},
-		{name: "Get on it", layer: "mid", do: func(s store) errAny {
-			return append(errAny{s.inner.home.forget("mid")}, s.mountAndPut("top")...)
+		{name: "Get and Put", layer: "top", do: func(s testStore) errAny { return s.mountAndPut("top") }},
+		{name: "Get on it", layer: "mid", do: func(s testStore) errAny {
+			return append(errAny{s.inner.home.Forget("mid")}, s.mountAndPut("top")...)
 		}},
-		{name: "Get on the base", layer: "base", slow: true, do: func(s store) errAny {
-			return append(errAny{s.inner.home.forget("base")}, s.mountAndPut("top")...)
+		{name: "Get on the base", layer: "base", slow: true, do: func(s testStore) errAny {
+			return append(errAny{s.inner.home.Forget("base")}, s.mountAndPut("top")...)
 		}},
-		{name: "read", layer: "top", do: func(s store) errAny { return s.readAll("top", "mid") }},
-		{name: "read on it", layer: "mid", do: func(s store) errAny { return s.readAll("top", "mid") }},
-		{name: "read against another", layer: "base", slow: true, do: func(s store) errAny { return s.readAll("top", "base") }},
-		{name: "ApplyDiff", layer: "base", do: func(s store) errAny { return errAny{s.applyBytes("base", "", archive)} }},
-		{name: "ApplyDiff to a layer with content", layer: "top", do: func(s store) errAny { return errAny{s.applyBytes("top", "mid", archive)} }},
-		{name: "ApplyDiff on it", layer: "mid", slow: true, do: func(s store) errAny { return s.applyToNew("mid", archive) }},
-		{name: "Remove", layer: "top", do: func(s store) errAny {
+		{name: "read", layer: "top", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
+		{name: "read on it", layer: "mid", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
+		{name: "read against another", layer: "base", slow: true, do: func(s testStore) errAny { return s.readAll("top", "base") }},
+		{name: "ApplyDiff", layer: "base", do: func(s testStore) errAny { return errAny{s.applyBytes("base", "", archive)} }},
+		{name: "ApplyDiff to a layer with content", layer: "top", do: func(s testStore) errAny { return errAny{s.applyBytes("top", "mid", archive)} }},
+		{name: "ApplyDiff on it", layer: "mid", slow: true, do: func(s testStore) errAny { return s.applyToNew("mid", archive) }},
+		{name: "Remove", layer: "top", do: func(s testStore) errAny {
 			return errAny{s.Remove("top"), s.Create("top", "mid", nil)}
 		}},
-		{name: "UpdateLayerIDMap", layer: "base", slow: true, do: func(s store) errAny {
+		{name: "UpdateLayerIDMap", layer: "base", slow: true, do: func(s testStore) errAny {
 			return errAny{s.UpdateLayerIDMap("base", &idmap.Mappings{}, nobody, ""), s.UpdateLayerIDMap("base", nobody, &idmap.Mappings{}, "")}
 		}},
-		{name: "Check", layer: "top", do: func(s store) errAny {
+		{name: "Check", layer: "top", do: func(s testStore) errAny {
 			_, err := Check(t.Context(), home(s))
 			return errAny{err}
 		}},
-		{name: "Repair", layer: "top", do: func(s store) errAny {
+		{name: "Repair", layer: "top", do: func(s testStore) errAny {
 			merr := s.inOverlayForm("top")
 			_, err := Repair(t.Context(), home(s))
 			return errAny{merr, err}
 		}},
-		{name: "Init", layer: "top", do: func(s store) errAny {
+		{name: "Init", layer: "top", do: func(s testStore) errAny {
 			merr := s.inOverlayForm("top")
 			_, err := reopen(home(s), s.backend)
 			return errAny{merr, err}
 		}},
-		{name: "from a template", layer: "top", slow: true, do: func(s store) errAny {
+		{name: "from a template", layer: "top", slow: true, do: func(s testStore) errAny {
 			return errAny{s.CreateFromTemplate("new", "top", nil, false), s.Remove("new")}
 		}},
 	}
 }
 
 // newExchanged is a store with base, mid and top.
-func newExchanged(t *testing.T, name BackendName) store {
+func newExchanged(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "mid", "top")
 	for _, id := range []string{"base", "mid", "top"} {
-		layerTree(t, s.inner.home.diff(id))
-		must(t, s.inner.home.forget(id))
+		layerTree(t, s.inner.home.Diff(id))
+		must(t, s.inner.home.Forget(id))
 	}
 	return s
 }
@@ -285,7 +286,7 @@ func TestExchangedDirectories(t *testing.T) {
 				s := newExchanged(t, name)
 				outside := outsideTree(t)
 				want := allOf(t, outside)
-				stop := keepExchanging(t, s.inner.home.diff(op.layer), outside)
+				stop := keepExchanging(t, s.inner.home.Diff(op.layer), outside)
 				defer stop()
 				failed := 0
 				inTime(t, func() {

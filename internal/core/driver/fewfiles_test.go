@@ -21,7 +21,7 @@ const (
 
 // TestFewOpenFiles has a process that can open few files do at once to more layers than that what can wait to be ended.
 func TestFewOpenFiles(t *testing.T) {
-	works := map[string]func(*testing.T, store){"DeferredRemove": removeMany, "ApplyDiffWithDiffer": stageMany, "Init": sweepMany}
+	works := map[string]func(*testing.T, testStore){"DeferredRemove": removeMany, "ApplyDiffWithDiffer": stageMany, "Init": sweepMany}
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
 		s, err := reopen(args[0], BackendName(args[1]))
 		must(t, err)
@@ -50,7 +50,7 @@ func TestFewOpenFiles(t *testing.T) {
 }
 
 // removeMany removes all layers before it deletes the files of any.
-func removeMany(t *testing.T, s store) {
+func removeMany(t *testing.T, s testStore) {
 	t.Helper()
 	cleans := make([]func() error, manyLayers)
 	for n := range cleans {
@@ -58,7 +58,7 @@ func removeMany(t *testing.T, s store) {
 		cleans[n], err = s.DeferredRemove(fmt.Sprintf("layer%d", n))
 		must(t, err)
 	}
-	found, err := filepath.Glob(filepath.Join(s.inner.home.tmp(), "trash-*", "*", "*", "f"))
+	found, err := filepath.Glob(filepath.Join(s.inner.home.Tmp(), "trash-*", "*", "*", "f"))
 	if err != nil || len(found) != manyLayers {
 		t.Errorf("%d layers are in the trash, %v", len(found), err)
 	}
@@ -68,10 +68,10 @@ func removeMany(t *testing.T, s store) {
 }
 
 // stageMany fills a staging directory for each layer before any gets its own.
-func stageMany(t *testing.T, s store) {
+func stageMany(t *testing.T, s testStore) {
 	t.Helper()
 	for n := range manyLayers {
-		must(t, os.Remove(filepath.Join(s.inner.home.diff(fmt.Sprintf("layer%d", n)), "f")))
+		must(t, os.Remove(filepath.Join(s.inner.home.Diff(fmt.Sprintf("layer%d", n)), "f")))
 	}
 	staged := make([]func(id string) error, manyLayers)
 	for n := range staged {
@@ -81,16 +81,16 @@ func stageMany(t *testing.T, s store) {
 	for n, apply := range staged {
 		id := fmt.Sprintf("layer%d", n)
 		must(t, apply(id))
-		sameNames(t, readTree(t, s.inner.home.diff(id)).Names(), "staged")
+		sameNames(t, readTree(t, s.inner.home.Diff(id)).Names(), "staged")
 	}
 }
 
 // sweepMany is Init after a crash that has left that many of all things.
-func sweepMany(t *testing.T, s store) {
+func sweepMany(t *testing.T, s testStore) {
 	t.Helper()
 	for n := range manyLayers {
-		must(t, os.Remove(s.inner.home.layers(fmt.Sprintf("layer%d", n))))
-		write(t, s.inner.home.tmp(), files{fmt.Sprintf("trash-%d/1/1/f", n): "f"})
+		must(t, os.Remove(s.inner.home.Layers(fmt.Sprintf("layer%d", n))))
+		write(t, s.inner.home.Tmp(), files{fmt.Sprintf("trash-%d/1/1/f", n): "f"})
 	}
 	other, err := reopen(string(s.inner.home), s.backend)
 	must(t, err)

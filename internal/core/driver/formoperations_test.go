@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -23,12 +24,12 @@ var formOperations = []operation{
 	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: BackendAufs},
 	{
 		name: "convert", build: childInOverlayForm, again: true,
-		run: func(t *testing.T, s store) error { return Convert(t.Context(), string(s.inner.home)) },
+		run: func(t *testing.T, s testStore) error { return Convert(t.Context(), string(s.inner.home)) },
 	},
 	{
 		name:  "apply-below",
-		build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new", "new-child") },
-		run: func(t *testing.T, s store) error {
+		build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new", "new-child") },
+		run: func(t *testing.T, s testStore) error {
 			_, err := s.ApplyDiff("new", "middle", applyOf(t, newLayer...))
 			return err
 		},
@@ -37,15 +38,15 @@ var formOperations = []operation{
 	{name: "get-shadows-of-a-written-layer", build: writtenParent, again: true, run: getReadOnly("top")},
 }
 
-func getReadOnly(id string) func(*testing.T, store) error {
-	return func(_ *testing.T, s store) error {
+func getReadOnly(id string) func(*testing.T, testStore) error {
+	return func(_ *testing.T, s testStore) error {
 		_, err := s.Get(id, mountOpts("ro"))
 		return err
 	}
 }
 
 // childApplied has an archive with marks of all kinds in the layer child.
-func childApplied(t *testing.T, s store) {
+func childApplied(t *testing.T, s testStore) {
 	t.Helper()
 	threeLayers(t, s)
 	s.create(t, "child", "grandchild")
@@ -53,7 +54,7 @@ func childApplied(t *testing.T, s store) {
 }
 
 // childInOverlayForm has the layer child changed by a container, and in overlay form, whichever the backend is.
-func childInOverlayForm(t *testing.T, s store) {
+func childInOverlayForm(t *testing.T, s testStore) {
 	t.Helper()
 	childEdited(t, s)
 	s.create(t, "child", "grandchild")
@@ -61,25 +62,25 @@ func childInOverlayForm(t *testing.T, s store) {
 }
 
 // nothingKnown has layers with marks below top, of which nothing is known.
-func nothingKnown(t *testing.T, s store) {
+func nothingKnown(t *testing.T, s testStore) {
 	t.Helper()
 	threeLayers(t, s)
 	s.create(t, "middle", "new", "top")
 	s.apply(t, "new", "middle", newLayer...)
-	for _, dir := range []string{knownDir, shadowDir} {
-		must(t, os.RemoveAll(s.inner.home.overlay(dir)))
+	for _, dir := range []string{store.KnownDir, store.ShadowDir} {
+		must(t, os.RemoveAll(s.inner.home.Overlay(dir)))
 	}
 }
 
 // writtenParent has layers below top that the other backend, or another user, has written.
-func writtenParent(t *testing.T, s store) {
+func writtenParent(t *testing.T, s testStore) {
 	t.Helper()
 	nothingKnown(t, s)
 	if s.backend == BackendAufs {
 		must(t, s.inner.forms.toOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
 		return
 	}
-	write(t, s.inner.home.diff("new"), files{whiteout.Base: ""})
+	write(t, s.inner.home.Diff("new"), files{whiteout.Base: ""})
 }
 
 // TestFormIsDurableBeforeTheMount looks at the order of the calls that the first writable mount of a layer makes.

@@ -13,14 +13,15 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
 // recordOf is the record of the layer id, as it is on the disk, or "" if there is none.
-func recordOf(t *testing.T, h home, id string) string {
+func recordOf(t *testing.T, h store.Home, id string) string {
 	t.Helper()
-	target, err := os.Readlink(h.overlay(formDir, id))
+	target, err := os.Readlink(h.Overlay(store.FormDir, id))
 	if !errors.Is(err, fs.ErrNotExist) {
 		must(t, err)
 	}
@@ -28,21 +29,21 @@ func recordOf(t *testing.T, h home, id string) string {
 }
 
 // setRecord makes target the record of the layer id.
-func setRecord(t *testing.T, h home, id, target string) {
+func setRecord(t *testing.T, h store.Home, id, target string) {
 	t.Helper()
-	must(t, fsutil.IgnoreGone(os.Remove(h.overlay(formDir, id))))
-	must(t, linkIn(target, h.overlay(formDir), id))
+	must(t, fsutil.IgnoreGone(os.Remove(h.Overlay(store.FormDir, id))))
+	must(t, store.LinkIn(target, h.Overlay(store.FormDir), id))
 }
 
 func TestFormRecordIsParsed(t *testing.T) {
-	for target, want := range map[string]formRecord{
-		"trusted":            {form: whiteout.OverlayTrusted},
-		"user":               {form: whiteout.OverlayUser},
-		"trusted converting": {form: whiteout.OverlayTrusted, converting: true},
-		"user converting":    {form: whiteout.OverlayUser, converting: true},
-		"aufs":               {form: whiteout.AufsForm},
+	for target, want := range map[string]store.FormRecord{
+		"trusted":            {Form: whiteout.OverlayTrusted},
+		"user":               {Form: whiteout.OverlayUser},
+		"trusted converting": {Form: whiteout.OverlayTrusted, Converting: true},
+		"user converting":    {Form: whiteout.OverlayUser, Converting: true},
+		"aufs":               {Form: whiteout.AufsForm},
 	} {
-		if r, ok := parseFormRecord(target); !ok || r != want || r.String() != target {
+		if r, ok := store.ParseFormRecord(target); !ok || r != want || r.String() != target {
 			t.Errorf("%q is %+v, %t", target, r, ok)
 		}
 	}
@@ -50,7 +51,7 @@ func TestFormRecordIsParsed(t *testing.T) {
 		"", " ", "converting", " converting", "aufs converting", "trusted  converting", "trusted converting converting", "trusted converting ",
 		"Trusted", "trusted ", " user", "user\n", "overlay", "trusted:lowers", "user>aufs", "../trusted", strings.Repeat("x", 4000),
 	} {
-		if r, ok := parseFormRecord(odd); ok {
+		if r, ok := store.ParseFormRecord(odd); ok {
 			t.Errorf("%q is %+v", odd, r)
 		}
 	}
@@ -58,22 +59,22 @@ func TestFormRecordIsParsed(t *testing.T) {
 
 func TestFormRecordIsReplaced(t *testing.T) {
 	h := storeOf(t)
-	must(t, os.MkdirAll(h.tmp(), 0o700))
-	for _, r := range []formRecord{
-		{form: whiteout.OverlayTrusted}, {form: whiteout.OverlayTrusted, converting: true}, {form: whiteout.OverlayUser}, {form: whiteout.OverlayUser, converting: true}, {form: whiteout.OverlayTrusted},
+	must(t, os.MkdirAll(h.Tmp(), 0o700))
+	for _, r := range []store.FormRecord{
+		{Form: whiteout.OverlayTrusted}, {Form: whiteout.OverlayTrusted, Converting: true}, {Form: whiteout.OverlayUser}, {Form: whiteout.OverlayUser, Converting: true}, {Form: whiteout.OverlayTrusted},
 	} {
-		must(t, h.setForm("layer", r))
-		if got, err := h.readForm("layer"); err != nil || got != r {
+		must(t, h.SetForm("layer", r))
+		if got, err := h.ReadForm("layer"); err != nil || got != r {
 			t.Errorf("the record is %+v, %v, not %+v", got, err, r)
 		}
-		if f, err := h.form("layer"); err != nil || f != r.form {
+		if f, err := h.Form("layer"); err != nil || f != r.Form {
 			t.Errorf("the form is %q, %v", f, err)
 		}
 	}
-	sameNames(t, readTree(t, h.tmp()).Names())
+	sameNames(t, readTree(t, h.Tmp()).Names())
 	for range 2 {
-		must(t, h.unsetForm("layer"))
-		if f, err := h.form("layer"); err != nil || f != whiteout.AufsForm || recordOf(t, h, "layer") != "" {
+		must(t, h.UnsetForm("layer"))
+		if f, err := h.Form("layer"); err != nil || f != whiteout.AufsForm || recordOf(t, h, "layer") != "" {
 			t.Errorf("without a record the form is %q, %v", f, err)
 		}
 	}
@@ -92,11 +93,11 @@ func TestUnreadableForm(t *testing.T) {
 				h := s.inner.home
 				s.create(t, "", "base", "child", "grandchild")
 				s.apply(t, "child", "base", entry{Name: ".wh.x"}, entry{Name: "f", Content: "f"})
-				path := h.overlay(formDir, "child")
+				path := h.Overlay(store.FormDir, "child")
 				must(t, os.MkdirAll(filepath.Dir(path), 0o700))
-				must(t, os.RemoveAll(h.overlay(knownDir)))
+				must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
 				must(t, place(path))
-				before := allOf(t, h.diff("child"))
+				before := allOf(t, h.Diff("child"))
 				for what, do := range map[string]func() error{
 					"Get":           func() error { _, err := s.Get("child", GetOptions{}); return err },
 					"read-only Get": func() error { _, err := s.Get("child", GetOptions{Options: []string{"ro"}}); return err },
@@ -116,8 +117,8 @@ func TestUnreadableForm(t *testing.T) {
 					}
 					wants(t, err, nil, "child", path)
 				}
-				sameTree(t, allOf(t, h.diff("child")), before)
-				noMounts(t, h.mnt(""))
+				sameTree(t, allOf(t, h.Diff("child")), before)
+				noMounts(t, h.Mnt(""))
 				must(t, os.RemoveAll(path))
 				sameNames(t, s.see(t, "child").Names(), "f")
 				must(t, s.Remove("grandchild"))
@@ -142,7 +143,7 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "f"}, entry{Name: "g"}, entry{Name: "d/f"})
 		is := func(when string) {
 			t.Helper()
-			want := string(ownForm())
+			want := string(store.OwnForm())
 			if name == BackendAufs {
 				want = ""
 			}
@@ -203,8 +204,8 @@ func TestFormOfABase(t *testing.T) {
 		if got := recordOf(t, h, "base"); got != "" {
 			t.Errorf("one that was only read has the record %q", got)
 		}
-		known := h.overlay(knownDir, string(s.inner.shadows.to), "base")
-		if !isThere(known) {
+		known := h.Overlay(store.KnownDir, string(s.inner.shadows.to), "base")
+		if !store.IsThere(known) {
 			t.Error("nothing is known of one that was only read")
 		}
 		dir := s.get(t, "base")
@@ -215,8 +216,8 @@ func TestFormOfABase(t *testing.T) {
 			must(t, os.Rename(filepath.Join(dir, "d"), filepath.Join(dir, "moved")))
 			must(t, os.Rename(filepath.Join(dir, "moved"), filepath.Join(dir, "d")))
 			write(t, dir, files{"d/" + text: text})
-			sameNames(t, s.see(t, "child", "ro").Names(), readTree(t, h.diff("base")).Names()...)
-			if isThere(known) {
+			sameNames(t, s.see(t, "child", "ro").Names(), readTree(t, h.Diff("base")).Names()...)
+			if store.IsThere(known) {
 				t.Error("what is known is kept of a layer that somebody writes to")
 			}
 			must(t, s.Put("base"))
@@ -232,19 +233,19 @@ func TestFormOfABase(t *testing.T) {
 
 // cutShort makes the layer child on top of base and middle one whose conversion was cut short: it has marks of both forms. It returns what
 // the layer is to show.
-func cutShort(t *testing.T, s store) []string {
+func cutShort(t *testing.T, s testStore) []string {
 	t.Helper()
 	s.create(t, "", "base", "middle", "child", "grandchild")
 	s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "b"}, entry{Name: "kept"}, entry{Name: "d/x"}, entry{Name: "e/x"}, entry{Name: "e/y"})
 	s.apply(t, "child", "middle",
 		entry{Name: ".wh.a"}, entry{Name: ".wh.b"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new"}, entry{Name: "e/"}, entry{Name: "e/.wh.x"})
-	dir := s.inner.home.diff("child")
-	must(t, s.inner.home.setForm("child", formRecord{form: whiteout.OverlayTrusted, converting: true}))
+	dir := s.inner.home.Diff("child")
+	must(t, s.inner.home.SetForm("child", store.FormRecord{Form: whiteout.OverlayTrusted, Converting: true}))
 	must(t, os.Remove(filepath.Join(dir, ".wh.b")))
 	must(t, unix.Mknod(filepath.Join(dir, "b"), unix.S_IFCHR, 0))
 	must(t, os.Remove(filepath.Join(dir, "d/.wh..wh..opq")))
 	must(t, unix.Lsetxattr(filepath.Join(dir, "d"), "trusted.overlay.opaque", []byte("y"), 0))
-	must(t, s.inner.home.forget("child"))
+	must(t, s.inner.home.Forget("child"))
 	return []string{"kept", "d", "d/new", "e", "e/y"}
 }
 
@@ -252,12 +253,12 @@ func cutShort(t *testing.T, s store) []string {
 // only reads the layer reads both forms.
 func TestCutShortConversionIsFinished(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for how, do := range map[string]func(t *testing.T, s store) []string{
-			"writable":       func(t *testing.T, s store) []string { t.Helper(); return s.see(t, "child").Names() },
-			"read-only":      func(t *testing.T, s store) []string { t.Helper(); return s.see(t, "child", "ro").Names() },
-			"ancestor":       func(t *testing.T, s store) []string { t.Helper(); return s.see(t, "grandchild").Names() },
-			"ancestor of ro": func(t *testing.T, s store) []string { t.Helper(); return s.see(t, "grandchild", "ro").Names() },
-			"Convert": func(t *testing.T, s store) []string {
+		for how, do := range map[string]func(t *testing.T, s testStore) []string{
+			"writable":       func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "child").Names() },
+			"read-only":      func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "child", "ro").Names() },
+			"ancestor":       func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "grandchild").Names() },
+			"ancestor of ro": func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "grandchild", "ro").Names() },
+			"Convert": func(t *testing.T, s testStore) []string {
 				t.Helper()
 				must(t, Convert(t.Context(), string(s.inner.home)))
 				s.hasForm(t, "child", whiteout.AufsForm)
@@ -297,7 +298,7 @@ func TestCutShortConversionInAReadOnlyStore(t *testing.T) {
 			_, err = r.Get(id, GetOptions{Options: []string{"ro"}})
 			wants(t, err, unix.EROFS, "child", "conver")
 		}
-		noMounts(t, filepath.Join(home, mntDir))
+		noMounts(t, filepath.Join(home, store.MntDir))
 		sameNames(t, keysOf(r.diff(t, "child", "middle")), ".wh.a", ".wh.b", "d/", "d/.wh..wh..opq", "d/new", "e/", "e/.wh.x")
 		sameNames(t, r.see(t, "middle", "ro").Names(), "a", "b", "kept", "d", "d/x", "e", "e/x", "e/y")
 		must(t, r.Cleanup())
@@ -305,7 +306,7 @@ func TestCutShortConversionInAReadOnlyStore(t *testing.T) {
 }
 
 // readOnlyCopy mounts the store of s, of which no mount is left, read-only at another place until the test ends.
-func readOnlyCopy(t *testing.T, s store) (home string) {
+func readOnlyCopy(t *testing.T, s testStore) (home string) {
 	t.Helper()
 	home = filepath.Join(t.TempDir(), "home")
 	must(t, os.Mkdir(home, 0o700))
@@ -344,7 +345,7 @@ func TestLayerLeftByACrash(t *testing.T) {
 			t.Run(next, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base")
-				write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "d/x": ""})
+				write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "d/x": ""})
 				s.create(t, "base", "child", "grandchild")
 				dir := s.get(t, "child")
 				must(t, os.Remove(filepath.Join(dir, "a")))
@@ -451,7 +452,7 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	t.Helper()
 	d, err := Open(home, configFor(BackendOverlay))
 	if err != nil {
-		wants(t, err, ErrPrerequisites, "user namespace")
+		wants(t, err, store.ErrPrerequisites, "user namespace")
 		t.Logf("this kernel does not allow it: %v", err)
 		return
 	}
@@ -502,8 +503,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
-	must(t, os.MkdirAll(h.tmp(), 0o700))
-	must(t, os.MkdirAll(h.overlay(), 0o700))
+	must(t, os.MkdirAll(h.Tmp(), 0o700))
+	must(t, os.MkdirAll(h.Overlay(), 0o700))
 	d := &Driver{home: h, forms: newConverter(h, "")}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -520,7 +521,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 		}
 	}()
 	for n := range 1000 {
-		if err := h.setForm("layer", formRecord{form: whiteout.OverlayTrusted, converting: n%2 == 0}); err != nil {
+		if err := h.SetForm("layer", store.FormRecord{Form: whiteout.OverlayTrusted, Converting: n%2 == 0}); err != nil {
 			t.Errorf("%d: %v", n, err)
 			break
 		}
@@ -557,21 +558,21 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 		s.create(t, "", "base", "layer", "top")
 		s.apply(t, "base", "", entry{Name: "d/f"}, entry{Name: "g"})
 		s.apply(t, "layer", "base", entry{Name: ".wh.g"})
-		for _, r := range []formRecord{{form: whiteout.OverlayTrusted, converting: true}, {form: whiteout.OverlayTrusted}} {
+		for _, r := range []store.FormRecord{{Form: whiteout.OverlayTrusted, Converting: true}, {Form: whiteout.OverlayTrusted}} {
 			sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/f")
-			must(t, h.setForm("layer", r))
+			must(t, h.SetForm("layer", r))
 			sameNames(t, s.see(t, "top").Names(), "d", "d/f")
-			must(t, h.unsetForm("layer"))
+			must(t, h.UnsetForm("layer"))
 		}
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/f")
-		must(t, os.Symlink("junk", h.overlay(formDir, "layer")))
+		must(t, os.Symlink("junk", h.Overlay(store.FormDir, "layer")))
 		_, err := s.Get("top", GetOptions{})
 		if name == BackendAufs {
 			wants(t, err, nil, "layer", "junk")
 		} else {
 			must(t, errors.Join(err, s.Put("top")))
 		}
-		noMounts(t, h.mnt(""))
+		noMounts(t, h.Mnt(""))
 	})
 }
 

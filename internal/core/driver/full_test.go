@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func TestFullDisk(t *testing.T) {
 			})
 			// The library unpacks in a process of its own, of whose error it has the text.
 			wants(t, err, nil, "big", unix.ENOSPC.Error())
-			sameNames(t, readTree(t, s.inner.home.diff("big")).Names())
+			sameNames(t, readTree(t, s.inner.home.Diff("big")).Names())
 		}
 		tooBig()
 		noLeftovers(t, s)
@@ -64,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 		_, err := s.Get("child", GetOptions{})
 		doneOrFull("Get", err)
 		if err == nil {
-			sameTree(t, readTree(t, s.inner.home.mnt("child")), want)
+			sameTree(t, readTree(t, s.inner.home.Mnt("child")), want)
 			doneOrFull("Put", s.Put("child"))
 		}
 		tooBig()
@@ -72,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 		must(t, err)
 		must(t, drain(packed))
 		must(t, s.Remove("alone"))
-		if _, err := os.Lstat(s.inner.home.diff("alone")); !os.IsNotExist(err) {
+		if _, err := os.Lstat(s.inner.home.Diff("alone")); !os.IsNotExist(err) {
 			t.Errorf("the files of a layer that is removed are there: %v", err)
 		}
 		must(t, s.Remove("big"))
@@ -101,7 +102,7 @@ func TestFullDiskWithoutLocks(t *testing.T) {
 			// See TestFullDisk.
 			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
 		}
-		for what, ours := range map[string][]string{"in-tree driver's": {overlayDir, tmpDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
+		for what, ours := range map[string][]string{"in-tree driver's": {store.OverlayDir, store.TmpDir}, "earlier version's": {"overlay/store.lock", "overlay/mounts.lock"}} {
 			t.Run(what, func(t *testing.T) {
 				disk := newDisk(t).dir
 				s := openStore(t, filepath.Join(disk, "home"), name)

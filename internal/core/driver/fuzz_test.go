@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -23,16 +24,16 @@ func FuzzParents(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		parents, err := parseParents("self", content)
+		parents, err := store.ParseParents("self", content)
 		if err != nil {
 			return
 		}
 		for _, parent := range parents {
-			if checkID(parent) != nil || parent == "self" || filepath.Base(parent) != parent {
+			if store.CheckID(parent) != nil || parent == "self" || filepath.Base(parent) != parent {
 				t.Errorf("%q is a parent", parent)
 			}
 		}
-		again, err := parseParents("self", formatParents(parents))
+		again, err := store.ParseParents("self", store.FormatParents(parents))
 		if err != nil || !slices.Equal(again, parents) {
 			t.Errorf("%q, and from what is written of it %q, %v", parents, again, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -53,7 +54,7 @@ func TestUntranslatableLayers(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				s := newStore(t, BackendOverlay)
 				s.create(t, "", "base")
-				write(t, s.inner.home.diff("base"), files{long: "", "f": "", "d/low": "", "kept": ""})
+				write(t, s.inner.home.Diff("base"), files{long: "", "f": "", "d/low": "", "kept": ""})
 				s.create(t, "base", "child")
 				var want []string
 				s.change(t, "child", func(dir string) {
@@ -87,7 +88,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, BackendOverlay)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("child"), files{".wh..wh.plnk/1.2": "", ".wh..wh.aufs": "", ".wh..wh.orph/": ""})
+		write(t, s.inner.home.Diff("child"), files{".wh..wh.plnk/1.2": "", ".wh..wh.aufs": "", ".wh..wh.orph/": ""})
 		for range 2 {
 			s.change(t, "child", func(dir string) {
 				write(t, dir, files{".wh..wh.plnk/mine": "x", "f": "x"})
@@ -98,7 +99,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 		sameNames(t, keysOf(s.diff(t, "child", "base")), "f")
 		must(t, Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "child", whiteout.AufsForm)
-		if content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), ".wh..wh.plnk/mine")); err != nil || string(content) != "x" {
+		if content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), ".wh..wh.plnk/mine")); err != nil || string(content) != "x" {
 			t.Errorf("a container's file has %q, %v", content, err)
 		}
 	})
@@ -117,7 +118,7 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 		must(t, other.Put("child"))
 		must(t, other.Cleanup())
 		for _, path := range []string{"f", "sub/g", "gone"} {
-			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), path))
+			content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), path))
 			if err != nil || string(content) != "new" {
 				t.Errorf("%s in the branch: %q, %v", path, content, err)
 			}
@@ -129,7 +130,7 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 			t.Error("it is still mounted")
 		}
 		// That of the one who mounted it last.
-		s.hasForm(t, "child", ownForm())
+		s.hasForm(t, "child", store.OwnForm())
 	})
 }
 
@@ -138,7 +139,7 @@ func TestAncestorOfALiveMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "d/x": ""})
+		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "d/x": ""})
 		s.create(t, "base", "parent", "child")
 		dir := s.get(t, "child")
 		s.change(t, "parent", func(dir string) {
@@ -189,7 +190,7 @@ func TestHomeWithAPatternInItsName(t *testing.T) {
 		for _, odd := range []string{"h[om]e", "ho[me", "h*me?"} {
 			s := openStore(t, filepath.Join(t.TempDir(), odd), name)
 			s.create(t, "", "base")
-			write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})
+			write(t, s.inner.home.Diff("base"), files{"a": "", "b": ""})
 			s.create(t, "base", "parent", "child")
 			dir := s.get(t, "child")
 			s.change(t, "parent", func(dir string) { must(t, os.Remove(filepath.Join(dir, "a"))) })
@@ -214,10 +215,10 @@ func TestLeakedAufsMount(t *testing.T) {
 		end := leak(t)
 		must(t, s.Put("child"))
 		other := openStore(t, string(s.inner.home), BackendOverlay)
-		before := readTree(t, s.inner.home.diff("child"))
+		before := readTree(t, s.inner.home.Diff("child"))
 		_, err := other.Get("child", GetOptions{})
 		wants(t, err, unix.EBUSY, "child")
-		sameTree(t, readTree(t, s.inner.home.diff("child")), before)
+		sameTree(t, readTree(t, s.inner.home.Diff("child")), before)
 		end()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			if _, err = other.Get("child", GetOptions{}); err == nil || time.Now().After(deadline) {
@@ -235,21 +236,21 @@ func TestStraysAreNotGuessed(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("child"), files{"precious": "data"})
-		must(t, os.Remove(s.inner.home.layers("child")))
-		must(t, os.Mkdir(s.inner.home.layers("child"), 0o700))
+		write(t, s.inner.home.Diff("child"), files{"precious": "data"})
+		must(t, os.Remove(s.inner.home.Layers("child")))
+		must(t, os.Mkdir(s.inner.home.Layers("child"), 0o700))
 		openStore(t, string(s.inner.home), name)
-		sameNames(t, readTree(t, s.inner.home.diff("child")).Names(), "precious")
+		sameNames(t, readTree(t, s.inner.home.Diff("child")).Names(), "precious")
 		if s.Exists("child") {
 			t.Error("it exists")
 		}
 		if err := s.Create("child", "base", nil); err == nil {
 			t.Error("it was made again")
 		}
-		must(t, os.Remove(s.inner.home.layers("child")))
-		must(t, os.Symlink("loop", s.inner.home.layers("child")))
+		must(t, os.Remove(s.inner.home.Layers("child")))
+		must(t, os.Symlink("loop", s.inner.home.Layers("child")))
 		openStore(t, string(s.inner.home), name)
-		sameNames(t, readTree(t, s.inner.home.diff("child")).Names(), "precious")
+		sameNames(t, readTree(t, s.inner.home.Diff("child")).Names(), "precious")
 	})
 }
 
@@ -270,7 +271,7 @@ func TestCleanupLeavesTheAdminsMount(t *testing.T) {
 		if !d.Exists("base") || !mountedAt(t, dir) {
 			t.Error("the file system was unmounted")
 		}
-		noMounts(t, filepath.Join(dir, mntDir))
+		noMounts(t, filepath.Join(dir, store.MntDir))
 	})
 }
 
@@ -325,7 +326,7 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"d/f": "", ".wh.x": ""})
+		write(t, s.inner.home.Diff("base"), files{"d/f": "", ".wh.x": ""})
 		s.create(t, "base", "child")
 		sameNames(t, s.see(t, "child").Names(), "d", "d/f")
 		s.change(t, "base", func(dir string) {
@@ -343,7 +344,7 @@ func TestArchiveWithOverlayAttributes(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("base"), files{"d/low": ""})
+		write(t, s.inner.home.Diff("base"), files{"d/low": ""})
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		must(t, w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{
@@ -352,7 +353,7 @@ func TestArchiveWithOverlayAttributes(t *testing.T) {
 		must(t, w.Close())
 		_, err := s.ApplyDiff("child", "base", ApplyOptions{Diff: &b})
 		must(t, err)
-		names, err := system.Llistxattr(filepath.Join(s.inner.home.diff("child"), "d"))
+		names, err := system.Llistxattr(filepath.Join(s.inner.home.Diff("child"), "d"))
 		must(t, err)
 		if hasUserXattrs(t) {
 			sameNames(t, names, "user.mine")

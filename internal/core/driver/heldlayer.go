@@ -7,21 +7,22 @@ import (
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
 // A heldLayer is a layer that is being read. Whoever reads it passes over files that a container deletes meanwhile, and cannot tell them
 // from those that are gone because the layer is: that has to be asked at the end.
 type heldLayer struct {
-	home home
+	home store.Home
 	id   string
 	// dir is the layer's directory. It stays open, so that no other one gets its inode number.
 	dir *os.File
 }
 
 // hold begins to read the layer id.
-func (h home) hold(id string) (*heldLayer, error) {
-	dir, err := os.OpenFile(h.diff(id), fsutil.OpenDirectory, 0)
+func hold(h store.Home, id string) (*heldLayer, error) {
+	dir, err := os.OpenFile(h.Diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -33,12 +34,12 @@ var errReplaced = errors.New("the layer got other content while it was read")
 
 // still is an error if the layer is not the one any more that it was when it was held.
 func (l *heldLayer) still() error {
-	if absent, err := l.home.absent(l.id); err != nil {
+	if absent, err := l.home.Absent(l.id); err != nil {
 		return err
 	} else if absent {
-		return unknownLayer("having read", l.id)
+		return store.UnknownLayer("having read", l.id)
 	}
-	now, err := fsutil.LstatOf(l.home.diff(l.id))
+	now, err := fsutil.LstatOf(l.home.Diff(l.id))
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (l *heldLayer) still() error {
 		return err
 	}
 	if held.Dev != now.Dev || held.Ino != now.Ino {
-		return layerError("having read", l.id, errReplaced)
+		return store.LayerError("having read", l.id, errReplaced)
 	}
 	return nil
 }
@@ -56,8 +57,8 @@ func (l *heldLayer) still() error {
 func (l *heldLayer) close() { _ = l.dir.Close() }
 
 // reading calls read, which reads the layer id. It is an error if the layer was removed, or replaced, meanwhile.
-func (h home) reading(id string, read func() error) error {
-	held, err := h.hold(id)
+func reading(h store.Home, id string, read func() error) error {
+	held, err := hold(h, id)
 	if err != nil {
 		return err
 	}

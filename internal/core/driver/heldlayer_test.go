@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // TestHeldLayer is about a layer that is removed, or gets other content, while it is read.
@@ -22,17 +24,17 @@ func TestHeldLayer(t *testing.T) {
 		want error
 	}{
 		"nothing":       {func() {}, nil},
-		"a file":        {func() { must(t, os.Remove(filepath.Join(s.inner.home.diff("base"), "f"))) }, nil},
-		"removed":       {func() { must(t, s.Remove("child")) }, ErrLayerUnknown},
+		"a file":        {func() { must(t, os.Remove(filepath.Join(s.inner.home.Diff("base"), "f"))) }, nil},
+		"removed":       {func() { must(t, s.Remove("child")) }, store.ErrLayerUnknown},
 		"removed again": {func() { must(t, s.Remove("child")); s.create(t, "base", "child") }, errReplaced},
 		"applied":       {func() { s.apply(t, "child", "base", entry{Name: "g", Content: "g"}) }, errReplaced},
-		"its directory": {func() { must(t, os.RemoveAll(s.inner.home.diff("child"))) }, fs.ErrNotExist},
+		"its directory": {func() { must(t, os.RemoveAll(s.inner.home.Diff("child"))) }, fs.ErrNotExist},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if !s.Exists("child") {
 				s.create(t, "base", "child")
 			}
-			err := s.inner.home.reading("child", func() error { c.do(); return nil })
+			err := reading(s.inner.home, "child", func() error { c.do(); return nil })
 			if c.want == nil {
 				must(t, err)
 				return
@@ -77,7 +79,7 @@ func TestReadersOfARemovedLayer(t *testing.T) {
 					for i := range most {
 						content[fmt.Sprintf("%03d/file", i)] = "x"
 					}
-					write(t, s.inner.home.diff("child"), content)
+					write(t, s.inner.home.Diff("child"), content)
 					removed := make(chan error)
 					go func() { removed <- s.Remove("child") }()
 					for {
@@ -102,7 +104,7 @@ func TestDiffOfARemovedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		dir := s.inner.home.diff("child")
+		dir := s.inner.home.Diff("child")
 		for i := range 300 {
 			write(t, dir, files{fmt.Sprintf("%03d/file", i): strings.Repeat("x", 4096)})
 		}
@@ -117,7 +119,7 @@ func TestDiffOfARemovedLayer(t *testing.T) {
 			t.Errorf("the rest of the archive: %v", err)
 		}
 		_, err = getter.Get("000/file")
-		wants(t, err, ErrLayerUnknown, "child")
+		wants(t, err, store.ErrLayerUnknown, "child")
 		must(t, getter.Close())
 	})
 }

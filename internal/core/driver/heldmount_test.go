@@ -59,7 +59,7 @@ func TestHeldMountIsNotLogged(t *testing.T) {
 		log := hearLog(t)
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})
+		write(t, s.inner.home.Diff("base"), files{"a": "", "b": ""})
 		s.create(t, "base", "child", "grandchild")
 		dir := s.get(t, "child")
 		must(t, os.Remove(filepath.Join(dir, "a")))

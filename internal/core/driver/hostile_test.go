@@ -43,14 +43,14 @@ func packed(t *testing.T, members ...member) []byte {
 
 // victim is a store in a directory beside which there is something that no layer may touch.
 type victim struct {
-	store
+	testStore
 	outside string // a directory beside the store, with the file secret in it
 }
 
 func newVictim(t *testing.T, name BackendName) victim {
 	t.Helper()
 	root := t.TempDir()
-	v := victim{store: openStore(t, filepath.Join(root, "home"), name), outside: filepath.Join(root, "outside")}
+	v := victim{testStore: openStore(t, filepath.Join(root, "home"), name), outside: filepath.Join(root, "outside")}
 	write(t, v.outside, files{"secret": "secret", "d/": ""})
 	v.create(t, "", "base", "child")
 	v.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "d/"}, entry{Name: "d/f", Content: "df"})
@@ -232,7 +232,7 @@ func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	before := v.around(t)
 	_, err := v.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)})
 	applied = err == nil
-	diff := v.inner.home.diff("child")
+	diff := v.inner.home.Diff("child")
 	if err != nil {
 		wants(t, err, nil, "child")
 		// aufs has left its own files there.
@@ -364,11 +364,11 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				t.Error(err)
 			}
 			for _, file := range []string{"d", "e"} {
-				names, err := system.Llistxattr(filepath.Join(s.inner.home.diff(id), file))
+				names, err := system.Llistxattr(filepath.Join(s.inner.home.Diff(id), file))
 				if fsutil.IgnoreGone(err) != nil {
 					t.Error(err)
 				}
-				f, err := s.inner.home.form(id)
+				f, err := s.inner.home.Form(id)
 				must(t, err)
 				// Overlayfs sets others than it was told, which mean nothing to it. In its own layer it has some, which say where a file is from.
 				own := []string{"trusted.overlay.origin", "trusted.overlay.impure"}
@@ -380,7 +380,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				}
 			}
 		}
-		if value, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("base"), "e"), "user.kept"); string(value) != "x" {
+		if value, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("base"), "e"), "user.kept"); string(value) != "x" {
 			t.Errorf("an attribute that may be there is %q, %v", value, err)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 		err = d.passOwnersTime(id)
 	}
 	if err != nil {
-		return layerError("changing the owners in", id, err)
+		return store.LayerError("changing the owners in", id, err)
 	}
 	return nil
 }
@@ -55,7 +56,7 @@ func (d *Driver) changeOwners(id, dir string, maps ownerMaps) error {
 	if aufs, err := aufsfs.IsAufs(dir); err != nil {
 		return err
 	} else if aufs {
-		branch = d.home.diff(id)
+		branch = d.home.Diff(id)
 	}
 	plan, err := d.unfinishedOwners(id)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
 	"golang.org/x/sys/unix"
 )
@@ -69,7 +70,7 @@ func sameEntries(t *testing.T, what string, got, want map[string]trees.Entry) {
 }
 
 // seeOwned is ownedTree of a mount of the layer id.
-func (s store) seeOwned(t *testing.T, id string, m *idmap.Mappings) map[string]trees.Entry {
+func (s testStore) seeOwned(t *testing.T, id string, m *idmap.Mappings) map[string]trees.Entry {
 	t.Helper()
 	dir := s.get(t, id)
 	tr := ownedTree(t, dir, m)
@@ -100,10 +101,10 @@ func makeSome(t *testing.T, dir string, wanted func(kind string) bool) {
 }
 
 // peculiarImage makes an image of two layers, base and middle.
-func peculiarImage(t *testing.T, s store) {
+func peculiarImage(t *testing.T, s testStore) {
 	t.Helper()
 	s.create(t, "", "base")
-	base := s.inner.home.diff("base")
+	base := s.inner.home.Diff("base")
 	write(t, base, files{"gone": "x", "same": "same", "opaque/f": "f", "d/f": "f", "d/e/f": "f"})
 	must(t, os.Link(filepath.Join(base, "d/f"), filepath.Join(base, "d/e/g")))
 	must(t, os.Chtimes(filepath.Join(base, "d/e"), time.Unix(2000, 987_654_321), time.Unix(2000, 987_654_321)))
@@ -122,7 +123,7 @@ func TestOwnersAloneAreChanged(t *testing.T) {
 		s := newStore(t, name)
 		peculiarImage(t, s)
 		s.create(t, "", "plain")
-		makePeculiar(t, s.inner.home.diff("plain"))
+		makePeculiar(t, s.inner.home.Diff("plain"))
 		s.create(t, "middle", "mapped")
 		for _, id := range []string{"plain", "mapped"} {
 			// Aufs makes files of its own in a layer when it mounts it first.
@@ -131,7 +132,7 @@ func TestOwnersAloneAreChanged(t *testing.T) {
 			want := s.seeOwned(t, id, twoRanges)
 			image := map[string]map[string]trees.Entry{}
 			for _, parent := range []string{"base", "middle"} {
-				image[parent] = ownedTree(t, s.inner.home.diff(parent), noMaps)
+				image[parent] = ownedTree(t, s.inner.home.Diff(parent), noMaps)
 			}
 			must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
 			s.oneForm(t, id)
@@ -142,14 +143,14 @@ func TestOwnersAloneAreChanged(t *testing.T) {
 			must(t, s.UpdateLayerIDMap(id, noMaps, fewIDs, ""))
 			sameEntries(t, id+" with few ids", s.seeOwned(t, id, noMaps), want)
 			for parent, before := range image {
-				sameEntries(t, parent, ownedTree(t, s.inner.home.diff(parent), noMaps), before)
+				sameEntries(t, parent, ownedTree(t, s.inner.home.Diff(parent), noMaps), before)
 			}
 		}
 		noLeftovers(t, s)
 	})
 }
 
-func drainMount(s store, id string) error {
+func drainMount(s testStore, id string) error {
 	if _, err := s.Get(id, GetOptions{}); err != nil {
 		return err
 	}
@@ -161,15 +162,15 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
-		f := filepath.Join(s.inner.home.diff("base"), "f")
-		write(t, s.inner.home.diff("base"), files{"f": "f"})
+		f := filepath.Join(s.inner.home.Diff("base"), "f")
+		write(t, s.inner.home.Diff("base"), files{"f": "f"})
 		setACL(t, f, fsutil.ACLAccess, 1000, 7)
 		list, err := system.Lgetxattr(f, fsutil.ACLAccess)
 		must(t, err)
 		want, _, err := aclToHost(list, twoRanges)
 		must(t, err)
 		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
-		got, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("mapped"), "f"), fsutil.ACLAccess)
+		got, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("mapped"), "f"), fsutil.ACLAccess)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("the list is %x, %v, and not %x", got, err, want)
 		}
@@ -185,7 +186,7 @@ func TestOwnersOfMountsStay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
-		write(t, s.inner.home.diff("base"), files{"d/": "", "f": "f", "g": "g"})
+		write(t, s.inner.home.Diff("base"), files{"d/": "", "f": "f", "g": "g"})
 		dir := s.get(t, "mapped")
 		must(t, unix.Mount("tmpfs", filepath.Join(dir, "d"), "tmpfs", 0, ""))
 		defer func() { must(t, unix.Unmount(filepath.Join(dir, "d"), 0)) }()
@@ -205,7 +206,7 @@ func TestOwnersOfMountsStay(t *testing.T) {
 
 // mappedChanges are the changes of the layer id, whose owners were mapped by m, as Changes, Diff and DiffSize see them: the names in the
 // archive are those of changes, and the sizes add up.
-func (s store) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappings) []string {
+func (s testStore) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappings) []string {
 	t.Helper()
 	changes, err := s.Changes(id, m, parent, noMaps)
 	must(t, err)
@@ -318,9 +319,9 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 			return slices.Contains([]string{"capabilities and attributes", "links", "modes and owners"}, kind)
 		}
 		s.create(t, "", "middle")
-		makeSome(t, s.inner.home.diff("middle"), few)
+		makeSome(t, s.inner.home.Diff("middle"), few)
 		s.create(t, "", "plain")
-		makeSome(t, s.inner.home.diff("plain"), few)
+		makeSome(t, s.inner.home.Diff("plain"), few)
 		for n := range 4 {
 			mapped := fmt.Sprintf("mapped%d", n)
 			s.create(t, "middle", mapped)
@@ -354,7 +355,7 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 }
 
 // cutShort begins with a change of owners, and does n quarters of it. It tells if that is something.
-func (s store) cutShort(t *testing.T, id string, n int) bool {
+func (s testStore) cutShort(t *testing.T, id string, n int) bool {
 	t.Helper()
 	dir := s.get(t, id)
 	plan, err := planOwners(dir, ownerMaps{noMaps, twoRanges})
@@ -367,7 +368,7 @@ func (s store) cutShort(t *testing.T, id string, n int) bool {
 	must(t, s.Put(id))
 	if s.backend == BackendOverlay {
 		// A link that was on its way.
-		must(t, os.WriteFile(filepath.Join(s.inner.home.diff(id), ownersLink), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff(id), ownersLink), nil, 0o600))
 	}
 	return len(some) > 0
 }
@@ -377,7 +378,7 @@ func TestOwnersChangedAfterOtherThings(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
-		base := s.inner.home.diff("base")
+		base := s.inner.home.Diff("base")
 		write(t, base, files{"same": "x", "size": "x", "time": "x", "mode": "x", "owner": "x", "kind": "x"})
 		must(t, os.Symlink("aa", filepath.Join(base, "target")))
 		must(t, unix.Mknod(filepath.Join(base, "device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
@@ -410,7 +411,7 @@ func TestOwnersOfReplacedFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
-		base := s.inner.home.diff("base")
+		base := s.inner.home.Diff("base")
 		write(t, base, files{"a": "a", "f": "f"})
 		must(t, os.Link(filepath.Join(base, "a"), filepath.Join(base, "b")))
 		s.cutShort(t, "mapped", 0)
@@ -438,11 +439,11 @@ func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"same": "same"})
+		write(t, s.inner.home.Diff("base"), files{"same": "same"})
 		for range 20 {
 			s.create(t, "base", "mapped")
 			must(t, s.UpdateLayerIDMap("mapped", noMaps, fewIDs, ""))
-			path := filepath.Join(s.inner.home.diff("mapped"), "same")
+			path := filepath.Join(s.inner.home.Diff("mapped"), "same")
 			info, err := os.Lstat(path)
 			must(t, err)
 			must(t, os.WriteFile(path, []byte("emas"), 0o644))
@@ -460,12 +461,12 @@ func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
 		s.create(t, "", "base")
 		must(t, s.UpdateLayerIDMap("base", noMaps, fewIDs, ""))
 		until := time.Now().Add(200 * time.Millisecond)
-		must(t, os.Chtimes(s.inner.home.overlay(ownersDir, "base"), until, until))
+		must(t, os.Chtimes(s.inner.home.Overlay(store.OwnersDir, "base"), until, until))
 		must(t, s.inner.passOwnersTime("base"))
 		if now := time.Now(); now.Before(until) {
 			t.Errorf("%v is before %v", now, until)
 		}
-		must(t, os.Remove(s.inner.home.overlay(ownersDir, "base")))
+		must(t, os.Remove(s.inner.home.Overlay(store.OwnersDir, "base")))
 		must(t, s.inner.passOwnersTime("base"))
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,7 +73,7 @@ var markedFiles = map[string]uint64{
 }
 
 // makeImage unpacks the layers of markedImage, and makes the layer child on top of them.
-func makeImage(t *testing.T, s store) {
+func makeImage(t *testing.T, s testStore) {
 	t.Helper()
 	parent := ""
 	for _, layer := range markedImage {
@@ -258,7 +259,7 @@ func TestImmutableFileInAContainerStaysSo(t *testing.T) {
 				return
 			}
 		}
-		t.Cleanup(func() { clearAllFlags(t, s.inner.home.diff("child")) }) // after a failure
+		t.Cleanup(func() { clearAllFlags(t, s.inner.home.Diff("child")) }) // after a failure
 		for _, when := range []string{"at once", "in the next mount", "in the one after it"} {
 			for _, path := range paths {
 				if err := appendTo(filepath.Join(dir, path), "more"); !errors.Is(err, unix.EPERM) {
@@ -318,9 +319,9 @@ func TestImageLayersAreInAufsForm(t *testing.T) {
 			must(t, s.Remove(id))
 		}
 		found := 0
-		for path, node := range readTree(t, s.inner.home.diff("")) {
+		for path, node := range readTree(t, s.inner.home.Diff("")) {
 			if strings.Contains(node, ".overlay.") || strings.Contains(node, "device 0") {
-				t.Errorf("%s: %s", filepath.Join(diffDir, path), node)
+				t.Errorf("%s: %s", filepath.Join(store.DiffDir, path), node)
 			}
 			if strings.HasPrefix(filepath.Base(path), ".wh.") {
 				found++

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -42,8 +43,8 @@ func TestInitWithoutAufs(t *testing.T) {
 	}
 	{
 		err := failInit(t, "sub/home", configFor(BackendAufs))
-		wants(t, err, ErrAufsNotSupported, "AUFS was not found in /proc/filesystems", "module")
-		wants(t, err, ErrNotSupported)
+		wants(t, err, store.ErrAufsNotSupported, "AUFS was not found in /proc/filesystems", "module")
+		wants(t, err, store.ErrNotSupported)
 		wants(t, err, unix.ENODEV)
 	}
 }
@@ -66,7 +67,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 			for _, odd := range []string{"a,b", "a:b", "a=b"} {
 				if name == BackendAufs {
 					err := failInit(t, odd, configFor(name))
-					wants(t, err, ErrPrerequisites, odd, "cannot parse")
+					wants(t, err, store.ErrPrerequisites, odd, "cannot parse")
 					continue
 				}
 				// Overlayfs can.
@@ -103,7 +104,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 		defer func() { must(t, mountutil.UnmountRetry(backing)) }()
 		t.Cleanup(wire.ExpectMessages("xino doesn't support", "already stacked"))
 		_, err := Open(filepath.Join(backing, "home"), configFor(name))
-		wants(t, err, ErrIncompatibleFS, "overlayfs", backing)
+		wants(t, err, store.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).Names())
 	})
 }
@@ -190,8 +191,8 @@ func inNamespaces(t *testing.T, home string, flags ...string) (string, error) {
 func TestAufsInAUserNamespace(t *testing.T) {
 	if home := os.Getenv(childVariable); home != "" {
 		_, err := Open(home, configFor(BackendAufs))
-		wants(t, err, ErrAufsNested, "AUFS cannot be used in non-init user namespace")
-		wants(t, err, ErrNotSupported)
+		wants(t, err, store.ErrAufsNested, "AUFS cannot be used in non-init user namespace")
+		wants(t, err, store.ErrNotSupported)
 		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("home is left: %v", err)
 		}
@@ -209,7 +210,7 @@ func TestInitWithoutRoot(t *testing.T) {
 		must(t, unix.Setresgid(65534, 65534, 65534))
 		must(t, unix.Setresuid(65534, 65534, 65534))
 		_, err := Open(home, configFor(BackendOverlay))
-		wants(t, err, ErrPrerequisites, "root")
+		wants(t, err, store.ErrPrerequisites, "root")
 		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("home is left: %v", err)
 		}
@@ -240,7 +241,7 @@ func TestSkipMountHome(t *testing.T) {
 		must(t, err)
 		layers := s.inner.home
 		s.create(t, "", "base", "child")
-		write(t, layers.diff("base"), files{"f": "f"})
+		write(t, layers.Diff("base"), files{"f": "f"})
 		s.change(t, "child", func(dir string) { write(t, dir, files{"g": "g"}) })
 		sameNames(t, s.see(t, "child").Names(), "f", "g")
 		must(t, s.Cleanup())

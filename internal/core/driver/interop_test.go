@@ -27,7 +27,7 @@ type intree struct{ storetest.Program }
 func inTree(program, home string) intree { return intree{storetest.Program{Path: program, Home: home}} }
 
 // list is the listing of what a mount of the layer id shows, as intree prints it.
-func (s store) list(t *testing.T, id string, options ...string) string {
+func (s testStore) list(t *testing.T, id string, options ...string) string {
 	t.Helper()
 	var b bytes.Buffer
 	must(t, treelisting.Write(&b, s.get(t, id, options...)))

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -200,7 +201,7 @@ func (tr *oldTrial) harm(t *testing.T, old intree, done bool) harm {
 			worst = halfDone
 		}
 	}
-	for _, part := range []string{diffDir, mntDir} {
+	for _, part := range []string{store.DiffDir, store.MntDir} {
 		entries, err := os.ReadDir(filepath.Join(old.Home, part))
 		must(t, err)
 		for _, entry := range entries {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -52,7 +53,7 @@ func (i intree) mountOf(t *testing.T) (dir string) {
 	})
 	_, err = out.Read(make([]byte, len("ready\n")))
 	must(t, err)
-	return filepath.Join(i.Home, mntDir, "child")
+	return filepath.Join(i.Home, store.MntDir, "child")
 }
 
 // TestInTreeBusy has a container in a layer. This driver's errors name it, see TestBusy.
@@ -98,7 +99,7 @@ func TestInTreeHostile(t *testing.T) {
 				before := v.around(t)
 				_, err := old.try(packed(t, members(v)...), "apply", "child", "base")
 				sameTree(t, v.around(t), before)
-				for path, node := range readTree(t, filepath.Join(old.Home, diffDir, "child")) {
+				for path, node := range readTree(t, filepath.Join(old.Home, store.DiffDir, "child")) {
 					if h := harmOf(path, node, err); h != noHarm && !slices.Contains(found[h], what) {
 						found[h] = append(found[h], what)
 					}

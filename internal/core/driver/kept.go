@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,16 +20,10 @@ import (
 // replaces. The storage library gives the archive back byte for byte all the same: it asks for the content of each entry by its name, in
 // their order. So what the layer does not show is kept beside it, in kept/<id>/, a file for each content, and DiffGetter knows of it.
 
-// kept is the path of what is kept for the layer id. It has links to the layer's files, and shares a mount with them.
-func (a area) kept(id string) string { return filepath.Join(string(a), keptDir, id) }
-
-// kept is where it is kept now.
-func (h home) kept(id string) string { return h.besideDiff().kept(id) }
-
 // dropKept is for a layer that gets other content.
-func (h home) dropKept(id string) error {
-	for _, a := range h.areas() {
-		if err := removeTree(a.kept(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func dropKept(h store.Home, id string) error {
+	for _, a := range h.Areas() {
+		if err := store.RemoveTree(a.Kept(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -36,22 +31,22 @@ func (h home) dropKept(id string) error {
 }
 
 // placeKept makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
-func (h home) placeKept(made, id string) error {
+func placeKept(h store.Home, made, id string) error {
 	if _, err := os.Lstat(made); err != nil {
 		return fsutil.IgnoreGone(err)
 	}
-	a := h.besideDiff()
-	err := fsutil.MkdirWithoutACL(a.kept(""), 0o700)
+	a := h.BesideDiff()
+	err := fsutil.MkdirWithoutACL(a.Kept(""), 0o700)
 	if err == nil {
 		err = fsutil.SyncDir(string(a))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := os.Rename(made, a.kept(id)); err != nil {
+	if err := os.Rename(made, a.Kept(id)); err != nil {
 		return err
 	}
-	return fsutil.SyncDir(a.kept(""))
+	return fsutil.SyncDir(a.Kept(""))
 }
 
 // openKept opens what is kept under a name in the directory path.
@@ -65,15 +60,15 @@ func openKept(path string, k layertar.KeptName) (*os.File, error) {
 }
 
 // keeping has, of those layers for which something is kept, the directories that it is in.
-func (h home) keeping(ids []string) map[string]string {
+func keeping(h store.Home, ids []string) map[string]string {
 	found := map[string]string{}
-	for _, a := range h.areas() {
-		if !isThere(a.kept("")) {
+	for _, a := range h.Areas() {
+		if !store.IsThere(a.Kept("")) {
 			continue
 		}
 		for _, id := range ids {
-			if isThere(a.kept(id)) {
-				found[id] = a.kept(id)
+			if store.IsThere(a.Kept(id)) {
+				found[id] = a.Kept(id)
 			}
 		}
 	}
@@ -95,7 +90,7 @@ type keeper struct {
 }
 
 // keptBeside is where it is kept what is for the directory dir, in a scratch directory.
-func keptBeside(dir string) string { return filepath.Join(filepath.Dir(dir), keptDir) }
+func keptBeside(dir string) string { return filepath.Join(filepath.Dir(dir), store.KeptDir) }
 
 // newKeeper is for an archive that is unpacked into dir.
 func newKeeper(dir string, names *layertar.Names) *keeper {

@@ -20,7 +20,7 @@ import (
 )
 
 // givesBack fails the test unless the getter of the layer id gives back all content of an archive, as the storage library asks for it.
-func (s store) givesBack(t *testing.T, id string, content []byte) {
+func (s testStore) givesBack(t *testing.T, id string, content []byte) {
 	t.Helper()
 	getter, err := s.inner.DiffGetter(id)
 	must(t, err)
@@ -158,8 +158,8 @@ func TestKeptIsDropped(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
-		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "a", N: 1}.File()), []byte("stale"), 0o600))
+		must(t, os.MkdirAll(s.inner.home.Kept("child"), 0o700))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.Kept("child"), layertar.KeptName{Name: "a", N: 1}.File()), []byte("stale"), 0o600))
 		content := numbered(t, fileOf("a"))
 		_, err := s.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)})
 		must(t, err)
@@ -167,12 +167,12 @@ func TestKeptIsDropped(t *testing.T) {
 		// What has something already gets the archive on top of it.
 		must(t, s.applyBytes("child", "base", numbered(t, fileOf("b"), fileOf("b"))))
 		s.getsFile(t, "child", "b", "content 1")
-		must(t, os.MkdirAll(s.inner.home.kept("child"), 0o700))
-		must(t, os.WriteFile(filepath.Join(s.inner.home.kept("child"), layertar.KeptName{Name: "b", N: 1}.File()), []byte("stale"), 0o600))
+		must(t, os.MkdirAll(s.inner.home.Kept("child"), 0o700))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.Kept("child"), layertar.KeptName{Name: "b", N: 1}.File()), []byte("stale"), 0o600))
 		content = numbered(t, fileOf("a"), fileOf("c"), fileOf("b"))
 		must(t, s.applyBytes("child", "base", content))
 		s.givesBack(t, "child", content)
-		must(t, os.MkdirAll(s.inner.home.kept("stray"), 0o700))
+		must(t, os.MkdirAll(s.inner.home.Kept("stray"), 0o700))
 		other, err := reopen(string(s.inner.home), name)
 		must(t, err)
 		must(t, other.Cleanup())

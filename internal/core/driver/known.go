@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -60,9 +60,9 @@ type knownLink struct {
 func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
 func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
-	diff, err := fsutil.OpenTree(s.home.diff(""))
+	diff, err := fsutil.OpenTree(s.home.Diff(""))
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.home.diff(""), Err: err}
+		return nil, &fs.PathError{Op: "open", Path: s.home.Diff(""), Err: err}
 	}
 	defer unix.Close(diff)
 	l := &lookAtLayers{shadows: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
@@ -74,7 +74,7 @@ func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
 		}
 		if err != nil {
 			// A stack without it would show, without a word, another tree.
-			return nil, layerError("using", layer, &fs.PathError{Op: "lstat", Path: s.home.diff(layer), Err: err})
+			return nil, store.LayerError("using", layer, &fs.PathError{Op: "lstat", Path: s.home.Diff(layer), Err: err})
 		}
 		l.stamps[n] = stampOf(&st)
 	}
@@ -127,7 +127,7 @@ func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
 		return v, false
 	}
 	v = shownLayer{
-		id: l.layers[n], dir: l.home.diff(l.layers[n]), opaque: link.has(flagOpaque), unread: link.has(flagUnread), joined: link.has(flagJoined),
+		id: l.layers[n], dir: l.home.Diff(l.layers[n]), opaque: link.has(flagOpaque), unread: link.has(flagUnread), joined: link.has(flagJoined),
 	}
 	return v, link.digest == flagNone || l.place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
 }
@@ -165,7 +165,7 @@ func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
 func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bool {
 	for _, place := range l.places {
 		dir := place + "/" + v.id + "/" + digest
-		if !isThere(dir) {
+		if !store.IsThere(dir) {
 			continue
 		}
 		if above {
@@ -219,13 +219,13 @@ func (s *shadows) keep(id string, v shownLayer, p shadow.Plan, digest, stamp str
 		digest = flagNone
 	}
 	target := strings.Join([]string{knownVersion, flags, digest, stamp}, " ")
-	if err := linkIn(target, s.links(), id); errors.Is(err, fs.ErrExist) {
-		_ = s.home.replaceLink(target, filepath.Join(s.links(), id)) // see above
+	if err := store.LinkIn(target, s.links(), id); errors.Is(err, fs.ErrExist) {
+		_ = s.home.ReplaceLink(target, filepath.Join(s.links(), id)) // see above
 	}
 }
 
 // links is the directory of the links.
-func (s *shadows) links() string { return s.home.overlay(knownDir, string(s.to)) }
+func (s *shadows) links() string { return s.home.Overlay(store.KnownDir, string(s.to)) }
 
 // unmarked tells if the layer id is known to have no marks.
 func (s *shadows) unmarked(id string) bool {
@@ -236,63 +236,4 @@ func (s *shadows) unmarked(id string) bool {
 	defer look.close()
 	v, ok := look.known(0)
 	return ok && s.to != whiteout.AufsForm && v.above == "" && v.below == "" && !v.opaque
-}
-
-// forget drops what is known of the layer id, which is about to change, or just has. What is known of the layers on top of it goes by the times
-// of its root directory.
-func (h home) forget(id string) error {
-	var known []string
-	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
-		if path := h.overlay(knownDir, string(f), id); isThere(path) {
-			known = append(known, path)
-		}
-	}
-	if len(known) == 0 {
-		return nil
-	}
-	// Before the links go: cut short in between, they do not count, and are still there for the next one.
-	if err := renewTime(h.diff(id)); err != nil {
-		return layerError("dropping what is known of", id, err)
-	}
-	for _, path := range known {
-		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return layerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
-		}
-		// A crash brings it back otherwise, and not every file system brings back what was done after it as well.
-		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
-			return layerError("dropping what is known of", id, err)
-		}
-	}
-	return nil
-}
-
-// longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
-const longestTick = 1100 * time.Millisecond
-
-// renewTime gives the directory of a layer, and by that all stamps with it, another time of the last change.
-func renewTime(dir string) error {
-	before, err := fsutil.LstatOf(dir)
-	if err != nil {
-		return err
-	}
-	return changeTime(dir, func(now unix.Timespec) bool { return now != before.Ctim })
-}
-
-// changeTime changes the time of the last change of the directory dir until passed takes that for late enough. Where the clock of the file system has
-// not gone on, it waits.
-func changeTime(dir string, passed func(now unix.Timespec) bool) error {
-	st, err := fsutil.LstatOf(dir)
-	if err != nil {
-		return err
-	}
-	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
-		// A change of mode that changes nothing.
-		if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
-			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
-		}
-		if after, err := fsutil.LstatOf(dir); err != nil || passed(after.Ctim) {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,20 +13,21 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
 // layersOf makes the directories of layers, uppermost first, of a store without a driver, and returns what a backend that reads marks in the form
 // to has to know of them.
-func layersOf(t *testing.T, h home, to whiteout.Form, layers ...files) (s *shadows, ids []string) {
+func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s *shadows, ids []string) {
 	t.Helper()
-	must(t, os.MkdirAll(h.tmp(), 0o700))
+	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	for n, content := range layers {
 		id := fmt.Sprintf("layer%d", len(layers)-n)
 		ids = append(ids, id)
-		must(t, os.Mkdir(h.diff(id), 0o755))
-		write(t, h.diff(id), content)
+		must(t, os.Mkdir(h.Diff(id), 0o755))
+		write(t, h.Diff(id), content)
 	}
 	return newShadows(h, newConverter(h, ""), to, ""), ids
 }
@@ -102,7 +103,7 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 			return os.Rename(dir, dir+"-away")
 		},
 	} {
-		before := h.diff(ids[0])
+		before := h.Diff(ids[0])
 		must(t, change(before))
 		if _, err := os.Lstat(before); err != nil {
 			must(t, os.Mkdir(before, 0o755))
@@ -122,14 +123,14 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 // through them.
 func TestKnownOfWrittenLayers(t *testing.T) {
 	needRoot(t)
-	for what, written := range map[string]func(t *testing.T, h home, id string){
-		"mounted by aufs, or the in-tree driver": func(t *testing.T, h home, id string) {
+	for what, written := range map[string]func(t *testing.T, h store.Home, id string){
+		"mounted by aufs, or the in-tree driver": func(t *testing.T, h store.Home, id string) {
 			t.Helper()
-			write(t, h.diff(id), files{whiteout.Base: ""})
+			write(t, h.Diff(id), files{whiteout.Base: ""})
 			// Some time has gone by.
-			must(t, renewTime(h.diff(id)))
+			must(t, store.RenewTime(h.Diff(id)))
 		},
-		"given out": func(t *testing.T, h home, id string) { t.Helper(); must(t, h.markWritten(id)) },
+		"given out": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
 	} {
 		for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
 			t.Run(what+", "+string(to), func(t *testing.T) {
@@ -139,8 +140,8 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 				top, bottom := ids[0], ids[1]
 				written(t, h, top)
 				for _, name := range []string{"x", "y"} {
-					write(t, h.diff(top), files{"e/.wh." + name: ""})
-					write(t, h.diff(bottom), files{"e/" + name: ""})
+					write(t, h.Diff(top), files{"e/.wh." + name: ""})
+					write(t, h.Diff(bottom), files{"e/" + name: ""})
 					got, hidden := s.hides(t, ids), "e/"+name
 					if to == whiteout.AufsForm {
 						hidden = "e/.wh." + name
@@ -179,21 +180,21 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 			}
 		},
 	} {
-		for how, change := range map[string]func(t *testing.T, h home, id string){
-			"given out":   func(t *testing.T, h home, id string) { t.Helper(); must(t, h.markWritten(id)) },
-			"to be other": func(t *testing.T, h home, id string) { t.Helper(); must(t, h.forget(id)) },
+		for how, change := range map[string]func(t *testing.T, h store.Home, id string){
+			"given out":   func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
+			"to be other": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Forget(id)) },
 		} {
 			t.Run(what+", "+how, func(t *testing.T) {
 				h := storeOf(t)
 				s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"other/f": ""}, files{"d/old": ""})
 				sameNames(t, s.hides(t, ids), "d", "d/.wh.old")
-				must(t, os.RemoveAll(s.home.overlay(knownDir)))
+				must(t, os.RemoveAll(s.home.Overlay(store.KnownDir)))
 				look(t, s, ids)
 				// It goes by those below, of which nothing is known if it was looked at alone.
 				if s.isKnown(t, ids) != (what != "looked at alone") {
 					t.Error("it is known, or not")
 				}
-				bottom := h.diff(ids[2])
+				bottom := h.Diff(ids[2])
 				change(t, h, ids[2])
 				write(t, bottom, files{"d/new": ""})
 				sameNames(t, s.hides(t, ids), "d", "d/.wh.new", "d/.wh.old")
@@ -214,7 +215,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 		layers = append(layers, files{"d/.wh..wh..opq": "", "d/f": "", "e/f": ""})
 	}
 	s, ids := layersOf(t, h, whiteout.AufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
-	must(t, unix.Mkfifo(filepath.Join(h.diff(ids[6]), "pipe"), 0o600))
+	must(t, unix.Mkfifo(filepath.Join(h.Diff(ids[6]), "pipe"), 0o600))
 	stack, err := s.stack(ids, "")
 	must(t, err)
 	if len(stack) != 6 {
@@ -237,7 +238,7 @@ func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
-	device(t, filepath.Join(h.diff(ids[1]), "zero"))
+	device(t, filepath.Join(h.Diff(ids[1]), "zero"))
 	for range 2 {
 		stack, err := s.stack(ids, "")
 		must(t, err)
@@ -256,8 +257,8 @@ func TestKnownOnACoarseClock(t *testing.T) {
 	dir := t.TempDir()
 	must(t, unix.Mount("ramfs", dir, "ramfs", 0, ""))
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	h := home(filepath.Join(dir, "home"))
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt("")} {
+	h := store.Home(filepath.Join(dir, "home"))
+	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt("")} {
 		must(t, os.MkdirAll(dir, 0o700))
 	}
 	s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"d/": ""})
@@ -265,9 +266,9 @@ func TestKnownOnACoarseClock(t *testing.T) {
 	for n := range 30 {
 		name := fmt.Sprintf("f%02d", n)
 		want = append(want, "d/.wh."+name)
-		must(t, h.forget(ids[1]))
-		write(t, h.diff(ids[1]), files{"d/" + name: ""})
-		must(t, h.forget(ids[1]))
+		must(t, h.Forget(ids[1]))
+		write(t, h.Diff(ids[1]), files{"d/" + name: ""})
+		must(t, h.Forget(ids[1]))
 		got := s.hides(t, ids)
 		if len(got) != len(want) {
 			t.Fatalf("with %d files below, %q are hidden", n+1, got)
@@ -287,15 +288,15 @@ func TestKnownIsUsed(t *testing.T) {
 		target, err := os.Readlink(link)
 		must(t, err)
 		fields := strings.Fields(target)
-		made, fake := h.overlay(shadowDir, "middle", fields[2]), h.overlay(shadowDir, "middle", "fake")
+		made, fake := h.Overlay(store.ShadowDir, "middle", fields[2]), h.Overlay(store.ShadowDir, "middle", "fake")
 		for _, sub := range []string{shadow.DirAbove, shadow.DirBelow} {
-			if !isThere(filepath.Join(made, sub)) {
+			if !store.IsThere(filepath.Join(made, sub)) {
 				t.Errorf("ApplyDiff has not made the shadow %s", sub)
 			}
 			must(t, os.MkdirAll(filepath.Join(fake, sub), 0o755))
 		}
 		device(t, filepath.Join(fake, shadow.DirBelow, "kept"))
-		must(t, h.replaceLink(strings.Replace(target, fields[2], "fake", 1), link))
+		must(t, h.ReplaceLink(strings.Replace(target, fields[2], "fake", 1), link))
 		for _, options := range [][]string{nil, {"ro"}} {
 			sameNames(t, s.see(t, "top", options...).Names(), ".wh.gone", "gone", "own")
 		}
@@ -303,7 +304,7 @@ func TestKnownIsUsed(t *testing.T) {
 		sameNames(t, s.see(t, "top").Names(), "kept", "own")
 		// It is known to the other drivers that have the store.
 		other := openStore(t, string(h), BackendOverlay)
-		must(t, h.replaceLink(strings.Replace(target, fields[2], "fake", 1), link))
+		must(t, h.ReplaceLink(strings.Replace(target, fields[2], "fake", 1), link))
 		sameNames(t, other.see(t, "top").Names(), ".wh.gone", "gone", "own")
 		must(t, os.RemoveAll(fake))
 		sameNames(t, other.see(t, "top").Names(), "kept", "own")
@@ -316,23 +317,23 @@ func TestKnownIsDropped(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		want := []string{"d", "d/new", "kept"}
 		for what, c := range map[string]struct {
-			do    func(t *testing.T, s store)
+			do    func(t *testing.T, s testStore)
 			want  []string
 			known bool
 		}{
-			"read-only mount": {func(t *testing.T, s store) { t.Helper(); s.see(t, "middle", "ro") }, want, true},
-			"Diff":            {func(t *testing.T, s store) { t.Helper(); s.diff(t, "middle", "base") }, want, true},
-			"Init":            {func(t *testing.T, s store) { t.Helper(); openStore(t, string(s.inner.home), name) }, want, true},
-			"mount on top":    {func(t *testing.T, s store) { t.Helper(); s.see(t, "top") }, want, true},
-			"writable mount": {func(t *testing.T, s store) {
+			"read-only mount": {func(t *testing.T, s testStore) { t.Helper(); s.see(t, "middle", "ro") }, want, true},
+			"Diff":            {func(t *testing.T, s testStore) { t.Helper(); s.diff(t, "middle", "base") }, want, true},
+			"Init":            {func(t *testing.T, s testStore) { t.Helper(); openStore(t, string(s.inner.home), name) }, want, true},
+			"mount on top":    {func(t *testing.T, s testStore) { t.Helper(); s.see(t, "top") }, want, true},
+			"writable mount": {func(t *testing.T, s testStore) {
 				t.Helper()
 				s.change(t, "middle", func(dir string) { must(t, os.Remove(filepath.Join(dir, "kept"))) })
 			}, want[:2], false},
-			"ApplyDiff": {func(t *testing.T, s store) {
+			"ApplyDiff": {func(t *testing.T, s testStore) {
 				t.Helper()
 				s.apply(t, "middle", "base", entry{Name: ".wh.kept"}, entry{Name: "d/more"})
 			}, []string{"d", "d/new", "d/more"}, false},
-			"UpdateLayerIDMap": {func(t *testing.T, s store) {
+			"UpdateLayerIDMap": {func(t *testing.T, s testStore) {
 				t.Helper()
 				ids := idmapsOf([]idmap.Map{{ContainerID: 0, HostID: 1000, Size: 10}}, []idmap.Map{{ContainerID: 0, HostID: 1000, Size: 10}})
 				must(t, s.UpdateLayerIDMap("middle", nil, ids, ""))
@@ -375,7 +376,7 @@ func TestKnownOfAReplacedLayer(t *testing.T) {
 		must(t, s.Remove("top"))
 		must(t, s.Remove("middle"))
 		for _, path := range s.inner.belongings("middle") {
-			if isThere(path) {
+			if store.IsThere(path) {
 				t.Errorf("%s outlives its layer", path)
 			}
 		}
@@ -393,7 +394,7 @@ func TestInTreeWriteIsSeen(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "d/y"}, entry{Name: "e/x"})
 		s.apply(t, "middle", "base", entry{Name: "d/own"}, entry{Name: "e/"}, entry{Name: "e/.wh..wh..opq"})
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/own", "d/x", "d/y", "e")
-		dir := s.inner.home.diff("middle")
+		dir := s.inner.home.Diff("middle")
 		write(t, dir, files{whiteout.Base: "", whiteout.OrphanDir + "/": "", whiteout.PseudoLinkDir + "/": ""})
 		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.x")))
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/own", "d/y", "e")
@@ -415,13 +416,13 @@ func TestCacheMayBeDeleted(t *testing.T) {
 		s.apply(t, "opaque", "middle", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "e/"}, entry{Name: "e/.wh..wh..opq"}, entry{Name: "e/y"})
 		want := []string{"kept", "d", "e", "e/y"}
 		sameNames(t, s.see(t, "top").Names(), want...)
-		made := readTree(t, h.overlay(shadowDir))
+		made := readTree(t, h.Overlay(store.ShadowDir))
 		if len(made) < 4 {
 			t.Errorf("the shadows are %q", made.Names())
 		}
-		for _, parts := range [][]string{{knownDir}, {shadowDir}, {knownDir, shadowDir}, {shadowDir + "/opaque"}, {knownDir + "/" + string(s.inner.shadows.to) + "/middle"}} {
+		for _, parts := range [][]string{{store.KnownDir}, {store.ShadowDir}, {store.KnownDir, store.ShadowDir}, {store.ShadowDir + "/opaque"}, {store.KnownDir + "/" + string(s.inner.shadows.to) + "/middle"}} {
 			for _, part := range parts {
-				must(t, os.RemoveAll(h.overlay(part)))
+				must(t, os.RemoveAll(h.Overlay(part)))
 			}
 			for _, options := range [][]string{{"ro"}, nil} {
 				sameNames(t, s.see(t, "top", options...).Names(), want...)
@@ -430,7 +431,7 @@ func TestCacheMayBeDeleted(t *testing.T) {
 				t.Error("nothing is known again")
 			}
 			// All that is made of a layer is named after what is in it.
-			sameNames(t, readTree(t, h.overlay(shadowDir)).Names(), made.Names()...)
+			sameNames(t, readTree(t, h.Overlay(store.ShadowDir)).Names(), made.Names()...)
 		}
 		noLeftovers(t, s)
 	})
@@ -445,7 +446,7 @@ func TestCacheOfLinks(t *testing.T) {
 		s.apply(t, "middle", "base", entry{Name: ".wh.a"}, entry{Name: "b"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"})
 		outside := filepath.Join(t.TempDir(), "outside")
 		write(t, outside, files{"precious": "precious"})
-		for _, path := range []string{filepath.Join(s.inner.shadows.links(), "middle"), s.inner.home.overlay(formDir, "gone")} {
+		for _, path := range []string{filepath.Join(s.inner.shadows.links(), "middle"), s.inner.home.Overlay(store.FormDir, "gone")} {
 			must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 			must(t, os.RemoveAll(path))
 			must(t, os.Symlink(filepath.Join(outside, "precious"), path))
@@ -456,8 +457,8 @@ func TestCacheOfLinks(t *testing.T) {
 		sameTree(t, allOf(t, outside), before)
 		must(t, s.Cleanup())
 		// No store is opened in which a directory of it is a link.
-		for _, dir := range []string{shadowDir, knownDir, formDir} {
-			path := s.inner.home.overlay(dir)
+		for _, dir := range []string{store.ShadowDir, store.KnownDir, store.FormDir} {
+			path := s.inner.home.Overlay(dir)
 			must(t, os.MkdirAll(path, 0o700))
 			must(t, os.Rename(path, path+"-away"))
 			must(t, os.Symlink(outside, path))
@@ -467,7 +468,7 @@ func TestCacheOfLinks(t *testing.T) {
 			must(t, os.Rename(path+"-away", path))
 		}
 		sameTree(t, allOf(t, outside), before)
-		must(t, os.Remove(s.inner.home.overlay(formDir, "gone")))
+		must(t, os.Remove(s.inner.home.Overlay(store.FormDir, "gone")))
 	})
 }
 
@@ -484,8 +485,8 @@ func TestShadowsAreMadeByMany(t *testing.T) {
 			s.create(t, "middle", fmt.Sprintf("top%d", n))
 		}
 		for range 3 {
-			must(t, os.RemoveAll(h.overlay(knownDir)))
-			must(t, os.RemoveAll(h.overlay(shadowDir)))
+			must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
+			must(t, os.RemoveAll(h.Overlay(store.ShadowDir)))
 			var wg sync.WaitGroup
 			for n := range many {
 				other, err := reopen(string(h), name)
@@ -509,7 +510,7 @@ func TestShadowsAreMadeByMany(t *testing.T) {
 				}()
 			}
 			wg.Wait()
-			if made, err := os.ReadDir(h.overlay(shadowDir, "middle")); err != nil || len(made) != 1 {
+			if made, err := os.ReadDir(h.Overlay(store.ShadowDir, "middle")); err != nil || len(made) != 1 {
 				t.Errorf("the shadows are %v, %v", made, err)
 			}
 		}
@@ -538,8 +539,8 @@ func TestShadowIsThere(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	sameNames(t, readTree(t, h.tmp()).Names())
-	sameNames(t, readTree(t, h.overlay(shadowDir, ids[0], digest)).Names(), "above", "above/.wh.a", "below", "below/a")
+	sameNames(t, readTree(t, h.Tmp()).Names())
+	sameNames(t, readTree(t, h.Overlay(store.ShadowDir, ids[0], digest)).Names(), "above", "above/.wh.a", "below", "below/a")
 }
 
 // TestGivenOutBaseIsForgottenAfterACrash has a layer without parents have a record, and something known of it, as a crash leaves it.
@@ -552,7 +553,7 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 		if !s.inner.shadows.isKnown(t, []string{"base"}) {
 			t.Fatal("not known")
 		}
-		must(t, linkIn(string(whiteout.AufsForm), s.inner.home.overlay(formDir), "base"))
+		must(t, store.LinkIn(string(whiteout.AufsForm), s.inner.home.Overlay(store.FormDir), "base"))
 		s.get(t, "base")
 		if s.inner.shadows.isKnown(t, []string{"base"}) {
 			t.Error("known")
@@ -568,13 +569,13 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
 	_, err := s.stack(ids, "")
 	must(t, err)
-	must(t, os.Rename(h.diff(ids[1]), h.diff("away")))
-	if err := h.forget(ids[1]); err == nil {
+	must(t, os.Rename(h.Diff(ids[1]), h.Diff("away")))
+	if err := h.Forget(ids[1]); err == nil {
 		t.Error("no error")
 	}
-	must(t, os.Rename(h.diff("away"), h.diff(ids[1])))
+	must(t, os.Rename(h.Diff("away"), h.Diff(ids[1])))
 	link := filepath.Join(s.links(), ids[1])
-	if !isThere(link) {
+	if !store.IsThere(link) {
 		t.Error("the link is gone, and the stamp is the old one")
 	}
 }
@@ -589,7 +590,7 @@ func TestJoinedShadowGoesByTheParents(t *testing.T) {
 		s.apply(t, "child", "parent", entry{Name: ".wh.gone"})
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/y")
 		must(t, os.Remove(filepath.Join(s.inner.shadows.links(), "parent")))
-		write(t, s.inner.home.diff("parent"), files{"d/.wh.y": ""})
+		write(t, s.inner.home.Diff("parent"), files{"d/.wh.y": ""})
 		sameNames(t, s.see(t, "top", "ro").Names(), "d")
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -23,23 +24,23 @@ import (
 //
 // Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
 func (d *Driver) DiffGetter(id string) (*LayerGetter, error) {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.Parents(id)
 	if err != nil {
 		return nil, err
 	}
-	held, err := d.home.hold(id)
+	held, err := hold(d.home, id)
 	if err != nil {
-		return nil, layerError("reading", id, err)
+		return nil, store.LayerError("reading", id, err)
 	}
 	return &LayerGetter{
-		heldLayer: held, asked: map[string]int{}, keeping: d.home.keeping(append([]string{id}, parents...)),
+		heldLayer: held, asked: map[string]int{}, keeping: keeping(d.home, append([]string{id}, parents...)),
 		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return d.lineageOf(id) }),
 	}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
 func (d *Driver) lineageOf(id string) ([]whiteout.LayerDir, error) {
-	f, err := d.home.form(id)
+	f, err := d.home.Form(id)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func (d *Driver) lineageOf(id string) ([]whiteout.LayerDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]whiteout.LayerDir{{Root: d.home.diff(id), Form: f}}, below...), nil
+	return append([]whiteout.LayerDir{{Root: d.home.Diff(id), Form: f}}, below...), nil
 }
 
 // LayerGetter reads the files of one layer.
@@ -71,7 +72,7 @@ func (g *LayerGetter) Get(name string) (io.ReadCloser, error) {
 		f, err = g.fromBelow(k, err)
 	}
 	if err != nil {
-		return nil, layerError("reading "+name+" in", g.id, err)
+		return nil, store.LayerError("reading "+name+" in", g.id, err)
 	}
 	return f, nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // getFile is Get of a getter for the layer id, read to its end.
-func (s store) getFile(t *testing.T, id, name string) (string, error) {
+func (s testStore) getFile(t *testing.T, id, name string) (string, error) {
 	t.Helper()
 	getter, err := s.inner.DiffGetter(id)
 	must(t, err)
@@ -31,7 +31,7 @@ func (s store) getFile(t *testing.T, id, name string) (string, error) {
 }
 
 // getsFile fails the test unless the getter of the layer id has the file name with this content.
-func (s store) getsFile(t *testing.T, id, name, want string) {
+func (s testStore) getsFile(t *testing.T, id, name, want string) {
 	t.Helper()
 	if content, err := s.getFile(t, id, name); err != nil || content != want {
 		t.Errorf("%s of %s: %q, %v", name, id, content, err)
@@ -39,7 +39,7 @@ func (s store) getsFile(t *testing.T, id, name, want string) {
 }
 
 // getsNo fails the test unless the getter of the layer id has an error for the file name.
-func (s store) getsNo(t *testing.T, id, name string, target error) {
+func (s testStore) getsNo(t *testing.T, id, name string, target error) {
 	t.Helper()
 	_, err := s.getFile(t, id, name)
 	wants(t, err, target, id, name)
@@ -49,8 +49,8 @@ func TestDiffGetter(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"d/f": "content"})
-		must(t, os.Symlink("/etc/passwd", filepath.Join(s.inner.home.diff("base"), "out")))
+		write(t, s.inner.home.Diff("base"), files{"d/f": "content"})
+		must(t, os.Symlink("/etc/passwd", filepath.Join(s.inner.home.Diff("base"), "out")))
 		for _, path := range []string{"d/f", "./d/f", "/d/f"} {
 			s.getsFile(t, "base", path, "content")
 		}
@@ -68,7 +68,7 @@ func testDiffGetterLinks(t *testing.T) {
 	write(t, outside, files{"secret": "secret"})
 	s := newStore(t, BackendOverlay)
 	s.create(t, "", "base")
-	dir := s.inner.home.diff("base")
+	dir := s.inner.home.Diff("base")
 	write(t, dir, files{"usr/lib/x": "x", "usr/lib/sub/y": "y", "top": "top"})
 	for link, target := range map[string]string{
 		"lib": "/usr/lib", "lib64": "usr/lib", "usr/up": "../lib", "usr/lib/out": "../../../../../..", "loop": "loop", "out": outside,
@@ -106,7 +106,7 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 		}
 		// The content that the archive had for it is kept. Nobody asks for more, but the pipe is there.
 		s.getsFile(t, "base", "d/f", "xxx")
-		must(t, os.RemoveAll(s.inner.home.kept("base")))
+		must(t, os.RemoveAll(s.inner.home.Kept("base")))
 		s.getsNo(t, "base", "d/f", fsutil.ErrNotRegular)
 	})
 }
@@ -133,7 +133,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 				_, err := fsutil.ReadFile(path)
 				wants(t, err, fsutil.ErrNotRegular, path)
 				if file == "layers/child" {
-					_, err := s.inner.home.parents("child")
+					_, err := s.inner.home.Parents("child")
 					wants(t, err, fsutil.ErrNotRegular, path)
 				}
 				if other, err := reopen(string(s.inner.home), name); err == nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
@@ -37,15 +38,15 @@ func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
 
 // createIn is Create of a layer in form f.
 func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions) error {
-	if err := checkNewID(id); err != nil {
+	if err := store.CheckNewID(id); err != nil {
 		return err
 	}
 	if opts != nil && len(opts.StorageOpt) > 0 {
-		return layerError("creating", id, refusedLayerOptions(opts.StorageOpt))
+		return store.LayerError("creating", id, refusedLayerOptions(opts.StorageOpt))
 	}
 	rubbish, err := d.createLocked(f, id, parent, opts)
 	if rubbish != nil {
-		if rerr := rubbish.remove(); rerr != nil {
+		if rerr := rubbish.Remove(); rerr != nil {
 			logrus.Warnf("aufs: sweeping: %v", rerr)
 		}
 	}
@@ -67,18 +68,18 @@ func refusedLayerOptions(options map[string]string) error {
 }
 
 // createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
-func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *scratch, err error) {
-	store, err := d.home.lockStore()
+func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *store.Scratch, err error) {
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer store.Unlock()
-	absent, err := d.home.absent(id)
+	defer locked.Unlock()
+	absent, err := d.home.Absent(id)
 	if err == nil && !absent {
 		err = fs.ErrExist
 	}
 	if err != nil {
-		return nil, layerError("creating", id, err)
+		return nil, store.LayerError("creating", id, err)
 	}
 	parents, err := d.lineage(id, parent)
 	if err != nil {
@@ -86,10 +87,10 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	}
 	rubbish, err = d.sweepLayer(id)
 	if err != nil {
-		return rubbish, layerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+		return rubbish, store.LayerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
 	if err := d.create(f, id, parents, opts); err != nil {
-		return rubbish, layerError("creating", id, err)
+		return rubbish, store.LayerError("creating", id, err)
 	}
 	return rubbish, nil
 }
@@ -107,15 +108,15 @@ func (d *Driver) lineage(id, parent string) ([]string, error) {
 	if parent == "" {
 		return nil, nil
 	}
-	if err := checkID(parent); err != nil {
-		return nil, layerError("creating", id, err)
+	if err := store.CheckID(parent); err != nil {
+		return nil, store.LayerError("creating", id, err)
 	}
-	if !d.home.exists(parent) {
-		return nil, layerError("creating", id, fmt.Errorf("its parent %s: %w", parent, ErrLayerUnknown))
+	if !d.home.Exists(parent) {
+		return nil, store.LayerError("creating", id, fmt.Errorf("its parent %s: %w", parent, store.ErrLayerUnknown))
 	}
-	ancestors, err := d.home.parents(parent)
+	ancestors, err := d.home.Parents(parent)
 	if err != nil {
-		return nil, layerError("creating", id, err)
+		return nil, store.LayerError("creating", id, err)
 	}
 	return append([]string{parent}, ancestors...), nil
 }
@@ -134,7 +135,7 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 			}
 		}
 	}()
-	for _, dir := range []string{d.home.diff(id), d.home.mnt(id)} {
+	for _, dir := range []string{d.home.Diff(id), d.home.Mnt(id)} {
 		if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 			return err
 		}
@@ -149,21 +150,21 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 	}
 	syncForm := func() error { return nil }
 	if f != whiteout.AufsForm && len(parents) > 0 {
-		if syncForm, err = d.home.linkForm(id, formRecord{form: f}); err != nil {
+		if syncForm, err = d.home.LinkForm(id, store.FormRecord{Form: f}); err != nil {
 			return err
 		}
-		made = append(made, d.home.overlay(formDir, id))
+		made = append(made, d.home.Overlay(store.FormDir, id))
 	}
-	file, err := fsutil.StageFile(d.home.tmp(), formatParents(parents))
+	file, err := fsutil.StageFile(d.home.Tmp(), store.FormatParents(parents))
 	if err != nil {
 		return err
 	}
 	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
 	// written all that was done before it, and there is nothing left to wait for.
-	if err := errors.Join(fsutil.SyncDir(d.home.diff("")), syncForm()); err != nil {
+	if err := errors.Join(fsutil.SyncDir(d.home.Diff("")), syncForm()); err != nil {
 		return errors.Join(err, file.Discard())
 	}
-	return file.Commit(d.home.layers(id))
+	return file.Commit(d.home.Layers(id))
 }
 
 // rootDir is what the root directory of a layer is made with.
@@ -174,7 +175,7 @@ type rootDir struct {
 
 func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) {
 	if len(parents) > 0 {
-		info, err := os.Lstat(d.home.diff(parents[0]))
+		info, err := os.Lstat(d.home.Diff(parents[0]))
 		if err != nil {
 			return rootDir{}, fmt.Errorf("its parent: %w", err)
 		}
@@ -205,30 +206,30 @@ func (d *Driver) Remove(id string) error {
 // clean, too, when it returns an error. If clean is never called, or fails, the next Init deletes them.
 func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	nothing := func() error { return nil }
-	if err := checkID(id); err != nil {
+	if err := store.CheckID(id); err != nil {
 		return nothing, err
 	}
-	lock, err := d.home.lockID(id)
+	lock, err := d.home.LockID(id)
 	if err != nil {
-		return nothing, layerError("removing", id, err)
+		return nothing, store.LayerError("removing", id, err)
 	}
 	defer lock.Unlock()
 	// While the layer is whole.
 	if err := d.clearMounts(id); err != nil {
-		return nothing, layerError("removing", id, err)
+		return nothing, store.LayerError("removing", id, err)
 	}
 	trash, left, err := d.takeOut(id)
 	if err != nil {
-		return nothing, layerError("removing", id, err)
+		return nothing, store.LayerError("removing", id, err)
 	}
 	d.bases.forget(id)
 	return func() error {
 		err := left
 		if trash != nil {
-			err = errors.Join(left, trash.remove())
+			err = errors.Join(left, trash.Remove())
 		}
 		if err != nil {
-			return layerError("removing the files of", id, err)
+			return store.LayerError("removing the files of", id, err)
 		}
 		return nil
 	}, nil
@@ -237,18 +238,18 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 // belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
 // it was mounted again it cannot be moved, and the data is still where it was.
 func (d *Driver) belongings(id string) []string {
-	paths := []string{d.home.mnt(id), d.home.diff(id)}
-	for _, a := range d.home.areas() {
-		paths = append(paths, a.layerIn(id)...)
+	paths := []string{d.home.Mnt(id), d.home.Diff(id)}
+	for _, a := range d.home.Areas() {
+		paths = append(paths, a.LayerIn(id)...)
 	}
 	paths = append(paths,
-		d.home.overlay(aufsDir, id),
-		d.home.overlay(ownersDir, id),
-		d.home.overlay(formDir, id),
-		d.home.overlay(lockDirName, id),
+		d.home.Overlay(store.AufsDir, id),
+		d.home.Overlay(store.OwnersDir, id),
+		d.home.Overlay(store.FormDir, id),
+		d.home.Overlay(store.LockDirName, id),
 	)
 	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
-		paths = append(paths, d.home.overlay(knownDir, string(f), id))
+		paths = append(paths, d.home.Overlay(store.KnownDir, string(f), id))
 	}
 	return paths
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +25,9 @@ func TestBranchLimit(t *testing.T) {
 		id := func(i int) string { return fmt.Sprintf("l%04d", i) }
 		var parents []string
 		for i := range layers {
-			must(t, os.Mkdir(h.diff(id(i)), 0o755))
-			must(t, os.Mkdir(h.mnt(id(i)), 0o755))
-			must(t, os.WriteFile(h.layers(id(i)), formatParents(parents), 0o644))
+			must(t, os.Mkdir(h.Diff(id(i)), 0o755))
+			must(t, os.Mkdir(h.Mnt(id(i)), 0o755))
+			must(t, os.WriteFile(h.Layers(id(i)), store.FormatParents(parents), 0o644))
 			parents = append([]string{id(i)}, parents...)
 		}
 		top := id(layers - 1)
@@ -37,8 +38,8 @@ func TestBranchLimit(t *testing.T) {
 			return
 		}
 		wants(t, err, unix.ENOSPC, top, strconv.Itoa(layers)+" branches")
-		noMounts(t, string(h.mnt("")))
-		noMounts(t, h.tmp())
+		noMounts(t, string(h.Mnt("")))
+		noMounts(t, h.Tmp())
 		found := regexp.MustCompile(`allows (\d+)`).FindStringSubmatch(err.Error())
 		if found == nil {
 			t.Fatalf("%v\n does not say how many there can be", err)
@@ -49,12 +50,12 @@ func TestBranchLimit(t *testing.T) {
 		// That many can be mounted, and not one more.
 		s.see(t, id(limit-1))
 		// Even if more would be better for directories that are replaced.
-		write(t, h.diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
-		write(t, h.diff(id(0)), files{"d/hidden": ""})
-		must(t, h.forget(id(1)))
+		write(t, h.Diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
+		write(t, h.Diff(id(0)), files{"d/hidden": ""})
+		must(t, h.Forget(id(1)))
 		sameNames(t, s.see(t, id(limit-1)).Names(), "d", "d/f")
 		_, err = s.Get(id(limit), GetOptions{})
 		wants(t, err, unix.ENOSPC, strconv.Itoa(limit+1)+" branches", "allows "+strconv.Itoa(limit))
-		sameNames(t, readTree(t, h.tmp()).Names())
+		sameNames(t, readTree(t, h.Tmp()).Names())
 	})
 }

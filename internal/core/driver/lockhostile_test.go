@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,7 +83,7 @@ func openedTo(t *testing.T, home string, graphRoot, inside fs.FileMode) {
 		must(t, os.Chmod(dir, 0o755))
 	}
 	must(t, os.Chmod(filepath.Dir(home), graphRoot))
-	for _, dir := range []string{"", layersDir, diffDir, mntDir, tmpDir, overlayDir} {
+	for _, dir := range []string{"", store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir} {
 		err := os.Chmod(filepath.Join(home, dir), inside)
 		if !errors.Is(err, fs.ErrNotExist) {
 			must(t, err)
@@ -109,7 +110,7 @@ func TestLocksOfOthers(t *testing.T) {
 				must(t, s.Put("child"))
 				openedTo(t, home, modes[0], modes[1])
 				locked := allLocked(t, filepath.Dir(home))
-				if opened := slices.Contains(locked, filepath.Join(home, layersDir)); opened != (what == "store") {
+				if opened := slices.Contains(locked, filepath.Join(home, store.LayersDir)); opened != (what == "store") {
 					t.Fatalf("the other user has locked %q", locked)
 				}
 				inTime(t, func() {
@@ -136,7 +137,7 @@ func TestLocksOfOthers(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				if info, err := os.Lstat(filepath.Join(home, overlayDir)); err != nil || info.Mode().Perm() != 0o700 {
+				if info, err := os.Lstat(filepath.Join(home, store.OverlayDir)); err != nil || info.Mode().Perm() != 0o700 {
 					t.Errorf("overlay/: %v, %v", info, err)
 				}
 			})
@@ -151,7 +152,7 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
 		must(t, s.Cleanup())
-		must(t, os.RemoveAll(s.inner.home.overlay()))
+		must(t, os.RemoveAll(s.inner.home.Overlay()))
 		home := filepath.Join(t.TempDir(), "home")
 		must(t, os.Mkdir(home, 0o755))
 		openedTo(t, home, 0o755, 0o755)
@@ -160,7 +161,7 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 		t.Cleanup(func() { must(t, unix.Unmount(home, 0)) })
 		must(t, unix.Mount("", home, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 		locked := allLocked(t, filepath.Dir(home))
-		if !slices.Contains(locked, filepath.Join(home, layersDir, "child")) {
+		if !slices.Contains(locked, filepath.Join(home, store.LayersDir, "child")) {
 			t.Fatalf("the other user has locked %q", locked)
 		}
 		inTime(t, func() {
@@ -181,7 +182,7 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		noMounts(t, filepath.Join(home, mntDir))
+		noMounts(t, filepath.Join(home, store.MntDir))
 	})
 }
 
@@ -191,12 +192,12 @@ func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		h := newStore(t, name).inner.home
 		free := func() bool {
-			lock, err := fsutil.OrNil(h.flockFile(h.overlay(mountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
+			lock, err := fsutil.OrNil(h.FlockFile(h.Overlay(store.MountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
 			must(t, err)
 			defer lock.Unlock()
 			return lock != nil
 		}
-		lock, err := h.lockMountsOutside()
+		lock, err := h.LockMountsOutside()
 		must(t, err)
 		if free() {
 			t.Error("it does not keep out who mounts")
@@ -206,12 +207,12 @@ func TestLockOfMounts(t *testing.T) {
 			t.Error("it does not keep out who mounts, when home is unmounted")
 		}
 		lock.Unlock()
-		must(t, h.makePrivate())
-		shared, err := h.lockMounts(unix.LOCK_SH)
+		must(t, h.MakePrivate())
+		shared, err := h.LockMounts(unix.LOCK_SH)
 		must(t, err)
 		got := make(chan *fsutil.Lock)
 		go func() {
-			lock, err := h.lockMountsOutside()
+			lock, err := h.LockMountsOutside()
 			if err != nil {
 				t.Error(err)
 			}
@@ -229,9 +230,9 @@ func TestLockOfMounts(t *testing.T) {
 			t.Error("the lock is not free")
 		}
 		// Nothing is made where home was.
-		must(t, h.leavePrivate())
+		must(t, h.LeavePrivate())
 		must(t, os.Rename(string(h), string(h)+"-elsewhere"))
-		if err := h.leavePrivate(); err != nil {
+		if err := h.LeavePrivate(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Lstat(string(h)); !errors.Is(err, fs.ErrNotExist) {
@@ -247,11 +248,11 @@ func TestCheckMakesNoLock(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		must(t, s.Cleanup())
-		must(t, os.RemoveAll(s.inner.home.overlay()))
+		must(t, os.RemoveAll(s.inner.home.Overlay()))
 		if problems, err := Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}
-		if _, err := os.Lstat(s.inner.home.overlay()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.inner.home.Overlay()); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("overlay/ is there: %v", err)
 		}
 		must(t, s.Remove("base"))
@@ -261,14 +262,14 @@ func TestCheckMakesNoLock(t *testing.T) {
 // TestClosedGoesByWhatIsThere is about the directory around home, which the mode of home closes to nobody.
 func TestClosedGoesByWhatIsThere(t *testing.T) {
 	root := t.TempDir()
-	h := home(filepath.Join(root, "aufs"))
+	h := store.Home(filepath.Join(root, "aufs"))
 	must(t, os.Mkdir(string(h), 0o700))
 	must(t, os.Chmod(root, 0o755))
-	if h.closed(string(h) + "/..") {
+	if h.Closed(string(h) + "/..") {
 		t.Error("everybody can open it")
 	}
 	must(t, os.Chmod(root, 0o711))
-	if !h.closed(string(h) + "/..") {
+	if !h.Closed(string(h) + "/..") {
 		t.Error("nobody can open it")
 	}
 }
@@ -278,13 +279,13 @@ func TestReplacedLockDirectory(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		h := s.inner.home
-		lock, err := h.lockMounts(unix.LOCK_SH)
+		lock, err := h.LockMounts(unix.LOCK_SH)
 		must(t, err)
 		ended := make(chan error, 1)
-		go func() { ended <- h.leavePrivate() }()
+		go func() { ended <- h.LeavePrivate() }()
 		time.Sleep(300 * time.Millisecond)
-		must(t, os.Rename(h.overlay(), string(h)+"/gone"))
-		must(t, os.Mkdir(h.overlay(), 0o700))
+		must(t, os.Rename(h.Overlay(), string(h)+"/gone"))
+		must(t, os.Mkdir(h.Overlay(), 0o700))
 		lock.Unlock()
 		inTime(t, func() { must(t, <-ended) })
 	})

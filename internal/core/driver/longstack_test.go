@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,22 +35,22 @@ func longestLine(t *testing.T, dir string) int {
 
 // longStack makes layers, each on top of the one before and with a file of its own, as Create would, but for what makes it durable. It
 // returns the id of the uppermost one.
-func (s store) longStack(t *testing.T, layers int) (top string) {
+func (s testStore) longStack(t *testing.T, layers int) (top string) {
 	t.Helper()
 	h := s.inner.home
 	var parents []string
 	for i := range layers {
 		top = fmt.Sprintf("%064d", i)
-		write(t, h.diff(top), files{fmt.Sprintf("f%03d", i): "x"})
-		must(t, os.Mkdir(h.mnt(top), 0o755))
-		must(t, os.WriteFile(h.layers(top), formatParents(parents), 0o644))
+		write(t, h.Diff(top), files{fmt.Sprintf("f%03d", i): "x"})
+		must(t, os.Mkdir(h.Mnt(top), 0o755))
+		must(t, os.WriteFile(h.Layers(top), store.FormatParents(parents), 0o644))
 		parents = append([]string{top}, parents...)
 	}
 	return top
 }
 
 // newStoreIn is newStore with a path of some length.
-func newStoreIn(t *testing.T, name BackendName) store {
+func newStoreIn(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long-", 8))
 	must(t, os.Mkdir(dir, 0o700))
@@ -70,7 +71,7 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 			if longest := longestLine(t, string(s.inner.home)); longest > 4096+1024 {
 				t.Errorf("a line of mountinfo has %d bytes", longest)
 			}
-			if used, err := upperInMountinfo(s.inner.home.diff(top)); err != nil || !used {
+			if used, err := upperInMountinfo(s.inner.home.Diff(top)); err != nil || !used {
 				t.Errorf("in mountinfo its upper directory is in use: %t, %v", used, err)
 			}
 			must(t, s.Put(top))
@@ -175,7 +176,7 @@ func TestForeignLongLine(t *testing.T) {
 		dir := s.get(t, "child")
 		write(t, dir, files{"new": "new"})
 		if name == BackendOverlay {
-			for upper, want := range map[string]bool{s.inner.home.diff("child"): true, s.inner.home.diff("other"): false} {
+			for upper, want := range map[string]bool{s.inner.home.Diff("child"): true, s.inner.home.Diff("other"): false} {
 				if used, err := upperInMountinfo(upper); err != nil || used != want {
 					t.Errorf("%s is in use: %t, %v", upper, used, err)
 				}
@@ -184,7 +185,7 @@ func TestForeignLongLine(t *testing.T) {
 		if mounted, err := mountutil.MountedByTable(dir); err != nil || !mounted {
 			t.Errorf("it is mounted: %t, %v", mounted, err)
 		}
-		if self, err := isSelfBind(string(s.inner.home)); err != nil || !self {
+		if self, err := store.IsSelfBind(string(s.inner.home)); err != nil || !self {
 			t.Errorf("home is a private mount: %t, %v", self, err)
 		}
 		if problems, err := Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {

@@ -33,7 +33,7 @@ func TestManyNames(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
-		write(t, s.inner.home.diff("base"), files{"gone": "", "d/old": ""})
+		write(t, s.inner.home.Diff("base"), files{"gone": "", "d/old": ""})
 		dir := s.get(t, "child")
 		must(t, os.Remove(filepath.Join(dir, "gone")))
 		parent, err := fsutil.OpenDir(dir, "d")

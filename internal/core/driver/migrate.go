@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -46,9 +47,9 @@ type migration struct {
 }
 
 // migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
-func (d *Driver) migrate() ([]*scratch, error) {
+func (d *Driver) migrate() ([]*store.Scratch, error) {
 	m := migration{d, newUsers(d.home, d.runRoot)}
-	m.users.newScratch = func(purpose string) (*scratch, error) { return d.home.besideDiff().newScratchLocked(purpose) }
+	m.users.newScratch = func(purpose string) (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked(purpose) }
 	trash, err := m.run()
 	if err != nil {
 		return trash, fmt.Errorf("aufs: bringing the store of an earlier version to the layout of this one: %w", err)
@@ -56,7 +57,7 @@ func (d *Driver) migrate() ([]*scratch, error) {
 	return trash, nil
 }
 
-func (m migration) run() ([]*scratch, error) {
+func (m migration) run() ([]*store.Scratch, error) {
 	files, dirs := m.former()
 	if len(files)+len(dirs) == 0 {
 		return nil, nil
@@ -85,23 +86,23 @@ func (m migration) run() ([]*scratch, error) {
 		return nil, nil
 	}
 	// The earlier version may have been at work again, and changed layers without a trace in what is known of them.
-	return m.moveOut(append(files, m.home.overlay(knownDir)))
+	return m.moveOut(append(files, m.home.Overlay(store.KnownDir)))
 }
 
 // former are the paths of what an earlier version has left.
 func (m migration) former() (files, dirs []string) {
 	add := func(paths []string, path string) []string {
-		if isThere(path) {
+		if store.IsThere(path) {
 			paths = append(paths, path)
 		}
 		return paths
 	}
-	for _, a := range m.home.areas() {
+	for _, a := range m.home.Areas() {
 		for _, name := range formerFiles {
-			files = add(files, a.overlay(name))
+			files = add(files, a.Overlay(name))
 		}
 		for _, name := range formerDirs {
-			dirs = add(dirs, a.overlay(name))
+			dirs = add(dirs, a.Overlay(name))
 		}
 	}
 	return files, add(dirs, filepath.Join(string(m.home), formerWhiteouts))
@@ -110,14 +111,14 @@ func (m migration) former() (files, dirs []string) {
 // recordForms makes records of the layers that may be in overlay form, durably. It tells if a mount of one of them is alive.
 func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
 	for id, f := range forms {
-		if !m.home.exists(id) {
+		if !m.home.Exists(id) {
 			continue
 		}
-		r, err := m.home.readForm(id)
+		r, err := m.home.ReadForm(id)
 		if err != nil {
 			return false, err
 		}
-		if r.form != "" {
+		if r.Form != "" {
 			// The migration was cut short after that.
 			continue
 		}
@@ -128,31 +129,31 @@ func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 			}
 		}
 		// A layer was wholly in overlay form before it was mounted. Otherwise there may have been a crash.
-		if err := m.home.setForm(id, formRecord{form: f, converting: !used}); err != nil {
+		if err := m.home.SetForm(id, store.FormRecord{Form: f, Converting: !used}); err != nil {
 			return false, err
 		}
 		alive = alive || used
 	}
 	// The layers without a record have to be on the disk as they are.
-	return alive, m.home.sync()
+	return alive, m.home.Sync()
 }
 
 // inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
 func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
-	mounted, err := mountutil.IsMounted(m.home.mnt(id))
+	mounted, err := mountutil.IsMounted(m.home.Mnt(id))
 	if err != nil || mounted || mustRead(f) != nil {
 		return mounted, err
 	}
-	used, err := m.users.upperInUse(m.home.diff(id), f)
+	used, err := m.users.upperInUse(m.home.Diff(id), f)
 	return used && err == nil, nil
 }
 
 // ofEarlierBoot tells if the layer id was in overlay form in an earlier boot of the kernel, and not in this one: nothing can have it mounted.
 func (m migration) ofEarlierBoot(id string) bool {
-	boots, err := os.ReadDir(m.home.overlay("trace"))
+	boots, err := os.ReadDir(m.home.Overlay("trace"))
 	earlier := false
 	for _, boot := range boots {
-		if isThere(m.home.overlay("trace", boot.Name(), id)) {
+		if store.IsThere(m.home.Overlay("trace", boot.Name(), id)) {
 			if boot.Name() == bootID() {
 				return false
 			}
@@ -165,7 +166,7 @@ func (m migration) ofEarlierBoot(id string) bool {
 // formerForms are the forms of the layers that may be in overlay form.
 func (m migration) formerForms() (map[string]whiteout.Form, error) {
 	forms := map[string]whiteout.Form{}
-	boots, err := os.ReadDir(m.home.overlay("trace"))
+	boots, err := os.ReadDir(m.home.Overlay("trace"))
 	if fsutil.IgnoreGone(err) != nil {
 		return nil, err
 	}
@@ -174,11 +175,11 @@ func (m migration) formerForms() (map[string]whiteout.Form, error) {
 			// The layer was brought back, unless it has a mark.
 			continue
 		}
-		if err := readFormerForms(m.home.overlay("trace", boot.Name()), forms); err != nil {
+		if err := readFormerForms(m.home.Overlay("trace", boot.Name()), forms); err != nil {
 			return nil, err
 		}
 	}
-	return forms, readFormerForms(m.home.overlay("mark"), forms)
+	return forms, readFormerForms(m.home.Overlay("mark"), forms)
 }
 
 // readFormerForms adds what the marks or traces in dir say.
@@ -199,11 +200,11 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 			return err
 		}
 		name, _, _ := strings.Cut(target, ":")
-		r, ok := parseFormRecord(name)
-		if !ok || !r.isOverlay() || r.converting {
+		r, ok := store.ParseFormRecord(name)
+		if !ok || !r.IsOverlay() || r.Converting {
 			return fmt.Errorf("%s says %q, which is no form", path, target)
 		}
-		forms[entry.Name()] = r.form
+		forms[entry.Name()] = r.Form
 	}
 	return nil
 }
@@ -219,16 +220,16 @@ func bootID() string {
 
 // mountAlive tells if a mount may be alive, in any mount namespace, that uses one of formerDirs.
 func (m migration) mountAlive() (bool, error) {
-	mounts, err := mountutil.MountsUnder(m.home.mnt(""))
+	mounts, err := mountutil.MountsUnder(m.home.Mnt(""))
 	if err != nil || len(mounts) > 0 {
 		return len(mounts) > 0, err
 	}
-	ids, err := m.home.list()
+	ids, err := m.home.List()
 	if err != nil {
 		return false, err
 	}
 	for _, id := range ids {
-		if r, err := m.home.readForm(id); err != nil || r.converting {
+		if r, err := m.home.ReadForm(id); err != nil || r.Converting {
 			// It is not mounted: see recordForms.
 			continue
 		}
@@ -236,8 +237,8 @@ func (m migration) mountAlive() (bool, error) {
 			return used, err
 		}
 	}
-	for _, a := range m.home.areas() {
-		if alive, err := m.runsAlive(a.overlay("run")); err != nil || alive {
+	for _, a := range m.home.Areas() {
+		if alive, err := m.runsAlive(a.Overlay("run")); err != nil || alive {
 			return alive, err
 		}
 	}
@@ -270,28 +271,28 @@ func (m migration) runAlive(run string) (bool, error) {
 		return len(alive) > 0, err
 	}
 	upper := filepath.Join(run, "upper")
-	if !isThere(upper) {
+	if !store.IsThere(upper) {
 		return false, nil
 	}
-	return m.users.upperInUse(upper, ownForm())
+	return m.users.upperInUse(upper, store.OwnForm())
 }
 
 // moveOut moves paths to a scratch directory, to be deleted there; or deletes them, where they are in another mount, or the disk is full.
-func (m migration) moveOut(paths []string) (out []*scratch, err error) {
+func (m migration) moveOut(paths []string) (out []*store.Scratch, err error) {
 	trash, err := m.newTrash()
 	if err == nil {
-		out = []*scratch{trash}
-	} else if !hasNoRoom(err) {
+		out = []*store.Scratch{trash}
+	} else if !store.HasNoRoom(err) {
 		return nil, err
 	}
 	var errs []error
 	for n, path := range paths {
 		err := error(unix.EXDEV)
 		if trash != nil {
-			err = moveToTrash(path, filepath.Join(trash.dir, "former-"+strconv.Itoa(n)))
+			err = moveToTrash(path, filepath.Join(trash.Dir, "former-"+strconv.Itoa(n)))
 		}
 		if errors.Is(err, unix.EXDEV) {
-			err = removeTree(path)
+			err = store.RemoveTree(path)
 		}
 		errs = append(errs, err)
 	}

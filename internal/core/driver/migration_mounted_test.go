@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,8 +37,8 @@ func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhe
 	private := o.home
 	if o.diffMounted {
 		o.mountDiff(t)
-		defer unmountParts(t, o.home, diffDir)
-		private = filepath.Join(o.home, mntDir)
+		defer unmountParts(t, o.home, store.DiffDir)
+		private = filepath.Join(o.home, store.MntDir)
 	}
 	if !elsewhere {
 		// As the process that has mounted the layers did before.
@@ -45,7 +46,7 @@ func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhe
 	}
 	targets := map[string]string{}
 	for _, m := range o.mounts {
-		targets[m.id] = filepath.Join(o.home, mntDir, m.id)
+		targets[m.id] = filepath.Join(o.home, store.MntDir, m.id)
 		if elsewhere {
 			targets[m.id] = t.TempDir()
 		}
@@ -116,6 +117,6 @@ func (o oldStore) stillWorks(t *testing.T, m fixtureMount, target string) {
 // isParent tells if the layer id has others on top of it.
 func (o oldStore) isParent(id string) bool {
 	return slices.ContainsFunc(o.store, func(n node) bool {
-		return filepath.Dir(n.path) == layersDir && slices.Contains(strings.Fields(n.value), id)
+		return filepath.Dir(n.path) == store.LayersDir && slices.Contains(strings.Fields(n.value), id)
 	})
 }

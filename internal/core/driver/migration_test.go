@@ -15,6 +15,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -69,7 +70,7 @@ func buildOldStore(t *testing.T, name, boot string) oldStore {
 	must(t, buildTree(o.home, o.store))
 	t.Cleanup(func() {
 		// After a failure.
-		_ = unix.Unmount(filepath.Join(o.home, mntDir), unix.MNT_DETACH)
+		_ = unix.Unmount(filepath.Join(o.home, store.MntDir), unix.MNT_DETACH)
 		_ = unix.Unmount(o.home, unix.MNT_DETACH)
 	})
 	built, err := listTree(o.home)
@@ -87,7 +88,7 @@ func buildOldStore(t *testing.T, name, boot string) oldStore {
 func (o oldStore) content(t *testing.T, id string) tree {
 	t.Helper()
 	result := tree{}
-	for _, dir := range append(o.keptDirs(id), filepath.Join(o.home, diffDir, id)) {
+	for _, dir := range append(o.keptDirs(id), filepath.Join(o.home, store.DiffDir, id)) {
 		nodes, err := listTree(dir)
 		must(t, err)
 		for path, line := range linesOf(nodes) {
@@ -101,12 +102,12 @@ func (o oldStore) content(t *testing.T, id string) tree {
 // mountDiff makes diff a mount point, until the test ends.
 func (o oldStore) mountDiff(t *testing.T) {
 	t.Helper()
-	dir := filepath.Join(o.home, diffDir)
+	dir := filepath.Join(o.home, store.DiffDir)
 	bind(t, dir, dir)
 }
 
 // migrated fails the test unless the store, which was opened by s and in which nothing has been mounted since, is all that it is to be.
-func (o oldStore) migrated(t *testing.T, s store) {
+func (o oldStore) migrated(t *testing.T, s testStore) {
 	t.Helper()
 	for _, path := range oldFiles {
 		if _, err := os.Lstat(filepath.Join(o.home, path)); !errors.Is(err, fs.ErrNotExist) {
@@ -182,7 +183,7 @@ func (o oldStore) hasEarlierTrace(id string) bool {
 // keptDirs are the directories that have what is kept for the layer id.
 func (o oldStore) keptDirs(id string) (dirs []string) {
 	for _, n := range o.store {
-		if filepath.Base(n.path) == id && filepath.Base(filepath.Dir(n.path)) == keptDir {
+		if filepath.Base(n.path) == id && filepath.Base(filepath.Dir(n.path)) == store.KeptDir {
 			dirs = append(dirs, filepath.Join(o.home, n.path))
 		}
 	}
@@ -193,7 +194,7 @@ func (o oldStore) keptDirs(id string) (dirs []string) {
 func (o oldStore) noOtherNames(t *testing.T, id string) {
 	t.Helper()
 	names, links := map[uint64][]string{}, map[uint64]uint64{}
-	for _, dir := range append(o.keptDirs(id), filepath.Join(o.home, diffDir, id)) {
+	for _, dir := range append(o.keptDirs(id), filepath.Join(o.home, store.DiffDir, id)) {
 		must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -211,13 +212,13 @@ func (o oldStore) noOtherNames(t *testing.T, id string) {
 }
 
 // archivesAreRight fails the test for each layer of which Diff does not make what it has to.
-func (o oldStore) archivesAreRight(t *testing.T, s store) {
+func (o oldStore) archivesAreRight(t *testing.T, s testStore) {
 	t.Helper()
 	for _, l := range o.layers {
 		if o.written[l.id] {
 			continue
 		}
-		parents, err := s.inner.home.parents(l.id)
+		parents, err := s.inner.home.Parents(l.id)
 		must(t, err)
 		r, err := s.Diff(l.id, nil, append(parents, "")[0], nil)
 		must(t, err)
@@ -232,7 +233,7 @@ func (o oldStore) archivesAreRight(t *testing.T, s store) {
 }
 
 // mountsAreRight mounts each layer, and fails the test if that does not show what it has to.
-func (o oldStore) mountsAreRight(t *testing.T, s store, options ...string) {
+func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 	t.Helper()
 	for _, l := range o.layers {
 		if l.state == stateLong && s.backend == BackendAufs {
@@ -265,7 +266,7 @@ func sameOf(t *testing.T, name string, got, want []node) {
 }
 
 // again opens the store once more, and fails the test if that changes anything.
-func (o oldStore) again(t *testing.T, backend BackendName) store {
+func (o oldStore) again(t *testing.T, backend BackendName) testStore {
 	t.Helper()
 	all := func() tree {
 		nodes, err := listTree(o.home)
@@ -300,7 +301,7 @@ func testMigration(t *testing.T, backend BackendName, o oldStore, mountDiff bool
 	t.Helper()
 	if mountDiff {
 		o.mountDiff(t)
-		defer unmountParts(t, o.home, diffDir)
+		defer unmountParts(t, o.home, store.DiffDir)
 	}
 	s, err := reopen(o.home, backend)
 	must(t, err)
@@ -324,7 +325,7 @@ func testMigration(t *testing.T, backend BackendName, o oldStore, mountDiff bool
 func TestMigrationLeavesDevicesAlone(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend BackendName) {
 		o := buildOldStore(t, "killed", earlierBoot)
-		dir := filepath.Join(o.home, diffDir, "plain")
+		dir := filepath.Join(o.home, store.DiffDir, "plain")
 		must(t, unix.Mknod(filepath.Join(dir, "device"), unix.S_IFCHR|0o600, 0))
 		must(t, system.Lsetxattr(filepath.Join(dir, "e"), "trusted.overlay.opaque", []byte("y"), 0))
 		before := o.content(t, "plain")

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	if len(options.Options) > 0 {
 		var err error
 		if o, err = ParseMountOptions(options.Options); err != nil {
-			return "", layerError("mounting", id, err)
+			return "", store.LayerError("mounting", id, err)
 		}
 	}
 	return d.getWith(id, o, options.MountLabel)
@@ -38,8 +39,8 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 // getWith is Get with mount options that are parsed, and an SELinux label.
 func (d *Driver) getWith(id string, o MountOptions, label string) (string, error) {
 	var parents []string
-	lock, err := d.home.lockLayerAnd("mounting", id, func() (err error) {
-		parents, err = d.home.parents(id)
+	lock, err := d.home.LockLayerAnd("mounting", id, func() (err error) {
+		parents, err = d.home.Parents(id)
 		return err
 	})
 	if err != nil {
@@ -49,7 +50,7 @@ func (d *Driver) getWith(id string, o MountOptions, label string) (string, error
 	if len(parents) == 0 {
 		return d.getBase(id, o, label)
 	}
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	if d.mounted.Increment(target) > 1 {
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			return target, nil
@@ -58,14 +59,14 @@ func (d *Driver) getWith(id string, o MountOptions, label string) (string, error
 	}
 	if err := d.mount(id, parents, o, label); err != nil {
 		d.mounted.Decrement(target)
-		return "", layerError("mounting", id, err)
+		return "", store.LayerError("mounting", id, err)
 	}
 	return target, nil
 }
 
 // mount mounts the layer id, of which the caller has the lock.
 func (d *Driver) mount(id string, parents []string, o MountOptions, label string) error {
-	s := stack{id: id, target: d.home.mnt(id), options: o, label: label}
+	s := stack{id: id, target: d.home.Mnt(id), options: o, label: label}
 	if err := makeMountPoint(s.target); err != nil {
 		return err
 	}
@@ -100,8 +101,8 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 			// Its shadows do, in either form, what its marks say.
 			continue
 		}
-		r, err := d.home.readForm(layer.id)
-		same := !r.converting && r.isOverlay() == (layer.form != "") && (!r.isOverlay() || r.form == layer.form)
+		r, err := d.home.ReadForm(layer.id)
+		same := !r.Converting && r.IsOverlay() == (layer.form != "") && (!r.IsOverlay() || r.Form == layer.form)
 		if err == nil && same {
 			continue
 		}
@@ -116,15 +117,15 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 // unlearn drops what is known of the layer id, an ancestor, if its record says that nothing can be: a crash may have brought it back, and each
 // mount would go by it.
 func (d *Driver) unlearn(id string) error {
-	lock, err := d.home.lockID(id)
+	lock, err := d.home.LockID(id)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if r, err := d.home.readForm(id); err != nil || !r.isOverlay() {
+	if r, err := d.home.ReadForm(id); err != nil || !r.IsOverlay() {
 		return err
 	}
-	return d.home.forget(id)
+	return d.home.Forget(id)
 }
 
 // prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
@@ -133,7 +134,7 @@ func (d *Driver) prepare(s *stack) error {
 	if err := d.backend.prepare(s.id); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.diff(s.id), d.shadows.to)
+	opaque, err := whiteout.IsOpaque(d.home.Diff(s.id), d.shadows.to)
 	if opaque {
 		s.layers = nil
 	}
@@ -156,13 +157,13 @@ func makeMountPoint(target string) error {
 // is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	alone := false
-	lock, err := d.home.lockLayerAnd("unmounting", id, func() (err error) {
-		alone, err = d.home.isBase(id)
+	lock, err := d.home.LockLayerAnd("unmounting", id, func() (err error) {
+		alone, err = d.home.IsBase(id)
 		return err
 	})
-	if errors.Is(err, ErrLayerUnknown) {
+	if errors.Is(err, store.ErrLayerUnknown) {
 		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
-		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.layers(id), Err: fs.ErrNotExist}
+		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.Layers(id), Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return err
@@ -171,12 +172,12 @@ func (d *Driver) Put(id string) error {
 	if alone {
 		return d.putBase(id)
 	}
-	target := d.home.mnt(id)
+	target := d.home.Mnt(id)
 	if d.mounted.Decrement(target) > 0 {
 		return nil
 	}
 	if err := d.unmount(id, target); err != nil {
-		return layerError("unmounting", id, err)
+		return store.LayerError("unmounting", id, err)
 	}
 	return nil
 }
@@ -218,13 +219,13 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.diff(id)})
+	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)})
 }
 
 // Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
 // ApplyDiffWithDiffer of this driver has made and nobody has used.
 func (d *Driver) Cleanup() error {
-	mounts, err := mountutil.MountsUnder(d.home.mnt(""))
+	mounts, err := mountutil.MountsUnder(d.home.Mnt(""))
 	if err != nil {
 		return fmt.Errorf("aufs: cleaning up: %w", err)
 	}
@@ -244,17 +245,17 @@ func (d *Driver) Cleanup() error {
 // unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
 func (d *Driver) unmountFound(target string) error {
 	id := filepath.Base(target)
-	lock, err := d.home.lockLayer("unmounting", id)
+	lock, err := d.home.LockLayer("unmounting", id)
 	if err != nil {
 		return mountutil.UnmountRetry(target)
 	}
 	defer lock.Unlock()
 	// The target is without symbolic links, and home need not be.
-	resolved, err := filepath.EvalSymlinks(d.home.mnt(""))
+	resolved, err := filepath.EvalSymlinks(d.home.Mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {
 		return errors.Join(err, mountutil.UnmountRetry(target))
 	}
-	if alone, err := d.home.isBase(id); err == nil && alone {
+	if alone, err := d.home.IsBase(id); err == nil && alone {
 		return d.unmountBase(id)
 	}
 	return d.unmount(id, target)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,41 +52,41 @@ var foreignMounts = []struct {
 	name string
 	// refused is the path, in home, that Remove fails with, or "".
 	refused string
-	mount   func(t *testing.T, h home) (away, unharmed func())
+	mount   func(t *testing.T, h store.Home) (away, unharmed func())
 }{
-	{"tmpfs over mnt twice", "", func(t *testing.T, h home) (away, unharmed func()) {
+	{"tmpfs over mnt twice", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		mountTmpfs(t, h.mnt("child"))
-		mountTmpfs(t, h.mnt("child"))
+		mountTmpfs(t, h.Mnt("child"))
+		mountTmpfs(t, h.Mnt("child"))
 		return func() {}, func() {}
 	}},
-	{"bind mount on mnt", "", func(t *testing.T, h home) (away, unharmed func()) {
+	{"bind mount on mnt", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		return func() {}, bindFull(t, h.mnt("child"))
+		return func() {}, bindFull(t, h.Mnt("child"))
 	}},
-	{"busy mounts on mnt", "mnt/child", func(t *testing.T, h home) (away, unharmed func()) {
+	{"busy mounts on mnt", "mnt/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		mountTmpfs(t, h.mnt("child"))
-		end := keepBusy(t, h.mnt("child"))
-		return end, bindFull(t, h.mnt("child"))
+		mountTmpfs(t, h.Mnt("child"))
+		end := keepBusy(t, h.Mnt("child"))
+		return end, bindFull(t, h.Mnt("child"))
 	}},
-	{"bind mount in diff", "", func(t *testing.T, h home) (away, unharmed func()) {
+	{"bind mount in diff", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		return func() {}, bindFull(t, filepath.Join(h.diff("child"), "d"))
+		return func() {}, bindFull(t, filepath.Join(h.Diff("child"), "d"))
 	}},
-	{"busy mount in diff", "diff/child/d", func(t *testing.T, h home) (away, unharmed func()) {
+	{"busy mount in diff", "diff/child/d", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		unharmed = bindFull(t, filepath.Join(h.diff("child"), "d"))
-		return keepBusy(t, filepath.Join(h.diff("child"), "d")), unharmed
+		unharmed = bindFull(t, filepath.Join(h.Diff("child"), "d"))
+		return keepBusy(t, filepath.Join(h.Diff("child"), "d")), unharmed
 	}},
-	{"bind mount on diff", "diff/child", func(t *testing.T, h home) (away, unharmed func()) {
+	{"bind mount on diff", "diff/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		unharmed = bindFull(t, h.diff("child"))
-		return func() { must(t, unix.Unmount(h.diff("child"), 0)) }, unharmed
+		unharmed = bindFull(t, h.Diff("child"))
+		return func() { must(t, unix.Unmount(h.Diff("child"), 0)) }, unharmed
 	}},
-	{"bind mount on the lock", "overlay/lock/child", func(t *testing.T, h home) (away, unharmed func()) {
+	{"bind mount on the lock", "overlay/lock/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
 		t.Helper()
-		path := h.overlay(lockDirName, "child")
+		path := h.Overlay(store.LockDirName, "child")
 		must(t, unix.Mount(path, path, "", unix.MS_BIND, ""))
 		return func() { must(t, unix.Unmount(path, 0)) }, func() {}
 	}},
@@ -116,8 +117,8 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 				}
 				unharmedNow()
 				// The first one may have unmounted a part of what is busy.
-				must(t, mountutil.UnmountStacked(s.inner.home.mnt("child")))
-				must(t, mountutil.UnmountUnder(s.inner.home.diff("child")))
+				must(t, mountutil.UnmountStacked(s.inner.home.Mnt("child")))
+				must(t, mountutil.UnmountUnder(s.inner.home.Diff("child")))
 				sameTree(t, s.see(t, "child"), before)
 				must(t, s.Remove("child"))
 				unharmed()
@@ -135,11 +136,11 @@ func TestSweepOfForeignMounts(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
 				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
-				must(t, os.Remove(s.inner.home.layers("child")))
+				must(t, os.Remove(s.inner.home.Layers("child")))
 				away, unharmed := foreign.mount(t, s.inner.home)
 				if foreign.refused != "" {
 					_, err := reopen(string(s.inner.home), name)
-					if strings.HasPrefix(foreign.refused, overlayDir) {
+					if strings.HasPrefix(foreign.refused, store.OverlayDir) {
 						wants(t, err, nil, foreign.refused, "mount point")
 					} else {
 						must(t, err)
@@ -147,7 +148,7 @@ func TestSweepOfForeignMounts(t *testing.T) {
 					err = s.Create("child", "base", nil)
 					wants(t, err, unix.EBUSY, "child", filepath.Join(string(s.inner.home), foreign.refused))
 					_, err = s.Get("child", GetOptions{})
-					wants(t, err, ErrLayerUnknown)
+					wants(t, err, store.ErrLayerUnknown)
 				}
 				away()
 				_, err := reopen(string(s.inner.home), name)

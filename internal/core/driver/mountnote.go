@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,10 +32,10 @@ type notes []string
 
 // newNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
 // that opened it with aufs.
-func newNotes(h home, runRoot string) notes {
-	inStore := h.overlay(aufsDir)
+func newNotes(h store.Home, runRoot string) notes {
+	inStore := h.Overlay(store.AufsDir)
 	if runRoot == "" {
-		runRoot, _ = os.Readlink(h.overlay(runRootLink)) // without one there is none
+		runRoot, _ = os.Readlink(h.Overlay(store.RunRootLink)) // without one there is none
 	}
 	if runRoot == "" {
 		return notes{inStore}
@@ -43,26 +44,26 @@ func newNotes(h home, runRoot string) notes {
 }
 
 // recordRunRoot keeps where the run root is: see newNotes.
-func (h home) recordRunRoot(runRoot string) error {
+func recordRunRoot(h store.Home, runRoot string) error {
 	absolute, err := filepath.Abs(runRoot)
 	if err != nil {
 		return err
 	}
-	path := h.overlay(runRootLink)
+	path := h.Overlay(store.RunRootLink)
 	if recorded, err := os.Readlink(path); err == nil && recorded == absolute {
 		return nil
 	}
-	return h.replaceLink(absolute, path)
+	return h.ReplaceLink(absolute, path)
 }
 
 // add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
-func (n notes) add(h home, id, si string) error {
+func (n notes) add(h store.Home, id, si string) error {
 	err := error(nil)
 	for _, dir := range n {
-		if err = linkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
+		if err = store.LinkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
 			var alive []string
 			if alive, err = aliveOf(filepath.Join(dir, id)); err == nil {
-				err = h.replaceLink(strings.Join(append(alive, si), " "), filepath.Join(dir, id))
+				err = h.ReplaceLink(strings.Join(append(alive, si), " "), filepath.Join(dir, id))
 			}
 		}
 		if err == nil {
@@ -106,20 +107,6 @@ func (n notes) drop(id string) error {
 		}
 	}
 	return nil
-}
-
-// noteMount writes down what aufs calls its mount of the stack s.
-func (b *aufsBackend) noteMount(s stack) error {
-	si, err := aufsfs.MountID(s.target)
-	if err != nil {
-		return err
-	}
-	err = b.forms.users.notes.add(b.home, s.id, si)
-	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
-		// No layer can change there, so that nobody has to know of the mount.
-		return nil
-	}
-	return err
 }
 
 // aliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,12 +36,12 @@ func TestGetOfBaseIsItsDirectory(t *testing.T) {
 		_, err := s.ReadWriteDiskUsage("base")
 		must(t, err)
 		for range 2 {
-			if dir := s.get(t, "base"); dir != s.inner.home.diff("base") {
+			if dir := s.get(t, "base"); dir != s.inner.home.Diff("base") {
 				t.Errorf("got %s", dir)
 			}
 			must(t, s.Put("base"))
 		}
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 	})
 }
 
@@ -48,11 +49,11 @@ func TestGetShowsTheStack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
-		write(t, s.inner.home.diff("base"), files{"a": "base", "b": "base", "c": "base"})
-		write(t, s.inner.home.diff("middle"), files{"b": "middle", "c": "middle"})
-		write(t, s.inner.home.diff("top"), files{"c": "top"})
+		write(t, s.inner.home.Diff("base"), files{"a": "base", "b": "base", "c": "base"})
+		write(t, s.inner.home.Diff("middle"), files{"b": "middle", "c": "middle"})
+		write(t, s.inner.home.Diff("top"), files{"c": "top"})
 		dir := s.get(t, "top")
-		if dir != s.inner.home.mnt("top") {
+		if dir != s.inner.home.Mnt("top") {
 			t.Errorf("mounted at %s", dir)
 		}
 		for name, want := range map[string]string{"a": "base", "b": "middle", "c": "top"} {
@@ -117,7 +118,7 @@ func TestGetOfManyAtOnce(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle")
-		write(t, s.inner.home.diff("middle"), files{".wh.gone": "", "d/.wh..wh..opq": "", "d/f": "f"})
+		write(t, s.inner.home.Diff("middle"), files{".wh.gone": "", "d/.wh..wh..opq": "", "d/f": "f"})
 		var wg sync.WaitGroup
 		errs := make(chan error, 100)
 		for i := range 4 {
@@ -143,7 +144,7 @@ func TestGetOfManyAtOnce(t *testing.T) {
 		for err := range errs {
 			must(t, err)
 		}
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 	})
 }
 
@@ -152,7 +153,7 @@ func TestMountFlags(t *testing.T) {
 		s := newStore(t, name, withMountOptions("nodev,noexec"))
 		s.create(t, "", "base", "child")
 		options := func() string {
-			mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(s.inner.home.mnt("child")))
+			mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(s.inner.home.Mnt("child")))
 			if err != nil || len(mounts) != 1 {
 				t.Fatalf("%v, %v", mounts, err)
 			}
@@ -195,11 +196,11 @@ func TestReadOnlyMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("base"), files{"gone": "1", "kept": "2", "d/hidden": "3"})
-		write(t, s.inner.home.diff("child"), files{".wh.gone": "", "d/.wh..wh..opq": "", "d/new": "4"})
-		before := readTree(t, s.inner.home.diff("child"))
+		write(t, s.inner.home.Diff("base"), files{"gone": "1", "kept": "2", "d/hidden": "3"})
+		write(t, s.inner.home.Diff("child"), files{".wh.gone": "", "d/.wh..wh..opq": "", "d/new": "4"})
+		before := readTree(t, s.inner.home.Diff("child"))
 		sameNames(t, s.see(t, "child", "ro").Names(), "kept", "d", "d/new")
-		sameTree(t, readTree(t, s.inner.home.diff("child")), before)
+		sameTree(t, readTree(t, s.inner.home.Diff("child")), before)
 		sameNames(t, s.see(t, "child").Names(), "kept", "d", "d/new")
 	})
 }
@@ -216,7 +217,7 @@ func TestGetRefusesOptions(t *testing.T) {
 		}
 		_, err := s.Get("base", GetOptions{Options: []string{"bogus"}})
 		wants(t, err, nil, "base", "bogus")
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 	})
 }
 
@@ -226,26 +227,26 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "child")
-		write(t, s.inner.home.diff("child"), files{".wh.x": ""})
-		before := readTree(t, s.inner.home.diff("child"))
+		write(t, s.inner.home.Diff("child"), files{".wh.x": ""})
+		before := readTree(t, s.inner.home.Diff("child"))
 		away := filepath.Join(string(s.inner.home), "away")
-		must(t, os.Rename(s.inner.home.diff("base"), away))
+		must(t, os.Rename(s.inner.home.Diff("base"), away))
 		_, err := s.Get("child", GetOptions{})
-		wants(t, err, fs.ErrNotExist, "child", "base", s.inner.home.diff("base"))
-		must(t, os.WriteFile(s.inner.home.diff("base"), nil, 0o600))
+		wants(t, err, fs.ErrNotExist, "child", "base", s.inner.home.Diff("base"))
+		must(t, os.WriteFile(s.inner.home.Diff("base"), nil, 0o600))
 		_, err = s.Get("child", GetOptions{})
 		wants(t, err, nil, "base", "not a directory")
-		must(t, os.Remove(s.inner.home.diff("base")))
-		must(t, os.Rename(away, s.inner.home.diff("base")))
+		must(t, os.Remove(s.inner.home.Diff("base")))
+		must(t, os.Rename(away, s.inner.home.Diff("base")))
 
-		must(t, os.Remove(s.inner.home.mnt("child")))
-		must(t, os.WriteFile(s.inner.home.mnt("child"), nil, 0o600))
+		must(t, os.Remove(s.inner.home.Mnt("child")))
+		must(t, os.WriteFile(s.inner.home.Mnt("child"), nil, 0o600))
 		_, err = s.Get("child", GetOptions{})
 		wants(t, err, unix.ENOTDIR, "child")
-		must(t, os.Remove(s.inner.home.mnt("child")))
+		must(t, os.Remove(s.inner.home.Mnt("child")))
 
-		noMounts(t, s.inner.home.mnt(""))
-		sameTree(t, readTree(t, s.inner.home.diff("child")), before)
+		noMounts(t, s.inner.home.Mnt(""))
+		sameTree(t, readTree(t, s.inner.home.Diff("child")), before)
 		s.oneForm(t, "child")
 		// No count was left: one Get and one Put are a pair. The mount point, gone by now, is made again.
 		target := s.get(t, "child")
@@ -261,9 +262,9 @@ func TestMissingDiff(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		must(t, os.RemoveAll(s.inner.home.diff("child")))
+		must(t, os.RemoveAll(s.inner.home.Diff("child")))
 		_, err := s.Get("child", GetOptions{})
-		wants(t, err, fs.ErrNotExist, "child", s.inner.home.diff("child"))
+		wants(t, err, fs.ErrNotExist, "child", s.inner.home.Diff("child"))
 		must(t, s.Remove("child"))
 	})
 }
@@ -302,7 +303,7 @@ func TestMountID(t *testing.T) {
 		if byPath, err := aufsfs.MountIDByPath(target); id == "" || byPath != id || err != nil {
 			t.Errorf("%q, and by its path %q, %v", id, byPath, err)
 		}
-		if other, err := aufsfs.MountID(s.inner.home.mnt("other")); other == id || err != nil {
+		if other, err := aufsfs.MountID(s.inner.home.Mnt("other")); other == id || err != nil {
 			t.Errorf("the other one is %q, %v", other, err)
 		}
 		if used, err := s.inner.forms.users.aufsUses("child"); err != nil || !used {
@@ -312,7 +313,7 @@ func TestMountID(t *testing.T) {
 		if used, err := inAnyMountinfo("aufs", "si="+id); err != nil || used {
 			t.Errorf("in mountinfo: %t, %v", used, err)
 		}
-		_, err = aufsfs.MountID(s.inner.home.mnt("child"))
+		_, err = aufsfs.MountID(s.inner.home.Mnt("child"))
 		wants(t, err, nil, "child")
 	})
 }
@@ -353,7 +354,7 @@ func TestNoteOfNoLayer(t *testing.T) {
 		d, err := Open(home, o)
 		must(t, err)
 		must(t, d.Cleanup())
-		must(t, linkIn("0123456789abcdef", filepath.Join(runRoot, "home"), "gone"))
+		must(t, store.LinkIn("0123456789abcdef", filepath.Join(runRoot, "home"), "gone"))
 		d, err = Open(home, o)
 		must(t, err)
 		must(t, d.Cleanup())

@@ -42,7 +42,7 @@ func TestRemoveImmutable(t *testing.T) {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
-				diff := s.inner.home.diff("child")
+				diff := s.inner.home.Diff("child")
 				write(t, diff, files{"d/immutable": "x", "d/append": "x", "d/sub/f": "x"})
 				for _, path := range []string{"d/sub/f", "d/sub", "d/immutable", "d/append", "d", "."} {
 					if flags := fixed[path]; flags != 0 && !setFlags(t, filepath.Join(diff, path), flags) {

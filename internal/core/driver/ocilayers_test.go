@@ -81,7 +81,7 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 		withWays(t, func(t *testing.T, options ApplyOptions) {
 			s := newStore(t, name)
 			s.create(t, "", "base", "child")
-			old := filepath.Join(s.inner.home.diff("base"), "old")
+			old := filepath.Join(s.inner.home.Diff("base"), "old")
 			must(t, os.Mkdir(old, 0o700))
 			must(t, os.Chown(old, 100_007, 100_008))
 			setACL(t, old, fsutil.ACLAccess, 100_005, 6)
@@ -104,7 +104,7 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 			))
 			_, err = s.ApplyDiff("child", "base", options)
 			must(t, err)
-			diff := s.inner.home.diff("child")
+			diff := s.inner.home.Diff("child")
 			got := readTree(t, diff)
 			if before := readTree(t, old); got["old"] != before["."] {
 				t.Errorf("it is %s, and was %s", got["old"], before["."])
@@ -156,7 +156,7 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 
 // compareStack applies archives to layers whose ids begin with prefix, and compares what the uppermost one shows with what the specification
 // says. It removes the layers again.
-func compareStack(t *testing.T, s store, prefix, text string, options ApplyOptions) (want map[string]*ocimodel.Node, problems []string) {
+func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyOptions) (want map[string]*ocimodel.Node, problems []string) {
 	t.Helper()
 	root, parent := ocimodel.NewTree(), ""
 	var ids []string

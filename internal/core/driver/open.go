@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ import (
 // Driver is a driver on one store, without a storage library. Its methods may be called from several goroutines, and several drivers, in one
 // process or in many, may be at work on one store: see lock.go.
 type Driver struct {
-	home    home
+	home    store.Home
 	options MountOptions
 	// ignoreChownErrors and skipMountHome are those of config.
 	ignoreChownErrors bool
@@ -43,7 +44,7 @@ type Driver struct {
 	// staged are the staging directories that have not become those of layers.
 	staged stagings
 	// trash has the files of layers that are gone, until they are deleted.
-	trash sharedScratch
+	trash store.SharedScratch
 }
 
 // Open opens the store at homePath, or makes one.
@@ -52,7 +53,7 @@ func Open(homePath string, c Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aufs: %w", err)
 	}
-	h := home(absolute)
+	h := store.Home(absolute)
 	d := &Driver{
 		home:              h,
 		options:           c.Mount,
@@ -89,7 +90,7 @@ func isMounted(path string) bool {
 }
 
 // makeStore makes the directories of a store that are not there, and returns those that it made.
-func makeStore(h home) (made []string, err error) {
+func makeStore(h store.Home) (made []string, err error) {
 	for dir := string(h); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -103,55 +104,43 @@ func makeStore(h home) (made []string, err error) {
 	if err := fsutil.DropDefaultACL(string(h)); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
-	for _, dir := range []string{h.layers(""), h.diff(""), h.mnt(""), h.tmp(), h.overlay()} {
+	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt(""), h.Tmp(), h.Overlay()} {
 		err := os.Mkdir(dir, 0o700)
 		switch {
 		case err == nil:
 			made = append(made, dir)
-		case hasNoRoom(err) && (dir == h.tmp() || dir == h.overlay()):
+		case store.HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
 			// There is a store, which can be read.
 		case !errors.Is(err, fs.ErrExist):
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
 	}
-	if err := errors.Join(h.realDirectories(), h.rightMounts()); err != nil {
+	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
 		return made, err
 	}
-	beside, err := h.makeBeside()
+	beside, err := h.MakeBeside()
 	made = append(made, beside...)
 	if err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
-	for _, dir := range h.ownDirectories() {
+	for _, dir := range h.OwnDirectories() {
 		// An earlier version has let them inherit one.
 		if err := fsutil.DropDefaultACL(dir); err != nil {
 			return made, fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
-	return made, h.closeOverlay()
-}
-
-// closeOverlay keeps others out of overlay/, where the locks are.
-func (h home) closeOverlay() error {
-	st, err := fsutil.LstatOf(h.overlay())
-	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
-		err = os.Chmod(h.overlay(), 0o700)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("aufs: opening the store: %w", err)
-	}
-	return nil
+	return made, h.CloseOverlay()
 }
 
 // removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
 // them.
-func removeStore(h home, made []string) {
-	if slices.Contains(made, h.overlay()) {
-		for _, name := range []string{mountsLock, storeLock} {
+func removeStore(h store.Home, made []string) {
+	if slices.Contains(made, h.Overlay()) {
+		for _, name := range []string{store.MountsLock, store.StoreLock} {
 			// Those who wait for it look if it is still there when they have it.
-			lock, err := fsutil.OrNil(fsutil.LockPath(h.overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
+			lock, err := fsutil.OrNil(fsutil.LockPath(h.Overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
 			if err == nil && lock != nil {
-				_ = os.Remove(h.overlay(name))
+				_ = os.Remove(h.Overlay(name))
 				lock.Unlock()
 			}
 		}
@@ -169,14 +158,14 @@ func (d *Driver) start(c Config) error {
 	}
 	if d.runRoot != "" && d.backend.name() == BackendAufs {
 		// A store without room for it, or for tmp/, can be used.
-		if err := d.home.recordRunRoot(d.runRoot); err != nil && !hasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
+		if err := recordRunRoot(d.home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
 	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
 	// Not under the store lock: that may take long.
 	for _, trash := range strays {
-		if err := trash.remove(); err != nil {
+		if err := trash.Remove(); err != nil {
 			warn(err)
 		}
 	}
@@ -186,12 +175,12 @@ func (d *Driver) start(c Config) error {
 	return d.sweepNotes()
 }
 
-func (d *Driver) probeAndSweep(c Config) (strays []*scratch, err error) {
-	store, err := d.home.lockStore()
+func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer store.Unlock()
+	defer locked.Unlock()
 	// Before any other mount, which would be out of reach below it.
 	private := d.makePrivate()
 	// What keeps one mount from being made keeps the other, and the probe says more about it.
@@ -199,7 +188,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*scratch, err error) {
 		return nil, err
 	}
 	if private != nil {
-		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), ErrPrerequisites, private)
+		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
 	}
 	former, err := d.migrate()
 	if err != nil {
@@ -236,7 +225,7 @@ func (d *Driver) probeAufs(scratchDir string) (backend, error) {
 }
 
 func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, ownForm(), d.runRoot)
+	d.shadows = newShadows(d.home, d.forms, store.OwnForm(), d.runRoot)
 	return probeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
 }
 
@@ -245,20 +234,20 @@ func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
 func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
 	// The first place's error is the one about the store.
 	var first error
-	for _, newScratch := range []func() (*scratch, error){
-		func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("probe") },
-		func() (*scratch, error) { return newScratchIn(os.TempDir(), "aufs-probe") },
-		func() (*scratch, error) { return newScratchIn("/dev/shm", "aufs-probe") },
+	for _, newScratch := range []func() (*store.Scratch, error){
+		func() (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked("probe") },
+		func() (*store.Scratch, error) { return store.NewScratchIn(os.TempDir(), "aufs-probe") },
+		func() (*store.Scratch, error) { return store.NewScratchIn("/dev/shm", "aufs-probe") },
 	} {
 		b, err := probeWith(newScratch, probe)
 		switch {
 		case err == nil:
 			return b, nil
-		case first == nil && !hasNoRoom(err):
+		case first == nil && !store.HasNoRoom(err):
 			return nil, err
 		case first == nil:
 			first = err
-		case errors.Is(err, ErrNotSupported), errors.Is(err, ErrPrerequisites):
+		case errors.Is(err, store.ErrNotSupported), errors.Is(err, store.ErrPrerequisites):
 			// That is so everywhere.
 			return nil, errors.Join(first, err)
 		}
@@ -266,19 +255,14 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backen
 	return nil, first
 }
 
-// hasNoRoom tells if nothing can be written, which says nothing of the kernel.
-func hasNoRoom(err error) bool {
-	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
-// probeWith runs one probe in a scratch directory that newScratch makes.
-func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
+// probeWith runs one probe in a scratch directory that NewScratch makes.
+func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
 	s, err := newScratch()
 	if err != nil {
 		return nil, err
 	}
-	b, err := probe(s.dir)
-	if rerr := s.remove(); rerr != nil {
+	b, err := probe(s.Dir)
+	if rerr := s.Remove(); rerr != nil {
 		err = errors.Join(err, fmt.Errorf("aufs: cleaning up after the trial mount: %w", rerr))
 	}
 	if err != nil {
@@ -290,12 +274,12 @@ func probeWith(newScratch func() (*scratch, error), probe func(scratchDir string
 // Status returns what there is to know about the store and the host, as pairs of a name and a value.
 func (d *Driver) Status() [][2]string {
 	dirs := "unknown"
-	if ids, err := d.home.list(); err == nil {
+	if ids, err := d.home.List(); err == nil {
 		dirs = strconv.Itoa(len(ids))
 	}
 	status := [][2]string{
 		{"Root Dir", string(d.home)},
-		{"Backing Filesystem", d.library.FSName(d.home.diff(""))},
+		{"Backing Filesystem", d.library.FSName(d.home.Diff(""))},
 		{"Dirs", dirs},
 		{"Backend", string(d.backend.name())},
 	}
@@ -306,26 +290,42 @@ func (d *Driver) Status() [][2]string {
 // first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
 // mounted.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
-	parents, err := d.home.parents(id)
+	parents, err := d.home.Parents(id)
 	if err != nil {
 		return nil, err
 	}
-	metadata := map[string]string{"UpperDir": d.home.diff(id), "MergedDir": d.home.diff(id)}
+	metadata := map[string]string{"UpperDir": d.home.Diff(id), "MergedDir": d.home.Diff(id)}
 	if len(parents) > 0 {
 		lower := make([]string, 0, len(parents))
 		for _, parent := range parents {
-			lower = append(lower, d.home.diff(parent))
+			lower = append(lower, d.home.Diff(parent))
 		}
 		metadata["LowerDir"] = strings.Join(lower, ":")
-		metadata["MergedDir"] = d.home.mnt(id)
-	} else if mounted, err := mountutil.IsMounted(d.home.mnt(id)); err == nil && mounted {
-		metadata["MergedDir"] = d.home.mnt(id)
+		metadata["MergedDir"] = d.home.Mnt(id)
+	} else if mounted, err := mountutil.IsMounted(d.home.Mnt(id)); err == nil && mounted {
+		metadata["MergedDir"] = d.home.Mnt(id)
 	}
 	return metadata, nil
 }
 
 // Exists tells if the layer id is in the store.
-func (d *Driver) Exists(id string) bool { return d.home.exists(id) }
+func (d *Driver) Exists(id string) bool { return d.home.Exists(id) }
 
 // ListLayers returns the ids of the layers in the store.
-func (d *Driver) ListLayers() ([]string, error) { return d.home.list() }
+func (d *Driver) ListLayers() ([]string, error) { return d.home.List() }
+
+// MakePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
+func (d *Driver) makePrivate() error {
+	if d.skipMountHome {
+		return nil
+	}
+	return d.home.MakePrivate()
+}
+
+// LeavePrivate takes away the mount that MakePrivate has made. With skip_mount_home a mount of home is somebody else's.
+func (d *Driver) leavePrivate() error {
+	if d.skipMountHome {
+		return nil
+	}
+	return d.home.LeavePrivate()
+}

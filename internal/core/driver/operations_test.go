@@ -30,11 +30,11 @@ func init() { faults.Launch() }
 type operation struct {
 	name string
 	// build makes the store that it finds.
-	build func(t *testing.T, s store)
+	build func(t *testing.T, s testStore)
 	// prepare comes before it in its own process, and is not interrupted.
-	prepare func(t *testing.T, s store)
+	prepare func(t *testing.T, s testStore)
 	// run is nil for Init.
-	run func(t *testing.T, s store) error
+	run func(t *testing.T, s testStore) error
 	// again says if it can be done again where it may be done already.
 	again bool
 	// only is the one backend that has it, if not both do.
@@ -52,13 +52,13 @@ var operations = []operation{
 	{name: "create-base", build: threeLayers, run: create("new", "")},
 	{
 		name: "create-over-rubbish", run: create("gone", "middle"),
-		build: func(t *testing.T, s store) { threeLayers(t, s); rubbish(t, s) },
+		build: func(t *testing.T, s testStore) { threeLayers(t, s); rubbish(t, s) },
 	},
 	{name: "remove", build: childEdited, again: true, run: remove},
 	{name: "remove-mounted", build: childEdited, prepare: mountChild, again: true, run: remove},
 	{
 		name: "deferred-remove", build: childEdited, again: true,
-		run: func(_ *testing.T, s store) error {
+		run: func(_ *testing.T, s testStore) error {
 			clean, err := s.DeferredRemove("child")
 			if err != nil {
 				return err
@@ -67,26 +67,26 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "apply", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
-		run: func(t *testing.T, s store) error {
+		name: "apply", build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s testStore) error {
 			_, err := s.ApplyDiff("new", "middle", ApplyOptions{Diff: archiveOf(t, newLayer...)})
 			return err
 		},
 	},
 	{
-		name: "apply-ignoring-chown", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
-		run: func(t *testing.T, s store) error { return applyOthers(t, s, true) },
+		name: "apply-ignoring-chown", ignores: true, build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s testStore) error { return applyOthers(t, s, true) },
 	},
 	{
-		name: "apply-ignoring-chown-by-option", ignores: true, build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
-		run: func(t *testing.T, s store) error {
+		name: "apply-ignoring-chown-by-option", ignores: true, build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s testStore) error {
 			s.inner.ignoreChownErrors = true
 			return applyOthers(t, s, false)
 		},
 	},
 	{
-		name: "apply-staged", build: func(t *testing.T, s store) { threeLayers(t, s); s.create(t, "middle", "new") },
-		run: func(t *testing.T, s store) error {
+		name: "apply-staged", build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s testStore) error {
 			out, err := s.tryToStage(filling{content: archiveBytes(t, newLayer...)})
 			if err != nil {
 				return err
@@ -98,46 +98,46 @@ var operations = []operation{
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: BackendAufs},
 	{
 		name: "get-base", build: threeLayers, again: true,
-		run: func(_ *testing.T, s store) error {
+		run: func(_ *testing.T, s testStore) error {
 			_, err := s.Get("base", GetOptions{Options: []string{"ro", "nodev"}})
 			return err
 		},
 	},
 	{
-		name: "put-base", build: threeLayers, prepare: func(t *testing.T, s store) { s.get(t, "base", "ro", "nodev") }, again: true,
-		run: func(_ *testing.T, s store) error { return s.Put("base") },
+		name: "put-base", build: threeLayers, prepare: func(t *testing.T, s testStore) { s.get(t, "base", "ro", "nodev") }, again: true,
+		run: func(_ *testing.T, s testStore) error { return s.Put("base") },
 	},
-	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s store) error { return s.Put("child") }},
+	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s testStore) error { return s.Put("child") }},
 	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay, run: diff},
 	{
 		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay,
-		run: func(_ *testing.T, s store) error {
+		run: func(_ *testing.T, s testStore) error {
 			_, err := s.Changes("child", nil, "middle", nil)
 			return err
 		},
 	},
 	{
-		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s store) { mountChild(t, s); s.get(t, "middle", "ro") },
-		run: func(_ *testing.T, s store) error { return s.Cleanup() },
+		name: "cleanup", build: childEdited, again: true, prepare: func(t *testing.T, s testStore) { mountChild(t, s); s.get(t, "middle", "ro") },
+		run: func(_ *testing.T, s testStore) error { return s.Cleanup() },
 	},
-	{name: "init", build: func(t *testing.T, s store) { childEdited(t, s); rubbish(t, s) }, again: true},
+	{name: "init", build: func(t *testing.T, s testStore) { childEdited(t, s); rubbish(t, s) }, again: true},
 }
 
-func create(id, parent string) func(*testing.T, store) error {
-	return func(_ *testing.T, s store) error { return s.Create(id, parent, nil) }
+func create(id, parent string) func(*testing.T, testStore) error {
+	return func(_ *testing.T, s testStore) error { return s.Create(id, parent, nil) }
 }
 
-func get(id string) func(*testing.T, store) error {
-	return func(_ *testing.T, s store) error {
+func get(id string) func(*testing.T, testStore) error {
+	return func(_ *testing.T, s testStore) error {
 		_, err := s.Get(id, GetOptions{})
 		return err
 	}
 }
 
-func remove(_ *testing.T, s store) error { return s.Remove("child") }
+func remove(_ *testing.T, s testStore) error { return s.Remove("child") }
 
 // diff reads the archive of child. What it lacks is an error of the test, unless there is one of Diff.
-func diff(t *testing.T, s store) error {
+func diff(t *testing.T, s testStore) error {
 	archive, err := s.Diff("child", nil, "middle", nil)
 	if err != nil {
 		return err
@@ -155,12 +155,12 @@ func diff(t *testing.T, s store) error {
 	return nil
 }
 
-func mountChild(t *testing.T, s store) { t.Helper(); s.get(t, "child") }
+func mountChild(t *testing.T, s testStore) { t.Helper(); s.get(t, "child") }
 
 // editChild mounts the layer child and changes it.
-func editChild(t *testing.T, s store) { t.Helper(); edit(t, s.get(t, "child")) }
+func editChild(t *testing.T, s testStore) { t.Helper(); edit(t, s.get(t, "child")) }
 
-func childEdited(t *testing.T, s store) {
+func childEdited(t *testing.T, s testStore) {
 	t.Helper()
 	threeLayers(t, s)
 	s.change(t, "child", func(dir string) { edit(t, dir) })
@@ -183,14 +183,14 @@ func edit(t *testing.T, dir string) {
 const longPrefix = "long"
 
 // applyOthers applies an archive of files that belong to others than root to the layer new.
-func applyOthers(t *testing.T, s store, ignore bool) error {
+func applyOthers(t *testing.T, s testStore, ignore bool) error {
 	archive := bytes.NewReader(packed(t, member{Name: "f", Typeflag: '0', Uid: 7}, member{Name: "d/", Typeflag: '5', Gid: 7}))
 	_, err := s.ApplyDiff("new", "middle", ApplyOptions{Diff: archive, IgnoreChownErrors: ignore})
 	return err
 }
 
 // longStack is one that takes several calls to mount.
-func longStack(t *testing.T, s store) {
+func longStack(t *testing.T, s testStore) {
 	t.Helper()
 	parent := ""
 	for n := range aufsfs.MaxOptionsPerCall + 10 {
@@ -203,7 +203,7 @@ func longStack(t *testing.T, s store) {
 }
 
 // rubbish is what interrupted operations have left.
-func rubbish(t *testing.T, s store) {
+func rubbish(t *testing.T, s testStore) {
 	t.Helper()
 	write(t, string(s.inner.home), files{
 		"tmp/trash-1/1/f": "f", "tmp/trash-1/0/": "", "tmp/file-2": "half a fi", "diff/gone/d/f": "f", "mnt/gone/": "", "overlay/lock/gone": "",
@@ -234,7 +234,7 @@ func asOperation(t *testing.T, home string, name BackendName, opName, how string
 		}
 		must(t, err)
 	}
-	var s store
+	var s testStore
 	open := func() (err error) {
 		s, err = reopen(home, name)
 		return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -46,14 +47,14 @@ func TestOwnNamesOfOthers(t *testing.T) {
 						}
 						for _, id := range []string{"base", "mid", "top"} {
 							for _, own := range names {
-								makeOther(t, what, filepath.Join(s.inner.home.diff(id), own), outside)
+								makeOther(t, what, filepath.Join(s.inner.home.Diff(id), own), outside)
 							}
 						}
 						inTime(t, func() { _ = op.do(s) })
 					}
 					for _, id := range []string{"base", "mid", "top"} {
 						for _, own := range names {
-							must(t, os.RemoveAll(filepath.Join(s.inner.home.diff(id), own)))
+							must(t, os.RemoveAll(filepath.Join(s.inner.home.Diff(id), own)))
 						}
 					}
 				}
@@ -69,9 +70,9 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 	s := newStoreWithout(t)
 	outside := t.TempDir()
 	write(t, outside, files{"1.2": "secret"})
-	must(t, os.Symlink(outside, filepath.Join(s.home.diff("layer"), whiteout.PseudoLinkDir)))
+	must(t, os.Symlink(outside, filepath.Join(s.home.Diff("layer"), whiteout.PseudoLinkDir)))
 	must(t, s.prepareOwnFiles("layer"))
-	links, err := aufsfs.ReadPseudoLinks(s.home.diff("layer"))
+	links, err := aufsfs.ReadPseudoLinks(s.home.Diff("layer"))
 	if err != nil || len(links) > 0 {
 		t.Errorf("%v, %v", links, err)
 	}
@@ -83,7 +84,7 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 // newStoreWithout is the aufs backend on a kernel that need not have aufs, with the directory of a layer.
 func newStoreWithout(t *testing.T) *aufsBackend {
 	t.Helper()
-	h := home(t.TempDir())
-	must(t, os.MkdirAll(h.diff("layer"), 0o755))
+	h := store.Home(t.TempDir())
+	must(t, os.MkdirAll(h.Diff("layer"), 0o755))
 	return &aufsBackend{home: h, forms: newConverter(h, "")}
 }

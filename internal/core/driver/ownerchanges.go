@@ -28,9 +28,9 @@ func (d *Driver) changedPaths(id string, f whiteout.Form, mappings, parentMappin
 		return nil, err
 	}
 	var changes []Change
-	err = d.home.reading(id, func() (err error) {
+	err = reading(d.home, id, func() (err error) {
 		changes, err = d.compare(id, comparison{
-			layer: whiteout.LayerDir{Root: d.home.diff(id), Form: f}, mappings: mappings, parentMappings: parentMappings, owners: owners,
+			layer: whiteout.LayerDir{Root: d.home.Diff(id), Form: f}, mappings: mappings, parentMappings: parentMappings, owners: owners,
 		})
 		return err
 	})

@@ -15,15 +15,13 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
 // UpdateLayerIDMap first writes down all that it is going to do, in overlay/owners/<id>. A change that was cut short is finished by
 // that: what is on the disk no longer tells which of two owners of a file is the old one, nor what times a directory had. When all
 // is done the file is made empty; it then says that files of the layer may differ from those of its parent in their owners alone.
-
-// ownersDir holds these files.
-const ownersDir = "owners"
 
 // ownersPlan is the content of such a file.
 type ownersPlan struct {
@@ -57,15 +55,15 @@ func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
 		}
 	}
 	// Nobody removes the layer meanwhile, nor sweeps what is on its way.
-	store, err := d.home.lockStore()
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return err
 	}
-	defer store.Unlock()
-	if !d.home.exists(id) {
+	defer locked.Unlock()
+	if !d.home.Exists(id) {
 		return fs.ErrNotExist
 	}
-	dir := d.home.overlay(ownersDir)
+	dir := d.home.Overlay(store.OwnersDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -77,7 +75,7 @@ func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
 
 // unfinishedOwners returns the plan of a change of the layer id that was cut short, or nil.
 func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
-	path := d.home.overlay(ownersDir, id)
+	path := d.home.Overlay(store.OwnersDir, id)
 	content, err := fsutil.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
 		return nil, nil //nolint:nilnil // there is none
@@ -87,14 +85,14 @@ func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
 	}
 	var plan ownersPlan
 	if err := gob.NewDecoder(bytes.NewReader(content)).Decode(&plan); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", store.ErrDamaged, path, err)
 	}
 	return &plan, nil
 }
 
 // ownersChanged tells when the owners of the layer id were changed; nil if they never were, or not all.
 func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
-	info, err := os.Lstat(d.home.overlay(ownersDir, id))
+	info, err := os.Lstat(d.home.Overlay(store.OwnersDir, id))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > 0 {
 		return nil, nil //nolint:nilnil // there is none
 	}
@@ -111,12 +109,12 @@ func (d *Driver) passOwnersTime(id string) error {
 	if err != nil || owners == nil {
 		return err
 	}
-	s, err := d.home.newScratch("clock")
+	s, err := d.home.NewScratch("clock")
 	if err != nil {
 		return err
 	}
-	err = changeTime(s.dir, func(now unix.Timespec) bool { return now.Nano() > owners.Nano() })
-	return errors.Join(err, s.discard())
+	err = store.ChangeTime(s.Dir, func(now unix.Timespec) bool { return now.Nano() > owners.Nano() })
+	return errors.Join(err, s.Discard())
 }
 
 // ownerMaps say who is to become the owner of a file.

@@ -52,7 +52,7 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 			}
 			t.Run(what+" as "+own, func(t *testing.T) {
 				b := newStoreWithout(t)
-				dir := b.home.diff("layer")
+				dir := b.home.Diff("layer")
 				write(t, dir, files{"empty": ""})
 				must(t, place(filepath.Join(dir, own)))
 				old := time.Unix(1_000_000_000, 7)
@@ -85,7 +85,7 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 func TestOwnFilesStay(t *testing.T) {
 	needRoot(t)
 	b := newStoreWithout(t)
-	dir := b.home.diff("layer")
+	dir := b.home.Diff("layer")
 	write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/12.34": "old", whiteout.OrphanDir + "/f": ""})
 	must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, ".wh.gone")))
 	must(t, b.prepareOwnFiles("layer"))
@@ -112,7 +112,7 @@ func testContainerMadeOwnFiles(t *testing.T, name BackendName, place func(path s
 	s.create(t, "", "base", "layer")
 	s.create(t, "layer", "child")
 	s.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "g", Content: "g"})
-	places := s.inner.home.diff("layer")
+	places := s.inner.home.Diff("layer")
 	if first == BackendOverlay {
 		places = s.get(t, "layer")
 	}
@@ -181,7 +181,7 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, BackendOverlay)
 		s.create(t, "", "base", "layer")
-		dir := s.inner.home.diff("layer")
+		dir := s.inner.home.Diff("layer")
 		write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/1.2": "aufs", whiteout.OrphanDir + "/": ""})
 		s.change(t, "layer", func(mnt string) {
 			// Aufs's are gone.

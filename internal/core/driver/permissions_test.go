@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +60,7 @@ func (s *spy) Read(p []byte) (int, error) {
 
 // private fails the test if others than the owner may do anything with a directory of the store, but for those of layers, to
 // which no other one may find the way, or with a file other than those of parents, which the in-tree driver makes alike.
-func private(t *testing.T, h home) {
+func private(t *testing.T, h store.Home) {
 	t.Helper()
 	seen := 0
 	must(t, filepath.WalkDir(string(h), func(path string, entry fs.DirEntry, err error) error {
@@ -72,12 +73,12 @@ func private(t *testing.T, h home) {
 		}
 		dir := filepath.Dir(path)
 		switch {
-		case dir == h.layers(""):
+		case dir == h.Layers(""):
 			if info.Mode().Perm() != 0o644 {
 				t.Errorf("%s has the mode %v", path, info.Mode())
 			}
 			return nil
-		case dir == h.diff(""), dir == h.mnt(""), filepath.Dir(dir) == h.tmp(), filepath.Base(filepath.Dir(filepath.Dir(path))) == shadowDir, filepath.Base(path) == "upper":
+		case dir == h.Diff(""), dir == h.Mnt(""), filepath.Dir(dir) == h.Tmp(), filepath.Base(filepath.Dir(filepath.Dir(path))) == store.ShadowDir, filepath.Base(path) == "upper":
 			return fs.SkipDir
 		}
 		seen++
@@ -95,7 +96,7 @@ func private(t *testing.T, h home) {
 // removed.
 func TestLinksOutOfTheStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for _, part := range []string{layersDir, diffDir, mntDir, tmpDir, overlayDir, "overlay/form", "overlay/shadow", "overlay/lock", "overlay/known"} {
+		for _, part := range []string{store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir, "overlay/form", "overlay/shadow", "overlay/lock", "overlay/known"} {
 			t.Run(part, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
@@ -113,9 +114,9 @@ func TestLinksOutOfTheStore(t *testing.T) {
 			t.Run(part, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
-				write(t, s.inner.home.diff("base"), files{"f": "f"})
+				write(t, s.inner.home.Diff("base"), files{"f": "f"})
 				if part != "diff/child" {
-					write(t, s.inner.home.diff("child"), files{"g": "g"})
+					write(t, s.inner.home.Diff("child"), files{"g": "g"})
 				}
 				path := filepath.Join(string(s.inner.home), part)
 				outside, before := moveAway(t, path)
@@ -137,7 +138,7 @@ func TestLinksOutOfTheStore(t *testing.T) {
 
 // insistOnErrors fails the test if an operation that needs the part of a store of layers base and child gets along with
 // a symbolic link.
-func (s store) insistOnErrors(t *testing.T, part string) {
+func (s testStore) insistOnErrors(t *testing.T, part string) {
 	t.Helper()
 	operations := map[string]func() error{
 		"Get": func() error { _, err := s.Get("child", GetOptions{}); return err },

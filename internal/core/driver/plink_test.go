@@ -21,11 +21,11 @@ import (
 )
 
 // linked makes a store with a file that has three names in its base, and a layer on top of it.
-func linked(t *testing.T, name BackendName) store {
+func linked(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
-	base := s.inner.home.diff("base")
+	base := s.inner.home.Diff("base")
 	write(t, base, files{"f": "old", "sub/": "", "other": "o"})
 	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "sub/g")))
 	must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, "gone")))
@@ -55,13 +55,13 @@ func TestPseudoLinksAreFlushed(t *testing.T) {
 		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
 		must(t, s.Put("child"))
 		for _, path := range []string{"f", "sub/g"} {
-			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), path))
+			content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), path))
 			if err != nil || string(content) != "new" {
 				t.Errorf("%s in the branch: %q, %v", path, content, err)
 			}
 		}
 		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
-		entries, err := os.ReadDir(filepath.Join(s.inner.home.diff("child"), whiteout.PseudoLinkDir))
+		entries, err := os.ReadDir(filepath.Join(s.inner.home.Diff("child"), whiteout.PseudoLinkDir))
 		if err != nil || len(entries) > 0 {
 			t.Errorf("pseudo-links are left: %v, %v", entries, err)
 		}
@@ -84,7 +84,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		t.Cleanup(wire.ExpectMessages(unflushed))
 		must(t, unix.Unmount(dir, 0))
-		branch := s.inner.home.diff("child")
+		branch := s.inner.home.Diff("child")
 		entries, err := os.ReadDir(filepath.Join(branch, whiteout.PseudoLinkDir))
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("without a flush there are %v, %v", entries, err)
@@ -115,7 +115,7 @@ func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10))
 func TestFlushKeepsRights(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, BackendAufs)
-		base := s.inner.home.diff("base")
+		base := s.inner.home.Diff("base")
 		capability := []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 		must(t, os.Chmod(filepath.Join(base, "f"), 0o755|os.ModeSetuid|os.ModeSetgid))
 		must(t, system.Lsetxattr(filepath.Join(base, "f"), "security.capability", capability, 0))
@@ -128,11 +128,11 @@ func TestFlushKeepsRights(t *testing.T) {
 		must(t, s.Put("child"))
 		sameTree(t, s.see(t, "child"), before)
 		for _, path := range []string{"f", "sub/g", "gone"} {
-			info, err := os.Lstat(filepath.Join(s.inner.home.diff("child"), path))
+			info, err := os.Lstat(filepath.Join(s.inner.home.Diff("child"), path))
 			if err != nil || info.Mode()&os.ModeSetuid == 0 {
 				t.Errorf("%s in the branch: %v, %v", path, info, err)
 			}
-			value, err := system.Lgetxattr(filepath.Join(s.inner.home.diff("child"), path), "security.capability")
+			value, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("child"), path), "security.capability")
 			if err != nil || !bytes.Equal(value, capability) {
 				t.Errorf("%s in the branch: %q, %v", path, value, err)
 			}
@@ -147,7 +147,7 @@ func TestUnmountFlushes(t *testing.T) {
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		must(t, aufsfs.Unmount(dir))
-		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), "sub/g"))
 		if err != nil || string(content) != "new" {
 			t.Errorf("sub/g in the branch: %q, %v", content, err)
 		}
@@ -161,18 +161,18 @@ func TestFlushKeepsTimes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, BackendAufs)
 		s.create(t, "", "base", "middle")
-		base := s.inner.home.diff("base")
+		base := s.inner.home.Diff("base")
 		write(t, base, files{"f": "old", "one/two/three/": "", "one/beside/": "", "has/": ""})
 		names := []string{"one/two/three/g", "one/beside/h", "has/i"}
 		for _, name := range names {
 			must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, name)))
 		}
 		// The uppermost directory counts.
-		write(t, s.inner.home.diff("middle"), files{"one/two/": ""})
+		write(t, s.inner.home.Diff("middle"), files{"one/two/": ""})
 		dirs := []string{"one", "one/two", "one/two/three", "one/beside", "has"}
 		for n, dir := range dirs {
 			for m, layer := range []string{"base", "middle"} {
-				path, then := filepath.Join(s.inner.home.diff(layer), dir), time.Unix(int64(1000*n+m), 5)
+				path, then := filepath.Join(s.inner.home.Diff(layer), dir), time.Unix(int64(1000*n+m), 5)
 				if err := os.Chtimes(path, then, then); !errors.Is(err, fs.ErrNotExist) {
 					must(t, err)
 				}
@@ -198,7 +198,7 @@ func TestFlushKeepsTimes(t *testing.T) {
 			t.Errorf("after a Diff %v and %v have the times\n %v, and had\n %v", dirs, names, got, before)
 		}
 		must(t, s.Put("child"))
-		if got := times(s.inner.home.diff("child")); !slices.Equal(got, before) {
+		if got := times(s.inner.home.Diff("child")); !slices.Equal(got, before) {
 			t.Errorf("in the branch %v and %v have the times\n %v, and the mount had\n %v", dirs, names, got, before)
 		}
 		s.get(t, "child")
@@ -206,7 +206,7 @@ func TestFlushKeepsTimes(t *testing.T) {
 			t.Errorf("mounted again, %v and %v have the times\n %v, and had\n %v", dirs, names, got, before)
 		}
 		for _, name := range names {
-			content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), name))
+			content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), name))
 			if err != nil || string(content) != "new" {
 				t.Errorf("%s in the branch: %q, %v", name, content, err)
 			}
@@ -224,7 +224,7 @@ func TestFlushDeepTree(t *testing.T) {
 		deepDir(t, dir)
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		must(t, s.Put("child"))
-		content, err := os.ReadFile(filepath.Join(s.inner.home.diff("child"), "sub/g"))
+		content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), "sub/g"))
 		if err != nil || string(content) != "new" {
 			t.Errorf("sub/g in the branch: %q, %v", content, err)
 		}

@@ -70,10 +70,10 @@ const numPairs = 40
 
 // linkedForWork makes a layer on top of one that has what containerAtWork works with: pairs of names of one file, and many/, which has many
 // names of one file. It returns what is to be in each archive of it.
-func linkedForWork(t *testing.T, s store) (archived []string) {
+func linkedForWork(t *testing.T, s testStore) (archived []string) {
 	t.Helper()
 	s.create(t, "", "base")
-	base := s.inner.home.diff("base")
+	base := s.inner.home.Diff("base")
 	write(t, base, files{"d/": "", "many/a": "old"})
 	for n := range numPairs {
 		pair := fmt.Sprintf("pairs/%d", n)
@@ -129,7 +129,7 @@ func TestLateLinksAreFlushed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, BackendAufs)
 		linkedForWork(t, s)
-		dir, branch := s.get(t, "child"), s.inner.home.diff("child")
+		dir, branch := s.get(t, "child"), s.inner.home.Diff("child")
 		must(t, appendTo(filepath.Join(dir, "pairs/0/a"), "new"))
 		flush := aufsfs.LinkFlush{Target: dir, Writable: branch, Entering: func() {
 			must(t, appendTo(filepath.Join(dir, "pairs/1/a"), "new"))
@@ -150,7 +150,7 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, BackendAufs)
 		linkedForWork(t, s)
-		dir, branch := s.get(t, "child"), s.inner.home.diff("child")
+		dir, branch := s.get(t, "child"), s.inner.home.Diff("child")
 		must(t, appendTo(filepath.Join(dir, "pairs/0/a"), "new"))
 		other := filepath.Join(dir, "d")
 		must(t, unix.Mount("tmpfs", other, "tmpfs", unix.MS_STRICTATIME, ""))
@@ -191,10 +191,10 @@ func TestReadOnlyMountWithOldLinks(t *testing.T) {
 		for ino := range 400 {
 			links[fmt.Sprintf("%s/%d.%d", whiteout.PseudoLinkDir, ino, 1_000_000+ino)] = ""
 		}
-		write(t, s.inner.home.diff("child"), links)
+		write(t, s.inner.home.Diff("child"), links)
 		s.get(t, "child", "ro")
 		s.diff(t, "child", "base")
 		must(t, s.Put("child"))
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 	})
 }

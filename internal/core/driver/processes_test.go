@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // TestManyProcesses has several processes at work on one store, each with Init, Create, Get, Put and Remove of layers of
@@ -22,7 +24,7 @@ func TestManyProcesses(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"f": "f", "d/f": "f", "e/f": "f"})
+		write(t, s.inner.home.Diff("base"), files{"f": "f", "d/f": "f", "e/f": "f"})
 		s.create(t, "base", "marks")
 		s.apply(t, "marks", "base", entry{Name: ".wh.f"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/g"})
 		s.create(t, "marks", "shared")
@@ -43,8 +45,8 @@ func TestManyProcesses(t *testing.T) {
 		ids, err := s.ListLayers()
 		must(t, err)
 		sameNames(t, ids, "base", "marks", "shared")
-		noMounts(t, s.inner.home.mnt(""))
-		for _, dir := range []string{diffDir, mntDir} {
+		noMounts(t, s.inner.home.Mnt(""))
+		for _, dir := range []string{store.DiffDir, store.MntDir} {
 			entries, err := os.ReadDir(filepath.Join(string(s.inner.home), dir))
 			if err != nil || len(entries) != 3 {
 				t.Errorf("%s: %v, %v", dir, entries, err)

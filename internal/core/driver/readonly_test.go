@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,15 +15,15 @@ import (
 // that it cannot.
 func TestReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for what, prepare := range map[string]func(t *testing.T, s store){
-			"as it was left": func(t *testing.T, s store) {
+		for what, prepare := range map[string]func(t *testing.T, s testStore){
+			"as it was left": func(t *testing.T, s testStore) {
 				t.Helper()
 				// This makes what stands in for layers with whiteouts.
 				s.see(t, "top", "ro")
 			},
-			"as the in-tree driver leaves it": func(t *testing.T, s store) {
+			"as the in-tree driver leaves it": func(t *testing.T, s testStore) {
 				t.Helper()
-				for _, dir := range []string{tmpDir, overlayDir} {
+				for _, dir := range []string{store.TmpDir, store.OverlayDir} {
 					must(t, os.RemoveAll(filepath.Join(string(s.inner.home), dir)))
 				}
 			},
@@ -77,7 +78,7 @@ func TestReadOnlyStore(t *testing.T) {
 				_, err = r.ApplyDiff("top", "middle", ApplyOptions{Diff: archiveOf(t, entry{Name: "f"})})
 				wants(t, err, unix.EROFS, "top")
 				must(t, r.Cleanup())
-				noMounts(t, filepath.Join(home, mntDir))
+				noMounts(t, filepath.Join(home, store.MntDir))
 				sameTree(t, readTree(t, string(s.inner.home)), before)
 			})
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ import (
 // to it is a mount point after that: such a path cannot be moved, and what is mounted there is not the layer's. The caller holds the lock of
 // id, or the store lock while there is no such layer.
 func (d *Driver) clearMounts(id string) error {
-	if err := mountutil.UnmountStacked(d.home.mnt(id)); err != nil {
+	if err := mountutil.UnmountStacked(d.home.Mnt(id)); err != nil {
 		return err
 	}
 	mounts, err := mountutil.MountsUnder(string(d.home))
@@ -58,32 +59,32 @@ func (d *Driver) clearMounts(id string) error {
 //
 // After an error the layer is there yet, if it was, and has its files. left says what could not be moved after its files were: the next
 // Init sweeps it.
-func (d *Driver) takeOut(id string) (trash *scratch, left, err error) {
-	store, err := d.home.lockStore()
+func (d *Driver) takeOut(id string) (trash *store.Scratch, left, err error) {
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer store.Unlock()
+	defer locked.Unlock()
 	// Before the layer is gone: there may be no room for it on the disk.
 	trash, err = d.newTrash()
-	if err != nil && !hasNoRoom(err) {
+	if err != nil && !store.HasNoRoom(err) {
 		return nil, nil, err
 	}
 	content, err := d.makeAbsent(id)
 	if err != nil {
 		if trash != nil {
-			err = errors.Join(err, trash.discard())
+			err = errors.Join(err, trash.Discard())
 		}
 		return nil, nil, err
 	}
 	if trash == nil {
 		for _, path := range d.belongings(id) {
-			left = errors.Join(left, removeTree(path))
+			left = errors.Join(left, store.RemoveTree(path))
 		}
 		return nil, left, nil
 	}
 	if err := d.moveFirst(trash, id); err != nil {
-		return nil, nil, errors.Join(err, d.putBack(id, content), trash.discard())
+		return nil, nil, errors.Join(err, d.putBack(id, content), trash.Discard())
 	}
 	return trash, d.moveRest(trash, id), nil
 }
@@ -91,13 +92,13 @@ func (d *Driver) takeOut(id string) (trash *scratch, left, err error) {
 // makeAbsent removes layers/<id>, and returns what was in it; that is nil if it was not there.
 func (d *Driver) makeAbsent(id string) (content []byte, err error) {
 	// What cannot be read is no layer, and goes as well.
-	content, _ = fsutil.ReadFile(d.home.layers(id)) //nolint:errcheck // see above
-	if err := os.Remove(d.home.layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	content, _ = fsutil.ReadFile(d.home.Layers(id)) //nolint:errcheck // see above
+	if err := os.Remove(d.home.Layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	// Durable before the data goes: a layer that exists after a crash has all of it. That it is gone already may be the work of somebody
 	// who did not come to this.
-	return content, fsutil.SyncDir(d.home.layers(""))
+	return content, fsutil.SyncDir(d.home.Layers(""))
 }
 
 // putBack makes the layer id exist again, with what was in its file.
@@ -105,42 +106,42 @@ func (d *Driver) putBack(id string, content []byte) error {
 	if content == nil {
 		return nil
 	}
-	if err := fsutil.WriteFileAtomic(d.home.tmp(), d.home.layers(id), content); err != nil {
+	if err := fsutil.WriteFileAtomic(d.home.Tmp(), d.home.Layers(id), content); err != nil {
 		return fmt.Errorf("the layer does not exist any more, and its files are to be swept: %w", err)
 	}
 	return nil
 }
 
 // newTrash makes a directory for what is to be deleted. The caller holds the store lock.
-func (d *Driver) newTrash() (*scratch, error) {
-	return d.trash.join(func() (*scratch, error) { return d.home.besideDiff().newScratchLocked("trash") })
+func (d *Driver) newTrash() (*store.Scratch, error) {
+	return d.trash.Join(func() (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked("trash") })
 }
 
 // moveOut moves all that belongs to the layer id, which does not exist, to a scratch directory. The caller holds the store lock, and
 // nothing of the layer is mounted. After an error there may be such a directory as well: with what could be moved.
-func (d *Driver) moveOut(id string) (trash *scratch, err error) {
+func (d *Driver) moveOut(id string) (trash *store.Scratch, err error) {
 	if trash, err = d.newTrash(); err != nil {
 		return nil, err
 	}
 	// Whoever has removed the layer's file may have been killed before that was durable.
-	if err = fsutil.SyncDir(d.home.layers("")); err == nil {
+	if err = fsutil.SyncDir(d.home.Layers("")); err == nil {
 		err = d.moveFirst(trash, id)
 	}
 	if err != nil {
-		return nil, errors.Join(err, trash.discard())
+		return nil, errors.Join(err, trash.Discard())
 	}
 	return trash, d.moveRest(trash, id)
 }
 
 // moveFirst removes the layer's mount point, and moves its files to a scratch directory, or neither. The mount point comes first: if it
 // was mounted again it cannot be removed.
-func (d *Driver) moveFirst(trash *scratch, id string) error {
-	err := unix.Rmdir(d.home.mnt(id))
+func (d *Driver) moveFirst(trash *store.Scratch, id string) error {
+	err := unix.Rmdir(d.home.Mnt(id))
 	// moveRest removes one that is not empty.
 	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
-		return &fs.PathError{Op: "rmdir", Path: d.home.mnt(id), Err: err}
+		return &fs.PathError{Op: "rmdir", Path: d.home.Mnt(id), Err: err}
 	}
-	err = moveToTrash(d.home.diff(id), filepath.Join(trash.dir, "diff"))
+	err = moveToTrash(d.home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
 		// As above.
 		return nil
@@ -150,15 +151,15 @@ func (d *Driver) moveFirst(trash *scratch, id string) error {
 
 // moveRest moves what else belongs to the layer, or removes it: files, and what is in another mount than the scratch directory, which is
 // little, or was there before diff became a mount point. The error says of all that is left.
-func (d *Driver) moveRest(trash *scratch, id string) error {
+func (d *Driver) moveRest(trash *store.Scratch, id string) error {
 	var errs []error
 	for i, path := range d.belongings(id) {
 		if unix.Unlink(path) == nil {
 			continue
 		}
-		err := moveToTrash(path, filepath.Join(trash.dir, strconv.Itoa(i)))
+		err := moveToTrash(path, filepath.Join(trash.Dir, strconv.Itoa(i)))
 		if errors.Is(err, unix.EXDEV) {
-			err = removeTree(path)
+			err = store.RemoveTree(path)
 		}
 		errs = append(errs, err)
 	}
@@ -177,20 +178,4 @@ func moveToTrash(path, target string) error {
 		}
 	}
 	return fsutil.IgnoreGone(err)
-}
-
-// removeTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
-// the directory. A container may have done its worst to keep its files from being removed.
-func removeTree(dir string) error {
-	mounts, err := mountutil.MountsUnder(dir)
-	if err != nil {
-		return err
-	}
-	if len(mounts) > 0 {
-		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
-	}
-	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
-		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
-	}
-	return fsutil.RemoveFiles(dir)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -48,13 +49,13 @@ func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 // TestRemoveThatCannotMoveFiles has the layer there again if its files cannot be moved out of the store.
 func TestRemoveThatCannotMoveFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
-		for _, what := range []string{mntDir, diffDir} {
+		for _, what := range []string{store.MntDir, store.DiffDir} {
 			t.Run(what, func(t *testing.T) {
 				tr := newTrial(t, operationNamed("remove"), name)
 				home, failed, looked := tr.copyStore(t), false, false
 				said, _ := tr.child(t, home, runTwice, func(call faults.Call) faults.Verdict {
 					switch {
-					case (strings.HasPrefix(call.Name, "rename") || what == mntDir && call.Name == "unlinkat") && strings.HasSuffix(call.Paths[0], "/"+what+"/child") && !failed:
+					case (strings.HasPrefix(call.Name, "rename") || what == store.MntDir && call.Name == "unlinkat") && strings.HasSuffix(call.Paths[0], "/"+what+"/child") && !failed:
 						failed = true
 						return faults.Fail(unix.EIO)
 					case failed && !strings.HasPrefix(call.Name, "rename") && strings.Contains(call.Paths[0], "/tmp/trash-"):

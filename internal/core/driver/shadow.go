@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -23,7 +23,7 @@ import (
 
 // shadows makes and finds the shadows for one backend.
 type shadows struct {
-	home  home
+	home  store.Home
 	forms *converter
 	// to is the form that the backend reads.
 	to whiteout.Form
@@ -31,7 +31,7 @@ type shadows struct {
 	elsewhere string
 }
 
-func newShadows(h home, forms *converter, to whiteout.Form, runRoot string) *shadows {
+func newShadows(h store.Home, forms *converter, to whiteout.Form, runRoot string) *shadows {
 	s := &shadows{home: h, forms: forms, to: to}
 	if runRoot != "" {
 		s.elsewhere = filepath.Join(runRoot, filepath.Base(string(h))+"-shadow")
@@ -79,7 +79,7 @@ func (s *shadows) stack(layers []string, held string) ([]shownLayer, error) {
 	}
 	for n, v := range found {
 		if errs[n] != nil {
-			return nil, layerError("preparing", layers[n], errs[n])
+			return nil, store.LayerError("preparing", layers[n], errs[n])
 		}
 		if v.opaque {
 			return found[:n+1], nil
@@ -93,7 +93,7 @@ func (s *shadows) stack(layers []string, held string) ([]shownLayer, error) {
 func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer, err error) {
 	id := layers[0]
 	if !held {
-		lock, err := s.home.lockID(id)
+		lock, err := s.home.LockID(id)
 		if err != nil {
 			return v, err
 		}
@@ -143,47 +143,41 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 // trace in their root directories.
 func (s *shadows) read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
 	for n, id := range layers {
-		r, err := s.home.readForm(id)
-		if err == nil && n > 0 && (r.converting || s.to != whiteout.AufsForm && r.isOverlay() && r.form != s.to) {
+		r, err := s.home.ReadForm(id)
+		if err == nil && n > 0 && (r.Converting || s.to != whiteout.AufsForm && r.IsOverlay() && r.Form != s.to) {
 			r, err = s.finishLocked(id)
 		}
 		if err == nil {
-			err = mustRead(r.form)
+			err = mustRead(r.Form)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		dir := whiteout.LayerDir{Root: s.home.diff(id), Form: whiteout.AufsForm}
-		if r.isOverlay() {
-			dir.Form = r.form
+		dir := whiteout.LayerDir{Root: s.home.Diff(id), Form: whiteout.AufsForm}
+		if r.IsOverlay() {
+			dir.Form = r.Form
 		}
 		dirs = append(dirs, dir)
-		written = append(written, r.form != "" || wasWritable(dir.Root))
+		written = append(written, r.Form != "" || wasWritable(dir.Root))
 	}
 	return dirs, written, nil
 }
 
 // finishLocked ends the conversion of an ancestor, and returns its record.
-func (s *shadows) finishLocked(id string) (formRecord, error) {
-	lock, err := s.home.lockID(id)
+func (s *shadows) finishLocked(id string) (store.FormRecord, error) {
+	lock, err := s.home.LockID(id)
 	if err != nil {
-		return formRecord{}, err
+		return store.FormRecord{}, err
 	}
 	defer lock.Unlock()
 	if err := s.forms.finish(id, s.to); err != nil {
-		return formRecord{}, err
+		return store.FormRecord{}, err
 	}
-	return s.home.readForm(id)
+	return s.home.ReadForm(id)
 }
 
 // wasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there.
-func wasWritable(dir string) bool { return isThere(filepath.Join(dir, whiteout.Base)) }
-
-// isThere tells if there is something at path.
-func isThere(path string) bool {
-	_, err := fsutil.LstatOf(path)
-	return err == nil
-}
+func wasWritable(dir string) bool { return store.IsThere(filepath.Join(dir, whiteout.Base)) }
 
 // plan is shadow.PlanOf for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
 func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v shownLayer, p shadow.Plan, digest string, err error) {
@@ -207,7 +201,7 @@ func (s *shadows) plan(id string, dirs []whiteout.LayerDir, aboveParent string, 
 
 // places are the directories that shadows can be in, in <id>/<digest>/.
 func (s *shadows) places() []string {
-	places := []string{s.home.besideDiff().overlay(shadowDir)}
+	places := []string{s.home.BesideDiff().Overlay(store.ShadowDir)}
 	if s.elsewhere != "" {
 		places = append(places, s.elsewhere)
 	}
@@ -219,7 +213,7 @@ func (s *shadows) make(id, digest string, p shadow.Plan, layer whiteout.LayerDir
 	var first error
 	for _, place := range s.places() {
 		err := s.makeAt(filepath.Join(place, id, digest), p, layer)
-		if err == nil || !hasNoRoom(err) {
+		if err == nil || !store.HasNoRoom(err) {
 			return err
 		}
 		if first == nil {
@@ -234,21 +228,21 @@ func (s *shadows) makeAt(dir string, p shadow.Plan, layer whiteout.LayerDir) err
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
-	newScratch := s.home.newScratch
+	newScratch := s.home.NewScratch
 	if s.elsewhere != "" && mountutil.IsBelow(dir, s.elsewhere) {
-		newScratch = func(purpose string) (*scratch, error) { return newScratchIn(s.elsewhere, purpose) }
+		newScratch = func(purpose string) (*store.Scratch, error) { return store.NewScratchIn(s.elsewhere, purpose) }
 	}
 	made, err := newScratch("shadow")
 	if err != nil {
 		return err
 	}
-	err = p.Make(filepath.Join(made.dir, "new"), layer, s.to)
+	err = p.Make(filepath.Join(made.Dir, "new"), layer, s.to)
 	if err == nil {
-		err = os.Rename(filepath.Join(made.dir, "new"), dir)
+		err = os.Rename(filepath.Join(made.Dir, "new"), dir)
 		if errors.Is(err, fs.ErrExist) {
 			// Somebody else has made it.
 			err = nil
 		}
 	}
-	return errors.Join(err, made.discard())
+	return errors.Join(err, made.Discard())
 }

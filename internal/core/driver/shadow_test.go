@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -155,12 +156,12 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 	for n, content := range c.layers {
 		id := fmt.Sprint("layer", n)
 		s.create(t, parent, id)
-		write(t, h.diff(id), content)
+		write(t, h.Diff(id), content)
 		if f != whiteout.AufsForm && n > 0 {
 			must(t, s.inner.forms.toOverlay(id, f, func() bool { return false }))
 		}
 		parent = id
-		diffs[id] = allOf(t, h.diff(id))
+		diffs[id] = allOf(t, h.Diff(id))
 	}
 	s.create(t, parent, "top", "upper")
 	s.create(t, parent, "other")
@@ -173,7 +174,7 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 	c.isWritten(t, s)
 	if other := string(f) + ".overlay."; f != s.written() {
 		// What is copied up has no marks of the other form.
-		for path, node := range readTree(t, h.diff("other")) {
+		for path, node := range readTree(t, h.Diff("other")) {
 			if strings.Contains(node, other) {
 				t.Errorf("%s was copied up with the attributes of a layer below: %s", path, node)
 			}
@@ -183,7 +184,7 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 	// A layer with the attributes of the other kind of overlay mounts is brought into aufs form: each mount would show them.
 	for id, want := range diffs {
 		if f != whiteout.OverlayUser || name != BackendOverlay {
-			sameTree(t, allOf(t, h.diff(id)), want)
+			sameTree(t, allOf(t, h.Diff(id)), want)
 		}
 	}
 	noLeftovers(t, s)
@@ -197,7 +198,7 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 }
 
 // isWritten changes all that is shown, in the layer other.
-func (c shownStack) isWritten(t *testing.T, s store) {
+func (c shownStack) isWritten(t *testing.T, s testStore) {
 	t.Helper()
 	want := slices.Clone(c.want)
 	s.change(t, "other", func(dir string) {
@@ -230,7 +231,7 @@ func (c shownStack) isWritten(t *testing.T, s store) {
 }
 
 // isDeleted deletes all that is shown, in the layer top, and makes directories in its place.
-func (c shownStack) isDeleted(t *testing.T, s store) {
+func (c shownStack) isDeleted(t *testing.T, s testStore) {
 	t.Helper()
 	var roots, gone []string
 	for _, path := range c.want {
@@ -263,9 +264,9 @@ func (c shownStack) isDeleted(t *testing.T, s store) {
 }
 
 // parentOf is the parent of the layer id.
-func (s store) parentOf(t *testing.T, id string) string {
+func (s testStore) parentOf(t *testing.T, id string) string {
 	t.Helper()
-	parents, err := s.inner.home.parents(id)
+	parents, err := s.inner.home.Parents(id)
 	must(t, err)
 	return parents[0]
 }
@@ -314,7 +315,7 @@ func TestMountedLayerAsParent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"a": "", "b": "", "d/x": "", "d/y": ""})
+		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "d/x": "", "d/y": ""})
 		s.create(t, "base", "middle")
 		dir := s.get(t, "middle")
 		must(t, os.Remove(filepath.Join(dir, "a")))
@@ -325,7 +326,7 @@ func TestMountedLayerAsParent(t *testing.T) {
 		sameNames(t, readTree(t, s.get(t, "top")).Names(), want...)
 		sameNames(t, s.changes(t, "top", "middle"))
 		must(t, s.Put("middle"))
-		sameNames(t, readTree(t, s.inner.home.mnt("top")).Names(), want...)
+		sameNames(t, readTree(t, s.inner.home.Mnt("top")).Names(), want...)
 		must(t, s.Put("top"))
 		sameNames(t, s.see(t, "top").Names(), want...)
 		s.hasForm(t, "middle", s.written())
@@ -344,7 +345,7 @@ func TestDeepStack(t *testing.T) {
 				for i := range depth {
 					id := fmt.Sprintf("layer%03d", i)
 					s.create(t, parent, id)
-					dir := s.inner.home.diff(id)
+					dir := s.inner.home.Diff(id)
 					write(t, dir, files{fmt.Sprintf("f%03d", i): "x"})
 					gone := fmt.Sprintf("f%03d", i-1)
 					switch {
@@ -371,11 +372,11 @@ func TestTooManyShadows(t *testing.T) {
 		s := newStore(t, BackendOverlay)
 		top := s.longStack(t, 301)
 		for n := range 300 {
-			write(t, s.inner.home.diff(fmt.Sprintf("%064d", n)), files{".wh.gone": ""})
+			write(t, s.inner.home.Diff(fmt.Sprintf("%064d", n)), files{".wh.gone": ""})
 		}
 		_, err := s.Get(top, mountOpts())
 		wants(t, err, unix.EINVAL, top, "300 layers", "601 directories", "500")
-		noMounts(t, s.inner.home.mnt(""))
+		noMounts(t, s.inner.home.Mnt(""))
 	})
 }
 
@@ -400,7 +401,7 @@ func TestBackendsShareLayers(t *testing.T) {
 				must(t, s.Cleanup())
 				before := map[string]tree{}
 				for _, id := range []string{"base", "child", "second"} {
-					before[id] = allOf(t, s.inner.home.diff(id))
+					before[id] = allOf(t, s.inner.home.Diff(id))
 				}
 				s = openStore(t, string(s.inner.home), second)
 				for _, options := range [][]string{{"ro"}, nil} {
@@ -425,7 +426,7 @@ func TestBackendsShareLayers(t *testing.T) {
 					}
 				}
 				for id, want := range before {
-					sameTree(t, allOf(t, s.inner.home.diff(id)), want)
+					sameTree(t, allOf(t, s.inner.home.Diff(id)), want)
 				}
 				s.hasForm(t, "third", s.written())
 			})
@@ -471,8 +472,8 @@ func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/y"})
 		s.apply(t, "opaque", "middle", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/z"})
 		must(t, s.Cleanup())
-		must(t, os.RemoveAll(h.overlay(knownDir)))
-		must(t, os.RemoveAll(h.overlay(shadowDir)))
+		must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
+		must(t, os.RemoveAll(h.Overlay(store.ShadowDir)))
 		home := readOnlyCopy(t, s)
 		before := allOf(t, home)
 		r, err := reopen(home, name)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -167,7 +168,7 @@ func TestShadowPlans(t *testing.T) {
 func isShadow(t *testing.T, dir string, planned shadow.Tree, to whiteout.Form) {
 	t.Helper()
 	if len(planned) == 0 {
-		if isThere(dir) {
+		if store.IsThere(dir) {
 			t.Errorf("%s is there", dir)
 		}
 		return
@@ -308,7 +309,7 @@ func TestShadowsAreJoined(t *testing.T) {
 			h := storeOf(t)
 			s, ids := layersOf(t, h, whiteout.OverlayTrusted, c.layer, c.parent, files{"d/e/old": ""})
 			for n, dir := range []string{"d", "d/e"} {
-				if path := filepath.Join(h.diff(ids[1]), dir); isThere(path) {
+				if path := filepath.Join(h.Diff(ids[1]), dir); store.IsThere(path) {
 					must(t, os.Chmod(path, 0o700+fs.FileMode(n)))
 				}
 			}
@@ -327,9 +328,9 @@ func TestShadowsAreJoined(t *testing.T) {
 					return nil
 				}
 				under.Dir(rel).Opaque, err = whiteout.HasOpaqueXattr(path, s.to)
-				of := h.diff(ids[0])
-				if !isThere(filepath.Join(of, rel)) {
-					of = h.diff(ids[1])
+				of := h.Diff(ids[0])
+				if !store.IsThere(filepath.Join(of, rel)) {
+					of = h.Diff(ids[1])
 				}
 				got, _ := strings.CutSuffix(readTree(t, path)["."], ` trusted.overlay.opaque="y"`)
 				if want := readTree(t, filepath.Join(of, rel))["."]; got != want {
@@ -344,11 +345,11 @@ func TestShadowsAreJoined(t *testing.T) {
 				t.Errorf("they are mounted as %q", lowers)
 			}
 			// What is above the parent is another one from now on.
-			must(t, h.forget(ids[1]))
-			write(t, h.diff(ids[1]), files{"more/.wh.n": ""})
+			must(t, h.Forget(ids[1]))
+			write(t, h.Diff(ids[1]), files{"more/.wh.n": ""})
 			stack, err = s.stack(ids, "")
 			must(t, err)
-			if shows := isThere(filepath.Join(stack[0].below, "more/.wh.n")); !shows {
+			if shows := store.IsThere(filepath.Join(stack[0].below, "more/.wh.n")); !shows {
 				t.Error("what the parent has since is not hidden")
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 		o.RunRoot = t.TempDir()
 		d, err := Open(filepath.Join(disk, "home"), o)
 		must(t, err)
-		s := store{Driver: d, inner: d, backend: name}
+		s := testStore{Driver: d, inner: d, backend: name}
 		h := s.inner.home
 		s.create(t, "", "base", "middle", "opaque", "top")
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: "d/x"})
@@ -29,8 +30,8 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 		want := []string{"kept", "d", "d/z"}
 		// All that a mount has to have but for shadows.
 		sameNames(t, s.see(t, "top", "ro").Names(), want...)
-		must(t, os.RemoveAll(h.overlay(knownDir)))
-		must(t, os.RemoveAll(h.overlay(shadowDir)))
+		must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
+		must(t, os.RemoveAll(h.Overlay(store.ShadowDir)))
 		filler := fill(t, disk)
 		for range 2 {
 			sameNames(t, s.see(t, "top", "ro").Names(), want...)
@@ -57,7 +58,7 @@ func TestConvertOnAFullDisk(t *testing.T) {
 		for n := range 200 {
 			f[fmt.Sprintf("d%03d/f", n)], f[fmt.Sprintf("d%03d/g", n)], f[fmt.Sprintf("o%03d/f", n)] = "f", "g", "h"
 		}
-		write(t, h.diff("base"), f)
+		write(t, h.Diff("base"), f)
 		s.change(t, "child", func(dir string) {
 			for n := range 200 {
 				must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("d%03d/f", n))))

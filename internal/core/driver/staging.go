@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
@@ -31,22 +32,22 @@ const stagedRoot = "root"
 // stagings are a driver's staging directories, by their targets. Those of another driver are locked by it.
 type stagings struct {
 	// pool is where they are.
-	pool sharedScratch
+	pool store.SharedScratch
 	mu   sync.Mutex // protects open
-	open map[string]*scratch
+	open map[string]*store.Scratch
 }
 
-func (s *stagings) add(target string, dir *scratch) {
+func (s *stagings) add(target string, dir *store.Scratch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = map[string]*scratch{}
+		s.open = map[string]*store.Scratch{}
 	}
 	s.open[target] = dir
 }
 
 // take returns the staging directory of target, which is the caller's from then on, or nil.
-func (s *stagings) take(target string) *scratch {
+func (s *stagings) take(target string) *store.Scratch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dir := s.open[target]
@@ -55,7 +56,7 @@ func (s *stagings) take(target string) *scratch {
 }
 
 // takeAll is take of all.
-func (s *stagings) takeAll() []*scratch {
+func (s *stagings) takeAll() []*store.Scratch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Collect(maps.Values(s.open))
@@ -66,21 +67,21 @@ func (s *stagings) takeAll() []*scratch {
 // Stage has fill fill a staging directory, and returns that. It is to be given to ApplyStaged or to CleanupStagingDirectory of this driver;
 // after a crash the next Init removes it. After an error it is gone. scratch is a directory that fill can have files of its own in.
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
-	s, err := d.staged.pool.join(func() (*scratch, error) { return d.home.newScratch(stagingPurpose) })
+	s, err := d.staged.pool.Join(func() (*store.Scratch, error) { return d.home.NewScratch(stagingPurpose) })
 	if err != nil {
 		return "", err
 	}
-	target = filepath.Join(s.dir, stagedRoot)
+	target = filepath.Join(s.Dir, stagedRoot)
 	err = fsutil.MkdirWithoutACL(target, 0o755)
 	if err == nil {
-		err = fill(target, s.dir)
+		err = fill(target, s.Dir)
 	}
 	if err == nil {
 		_, err = finishUnpacked(target, orNone(mappings), newKeeper(target, nil))
 	}
 	if err != nil {
-		if rerr := s.remove(); rerr != nil {
-			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
+		if rerr := s.Remove(); rerr != nil {
+			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
 		}
 		return "", fmt.Errorf("aufs: filling the staging directory %s: %w", target, err)
 	}
@@ -99,9 +100,9 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 		return err
 	}
 	if !direct {
-		return layerError(op, id, fmt.Errorf("%q is not its parent", parent))
+		return store.LayerError(op, id, fmt.Errorf("%q is not its parent", parent))
 	}
-	lock, err := d.home.lockLayer(op, id)
+	lock, err := d.home.LockLayer(op, id)
 	if err != nil {
 		return err
 	}
@@ -111,31 +112,31 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 		err = errors.New("the layer is mounted, or has something already")
 	}
 	if err != nil {
-		return layerError(op, id, err)
+		return store.LayerError(op, id, err)
 	}
 	s := d.staged.take(target)
 	if s == nil {
-		return layerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
+		return store.LayerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
 	}
 	defer func() {
-		if rerr := s.remove(); rerr != nil {
+		if rerr := s.Remove(); rerr != nil {
 			// The next Init sweeps it.
-			logrus.Warnf("aufs: removing %s: %v", s.dir, rerr)
+			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
 		}
 	}()
 	if err := d.applyStaged(id, target, hasRoot, s); err != nil {
-		return layerError(op, id, err)
+		return store.LayerError(op, id, err)
 	}
 	return nil
 }
 
 // applyStaged makes the staging directory in s that of the layer id, whose lock the caller holds.
-func (d *Driver) applyStaged(id, target string, hasRoot bool, s *scratch) error {
+func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
 	}
 	if !hasRoot {
-		if err := whiteout.CopyDirMetadata(d.home.diff(id), whiteout.AufsForm, target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, target); err != nil {
 			return err
 		}
 	}
@@ -152,7 +153,7 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 			return err
 		}
 	}
-	if err := s.remove(); err != nil {
+	if err := s.Remove(); err != nil {
 		return fmt.Errorf("aufs: removing the staging directory %s: %w", target, err)
 	}
 	return nil
@@ -160,17 +161,17 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 
 // abandonedStaging returns the scratch directory that target is in, and that may have other targets, if no live driver has it; nil if it
 // is gone.
-func (d *Driver) abandonedStaging(target string) (*scratch, error) {
+func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Dir(filepath.Clean(dir))
-	if name != stagedRoot || filepath.Dir(dir) != d.home.besideDiff().tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
+	if name != stagedRoot || filepath.Dir(dir) != d.home.BesideDiff().Tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
 		return nil, fmt.Errorf("aufs: %q is no staging directory of the store %s", target, string(d.home))
 	}
-	store, err := d.home.lockStore()
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer store.Unlock()
+	defer locked.Unlock()
 	lock, err := fsutil.TryLockDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -180,25 +181,25 @@ func (d *Driver) abandonedStaging(target string) (*scratch, error) {
 	case lock == nil:
 		return nil, fmt.Errorf("aufs: the staging directory %s is in use", target)
 	}
-	return &scratch{dir: dir, lock: lock}, nil
+	return &store.Scratch{Dir: dir, Lock: lock}, nil
 }
 
 // dropStaged removes all staging directories of this driver.
 func (d *Driver) dropStaged() error {
 	var errs []error
 	for _, s := range d.staged.takeAll() {
-		errs = append(errs, s.remove())
+		errs = append(errs, s.Remove())
 	}
 	return errors.Join(errs...)
 }
 
 // DifferTarget returns the directory that the layer's files are in. It is not to be changed, and has whiteouts.
 func (d *Driver) DifferTarget(id string) (string, error) {
-	if _, err := d.home.parents(id); err != nil {
+	if _, err := d.home.Parents(id); err != nil {
 		return "", err
 	}
-	if err := fsutil.RealDirectory(d.home.diff(id)); err != nil {
-		return "", layerError("reading", id, err)
+	if err := fsutil.RealDirectory(d.home.Diff(id)); err != nil {
+		return "", store.LayerError("reading", id, err)
 	}
-	return d.home.diff(id), nil
+	return d.home.Diff(id), nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
@@ -22,7 +23,7 @@ type filling struct {
 	err     error
 }
 
-func (s store) tryToStage(f filling) (target string, err error) {
+func (s testStore) tryToStage(f filling) (target string, err error) {
 	return s.Stage(nil, func(target, _ string) error {
 		err := archive.Untar(bytes.NewReader(f.content), target, storagelib.TarOptions(s.inner.UnpackOptions(ApplyOptions{})))
 		if f.mode != nil {
@@ -32,7 +33,7 @@ func (s store) tryToStage(f filling) (target string, err error) {
 	})
 }
 
-func (s store) stage(t *testing.T, f filling) (target string) {
+func (s testStore) stage(t *testing.T, f filling) (target string) {
 	t.Helper()
 	target, err := s.tryToStage(f)
 	must(t, err)
@@ -49,16 +50,16 @@ func TestStagedLayer(t *testing.T) {
 		members := append([]entry{{Name: ".wh..wh.plnk/"}, {Name: ".wh..wh.plnk/1.2", Content: "x"}}, newLayer...)
 		s.apply(t, "applied", "middle", members...)
 		out := s.stage(t, filling{content: archiveBytes(t, members...)})
-		if filepath.Dir(filepath.Dir(filepath.Dir(out))) != s.inner.home.tmp() {
+		if filepath.Dir(filepath.Dir(filepath.Dir(out))) != s.inner.home.Tmp() {
 			t.Errorf("it is at %s", out)
 		}
 		must(t, s.ApplyStaged("staged", "middle", out, false))
 		sameTree(t, s.see(t, "staged"), s.see(t, "applied"))
-		sameNames(t, readTree(t, s.inner.home.diff("staged")).Names(), readTree(t, s.inner.home.diff("applied")).Names()...)
+		sameNames(t, readTree(t, s.inner.home.Diff("staged")).Names(), readTree(t, s.inner.home.Diff("applied")).Names()...)
 		for _, id := range []string{"staged", "applied"} {
 			s.givesBack(t, id, archiveBytes(t, members...))
 		}
-		if dir, err := s.DifferTarget("staged"); err != nil || dir != s.inner.home.diff("staged") {
+		if dir, err := s.DifferTarget("staged"); err != nil || dir != s.inner.home.Diff("staged") {
 			t.Errorf("%s, %v", dir, err)
 		}
 		// It is no staging directory any more.
@@ -83,12 +84,12 @@ func TestStagingErrors(t *testing.T) {
 		s.change(t, "full", func(dir string) { write(t, dir, files{"precious": "data"}) })
 		broken := errors.New("broken")
 		_, err := s.tryToStage(filling{content: archiveBytes(t, newLayer...), err: broken})
-		wants(t, err, broken, s.inner.home.tmp())
+		wants(t, err, broken, s.inner.home.Tmp())
 		noLeftovers(t, s)
 
 		out := s.stage(t, filling{content: archiveBytes(t, entry{Name: "g", Content: "g"})})
 		apply := func(id, parent, target string) error { return s.ApplyStaged(id, parent, target, false) }
-		wants(t, apply("none", "", out), ErrLayerUnknown, "none")
+		wants(t, apply("none", "", out), store.ErrLayerUnknown, "none")
 		wants(t, apply("child", "full", out), nil, "child", "full")
 		wants(t, apply("full", "child", out), nil, "full", "something")
 		s.get(t, "child")
@@ -105,19 +106,19 @@ func TestStagingErrors(t *testing.T) {
 		wants(t, apply("new", "child", out), fs.ErrNotExist, "new", out)
 
 		for _, target := range []string{
-			"", "/", string(s.inner.home), s.inner.home.diff("full"), s.inner.home.tmp() + "/staging-1/1/../../../diff/full/root",
-			s.inner.home.tmp() + "/apply-1/1/root", filepath.Join(t.TempDir(), "staging-1", "1", "root"),
+			"", "/", string(s.inner.home), s.inner.home.Diff("full"), s.inner.home.Tmp() + "/staging-1/1/../../../diff/full/root",
+			s.inner.home.Tmp() + "/apply-1/1/root", filepath.Join(t.TempDir(), "staging-1", "1", "root"),
 		} {
 			wants(t, s.CleanupStagingDirectory(target), nil, "no staging directory")
 			wants(t, apply("new", "child", target), nil, "new")
 		}
 		_, err = s.DifferTarget("none")
-		wants(t, err, ErrLayerUnknown, "none")
+		wants(t, err, store.ErrLayerUnknown, "none")
 
 		// What is not used is removed, by its owner, or by another one if that is gone.
 		must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
-		write(t, s.inner.home.tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
-		left := filepath.Join(s.inner.home.tmp(), "staging-9", "1", stagedRoot)
+		write(t, s.inner.home.Tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
+		left := filepath.Join(s.inner.home.Tmp(), "staging-9", "1", stagedRoot)
 		wants(t, apply("new", "child", left), fs.ErrNotExist, left)
 		must(t, s.CleanupStagingDirectory(left))
 		s.stage(t, filling{})

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +43,7 @@ func stressTime(t *testing.T) time.Duration {
 }
 
 // stressed makes the layers that all share: base, top on it, and seen on that.
-func stressed(t *testing.T, name BackendName) store {
+func stressed(t *testing.T, name BackendName) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "top", "seen")
@@ -74,7 +75,7 @@ func looksAt(dir string) error {
 
 // worker is one of many.
 type worker struct {
-	s  store
+	s  testStore
 	me string
 	n  int
 }
@@ -271,7 +272,7 @@ func isQuarrel(err error) bool {
 		// Of several %w, one may say what the whole is.
 		return slices.ContainsFunc(several.Unwrap(), isQuarrel)
 	}
-	allowed := []error{fs.ErrExist, fs.ErrNotExist, ErrLayerUnknown, unix.EBUSY, unix.ESTALE}
+	allowed := []error{fs.ErrExist, fs.ErrNotExist, store.ErrLayerUnknown, unix.EBUSY, unix.ESTALE}
 	return slices.ContainsFunc(allowed, func(target error) bool { return errors.Is(err, target) })
 }
 
@@ -379,7 +380,7 @@ func (b *lockedBuffer) String() string {
 // lines is how many rounds there are in what a process has said.
 func (b *lockedBuffer) lines() int { return strings.Count(b.String(), "done\n") }
 
-func startProcess(t *testing.T, s store, me string) *process {
+func startProcess(t *testing.T, s testStore, me string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command("/proc/self/exe", "-test.run=^TestStressProcesses$")}
 	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s", childVariable, s.inner.home, s.backend, me))
@@ -402,7 +403,7 @@ func (p *process) kill(t *testing.T) int {
 }
 
 // afterStress looks at all that is left in a store, by a new driver.
-func afterStress(t *testing.T, old store) {
+func afterStress(t *testing.T, old testStore) {
 	t.Helper()
 	home, name := string(old.inner.home), old.backend
 	s, err := reopen(home, name)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +28,8 @@ const sweepAtOnce = 32
 // removeAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
 // store lock must not be held by the caller: it is not held for as long as that takes.
 func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error {
-	for _, a := range d.home.areas() {
-		if err := d.removeAbandonedIn(ctx, a.tmp(), failed); err != nil {
+	for _, a := range d.home.Areas() {
+		if err := d.removeAbandonedIn(ctx, a.Tmp(), failed); err != nil {
 			return err
 		}
 	}
@@ -42,8 +43,8 @@ func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(
 		for _, s := range batch {
 			if ctx.Err() != nil {
 				// It is abandoned, as before.
-				s.release()
-			} else if err := s.remove(); err != nil {
+				s.Release()
+			} else if err := s.Remove(); err != nil {
 				failed(err)
 			}
 		}
@@ -56,12 +57,12 @@ func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(
 
 // claimAfter returns some of the scratch directories in tmp with a name after this one that no live process is using, locked. last is the name
 // to go on after, or "" if there are no more.
-func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, err error) {
-	store, err := d.home.lockStore()
+func (d *Driver) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
+	locked, err := d.home.LockStore()
 	if err != nil {
 		return nil, "", err
 	}
-	defer store.Unlock()
+	defer locked.Unlock()
 	entries, err := os.ReadDir(tmp)
 	if errors.Is(err, fs.ErrNotExist) {
 		// There is none in a store that is read-only.
@@ -90,7 +91,7 @@ func (d *Driver) claimAfter(tmp, after string) (batch []*scratch, last string, e
 }
 
 // claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
-func claim(path string, entry fs.DirEntry) (*scratch, error) {
+func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 	if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
 		// It was to become a layers/<id>, and its writer would have the store lock.
 		return nil, os.Remove(path)
@@ -102,17 +103,17 @@ func claim(path string, entry fs.DirEntry) (*scratch, error) {
 	if err != nil || lock == nil {
 		return nil, err
 	}
-	return &scratch{dir: path, lock: lock}, nil
+	return &store.Scratch{Dir: path, Lock: lock}, nil
 }
 
 // sweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
 // the store lock, which the caller holds, is given back.
-func (d *Driver) sweepLayers() ([]*scratch, error) {
+func (d *Driver) sweepLayers() ([]*store.Scratch, error) {
 	ids, err := d.strays()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: sweeping: %w", err)
 	}
-	var rubbish []*scratch
+	var rubbish []*store.Scratch
 	for _, id := range ids {
 		trash, err := d.moveOutUnmounted(id)
 		if errors.Is(err, unix.EROFS) {
@@ -130,7 +131,7 @@ func (d *Driver) sweepLayers() ([]*scratch, error) {
 
 // sweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
 // The caller holds the store lock.
-func (d *Driver) sweepLayer(id string) (*scratch, error) {
+func (d *Driver) sweepLayer(id string) (*store.Scratch, error) {
 	for _, path := range d.belongings(id) {
 		_, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -145,7 +146,7 @@ func (d *Driver) sweepLayer(id string) (*scratch, error) {
 }
 
 // moveOutUnmounted is moveOut after what takeOut wants to be done before.
-func (d *Driver) moveOutUnmounted(id string) (*scratch, error) {
+func (d *Driver) moveOutUnmounted(id string) (*store.Scratch, error) {
 	if err := d.clearMounts(id); err != nil {
 		return nil, err
 	}
@@ -164,11 +165,11 @@ func (d *Driver) strays() ([]string, error) {
 		}
 		for _, entry := range entries {
 			id := entry.Name()
-			if seen[id] || slices.Contains(neverLayers, id) {
+			if seen[id] || slices.Contains(store.NeverLayers, id) {
 				continue
 			}
 			seen[id] = true
-			absent, err := d.home.absent(id)
+			absent, err := d.home.Absent(id)
 			if err != nil {
 				return nil, err
 			}
@@ -198,9 +199,9 @@ func (d *Driver) sweepNotes() error {
 
 // sweepNote is sweepNotes for the layer id, unless somebody is at work on it.
 func (d *Driver) sweepNote(id string) error {
-	if d.home.exists(id) {
+	if d.home.Exists(id) {
 		// Only what exists is given a file for its lock.
-		lock, err := d.home.tryLockID(id)
+		lock, err := d.home.TryLockID(id)
 		if err != nil || lock == nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +16,7 @@ func TestInitSweeps(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name BackendName) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
-		write(t, s.inner.home.diff("base"), files{"f": "f"})
+		write(t, s.inner.home.Diff("base"), files{"f": "f"})
 		h := string(s.inner.home)
 		write(t, h, files{
 			// A Create that had not come to its layers file; a Remove that had deleted it; the in-tree driver's Remove.
@@ -28,19 +29,19 @@ func TestInitSweeps(t *testing.T) {
 		// One with a mount in it, as a process has it that is killed while it mounts.
 		must(t, os.MkdirAll(filepath.Join(h, "tmp/mount-4/mnt"), 0o700))
 		must(t, unix.Mount("none", filepath.Join(h, "tmp/mount-4/mnt"), "tmpfs", 0, ""))
-		before := readTree(t, s.inner.home.diff("base"))
+		before := readTree(t, s.inner.home.Diff("base"))
 		openStore(t, h, name)
 		for dir, want := range map[string][]string{
-			layersDir: {"base", "child"}, diffDir: {"base", "base/f", "child"}, mntDir: {"base", "child"}, tmpDir: nil,
+			store.LayersDir: {"base", "child"}, store.DiffDir: {"base", "base/f", "child"}, store.MntDir: {"base", "child"}, store.TmpDir: nil,
 		} {
 			t.Run(dir, func(t *testing.T) {
 				sameNames(t, readTree(t, filepath.Join(h, dir)).Names(), want...)
 			})
 		}
-		for _, dir := range []string{shadowDir, formDir} {
-			sameNames(t, readTree(t, s.inner.home.overlay(dir)).Names())
+		for _, dir := range []string{store.ShadowDir, store.FormDir} {
+			sameNames(t, readTree(t, s.inner.home.Overlay(dir)).Names())
 		}
-		sameTree(t, readTree(t, s.inner.home.diff("base")), before)
+		sameTree(t, readTree(t, s.inner.home.Diff("base")), before)
 	})
 }
 
@@ -53,17 +54,17 @@ func TestInitOnALiveStore(t *testing.T) {
 		write(t, target, files{"f": "f"})
 		must(t, os.Remove(filepath.Join(target, "f")))
 		// Somebody's scratch directory.
-		busy, err := s.inner.home.newScratch("busy")
+		busy, err := s.inner.home.NewScratch("busy")
 		must(t, err)
-		write(t, busy.dir, files{"f": "f"})
+		write(t, busy.Dir, files{"f": "f"})
 
 		other := openStore(t, string(s.inner.home), name)
 		if !mountedAt(t, target) {
 			t.Error("Init has unmounted a layer")
 		}
 		write(t, target, files{"g": "g"})
-		sameNames(t, readTree(t, busy.dir).Names(), "f")
-		must(t, busy.remove())
+		sameNames(t, readTree(t, busy.Dir).Names(), "f")
+		must(t, busy.Remove())
 		other.create(t, "child", "grandchild")
 		sameNames(t, other.see(t, "grandchild").Names(), "g")
 		must(t, s.Put("child"))
@@ -87,13 +88,13 @@ func TestSweepKeepsWhatIsBusy(t *testing.T) {
 		defer f.Close()
 		other := openStore(t, h, name)
 		sameNames(t, readTree(t, elsewhere).Names(), "precious")
-		sameNames(t, readTree(t, filepath.Join(h, diffDir)).Names(), "stray", "stray/data")
+		sameNames(t, readTree(t, filepath.Join(h, store.DiffDir)).Names(), "stray", "stray/data")
 		must(t, f.Close())
 		must(t, other.Cleanup())
 		openStore(t, h, name)
 		sameNames(t, readTree(t, elsewhere).Names(), "precious")
-		sameNames(t, readTree(t, filepath.Join(h, diffDir)).Names())
-		sameNames(t, readTree(t, filepath.Join(h, mntDir)).Names())
+		sameNames(t, readTree(t, filepath.Join(h, store.DiffDir)).Names())
+		sameNames(t, readTree(t, filepath.Join(h, store.MntDir)).Names())
 	})
 }
 
@@ -105,9 +106,9 @@ func TestRemoveTreeRefusesMounts(t *testing.T) {
 	inside := filepath.Join(dir, "a", "mnt")
 	must(t, os.MkdirAll(inside, 0o700))
 	must(t, unix.Mount("none", inside, "tmpfs", 0, ""))
-	wants(t, removeTree(filepath.Join(dir, "a")), nil, inside, "mounted")
-	wants(t, removeTree(inside), nil, inside, "mount point")
+	wants(t, store.RemoveTree(filepath.Join(dir, "a")), nil, inside, "mounted")
+	wants(t, store.RemoveTree(inside), nil, inside, "mount point")
 	must(t, unix.Unmount(inside, 0))
-	must(t, removeTree(filepath.Join(dir, "a")))
-	must(t, removeTree(filepath.Join(dir, "a")))
+	must(t, store.RemoveTree(filepath.Join(dir, "a")))
+	must(t, store.RemoveTree(filepath.Join(dir, "a")))
 }

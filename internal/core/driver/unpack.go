@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -146,7 +147,7 @@ func feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCu
 	switch {
 	case err == nil:
 		return nil
-	case hasNoRoom(err), read != nil && errors.Is(err, read):
+	case store.HasNoRoom(err), read != nil && errors.Is(err, read):
 		err = fmt.Errorf("unpacking it: %w", err)
 	default:
 		// Of what may not be found, or allowed, it is the archive's own doing.

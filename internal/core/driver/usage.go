@@ -8,22 +8,23 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
 // file with several names counts once; whiteouts, and the files that aufs keeps for itself, do not count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*Usage, error) {
-	if _, err := d.home.parents(id); err != nil {
+	if _, err := d.home.Parents(id); err != nil {
 		return nil, err
 	}
-	f, err := d.home.form(id)
+	f, err := d.home.Form(id)
 	if err != nil {
-		return nil, layerError("measuring", id, err)
+		return nil, store.LayerError("measuring", id, err)
 	}
 	usage, err := d.usage(id, f, nil)
 	if err != nil {
-		return nil, layerError("measuring", id, err)
+		return nil, store.LayerError("measuring", id, err)
 	}
 	return usage, nil
 }
@@ -31,8 +32,8 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*Usage, error) {
 // usage measures those files of the layer id, which is in form f, that are in only.
 func (d *Driver) usage(id string, f whiteout.Form, only changedPaths) (*Usage, error) {
 	s := sizes{}
-	err := d.home.reading(id, func() error {
-		return walkBranch(d.home.diff(id), f, func(rel string, info fs.FileInfo) {
+	err := reading(d.home, id, func() error {
+		return walkBranch(d.home.Diff(id), f, func(rel string, info fs.FileInfo) {
 			if only.has(rel) {
 				s.add(info)
 			}

@@ -18,24 +18,25 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
 // users finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
 type users struct {
-	home  home
+	home  store.Home
 	notes notes
-	// newScratch makes a scratch directory for a trial mount.
-	newScratch func(purpose string) (*scratch, error)
+	// NewScratch makes a scratch directory for a trial mount.
+	newScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex
 	// how the kernel answered to a question whose answer was known, once it was asked; under mu.
 	how   answer
 	asked bool
 }
 
-func newUsers(h home, runRoot string) *users {
-	return &users{home: h, notes: newNotes(h, runRoot), newScratch: h.newScratch}
+func newUsers(h store.Home, runRoot string) *users {
+	return &users{home: h, notes: newNotes(h, runRoot), newScratch: h.NewScratch}
 }
 
 // answer is how a kernel can be asked for the users of an upper directory.
@@ -53,14 +54,14 @@ const (
 // idle is a *BusyError if the layer id, or one on top of it, is mounted. A mount of aufs or overlayfs does not tell which lower
 // layers it has.
 func (u *users) idle(id string) error {
-	ids, err := u.home.list()
+	ids, err := u.home.List()
 	if err != nil {
 		return err
 	}
 	for _, other := range ids {
 		if other != id {
-			parents, err := u.home.writtenParents(other)
-			if errors.Is(err, ErrLayerUnknown) || errors.Is(err, ErrDamaged) || err == nil && !slices.Contains(parents, id) {
+			parents, err := u.home.WrittenParents(other)
+			if errors.Is(err, store.ErrLayerUnknown) || errors.Is(err, store.ErrDamaged) || err == nil && !slices.Contains(parents, id) {
 				// Nobody can mount one that is damaged.
 				continue
 			}
@@ -82,26 +83,26 @@ func (u *users) idle(id string) error {
 // of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
 // mounts of all processes.
 func (u *users) of(id string) (bool, error) {
-	if mounted, err := mountutil.IsMounted(u.home.mnt(id)); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(u.home.Mnt(id)); err != nil || mounted {
 		return mounted, err
 	}
 	if used, err := u.aufsUses(id); err != nil || used {
 		return used, err
 	}
-	r, err := u.home.readForm(id)
+	r, err := u.home.ReadForm(id)
 	if err != nil {
 		return false, err
 	}
-	if r.isOverlay() {
-		if used, err := u.upperInUse(u.home.diff(id), r.form); err != nil || used {
+	if r.IsOverlay() {
+		if used, err := u.upperInUse(u.home.Diff(id), r.Form); err != nil || used {
 			return used, err
 		}
 	}
-	upper := u.home.watch(id)
-	if !isThere(upper) {
+	upper := u.home.Watch(id)
+	if !store.IsThere(upper) {
 		return false, nil
 	}
-	return u.upperInUse(upper, ownForm())
+	return u.upperInUse(upper, store.OwnForm())
 }
 
 // busyIf is the error of a layer that is mounted, if it is.
@@ -109,14 +110,14 @@ func (u *users) busyIf(mounted bool, id string) error {
 	if !mounted {
 		return nil
 	}
-	target := u.home.mnt(id)
+	target := u.home.Mnt(id)
 	if here, err := mountutil.IsMounted(target); err == nil && here {
 		e := mountutil.Busy(target)
 		e.Holders = append([]mountutil.Holder{{How: "is mounted", Path: target}}, e.Holders...)
 		return e
 	}
 	e := &mountutil.BusyError{Target: target}
-	for _, upper := range []string{u.home.diff(id), u.home.watch(id)} {
+	for _, upper := range []string{u.home.Diff(id), u.home.Watch(id)} {
 		e.Holders = append(e.Holders, holdersOf("overlay", "upperdir="+escapeMountinfo(upper))...)
 	}
 	for _, si := range u.notes.alive(id) {
@@ -160,7 +161,7 @@ func (u *users) upperInUse(upper string, f whiteout.Form) (bool, error) {
 	}
 	used := false
 	// Trials of others, which old kernels show, are no users.
-	err = u.home.mounting(func() (err error) {
+	err = u.home.Mounting(func() (err error) {
 		used, err = upperInMountinfo(upper)
 		return err
 	})
@@ -187,17 +188,17 @@ func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, s.remove()) }()
+	defer func() { err = errors.Join(err, s.Remove()) }()
 	m := overlayfs.Mount{
-		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{filepath.Join(s.dir, "lower")},
-		Upper: filepath.Join(s.dir, "upper"), Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser,
+		Target: filepath.Join(s.Dir, "mnt"), Lowers: []string{filepath.Join(s.Dir, "lower")},
+		Upper: filepath.Join(s.Dir, "upper"), Work: filepath.Join(s.Dir, "work"), UserXattr: f == whiteout.OverlayUser,
 	}
 	for _, dir := range []string{m.Target, m.Lowers[0], m.Upper, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return 0, err
 		}
 	}
-	err = u.home.mounting(m.Mount)
+	err = u.home.Mounting(m.Mount)
 	if errors.Is(err, unix.ENODEV) {
 		return answerNoOverlay, nil
 	}
@@ -216,7 +217,7 @@ func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
 func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
 	// Always the same lower directory: with index=on overlayfs notes in the upper one which lower one it goes with, and
 	// refuses others.
-	lower := u.home.overlay(emptyDir)
+	lower := u.home.Overlay(store.EmptyDir)
 	if err := os.MkdirAll(lower, 0o700); err != nil {
 		return false, err
 	}
@@ -225,22 +226,22 @@ func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
 		return false, err
 	}
 	m := overlayfs.Mount{
-		Target: filepath.Join(s.dir, "mnt"), Lowers: []string{lower},
-		Upper: upper, Work: filepath.Join(s.dir, "work"), UserXattr: f == whiteout.OverlayUser, Index: true,
+		Target: filepath.Join(s.Dir, "mnt"), Lowers: []string{lower},
+		Upper: upper, Work: filepath.Join(s.Dir, "work"), UserXattr: f == whiteout.OverlayUser, Index: true,
 	}
 	for _, dir := range []string{m.Target, m.Work} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			return false, errors.Join(err, s.discard())
+			return false, errors.Join(err, s.Discard())
 		}
 	}
 	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
 	// later on.
-	used, err = trialAnswer(u.home.mountingAlone(m.Try))
+	used, err = trialAnswer(u.home.MountingAlone(m.Try))
 	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
 		// It could not be unmounted.
-		return used, errors.Join(err, merr, s.remove())
+		return used, errors.Join(err, merr, s.Remove())
 	}
-	return used, errors.Join(err, s.discard())
+	return used, errors.Join(err, s.Discard())
 }
 
 // trialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?

@@ -23,40 +23,40 @@ import (
 type mountHold struct {
 	name string
 	// begin is called with the mount of the layer id, and returns what ends it. Then the layer is put.
-	begin func(t *testing.T, s store, id string) (end func())
+	begin func(t *testing.T, s testStore, id string) (end func())
 	// elsewhere: the mount lives on in another mount namespace; detached: in none.
 	elsewhere, detached bool
 }
 
 var mountHolds = []mountHold{
-	{name: "mounted here", begin: func(*testing.T, store, string) func() { return func() {} }},
-	{name: "covered", begin: func(t *testing.T, s store, id string) func() {
+	{name: "mounted here", begin: func(*testing.T, testStore, string) func() { return func() {} }},
+	{name: "covered", begin: func(t *testing.T, s testStore, id string) func() {
 		t.Helper()
-		must(t, unix.Mount("none", s.inner.home.mnt(id), "tmpfs", 0, ""))
-		return func() { must(t, unix.Unmount(s.inner.home.mnt(id), 0)) }
+		must(t, unix.Mount("none", s.inner.home.Mnt(id), "tmpfs", 0, ""))
+		return func() { must(t, unix.Unmount(s.inner.home.Mnt(id), 0)) }
 	}},
-	{name: "in another mount namespace", elsewhere: true, begin: func(t *testing.T, s store, id string) func() {
+	{name: "in another mount namespace", elsewhere: true, begin: func(t *testing.T, s testStore, id string) func() {
 		t.Helper()
 		end := leak(t)
 		must(t, s.Put(id))
 		return end
 	}},
-	{name: "detached, with a file open", detached: true, begin: func(t *testing.T, s store, id string) func() {
+	{name: "detached, with a file open", detached: true, begin: func(t *testing.T, s testStore, id string) func() {
 		t.Helper()
 		return detach(t, s, id, "kept", unix.O_RDONLY)
 	}},
-	{name: "detached, with its root open", detached: true, begin: func(t *testing.T, s store, id string) func() {
+	{name: "detached, with its root open", detached: true, begin: func(t *testing.T, s testStore, id string) func() {
 		t.Helper()
 		return detach(t, s, id, ".", unix.O_PATH)
 	}},
 }
 
 // detach opens a file in the mount of the layer id, and takes the mount out of the namespace.
-func detach(t *testing.T, s store, id, file string, flags int) (end func()) {
+func detach(t *testing.T, s testStore, id, file string, flags int) (end func()) {
 	t.Helper()
-	fd, err := unix.Open(filepath.Join(s.inner.home.mnt(id), file), flags|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(filepath.Join(s.inner.home.Mnt(id), file), flags|unix.O_CLOEXEC, 0)
 	must(t, err)
-	must(t, unix.Unmount(s.inner.home.mnt(id), unix.MNT_DETACH))
+	must(t, unix.Unmount(s.inner.home.Mnt(id), unix.MNT_DETACH))
 	must(t, s.Put(id))
 	return func() { must(t, unix.Close(fd)) }
 }
@@ -66,13 +66,13 @@ type direction struct {
 	name string
 	from whiteout.Form
 	// convert has the converter of s bring the layer id into the other form.
-	convert func(s store, id string) error
+	convert func(s testStore, id string) error
 }
 
 var directions = []direction{
-	{"to aufs form", whiteout.OverlayTrusted, func(s store, id string) error { return s.inner.convertToAufs(id) }},
-	{"to overlay form", whiteout.AufsForm, func(s store, id string) error {
-		lock, err := s.inner.home.lockLayer("converting", id)
+	{"to aufs form", whiteout.OverlayTrusted, func(s testStore, id string) error { return s.inner.convertToAufs(id) }},
+	{"to overlay form", whiteout.AufsForm, func(s testStore, id string) error {
+		lock, err := s.inner.home.LockLayer("converting", id)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ var directions = []direction{
 }
 
 // busyStore has a layer with marks of the form that a direction begins with, and top on top of it.
-func busyStore(t *testing.T, name BackendName, d direction) store {
+func busyStore(t *testing.T, name BackendName, d direction) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "layer", "top")
@@ -98,7 +98,7 @@ func busyStore(t *testing.T, name BackendName, d direction) store {
 }
 
 // idleSoon waits until no mount of the layers is alive: the kernel takes down those of a namespace that ends in its own time.
-func idleSoon(t *testing.T, s store, ids ...string) {
+func idleSoon(t *testing.T, s testStore, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -145,7 +145,7 @@ func TestConversionIsRefused(t *testing.T) {
 						return
 					}
 					must(t, d.convert(s, "layer"))
-					if f, err := s.inner.home.form("layer"); err != nil || f == d.from {
+					if f, err := s.inner.home.Form("layer"); err != nil || f == d.from {
 						t.Errorf("the layer is in form %q, %v", f, err)
 					}
 					s.oneForm(t, "layer")
@@ -160,12 +160,12 @@ func TestConversionIsRefused(t *testing.T) {
 }
 
 // refused mounts the layer id, has hold keep the mount alive, and converts layer.
-func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id string, options []string) {
+func refused(t *testing.T, s testStore, d direction, how answer, hold mountHold, id string, options []string) {
 	t.Helper()
 	h := s.inner.home
 	s.get(t, id, options...)
 	end := hold.begin(t, s, id)
-	before := allOf(t, h.diff("layer"))
+	before := allOf(t, h.Diff("layer"))
 	record := recordOf(t, h, "layer")
 	err := d.convert(s, "layer")
 	if how == answerMountinfo && hold.detached && s.backend == BackendOverlay {
@@ -186,19 +186,19 @@ func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id 
 		t.Fatalf("the error is %v", err)
 	}
 	wants(t, err, nil, "layer")
-	if busy.Target != h.mnt(id) {
-		t.Errorf("it says that %s is in use, and not %s", busy.Target, h.mnt(id))
+	if busy.Target != h.Mnt(id) {
+		t.Errorf("it says that %s is in use, and not %s", busy.Target, h.Mnt(id))
 	}
 	// Other test programs may have copies of the mount, for a moment.
 	if hold.elsewhere && !slices.ContainsFunc(busy.Holders, func(holder mountutil.Holder) bool {
-		return holder.Command == "sleep" && holder.PID != 0 && holder.Path == h.mnt(id)
+		return holder.Command == "sleep" && holder.PID != 0 && holder.Path == h.Mnt(id)
 	}) {
 		t.Errorf("the holders are %+v", busy.Holders)
 	}
-	if !hold.elsewhere && !hold.detached && (len(busy.Holders) == 0 || busy.Holders[0].Path != h.mnt(id)) {
+	if !hold.elsewhere && !hold.detached && (len(busy.Holders) == 0 || busy.Holders[0].Path != h.Mnt(id)) {
 		t.Errorf("the holders are %+v", busy.Holders)
 	}
-	changedOnly(t, allOf(t, h.diff("layer")), before)
+	changedOnly(t, allOf(t, h.Diff("layer")), before)
 	if got := recordOf(t, h, "layer"); got != record {
 		t.Errorf("the record is %q now, and was %q", got, record)
 	}
@@ -214,14 +214,14 @@ func refused(t *testing.T, s store, d direction, how answer, hold mountHold, id 
 // TestRunRootIsRecorded has a store be used with one run root, and with another one.
 func TestRunRootIsRecorded(t *testing.T) {
 	h := storeOf(t)
-	for _, dir := range []string{h.tmp(), h.overlay()} {
+	for _, dir := range []string{h.Tmp(), h.Overlay()} {
 		must(t, os.Mkdir(dir, 0o700))
 	}
 	if n := newNotes(h, ""); len(n) != 1 {
 		t.Errorf("the notes are in %q", n)
 	}
 	for _, root := range []string{"/run/one", "/run/one", "/run/two"} {
-		must(t, h.recordRunRoot(root))
+		must(t, recordRunRoot(h, root))
 		if n := newNotes(h, ""); len(n) != 2 || n[0] != filepath.Join(root, filepath.Base(string(h))) {
 			t.Errorf("the notes are in %q", n)
 		}
@@ -238,7 +238,7 @@ func TestLeakedMount(t *testing.T) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		write(t, s.inner.home.diff("base"), files{"a": "", "b": ""})
+		write(t, s.inner.home.Diff("base"), files{"a": "", "b": ""})
 		s.create(t, "base", "child", "grandchild")
 		dir := s.get(t, "child")
 		must(t, os.Remove(filepath.Join(dir, "a")))
@@ -299,14 +299,14 @@ func TestAufsTakesWhatOverlayLeft(t *testing.T) {
 		want := s.see(t, "child", "ro")
 		s.get(t, "child")
 		letGo := detach(t, s, "child", "kept", unix.O_RDONLY)
-		before := allOf(t, s.inner.home.diff("child"))
+		before := allOf(t, s.inner.home.Diff("child"))
 		a := openStore(t, string(s.inner.home), BackendAufs)
 		_, err := a.Get("child", mountOpts())
 		wants(t, err, unix.EBUSY, "child")
 		for _, options := range [][]string{{"ro"}, nil} {
 			sameTree(t, bare(a.see(t, "grandchild", options...)), want)
 		}
-		changedOnly(t, allOf(t, s.inner.home.diff("child")), before)
+		changedOnly(t, allOf(t, s.inner.home.Diff("child")), before)
 		letGo()
 		idleSoon(t, a, "child")
 		for _, id := range []string{"child", "grandchild"} {
@@ -337,7 +337,7 @@ func TestTrialAnswer(t *testing.T) {
 func TestWithoutOverlayfs(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"layers/base": "", "layers/layer": "base\n", "diff/base/": "", "diff/layer/": "", "mnt/layer/": "", "mnt/base/": ""})
-	must(t, os.MkdirAll(h.tmp(), 0o700))
+	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	u := newUsers(h, "")
 	u.how, u.asked = answerNoOverlay, true
 	setRecord(t, h, "layer", "trusted")
@@ -347,7 +347,7 @@ func TestWithoutOverlayfs(t *testing.T) {
 		}
 		must(t, u.idle(id))
 	}
-	sameNames(t, readTree(t, h.tmp()).Names())
+	sameNames(t, readTree(t, h.Tmp()).Names())
 }
 
 // TestIdleGoesByDescendants asks for a layer that others are on top of, of which one is damaged.
@@ -357,23 +357,23 @@ func TestIdleGoesByDescendants(t *testing.T) {
 		h := s.inner.home
 		s.create(t, "", "base", "layer", "child", "grandchild")
 		s.create(t, "base", "sibling")
-		must(t, os.WriteFile(h.layers("damaged"), []byte("layer\nlayer\n"), 0o600))
+		must(t, os.WriteFile(h.Layers("damaged"), []byte("layer\nlayer\n"), 0o600))
 		u := s.inner.forms.users
 		s.get(t, "sibling")
 		must(t, u.idle("layer"))
-		wants(t, u.idle("base"), unix.EBUSY, h.mnt("sibling"))
+		wants(t, u.idle("base"), unix.EBUSY, h.Mnt("sibling"))
 		must(t, s.Put("sibling"))
 		s.get(t, "grandchild", "ro")
 		for _, id := range []string{"base", "layer", "child", "grandchild"} {
 			err := u.idle(id)
 			var busy *mountutil.BusyError
-			if !errors.As(err, &busy) || busy.Target != h.mnt("grandchild") {
+			if !errors.As(err, &busy) || busy.Target != h.Mnt("grandchild") {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
 		must(t, s.Put("grandchild"))
 		must(t, u.idle("base"))
-		must(t, os.Remove(h.layers("damaged")))
+		must(t, os.Remove(h.Layers("damaged")))
 	})
 }
 
@@ -413,11 +413,11 @@ func TestUsersOfAnOddPath(t *testing.T) {
 			s.create(t, "", "base", "child", "other")
 			s.get(t, "child")
 			for id, want := range map[string]bool{"child": true, "other": false} {
-				if used, err := upperInMountinfo(s.inner.home.diff(id)); err != nil || used != want {
+				if used, err := upperInMountinfo(s.inner.home.Diff(id)); err != nil || used != want {
 					t.Errorf("%q: %s is in use: %t, %v", odd, id, used, err)
 				}
 			}
-			if holders := holdersOf("overlay", "upperdir="+escapeMountinfo(s.inner.home.diff("child"))); len(holders) == 0 {
+			if holders := holdersOf("overlay", "upperdir="+escapeMountinfo(s.inner.home.Diff("child"))); len(holders) == 0 {
 				t.Errorf("%q: nobody holds it", odd)
 			}
 			must(t, s.Put("child"))

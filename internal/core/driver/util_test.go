@@ -15,25 +15,26 @@ import (
 	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // store is a driver under test: all of it, and what only this package sees.
-type store struct {
+type testStore struct {
 	*Driver
 	inner   *Driver
 	backend BackendName
 }
 
 // newStore makes a driver on a store of its own. When the test ends, nothing may be mounted in the store.
-func newStore(t *testing.T, name BackendName, more ...func(*Config)) store {
+func newStore(t *testing.T, name BackendName, more ...func(*Config)) testStore {
 	t.Helper()
 	s := openStore(t, filepath.Join(t.TempDir(), "home"), name, more...)
 	return s
 }
 
 // openStore makes a driver on the store at dir, which may be there already.
-func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)) store {
+func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)) testStore {
 	t.Helper()
 	s, err := reopen(dir, name, more...)
 	must(t, err)
@@ -47,7 +48,7 @@ func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)
 }
 
 // reopen is Init on the store at home. Nothing happens when the test ends.
-func reopen(home string, name BackendName, more ...func(*Config)) (store, error) {
+func reopen(home string, name BackendName, more ...func(*Config)) (testStore, error) {
 	c := configFor(name)
 	c.RunRoot = runRootOf(home)
 	for _, change := range more {
@@ -55,27 +56,27 @@ func reopen(home string, name BackendName, more ...func(*Config)) (store, error)
 	}
 	d, err := Open(home, c)
 	if err != nil {
-		return store{}, err
+		return testStore{}, err
 	}
-	return store{Driver: d, inner: d, backend: name}, nil
+	return testStore{Driver: d, inner: d, backend: name}, nil
 }
 
 // runRootOf is the run root of the store at home.
 func runRootOf(home string) string { return home + "-run" }
 
 // noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
-func noLeftovers(t *testing.T, s store) {
+func noLeftovers(t *testing.T, s testStore) {
 	t.Helper()
 	home := string(s.inner.home)
 	ids, err := s.ListLayers()
 	must(t, err)
 	for dir, allowed := range map[string][]string{
-		"":     {layersDir, diffDir, mntDir, tmpDir, overlayDir, keptDir},
-		tmpDir: nil, "overlay": {"form", "known", "shadow", "work", "watch", "aufs", "lock", "empty", "owners", runRootLink, storeLock, mountsLock},
-		layersDir: ids, diffDir: append([]string{besideName}, ids...), mntDir: ids, keptDir: ids, "overlay/shadow": ids, "overlay/lock": ids,
-		filepath.Join(diffDir, besideName, tmpDir): nil, filepath.Join(diffDir, besideName, "overlay"): {"shadow", "watch", "work"},
-		filepath.Join(diffDir, besideName, "overlay/watch"): ids, filepath.Join(diffDir, besideName, "overlay/shadow"): ids,
-		filepath.Join(diffDir, besideName, "overlay/work"): ids, filepath.Join(diffDir, besideName, keptDir): ids,
+		"":           {store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir, store.KeptDir},
+		store.TmpDir: nil, "overlay": {"form", "known", "shadow", "work", "watch", "aufs", "lock", "empty", "owners", store.RunRootLink, store.StoreLock, store.MountsLock},
+		store.LayersDir: ids, store.DiffDir: append([]string{store.BesideName}, ids...), store.MntDir: ids, store.KeptDir: ids, "overlay/shadow": ids, "overlay/lock": ids,
+		filepath.Join(store.DiffDir, store.BesideName, store.TmpDir): nil, filepath.Join(store.DiffDir, store.BesideName, "overlay"): {"shadow", "watch", "work"},
+		filepath.Join(store.DiffDir, store.BesideName, "overlay/watch"): ids, filepath.Join(store.DiffDir, store.BesideName, "overlay/shadow"): ids,
+		filepath.Join(store.DiffDir, store.BesideName, "overlay/work"): ids, filepath.Join(store.DiffDir, store.BesideName, store.KeptDir): ids,
 		"overlay/work": ids, "overlay/watch": ids, "overlay/owners": ids, "overlay/form": ids, "overlay/aufs": nil,
 		"overlay/known/aufs": ids, "overlay/known/trusted": ids, "overlay/known/user": ids,
 		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
@@ -99,7 +100,7 @@ func noLeftovers(t *testing.T, s store) {
 }
 
 // get is Driver.Get, with the Put when the test ends if put was not called before.
-func (s store) get(t *testing.T, id string, options ...string) string {
+func (s testStore) get(t *testing.T, id string, options ...string) string {
 	t.Helper()
 	dir, err := s.Get(id, GetOptions{Options: options})
 	must(t, err)
@@ -107,7 +108,7 @@ func (s store) get(t *testing.T, id string, options ...string) string {
 }
 
 // create makes layers, each on top of the one before.
-func (s store) create(t *testing.T, parent string, ids ...string) {
+func (s testStore) create(t *testing.T, parent string, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		must(t, s.Create(id, parent, nil))
@@ -116,7 +117,7 @@ func (s store) create(t *testing.T, parent string, ids ...string) {
 }
 
 // change mounts the layer id, calls edit with the place, and unmounts it.
-func (s store) change(t *testing.T, id string, edit func(dir string)) {
+func (s testStore) change(t *testing.T, id string, edit func(dir string)) {
 	t.Helper()
 	dir := s.get(t, id)
 	edit(dir)
@@ -124,7 +125,7 @@ func (s store) change(t *testing.T, id string, edit func(dir string)) {
 }
 
 // see returns what a mount of the layer id shows.
-func (s store) see(t *testing.T, id string, options ...string) tree {
+func (s testStore) see(t *testing.T, id string, options ...string) tree {
 	t.Helper()
 	dir := s.get(t, id, options...)
 	seen := readTree(t, dir)
@@ -133,24 +134,24 @@ func (s store) see(t *testing.T, id string, options ...string) tree {
 }
 
 // hasForm fails the test unless the layer id is in form f.
-func (s store) hasForm(t *testing.T, id string, f whiteout.Form) {
+func (s testStore) hasForm(t *testing.T, id string, f whiteout.Form) {
 	t.Helper()
-	if is, err := s.inner.home.form(id); err != nil || is != f {
+	if is, err := s.inner.home.Form(id); err != nil || is != f {
 		t.Errorf("layer %s is in form %q and not %q, %v", id, is, f, err)
 	}
 	s.oneForm(t, id)
 }
 
 // oneForm fails the test if the layer id has marks of another form than its own.
-func (s store) oneForm(t *testing.T, id string) {
+func (s testStore) oneForm(t *testing.T, id string) {
 	t.Helper()
-	r, err := s.inner.home.readForm(id)
-	if err != nil || r.converting {
+	r, err := s.inner.home.ReadForm(id)
+	if err != nil || r.Converting {
 		t.Errorf("layer %s is in form %q, %v", id, r, err)
 	}
-	for path, node := range readTree(t, s.inner.home.diff(id)) {
+	for path, node := range readTree(t, s.inner.home.Diff(id)) {
 		other := strings.HasPrefix(filepath.Base(path), ".wh.")
-		if !r.isOverlay() {
+		if !r.IsOverlay() {
 			other = strings.Contains(node, "overlay.") || strings.Contains(node, "device 0")
 		}
 		if other {
@@ -160,22 +161,22 @@ func (s store) oneForm(t *testing.T, id string) {
 }
 
 // written is the form of a layer that the store's backend has mounted writable.
-func (s store) written() whiteout.Form {
+func (s testStore) written() whiteout.Form {
 	if s.backend == BackendAufs {
 		return whiteout.AufsForm
 	}
-	return ownForm()
+	return store.OwnForm()
 }
 
 // apply unpacks an archive of entries into the layer id.
-func (s store) apply(t *testing.T, id, parent string, entries ...entry) {
+func (s testStore) apply(t *testing.T, id, parent string, entries ...entry) {
 	t.Helper()
 	_, err := s.ApplyDiff(id, parent, ApplyOptions{Diff: archiveOf(t, entries...)})
 	must(t, err)
 }
 
 // diff reads the archive that Diff makes.
-func (s store) diff(t *testing.T, id, parent string) map[string]*tar.Header {
+func (s testStore) diff(t *testing.T, id, parent string) map[string]*tar.Header {
 	t.Helper()
 	r, err := s.Diff(id, nil, parent, nil)
 	must(t, err)
@@ -185,7 +186,7 @@ func (s store) diff(t *testing.T, id, parent string) map[string]*tar.Header {
 }
 
 // threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.
-func threeLayers(t *testing.T, s store) {
+func threeLayers(t *testing.T, s testStore) {
 	t.Helper()
 	s.create(t, "", "base", "middle", "child")
 	s.create(t, "", "other")

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package store
 
 import (
 	"errors"
@@ -11,12 +11,12 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 )
 
-// checkID refuses ids that would name something else than an entry of layers/, diff/ and mnt/.
-func checkID(id string) error {
+// CheckID refuses ids that would name something else than an entry of layers/, diff/ and mnt/.
+func CheckID(id string) error {
 	switch {
 	case id == "":
 		return errors.New("aufs: the layer id is empty")
-	case id == "." || id == ".." || slices.Contains(neverLayers, id):
+	case id == "." || id == ".." || slices.Contains(NeverLayers, id):
 		return fmt.Errorf("aufs: %q is not a layer id", id)
 	case strings.ContainsAny(id, "/\x00\n"):
 		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
@@ -27,18 +27,18 @@ func checkID(id string) error {
 	return nil
 }
 
-// neverLayers are the names in the directories of a store that no layer can have: that of the driver's own directory, and that of the
+// NeverLayers are the names in the directories of a store that no layer can have: that of the driver's own directory, and that of the
 // directory where fsck(8) puts what it has found, if one of them is the root of a disk.
-var neverLayers = []string{besideName, "lost+found"}
+var NeverLayers = []string{BesideName, "lost+found"}
 
 // removingSuffix ends the names that the in-tree driver gives to the directories that it is about to delete: it sweeps
 // whatever ends so.
 const removingSuffix = "-removing"
 
-// checkNewID is checkID for a layer to be made. It refuses in addition what aufs cannot mount as a branch, and what
+// CheckNewID is CheckID for a layer to be made. It refuses in addition what aufs cannot mount as a branch, and what
 // another driver on the same store would sweep; a layer that has such an id already stays readable.
-func checkNewID(id string) error {
-	if err := checkID(id); err != nil {
+func CheckNewID(id string) error {
+	if err := CheckID(id); err != nil {
 		return err
 	}
 	if strings.ContainsAny(id, aufsfs.BranchDelimiters) {
@@ -50,12 +50,12 @@ func checkNewID(id string) error {
 	return nil
 }
 
-// layerError says which operation on which layer failed, and wraps why.
-func layerError(op, id string, err error) error {
+// LayerError says which operation on which layer failed, and wraps why.
+func LayerError(op, id string, err error) error {
 	return fmt.Errorf("aufs: %s layer %s: %w", op, id, err)
 }
 
-// unknownLayer is the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
-func unknownLayer(op, id string) error {
-	return layerError(op, id, ErrLayerUnknown)
+// UnknownLayer is the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
+func UnknownLayer(op, id string) error {
+	return LayerError(op, id, ErrLayerUnknown)
 }

@@ -1,4 +1,4 @@
-package driver
+package store
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bindFlags are the flags of mount(2) that a bind mount can have for itself. The others are those of a file system.
-const bindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
+// BindFlags are the flags of mount(2) that a bind mount can have for itself. The others are those of a file system.
+const BindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
 
 // atimeFlags are those of them that say how access times are kept: one of three ways.
 const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
@@ -23,15 +23,15 @@ func bindAttributes(flags uintptr) unix.MountAttr {
 	return attributes
 }
 
-// remountFlags are the flags with which a bind mount on a file system that has the flags has, as statfs(2) says, is mounted again to get flags. It
+// RemountFlags are the flags with which a bind mount on a file system that has the flags has, as statfs(2) says, is mounted again to get flags. It
 // keeps what it has, but for access times, which the kernel keeps if nothing is said of them.
-func remountFlags(flags uintptr, has int64) uintptr {
+func RemountFlags(flags uintptr, has int64) uintptr {
 	const kept = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
 	return unix.MS_REMOUNT | unix.MS_BIND | flags | uintptr(has)&kept
 }
 
-// bindMount mounts the directory dir at target, with flags that are among bindFlags. It is there with all of them, or not at all. An error
-// that saysNo is about this kernel.
+// bindMount mounts the directory dir at target, with flags that are among BindFlags. It is there with all of them, or not at all. An error
+// that mountutil.SaysNo is about this kernel.
 func bindMount(dir, target string, flags uintptr) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " for", Target: target, Flags: flags, Err: err}
@@ -65,7 +65,7 @@ func bindInSteps(dir, at string, flags uintptr) error {
 	if err != nil {
 		err = fail("statfs", 0, err)
 	}
-	if again := remountFlags(flags, int64(st.Flags)); err == nil { //nolint:unconvert // it has other types elsewhere
+	if again := RemountFlags(flags, int64(st.Flags)); err == nil { //nolint:unconvert // it has other types elsewhere
 		if err = unix.Mount("", at, "", again, ""); err != nil {
 			err = fail("remount", again, err)
 		}
@@ -81,21 +81,21 @@ func bindInSteps(dir, at string, flags uintptr) error {
 	return nil
 }
 
-// bind mounts the directory dir of the store at target, as bindMount does.
-func (h home) bind(dir, target string, flags uintptr) error {
-	err := h.mounting(func() error { return bindMount(dir, target, flags) })
-	if err == nil || !saysNo(err) {
+// Bind mounts the directory dir of the store at target, as bindMount does.
+func (h Home) Bind(dir, target string, flags uintptr) error {
+	err := h.Mounting(func() error { return bindMount(dir, target, flags) })
+	if err == nil || !mountutil.SaysNo(err) {
 		return err
 	}
-	return h.bindOld(dir, target, flags)
+	return h.BindOld(dir, target, flags)
 }
 
-// bindOld is bind for kernels before 5.12, and where the calls of newer ones are forbidden.
-func (h home) bindOld(dir, target string, flags uintptr) error {
-	err := h.mountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
+// BindOld is bind for kernels before 5.12, and where the calls of newer ones are forbidden.
+func (h Home) BindOld(dir, target string, flags uintptr) error {
+	err := h.MountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
 	if errors.Is(err, unix.EROFS) {
 		// Nothing can be staged in a read-only store, nor be written to through a mount of it for a moment.
-		err = h.mounting(func() error { return bindInSteps(dir, target, flags) })
+		err = h.Mounting(func() error { return bindInSteps(dir, target, flags) })
 	}
 	return err
 }

@@ -1,6 +1,8 @@
-package driver
+package store
 
-import "errors"
+import (
+	"errors"
+)
 
 // Errors of those who import this package. The texts of the last four are the storage library's own.
 var (

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package store
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sharedScratch gives out directories in one scratch directory. The lock of a scratch directory is an open file, and a process can
+// SharedScratch gives out directories in one scratch directory. The lock of a scratch directory is an open file, and a process can
 // have few of those: to remove an image of hundreds of layers takes one such lock, not one for each layer.
-type sharedScratch struct {
+type SharedScratch struct {
 	mu sync.Mutex // protects all else, and what open points to
 	// open is the scratch directory that new users join, or nil.
 	open *openScratch
@@ -24,7 +24,7 @@ type sharedScratch struct {
 
 // openScratch is a scratch directory that several users have a directory in.
 type openScratch struct {
-	pool *sharedScratch
+	pool *SharedScratch
 	dir  string
 	lock *fsutil.Lock
 	// users have a directory in it now; made counts all there ever were, for their names.
@@ -33,9 +33,9 @@ type openScratch struct {
 	syncErr error
 }
 
-// join makes a directory in the scratch directory, which newScratch makes if there is none. The result is gone after its remove or
+// Join makes a directory in the scratch directory, which NewScratch makes if there is none. The result is gone after its remove or
 // discard, and the scratch directory after that of the last user.
-func (p *sharedScratch) join(newScratch func() (*scratch, error)) (*scratch, error) {
+func (p *SharedScratch) Join(newScratch func() (*Scratch, error)) (*Scratch, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open != nil {
@@ -50,24 +50,24 @@ func (p *sharedScratch) join(newScratch func() (*scratch, error)) (*scratch, err
 	if err != nil {
 		return nil, err
 	}
-	o := &openScratch{pool: p, dir: made.dir, lock: made.lock}
+	o := &openScratch{pool: p, dir: made.Dir, lock: made.Lock}
 	s, err := o.newUser()
 	if err != nil {
-		return nil, errors.Join(err, made.discard())
+		return nil, errors.Join(err, made.Discard())
 	}
 	p.open = o
 	return s, nil
 }
 
 // newUser makes a directory in the scratch directory. The caller has the mutex.
-func (o *openScratch) newUser() (*scratch, error) {
+func (o *openScratch) newUser() (*Scratch, error) {
 	dir := filepath.Join(o.dir, strconv.Itoa(o.made+1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	o.made++
 	o.users++
-	return &scratch{dir: dir, shared: o}, nil
+	return &Scratch{Dir: dir, shared: o}, nil
 }
 
 // leave says that one of the users is done. With the last one the scratch directory goes, unless something in it could not be
@@ -93,7 +93,7 @@ func (o *openScratch) isLast() bool {
 	return true
 }
 
-// syncAll is syncData for one of the users. After an error it is not known whose data is lost.
+// syncAll is SyncData for one of the users. After an error it is not known whose data is lost.
 func (o *openScratch) syncAll() error {
 	o.pool.mu.Lock()
 	defer o.pool.mu.Unlock()

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package store
 
 import (
 	"errors"
@@ -21,47 +21,47 @@ import (
 //
 // If something is mounted in home, as can be at diff, that would be out of reach as well: mnt is mounted onto itself then.
 
-// lockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
+// LockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
 // for the one, LOCK_EX for the other, and for who has to be the only one that mounts. It is the innermost of all locks.
-func (h home) lockMounts(how int) (*fsutil.Lock, error) {
+func (h Home) LockMounts(how int) (*fsutil.Lock, error) {
 	// Not of the name of home, which may be a symbolic link.
-	return h.flockFile(h.overlay(mountsLock), string(h)+"/..", how)
+	return h.FlockFile(h.Overlay(MountsLock), string(h)+"/..", how)
 }
 
-// lockMountsOutside is lockMounts, for LOCK_EX, by a file that is open, but not in the mount at home, which it would keep busy: in a copy of
+// LockMountsOutside is LockMounts, for LOCK_EX, by a file that is open, but not in the mount at home, which it would keep busy: in a copy of
 // that mount, which is attached to nothing. Kernels before 5.2 have no such copies.
-func (h home) lockMountsOutside() (*fsutil.Lock, error) {
-	path := h.overlay(mountsLock)
+func (h Home) LockMountsOutside() (*fsutil.Lock, error) {
+	path := h.Overlay(MountsLock)
 	// Somebody may have removed what belongs to this driver alone.
-	_ = h.makeInOverlay(h.overlay())
+	_ = h.makeInOverlay(h.Overlay())
 	noCopies := false
 	lock, err := fsutil.LockOpened(path, func() (int, error) {
 		// Each time anew: overlay/ may be another one by now.
-		dir, err := unix.OpenTree(unix.AT_FDCWD, h.overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+		dir, err := unix.OpenTree(unix.AT_FDCWD, h.Overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 		if noCopies = err != nil; noCopies {
 			return -1, err
 		}
 		defer unix.Close(dir)
-		fd, err := unix.Openat(dir, mountsLock, fsutil.OpenLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
-		if errors.Is(err, unix.EROFS) && h.closed(path) {
-			fd, err = unix.Openat(dir, mountsLock, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(dir, MountsLock, fsutil.OpenLockFile|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+		if errors.Is(err, unix.EROFS) && h.Closed(path) {
+			fd, err = unix.Openat(dir, MountsLock, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		}
 		return fd, err
 	}, unix.LOCK_EX)
-	if noCopies || hasNoRoom(err) {
-		return h.lockMounts(unix.LOCK_EX)
+	if noCopies || HasNoRoom(err) {
+		return h.LockMounts(unix.LOCK_EX)
 	}
 	return lock, err
 }
 
-// mounting calls do, which mounts something in the store.
-func (h home) mounting(do func() error) error { return h.mountingAs(unix.LOCK_SH, do) }
+// Mounting calls do, which mounts something in the store.
+func (h Home) Mounting(do func() error) error { return h.mountingAs(unix.LOCK_SH, do) }
 
-// mountingAlone is mounting while nobody else is mounting in the store.
-func (h home) mountingAlone(do func() error) error { return h.mountingAs(unix.LOCK_EX, do) }
+// MountingAlone is mounting while nobody else is mounting in the store.
+func (h Home) MountingAlone(do func() error) error { return h.mountingAs(unix.LOCK_EX, do) }
 
-func (h home) mountingAs(how int, do func() error) error {
-	lock, err := h.lockMounts(how)
+func (h Home) mountingAs(how int, do func() error) error {
+	lock, err := h.LockMounts(how)
 	if err != nil {
 		return err
 	}
@@ -69,34 +69,18 @@ func (h home) mountingAs(how int, do func() error) error {
 	return do()
 }
 
-// makePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
-func (d *Driver) makePrivate() error {
-	if d.skipMountHome {
-		return nil
-	}
-	return d.home.makePrivate()
-}
-
-// leavePrivate takes away the mount that makePrivate has made. With skip_mount_home a mount of home is somebody else's.
-func (d *Driver) leavePrivate() error {
-	if d.skipMountHome {
-		return nil
-	}
-	return d.home.leavePrivate()
-}
-
-// makePrivate makes home a private mount, or mnt, if something is mounted in home. A mnt that is a mount point becomes private in either case.
-func (h home) makePrivate() error {
-	lock, err := h.lockMounts(unix.LOCK_EX)
+// MakePrivate makes home a private mount, or mnt, if something is mounted in home. A mnt that is a mount point becomes private in either case.
+func (h Home) MakePrivate() error {
+	lock, err := h.LockMounts(unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
 	private, err := makePrivateIfEmpty(string(h))
-	if err != nil || private && !isMountPoint(h.mnt("")) {
+	if err != nil || private && !isMountPoint(h.Mnt("")) {
 		return err
 	}
-	_, err = makePrivateIfEmpty(h.mnt(""))
+	_, err = makePrivateIfEmpty(h.Mnt(""))
 	return err
 }
 
@@ -125,17 +109,17 @@ func isMountPoint(dir string) bool {
 	return err == nil && mounted
 }
 
-// leavePrivate takes that mount away, if nothing in it is mounted or in use.
-func (h home) leavePrivate() error {
-	lock, err := h.lockMountsOutside()
+// LeavePrivate takes that mount away, if nothing in it is mounted or in use.
+func (h Home) LeavePrivate() error {
+	lock, err := h.LockMountsOutside()
 	if err != nil {
 		return fsutil.IgnoreGone(err)
 	}
 	defer lock.Unlock()
-	return errors.Join(leaveSelfBind(h.mnt("")), leaveSelfBind(string(h)))
+	return errors.Join(leaveSelfBind(h.Mnt("")), leaveSelfBind(string(h)))
 }
 
-// leaveSelfBind is leavePrivate for one of the two.
+// leaveSelfBind is LeavePrivate for one of the two.
 func leaveSelfBind(dir string) error {
 	if !isMountPoint(dir) {
 		return nil
@@ -144,7 +128,7 @@ func leaveSelfBind(dir string) error {
 	if err != nil || len(mounts) > 0 {
 		return err
 	}
-	if ours, err := isSelfBind(dir); err != nil || !ours {
+	if ours, err := IsSelfBind(dir); err != nil || !ours {
 		return err
 	}
 	err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
@@ -155,9 +139,9 @@ func leaveSelfBind(dir string) error {
 	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
-// isSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
+// IsSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
 // system, and the same place in it, that the mount around it shows there.
-func isSelfBind(dir string) (bool, error) {
+func IsSelfBind(dir string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return false, fsutil.IgnoreGone(err)

@@ -1,4 +1,4 @@
-package driver
+package store
 
 import (
 	"errors"
@@ -10,24 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountStaged has mount mount something out of the way, and moves it to target once it is whole. If mount fails it leaves nothing mounted.
-func (h home) mountStaged(target string, mount func(at string) error) error {
-	staging, err := h.newScratch("mount")
+// MountStaged has mount mount something out of the way, and moves it to target once it is whole. If mount fails it leaves nothing mounted.
+func (h Home) MountStaged(target string, mount func(at string) error) error {
+	staging, err := h.NewScratch("mount")
 	if err != nil {
 		return err
 	}
 	// Below the scratch directory: its lock is to stay in sight.
-	at := filepath.Join(staging.dir, "mnt")
+	at := filepath.Join(staging.Dir, "mnt")
 	if err = os.Mkdir(at, 0o700); err == nil {
-		err = h.mounting(func() error { return mountAndMove(staging.dir, at, target, mount) })
+		err = h.Mounting(func() error { return mountAndMove(staging.Dir, at, target, mount) })
 	}
 	// To look for mounts in it takes longer than all else here, and most often there are none, which rmdir says as well.
-	if err == nil && os.Remove(at) == nil && os.Remove(staging.dir) == nil {
-		staging.lock.Unlock()
+	if err == nil && os.Remove(at) == nil && os.Remove(staging.Dir) == nil {
+		staging.Lock.Unlock()
 		return nil
 	}
-	if rerr := staging.remove(); rerr != nil {
-		logrus.Warnf("aufs: removing %s: %v", staging.dir, rerr)
+	if rerr := staging.Remove(); rerr != nil {
+		logrus.Warnf("aufs: removing %s: %v", staging.Dir, rerr)
 	}
 	return err
 }

@@ -1,0 +1,223 @@
+//go:build linux
+
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
+)
+
+// The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
+// doc.go describes all of them.
+const (
+	LayersDir  = "layers"
+	DiffDir    = "diff"
+	MntDir     = "mnt"
+	TmpDir     = "tmp"
+	OverlayDir = "overlay"
+	KeptDir    = "kept"
+)
+
+// The directories of overlay/, all of which are made when they are first needed.
+const (
+	// FormDir says of layers that they are in overlay form: see forms.go.
+	FormDir = "form"
+	// KnownDir and ShadowDir are a cache of what mounts have to know of layers: see known.go and shadow.go.
+	KnownDir  = "known"
+	ShadowDir = "shadow"
+	// WorkDir holds the work directories of overlay mounts, which layers have from the first mount on.
+	WorkDir = "work"
+	// WatchDir holds the upper directories of read-only overlay mounts, which layers have from the first one on.
+	WatchDir = "watch"
+	// AufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
+	AufsDir = "aufs"
+	// RunRootLink is a symbolic link to the run root in which there are such notes.
+	RunRootLink = "runroot"
+	// LockDirName holds the files that the layers' locks are on.
+	LockDirName = "lock"
+	// OwnersDir holds records of layers whose owners are being changed, or were: see owners.go.
+	OwnersDir = "owners"
+	// EmptyDir is a lower directory for mounts that have no other one.
+	EmptyDir = "empty"
+)
+
+// Overlay is a path in overlay/.
+func (h Home) Overlay(elem ...string) string {
+	return filepath.Join(append([]string{string(h), OverlayDir}, elem...)...)
+}
+
+// Watch is the upper directory of read-only overlay mounts of the layer id.
+func (h Home) Watch(id string) string { return h.BesideDiff().Overlay(WatchDir, id, "upper") }
+
+// Home is the directory of a store.
+type Home string
+
+func (h Home) Layers(id string) string { return h.in(LayersDir, id) }
+func (h Home) Diff(id string) string   { return h.in(DiffDir, id) }
+func (h Home) Mnt(id string) string    { return h.in(MntDir, id) }
+func (h Home) Tmp() string             { return filepath.Join(string(h), TmpDir) }
+
+// in is the path of the layer id in one of these directories, or that of the directory, if id is "". Of each ancestor in a stack
+// some are wanted, and filepath.Join takes longer.
+func (h Home) in(dir, id string) string {
+	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
+		return filepath.Join(string(h), dir, id)
+	}
+	return string(h) + "/" + dir + "/" + id
+}
+
+// Exists tells if the layer id is in the store: if its layers/<id> is there.
+func (h Home) Exists(id string) bool {
+	if CheckID(id) != nil {
+		return false
+	}
+	st, err := fsutil.LstatOf(h.Layers(id))
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
+// Absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
+// is an error.
+func (h Home) Absent(id string) (bool, error) {
+	_, err := os.Lstat(h.Layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
+// List returns the ids of the layers in the store, sorted.
+func (h Home) List() ([]string, error) {
+	entries, err := os.ReadDir(h.Layers(""))
+	if err != nil {
+		return nil, fmt.Errorf("aufs: listing the layers: %w", err)
+	}
+	ids := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			ids = append(ids, entry.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Parents returns the ancestors of the layer id, nearest first. The error matches ErrLayerUnknown if the
+// layer is not in the store, and ErrDamaged if its layers/<id> cannot be right: a line is no id
+// or is there twice, or the nearest ancestor is not in the store, or has other ancestors than the rest of them.
+func (h Home) Parents(id string) ([]string, error) {
+	parents, err := h.WrittenParents(id)
+	if err != nil || len(parents) == 0 {
+		return parents, err
+	}
+	nearest := parents[0]
+	if content, err := fsutil.ReadFile(h.Layers(nearest)); err == nil && bytes.Equal(content, FormatParents(parents[1:])) {
+		// As this driver writes it.
+		return parents, nil
+	}
+	others, err := h.WrittenParents(nearest)
+	if errors.Is(err, ErrLayerUnknown) {
+		err = fmt.Errorf("%w: %s names the layer %s, which is not in the store", ErrDamaged, h.Layers(id), nearest)
+	} else if err == nil && !slices.Equal(others, parents[1:]) {
+		err = fmt.Errorf("%w: %s and that of its parent %s do not agree about their ancestors", ErrDamaged, h.Layers(id), nearest)
+	}
+	if err != nil {
+		return nil, LayerError("reading the parents of", id, err)
+	}
+	return parents, nil
+}
+
+// WrittenParents is parents without a look at another layer.
+func (h Home) WrittenParents(id string) ([]string, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	content, err := fsutil.ReadFile(h.Layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, UnknownLayer("reading the parents of", id)
+	}
+	if err != nil {
+		return nil, LayerError("reading the parents of", id, err)
+	}
+	parents, err := ParseParents(id, content)
+	if err != nil {
+		return nil, LayerError("reading the parents of", id, fmt.Errorf("%w: %s: %w", ErrDamaged, h.Layers(id), err))
+	}
+	return parents, nil
+}
+
+// IsBase tells if the layer id has no parents, of which it does not look at more than that.
+func (h Home) IsBase(id string) (bool, error) {
+	content, err := fsutil.ReadFile(h.Layers(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, UnknownLayer("reading the parents of", id)
+	}
+	if err != nil {
+		return false, LayerError("reading the parents of", id, err)
+	}
+	return len(bytes.Trim(content, "\r\n")) == 0, nil
+}
+
+// ParentDirs returns the diff directories of parents, in their order. One that is missing is an error: a stack without
+// it would show, without a word, another tree.
+func (h Home) ParentDirs(id string, parents []string) ([]string, error) {
+	dirs := make([]string, 0, len(parents))
+	for _, parent := range parents {
+		dir := h.Diff(parent)
+		if err := fsutil.RealDirectory(dir); err != nil {
+			return nil, LayerError("using the parent "+parent+" of", id, err)
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}
+
+// ParseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree
+// driver. It is the inverse of FormatParents.
+func ParseParents(id string, content []byte) ([]string, error) {
+	lines := strings.Split(string(content), "\n")
+	parents := make([]string, 0, len(lines))
+	seen := make(map[string]bool, len(lines))
+	seen[id] = true
+	for n, line := range lines {
+		parent := strings.TrimSuffix(line, "\r")
+		if parent == "" {
+			continue
+		}
+		if err := CheckID(parent); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
+		}
+		if seen[parent] {
+			return nil, fmt.Errorf("line %d: %s is there twice, or is its own ancestor", n+1, parent)
+		}
+		seen[parent] = true
+		parents = append(parents, parent)
+	}
+	if len(parents) == 0 {
+		return nil, nil
+	}
+	return parents, nil
+}
+
+// FormatParents is the content of layers/<id> for a layer with these ancestors. It is the inverse of ParseParents.
+func FormatParents(parents []string) []byte {
+	var b bytes.Buffer
+	for _, parent := range parents {
+		b.WriteString(parent)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+// IsThere tells if there is something at path.
+func IsThere(path string) bool {
+	_, err := fsutil.LstatOf(path)
+	return err == nil
+}
