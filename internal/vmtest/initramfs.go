@@ -46,7 +46,7 @@ func makeInitramfs(ctx context.Context, dir string, opts options) error {
 		addPrograms(w, dir, opts),
 		addPlan(w, opts),
 		addFile(w, rooted(wire.InputPath), input, 0o644),
-		addTree(w, "testdata", path.Join(wire.TestDir, "testdata")),
+		addWorkDirs(w, opts),
 		addImage(w, opts),
 		addModules(w, opts),
 		w.Close(),
@@ -113,6 +113,28 @@ func addPlan(w *cpio.Writer, opts options) error {
 		return err
 	}
 	return w.File(rooted(wire.PlanPath), 0o644, int64(len(plan)), bytes.NewReader(plan))
+}
+
+// addWorkDirs adds the working directory of each suite, with the testdata of
+// its package.
+func addWorkDirs(w *cpio.Writer, opts options) error {
+	for _, suite := range opts.suites() {
+		if err := w.Dir(rooted(suite.WorkDir()), 0o755); err != nil {
+			return err
+		}
+		// The podman module's testdata is a symbolic link.
+		testdata, err := filepath.EvalSymlinks(filepath.Join(suite.dir, "testdata"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := addTree(w, testdata, path.Join(suite.WorkDir(), "testdata")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addImage adds the layout that the tests with real images want.

@@ -29,7 +29,7 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 	defer port.Close()
 	cmd := exec.Command(suite.Binary(),
 		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+max(timeout, time.Second).String())
-	cmd.Dir = wire.TestDir
+	cmd.Dir = suite.WorkDir()
 	cmd.Env = append(os.Environ(),
 		"AUFS_TEST_BACKENDS="+strings.Join(plan.Backends, " "),
 		"AUFS_TEST_INTREE="+wire.IntreePath,

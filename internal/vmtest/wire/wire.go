@@ -14,7 +14,7 @@ const MessagesPort = "vmtest.messages"
 // Paths in the guest.
 const (
 	PlanPath   = "/plan.json"
-	TestDir    = "/pkg"   // the tests' working directory; it holds testdata
+	TestDir    = "/pkg"   // holds the working directory of each suite
 	ImagePath  = "/image" // an OCI layout, for the tests with real images
 	ModulesDir = "/modules"
 	IntreePath = "/bin/intree"
@@ -44,6 +44,10 @@ func (s Suite) Port() string { return "vmtest.tests." + s.Name }
 
 // Binary is its path in the guest.
 func (s Suite) Binary() string { return "/bin/" + s.Name + ".test" }
+
+// WorkDir is the working directory of its tests in the guest. It holds the
+// package's testdata.
+func (s Suite) WorkDir() string { return TestDir + "/" + s.Name }
 
 // A Program is one that is run in the guest.
 type Program struct{ Name string }
