@@ -74,7 +74,7 @@ func (p program) build(ctx context.Context, out string) error {
 	file := p.file(out)
 	cmd := command(ctx, "go", append(p.args, "-ldflags=-s -w", "-o", file, ".")...)
 	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = guestEnv()
 	if err := runQuietly(cmd); err != nil {
 		return err
 	}
@@ -82,6 +82,12 @@ func (p program) build(ctx context.Context, out string) error {
 		return fmt.Errorf("the package in %s has no tests", p.dir) // says go test -c with success
 	}
 	return nil
+}
+
+// guestEnv is the environment of go commands that are about programs of the
+// guest.
+func guestEnv() []string {
+	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 }
 
 // command makes a command that is killed, together with all that it started,

@@ -12,6 +12,11 @@
 // says the directory of: that of an installed kernel, or an unpacked package.
 // CONFIG_IKCONFIG_PROC is welcome, as it tells the branch limit of aufs.
 //
+// The tests are those of the root package, of each package below internal/core
+// that has test files, and of the root package of the podman module. Each
+// package is a suite: a test binary of its own, which runs in a directory with
+// the package's testdata.
+//
 // With an image (-image), as "make image" makes one, the tests of package
 // imagetest are run as well.
 //

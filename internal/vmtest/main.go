@@ -27,6 +27,10 @@ func run(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		return 2
 	}
+	if opts.core, err = corePackages(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest:", err)
+		return 1
+	}
 	result, err := vmtest(ctx, opts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)

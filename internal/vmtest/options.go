@@ -36,6 +36,8 @@ type options struct {
 	backends []string
 	// libraries are the names of those whose drivers are tested.
 	libraries []string
+	// core is what corePackages returns.
+	core []string
 	// sequences is how many the differential test runs on each backend.
 	sequences int
 	// steps is in how many ways each operation is interrupted, or "all".

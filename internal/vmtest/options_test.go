@@ -51,20 +51,39 @@ func TestParseOptions(t *testing.T) {
 }
 
 func TestSuites(t *testing.T) {
-	opts := options{image: "dir", libraries: libraryNames()}
-	var names, paths []string
-	for _, s := range opts.suites() {
-		names = append(names, s.Name)
+	opts := options{image: "dir", libraries: libraryNames(), core: []string{"internal/core/fsutil", "internal/core/a/b"}}
+	const module = "github.com/seed-642172e2/aufs"
+	suites := []struct{ name, pkg, dir string }{
+		{"core-fsutil", module + "/internal/core/fsutil", "internal/core/fsutil"},
+		{"core-a-b", module + "/internal/core/a/b", "internal/core/a/b"},
+		{"driver", module, "."},
+		{"images", module + "/internal/imagetest", "internal/imagetest"},
+		{"podman-driver", module + "/podman", "podman"},
+		{"podman-images", module + "/podman/internal/imagetest", "podman/internal/imagetest"},
 	}
+	if got := opts.suites(); len(got) != len(suites) {
+		t.Fatalf("the suites are %+v", got)
+	}
+	for i, s := range opts.suites() {
+		if want := suites[i]; s.Name != want.name || s.pkg != want.pkg || s.dir != want.dir {
+			t.Errorf("suite %d is %+v, want %+v", i, s, want)
+		}
+	}
+	opts.libraries, opts.image = []string{libraryPodman}, ""
+	if got := opts.suites(); len(got) != 1 || got[0].Name != "podman-driver" {
+		t.Errorf("the suites of podman are %+v", got)
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	opts := options{image: "dir", libraries: libraryNames(), core: []string{"internal/core/fsutil"}}
+	var paths []string
 	for _, p := range opts.programs() {
 		paths = append(paths, p.path)
 	}
-	if want := []string{"driver", "images", "podman-driver", "podman-images"}; !slices.Equal(names, want) {
-		t.Errorf("the suites are %q", names)
-	}
 	want := []string{
 		"/init", "/bin/intree", "/bin/example", "/bin/podman-example", "/bin/ours",
-		"/bin/driver.test", "/bin/images.test", "/bin/podman-driver.test", "/bin/podman-images.test",
+		"/bin/core-fsutil.test", "/bin/driver.test", "/bin/images.test", "/bin/podman-driver.test", "/bin/podman-images.test",
 	}
 	if !slices.Equal(paths, want) {
 		t.Errorf("the programs are %q", paths)

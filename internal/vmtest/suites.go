@@ -3,7 +3,9 @@
 package main
 
 import (
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -14,6 +16,7 @@ type library struct {
 	pkg  string // the import path of the driver
 	dir  string // from the root of this module
 	tags string
+	core bool // the tests of the packages in coreDir are run with its own
 }
 
 // Names of libraries, for -libraries.
@@ -30,7 +33,7 @@ func libraryNamed(name string) library {
 	if name == libraryPodman {
 		return library{name: "podman-", pkg: module + "/podman", dir: "podman", tags: tagsPodman}
 	}
-	return library{pkg: module, dir: ".", tags: tagsOwn}
+	return library{pkg: module, dir: ".", tags: tagsOwn, core: true}
 }
 
 // example is the example program of the library's module.
@@ -60,16 +63,31 @@ func (opts options) suites() []suite {
 	}
 	var suites []suite
 	for _, l := range opts.all() {
-		suites = append(suites, suite{Suite: wire.Suite{Name: l.name + "driver"}, pkg: l.pkg, dir: l.dir, tags: l.tags})
-		if opts.image != "" {
-			suites = append(suites, suite{
-				Suite: wire.Suite{Name: l.name + "images"},
-				pkg:   l.pkg + "/internal/imagetest", dir: l.dir + "/internal/imagetest",
-				tags: l.tags + " containers_image_openpgp",
-			})
-		}
+		suites = append(suites, opts.suitesOf(l)...)
 	}
 	return suites
+}
+
+// suitesOf are the suites of one library. The packages that the driver is made
+// of come before the driver.
+func (opts options) suitesOf(l library) []suite {
+	var suites []suite
+	if l.core {
+		for _, dir := range opts.core {
+			name := strings.ReplaceAll(strings.TrimPrefix(dir, "internal/"), "/", "-")
+			suites = append(suites, l.suite(name, dir, l.tags))
+		}
+	}
+	suites = append(suites, l.suite("driver", ".", l.tags))
+	if opts.image != "" {
+		suites = append(suites, l.suite("images", "internal/imagetest", l.tags+" containers_image_openpgp"))
+	}
+	return suites
+}
+
+// suite is the suite of a package in the directory dir of the library's module.
+func (l library) suite(name, dir, tags string) suite {
+	return suite{Suite: wire.Suite{Name: l.name + name}, pkg: path.Join(l.pkg, dir), dir: path.Join(l.dir, dir), tags: tags}
 }
 
 // examples are the example programs that are to be run.

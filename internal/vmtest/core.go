@@ -1,0 +1,33 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+)
+
+// coreDir holds the packages that the drivers of all libraries are made of.
+const coreDir = "internal/core"
+
+// corePackages returns the directories of the packages in coreDir that have
+// tests.
+func corePackages(ctx context.Context) ([]string, error) {
+	// It prints import paths without the module's.
+	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{slice .ImportPath (len .Module.Path)}}{{end}}"
+	cmd := command(ctx, "go", "list", "-tags", tagsOwn, "-f", format, "./"+coreDir+"/...")
+	cmd.Env = guestEnv()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", cmd, err, said.String())
+	}
+	var dirs []string
+	for _, path := range strings.Fields(string(out)) {
+		dirs = append(dirs, strings.TrimPrefix(path, "/"))
+	}
+	return dirs, nil
+}
