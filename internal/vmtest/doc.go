@@ -15,7 +15,8 @@
 // The tests are those of the root package, of each package below internal/core
 // that has test files, and of the root package of the podman module. Each
 // package is a suite: a test binary of its own, which runs in a directory with
-// the package's testdata.
+// the package's testdata. All suites together have three quarters of the time
+// limit; the rest is for the boot and the example.
 //
 // With an image (-image), as "make image" makes one, the tests of package
 // imagetest are run as well.

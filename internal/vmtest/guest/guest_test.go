@@ -5,10 +5,15 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
 func TestConfiguredLimit(t *testing.T) {
@@ -40,6 +45,40 @@ func TestConfiguredLimit(t *testing.T) {
 func TestConfiguredLimitNoFile(t *testing.T) {
 	if got := configuredLimit(filepath.Join(t.TempDir(), "none")); got != "" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestRunSuites(t *testing.T) {
+	const (
+		limit  = time.Hour
+		takes  = 10 * time.Millisecond
+		result = `{"Tests":{"Suite":"%s","Error":"%s","Elapsed":0}}` + "\n"
+		notRun = "not run: the time for tests was up"
+	)
+	var limits []time.Duration
+	var sent strings.Builder
+	run := func(_ wire.Suite, limit time.Duration) (wire.Exit, error) {
+		limits = append(limits, limit)
+		time.Sleep(takes)
+		return wire.Exit{}, nil
+	}
+	plan := wire.Plan{Suites: []wire.Suite{{Name: "a"}, {Name: "b"}}, TestTimeout: limit}
+	err := runSuites(messages{json.NewEncoder(&sent)}, plan, run)
+	if err != nil || len(limits) != 2 || limits[0] > limit || limits[1] > limits[0]-takes {
+		t.Errorf("the limits are %v, %v", limits, err)
+	}
+	if want := fmt.Sprintf(result, "a", "") + fmt.Sprintf(result, "b", ""); sent.String() != want {
+		t.Errorf("got %s, want %s", sent.String(), want)
+	}
+
+	plan.TestTimeout, limits = 0, nil
+	sent.Reset()
+	err = runSuites(messages{json.NewEncoder(&sent)}, plan, run)
+	if err != nil || len(limits) > 0 {
+		t.Errorf("there is no time, and the limits are %v, %v", limits, err)
+	}
+	if want := fmt.Sprintf(result, "a", notRun) + fmt.Sprintf(result, "b", notRun); sent.String() != want {
+		t.Errorf("got %s, want %s", sent.String(), want)
 	}
 }
 

@@ -20,6 +20,27 @@ import (
 // something that it started holds it open.
 const orphanGrace = 10 * time.Second
 
+// runSuites runs the suites one after the other. Each may take all the time
+// that those before it have left. When the time is up, the rest are not run,
+// and have failed.
+func runSuites(host messages, plan wire.Plan, run func(wire.Suite, time.Duration) (wire.Exit, error)) error {
+	deadline := time.Now().Add(plan.TestTimeout)
+	for _, suite := range plan.Suites {
+		exit := wire.Exit{Error: "not run: the time for tests was up"}
+		if left := time.Until(deadline); left > 0 {
+			var err error
+			if exit, err = run(suite, left); err != nil {
+				return err
+			}
+		}
+		tests := wire.Tests{Suite: suite.Name, Exit: exit}
+		if err := host.send(wire.Message{Tests: &tests}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runSuite runs a test binary, for no longer than timeout. Its error is that it could not be run.
 func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exit, error) {
 	port, err := openPort(suite.Port())

@@ -58,16 +58,11 @@ func carryOut(host messages) error {
 	if plan.Bench != nil {
 		return runBench(host, plan)
 	}
-	deadline := time.Now().Add(plan.TestTimeout)
-	for _, suite := range plan.Suites {
-		exit, err := runSuite(suite, plan, time.Until(deadline))
-		if err != nil {
-			return err
-		}
-		tests := wire.Tests{Suite: suite.Name, Exit: exit}
-		if err := host.send(wire.Message{Tests: &tests}); err != nil {
-			return err
-		}
+	err = runSuites(host, plan, func(suite wire.Suite, timeout time.Duration) (wire.Exit, error) {
+		return runSuite(suite, plan, timeout)
+	})
+	if err != nil {
+		return err
 	}
 	if plan.Run != "" {
 		// The example is none of the tests that were chosen.
