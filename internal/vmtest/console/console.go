@@ -17,7 +17,7 @@ import (
 // A Finding is a message, or several that follow each other closely, with the
 // lines around.
 type Finding struct {
-	Test  string   // the test that began last, by the guest's marks; "" if none had
+	Test  string   // the test that began last, as the guest's marks name it; "" if none had
 	Lines []string // without line ends
 }
 

@@ -59,7 +59,7 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
 		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps,
 		"AUFS_TEST_STRESS="+plan.Stress.String())
-	output := &marker{w: port, mark: mark}
+	output := &marker{w: port, suite: suite.Name, mark: mark}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)
 }
@@ -87,9 +87,10 @@ func runCommand(cmd *exec.Cmd) (wire.Exit, error) {
 // log where each test begins, so that the kernel's complaints can be told by
 // the test that caused them.
 type marker struct {
-	w    io.Writer
-	mark func(text string)
-	line []byte // the beginning of a line whose end is still to come
+	w     io.Writer
+	suite string
+	mark  func(text string)
+	line  []byte // the beginning of a line whose end is still to come
 }
 
 // runLine is how -test.v=test2json says that a test begins.
@@ -104,7 +105,7 @@ func (m *marker) Write(p []byte) (int, error) {
 			break
 		}
 		if name, ok := strings.CutPrefix(string(line), runLine); ok {
-			m.mark(wire.MarkTest + name)
+			m.mark(wire.MarkTest + name + " of " + m.suite)
 		}
 		m.line = rest
 	}

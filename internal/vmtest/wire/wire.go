@@ -31,7 +31,7 @@ func BenchPrograms() []string { return []string{"/bin/bench-ours", "/bin/bench-i
 // asked for wrongly; from MarkExpect to MarkExpectNone that is as it should be,
 // if it has the text.
 const (
-	MarkTest       = "vmtest: test "           // followed by the test's name
+	MarkTest       = "vmtest: test "           // followed by the test's name, and by what it belongs to
 	MarkExpect     = "vmtest: expect message " // followed by a text
 	MarkExpectNone = "vmtest: expect no message"
 )
