@@ -106,11 +106,35 @@ func (r *result) ranTests() bool {
 		func(res testreport.Result) bool { return res.Test != "" })
 }
 
-// ranSuite says whether a test of the suite was run to its end.
-func (r *result) ranSuite(s suite) bool {
-	return slices.ContainsFunc(r.report.Results, func(res testreport.Result) bool {
-		return res.Package == s.pkg && res.Test != "" && res.Outcome != testreport.Skipped
+// ranSuite says whether a test of the suite was run to its end. If only one
+// backend is tested, tests that were skipped will do, for all tests of a package
+// may want the other one.
+func (r *result) ranSuite(s suite, opts options) bool {
+	return slices.ContainsFunc(r.reportOf(s).Results, func(res testreport.Result) bool {
+		return res.Test != "" && (res.Outcome != testreport.Skipped || len(opts.backends) == 1)
 	})
+}
+
+// reportOf is the part of the report that is about some suites.
+func (r *result) reportOf(suites ...suite) *testreport.Report {
+	report := &testreport.Report{}
+	for _, res := range r.report.Results {
+		if slices.ContainsFunc(suites, func(s suite) bool { return s.pkg == res.Package }) {
+			report.Results = append(report.Results, res)
+		}
+	}
+	return report
+}
+
+// exitError is how the test binary of the suite failed; "" if it did not, or
+// has not ended.
+func (r *result) exitError(s suite) string {
+	for _, tests := range r.tests {
+		if tests.Suite == s.Name {
+			return tests.Error
+		}
+	}
+	return ""
 }
 
 // testProblems adds what is wrong with the tests that were run.
@@ -132,16 +156,14 @@ func (r *result) testProblems(opts options, add func(string, ...any)) {
 		add("tests: none is of the name %s", opts.run)
 	}
 	for _, s := range opts.suites() {
-		if opts.run == "" && !r.ranSuite(s) {
+		if opts.run == "" && !r.ranSuite(s, opts) {
 			add("tests: none of %s was run", s.pkg)
+		}
+		if exit := r.exitError(s); exit != "" && r.reportOf(s).Total().Failed == 0 {
+			add("tests of %s: %s", s.Name, exit)
 		}
 	}
 	if r.reportErr != nil && r.bootErr == nil {
 		add("tests: %v", r.reportErr)
-	}
-	for _, tests := range r.tests {
-		if tests.Error != "" && r.report.Total().Failed == 0 {
-			add("tests of %s: %s", tests.Suite, tests.Error)
-		}
 	}
 }

@@ -113,6 +113,38 @@ func TestProblems(t *testing.T) {
 			[]string{"the guest ended before its tests did", "tests: none of github.com/seed-642172e2/aufs/internal/imagetest was run"},
 		},
 		{
+			"suite for the other backend",
+			func(r *result) {
+				r.tests = append(r.tests, wire.Tests{Suite: "core-aufsfs"})
+				r.report.Results = append(r.report.Results, testreport.Result{
+					Package: "github.com/seed-642172e2/aufs/internal/core/aufsfs", Test: "TestX", Backend: "none", Outcome: testreport.Skipped,
+				})
+			},
+			options{backends: []string{"overlay"}, libraries: bothBackends.libraries, core: []string{"internal/core/aufsfs"}},
+			nil,
+		},
+		{
+			"choice in one suite",
+			func(r *result) { r.tests = append(r.tests, wire.Tests{Suite: "core-fsutil"}) },
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, core: []string{"internal/core/fsutil"}, run: "TestA"},
+			nil,
+		},
+		{
+			"core without tests",
+			func(r *result) { r.tests = append(r.tests, wire.Tests{Suite: "core-fsutil"}) },
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, core: []string{"internal/core/fsutil"}},
+			[]string{"tests: none of github.com/seed-642172e2/aufs/internal/core/fsutil was run"},
+		},
+		{
+			"status only, and a failure in another suite",
+			func(r *result) {
+				r.report.Results[1].Outcome = testreport.Failed
+				r.tests = append(r.tests, wire.Tests{Suite: "core-fsutil", Exit: wire.Exit{Error: "exit status 3"}})
+			},
+			options{backends: bothBackends.backends, libraries: bothBackends.libraries, core: []string{"internal/core/fsutil"}, run: "TestA"},
+			[]string{"tests: 1 failed", "tests of core-fsutil: exit status 3"},
+		},
+		{
 			"backend left out by choice",
 			func(r *result) { r.report.Results = r.report.Results[:1] },
 			options{backends: bothBackends.backends, libraries: bothBackends.libraries, run: "TestX"},
