@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/seed-642172e2/aufs/internal/testreport"
 	"github.com/seed-642172e2/aufs/internal/vmtest/console"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
@@ -33,7 +34,7 @@ func (r *result) print(w io.Writer, opts options) ([]string, error) {
 		fmt.Fprintf(&b, "\n%s on %s:\n%s", example.Name, example.Backend, indent(example.Output))
 	}
 	if r.ranTests() {
-		if err := r.report.Print(&b, r.absent(opts)); err != nil {
+		if err := r.printTests(&b, opts); err != nil {
 			return problems, err
 		}
 	}
@@ -66,6 +67,21 @@ func (r *result) printConsole(w io.Writer) {
 		}
 		fmt.Fprintf(w, "\nkernel, %s:\n%s", during, indent(strings.Join(finding.Lines, "\n")))
 	}
+}
+
+// printTests writes what the tests of each library came to: those of all its
+// suites together.
+func (r *result) printTests(w io.Writer, opts options) error {
+	for _, name := range opts.libraries {
+		if len(opts.libraries) > 1 {
+			fmt.Fprintf(w, "\nlibrary %s:\n", name)
+		}
+		report := r.reportOf(opts.suitesOf(libraryNamed(name))...)
+		if err := report.Print(w, absent(report, opts)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printTable writes what was run on what, and how it went beside the tests.
@@ -125,10 +141,10 @@ func verdict(exit wire.Exit) string {
 
 // absent says of the backends that were not asked for, and on which no test
 // was run, that this is why.
-func (r *result) absent(opts options) map[string]string {
+func absent(report *testreport.Report, opts options) map[string]string {
 	reasons := map[string]string{}
 	for _, backend := range []string{"aufs", "overlay"} {
-		if !slices.Contains(opts.backends, backend) && r.report.Backend(backend).Run() == 0 {
+		if !slices.Contains(opts.backends, backend) && report.Backend(backend).Run() == 0 {
 			reasons[backend] = "not asked for"
 		}
 	}

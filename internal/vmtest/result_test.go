@@ -214,6 +214,42 @@ OK
 	}
 }
 
+func TestPrintTests(t *testing.T) {
+	const module = "github.com/seed-642172e2/aufs"
+	r := goodResult()
+	r.report.Results = append(r.report.Results,
+		testreport.Result{Package: module + "/internal/core/fsutil", Test: "TestB/overlay", Backend: "overlay", Outcome: testreport.Failed},
+		testreport.Result{Package: module + "/podman", Test: "TestA/overlay", Backend: "overlay"})
+	var b strings.Builder
+	opts := options{backends: []string{"aufs", "overlay"}, libraries: libraryNames(), core: []string{"internal/core/fsutil"}}
+	if err := r.printTests(&b, opts); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+library containers:
+
+FAILED:
+  github.com/seed-642172e2/aufs/internal/core/fsutil TestB/overlay
+
+  backend  run  passed  failed  skipped
+     aufs    1       1       0        0
+  overlay    2       1       1        0
+     none    0       0       0        0
+2 passed, 1 failed, 0 skipped
+
+library podman:
+
+  backend  run  passed  failed  skipped
+     aufs    0       0       0        0
+  overlay    1       1       0        0
+     none    0       0       0        0
+1 passed, 0 failed, 0 skipped
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
+
 func TestPrintFailure(t *testing.T) {
 	r := goodResult()
 	r.done = false
@@ -240,8 +276,7 @@ func TestPrintFailure(t *testing.T) {
 }
 
 func TestAbsent(t *testing.T) {
-	r := goodResult()
-	r.report.Results = r.report.Results[:1] // of aufs
+	report := &testreport.Report{Results: goodResult().report.Results[:1]} // of aufs
 	tests := []struct {
 		backends, want string
 	}{
@@ -250,7 +285,7 @@ func TestAbsent(t *testing.T) {
 		{"overlay", ""},
 	}
 	for _, test := range tests {
-		got := r.absent(options{backends: strings.Fields(test.backends)})
+		got := absent(report, options{backends: strings.Fields(test.backends)})
 		if names := strings.Join(slices.Collect(maps.Keys(got)), " "); names != test.want {
 			t.Errorf("%s: got %q, want %q", test.backends, names, test.want)
 		}
