@@ -215,12 +215,13 @@ soak: check-go ## Run what is random in the tests for long, as root
 	$(MAKE) fuzz INPUTS=$(SOAK_INPUTS)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . | \
+		$(GO) test -p 1 -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # What has to hold for any input, with so many inputs each; an archive is made and
 # applied, and takes as long as a hundred of the others. A test program can do one
-# target at a time; what fails is kept in testdata/fuzz, and is a test from then on.
+# target at a time; what fails is kept in its package's testdata/fuzz, and is a
+# test from then on.
 #
 # The end is a number of inputs, and not a time: up to Go 1.26, a worker whose time
 # ends at the wrong moment fails the target ("context deadline exceeded",
@@ -228,12 +229,16 @@ soak: check-go ## Run what is random in the tests for long, as root
 INPUTS ?= 3000
 .PHONY: fuzz
 fuzz: check-go ## Try random inputs, as root
-	@$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz .
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -d ' ' -f 2); do \
-		echo $$target; \
-		inputs=$(INPUTS); \
-		[ $$target != FuzzArchive ] || inputs=$$((inputs / 100)); \
-		$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $${inputs}x -test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz; \
+	@dirs=$$(grep -rl --include='*_test.go' --exclude-dir=$(PODMAN) --exclude-dir=$(BUILD) '^func Fuzz' . | xargs dirname | sort -u); \
+	for dir in $$dirs; do \
+		$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz . $$dir; \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$dir/*_test.go | cut -d ' ' -f 2); do \
+			echo $$dir $$target; \
+			inputs=$(INPUTS); \
+			[ $$target != FuzzArchive ] || inputs=$$((inputs / 100)); \
+			(cd $$dir && $(CURDIR)/$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $${inputs}x \
+				-test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz/$$dir); \
+		done; \
 	done
 
 # The linters are a module of their own, so that those who use the driver
