@@ -122,7 +122,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 		return false, err
 	}
 	// Of overlayfs that is asked if the layer has its form.
-	if used, err := d.forms.users.aufsUses(id); err != nil || used {
+	if used, err := d.forms.users.AufsUses(id); err != nil || used {
 		return false, err
 	}
 	entries, err := os.ReadDir(d.home.Diff(id))

@@ -251,7 +251,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	// The files of a live mount are aufs's, and in use.
-	if used, err := b.forms.users.aufsUses(id); err != nil || used {
+	if used, err := b.forms.users.AufsUses(id); err != nil || used {
 		return err
 	}
 	for _, name := range useless {
@@ -268,7 +268,7 @@ func (b *aufsBackend) noteMount(s stack) error {
 	if err != nil {
 		return err
 	}
-	err = b.forms.users.notes.add(b.home, s.id, si)
+	err = b.forms.users.Notes.Add(b.home, s.id, si)
 	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
 		// No layer can change there, so that nobody has to know of the mount.
 		return nil

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -59,11 +60,11 @@ func (d *Driver) convertToAufs(id string) error {
 // A converter brings layers from one form to the other. It changes no layer that a mount is using.
 type converter struct {
 	home  store.Home
-	users *users
+	users *inuse.Probe
 }
 
 func newConverter(h store.Home, runRoot string) *converter {
-	return &converter{home: h, users: newUsers(h, runRoot)}
+	return &converter{home: h, users: inuse.NewProbe(h, runRoot)}
 }
 
 // toAufs brings the layer id into aufs form, if it is in another one. The caller holds its lock.
@@ -94,7 +95,7 @@ func (c *converter) toAufsFrom(id string, r store.FormRecord) error {
 	if err := mustRead(r.Form); err != nil {
 		return err
 	}
-	if err := c.users.idle(id); err != nil {
+	if err := c.users.Idle(id); err != nil {
 		return err
 	}
 	err := whiteout.MustHaveAufsForm(c.home.Diff(id), r.Form)
@@ -170,8 +171,8 @@ func (c *converter) toOverlay(id string, f whiteout.Form, unmarked func() bool) 
 
 func (c *converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form, unmarked func() bool) error {
 	// Of aufs only: no mount of overlayfs has an aufs form writable.
-	if used, err := c.users.aufsUses(id); err != nil || used {
-		return errors.Join(err, c.users.busyIf(used, id))
+	if used, err := c.users.AufsUses(id); err != nil || used {
+		return errors.Join(err, c.users.BusyIf(used, id))
 	}
 	if !r.Converting {
 		marked, err := []whiteout.MarkedDir(nil), error(nil)
@@ -187,7 +188,7 @@ func (c *converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 		if len(marked) == 0 {
 			return c.home.SetForm(id, store.FormRecord{Form: f})
 		}
-		if err := c.users.idle(id); err != nil {
+		if err := c.users.Idle(id); err != nil {
 			return err
 		}
 		if err := c.begin(id, f, r); err != nil {
@@ -248,7 +249,7 @@ func (c *converter) begin(id string, f whiteout.Form, r store.FormRecord) error 
 	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
 		return err
 	}
-	err := c.users.idle(id)
+	err := c.users.Idle(id)
 	if err != nil && r.Form == "" {
 		return errors.Join(err, c.home.UnsetForm(id))
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/faults"
@@ -205,7 +206,7 @@ func mountsTriedOut(t *testing.T) {
 	sameNames(t, readTree(t, m.Target).Names())
 	must(t, m.Mount())
 	sameNames(t, readTree(t, m.Target).Names(), "f")
-	if used, err := trialAnswer(m.Try()); err != nil || !used {
+	if used, err := inuse.TrialAnswer(m.Try()); err != nil || !used {
 		t.Errorf("it is used, and not: %v, %v", used, err)
 	}
 	must(t, mountutil.UnmountRetry(m.Target))

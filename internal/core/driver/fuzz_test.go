@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -114,13 +115,13 @@ func FuzzMountinfo(f *testing.F) {
 		if strings.ContainsRune(path, 0) || !utf8.ValidString(path) || strings.Contains(path, "\r") {
 			t.Skip("not a path that is of interest")
 		}
-		line := "36 35 98:0 / /mnt rw,noatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=" + escapeMountinfo(path) + ",workdir=/w\n"
+		line := "36 35 98:0 / /mnt rw,noatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=" + inuse.EscapeMountinfo(path) + ",workdir=/w\n"
 		file := filepath.Join(t.TempDir(), "mountinfo")
 		if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for want, is := range map[string]bool{path: true, path + "x": false, "x" + path: false} {
-			found, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(want))
+			found, err := inuse.InMountinfo(file, "overlay", "upperdir="+inuse.EscapeMountinfo(want))
 			if err != nil || found != nil != is {
 				t.Errorf("%q in %q: %v, %v", want, line, found, err)
 			}

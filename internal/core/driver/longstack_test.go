@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -71,7 +72,7 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 			if longest := longestLine(t, string(s.inner.home)); longest > 4096+1024 {
 				t.Errorf("a line of mountinfo has %d bytes", longest)
 			}
-			if used, err := upperInMountinfo(s.inner.home.Diff(top)); err != nil || !used {
+			if used, err := inuse.UpperInMountinfo(s.inner.home.Diff(top)); err != nil || !used {
 				t.Errorf("in mountinfo its upper directory is in use: %t, %v", used, err)
 			}
 			must(t, s.Put(top))
@@ -177,7 +178,7 @@ func TestForeignLongLine(t *testing.T) {
 		write(t, dir, files{"new": "new"})
 		if name == BackendOverlay {
 			for upper, want := range map[string]bool{s.inner.home.Diff("child"): true, s.inner.home.Diff("other"): false} {
-				if used, err := upperInMountinfo(upper); err != nil || used != want {
+				if used, err := inuse.UpperInMountinfo(upper); err != nil || used != want {
 					t.Errorf("%s is in use: %t, %v", upper, used, err)
 				}
 			}

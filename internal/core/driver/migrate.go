@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -43,13 +44,13 @@ const formerWhiteouts = "whiteouts"
 type migration struct {
 	*Driver
 	// users asks under the store lock.
-	users *users
+	users *inuse.Probe
 }
 
 // migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
 func (d *Driver) migrate() ([]*store.Scratch, error) {
-	m := migration{d, newUsers(d.home, d.runRoot)}
-	m.users.newScratch = func(purpose string) (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked(purpose) }
+	m := migration{d, inuse.NewProbe(d.home, d.runRoot)}
+	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked(purpose) }
 	trash, err := m.run()
 	if err != nil {
 		return trash, fmt.Errorf("aufs: bringing the store of an earlier version to the layout of this one: %w", err)
@@ -144,7 +145,7 @@ func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
 	if err != nil || mounted || mustRead(f) != nil {
 		return mounted, err
 	}
-	used, err := m.users.upperInUse(m.home.Diff(id), f)
+	used, err := m.users.UpperInUse(m.home.Diff(id), f)
 	return used && err == nil, nil
 }
 
@@ -233,7 +234,7 @@ func (m migration) mountAlive() (bool, error) {
 			// It is not mounted: see recordForms.
 			continue
 		}
-		if used, err := m.users.of(id); err != nil || used {
+		if used, err := m.users.Of(id); err != nil || used {
 			return used, err
 		}
 	}
@@ -267,14 +268,14 @@ func (m migration) runsAlive(all string) (bool, error) {
 
 // runAlive tells if the mount that run/<id>/<run> was made for is alive.
 func (m migration) runAlive(run string) (bool, error) {
-	if alive, err := aliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
+	if alive, err := inuse.AliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
 		return len(alive) > 0, err
 	}
 	upper := filepath.Join(run, "upper")
 	if !store.IsThere(upper) {
 		return false, nil
 	}
-	return m.users.upperInUse(upper, store.OwnForm())
+	return m.users.UpperInUse(upper, store.OwnForm())
 }
 
 // moveOut moves paths to a scratch directory, to be deleted there; or deletes them, where they are in another mount, or the disk is full.

@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +67,7 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "mountinfo")
 	must(t, os.WriteFile(file, []byte(long), 0o600))
-	if found, _ := inMountinfo(file, "overlay", "upperdir=/u"); found == nil {
+	if found, _ := inuse.InMountinfo(file, "overlay", "upperdir=/u"); found == nil {
 		t.Error("what cannot be read is taken for idle")
 	}
 }

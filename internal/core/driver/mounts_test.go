@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -306,11 +307,11 @@ func TestMountID(t *testing.T) {
 		if other, err := aufsfs.MountID(s.inner.home.Mnt("other")); other == id || err != nil {
 			t.Errorf("the other one is %q, %v", other, err)
 		}
-		if used, err := s.inner.forms.users.aufsUses("child"); err != nil || !used {
+		if used, err := s.inner.forms.users.AufsUses("child"); err != nil || !used {
 			t.Errorf("used: %t, %v", used, err)
 		}
 		must(t, s.Put("child"))
-		if used, err := inAnyMountinfo("aufs", "si="+id); err != nil || used {
+		if used, err := inuse.InAnyMountinfo("aufs", "si="+id); err != nil || used {
 			t.Errorf("in mountinfo: %t, %v", used, err)
 		}
 		_, err = aufsfs.MountID(s.inner.home.Mnt("child"))

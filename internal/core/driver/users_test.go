@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -102,7 +103,7 @@ func idleSoon(t *testing.T, s testStore, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			used, err := s.inner.forms.users.of(id)
+			used, err := s.inner.forms.users.Of(id)
 			must(t, err)
 			if !used {
 				break
@@ -121,12 +122,12 @@ func TestConversionIsRefused(t *testing.T) {
 		// An upper directory that is in use elsewhere makes overlayfs warn.
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		for _, d := range directions {
-			for _, how := range []answer{answerTrial, answerMountinfo} {
+			for _, how := range []inuse.Answer{inuse.AnswerTrial, inuse.AnswerMountinfo} {
 				t.Run(d.name+[]string{"", " by a trial mount", " by mountinfo"}[how], func(t *testing.T) {
 					s := busyStore(t, name, d)
 					u := s.inner.forms.users
-					if how == answerMountinfo {
-						u.how, u.asked = answerMountinfo, true
+					if how == inuse.AnswerMountinfo {
+						u.How, u.Asked = inuse.AnswerMountinfo, true
 					}
 					mounts := map[string][]string{"top": {"top"}, "top read-only": {"top", "ro"}, "the layer read-only": {"layer", "ro"}}
 					if s.written() == d.from {
@@ -137,8 +138,8 @@ func TestConversionIsRefused(t *testing.T) {
 							t.Run(what+" "+hold.name, func(t *testing.T) { refused(t, s, d, how, hold, mount[0], mount[1:]) })
 						}
 					}
-					if how == answerTrial && u.asked && u.how != answerTrial {
-						t.Errorf("the kernel was asked in the way %d", u.how)
+					if how == inuse.AnswerTrial && u.Asked && u.How != inuse.AnswerTrial {
+						t.Errorf("the kernel was asked in the way %d", u.How)
 					}
 					if recordOf(t, s.inner.home, "layer") != map[whiteout.Form]string{whiteout.OverlayTrusted: "trusted"}[d.from] {
 						// That way did not see it: see refused.
@@ -160,7 +161,7 @@ func TestConversionIsRefused(t *testing.T) {
 }
 
 // refused mounts the layer id, has hold keep the mount alive, and converts layer.
-func refused(t *testing.T, s testStore, d direction, how answer, hold mountHold, id string, options []string) {
+func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold mountHold, id string, options []string) {
 	t.Helper()
 	h := s.inner.home
 	s.get(t, id, options...)
@@ -168,7 +169,7 @@ func refused(t *testing.T, s testStore, d direction, how answer, hold mountHold,
 	before := allOf(t, h.Diff("layer"))
 	record := recordOf(t, h, "layer")
 	err := d.convert(s, "layer")
-	if how == answerMountinfo && hold.detached && s.backend == BackendOverlay {
+	if how == inuse.AnswerMountinfo && hold.detached && s.backend == BackendOverlay {
 		// Such a mount is in no mountinfo: what cannot be done on such a kernel is not promised.
 		if err != nil {
 			t.Errorf("mountinfo shows a mount that is in no namespace: %v", err)
@@ -217,16 +218,16 @@ func TestRunRootIsRecorded(t *testing.T) {
 	for _, dir := range []string{h.Tmp(), h.Overlay()} {
 		must(t, os.Mkdir(dir, 0o700))
 	}
-	if n := newNotes(h, ""); len(n) != 1 {
+	if n := inuse.NewNotes(h, ""); len(n) != 1 {
 		t.Errorf("the notes are in %q", n)
 	}
 	for _, root := range []string{"/run/one", "/run/one", "/run/two"} {
-		must(t, recordRunRoot(h, root))
-		if n := newNotes(h, ""); len(n) != 2 || n[0] != filepath.Join(root, filepath.Base(string(h))) {
+		must(t, inuse.RecordRunRoot(h, root))
+		if n := inuse.NewNotes(h, ""); len(n) != 2 || n[0] != filepath.Join(root, filepath.Base(string(h))) {
 			t.Errorf("the notes are in %q", n)
 		}
 	}
-	if n := newNotes(h, "/run/three"); len(n) != 2 || n[0] != filepath.Join("/run/three", filepath.Base(string(h))) {
+	if n := inuse.NewNotes(h, "/run/three"); len(n) != 2 || n[0] != filepath.Join("/run/three", filepath.Base(string(h))) {
 		t.Errorf("the notes are in %q", n)
 	}
 }
@@ -327,7 +328,7 @@ func TestTrialAnswer(t *testing.T) {
 		{&mountutil.Error{Err: unix.ESTALE}, nil, false},
 		{odd, odd, false},
 	} {
-		if used, err := trialAnswer(c.err); used != c.used || !errors.Is(err, c.want) {
+		if used, err := inuse.TrialAnswer(c.err); used != c.used || !errors.Is(err, c.want) {
 			t.Errorf("%v: %t, %v", c.err, used, err)
 		}
 	}
@@ -338,14 +339,14 @@ func TestWithoutOverlayfs(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"layers/base": "", "layers/layer": "base\n", "diff/base/": "", "diff/layer/": "", "mnt/layer/": "", "mnt/base/": ""})
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
-	u := newUsers(h, "")
-	u.how, u.asked = answerNoOverlay, true
+	u := inuse.NewProbe(h, "")
+	u.How, u.Asked = inuse.AnswerNoOverlay, true
 	setRecord(t, h, "layer", "trusted")
 	for _, id := range []string{"base", "layer"} {
-		if used, err := u.of(id); err != nil || used {
+		if used, err := u.Of(id); err != nil || used {
 			t.Errorf("%s: %t, %v", id, used, err)
 		}
-		must(t, u.idle(id))
+		must(t, u.Idle(id))
 	}
 	sameNames(t, readTree(t, h.Tmp()).Names())
 }
@@ -360,19 +361,19 @@ func TestIdleGoesByDescendants(t *testing.T) {
 		must(t, os.WriteFile(h.Layers("damaged"), []byte("layer\nlayer\n"), 0o600))
 		u := s.inner.forms.users
 		s.get(t, "sibling")
-		must(t, u.idle("layer"))
-		wants(t, u.idle("base"), unix.EBUSY, h.Mnt("sibling"))
+		must(t, u.Idle("layer"))
+		wants(t, u.Idle("base"), unix.EBUSY, h.Mnt("sibling"))
 		must(t, s.Put("sibling"))
 		s.get(t, "grandchild", "ro")
 		for _, id := range []string{"base", "layer", "child", "grandchild"} {
-			err := u.idle(id)
+			err := u.Idle(id)
 			var busy *mountutil.BusyError
 			if !errors.As(err, &busy) || busy.Target != h.Mnt("grandchild") {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
 		must(t, s.Put("grandchild"))
-		must(t, u.idle("base"))
+		must(t, u.Idle("base"))
 		must(t, os.Remove(h.Layers("damaged")))
 	})
 }
@@ -391,10 +392,10 @@ func TestEscapes(t *testing.T) {
 		`/a\134\054b`: "/a,b", `/a\134\134b`: `/a\b`, `/a\134\134\134\054b`: `/a\,b`, "/\303\251": "/\u00e9",
 	} {
 		must(t, os.WriteFile(file, bytes.Join([][]byte{line("/other"), line(shown)}, nil), 0o600))
-		if m, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real)); err != nil || m == nil || m.Mountpoint != "/mnt" {
+		if m, err := inuse.InMountinfo(file, "overlay", "upperdir="+inuse.EscapeMountinfo(real)); err != nil || m == nil || m.Mountpoint != "/mnt" {
 			t.Errorf("%s: %v, %v", real, m, err)
 		}
-		if m, err := inMountinfo(file, "overlay", "upperdir="+escapeMountinfo(real+"x")); err != nil || m != nil {
+		if m, err := inuse.InMountinfo(file, "overlay", "upperdir="+inuse.EscapeMountinfo(real+"x")); err != nil || m != nil {
 			t.Errorf("%sx: %v, %v", real, m, err)
 		}
 	}
@@ -413,11 +414,11 @@ func TestUsersOfAnOddPath(t *testing.T) {
 			s.create(t, "", "base", "child", "other")
 			s.get(t, "child")
 			for id, want := range map[string]bool{"child": true, "other": false} {
-				if used, err := upperInMountinfo(s.inner.home.Diff(id)); err != nil || used != want {
+				if used, err := inuse.UpperInMountinfo(s.inner.home.Diff(id)); err != nil || used != want {
 					t.Errorf("%q: %s is in use: %t, %v", odd, id, used, err)
 				}
 			}
-			if holders := holdersOf("overlay", "upperdir="+escapeMountinfo(s.inner.home.Diff("child"))); len(holders) == 0 {
+			if holders := inuse.HoldersOf("overlay", "upperdir="+inuse.EscapeMountinfo(s.inner.home.Diff("child"))); len(holders) == 0 {
 				t.Errorf("%q: nobody holds it", odd)
 			}
 			must(t, s.Put("child"))
@@ -436,9 +437,9 @@ func TestUsersAreAskedForByMany(t *testing.T) {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				u := newUsers(s.inner.home, "")
+				u := inuse.NewProbe(s.inner.home, "")
 				for range 50 {
-					used, err := u.of("layer")
+					used, err := u.Of("layer")
 					if used || err != nil {
 						t.Errorf("used %v, %v", used, err)
 						return
@@ -470,7 +471,7 @@ func TestSecondMountOfALayerIsSeen(t *testing.T) {
 				// The kernel takes the first one down in its own time.
 				for range 50 {
 					time.Sleep(5 * time.Millisecond)
-					used, err := s.inner.forms.users.of("layer")
+					used, err := s.inner.forms.users.Of("layer")
 					if err != nil || !used {
 						t.Fatalf("used %v, %v", used, err)
 					}

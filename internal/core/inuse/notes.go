@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package inuse
 
 import (
 	"errors"
@@ -30,9 +30,9 @@ import (
 // notes are the directories that notes may be in, the one to be written to first.
 type notes []string
 
-// newNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
+// NewNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
 // that opened it with aufs.
-func newNotes(h store.Home, runRoot string) notes {
+func NewNotes(h store.Home, runRoot string) notes {
 	inStore := h.Overlay(store.AufsDir)
 	if runRoot == "" {
 		runRoot, _ = os.Readlink(h.Overlay(store.RunRootLink)) // without one there is none
@@ -43,8 +43,8 @@ func newNotes(h store.Home, runRoot string) notes {
 	return notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
 }
 
-// recordRunRoot keeps where the run root is: see newNotes.
-func recordRunRoot(h store.Home, runRoot string) error {
+// RecordRunRoot keeps where the run root is: see NewNotes.
+func RecordRunRoot(h store.Home, runRoot string) error {
 	absolute, err := filepath.Abs(runRoot)
 	if err != nil {
 		return err
@@ -56,13 +56,13 @@ func recordRunRoot(h store.Home, runRoot string) error {
 	return h.ReplaceLink(absolute, path)
 }
 
-// add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
-func (n notes) add(h store.Home, id, si string) error {
+// Add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
+func (n notes) Add(h store.Home, id, si string) error {
 	err := error(nil)
 	for _, dir := range n {
 		if err = store.LinkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
 			var alive []string
-			if alive, err = aliveOf(filepath.Join(dir, id)); err == nil {
+			if alive, err = AliveOf(filepath.Join(dir, id)); err == nil {
 				err = h.ReplaceLink(strings.Join(append(alive, si), " "), filepath.Join(dir, id))
 			}
 		}
@@ -76,7 +76,7 @@ func (n notes) add(h store.Home, id, si string) error {
 // used tells if one of the mounts that are noted of the layer id is alive in any mount namespace.
 func (n notes) used(id string) (bool, error) {
 	for _, dir := range n {
-		if alive, err := aliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
+		if alive, err := AliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
 			return len(alive) > 0, err
 		}
 	}
@@ -86,7 +86,7 @@ func (n notes) used(id string) (bool, error) {
 // alive are the mounts that are noted of the layer id, and are alive. What cannot be told counts as gone.
 func (n notes) alive(id string) (alive []string) {
 	for _, dir := range n {
-		noted, err := aliveOf(filepath.Join(dir, id))
+		noted, err := AliveOf(filepath.Join(dir, id))
 		if err == nil {
 			alive = append(alive, noted...)
 		}
@@ -94,11 +94,11 @@ func (n notes) alive(id string) (alive []string) {
 	return alive
 }
 
-// drop removes the notes of the layer id, unless a mount that one of them names is alive.
-func (n notes) drop(id string) error {
+// Drop removes the notes of the layer id, unless a mount that one of them names is alive.
+func (n notes) Drop(id string) error {
 	for _, dir := range n {
 		note := filepath.Join(dir, id)
-		alive, err := aliveOf(note)
+		alive, err := AliveOf(note)
 		if err == nil && len(alive) == 0 {
 			err = unix.Unlink(note)
 		}
@@ -109,8 +109,8 @@ func (n notes) drop(id string) error {
 	return nil
 }
 
-// aliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.
-func aliveOf(note string) (alive []string, err error) {
+// AliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.
+func AliveOf(note string) (alive []string, err error) {
 	target, err := os.Readlink(note)
 	if err != nil {
 		return nil, fsutil.IgnoreGone(err)
@@ -140,5 +140,5 @@ func isAlive(si string) (bool, error) {
 	if _, err := os.Lstat(aufsfs.Sysfs); err == nil {
 		return false, nil
 	}
-	return inAnyMountinfo("aufs", "si="+si)
+	return InAnyMountinfo("aufs", "si="+si)
 }

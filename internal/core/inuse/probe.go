@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package inuse
 
 import (
 	"bufio"
@@ -23,37 +23,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// users finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
-type users struct {
+// Probe finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
+type Probe struct {
 	home  store.Home
-	notes notes
+	Notes notes
 	// NewScratch makes a scratch directory for a trial mount.
-	newScratch func(purpose string) (*store.Scratch, error)
+	NewScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex
 	// how the kernel answered to a question whose answer was known, once it was asked; under mu.
-	how   answer
-	asked bool
+	How   Answer
+	Asked bool
 }
 
-func newUsers(h store.Home, runRoot string) *users {
-	return &users{home: h, notes: newNotes(h, runRoot), newScratch: h.NewScratch}
+func NewProbe(h store.Home, runRoot string) *Probe {
+	return &Probe{home: h, Notes: NewNotes(h, runRoot), NewScratch: h.NewScratch}
 }
 
-// answer is how a kernel can be asked for the users of an upper directory.
-type answer int
+// Answer is how a kernel can be asked for the users of an upper directory.
+type Answer int
 
 const (
-	// answerNoOverlay: there is no overlayfs in this kernel, and so no mount of it.
-	answerNoOverlay answer = iota
-	// answerTrial: a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
-	answerTrial
-	// answerMountinfo: it does not; the mounts of all processes have to do.
-	answerMountinfo
+	// AnswerNoOverlay: there is no overlayfs in this kernel, and so no mount of it.
+	AnswerNoOverlay Answer = iota
+	// AnswerTrial: a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
+	AnswerTrial
+	// AnswerMountinfo: it does not; the mounts of all processes have to do.
+	AnswerMountinfo
 )
 
-// idle is a *BusyError if the layer id, or one on top of it, is mounted. A mount of aufs or overlayfs does not tell which lower
+// Idle is a *BusyError if the layer id, or one on top of it, is mounted. A mount of aufs or overlayfs does not tell which lower
 // layers it has.
-func (u *users) idle(id string) error {
+func (u *Probe) Idle(id string) error {
 	ids, err := u.home.List()
 	if err != nil {
 		return err
@@ -69,24 +69,24 @@ func (u *users) idle(id string) error {
 				return err
 			}
 		}
-		used, err := u.of(other)
+		used, err := u.Of(other)
 		if err != nil {
 			return fmt.Errorf("finding out if layer %s is mounted: %w", other, err)
 		}
-		if err := u.busyIf(used, other); err != nil {
+		if err := u.BusyIf(used, other); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
+// Of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
 // mounts of all processes.
-func (u *users) of(id string) (bool, error) {
+func (u *Probe) Of(id string) (bool, error) {
 	if mounted, err := mountutil.IsMounted(u.home.Mnt(id)); err != nil || mounted {
 		return mounted, err
 	}
-	if used, err := u.aufsUses(id); err != nil || used {
+	if used, err := u.AufsUses(id); err != nil || used {
 		return used, err
 	}
 	r, err := u.home.ReadForm(id)
@@ -94,7 +94,7 @@ func (u *users) of(id string) (bool, error) {
 		return false, err
 	}
 	if r.IsOverlay() {
-		if used, err := u.upperInUse(u.home.Diff(id), r.Form); err != nil || used {
+		if used, err := u.UpperInUse(u.home.Diff(id), r.Form); err != nil || used {
 			return used, err
 		}
 	}
@@ -102,11 +102,11 @@ func (u *users) of(id string) (bool, error) {
 	if !store.IsThere(upper) {
 		return false, nil
 	}
-	return u.upperInUse(upper, store.OwnForm())
+	return u.UpperInUse(upper, store.OwnForm())
 }
 
-// busyIf is the error of a layer that is mounted, if it is.
-func (u *users) busyIf(mounted bool, id string) error {
+// BusyIf is the error of a layer that is mounted, if it is.
+func (u *Probe) BusyIf(mounted bool, id string) error {
 	if !mounted {
 		return nil
 	}
@@ -118,16 +118,16 @@ func (u *users) busyIf(mounted bool, id string) error {
 	}
 	e := &mountutil.BusyError{Target: target}
 	for _, upper := range []string{u.home.Diff(id), u.home.Watch(id)} {
-		e.Holders = append(e.Holders, holdersOf("overlay", "upperdir="+escapeMountinfo(upper))...)
+		e.Holders = append(e.Holders, HoldersOf("overlay", "upperdir="+EscapeMountinfo(upper))...)
 	}
-	for _, si := range u.notes.alive(id) {
-		e.Holders = append(e.Holders, holdersOf("aufs", "si="+si)...)
+	for _, si := range u.Notes.alive(id) {
+		e.Holders = append(e.Holders, HoldersOf("aufs", "si="+si)...)
 	}
 	return e
 }
 
-// holdersOf are processes in whose mount namespaces there is a mount of the type fstype with the option want: one for each namespace.
-func holdersOf(fstype, want string) []mountutil.Holder {
+// HoldersOf are processes in whose mount namespaces there is a mount of the type fstype with the option want: one for each namespace.
+func HoldersOf(fstype, want string) []mountutil.Holder {
 	var holders []mountutil.Holder
 	// Those that cannot be looked at are not named.
 	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool { //nolint:errcheck // see above
@@ -141,19 +141,19 @@ func holdersOf(fstype, want string) []mountutil.Holder {
 	return holders
 }
 
-// aufsUses tells if an aufs mount of the layer id is alive.
-func (u *users) aufsUses(id string) (bool, error) { return u.notes.used(id) }
+// AufsUses tells if an aufs mount of the layer id is alive.
+func (u *Probe) AufsUses(id string) (bool, error) { return u.Notes.used(id) }
 
-// upperInUse tells if an overlay mount has upper as its upper directory, in form f.
-func (u *users) upperInUse(upper string, f whiteout.Form) (bool, error) {
+// UpperInUse tells if an overlay mount has upper as its upper directory, in form f.
+func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 	how, err := u.askHow(f)
 	if err != nil {
 		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", err)
 	}
 	switch how {
-	case answerNoOverlay:
+	case AnswerNoOverlay:
 		return false, nil
-	case answerTrial:
+	case AnswerTrial:
 		if used, err := u.trial(upper, f); err == nil && used {
 			return true, nil
 		}
@@ -162,29 +162,29 @@ func (u *users) upperInUse(upper string, f whiteout.Form) (bool, error) {
 	used := false
 	// Trials of others, which old kernels show, are no users.
 	err = u.home.Mounting(func() (err error) {
-		used, err = upperInMountinfo(upper)
+		used, err = UpperInMountinfo(upper)
 		return err
 	})
 	return used, err
 }
 
 // askHow is findOutHow, with the answer kept.
-func (u *users) askHow(f whiteout.Form) (answer, error) {
+func (u *Probe) askHow(f whiteout.Form) (Answer, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.asked {
-		return u.how, nil
+	if u.Asked {
+		return u.How, nil
 	}
 	how, err := u.findOutHow(f)
 	if err == nil {
-		u.how, u.asked = how, true
+		u.How, u.Asked = how, true
 	}
 	return how, err
 }
 
 // findOutHow asks for a directory that is in use for sure.
-func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
-	s, err := u.newScratch("ask")
+func (u *Probe) findOutHow(f whiteout.Form) (_ Answer, err error) {
+	s, err := u.NewScratch("ask")
 	if err != nil {
 		return 0, err
 	}
@@ -200,28 +200,28 @@ func (u *users) findOutHow(f whiteout.Form) (_ answer, err error) {
 	}
 	err = u.home.Mounting(m.Mount)
 	if errors.Is(err, unix.ENODEV) {
-		return answerNoOverlay, nil
+		return AnswerNoOverlay, nil
 	}
 	if err != nil {
 		return 0, err
 	}
 	used, err := u.trial(m.Upper, f)
-	how := answerMountinfo
+	how := AnswerMountinfo
 	if err == nil && used {
-		how = answerTrial
+		how = AnswerTrial
 	}
 	return how, mountutil.UnmountRetry(m.Target)
 }
 
 // trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
-func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
+func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
 	// Always the same lower directory: with index=on overlayfs notes in the upper one which lower one it goes with, and
 	// refuses others.
 	lower := u.home.Overlay(store.EmptyDir)
 	if err := os.MkdirAll(lower, 0o700); err != nil {
 		return false, err
 	}
-	s, err := u.newScratch("ask")
+	s, err := u.NewScratch("ask")
 	if err != nil {
 		return false, err
 	}
@@ -236,7 +236,7 @@ func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
 	}
 	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
 	// later on.
-	used, err = trialAnswer(u.home.MountingAlone(m.Try))
+	used, err = TrialAnswer(u.home.MountingAlone(m.Try))
 	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
 		// It could not be unmounted.
 		return used, errors.Join(err, merr, s.Remove())
@@ -244,8 +244,8 @@ func (u *users) trial(upper string, f whiteout.Form) (used bool, err error) {
 	return used, errors.Join(err, s.Discard())
 }
 
-// trialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?
-func trialAnswer(err error) (used bool, _ error) {
+// TrialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?
+func TrialAnswer(err error) (used bool, _ error) {
 	switch {
 	case err == nil:
 		return false, nil
@@ -260,19 +260,19 @@ func trialAnswer(err error) (used bool, _ error) {
 	}
 }
 
-// upperInMountinfo looks for an overlay mount of upper.
-func upperInMountinfo(upper string) (bool, error) {
-	return inAnyMountinfo("overlay", "upperdir="+escapeMountinfo(upper))
+// UpperInMountinfo looks for an overlay mount of upper.
+func UpperInMountinfo(upper string) (bool, error) {
+	return InAnyMountinfo("overlay", "upperdir="+EscapeMountinfo(upper))
 }
 
-// escapeMountinfo writes a path as mountinfo shows it in an option: with what would end it escaped.
-func escapeMountinfo(path string) string {
+// EscapeMountinfo writes a path as mountinfo shows it in an option: with what would end it escaped.
+func EscapeMountinfo(path string) string {
 	return strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(path)
 }
 
-// inAnyMountinfo tells if any mount namespace that can be seen has a mount of the type fstype with the option want. Only
+// InAnyMountinfo tells if any mount namespace that can be seen has a mount of the type fstype with the option want. Only
 // those are seen that a process is in.
-func inAnyMountinfo(fstype, want string) (bool, error) {
+func InAnyMountinfo(fstype, want string) (bool, error) {
 	return eachMountinfo(fstype, want, func(string, *mountinfo.Info) bool { return true })
 }
 
@@ -293,7 +293,7 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 			// Processes come and go, and those of others cannot be looked at by everyone.
 			continue
 		}
-		m, err := inMountinfo(filepath.Join("/proc", process.Name(), "mountinfo"), fstype, want)
+		m, err := InMountinfo(filepath.Join("/proc", process.Name(), "mountinfo"), fstype, want)
 		if m != nil && found(process.Name(), m) {
 			return true, nil
 		}
@@ -302,9 +302,9 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 	return false, nil
 }
 
-// inMountinfo finds a mount of the type fstype with the option want in the mountinfo file. It is nil if there is none. A file that cannot be
+// InMountinfo finds a mount of the type fstype with the option want in the mountinfo file. It is nil if there is none. A file that cannot be
 // read to its end may have one.
-func inMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
+func InMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	mounts, err := mountutil.MountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
 		found := m.FSType == fstype && hasOption(m.VFSOptions, want)
 		return !found, found
@@ -318,7 +318,7 @@ func inMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	return nil, err
 }
 
-// hasOption tells if options, as mountinfo shows them, have the option want, whose value escapeMountinfo has written. Kernels differ in what they
+// hasOption tells if options, as mountinfo shows them, have the option want, whose value EscapeMountinfo has written. Kernels differ in what they
 // escape; and overlayfs shows a path with the escapes that mount(2) was given it with (see overlayfs.EscapeOption).
 func hasOption(options, want string) bool {
 	for option := range strings.SplitSeq(options, ",") {
@@ -327,7 +327,7 @@ func hasOption(options, want string) bool {
 		}
 		name, value, _ := strings.Cut(option, "=")
 		value = unescapeMountinfo(value)
-		if name+"="+escapeMountinfo(value) == want || name+"="+escapeMountinfo(unescapeOption(value)) == want {
+		if name+"="+EscapeMountinfo(value) == want || name+"="+EscapeMountinfo(unescapeOption(value)) == want {
 			return true
 		}
 	}
@@ -337,7 +337,7 @@ func hasOption(options, want string) bool {
 // escapedByte is a byte that the kernel has escaped.
 var escapedByte = regexp.MustCompile(`\\[0-3][0-7]{2}`)
 
-// unescapeMountinfo is the inverse of escapeMountinfo, and of what kernels do beyond that.
+// unescapeMountinfo is the inverse of EscapeMountinfo, and of what kernels do beyond that.
 func unescapeMountinfo(text string) string {
 	return escapedByte.ReplaceAllStringFunc(text, func(escaped string) string {
 		code, err := strconv.ParseUint(escaped[1:], 8, 8)
