@@ -122,7 +122,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 		return false, err
 	}
 	// Of overlayfs that is asked if the layer has its form.
-	if used, err := d.forms.users.AufsUses(id); err != nil || used {
+	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
 		return false, err
 	}
 	entries, err := os.ReadDir(d.home.Diff(id))
@@ -219,7 +219,7 @@ func (d *Driver) unpackInto(id, dir string, options ApplyOptions) (size int64, m
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
 func (d *Driver) prepareUnpack(id string) error {
 	// It has no marks, being empty, and is to have those of the archive.
-	if err := d.forms.toAufs(id); err != nil {
+	if err := d.forms.ToAufs(id); err != nil {
 		return err
 	}
 	if err := dropKept(d.home, id); err != nil {

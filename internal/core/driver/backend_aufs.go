@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -24,7 +25,7 @@ import (
 // aufsBackend mounts with aufs.
 type aufsBackend struct {
 	home  store.Home
-	forms *converter
+	forms *conversion.Converter
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
 	dirperm1 bool
@@ -35,7 +36,7 @@ type aufsBackend struct {
 }
 
 // probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
-func probeAufs(h store.Home, forms *converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
+func probeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", store.ErrAufsNested, store.ErrNotSupported))
 	}
@@ -106,7 +107,7 @@ func (b *aufsBackend) status() [][2]string {
 
 // prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
 func (b *aufsBackend) prepare(id string) error {
-	if err := b.forms.toAufs(id); err != nil {
+	if err := b.forms.ToAufs(id); err != nil {
 		return err
 	}
 	if !wasWritable(b.home.Diff(id)) {
@@ -251,7 +252,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	// The files of a live mount are aufs's, and in use.
-	if used, err := b.forms.users.AufsUses(id); err != nil || used {
+	if used, err := b.forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
 	for _, name := range useless {
@@ -268,7 +269,7 @@ func (b *aufsBackend) noteMount(s stack) error {
 	if err != nil {
 		return err
 	}
-	err = b.forms.users.Notes.Add(b.home, s.id, si)
+	err = b.forms.Users.Notes.Add(b.home, s.id, si)
 	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
 		// No layer can change there, so that nobody has to know of the mount.
 		return nil

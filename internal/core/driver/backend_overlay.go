@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
@@ -21,7 +22,7 @@ import (
 // are, between shadows.
 type overlayBackend struct {
 	home    store.Home
-	forms   *converter
+	forms   *conversion.Converter
 	shadows *shadows
 	// form is the one that this process can mount.
 	form whiteout.Form
@@ -105,7 +106,7 @@ func (b *overlayBackend) status() [][2]string {
 
 // prepare implements backend: it brings the layer into overlay form.
 func (b *overlayBackend) prepare(id string) error {
-	return b.forms.toOverlay(id, b.form, func() bool { return b.shadows.unmarked(id) })
+	return b.forms.ToOverlay(id, b.form, func() bool { return b.shadows.unmarked(id) })
 }
 
 // mostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).

@@ -145,7 +145,7 @@ func (d *Driver) dropOwnFiles(id string) error {
 	if !wasWritable(d.home.Diff(id)) {
 		return nil
 	}
-	if used, err := d.forms.users.AufsUses(id); err != nil || used {
+	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
 	root, err := fsutil.OpenReal(d.home.Diff(id))

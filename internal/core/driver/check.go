@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -111,7 +112,7 @@ func newCheck(path string) (*checker, error) {
 	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
 		return nil, err
 	}
-	return &checker{d: &Driver{home: h, forms: newConverter(h, "")}}, nil
+	return &checker{d: &Driver{home: h, forms: conversion.New(h, "")}}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {

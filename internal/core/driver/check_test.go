@@ -116,7 +116,7 @@ var damages = []damage{
 	{
 		"a layer in overlay form",
 		func(t *testing.T, s testStore) {
-			must(t, s.inner.forms.toOverlay("top", store.OwnForm(), func() bool { return false }))
+			must(t, s.inner.forms.ToOverlay("top", store.OwnForm(), func() bool { return false }))
 		},
 		nil, nil,
 	},

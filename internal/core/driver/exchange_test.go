@@ -217,7 +217,7 @@ func (s testStore) readAll(id, parent string) errAny {
 
 // inOverlayForm leaves the layer id as a process does that dies with the layer mounted.
 func (s testStore) inOverlayForm(id string) error {
-	return s.inner.forms.toOverlay(id, store.OwnForm(), func() bool { return false })
+	return s.inner.forms.ToOverlay(id, store.OwnForm(), func() bool { return false })
 }
 
 func exchangedOperations(t *testing.T) []exchangedOperation {

@@ -58,7 +58,7 @@ func childInOverlayForm(t *testing.T, s testStore) {
 	t.Helper()
 	childEdited(t, s)
 	s.create(t, "child", "grandchild")
-	must(t, s.inner.forms.toOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
+	must(t, s.inner.forms.ToOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
 }
 
 // nothingKnown has layers with marks below top, of which nothing is known.
@@ -77,7 +77,7 @@ func writtenParent(t *testing.T, s testStore) {
 	t.Helper()
 	nothingKnown(t, s)
 	if s.backend == BackendAufs {
-		must(t, s.inner.forms.toOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
+		must(t, s.inner.forms.ToOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
 		return
 	}
 	write(t, s.inner.home.Diff("new"), files{whiteout.Base: ""})

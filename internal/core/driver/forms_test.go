@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -405,7 +406,7 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: "d/x"}, entry{Name: "e/f/x"}, entry{Name: "e/f/y"})
 		s.apply(t, "child", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new"},
 			entry{Name: "e/f/"}, entry{Name: "e/f/.wh.x"})
-		must(t, s.inner.forms.toOverlay("child", whiteout.OverlayUser, func() bool { return false }))
+		must(t, s.inner.forms.ToOverlay("child", whiteout.OverlayUser, func() bool { return false }))
 		s.hasForm(t, "child", whiteout.OverlayUser)
 		want := []string{"kept", "d", "d/new", "e", "e/f", "e/f/y"}
 		for range 2 {
@@ -505,7 +506,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	h := storeOf(t)
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	must(t, os.MkdirAll(h.Overlay(), 0o700))
-	d := &Driver{home: h, forms: newConverter(h, "")}
+	d := &Driver{home: h, forms: conversion.New(h, "")}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Add(1)
@@ -613,7 +614,7 @@ func TestConvertedBaseIsGivenOutStill(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "d/f"})
 		dir := s.get(t, "base")
 		must(t, s.Put("base"))
-		must(t, s.inner.forms.toOverlay("base", whiteout.OverlayTrusted, func() bool { return false }))
+		must(t, s.inner.forms.ToOverlay("base", whiteout.OverlayTrusted, func() bool { return false }))
 		must(t, Convert(t.Context(), string(h)))
 		s.hasForm(t, "base", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child").Names(), "d", "d/f")

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -29,7 +30,7 @@ func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s 
 		must(t, os.Mkdir(h.Diff(id), 0o755))
 		write(t, h.Diff(id), content)
 	}
-	return newShadows(h, newConverter(h, ""), to, ""), ids
+	return newShadows(h, conversion.New(h, ""), to, ""), ids
 }
 
 // hides are the names of the shadow below the first of layers, as a stack of them is mounted.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
@@ -142,7 +143,7 @@ func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 // inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
 func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
 	mounted, err := mountutil.IsMounted(m.home.Mnt(id))
-	if err != nil || mounted || mustRead(f) != nil {
+	if err != nil || mounted || conversion.MustRead(f) != nil {
 		return mounted, err
 	}
 	used, err := m.users.UpperInUse(m.home.Diff(id), f)

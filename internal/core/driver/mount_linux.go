@@ -200,7 +200,7 @@ func (d *Driver) unmount(id, target string) error {
 		}
 	}
 	if noted {
-		return d.forms.users.Notes.Drop(id)
+		return d.forms.Users.Notes.Drop(id)
 	}
 	return nil
 }

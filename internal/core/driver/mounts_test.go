@@ -307,7 +307,7 @@ func TestMountID(t *testing.T) {
 		if other, err := aufsfs.MountID(s.inner.home.Mnt("other")); other == id || err != nil {
 			t.Errorf("the other one is %q, %v", other, err)
 		}
-		if used, err := s.inner.forms.users.AufsUses("child"); err != nil || !used {
+		if used, err := s.inner.forms.Users.AufsUses("child"); err != nil || !used {
 			t.Errorf("used: %t, %v", used, err)
 		}
 		must(t, s.Put("child"))

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
@@ -32,7 +33,7 @@ type Driver struct {
 	skipMountHome     bool
 	library           Library
 	backend           backend
-	forms             *converter
+	forms             *conversion.Converter
 	// shadows are those of the backend.
 	shadows *shadows
 	// runRoot is where the storage library counts mounts, or "".
@@ -61,7 +62,7 @@ func Open(homePath string, c Config) (*Driver, error) {
 		ignoreChownErrors: c.IgnoreChownErrors,
 		skipMountHome:     c.SkipMountHome,
 		library:           c.Library,
-		forms:             newConverter(h, c.RunRoot),
+		forms:             conversion.New(h, c.RunRoot),
 		runRoot:           c.RunRoot,
 		mounted:           c.Library.NewCounter(isMounted),
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -86,5 +87,5 @@ func newStoreWithout(t *testing.T) *aufsBackend {
 	t.Helper()
 	h := store.Home(t.TempDir())
 	must(t, os.MkdirAll(h.Diff("layer"), 0o755))
-	return &aufsBackend{home: h, forms: newConverter(h, "")}
+	return &aufsBackend{home: h, forms: conversion.New(h, "")}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -24,14 +25,14 @@ import (
 // shadows makes and finds the shadows for one backend.
 type shadows struct {
 	home  store.Home
-	forms *converter
+	forms *conversion.Converter
 	// to is the form that the backend reads.
 	to whiteout.Form
 	// elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
 	elsewhere string
 }
 
-func newShadows(h store.Home, forms *converter, to whiteout.Form, runRoot string) *shadows {
+func newShadows(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot string) *shadows {
 	s := &shadows{home: h, forms: forms, to: to}
 	if runRoot != "" {
 		s.elsewhere = filepath.Join(runRoot, filepath.Base(string(h))+"-shadow")
@@ -99,7 +100,7 @@ func (s *shadows) find(layers []string, held bool, only []string) (v shownLayer,
 		}
 		defer lock.Unlock()
 	}
-	if err := s.forms.finish(id, s.to); err != nil {
+	if err := s.forms.Finish(id, s.to); err != nil {
 		return v, err
 	}
 	// Somebody may have found it out during the wait for the lock. The stamps are those of before the layers are read.
@@ -148,7 +149,7 @@ func (s *shadows) read(layers []string) (dirs []whiteout.LayerDir, written []boo
 			r, err = s.finishLocked(id)
 		}
 		if err == nil {
-			err = mustRead(r.Form)
+			err = conversion.MustRead(r.Form)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -170,7 +171,7 @@ func (s *shadows) finishLocked(id string) (store.FormRecord, error) {
 		return store.FormRecord{}, err
 	}
 	defer lock.Unlock()
-	if err := s.forms.finish(id, s.to); err != nil {
+	if err := s.forms.Finish(id, s.to); err != nil {
 		return store.FormRecord{}, err
 	}
 	return s.home.ReadForm(id)

@@ -158,7 +158,7 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 		s.create(t, parent, id)
 		write(t, h.Diff(id), content)
 		if f != whiteout.AufsForm && n > 0 {
-			must(t, s.inner.forms.toOverlay(id, f, func() bool { return false }))
+			must(t, s.inner.forms.ToOverlay(id, f, func() bool { return false }))
 		}
 		parent = id
 		diffs[id] = allOf(t, h.Diff(id))

@@ -183,7 +183,7 @@ func (d *Driver) strays() ([]string, error) {
 
 // sweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
 func (d *Driver) sweepNotes() error {
-	for _, dir := range d.forms.users.Notes {
+	for _, dir := range d.forms.Users.Notes {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: sweeping: %w", err)
@@ -207,5 +207,5 @@ func (d *Driver) sweepNote(id string) error {
 		}
 		defer lock.Unlock()
 	}
-	return d.forms.users.Notes.Drop(id)
+	return d.forms.Users.Notes.Drop(id)
 }

@@ -78,7 +78,7 @@ var directions = []direction{
 			return err
 		}
 		defer lock.Unlock()
-		return s.inner.forms.toOverlay(id, whiteout.OverlayTrusted, func() bool { return false })
+		return s.inner.forms.ToOverlay(id, whiteout.OverlayTrusted, func() bool { return false })
 	}},
 }
 
@@ -103,7 +103,7 @@ func idleSoon(t *testing.T, s testStore, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			used, err := s.inner.forms.users.Of(id)
+			used, err := s.inner.forms.Users.Of(id)
 			must(t, err)
 			if !used {
 				break
@@ -125,7 +125,7 @@ func TestConversionIsRefused(t *testing.T) {
 			for _, how := range []inuse.Answer{inuse.AnswerTrial, inuse.AnswerMountinfo} {
 				t.Run(d.name+[]string{"", " by a trial mount", " by mountinfo"}[how], func(t *testing.T) {
 					s := busyStore(t, name, d)
-					u := s.inner.forms.users
+					u := s.inner.forms.Users
 					if how == inuse.AnswerMountinfo {
 						u.How, u.Asked = inuse.AnswerMountinfo, true
 					}
@@ -359,7 +359,7 @@ func TestIdleGoesByDescendants(t *testing.T) {
 		s.create(t, "", "base", "layer", "child", "grandchild")
 		s.create(t, "base", "sibling")
 		must(t, os.WriteFile(h.Layers("damaged"), []byte("layer\nlayer\n"), 0o600))
-		u := s.inner.forms.users
+		u := s.inner.forms.Users
 		s.get(t, "sibling")
 		must(t, u.Idle("layer"))
 		wants(t, u.Idle("base"), unix.EBUSY, h.Mnt("sibling"))
@@ -471,7 +471,7 @@ func TestSecondMountOfALayerIsSeen(t *testing.T) {
 				// The kernel takes the first one down in its own time.
 				for range 50 {
 					time.Sleep(5 * time.Millisecond)
-					used, err := s.inner.forms.users.Of("layer")
+					used, err := s.inner.forms.Users.Of("layer")
 					if err != nil || !used {
 						t.Fatalf("used %v, %v", used, err)
 					}

@@ -1,0 +1,217 @@
+//go:build linux
+
+package conversion
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
+)
+
+// A Converter brings layers from one form to the other. It changes no layer that a mount is using.
+type Converter struct {
+	home  store.Home
+	Users *inuse.Probe
+}
+
+func New(h store.Home, runRoot string) *Converter {
+	return &Converter{home: h, Users: inuse.NewProbe(h, runRoot)}
+}
+
+// ToAufs brings the layer id into aufs form, if it is in another one. The caller holds its lock.
+func (c *Converter) ToAufs(id string) error {
+	r, err := c.home.ReadForm(id)
+	if err != nil || !r.IsOverlay() {
+		return err
+	}
+	if !r.Converting && c.isUnused(id) {
+		return c.home.UnsetForm(id)
+	}
+	if err := c.toAufsFrom(id, r); err != nil {
+		return store.LayerError("converting", id, err)
+	}
+	return nil
+}
+
+// isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
+func (c *Converter) isUnused(id string) bool {
+	if store.IsThere(c.home.BesideDiff().Overlay(store.WorkDir, id)) {
+		return false
+	}
+	entries, err := os.ReadDir(c.home.Diff(id))
+	return err == nil && len(entries) == 0
+}
+
+func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
+	if err := MustRead(r.Form); err != nil {
+		return err
+	}
+	if err := c.Users.Idle(id); err != nil {
+		return err
+	}
+	err := whiteout.MustHaveAufsForm(c.home.Diff(id), r.Form)
+	if err == nil && !r.Converting {
+		if err := c.begin(id, r.Form, r); err != nil {
+			return err
+		}
+		r.Converting = true
+	}
+	if err == nil {
+		err = whiteout.ToAufsForm(c.home.Diff(id), r.Form)
+	}
+	if err != nil {
+		err = fmt.Errorf("it cannot be brought into aufs form: %w", err)
+		if r.Converting {
+			err = errors.Join(err, c.finishOverlay(id, r.Form))
+		}
+		return err
+	}
+	// What the record said of the layer has to be true until the disk has the layer in its new form.
+	if err := c.home.Sync(); err != nil {
+		return err
+	}
+	if err := c.home.Forget(id); err != nil {
+		return err
+	}
+	return c.setAufsForm(id)
+}
+
+// setAufsForm makes the record of the layer id, durably, that of one in aufs form.
+func (c *Converter) setAufsForm(id string) error {
+	alone, err := c.home.IsBase(id)
+	if err != nil {
+		return err
+	}
+	if !alone {
+		return c.home.UnsetForm(id)
+	}
+	// Somebody may have been given its directory, and write to it yet.
+	return c.home.SetForm(id, store.FormRecord{Form: whiteout.AufsForm})
+}
+
+// MustRead is an error if this process cannot read the marks of a layer in form f.
+func MustRead(f whiteout.Form) error {
+	if f != whiteout.OverlayTrusted {
+		return nil
+	}
+	nested, err := mountutil.InUserNamespace()
+	if err == nil && nested {
+		err = errors.New("it was mounted outside of this user namespace, whose marks cannot be read in it")
+	}
+	return err
+}
+
+// ToOverlay brings the layer id into the overlay form f. The caller holds its lock. unmarked tells if it is known to have no marks, if it is in
+// aufs form.
+func (c *Converter) ToOverlay(id string, f whiteout.Form, unmarked func() bool) error {
+	r, err := c.home.ReadForm(id)
+	if err != nil || r == (store.FormRecord{Form: f}) {
+		return err
+	}
+	if r.IsOverlay() && r.Form != f {
+		if err := c.ToAufs(id); err != nil {
+			return err
+		}
+		r = store.FormRecord{}
+	}
+	if err := c.toOverlayFrom(id, r, f, unmarked); err != nil {
+		return store.LayerError("converting", id, err)
+	}
+	return nil
+}
+
+func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form, unmarked func() bool) error {
+	// Of aufs only: no mount of overlayfs has an aufs form writable.
+	if used, err := c.Users.AufsUses(id); err != nil || used {
+		return errors.Join(err, c.Users.BusyIf(used, id))
+	}
+	if !r.Converting {
+		marked, err := []whiteout.MarkedDir(nil), error(nil)
+		if !unmarked() {
+			marked, err = whiteout.Search{Root: c.home.Diff(id)}.Find()
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.home.Forget(id); err != nil {
+			return err
+		}
+		if len(marked) == 0 {
+			return c.home.SetForm(id, store.FormRecord{Form: f})
+		}
+		if err := c.Users.Idle(id); err != nil {
+			return err
+		}
+		if err := c.begin(id, f, r); err != nil {
+			return err
+		}
+	}
+	return c.finishOverlay(id, f)
+}
+
+// finishOverlay brings the layer id, whose record says that its conversion was begun, into the overlay form f.
+func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
+	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
+	if err == nil {
+		err = whiteout.ToOverlayForm(c.home.Diff(id), marked, f)
+	}
+	if err == nil {
+		err = c.home.Sync()
+	}
+	if err != nil {
+		return err
+	}
+	return c.home.SetForm(id, store.FormRecord{Form: f})
+}
+
+// Finish makes the layer id one that a backend, which reads the form to, can show between shadows: it brings a conversion that was begun to its
+// end, and a layer whose overlay form has other attributes into aufs form. The caller holds its lock.
+func (c *Converter) Finish(id string, to whiteout.Form) error {
+	r, err := c.home.ReadForm(id)
+	other := r.IsOverlay() && to != whiteout.AufsForm && r.Form != to
+	if err != nil || !r.Converting && !other {
+		return err
+	}
+	if other {
+		return c.ToAufs(id)
+	}
+	if to == whiteout.AufsForm {
+		if err = c.ToAufs(id); err == nil {
+			return nil
+		}
+		if r, rerr := c.home.ReadForm(id); rerr == nil && !r.Converting {
+			logrus.Debugf("%v", err)
+			return nil
+		}
+		return err
+	}
+	if err = MustRead(r.Form); err == nil {
+		err = c.finishOverlay(id, r.Form)
+	}
+	if err != nil {
+		return store.LayerError("converting", id, err)
+	}
+	return nil
+}
+
+// begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
+// that is seen now; who makes one after that sees the record (see mountStack).
+func (c *Converter) begin(id string, f whiteout.Form, r store.FormRecord) error {
+	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
+		return err
+	}
+	err := c.Users.Idle(id)
+	if err != nil && r.Form == "" {
+		return errors.Join(err, c.home.UnsetForm(id))
+	}
+	if err != nil {
+		return errors.Join(err, c.home.SetForm(id, r))
+	}
+	return nil
+}
