@@ -265,7 +265,7 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 func (d *Driver) learn(id string, marked []string) {
 	parents, err := d.home.Parents(id)
 	if err == nil {
-		_, err = d.shadows.find(append([]string{id}, parents...), true, marked)
+		_, err = d.shadows.Find(append([]string{id}, parents...), true, marked)
 	}
 	if err != nil {
 		// It is the mount that fails, if that has the same error.

@@ -2,6 +2,8 @@
 
 package driver
 
+import "github.com/seed-642172e2/aufs/internal/core/shadow"
+
 // backend is the file system that puts layers on top of one another. There are two, aufs and overlayfs; the rest of the
 // driver does not know which one it has.
 type backend interface {
@@ -24,7 +26,7 @@ type stack struct {
 	id     string
 	target string
 	// layers are those that are only read, top to bottom: the ancestors and, before them, in a read-only mount, the layer itself.
-	layers  []shownLayer
+	layers  []shadow.Shown
 	options MountOptions
 	// label is the SELinux label of all files in the mount, or "".
 	label string

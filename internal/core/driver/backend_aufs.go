@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -71,7 +72,7 @@ func (b *aufsBackend) trial(dir string) error {
 			return err
 		}
 	}
-	branches := branchesOf(stack{layers: []shownLayer{{dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
+	branches := branchesOf(stack{layers: []shadow.Shown{{Dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
 	calls, xino, err := b.calls(branches, MountOptions{}, "")
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (b *aufsBackend) prepare(id string) error {
 	if err := b.forms.ToAufs(id); err != nil {
 		return err
 	}
-	if !wasWritable(b.home.Diff(id)) {
+	if !shadow.WasWritable(b.home.Diff(id)) {
 		if err := b.home.Forget(id); err != nil {
 			return err
 		}

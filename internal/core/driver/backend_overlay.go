@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -23,13 +24,13 @@ import (
 type overlayBackend struct {
 	home    store.Home
 	forms   *conversion.Converter
-	shadows *shadows
+	shadows *shadow.Cache
 	// form is the one that this process can mount.
 	form whiteout.Form
 }
 
 // probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
-func probeOverlay(h store.Home, s *shadows, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
+func probeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
@@ -37,7 +38,7 @@ func probeOverlay(h store.Home, s *shadows, scratchDir string, fsName func(path 
 	if !nested && os.Geteuid() != 0 {
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
 	}
-	b := &overlayBackend{home: h, forms: s.forms, shadows: s, form: s.to}
+	b := &overlayBackend{home: h, forms: s.Forms, shadows: s, form: s.To}
 	if err := b.trial(scratchDir); err != nil {
 		return nil, explainOverlay(h, nested, err, fsName)
 	}
@@ -106,7 +107,7 @@ func (b *overlayBackend) status() [][2]string {
 
 // prepare implements backend: it brings the layer into overlay form.
 func (b *overlayBackend) prepare(id string) error {
-	return b.forms.ToOverlay(id, b.form, func() bool { return b.shadows.unmarked(id) })
+	return b.forms.ToOverlay(id, b.form, func() bool { return b.shadows.Unmarked(id) })
 }
 
 // mostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
@@ -135,14 +136,14 @@ func (b *overlayBackend) mount(s stack) error {
 }
 
 // lowersOf are the directories of layers and their shadows, top to bottom.
-func lowersOf(layers []shownLayer) []string {
+func lowersOf(layers []shadow.Shown) []string {
 	lowers := make([]string, 0, len(layers)+2)
 	for n, layer := range layers {
-		above := layer.above
-		if n > 0 && layers[n-1].joined {
+		above := layer.Above
+		if n > 0 && layers[n-1].Joined {
 			above = ""
 		}
-		for _, dir := range []string{above, layer.dir, layer.below} {
+		for _, dir := range []string{above, layer.Dir, layer.Below} {
 			if dir != "" {
 				lowers = append(lowers, dir)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -142,7 +143,7 @@ func (d *Driver) unmountBase(id string) error {
 // whiteout.DropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
 // such names is somebody's content.
 func (d *Driver) dropOwnFiles(id string) error {
-	if !wasWritable(d.home.Diff(id)) {
+	if !shadow.WasWritable(d.home.Diff(id)) {
 		return nil
 	}
 	if used, err := d.forms.Users.AufsUses(id); err != nil || used {

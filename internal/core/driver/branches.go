@@ -18,11 +18,11 @@ func branchesOf(s stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.layers {
 		permission := aufsfs.BranchRead
-		if layer.unread {
+		if layer.Unread {
 			permission = aufsfs.BranchUnread
 		}
 		for _, b := range []aufsfs.Branch{
-			{Path: layer.above, Permission: aufsfs.BranchRead}, {Path: layer.dir, Permission: permission}, {Path: layer.below, Permission: aufsfs.BranchRead},
+			{Path: layer.Above, Permission: aufsfs.BranchRead}, {Path: layer.Dir, Permission: permission}, {Path: layer.Below, Permission: aufsfs.BranchRead},
 		} {
 			if b.Path != "" {
 				branches = append(branches, b)
@@ -36,10 +36,10 @@ func branchesOf(s stack, top string) []aufsfs.Branch {
 func plainBranches(s stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.layers {
-		if layer.above != "" || layer.form != "" {
+		if layer.Above != "" || layer.Form != "" {
 			return nil
 		}
-		branches = append(branches, aufsfs.Branch{Path: layer.dir, Permission: aufsfs.BranchRead})
+		branches = append(branches, aufsfs.Branch{Path: layer.Dir, Permission: aufsfs.BranchRead})
 	}
 	return branches
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -30,15 +31,15 @@ func stackOf(readOnly bool, dirs ...string) stack {
 		s.options.Flags = unix.MS_RDONLY
 	}
 	for _, dir := range dirs {
-		s.layers = append(s.layers, shownLayer{dir: dir})
+		s.layers = append(s.layers, shadow.Shown{Dir: dir})
 	}
 	return s
 }
 
 func TestBranchesOf(t *testing.T) {
 	s := stackOf(false, "/a", "/b", "/c")
-	s.layers[0].above, s.layers[0].below, s.layers[0].unread = "/above", "/below", true
-	s.layers[1].unread = true
+	s.layers[0].Above, s.layers[0].Below, s.layers[0].Unread = "/above", "/below", true
+	s.layers[1].Unread = true
 	for want, got := range map[string][]aufsfs.Branch{
 		"[/top=rw /above=ro+wh /a=ro /below=ro+wh /b=ro /c=ro+wh]": branchesOf(s, "/top"),
 		"[/top=rw /b=ro+wh /c=ro+wh]":                              plainBranches(stack{layers: s.layers[1:]}, "/top"),

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -324,7 +325,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 		}
 	}
 	parents, err := h.WrittenParents(id)
-	if err == nil && len(parents) == 0 && wasWritable(h.Diff(id)) {
+	if err == nil && len(parents) == 0 && shadow.WasWritable(h.Diff(id)) {
 		c.add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
 	}
 	return nil
@@ -488,7 +489,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 // children have them in their files; and its nearest parent, if the name of that is left, has all the others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
 	h := c.d.home
-	if len(content) == 0 && !wasWritable(h.Diff(id)) {
+	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
 		// A base layer's file is empty, and its child's may be the one that is wrong.
 		return nil, false
 	}

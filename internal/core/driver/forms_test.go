@@ -205,7 +205,7 @@ func TestFormOfABase(t *testing.T) {
 		if got := recordOf(t, h, "base"); got != "" {
 			t.Errorf("one that was only read has the record %q", got)
 		}
-		known := h.Overlay(store.KnownDir, string(s.inner.shadows.to), "base")
+		known := h.Overlay(store.KnownDir, string(s.inner.shadows.To), "base")
 		if !store.IsThere(known) {
 			t.Error("nothing is known of one that was only read")
 		}

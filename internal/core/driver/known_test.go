@@ -21,7 +21,7 @@ import (
 
 // layersOf makes the directories of layers, uppermost first, of a store without a driver, and returns what a backend that reads marks in the form
 // to has to know of them.
-func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s *shadows, ids []string) {
+func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s *shadow.Cache, ids []string) {
 	t.Helper()
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	for n, content := range layers {
@@ -30,27 +30,27 @@ func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s 
 		must(t, os.Mkdir(h.Diff(id), 0o755))
 		write(t, h.Diff(id), content)
 	}
-	return newShadows(h, conversion.New(h, ""), to, ""), ids
+	return shadow.New(h, conversion.New(h, ""), to, ""), ids
 }
 
 // hides are the names of the shadow below the first of layers, as a stack of them is mounted.
-func (s *shadows) hides(t *testing.T, layers []string) []string {
+func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 	t.Helper()
-	stack, err := s.stack(layers, "")
+	stack, err := s.Stack(layers, "")
 	must(t, err)
-	if stack[0].below == "" {
+	if stack[0].Below == "" {
 		return nil
 	}
-	return readTree(t, stack[0].below).Names()
+	return readTree(t, stack[0].Below).Names()
 }
 
 // isKnown tells if it is known how the first of layers is mounted.
-func (s *shadows) isKnown(t *testing.T, layers []string) bool {
+func isKnown(s *shadow.Cache, t *testing.T, layers []string) bool {
 	t.Helper()
-	look, err := s.lookAt(layers)
+	look, err := s.LookAt(layers)
 	must(t, err)
-	defer look.close()
-	_, ok := look.known(0)
+	defer look.Close()
+	_, ok := look.Known(0)
 	return ok
 }
 
@@ -59,16 +59,16 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{"d/.wh.x": "", "d/f": "", ".wh.gone": ""}, files{"plain/f": ""})
-	if s.isKnown(t, ids) {
+	if isKnown(s, t, ids) {
 		t.Error("known, before anybody has looked")
 	}
-	sameNames(t, s.hides(t, ids), "gone", "d", "d/x")
+	sameNames(t, hides(s, t, ids), "gone", "d", "d/x")
 	for _, layers := range [][]string{ids, ids[1:]} {
-		if !s.isKnown(t, layers) {
+		if !isKnown(s, t, layers) {
 			t.Errorf("%s is not known", layers[0])
 		}
 	}
-	link := filepath.Join(s.links(), ids[0])
+	link := filepath.Join(s.Links(), ids[0])
 	whole, err := os.Readlink(link)
 	must(t, err)
 	for _, odd := range []string{
@@ -81,18 +81,18 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		} else {
 			must(t, os.WriteFile(link, []byte(whole), 0o600))
 		}
-		if s.isKnown(t, ids) {
+		if isKnown(s, t, ids) {
 			t.Errorf("known by %q", odd)
 		}
 		must(t, os.Remove(link))
 		must(t, os.Symlink(whole, link))
-		if !s.isKnown(t, ids) {
+		if !isKnown(s, t, ids) {
 			t.Fatal("it is not known any more")
 		}
 	}
 	// The other backend has links of its own, and so has a user without root.
 	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
-		if newShadows(h, s.forms, to, "").isKnown(t, ids) {
+		if isKnown(shadow.New(h, s.Forms, to, ""), t, ids) {
 			t.Errorf("known in the form %s", to)
 		}
 	}
@@ -109,12 +109,12 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		if _, err := os.Lstat(before); err != nil {
 			must(t, os.Mkdir(before, 0o755))
 		}
-		if s.isKnown(t, ids) {
+		if isKnown(s, t, ids) {
 			t.Errorf("known, after %s", what)
 		}
-		_, err := s.stack(ids, "")
+		_, err := s.Stack(ids, "")
 		must(t, err)
-		if !s.isKnown(t, ids) {
+		if !isKnown(s, t, ids) {
 			t.Errorf("not known again, after %s", what)
 		}
 	}
@@ -137,20 +137,20 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 			t.Run(what+", "+string(to), func(t *testing.T) {
 				h := storeOf(t)
 				s, ids := layersOf(t, h, to, files{"d/.wh..wh..opq": "", "e/.wh.f": "", "e/g": ""}, files{"d/old": "", "e/f": ""})
-				s.hides(t, ids)
+				hides(s, t, ids)
 				top, bottom := ids[0], ids[1]
 				written(t, h, top)
 				for _, name := range []string{"x", "y"} {
 					write(t, h.Diff(top), files{"e/.wh." + name: ""})
 					write(t, h.Diff(bottom), files{"e/" + name: ""})
-					got, hidden := s.hides(t, ids), "e/"+name
+					got, hidden := hides(s, t, ids), "e/"+name
 					if to == whiteout.AufsForm {
 						hidden = "e/.wh." + name
 					}
 					if !strings.Contains(strings.Join(got, " "), hidden) {
 						t.Errorf("%s is not hidden: %q", hidden, got)
 					}
-					if s.isKnown(t, ids) {
+					if isKnown(s, t, ids) {
 						t.Error("it is kept what was found out of a layer that was written to")
 					}
 				}
@@ -162,21 +162,21 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 // TestKnownFollowsTheLayersBelow is about a layer whose shadows hide what the layers below it have: one of them changes, of which nothing was
 // known by itself, or something was.
 func TestKnownFollowsTheLayersBelow(t *testing.T) {
-	for what, look := range map[string]func(t *testing.T, s *shadows, ids []string){
-		"looked at alone": func(t *testing.T, s *shadows, ids []string) {
+	for what, look := range map[string]func(t *testing.T, s *shadow.Cache, ids []string){
+		"looked at alone": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
-			_, err := s.find(ids, false, nil)
+			_, err := s.Find(ids, false, nil)
 			must(t, err)
 		},
-		"mounted": func(t *testing.T, s *shadows, ids []string) {
+		"mounted": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
-			_, err := s.stack(ids, "")
+			_, err := s.Stack(ids, "")
 			must(t, err)
 		},
-		"looked at by two": func(t *testing.T, s *shadows, ids []string) {
+		"looked at by two": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
 			for range 2 {
-				_, err := newShadows(s.home, s.forms, s.to, "").stack(ids, "")
+				_, err := shadow.New(s.Home, s.Forms, s.To, "").Stack(ids, "")
 				must(t, err)
 			}
 		},
@@ -188,21 +188,21 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 			t.Run(what+", "+how, func(t *testing.T) {
 				h := storeOf(t)
 				s, ids := layersOf(t, h, whiteout.AufsForm, files{"d/.wh..wh..opq": ""}, files{"other/f": ""}, files{"d/old": ""})
-				sameNames(t, s.hides(t, ids), "d", "d/.wh.old")
-				must(t, os.RemoveAll(s.home.Overlay(store.KnownDir)))
+				sameNames(t, hides(s, t, ids), "d", "d/.wh.old")
+				must(t, os.RemoveAll(s.Home.Overlay(store.KnownDir)))
 				look(t, s, ids)
 				// It goes by those below, of which nothing is known if it was looked at alone.
-				if s.isKnown(t, ids) != (what != "looked at alone") {
+				if isKnown(s, t, ids) != (what != "looked at alone") {
 					t.Error("it is known, or not")
 				}
 				bottom := h.Diff(ids[2])
 				change(t, h, ids[2])
 				write(t, bottom, files{"d/new": ""})
-				sameNames(t, s.hides(t, ids), "d", "d/.wh.new", "d/.wh.old")
+				sameNames(t, hides(s, t, ids), "d", "d/.wh.new", "d/.wh.old")
 				change(t, h, ids[2])
 				must(t, os.Remove(filepath.Join(bottom, "d/old")))
 				change(t, h, ids[2])
-				sameNames(t, s.hides(t, ids), "d", "d/.wh.new")
+				sameNames(t, hides(s, t, ids), "d", "d/.wh.new")
 			})
 		}
 	}
@@ -217,17 +217,17 @@ func TestKnownAfterOneMount(t *testing.T) {
 	}
 	s, ids := layersOf(t, h, whiteout.AufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
 	must(t, unix.Mkfifo(filepath.Join(h.Diff(ids[6]), "pipe"), 0o600))
-	stack, err := s.stack(ids, "")
+	stack, err := s.Stack(ids, "")
 	must(t, err)
 	if len(stack) != 6 {
 		t.Errorf("below an opaque layer there are more: %+v", stack)
 	}
 	for n := range ids[:6] {
-		if !s.isKnown(t, ids[n:]) {
+		if !isKnown(s, t, ids[n:]) {
 			t.Errorf("%s is not known", ids[n])
 		}
 	}
-	again, err := s.stack(ids, "")
+	again, err := s.Stack(ids, "")
 	must(t, err)
 	if !slices.Equal(again, stack) {
 		t.Errorf("%+v,\nand before %+v", again, stack)
@@ -241,13 +241,13 @@ func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
 	device(t, filepath.Join(h.Diff(ids[1]), "zero"))
 	for range 2 {
-		stack, err := s.stack(ids, "")
+		stack, err := s.Stack(ids, "")
 		must(t, err)
-		if len(stack) != 1 || !stack[0].opaque {
+		if len(stack) != 1 || !stack[0].Opaque {
 			t.Errorf("%+v", stack)
 		}
 	}
-	_, err := s.stack(ids[1:], "")
+	_, err := s.Stack(ids[1:], "")
 	wants(t, err, nil, ids[1], "zero")
 }
 
@@ -270,7 +270,7 @@ func TestKnownOnACoarseClock(t *testing.T) {
 		must(t, h.Forget(ids[1]))
 		write(t, h.Diff(ids[1]), files{"d/" + name: ""})
 		must(t, h.Forget(ids[1]))
-		got := s.hides(t, ids)
+		got := hides(s, t, ids)
 		if len(got) != len(want) {
 			t.Fatalf("with %d files below, %q are hidden", n+1, got)
 		}
@@ -285,7 +285,7 @@ func TestKnownIsUsed(t *testing.T) {
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"})
 		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "own"})
-		link := filepath.Join(s.inner.shadows.links(), "middle")
+		link := filepath.Join(s.inner.shadows.Links(), "middle")
 		target, err := os.Readlink(link)
 		must(t, err)
 		fields := strings.Fields(target)
@@ -346,7 +346,7 @@ func TestKnownIsDropped(t *testing.T) {
 				s.apply(t, "base", "", entry{Name: "d/old"}, entry{Name: "gone"}, entry{Name: "kept"})
 				s.apply(t, "middle", "base", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/new"}, entry{Name: ".wh.gone"})
 				sameNames(t, s.see(t, "upper", "ro").Names(), want...)
-				link := filepath.Join(s.inner.shadows.links(), "middle")
+				link := filepath.Join(s.inner.shadows.Links(), "middle")
 				before := inodeOf(link)
 				if before == 0 {
 					t.Fatal("nothing is known")
@@ -421,14 +421,14 @@ func TestCacheMayBeDeleted(t *testing.T) {
 		if len(made) < 4 {
 			t.Errorf("the shadows are %q", made.Names())
 		}
-		for _, parts := range [][]string{{store.KnownDir}, {store.ShadowDir}, {store.KnownDir, store.ShadowDir}, {store.ShadowDir + "/opaque"}, {store.KnownDir + "/" + string(s.inner.shadows.to) + "/middle"}} {
+		for _, parts := range [][]string{{store.KnownDir}, {store.ShadowDir}, {store.KnownDir, store.ShadowDir}, {store.ShadowDir + "/opaque"}, {store.KnownDir + "/" + string(s.inner.shadows.To) + "/middle"}} {
 			for _, part := range parts {
 				must(t, os.RemoveAll(h.Overlay(part)))
 			}
 			for _, options := range [][]string{{"ro"}, nil} {
 				sameNames(t, s.see(t, "top", options...).Names(), want...)
 			}
-			if !s.inner.shadows.isKnown(t, []string{"opaque", "middle", "base"}) {
+			if !isKnown(s.inner.shadows, t, []string{"opaque", "middle", "base"}) {
 				t.Error("nothing is known again")
 			}
 			// All that is made of a layer is named after what is in it.
@@ -447,7 +447,7 @@ func TestCacheOfLinks(t *testing.T) {
 		s.apply(t, "middle", "base", entry{Name: ".wh.a"}, entry{Name: "b"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"})
 		outside := filepath.Join(t.TempDir(), "outside")
 		write(t, outside, files{"precious": "precious"})
-		for _, path := range []string{filepath.Join(s.inner.shadows.links(), "middle"), s.inner.home.Overlay(store.FormDir, "gone")} {
+		for _, path := range []string{filepath.Join(s.inner.shadows.Links(), "middle"), s.inner.home.Overlay(store.FormDir, "gone")} {
 			must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 			must(t, os.RemoveAll(path))
 			must(t, os.Symlink(filepath.Join(outside, "precious"), path))
@@ -525,18 +525,18 @@ func TestShadowIsThere(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh.a": ""}, files{"a": ""})
-	dirs, written, err := s.read(ids)
+	dirs, written, err := s.Read(ids)
 	if err != nil || slices.Contains(written, true) {
 		t.Fatalf("%v, %v", written, err)
 	}
-	v, p, digest, err := s.plan(ids[0], dirs, "", nil)
+	v, p, digest, err := s.Plan(ids[0], dirs, "", nil)
 	must(t, err)
-	look, err := s.lookAt(ids)
+	look, err := s.LookAt(ids)
 	must(t, err)
-	defer look.close()
+	defer look.Close()
 	for range 2 {
-		must(t, s.make(ids[0], digest, p, dirs[0]))
-		if !look.place(&v, digest, true, true) || v.above == "" || v.below == "" {
+		must(t, s.Make(ids[0], digest, p, dirs[0]))
+		if !look.Place(&v, digest, true, true) || v.Above == "" || v.Below == "" {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -551,12 +551,12 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "d/f"})
 		s.see(t, "child", "ro")
-		if !s.inner.shadows.isKnown(t, []string{"base"}) {
+		if !isKnown(s.inner.shadows, t, []string{"base"}) {
 			t.Fatal("not known")
 		}
 		must(t, store.LinkIn(string(whiteout.AufsForm), s.inner.home.Overlay(store.FormDir), "base"))
 		s.get(t, "base")
-		if s.inner.shadows.isKnown(t, []string{"base"}) {
+		if isKnown(s.inner.shadows, t, []string{"base"}) {
 			t.Error("known")
 		}
 		must(t, s.Put("base"))
@@ -568,14 +568,14 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
-	_, err := s.stack(ids, "")
+	_, err := s.Stack(ids, "")
 	must(t, err)
 	must(t, os.Rename(h.Diff(ids[1]), h.Diff("away")))
 	if err := h.Forget(ids[1]); err == nil {
 		t.Error("no error")
 	}
 	must(t, os.Rename(h.Diff("away"), h.Diff(ids[1])))
-	link := filepath.Join(s.links(), ids[1])
+	link := filepath.Join(s.Links(), ids[1])
 	if !store.IsThere(link) {
 		t.Error("the link is gone, and the stamp is the old one")
 	}
@@ -590,7 +590,7 @@ func TestJoinedShadowGoesByTheParents(t *testing.T) {
 		s.apply(t, "parent", "base", entry{Name: "d/"}, entry{Name: "d/.wh.x"})
 		s.apply(t, "child", "parent", entry{Name: ".wh.gone"})
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/y")
-		must(t, os.Remove(filepath.Join(s.inner.shadows.links(), "parent")))
+		must(t, os.Remove(filepath.Join(s.inner.shadows.Links(), "parent")))
 		write(t, s.inner.home.Diff("parent"), files{"d/.wh.y": ""})
 		sameNames(t, s.see(t, "top", "ro").Names(), "d")
 	})
@@ -613,7 +613,7 @@ func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
 		s.get(t, "layer0")
 		must(t, s.Put("layer0"))
 		for n := range ids[:4] {
-			if !s.inner.shadows.isKnown(t, ids[n:]) {
+			if !isKnown(s.inner.shadows, t, ids[n:]) {
 				t.Errorf("%s is not known", ids[n])
 			}
 		}

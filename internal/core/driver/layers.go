@@ -33,7 +33,7 @@ func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
 // CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
 // first mount need not wait for the disk.
 func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
-	return d.createIn(d.shadows.to, id, parent, opts)
+	return d.createIn(d.shadows.To, id, parent, opts)
 }
 
 // createIn is Create of a layer in form f.

@@ -85,7 +85,7 @@ func (d *Driver) mount(id string, parents []string, o MountOptions, label string
 // mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
 // kept from converting a layer by one who is only about to mount another one on top of it.
 func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
-	if s.layers, err = d.shadows.stack(layers, s.id); err != nil {
+	if s.layers, err = d.shadows.Stack(layers, s.id); err != nil {
 		return false, err
 	}
 	if !s.options.readOnly() {
@@ -97,17 +97,17 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 		return false, err
 	}
 	for _, layer := range s.layers {
-		if layer.form == "" && d.shadows.to != whiteout.AufsForm {
+		if layer.Form == "" && d.shadows.To != whiteout.AufsForm {
 			// Its shadows do, in either form, what its marks say.
 			continue
 		}
-		r, err := d.home.ReadForm(layer.id)
-		same := !r.Converting && r.IsOverlay() == (layer.form != "") && (!r.IsOverlay() || r.Form == layer.form)
+		r, err := d.home.ReadForm(layer.ID)
+		same := !r.Converting && r.IsOverlay() == (layer.Form != "") && (!r.IsOverlay() || r.Form == layer.Form)
 		if err == nil && same {
 			continue
 		}
 		if err = errors.Join(err, d.unmount(s.id, s.target)); err == nil {
-			err = d.unlearn(layer.id)
+			err = d.unlearn(layer.ID)
 		}
 		return false, err
 	}
@@ -134,7 +134,7 @@ func (d *Driver) prepare(s *stack) error {
 	if err := d.backend.prepare(s.id); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.Diff(s.id), d.shadows.to)
+	opaque, err := whiteout.IsOpaque(d.home.Diff(s.id), d.shadows.To)
 	if opaque {
 		s.layers = nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -35,7 +36,7 @@ type Driver struct {
 	backend           backend
 	forms             *conversion.Converter
 	// shadows are those of the backend.
-	shadows *shadows
+	shadows *shadow.Cache
 	// runRoot is where the storage library counts mounts, or "".
 	runRoot string
 	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
@@ -222,12 +223,12 @@ func (d *Driver) probe(name BackendName) (backend, error) {
 }
 
 func (d *Driver) probeAufs(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, whiteout.AufsForm, d.runRoot)
+	d.shadows = shadow.New(d.home, d.forms, whiteout.AufsForm, d.runRoot)
 	return probeAufs(d.home, d.forms, scratchDir, d.library.FSName)
 }
 
 func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
-	d.shadows = newShadows(d.home, d.forms, store.OwnForm(), d.runRoot)
+	d.shadows = shadow.New(d.home, d.forms, store.OwnForm(), d.runRoot)
 	return probeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
 }
 

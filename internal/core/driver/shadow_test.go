@@ -291,7 +291,7 @@ func TestShadowsOfArchives(t *testing.T) {
 				}
 				s.create(t, parent, "top")
 				for n := range ids {
-					if !s.inner.shadows.isKnown(t, ids[n:]) {
+					if !isKnown(s.inner.shadows, t, ids[n:]) {
 						t.Errorf("%s is not known", ids[n])
 					}
 				}
@@ -483,7 +483,7 @@ func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 			sameNames(t, r.see(t, "opaque", "ro").Names(), "kept", "d", "d/z")
 			sameNames(t, r.see(t, "middle", "ro").Names(), "kept", "d", "d/y")
 		}
-		made, err := os.ReadDir(r.inner.shadows.elsewhere)
+		made, err := os.ReadDir(r.inner.shadows.Elsewhere)
 		must(t, err)
 		var names []string
 		for _, entry := range made {

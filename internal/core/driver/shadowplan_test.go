@@ -313,21 +313,21 @@ func TestShadowsAreJoined(t *testing.T) {
 					must(t, os.Chmod(path, 0o700+fs.FileMode(n)))
 				}
 			}
-			stack, err := s.stack(ids, "")
+			stack, err := s.Stack(ids, "")
 			must(t, err)
-			if !stack[0].joined || stack[1].joined || stack[1].above == "" {
+			if !stack[0].Joined || stack[1].Joined || stack[1].Above == "" {
 				t.Fatalf("%+v", stack)
 			}
 			under := shadow.Tree{}
-			must(t, filepath.WalkDir(stack[0].below, func(path string, entry fs.DirEntry, err error) error {
+			must(t, filepath.WalkDir(stack[0].Below, func(path string, entry fs.DirEntry, err error) error {
 				must(t, err)
-				rel, err := filepath.Rel(stack[0].below, path)
+				rel, err := filepath.Rel(stack[0].Below, path)
 				must(t, err)
 				if !entry.IsDir() {
 					under.Dir(filepath.Dir(rel)).Whiteouts[entry.Name()] = true
 					return nil
 				}
-				under.Dir(rel).Opaque, err = whiteout.HasOpaqueXattr(path, s.to)
+				under.Dir(rel).Opaque, err = whiteout.HasOpaqueXattr(path, s.To)
 				of := h.Diff(ids[0])
 				if !store.IsThere(filepath.Join(of, rel)) {
 					of = h.Diff(ids[1])
@@ -341,15 +341,15 @@ func TestShadowsAreJoined(t *testing.T) {
 			if got := summaryOf(under); !maps.Equal(got, c.under) {
 				t.Errorf("below is %q", got)
 			}
-			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].above) || !slices.Contains(lowers, stack[0].above) {
+			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].Above) || !slices.Contains(lowers, stack[0].Above) {
 				t.Errorf("they are mounted as %q", lowers)
 			}
 			// What is above the parent is another one from now on.
 			must(t, h.Forget(ids[1]))
 			write(t, h.Diff(ids[1]), files{"more/.wh.n": ""})
-			stack, err = s.stack(ids, "")
+			stack, err = s.Stack(ids, "")
 			must(t, err)
-			if shows := store.IsThere(filepath.Join(stack[0].below, "more/.wh.n")); !shows {
+			if shows := store.IsThere(filepath.Join(stack[0].Below, "more/.wh.n")); !shows {
 				t.Error("what the parent has since is not hidden")
 			}
 		})

@@ -36,7 +36,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 		for range 2 {
 			sameNames(t, s.see(t, "top", "ro").Names(), want...)
 		}
-		if made, err := os.ReadDir(s.inner.shadows.elsewhere); err != nil || len(made) != 2 {
+		if made, err := os.ReadDir(s.inner.shadows.Elsewhere); err != nil || len(made) != 2 {
 			t.Errorf("elsewhere there are %v, %v", made, err)
 		}
 		must(t, os.Remove(filler))

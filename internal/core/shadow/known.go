@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package shadow
 
 import (
 	"crypto/sha256"
@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -41,7 +40,7 @@ const (
 
 // A lookAtLayers reads what is known of the layers of a stack, from open directories: the kernel goes the way to them once.
 type lookAtLayers struct {
-	*shadows
+	*Cache
 	layers  []string
 	stamps  []string
 	stacked []string    // the stamps of each layer and all below it, once they are wanted
@@ -59,13 +58,13 @@ type knownLink struct {
 
 func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
-	diff, err := fsutil.OpenTree(s.home.Diff(""))
+func (s *Cache) LookAt(layers []string) (*lookAtLayers, error) {
+	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.home.Diff(""), Err: err}
+		return nil, &fs.PathError{Op: "open", Path: s.Home.Diff(""), Err: err}
 	}
 	defer unix.Close(diff)
-	l := &lookAtLayers{shadows: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
+	l := &lookAtLayers{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
 	for n, layer := range layers {
 		var st unix.Stat_t
 		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -74,17 +73,17 @@ func (s *shadows) lookAt(layers []string) (*lookAtLayers, error) {
 		}
 		if err != nil {
 			// A stack without it would show, without a word, another tree.
-			return nil, store.LayerError("using", layer, &fs.PathError{Op: "lstat", Path: s.home.Diff(layer), Err: err})
+			return nil, store.LayerError("using", layer, &fs.PathError{Op: "lstat", Path: s.Home.Diff(layer), Err: err})
 		}
 		l.stamps[n] = stampOf(&st)
 	}
-	if fd, err := fsutil.OpenTree(s.links()); err == nil {
+	if fd, err := fsutil.OpenTree(s.Links()); err == nil {
 		l.links = fd
 	}
 	return l, nil
 }
 
-func (l *lookAtLayers) close() {
+func (l *lookAtLayers) Close() {
 	if l.links >= 0 {
 		_ = unix.Close(l.links) // it was only read
 	}
@@ -120,16 +119,16 @@ func stackStamps(stamps []string) []string {
 	return stacked
 }
 
-// known is how the layer n is mounted; ok is false if that has to be found out.
-func (l *lookAtLayers) known(n int) (v shownLayer, ok bool) {
+// Known is how the layer n is mounted; ok is false if that has to be found out.
+func (l *lookAtLayers) Known(n int) (v Shown, ok bool) {
 	link := l.link(n)
 	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
 		return v, false
 	}
-	v = shownLayer{
-		id: l.layers[n], dir: l.home.Diff(l.layers[n]), opaque: link.has(flagOpaque), unread: link.has(flagUnread), joined: link.has(flagJoined),
+	v = Shown{
+		ID: l.layers[n], Dir: l.Home.Diff(l.layers[n]), Opaque: link.has(flagOpaque), Unread: link.has(flagUnread), Joined: link.has(flagJoined),
 	}
-	return v, link.digest == flagNone || l.place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
+	return v, link.digest == flagNone || l.Place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
 }
 
 // link is the link of the layer n.
@@ -161,18 +160,18 @@ func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
 	return l.stamps[n]
 }
 
-// place finds the shadows of the layer v that have this digest.
-func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bool {
+// Place finds the shadows of the layer v that have this digest.
+func (l *lookAtLayers) Place(v *Shown, digest string, above, below bool) bool {
 	for _, place := range l.places {
-		dir := place + "/" + v.id + "/" + digest
+		dir := place + "/" + v.ID + "/" + digest
 		if !store.IsThere(dir) {
 			continue
 		}
 		if above {
-			v.above = dir + "/" + shadow.DirAbove
+			v.Above = dir + "/" + DirAbove
 		}
 		if below {
-			v.below = dir + "/" + shadow.DirBelow
+			v.Below = dir + "/" + DirBelow
 		}
 		return true
 	}
@@ -182,11 +181,11 @@ func (l *lookAtLayers) place(v *shownLayer, digest string, above, below bool) bo
 // aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
 // relied on.
 func (l *lookAtLayers) aboveParent() string {
-	if l.to == whiteout.AufsForm || len(l.layers) < 2 {
+	if l.To == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
 	}
-	if parent, ok := l.known(1); ok {
-		return parent.above
+	if parent, ok := l.Known(1); ok {
+		return parent.Above
 	}
 	return ""
 }
@@ -194,7 +193,7 @@ func (l *lookAtLayers) aboveParent() string {
 // knowsFrom tells if the layer n, and each one below it, is known.
 func (l *lookAtLayers) knowsFrom(n int) bool {
 	for ; n < len(l.layers); n++ {
-		if _, ok := l.known(n); !ok {
+		if _, ok := l.Known(n); !ok {
 			return false
 		}
 	}
@@ -202,12 +201,12 @@ func (l *lookAtLayers) knowsFrom(n int) bool {
 }
 
 // keep is for the next known. What cannot be kept is found out again.
-func (s *shadows) keep(id string, v shownLayer, p shadow.Plan, digest, stamp string) {
+func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 	flags := ""
 	for _, f := range []struct {
 		flag string
 		is   bool
-	}{{flagOpaque, v.opaque}, {flagUnread, v.unread}, {flagStacked, p.Stacked}, {flagAbove, v.above != ""}, {flagBelow, v.below != ""}, {flagJoined, v.joined}} {
+	}{{flagOpaque, v.Opaque}, {flagUnread, v.Unread}, {flagStacked, p.Stacked}, {flagAbove, v.Above != ""}, {flagBelow, v.Below != ""}, {flagJoined, v.Joined}} {
 		if f.is {
 			flags += f.flag
 		}
@@ -219,21 +218,21 @@ func (s *shadows) keep(id string, v shownLayer, p shadow.Plan, digest, stamp str
 		digest = flagNone
 	}
 	target := strings.Join([]string{knownVersion, flags, digest, stamp}, " ")
-	if err := store.LinkIn(target, s.links(), id); errors.Is(err, fs.ErrExist) {
-		_ = s.home.ReplaceLink(target, filepath.Join(s.links(), id)) // see above
+	if err := store.LinkIn(target, s.Links(), id); errors.Is(err, fs.ErrExist) {
+		_ = s.Home.ReplaceLink(target, filepath.Join(s.Links(), id)) // see above
 	}
 }
 
-// links is the directory of the links.
-func (s *shadows) links() string { return s.home.Overlay(store.KnownDir, string(s.to)) }
+// Links is the directory of the links.
+func (s *Cache) Links() string { return s.Home.Overlay(store.KnownDir, string(s.To)) }
 
-// unmarked tells if the layer id is known to have no marks.
-func (s *shadows) unmarked(id string) bool {
-	look, err := s.lookAt([]string{id})
+// Unmarked tells if the layer id is known to have no marks.
+func (s *Cache) Unmarked(id string) bool {
+	look, err := s.LookAt([]string{id})
 	if err != nil {
 		return false
 	}
-	defer look.close()
-	v, ok := look.known(0)
-	return ok && s.to != whiteout.AufsForm && v.above == "" && v.below == "" && !v.opaque
+	defer look.Close()
+	v, ok := look.Known(0)
+	return ok && s.To != whiteout.AufsForm && v.Above == "" && v.Below == "" && !v.Opaque
 }
