@@ -9,7 +9,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/drivers/graphtest"
 	"github.com/containers/storage/pkg/reexec"
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
@@ -22,9 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 // testBackends are those that tests run on.
-var testBackends = storetest.Backends[driver.BackendName]{
-	Aufs: driver.BackendAufs, Overlay: driver.BackendOverlay,
-	Try: func(home string, name driver.BackendName) error {
+var testBackends = storetest.Backends[backend.Name]{
+	Aufs: backend.Aufs, Overlay: backend.Overlay,
+	Try: func(home string, name backend.Name) error {
 		d, err := Init(home, optionsFor(name))
 		if err != nil {
 			return err
@@ -34,18 +34,18 @@ var testBackends = storetest.Backends[driver.BackendName]{
 }
 
 // forEachBackend runs test once for each backend that the host has, in a subtest of its name.
-func forEachBackend(t *testing.T, test func(t *testing.T, name driver.BackendName)) {
+func forEachBackend(t *testing.T, test func(t *testing.T, name backend.Name)) {
 	t.Helper()
 	testBackends.ForEach(t, test)
 }
 
-func optionsFor(name driver.BackendName, more ...string) graphdriver.Options {
+func optionsFor(name backend.Name, more ...string) graphdriver.Options {
 	return graphdriver.Options{DriverOptions: append([]string{"aufs.backend=" + string(name)}, more...)}
 }
 
 // TestGraph runs the storage library's own tests for graph drivers.
 func TestGraph(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		option := "aufs.backend=" + string(name)
 		for _, c := range []struct {
 			name string

@@ -11,6 +11,7 @@ import (
 	"github.com/containers/storage/pkg/directory"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
@@ -21,7 +22,7 @@ import (
 // it is closed the layer should be neither mounted nor unmounted: the storage library's Store holds its lock for that.
 func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
 	diff, err := d.core.Diff(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
-	if errors.Is(err, driver.ErrNotParent) {
+	if errors.Is(err, layerdiff.ErrNotParent) {
 		return d.naive.Diff(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	if err != nil {
@@ -34,7 +35,7 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 // ReadWriteDiskUsage says, but for files that UpdateLayerIDMap has put there; against any other, both are mounted and compared.
 func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
 	size, err := d.core.DiffSize(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
-	if errors.Is(err, driver.ErrNotParent) {
+	if errors.Is(err, layerdiff.ErrNotParent) {
 		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	return size, ofLibrary(err)
@@ -48,7 +49,7 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 // other, both are mounted and compared.
 func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) ([]archive.Change, error) {
 	found, err := d.core.Changes(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
-	if errors.Is(err, driver.ErrNotParent) {
+	if errors.Is(err, layerdiff.ErrNotParent) {
 		return d.naive.Changes(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	var changes []archive.Change
@@ -59,10 +60,10 @@ func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent strin
 }
 
 // changeTypes are the library's kinds of changes.
-var changeTypes = map[driver.ChangeKind]archive.ChangeType{
-	driver.ChangeModify: archive.ChangeModify,
-	driver.ChangeAdd:    archive.ChangeAdd,
-	driver.ChangeDelete: archive.ChangeDelete,
+var changeTypes = map[layerdiff.ChangeKind]archive.ChangeType{
+	layerdiff.ChangeModify: archive.ChangeModify,
+	layerdiff.ChangeAdd:    archive.ChangeAdd,
+	layerdiff.ChangeDelete: archive.ChangeDelete,
 }
 
 // applyDiff is ApplyDiff of every version of the library.
@@ -100,12 +101,12 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 }
 
 // libraryGetter is a reader of files whose errors match the library's as well.
-type libraryGetter struct{ *driver.LayerGetter }
+type libraryGetter struct{ *layerdiff.Getter }
 
 // Get opens the file with a name as archives have it: with or without a '/', or a './', before it. Where an archive has several entries of
 // one name with content, it has to be asked for each of them, in their order.
 func (g libraryGetter) Get(name string) (io.ReadCloser, error) {
-	f, err := g.LayerGetter.Get(name)
+	f, err := g.Getter.Get(name)
 	return f, ofLibrary(err)
 }
 

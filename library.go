@@ -10,6 +10,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/unshare"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
@@ -38,8 +39,7 @@ func storageLibrary() driver.Library {
 		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
 		FileInfoHeader: archive.FileInfoHeader,
-		Unpack:         storagelib.Unpack,
-		UnpackInChild:  storagelib.UnpackInChild,
+		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
@@ -52,13 +53,13 @@ func (c *config) set(name, value string) (known bool, err error) {
 }
 
 func (c *config) setMountOptions(value string) (err error) {
-	c.Mount, err = driver.ParseMountOptions([]string{value})
+	c.Mount, err = backend.ParseMountOptions([]string{value})
 	return err
 }
 
 func (c *config) setBackend(value string) error {
-	switch b := driver.BackendName(value); b {
-	case driver.BackendAufs, driver.BackendOverlay, driver.BackendAuto:
+	switch b := backend.Name(value); b {
+	case backend.Aufs, backend.Overlay, backend.Auto:
 		c.Backend = b
 		return nil
 	case "":

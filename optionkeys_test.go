@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 )
 
 // optionCase is one option that the storage library passes on, by its name without the driver's.
@@ -67,14 +67,14 @@ func TestEmptyOptionIsTheDefault(t *testing.T) {
 		"aufs.ignore_chown_errors=true", "aufs.ignore_chown_errors=", "aufs.skip_mount_home=true", "aufs.skip_mount_home=",
 	}})
 	must(t, err)
-	if c.Backend != driver.BackendAufs || c.Mount.Flags != 0 || c.IgnoreChownErrors || c.SkipMountHome {
+	if c.Backend != backend.Aufs || c.Mount.Flags != 0 || c.IgnoreChownErrors || c.SkipMountHome {
 		t.Errorf("got %+v", c)
 	}
 }
 
 // TestImageStore is about a store whose images the library has elsewhere: the layers are in the graph root all the same.
 func TestImageStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		images, home := t.TempDir(), filepath.Join(t.TempDir(), "home")
 		o := optionsFor(name, "aufs.imagestore="+images+"/")
 		o.ImageStore, o.RunRoot = images, t.TempDir()
@@ -147,7 +147,7 @@ mountopt = "nosuid"
 
 // TestOptionIgnoreChownErrors is about the layers that a differ fills.
 func TestOptionIgnoreChownErrors(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for option, want := range map[string]bool{"true": true, "false": false} {
 			d := newDriver(t, name, "aufs.ignore_chown_errors="+option)
 			ignored := !want

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/differential"
@@ -29,12 +29,12 @@ import (
 )
 
 // subject is the driver on a backend, as package differential wants it, with its other backend if there is one.
-func subject(t *testing.T, name driver.BackendName) differential.Subject {
+func subject(t *testing.T, name backend.Name) differential.Subject {
 	t.Helper()
 	s := subjectAlone(t, name)
-	other := driver.BackendAufs
-	if name == driver.BackendAufs {
-		other = driver.BackendOverlay
+	other := backend.Aufs
+	if name == backend.Aufs {
+		other = backend.Overlay
 	}
 	if testBackends.Has(t, other) {
 		o := subjectAlone(t, other)
@@ -43,18 +43,18 @@ func subject(t *testing.T, name driver.BackendName) differential.Subject {
 	return s
 }
 
-func subjectAlone(t *testing.T, name driver.BackendName) differential.Subject {
+func subjectAlone(t *testing.T, name backend.Name) differential.Subject {
 	t.Helper()
 	s := differential.Subject{
 		Open: func(home string) (differential.Driver, error) {
 			d, err := Init(home, optionsFor(name))
 			return library.Driver(d), err
 		},
-		SplitsLinks: name == driver.BackendOverlay, TouchesDirs: name == driver.BackendAufs,
+		SplitsLinks: name == backend.Overlay, TouchesDirs: name == backend.Aufs,
 		ReadOnly: layersReadOnly,
 	}
 	s.Convert = func(home string) error { return convertOnceFree(t.Context(), home) }
-	if name == driver.BackendAufs {
+	if name == backend.Aufs {
 		s.LacksXattrs, s.LosesXattrs = xattrs(t)
 	}
 	return s
@@ -141,11 +141,11 @@ const refusedRename = "renaming dir who has child(ren) on multiple branches"
 // The sequences of "mixed" have a backend that is chosen at random for each mount, where there are two, conversions of the store in
 // between, and layers on top of others that are read-only. In the name is aufs, if it is one of the backends.
 func TestDifferential(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) { compareSequences(t, name, differential.Draw) })
+	forEachBackend(t, func(t *testing.T, name backend.Name) { compareSequences(t, name, differential.Draw) })
 	t.Run("mixed", func(t *testing.T) {
-		name := driver.BackendOverlay
-		if testBackends.Has(t, driver.BackendAufs) {
-			name = driver.BackendAufs
+		name := backend.Overlay
+		if testBackends.Has(t, backend.Aufs) {
+			name = backend.Aufs
 		}
 		testBackends.On(t, name, func(t *testing.T) {
 			compareSequences(t, name, func(rt *rapid.T, scratch string) differential.Script {
@@ -156,9 +156,9 @@ func TestDifferential(t *testing.T) {
 }
 
 // compareSequences runs sequences that draw has drawn.
-func compareSequences(t *testing.T, name driver.BackendName, draw func(rt *rapid.T, scratch string) differential.Script) {
+func compareSequences(t *testing.T, name backend.Name, draw func(rt *rapid.T, scratch string) differential.Script) {
 	t.Helper()
-	if name == driver.BackendAufs {
+	if name == backend.Aufs {
 		// Renaming a directory of several layers is one thing that aufs says something about.
 		t.Cleanup(wire.ExpectMessages(refusedRename))
 	}
@@ -208,8 +208,8 @@ func compareSequences(t *testing.T, name driver.BackendName, draw func(rt *rapid
 
 // TestDifferentialRegressions runs sequences that once showed a difference.
 func TestDifferentialRegressions(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
-		if name == driver.BackendAufs {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		if name == backend.Aufs {
 			t.Cleanup(wire.ExpectMessages(refusedRename))
 		}
 		cases, err := filepath.Glob("testdata/differential/*.txt")

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/podman/internal/storagelib"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -41,8 +42,7 @@ func storageLibrary() driver.Library {
 		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
 		FileInfoHeader: archive.FileInfoHeader,
-		Unpack:         storagelib.Unpack,
-		UnpackInChild:  storagelib.UnpackInChild,
+		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
 	}
 }

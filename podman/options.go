@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/sirupsen/logrus"
 	graphdriver "go.podman.io/storage/drivers"
@@ -25,7 +26,7 @@ type config struct {
 
 // defaultConfig holds where nothing is said.
 func defaultConfig() config {
-	return config{Config: driver.Config{Backend: driver.BackendAufs}}
+	return config{Config: driver.Config{Backend: backend.Aufs}}
 }
 
 // parseConfig reads the driver's options, "key=value" each. Keys are case-insensitive, as in the other drivers. The last one of a

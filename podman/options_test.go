@@ -8,18 +8,18 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
 func TestParseConfig(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{})
-	if err != nil || c.Backend != driver.BackendAufs {
+	if err != nil || c.Backend != backend.Aufs {
 		t.Errorf("the default is %+v, %v", c, err)
 	}
 	c, err = parseConfig(graphdriver.Options{DriverOptions: []string{"AUFS.mountopt=nodev,udba=none", "aufs.backend=auto"}})
-	if err != nil || c.Backend != driver.BackendAuto || c.Mount.Flags != unix.MS_NODEV || !slices.Equal(c.Mount.Data, []string{"udba=none"}) {
+	if err != nil || c.Backend != backend.Auto || c.Mount.Flags != unix.MS_NODEV || !slices.Equal(c.Mount.Data, []string{"udba=none"}) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for option, words := range map[string][]string{

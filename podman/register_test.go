@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -20,7 +20,7 @@ func TestSecondDriver(t *testing.T) {
 
 // TestSyncMode opens a store with each mode that there is.
 func TestSyncMode(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, c := range []struct {
 			option string
 			want   graphdriver.SyncMode

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	graphdriver "go.podman.io/storage/drivers"
 )
@@ -24,10 +24,10 @@ const oursVariable = "AUFS_TEST_OURS"
 // other runs the driver of the other module on a store, with a backend, each command in a process of its own.
 type other struct {
 	storetest.Program
-	backend driver.BackendName
+	backend backend.Name
 }
 
-func newOther(t *testing.T, home string, backend driver.BackendName) other {
+func newOther(t *testing.T, home string, backend backend.Name) other {
 	t.Helper()
 	program := storetest.Build(t, oursVariable, "..", "./internal/intree", "ours exclude_graphdriver_aufs exclude_graphdriver_btrfs")
 	return other{storetest.Program{Path: program, Home: home}, backend}
@@ -40,7 +40,7 @@ func (o other) do(t *testing.T, stdin io.Reader, args ...string) string {
 
 // TestSharedStore has programs of both libraries use one store in turn.
 func TestSharedStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
 		o := newOther(t, homeOf(t, d), name)
 		must(t, d.Create("base", "", nil))

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/podman/internal/differential/library"
 	graphdriver "go.podman.io/storage/drivers"
@@ -24,7 +24,7 @@ import (
 )
 
 // newDriver is a driver on a store of its own. When the test ends, nothing may be mounted in the store.
-func newDriver(t *testing.T, name driver.BackendName, more ...string) graphdriver.Driver {
+func newDriver(t *testing.T, name backend.Name, more ...string) graphdriver.Driver {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
 	d, err := Init(home, optionsFor(name, more...))
@@ -47,7 +47,7 @@ func apply(t *testing.T, d graphdriver.Driver, id, parent string, options graphd
 }
 
 func TestRegistered(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		options := optionsFor(name)
 		options.Root = t.TempDir()
 		d, err := graphdriver.GetDriver("aufs", options)
@@ -101,7 +101,7 @@ func TestErrorsAreTheLibrarys(t *testing.T) {
 
 // TestUnknownLayer asks all methods for a layer that is not in the store.
 func TestUnknownLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
 		_, getErr := d.Get("none", graphdriver.MountOpts{})
 		_, metadataErr := d.Metadata("none")
@@ -130,7 +130,7 @@ func TestUnknownLayer(t *testing.T) {
 
 // TestAgainstAnotherParent compares layers with others than their parents, which takes mounts, and applies such an archive.
 func TestAgainstAnotherParent(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
 		must(t, errors.Join(d.Create("base", "", nil), d.Create("middle", "base", nil), d.Create("child", "middle", nil), d.Create("copy", "base", nil)))
 		none := graphdriver.ApplyDiffOpts{}
@@ -165,7 +165,7 @@ func TestAgainstAnotherParent(t *testing.T) {
 
 // TestMappings makes layers for a user namespace, and reads them.
 func TestMappings(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
 		ids := []idtools.IDMap{{HostID: 1000, Size: 10}}
 		maps := idtools.NewIDMappingsFromMaps(ids, ids)
@@ -231,7 +231,7 @@ func differOf(t *testing.T, d graphdriver.Driver) graphdriver.DriverWithDiffer {
 
 // TestDiffer has a differ fill layers, and reads the files of one.
 func TestDiffer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
 		must(t, errors.Join(d.Create("base", "", nil), d.Create("child", "base", nil)))
 		differ := differOf(t, d)
@@ -264,7 +264,7 @@ func TestDiffer(t *testing.T) {
 
 // TestCheckAndConvert goes through a store that nothing is wrong with, and one that is none.
 func TestCheckAndConvert(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name driver.BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")
 		d, err := Init(home, optionsFor(name))
 		must(t, err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
@@ -33,18 +33,18 @@ func TestStorageConf(t *testing.T) {
 	for name, c := range map[string]struct {
 		lines   []string
 		env     string
-		backend driver.BackendName
+		backend backend.Name
 		flags   uintptr
 	}{
-		"nothing": {nil, "", driver.BackendAufs, 0},
+		"nothing": {nil, "", backend.Aufs, 0},
 		"mountopt for all drivers": {
-			[]string{`[storage.options]`, `mountopt = "nodev,noexec"`}, "", driver.BackendAufs, unix.MS_NODEV | unix.MS_NOEXEC,
+			[]string{`[storage.options]`, `mountopt = "nodev,noexec"`}, "", backend.Aufs, unix.MS_NODEV | unix.MS_NOEXEC,
 		},
-		"for another driver":          {[]string{`[storage.options.overlay]`, `mountopt = "metacopy=on"`, `sync = "filesystem"`}, "", driver.BackendAufs, 0},
-		"a section of its own":        {[]string{`[storage.options.aufs]`, `mountopt = "nodev"`}, "", driver.BackendAufs, 0},
-		"STORAGE_OPTS":                {nil, "backend=auto,mountopt=nodev", driver.BackendAuto, unix.MS_NODEV},
-		"STORAGE_OPTS for any driver": {nil, ".backend=overlay", driver.BackendOverlay, 0},
-		"STORAGE_OPTS with the name":  {nil, "aufs.backend=overlay,aufs.mountopt=nosuid", driver.BackendOverlay, unix.MS_NOSUID},
+		"for another driver":          {[]string{`[storage.options.overlay]`, `mountopt = "metacopy=on"`, `sync = "filesystem"`}, "", backend.Aufs, 0},
+		"a section of its own":        {[]string{`[storage.options.aufs]`, `mountopt = "nodev"`}, "", backend.Aufs, 0},
+		"STORAGE_OPTS":                {nil, "backend=auto,mountopt=nodev", backend.Auto, unix.MS_NODEV},
+		"STORAGE_OPTS for any driver": {nil, ".backend=overlay", backend.Overlay, 0},
+		"STORAGE_OPTS with the name":  {nil, "aufs.backend=overlay,aufs.mountopt=nosuid", backend.Overlay, unix.MS_NOSUID},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("STORAGE_OPTS", c.env)

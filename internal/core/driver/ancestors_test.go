@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ var imageInUse = []string{
 // TestMountsLeaveAncestorsAlone wants nothing in a layer's directory to change, not even a number of links or a time, when others on top of
 // it are mounted, written to, and read. Tools that compare or copy the store by these, as rsync does, go by it.
 func TestMountsLeaveAncestorsAlone(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		// A layer that was a container's before it became another's parent.
@@ -197,7 +198,7 @@ func removes(paths ...string) func(*testing.T, string) {
 // TestEditsByHandShowInTheNextMount changes files of an ancestor in the store, as administrators do: whoever mounts a layer on top of it
 // next sees that, as with the in-tree driver.
 func TestEditsByHandShowInTheNextMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		s.see(t, "child")
@@ -216,7 +217,7 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 // there before. On aufs they do, until what is known of the layers is found out again: there, each hidden name is listed.
 func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		makeImage(t, s)
 		want := s.see(t, "child").Names()
 		for path, id := range map[string]string{"usr/added": "middle", "var/added": "base"} {
@@ -229,7 +230,7 @@ func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 
 // TestAncestorsThatCannotBeChanged mounts, and removes, layers on top of one in which files are immutable or append-only.
 func TestAncestorsThatCannotBeChanged(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, fixed := range map[string]map[string]int{
 			"files":       {"etc/new": fsutil.ImmutableFlag, "var/c": fsutil.AppendOnlyFlag},
 			"directories": {"usr": fsutil.ImmutableFlag, "etc": fsutil.AppendOnlyFlag, "var": fsutil.ImmutableFlag},
@@ -282,7 +283,7 @@ var readOnlyKinds = []part{
 // TestAncestorsOnReadOnlyMounts has the layers of an image be on read-only mounts, as when they are shared by hosts: a container on top of
 // them works as ever.
 func TestAncestorsOnReadOnlyMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, kind := range readOnlyKinds {
 			for _, when := range []string{"before the first mount", "after it"} {
 				t.Run(kind.name+" "+when, func(t *testing.T) {

@@ -7,16 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 )
 
 // ApplyDiff unpacks an archive into the layer id, and returns how many bytes are in its files. It goes through a mount if the layer is
@@ -25,7 +24,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 	if options.Diff == nil {
 		return 0, store.LayerError("applying a diff to", id, errors.New("there is no archive"))
 	}
-	direct, err := d.isParent(id, parent)
+	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
 		return 0, err
 	}
@@ -51,7 +50,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 	}
 	defer dir.Close()
 	// It is about an archive that was applied before.
-	if err := dropKept(d.home, id); err != nil {
+	if err := kept.Drop(d.home, id); err != nil {
 		return 0, err
 	}
 	scan := layertar.NewScan(options.Diff)
@@ -75,10 +74,10 @@ func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err 
 	if err != nil {
 		return 0, err
 	}
-	unpack := d.UnpackOptions(options)
+	how := d.UnpackOptions(options)
 	// The overlay driver's way does not have it either.
-	unpack.ForceMask = nil
-	size, err = d.library.ApplyLayer(dir, options.Diff, unpack)
+	how.ForceMask = nil
+	size, err = d.library.ApplyLayer(dir, options.Diff, how)
 	return size, errors.Join(err, d.Put(id))
 }
 
@@ -166,54 +165,12 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
-	size, marked, err := d.unpackInto(id, dir, options)
+	below := func() ([]whiteout.LayerDir, error) { return d.home.LayersBelow(id) }
+	size, marked, err := unpack.Into(dir, d.home.Diff(id), below, options.Diff, d.UnpackOptions(options), d.library.Extractor)
 	if err != nil {
 		return true, 0, err
 	}
 	return true, size, d.putUnpacked(id, dir, marked, s)
-}
-
-// unpackInto extracts the archive into a directory, which it makes one that the layer id can have. marked are the directories that have
-// whiteouts, or nil if that is not known.
-func (d *Driver) unpackInto(id, dir string, options ApplyOptions) (size int64, marked []string, err error) {
-	// Before the archive, which may say something else.
-	if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, dir); err != nil {
-		return 0, nil, err
-	}
-	// Files of the archive have the lists that it says, and no others.
-	acls, err := takeACLs(dir)
-	if err != nil {
-		return 0, nil, err
-	}
-	scan := layertar.NewScan(options.Diff)
-	k := newKeeper(dir, &scan.Seen.Names)
-	contents, err := scan.ContentsOnce(func() error { return unpackArchive(scan, dir, d.UnpackOptions(options), k, d.library) })
-	if err == nil {
-		err = k.unpacked()
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	implied, err := d.settleImplied(id, dir, k)
-	if err != nil {
-		return 0, nil, err
-	}
-	if contents.Unclear || contents.Xattrs {
-		size, err = finishUnpacked(dir, orNone(options.Mappings), k)
-	} else {
-		size, marked = contents.Size, contents.MarkedDirs()
-		err = finishMarked(dir, marked, k)
-	}
-	if err == nil {
-		err = k.finish()
-	}
-	if err == nil {
-		err = restoreImplied(dir, implied)
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	return size, marked, acls.giveBack(dir)
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
@@ -222,20 +179,20 @@ func (d *Driver) prepareUnpack(id string) error {
 	if err := d.forms.ToAufs(id); err != nil {
 		return err
 	}
-	if err := dropKept(d.home, id); err != nil {
+	if err := kept.Drop(d.home, id); err != nil {
 		return err
 	}
 	return d.home.Forget(id)
 }
 
 // putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be
-// empty. The caller holds its lock. marked is what unpackInto has returned.
+// empty. The caller holds its lock. marked is what unpack.Into has returned.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
-	below, err := d.layersBelow(id)
+	below, err := d.home.LayersBelow(id)
 	if err != nil {
 		return err
 	}
-	replaced, err := markReplacedFiles(dir, ".", below)
+	replaced, err := unpack.MarkReplaced(dir, ".", below)
 	if err != nil {
 		return err
 	}
@@ -247,11 +204,11 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
 	// Before the layer: it does not exist without it.
-	if err := placeKept(d.home, keptBeside(dir), id); err != nil {
+	if err := kept.Place(d.home, kept.Beside(dir), id); err != nil {
 		return err
 	}
-	if err := takePlace(dir, d.home.Diff(id)); err != nil {
-		return errors.Join(err, dropKept(d.home, id))
+	if err := unpack.TakePlace(dir, d.home.Diff(id)); err != nil {
+		return errors.Join(err, kept.Drop(d.home, id))
 	}
 	if marked != nil {
 		marked = append(marked, replaced...)
@@ -271,216 +228,4 @@ func (d *Driver) learn(id string, marked []string) {
 		// It is the mount that fails, if that has the same error.
 		logrus.Debugf("%v", store.LayerError("preparing", id, err))
 	}
-}
-
-// finishUnpacked goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
-func finishUnpacked(root string, ids *idmap.Mappings, k *keeper) (size int64, err error) {
-	acls := newACLsToHost(ids)
-	sizes := sizes{}
-	err = whiteout.EachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
-		changed, err := cleanWhiteouts(dir, entries, k)
-		if err != nil {
-			return changed, err
-		}
-		for _, entry := range entries {
-			if entry.IsDir() || strings.HasPrefix(entry.Name(), whiteout.Prefix) {
-				continue
-			}
-			info, err := dir.Lstat(entry.Name())
-			if err != nil {
-				return changed, err
-			}
-			sizes.add(info)
-		}
-		return changed, cleanXattrs(dir, entries, acls)
-	})
-	return sizes.sum, err
-}
-
-// finishMarked is finishUnpacked for an archive of which it is known that nothing else is to be done than to look at the
-// directories marked, which have whiteouts.
-func finishMarked(root string, marked []string, k *keeper) error {
-	t := fsutil.Tree{Root: root}
-	defer t.Close()
-	for _, rel := range marked {
-		_, err := t.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
-			return cleanWhiteouts(dir, entries, k)
-		})
-		// One that was only implied may have gone.
-		if fsutil.IgnoreGone(err) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
-// bring any; and maps the owners in access control lists.
-func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls aclsToHost) error {
-	names := []string{"."}
-	for _, entry := range entries {
-		if !entry.IsDir() {
-			names = append(names, entry.Name())
-		}
-	}
-	for _, name := range names {
-		err := whiteout.StripXattrs(dir, name, whiteout.OverlayTrusted, whiteout.OverlayUser)
-		if err == nil {
-			err = acls.file(dir, name)
-		}
-		// Some of the whiteouts are gone by now.
-		if fsutil.IgnoreGone(err) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
-func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *keeper) (changed bool, err error) {
-	found := false
-	for _, entry := range entries {
-		found = found || strings.HasPrefix(entry.Name(), whiteout.Prefix)
-		c, err := cleanWhiteout(dir, entry, k)
-		changed = changed || c
-		if err != nil {
-			return changed, err
-		}
-	}
-	if !found {
-		return false, nil
-	}
-	c, err := resolveReplacements(dir)
-	return changed || c, err
-}
-
-// cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
-func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *keeper) (changed bool, err error) {
-	name := entry.Name()
-	if !strings.HasPrefix(name, whiteout.Prefix) {
-		return false, nil
-	}
-	if _, ok := whiteout.Of(name); whiteout.IsOwnFile(name) || !ok && name != whiteout.OpaqueMark {
-		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
-		if err := k.keepHidden(dir, entry); err != nil {
-			return false, err
-		}
-		return true, dir.RemoveAll(name)
-	}
-	info, err := dir.Lstat(name)
-	if err != nil {
-		return false, err
-	}
-	if info.Mode().IsRegular() && info.Size() == 0 && fsutil.StatOf(info).Nlink == 1 {
-		return false, nil
-	}
-	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
-	if err := k.keepHidden(dir, entry); err != nil {
-		return false, err
-	}
-	if err := dir.RemoveAll(name); err != nil {
-		return false, err
-	}
-	return true, whiteout.MakeMark(dir, name)
-}
-
-// resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
-// takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
-// without a whiteout; a directory does when it is opaque.
-func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
-	again, err := dir.Open(".")
-	if err != nil {
-		return false, err
-	}
-	defer again.Close()
-	entries, err := again.List()
-	if err != nil {
-		return false, err
-	}
-	present := map[string]fs.DirEntry{}
-	for _, entry := range entries {
-		present[entry.Name()] = entry
-	}
-	for _, entry := range entries {
-		hidden, ok := whiteout.Of(entry.Name())
-		replacement := present[hidden]
-		if !ok || replacement == nil {
-			continue
-		}
-		if replacement.IsDir() {
-			if err := whiteout.MakeOpaque(dir, hidden); err != nil {
-				return changed, err
-			}
-		}
-		changed = true
-		if err := dir.Remove(entry.Name()); err != nil {
-			return changed, err
-		}
-	}
-	return changed, nil
-}
-
-// markReplacedFiles makes those directories opaque, in the directory rel of the layer at root and below it, that take the
-// place of a file, and returns them. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
-func markReplacedFiles(root, rel string, below []whiteout.LayerDir) (replaced []string, err error) {
-	own, err := whiteout.ReadListing(root, rel, whiteout.AufsForm)
-	if err != nil || own.Opaque || len(below) == 0 {
-		return nil, err
-	}
-	before, err := whiteout.ReadMerged(below, rel, nil)
-	if err != nil {
-		return nil, err
-	}
-	for name, entry := range own.Entries {
-		if !entry.IsDir() || !before.Shows(name) {
-			continue
-		}
-		path := filepath.Join(rel, name)
-		more := []string{path}
-		if dirs := before.Dirs(name); len(dirs) > 0 {
-			more, err = markReplacedFiles(root, path, dirs)
-		} else {
-			err = whiteout.MakeOpaqueBeneath(root, path)
-		}
-		if err != nil {
-			return nil, err
-		}
-		replaced = append(replaced, more...)
-	}
-	return replaced, nil
-}
-
-// takePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
-// was in dir is in made then.
-func takePlace(made, dir string) error {
-	err := fsutil.Exchange(made, dir)
-	if errors.Is(err, unix.EINVAL) || fsutil.IsForbidden(err) {
-		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
-		return moveContent(made, dir)
-	}
-	if err != nil {
-		return err
-	}
-	if err := fsutil.SyncDir(filepath.Dir(dir)); err != nil {
-		// It is not known what a crash would leave, and the caller is told that there is nothing.
-		return errors.Join(err, fsutil.Exchange(made, dir))
-	}
-	return nil
-}
-
-// moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.
-func moveContent(made, dir string) error {
-	entries, err := os.ReadDir(made)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if err := os.Rename(filepath.Join(made, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
-			return err
-		}
-	}
-	if err := whiteout.CopyDirMetadata(made, whiteout.AufsForm, dir); err != nil {
-		return err
-	}
-	return fsutil.SyncDir(dir)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
@@ -19,7 +20,7 @@ import (
 // TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
 // while an archive is read: the archive does not take the place of the file.
 func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		dir := s.get(t, "base")
@@ -41,7 +42,7 @@ func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
 // TestFailedApplyReadsAll is about an archive that cannot be unpacked, with entries that replace others: whoever writes it waits for its end
 // to be read.
 func TestFailedApplyReadsAll(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		for what, begin := range map[string][]member{
@@ -76,7 +77,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 
 // TestApplyReaderPanics is about a caller who lives on after a panic of what reads the archive, in the middle of a header.
 func TestApplyReaderPanics(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		content := archiveBytes(t, entry{Name: "a", Content: "a"}, entry{Name: "b", Content: "b"})

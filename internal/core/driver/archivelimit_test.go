@@ -138,10 +138,10 @@ func TestMemoryOfAnArchive(t *testing.T) {
 			if !errors.Is(c.want, layertar.ErrTooMuchKept) {
 				others = 96 << 20 // the maps of names, or one header
 			}
-			if kept := peak - min(peak, before); kept > testedKept+others {
-				t.Errorf("%d MB are in memory, %d directories and %d names among them", kept>>20, len(dirs), len(contents.Names.States))
+			if keeps := peak - min(peak, before); keeps > testedKept+others {
+				t.Errorf("%d MB are in memory, %d directories and %d names among them", keeps>>20, len(dirs), len(contents.Names.States))
 			} else {
-				t.Logf("%d MB are in memory, %d directories", kept>>20, len(dirs))
+				t.Logf("%d MB are in memory, %d directories", keeps>>20, len(dirs))
 			}
 		})
 	}

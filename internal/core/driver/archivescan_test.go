@@ -16,8 +16,10 @@ import (
 	"testing/iotest"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -134,7 +136,7 @@ func TestArchiveScanLongNames(t *testing.T) {
 func TestApplyDiffOnOneThread(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	s := newStore(t, BackendOverlay)
+	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
 	s.apply(t, "base", "", entry{Name: "f", Content: "content"})
 	sameNames(t, s.see(t, "base").Names(), "f")
@@ -157,7 +159,7 @@ func TestArchiveScanSparse(t *testing.T) {
 	}
 	dir := t.TempDir()
 	must(t, archive.Unpack(bytes.NewReader(sparse), dir, &archive.TarOptions{NoLchown: true}))
-	if size, err := finishUnpacked(dir, &idmap.Mappings{}, nil); err != nil || size != 8005 {
+	if size, err := unpack.Finish(dir, &idmap.Mappings{}, nil); err != nil || size != 8005 {
 		t.Errorf("%d bytes are there, %v", size, err)
 	}
 }
@@ -185,8 +187,8 @@ func TestArchiveScanRandom(t *testing.T) {
 			continue
 		}
 		known++
-		must(t, finishMarked(dirs[0], contents.MarkedDirs(), nil))
-		size, err := finishUnpacked(dirs[1], &idmap.Mappings{}, nil)
+		must(t, unpack.FinishMarked(dirs[0], contents.MarkedDirs(), nil))
+		size, err := unpack.Finish(dirs[1], &idmap.Mappings{}, nil)
 		must(t, err)
 		if size != contents.Size {
 			t.Errorf("by its headers it has %d bytes, and it has %d", contents.Size, size)

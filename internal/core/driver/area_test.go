@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -127,7 +128,7 @@ func sameLayers(t *testing.T, got, want layerTrees) {
 // TestPartsOnOtherDisks has the parts of a store that can be mount points be such, before there is a store, and from then on when there is
 // one, and until there is another one.
 func TestPartsOnOtherDisks(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		plain := newStore(t, name)
 		want := life(t, plain)
 		for _, kind := range partKinds {
@@ -183,7 +184,7 @@ func sweptAndRemoved(t *testing.T, s testStore) {
 
 // TestPartsInASharedMount has no mount of a layer appear in other mount namespaces, whatever is mounted in the store.
 func TestPartsInASharedMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, dirs := range [][]string{{store.DiffDir}, {store.MntDir}} {
 			t.Run(dirs[0], func(t *testing.T) {
 				disk := t.TempDir()
@@ -214,7 +215,7 @@ func TestPartsInASharedMount(t *testing.T) {
 
 // TestPartsThatCannotBeMounts has a store not opened in which something is mounted that files could not be moved to.
 func TestPartsThatCannotBeMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, dir := range []string{
 			store.LayersDir, store.TmpDir, store.OverlayDir, "overlay/form", "overlay/shadow", "overlay/work/child", "overlay/lock",
 			"diff/" + store.BesideName, "diff/" + store.BesideName + "/overlay", "diff/" + store.BesideName + "/tmp",
@@ -250,7 +251,7 @@ func TestPartsThatCannotBeMounts(t *testing.T) {
 
 // TestBesideIsNoLayer has the name of the directory in diff be that of no layer.
 func TestBesideIsNoLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		write(t, s.inner.home.Diff(store.BesideName), files{"tmp/": "", "precious": "data"})
 		for _, err := range []error{s.Create(store.BesideName, "", nil), s.Remove(store.BesideName), func() error { _, err := s.Get(store.BesideName, GetOptions{}); return err }()} {
@@ -265,7 +266,7 @@ func TestBesideIsNoLayer(t *testing.T) {
 
 // TestFoundFilesStay has directories of a store be the roots of disks, on which fsck(8) has put what it has found.
 func TestFoundFilesStay(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")
 		dirs := []string{store.DiffDir, store.MntDir}
 		for _, dir := range dirs {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
@@ -75,8 +76,8 @@ func (b *baseUses) forgetAll() {
 }
 
 // getBase is Get for a layer without parents. The caller has its lock.
-func (d *Driver) getBase(id string, o MountOptions, label string) (string, error) {
-	if !o.readOnly() {
+func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
+	if !o.ReadOnly() {
 		if err := d.home.MarkWritten(id); err != nil {
 			return "", err
 		}
@@ -98,7 +99,7 @@ func (d *Driver) getBase(id string, o MountOptions, label string) (string, error
 }
 
 // mountBase mounts a layer without parents. Options of aufs say how it puts layers together, and here is one.
-func (d *Driver) mountBase(id string, o MountOptions, label string) error {
+func (d *Driver) mountBase(id string, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^store.BindFlags != 0 {
 		return d.mount(id, nil, o, label)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -21,7 +22,7 @@ import (
 )
 
 // withBase is a store with the layer base, which has no parents, and in it what mount options are about.
-func withBase(t *testing.T, name BackendName) testStore {
+func withBase(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
@@ -100,7 +101,7 @@ func TestBaseWithOptions(t *testing.T) {
 // TestBaseWithOptionsInUserNamespace is the same in a user namespace, where most of what a bind mount copies is locked.
 func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
-		baseWithOptions(t, BackendOverlay)
+		baseWithOptions(t, backend.Overlay)
 		return
 	}
 	onOverlay(t, func(t *testing.T) {
@@ -113,7 +114,7 @@ func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 	})
 }
 
-func baseWithOptions(t *testing.T, name BackendName) {
+func baseWithOptions(t *testing.T, name backend.Name) {
 	t.Helper()
 	s := withBase(t, name)
 	h := s.inner.home
@@ -146,7 +147,7 @@ func baseWithOptions(t *testing.T, name BackendName) {
 
 // TestBindOnOldKernels is about bind mounts as they are made without mount_setattr(2).
 func TestBindOnOldKernels(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
 		h := s.inner.home
 		for _, shared := range []bool{false, true} {
@@ -154,7 +155,7 @@ func TestBindOnOldKernels(t *testing.T) {
 				must(t, unix.Mount("", string(h), "", unix.MS_SHARED, ""))
 			}
 			for _, options := range baseOptions {
-				o, err := ParseMountOptions(options)
+				o, err := backend.ParseMountOptions(options)
 				must(t, err)
 				must(t, h.BindOld(h.Diff("base"), h.Mnt("base"), o.Flags))
 				hasOptions(t, h.Mnt("base"), options)
@@ -188,7 +189,7 @@ func TestRemountFlags(t *testing.T) {
 
 // TestBaseUsers is about a layer without parents that some have as its directory, and others as a mount.
 func TestBaseUsers(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
 		h := s.inner.home
 		is := func(want bool) {
@@ -268,7 +269,7 @@ func TestBaseUsers(t *testing.T) {
 // TestBaseWrittenThroughMount is about a layer without parents that is written to through a mount of it, under one that was mounted before:
 // what was found out about it is forgotten.
 func TestBaseWrittenThroughMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
 		s.create(t, "base", "child")
 		s.see(t, "child")
@@ -283,13 +284,13 @@ func TestBaseWrittenThroughMount(t *testing.T) {
 
 // TestBaseOfTheBackend mounts a layer without parents as for a mount label, which a bind mount cannot have.
 func TestBaseOfTheBackend(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
 		h := s.inner.home
 		target := h.Mnt("base")
 		before := readTree(t, h.Diff("base"))
 		for _, options := range [][]string{{"ro", "nodev"}, {"nosuid"}} {
-			o, err := ParseMountOptions(options)
+			o, err := backend.ParseMountOptions(options)
 			must(t, err)
 			must(t, s.inner.mount("base", nil, o, ""))
 			hasOptions(t, target, options)
@@ -304,7 +305,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 			s.oneForm(t, "base")
 		}
 		// Written to through a mount of aufs, which leaves files of its own.
-		must(t, s.inner.mount("base", nil, MountOptions{}, ""))
+		must(t, s.inner.mount("base", nil, backend.MountOptions{}, ""))
 		must(t, os.Remove(filepath.Join(target, "run")))
 		write(t, target, files{"d/more": "more"})
 		must(t, s.Cleanup())
@@ -320,13 +321,13 @@ func TestBaseWithLabel(t *testing.T) {
 	if data, fits := m.PlainData(); !fits || !strings.Contains(data, `context="`+label+`"`) || !strings.HasPrefix(data, "lowerdir=/diff/base:/empty,") {
 		t.Errorf("overlayfs gets %q, %t", data, fits)
 	}
-	calls, err := aufsfs.Calls(branchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
+	calls, err := aufsfs.Calls(backend.BranchesOf(stackOf(true, "/diff/base"), ""), []string{"dio"}, mountutil.ContextOption(label), 4095)
 	must(t, err)
 	if len(calls) != 1 || !strings.Contains(calls[0].Data, `context="`+label+`"`) || !strings.Contains(calls[0].Data, "br:/diff/base=ro") {
 		t.Errorf("aufs gets %+v", calls)
 	}
 	onOverlay(t, func(t *testing.T) {
-		s := withBase(t, BackendOverlay)
+		s := withBase(t, backend.Overlay)
 		for _, options := range [][]string{{"ro"}, nil} {
 			dir, err := s.Get("base", GetOptions{MountLabel: label, Options: options})
 			if _, serr := os.Stat("/sys/fs/selinux/enforce"); serr != nil {
@@ -348,9 +349,9 @@ func TestBaseWithLabel(t *testing.T) {
 
 // TestBaseKeepsForeignFiles has files of others under names of aufs in a layer without parents: its mount by a backend takes none of them away.
 func TestBaseKeepsForeignFiles(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, mounted := range map[string]bool{"by its directory": false, "by a mount": true} {
-			if mounted && name == BackendAufs {
+			if mounted && name == backend.Aufs {
 				// Aufs lets nobody make them.
 				continue
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -25,27 +26,27 @@ func lowers(n, length int) []string {
 }
 
 // stackOf is a stack of layers without shadows, with these directories.
-func stackOf(readOnly bool, dirs ...string) stack {
-	var s stack
+func stackOf(readOnly bool, dirs ...string) backend.Stack {
+	var s backend.Stack
 	if readOnly {
-		s.options.Flags = unix.MS_RDONLY
+		s.Options.Flags = unix.MS_RDONLY
 	}
 	for _, dir := range dirs {
-		s.layers = append(s.layers, shadow.Shown{Dir: dir})
+		s.Layers = append(s.Layers, shadow.Shown{Dir: dir})
 	}
 	return s
 }
 
 func TestBranchesOf(t *testing.T) {
 	s := stackOf(false, "/a", "/b", "/c")
-	s.layers[0].Above, s.layers[0].Below, s.layers[0].Unread = "/above", "/below", true
-	s.layers[1].Unread = true
+	s.Layers[0].Above, s.Layers[0].Below, s.Layers[0].Unread = "/above", "/below", true
+	s.Layers[1].Unread = true
 	for want, got := range map[string][]aufsfs.Branch{
-		"[/top=rw /above=ro+wh /a=ro /below=ro+wh /b=ro /c=ro+wh]": branchesOf(s, "/top"),
-		"[/top=rw /b=ro+wh /c=ro+wh]":                              plainBranches(stack{layers: s.layers[1:]}, "/top"),
-		"[]":                                                       plainBranches(s, "/top"),
-		"[/a=ro+wh]":                                               branchesOf(stackOf(true, "/a"), "/top"),
-		"[/top=rw]":                                                branchesOf(stack{}, "/top"),
+		"[/top=rw /above=ro+wh /a=ro /below=ro+wh /b=ro /c=ro+wh]": backend.BranchesOf(s, "/top"),
+		"[/top=rw /b=ro+wh /c=ro+wh]":                              backend.PlainBranches(backend.Stack{Layers: s.Layers[1:]}, "/top"),
+		"[]":                                                       backend.PlainBranches(s, "/top"),
+		"[/a=ro+wh]":                                               backend.BranchesOf(stackOf(true, "/a"), "/top"),
+		"[/top=rw]":                                                backend.BranchesOf(backend.Stack{}, "/top"),
 	} {
 		if fmt.Sprint(got) != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -54,7 +55,7 @@ func TestBranchesOf(t *testing.T) {
 }
 
 func TestMountCallsInFull(t *testing.T) {
-	calls, err := aufsfs.Calls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"xino=/x", "dio"}, `context="l"`, 40)
+	calls, err := aufsfs.Calls(backend.BranchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"xino=/x", "dio"}, `context="l"`, 40)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestMountCallsInFull(t *testing.T) {
 	if fmt.Sprint(calls) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", calls, want)
 	}
-	calls, err = aufsfs.Calls(branchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"dio"}, "", 4095)
+	calls, err = aufsfs.Calls(backend.BranchesOf(stackOf(false, "/a", "/b"), "/top"), []string{"dio"}, "", 4095)
 	if want := "[{br:/top=rw:/a=ro+wh:/b=ro+wh,dio 3}]"; err != nil || fmt.Sprint(calls) != want {
 		t.Errorf("got %v, %v, want %s", calls, err, want)
 	}
@@ -90,7 +91,7 @@ func TestMountCallsBounds(t *testing.T) {
 			for i := range c.options {
 				options = append(options, fmt.Sprintf("o%d", i))
 			}
-			branches := branchesOf(stackOf(false, lowers(c.parents, c.length)...), "/top")
+			branches := backend.BranchesOf(stackOf(false, lowers(c.parents, c.length)...), "/top")
 			calls, err := aufsfs.Calls(branches, options, "", c.maxBytes)
 			if err != nil {
 				t.Fatal(err)
@@ -131,13 +132,13 @@ func pathsIn(data string) []string {
 }
 
 func TestMountCallsThatCannotFit(t *testing.T) {
-	_, err := aufsfs.Calls(branchesOf(stack{}, "/top"), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
+	_, err := aufsfs.Calls(backend.BranchesOf(backend.Stack{}, "/top"), []string{"xino=/" + strings.Repeat("x", 90)}, "", 100)
 	wants(t, err, nil, "/top", "100 bytes", "xino")
 	var options []string
 	for range aufsfs.MaxOptionsPerCall {
 		options = append(options, "dio")
 	}
-	_, err = aufsfs.Calls(branchesOf(stack{}, "/top"), options, "", 4095)
+	_, err = aufsfs.Calls(backend.BranchesOf(backend.Stack{}, "/top"), options, "", 4095)
 	wants(t, err, nil, "64")
 	_, err = aufsfs.Calls(nil, nil, "", 4095)
 	wants(t, err, nil, "without a branch")
@@ -162,7 +163,7 @@ func TestShortPaths(t *testing.T) {
 	for _, path := range paths {
 		branches = append(branches, aufsfs.Branch{Path: path, Permission: "ro+wh"})
 	}
-	short, done, err := shortPaths(h, branches)
+	short, done, err := backend.ShortPaths(h, branches)
 	must(t, err)
 	for i, path := range paths {
 		want, err := os.Stat(path)
@@ -179,7 +180,7 @@ func TestShortPaths(t *testing.T) {
 		t.Error("a directory is still open")
 	}
 	must(t, os.RemoveAll(h.Diff("")))
-	if _, _, err := shortPaths(h, branches); err == nil {
+	if _, _, err := backend.ShortPaths(h, branches); err == nil {
 		t.Error("there is no directory, and no error")
 	}
 }

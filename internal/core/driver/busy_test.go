@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -55,7 +56,7 @@ var holdings = []holding{
 // TestBusy is about a layer that something uses: it keeps everything, the error says who it is, and the operation succeeds when
 // he is gone.
 func TestBusy(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, held := range holdings {
 			t.Run(held.name, func(t *testing.T) {
 				for op, do := range map[string]func(s testStore) error{
@@ -109,7 +110,7 @@ func TestBusy(t *testing.T) {
 // TestBusyElsewhere is about a copy of the mount in another mount namespace. It keeps nobody from unmounting or removing the
 // layer here, where it is not seen, nor does that take anything from the layer.
 func TestBusyElsewhere(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for op, do := range map[string]func(s testStore) error{
 			"Put":     func(s testStore) error { return s.Put("child") },
 			"Cleanup": func(s testStore) error { return s.Cleanup() },
@@ -149,7 +150,7 @@ func TestBusyErrorIsShort(t *testing.T) {
 
 // TestPutCovered mounts something on top of a layer's mount: Put unmounts both.
 func TestPutCovered(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "foo", Content: "f"}, entry{Name: "kept", Content: "k"}, entry{Name: "link", Link: "kept"})
@@ -163,7 +164,7 @@ func TestPutCovered(t *testing.T) {
 		}
 		s.hasForm(t, "child", s.written())
 		want := []string{".wh.foo", "kept"}
-		if name == BackendAufs {
+		if name == backend.Aufs {
 			// Its names stay together there.
 			want = append(want, "link")
 		}

@@ -13,12 +13,14 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // kinds are changes as "A /path", "C /path", "D /path".
-func kinds(changes []Change) []string {
+func kinds(changes []layerdiff.Change) []string {
 	var out []string
 	for _, c := range changes {
 		out = append(out, c.String())
@@ -30,7 +32,7 @@ func (s testStore) changes(t *testing.T, id, parent string) []string {
 	t.Helper()
 	changes, err := s.Changes(id, nil, parent, nil)
 	must(t, err)
-	if !slices.IsSortedFunc(changes, func(a, b Change) int {
+	if !slices.IsSortedFunc(changes, func(a, b layerdiff.Change) int {
 		if a.Path < b.Path {
 			return -1
 		}
@@ -42,7 +44,7 @@ func (s testStore) changes(t *testing.T, id, parent string) []string {
 }
 
 func TestChanges(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		sameNames(t, s.changes(t, "child", "base"),
 			"A /added", "C /becomesdir", "A /becomesdir/f", "C /becomesfile", "D /deleted", "C /dir", "D /dir/deleted", "D /gone",
@@ -53,7 +55,7 @@ func TestChanges(t *testing.T) {
 
 // TestChangesAgreeWithTheNaiveWay compares, over several parents, with what the library finds by comparing two mounts.
 func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		s.create(t, "child", "again", "top")
 		s.change(t, "again", func(dir string) {
@@ -80,7 +82,7 @@ func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
 
 // TestChangesOfDirectories is about what makes a directory a change.
 func TestChangesOfDirectories(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		base := s.inner.home.Diff("base")
@@ -113,7 +115,7 @@ func TestChangesOfDirectories(t *testing.T) {
 
 // TestChangesHideAndSeek is about whiteouts and opaque directories among the ancestors.
 func TestChangesHideAndSeek(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "l0", "l1", "l2", "top")
 		write(t, s.inner.home.Diff("l0"), files{"a": "", "b": "", "d/x": "", "d/y": "", "e/f/g": "", "file/was/dir": ""})
@@ -137,7 +139,7 @@ func TestChangesHideAndSeek(t *testing.T) {
 
 // TestChangesWithoutMounts is about Changes against the parent: nothing is mounted for it, even where nothing can be.
 func TestChangesWithoutMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		must(t, os.Remove(s.inner.home.Mnt("child")))
 		must(t, os.WriteFile(s.inner.home.Mnt("child"), nil, 0o600))
@@ -157,7 +159,7 @@ func TestChangesWithoutMounts(t *testing.T) {
 func BenchmarkChanges(b *testing.B) {
 	for _, parents := range []int{2, 100} {
 		b.Run(fmt.Sprintf("%dparents", parents), func(b *testing.B) {
-			c := comparison{mappings: &idmap.Mappings{}, parentMappings: &idmap.Mappings{}}
+			c := layerdiff.Comparison{Mappings: &idmap.Mappings{}, ParentMappings: &idmap.Mappings{}}
 			root := b.TempDir()
 			var below []whiteout.LayerDir
 			for i := range parents {
@@ -169,9 +171,9 @@ func BenchmarkChanges(b *testing.B) {
 				}
 				below = append(below, whiteout.LayerDir{Root: dir, Form: whiteout.AufsForm})
 			}
-			c.layer = whiteout.LayerDir{Root: filepath.Join(root, "top"), Form: whiteout.AufsForm}
+			c.Layer = whiteout.LayerDir{Root: filepath.Join(root, "top"), Form: whiteout.AufsForm}
 			for i := range 1000 {
-				dir := filepath.Join(c.layer.Root, "dir", fmt.Sprint(i%10))
+				dir := filepath.Join(c.Layer.Root, "dir", fmt.Sprint(i%10))
 				if err := os.MkdirAll(dir, 0o755); err != nil {
 					b.Fatal(err)
 				}
@@ -180,8 +182,8 @@ func BenchmarkChanges(b *testing.B) {
 				}
 			}
 			for b.Loop() {
-				c.changes = nil
-				if _, err := c.directory(".", below, false); err != nil {
+				c.Changes = nil
+				if _, err := c.Directory(".", below, false); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -132,7 +133,7 @@ var damages = []damage{
 }
 
 func TestCheck(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, damage := range damages {
 			t.Run(damage.name, func(t *testing.T) {
 				s := newStore(t, name)
@@ -186,7 +187,7 @@ func TestCheckErrors(t *testing.T) {
 	if _, err := Check(t.Context(), t.TempDir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory that is no store: %v", err)
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -257,7 +258,7 @@ func TestCheckDropsWhatChanges(t *testing.T) {
 				meanwhile(t, h)
 				return broken
 			})
-			if kept := errors.Is(err, broken) && len(c.problems) == 1; kept != (what == "nothing") {
+			if keeps := errors.Is(err, broken) && len(c.problems) == 1; keeps != (what == "nothing") {
 				t.Errorf("%v, %v", err, c.problems)
 			}
 		})

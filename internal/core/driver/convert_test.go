@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -286,7 +287,7 @@ func TestConvertCutShort(t *testing.T) {
 // overlayfs has the layer again.
 func TestConvertKeepsForeignFiles(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "gone"})
 		mine := files{
@@ -349,7 +350,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for what, spoil := range layersWithoutAufsForm {
 			t.Run(what, func(t *testing.T) {
-				s := newStore(t, BackendOverlay)
+				s := newStore(t, backend.Overlay)
 				h := s.inner.home
 				s.create(t, "", "base", "child", "top")
 				s.create(t, "base", "another")
@@ -440,18 +441,18 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 // without it, nor does it change.
 func TestDeviceZeroOfAContainer(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "child", "top")
 		s.apply(t, "base", "", entry{Name: "f"})
 		s.change(t, "child", func(dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) })
 		must(t, s.Cleanup())
-		a := openStore(t, string(s.inner.home), BackendAufs)
+		a := openStore(t, string(s.inner.home), backend.Aufs)
 		a.change(t, "child", func(dir string) { device(t, filepath.Join(dir, "device")) })
-		a = openStore(t, string(s.inner.home), BackendAufs)
+		a = openStore(t, string(s.inner.home), backend.Aufs)
 		sameNames(t, a.see(t, "child").Names(), "device")
 		must(t, a.Cleanup())
 		before := allOf(t, s.inner.home.Diff("child"))
-		s = openStore(t, string(s.inner.home), BackendOverlay)
+		s = openStore(t, string(s.inner.home), backend.Overlay)
 		for _, id := range []string{"child", "top"} {
 			for _, options := range [][]string{nil, {"ro"}} {
 				_, err := s.Get(id, mountOpts(options...))
@@ -546,7 +547,7 @@ func TestWhiteoutMaker(t *testing.T) {
 // whiteout may become a link to it.
 func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base")
 		var base []entry
 		for i := range 30 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -20,7 +21,7 @@ import (
 // TestConvertOfTheStore converts layers of which some are in use: the others are converted all the same, and the error names those.
 func TestConvertOfTheStore(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		h := s.inner.home
 		s.create(t, "", "base")
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: longName(255)})
@@ -101,7 +102,7 @@ func TestConvertOfTheStore(t *testing.T) {
 
 // TestConvertFindsEachMount has a layer on top mounted in each way that there is by a driver of which Convert knows nothing but the store.
 func TestConvertFindsEachMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		s := busyStore(t, name, directions[0])
 		for _, hold := range mountHolds {
@@ -136,7 +137,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 func TestConvertOfOtherStores(t *testing.T) {
 	wants(t, Convert(t.Context(), t.TempDir()), os.ErrNotExist)
 	wants(t, Convert(t.Context(), filepath.Join(t.TempDir(), "nothing")), os.ErrNotExist)
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "f"})
@@ -162,7 +163,7 @@ func TestConvertOfOtherStores(t *testing.T) {
 // TestConvertWhileOthersWork converts a store again and again while layers of it are mounted and changed.
 func TestConvertWhileOthersWork(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "child")
 		for n := range 20 {
 			write(t, s.inner.home.Diff("base"), files{fmt.Sprintf("f%02d", n): "f"})
@@ -195,28 +196,28 @@ func TestConvertWhileOthersWork(t *testing.T) {
 
 // meanwhile is a backend that lets somebody else do something right before it mounts.
 type meanwhile struct {
-	backend
+	backend.Backend
 	do func()
 }
 
-func (m *meanwhile) mount(s stack) error {
+func (m *meanwhile) Mount(s backend.Stack) error {
 	if do := m.do; do != nil {
 		m.do = nil
 		do()
 	}
-	return m.backend.mount(s)
+	return m.Backend.Mount(s)
 }
 
 // TestConvertRightBeforeAMount has a layer converted after it was found out how it is to be mounted below another one: the mount shows what it
 // is to show.
 func TestConvertRightBeforeAMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, d := range directions {
 			for _, options := range [][]string{{"ro"}, nil} {
 				t.Run(fmt.Sprint(d.name, options), func(t *testing.T) {
 					s := busyStore(t, name, d)
 					want := s.see(t, "top", "ro")
-					m := &meanwhile{backend: s.inner.backend, do: func() { must(t, d.convert(s, "layer")) }}
+					m := &meanwhile{Backend: s.inner.backend, do: func() { must(t, d.convert(s, "layer")) }}
 					s.inner.backend = m
 					for range 2 {
 						sameTree(t, s.see(t, "top", options...), want)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -17,7 +18,7 @@ import (
 // killed kills the operation at its steps. Then a new driver has to find each layer as it was, or as it is to be, and leave
 // nothing else.
 func (tr *trial) killed(t *testing.T) {
-	if tr.op.splits && tr.backend == BackendAufs {
+	if tr.op.splits && tr.backend == backend.Aufs {
 		// A reboot is the end of its mount.
 		t.Cleanup(wire.ExpectMessages(unflushed))
 	}
@@ -103,7 +104,7 @@ func (tr *trial) compare(t *testing.T, shown layerTrees, reboot bool) {
 		switch {
 		case before == nil && after == nil:
 			t.Errorf("there is a layer %s", id)
-		case tr.op.splits && reboot && tr.backend == BackendAufs && id == "child":
+		case tr.op.splits && reboot && tr.backend == backend.Aufs && id == "child":
 			tr.compareSplit(t, got, after)
 		case before != nil && sameAs(got, before), after != nil && sameAs(got, after):
 		default:

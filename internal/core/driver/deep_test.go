@@ -10,13 +10,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"golang.org/x/sys/unix"
 )
 
 // TestDeepTrees is about a container that makes, and deletes, in directories deeper than any path can tell.
 func TestDeepTrees(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"gone": ""})
@@ -67,11 +69,11 @@ func TestDeepTrees(t *testing.T) {
 		}
 		changes, err := s.Changes("child", nil, "base", nil)
 		must(t, err)
-		for _, want := range []Change{
-			{Path: "/gone", Kind: ChangeDelete},
-			{Path: "/" + base + "/hidden", Kind: ChangeDelete},
-			{Path: "/" + base + "/below", Kind: ChangeModify},
-			{Path: "/" + base + "/new", Kind: ChangeAdd},
+		for _, want := range []layerdiff.Change{
+			{Path: "/gone", Kind: layerdiff.ChangeDelete},
+			{Path: "/" + base + "/hidden", Kind: layerdiff.ChangeDelete},
+			{Path: "/" + base + "/below", Kind: layerdiff.ChangeModify},
+			{Path: "/" + base + "/new", Kind: layerdiff.ChangeAdd},
 		} {
 			if !slices.Contains(changes, want) {
 				t.Errorf("there is no %v of the %d bytes long path %s", want.Kind, len(want.Path), filepath.Base(want.Path))
@@ -100,7 +102,7 @@ func TestDeepTrees(t *testing.T) {
 
 // TestRemoveVeryDeepTree is about a tree that is deeper than the process may have files open.
 func TestRemoveVeryDeepTree(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		diff := s.inner.home.Diff("base")
@@ -141,7 +143,7 @@ func deepTree(t *testing.T, root string, depth int) {
 // TestApplyDeepArchive is about an archive with a name that is longer than a path can be: it is refused, and the layer stays
 // empty.
 func TestApplyDeepArchive(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 25)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -84,11 +85,11 @@ var allowed = regexp.MustCompile(`allows (\d+)`)
 // TestDeepImageWithMarksInEachLayer mounts an image with as many layers as there can be, each of which has deletions and an opaque
 // directory. The branches that aufs takes for that are more than some kernels allow: then the image is as deep as can be there.
 func TestDeepImageWithMarksInEachLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		layers := deepLayers
 		id := deepImage(t, s, layers)
-		if name == BackendAufs {
+		if name == backend.Aufs {
 			t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
 			s.create(t, id(layers-1), "too-deep")
 			_, err := s.Get("too-deep", GetOptions{})
@@ -132,26 +133,26 @@ func saysBoth(t *testing.T, err error, taken func(n int) bool) {
 	t.Helper()
 	limit, found := false, false
 	for _, n := range numbersIn(err.Error()) {
-		limit = limit || n == mostLowers
+		limit = limit || n == backend.MostLowers
 		found = found || taken(n)
 	}
 	if !limit || !found {
-		t.Errorf("%v\n does not say how many directories there are, and that there can be %d", err, mostLowers)
+		t.Errorf("%v\n does not say how many directories there are, and that there can be %d", err, backend.MostLowers)
 	}
 }
 
 // TestStackThatIsTooDeepForOverlayfs has more layers below a container than overlayfs takes directories.
 func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
-		top := s.longStack(t, mostLowers+2)
+		s := newStore(t, backend.Overlay)
+		top := s.longStack(t, backend.MostLowers+2)
 		for _, options := range [][]string{nil, {"nodev"}} {
 			_, err := s.Get(top, GetOptions{Options: options})
 			wants(t, err, nil, top)
-			saysBoth(t, err, func(n int) bool { return n == mostLowers+1 })
+			saysBoth(t, err, func(n int) bool { return n == backend.MostLowers+1 })
 			noMounts(t, string(s.inner.home.Mnt("")))
 		}
-		if seen := s.see(t, fmt.Sprintf("%064d", mostLowers)); len(seen) != mostLowers+2 {
+		if seen := s.see(t, fmt.Sprintf("%064d", backend.MostLowers)); len(seen) != backend.MostLowers+2 {
 			t.Errorf("the layer below it shows %d files", len(seen))
 		}
 	})
@@ -161,7 +162,7 @@ func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 // show them right: the mount shows all of it, or the error says why not.
 func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		const layers = 300
 		top := s.longStack(t, layers+1)
 		for n := range layers {
@@ -173,7 +174,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 		dir, err := s.Get(top, GetOptions{})
 		if err != nil {
 			wants(t, err, nil, top)
-			saysBoth(t, err, func(n int) bool { return n > mostLowers })
+			saysBoth(t, err, func(n int) bool { return n > backend.MostLowers })
 			noMounts(t, string(s.inner.home.Mnt("")))
 			return
 		}
@@ -184,7 +185,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 
 // TestMarksInADeepDirectory has marks in a directory whose path is longer than the kernel takes, in the shadows of two layers.
 func TestMarksInADeepDirectory(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "parent", "child", "top")
 		deep := strings.Repeat(strings.Repeat("d", 200)+"/", 20)

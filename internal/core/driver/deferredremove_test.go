@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
@@ -16,13 +17,13 @@ import (
 func TestDeferredRemove(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
 		// The process ends without the deletion.
-		s, err := reopen(args[0], BackendName(args[1]))
+		s, err := reopen(args[0], backend.Name(args[1]))
 		must(t, err)
 		_, err = s.DeferredRemove("child")
 		must(t, err)
 		return
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		layer := func() {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
@@ -64,13 +65,13 @@ func concerns(call string, op operation) bool {
 // names the call and the layer, and changes nothing.
 func TestDeniedCalls(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
-		asDenied(t, args[0], BackendName(args[1]), args[2], args[3])
+		asDenied(t, args[0], backend.Name(args[1]), args[2], args[3])
 		return
 	}
 	if os.Getuid() != 0 {
 		t.Skip("a filter takes root")
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		var trials []*trial
 		for _, op := range operations {
 			if op.only == "" || op.only == name {
@@ -131,7 +132,7 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 }
 
 // asDenied is the process that cannot make the call. What an operation has failed with is in the directory of its store.
-func asDenied(t *testing.T, dir string, name BackendName, call, errno string) {
+func asDenied(t *testing.T, dir string, name backend.Name, call, errno string) {
 	t.Helper()
 	number, err := strconv.Atoi(errno)
 	must(t, err)
@@ -140,7 +141,7 @@ func asDenied(t *testing.T, dir string, name BackendName, call, errno string) {
 	}
 	t.Run("mount in use", func(t *testing.T) { mountInUse(t, filepath.Join(dir, "in-use"), name) })
 	t.Run("rename", func(t *testing.T) { renameInDeepTree(t) })
-	if name == BackendOverlay {
+	if name == backend.Overlay {
 		t.Run("overlay mount", mountsTriedOut)
 	}
 	for _, op := range operations {
@@ -165,7 +166,7 @@ func asDenied(t *testing.T, dir string, name BackendName, call, errno string) {
 }
 
 // mountInUse is about the error of a mount that is in use: it names who uses it.
-func mountInUse(t *testing.T, home string, name BackendName) {
+func mountInUse(t *testing.T, home string, name backend.Name) {
 	t.Helper()
 	s, err := reopen(home, name)
 	must(t, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +32,7 @@ func TestMountBatches(t *testing.T) {
 		{"with a label", 70, 2, "l:c1,c2", []int{64, 11}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			branches := branchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
+			branches := backend.BranchesOf(stackOf(false, lowers(c.parents, 50)...), "/top")
 			options := []string{"xino=/x", "dio", "udba=reval"}[:c.options]
 			batches, err := aufsfs.Batches(branches, options, c.label)
 			must(t, err)
@@ -65,10 +66,10 @@ func TestMountBatches(t *testing.T) {
 			}
 		})
 	}
-	if _, err := aufsfs.Batches(branchesOf(stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, aufsfs.ErrNotDetached) {
+	if _, err := aufsfs.Batches(backend.BranchesOf(backend.Stack{}, "/"+strings.Repeat("x", 252)), nil, ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	if _, err := aufsfs.Batches(branchesOf(stack{}, "/a"), slices.Repeat([]string{"dio"}, aufsfs.MaxOptionsPerCall), ""); !errors.Is(err, aufsfs.ErrNotDetached) {
+	if _, err := aufsfs.Batches(backend.BranchesOf(backend.Stack{}, "/a"), slices.Repeat([]string{"dio"}, aufsfs.MaxOptionsPerCall), ""); !errors.Is(err, aufsfs.ErrNotDetached) {
 		t.Errorf("too many options: %v", err)
 	}
 }
@@ -90,12 +91,12 @@ func (s testStore) createStack(t *testing.T, layers, length int) {
 // TestNotDetached mounts a stack with names that are too long to be passed to fsopen(2): that says nothing of other stacks.
 func TestNotDetached(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		s.createStack(t, 40, 240)
 		if seen := s.see(t, "top"); len(seen) != 41 {
 			t.Errorf("the mount has %d files", len(seen))
 		}
-		if backend, _ := s.inner.backend.(*aufsBackend); backend.noDetached.Load() {
+		if chosen, _ := s.inner.backend.(*backend.AufsBackend); chosen.NoDetached.Load() {
 			t.Error("it is taken for what the kernel cannot do")
 		}
 	})
@@ -104,9 +105,9 @@ func TestNotDetached(t *testing.T) {
 // TestDetachedOrStaged mounts a stack that takes several calls in the two ways that there are.
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		s.createStack(t, 130, 64)
-		backend, _ := s.inner.backend.(*aufsBackend)
+		chosen, _ := s.inner.backend.(*backend.AufsBackend)
 		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
 			dir, err := s.Get("top", GetOptions{Options: options})
 			must(t, err)
@@ -124,13 +125,13 @@ func TestDetachedOrStaged(t *testing.T) {
 		}
 		must(t, os.Remove(filepath.Join(s.inner.home.Diff("top"), "new")))
 		detached := s.see(t, "top")
-		if backend.noDetached.Load() {
+		if chosen.NoDetached.Load() {
 			t.Error("it was not mounted by fsopen(2)")
 		}
 		if len(detached) != 131 {
 			t.Errorf("the mount has %d files", len(detached))
 		}
-		backend.noDetached.Store(true)
+		chosen.NoDetached.Store(true)
 		sameTree(t, s.see(t, "top"), detached)
 		left, err := os.ReadDir(s.inner.home.Tmp())
 		must(t, err)

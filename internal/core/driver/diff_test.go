@@ -17,9 +17,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +46,7 @@ func changeIt(t *testing.T, dir string) {
 }
 
 // changed makes a store with a layer base, and on top of it child, which was changed by changeIt.
-func changed(t *testing.T, name BackendName) testStore {
+func changed(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
@@ -59,7 +63,7 @@ var wantedDiff = []string{
 }
 
 func TestDiff(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		got := keysOf(s.diff(t, "child", "base"))
 		// A directory that replaces a file may be marked as opaque or not: it means the same.
@@ -73,7 +77,7 @@ func TestDiff(t *testing.T) {
 
 // TestDiffWhileMounted is about a layer that is in use: its archive is the same as at rest.
 func TestDiffWhileMounted(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		atRest := keysOf(s.diff(t, "child", "base"))
 		size, err := s.DiffSize("child", nil, "base", nil)
@@ -95,7 +99,7 @@ func TestDiffWhileMounted(t *testing.T) {
 
 // TestDiffAndApply takes a layer out, puts it in again, and compares what mounts show.
 func TestDiffAndApply(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		want := s.see(t, "child")
 		r, err := s.Diff("child", nil, "base", nil)
@@ -131,7 +135,7 @@ func TestDiffAndApply(t *testing.T) {
 // TestDiffHeaders is about times, which archives have in whole seconds that have begun, and whiteouts, each of which is a file of
 // its own, on a mounted layer as well.
 func TestDiffHeaders(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "c": ""})
@@ -158,7 +162,7 @@ func TestDiffHeaders(t *testing.T) {
 }
 
 func TestDiffHonoursIDMappings(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		maps := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
@@ -187,7 +191,7 @@ func TestDiffHonoursIDMappings(t *testing.T) {
 
 // TestOwnFilesNeverShow is about what aufs keeps in a writable branch.
 func TestOwnFilesNeverShow(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"x": "x"})
@@ -199,7 +203,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 		sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/", "d/.wh..wh..opq")
 		changes, err := s.Changes("child", nil, "base", nil)
 		must(t, err)
-		if want := []Change{{Path: "/d", Kind: ChangeAdd}, {Path: "/f", Kind: ChangeAdd}, {Path: "/x", Kind: ChangeDelete}}; !slices.Equal(changes, want) {
+		if want := []layerdiff.Change{{Path: "/d", Kind: layerdiff.ChangeAdd}, {Path: "/f", Kind: layerdiff.ChangeAdd}, {Path: "/x", Kind: layerdiff.ChangeDelete}}; !slices.Equal(changes, want) {
 			t.Errorf("changes: %v", changes)
 		}
 		usage, err := s.ReadWriteDiskUsage("child")
@@ -209,7 +213,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 		if size, err := s.DiffSize("child", nil, "base", nil); err != nil || size != 5 {
 			t.Errorf("size: %d, %v", size, err)
 		}
-		if name == BackendOverlay {
+		if name == backend.Overlay {
 			// Nor in a mount, nor in the archive of a mounted layer.
 			sameNames(t, readTree(t, s.get(t, "child")).Names(), "f", "d")
 			sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/", "d/.wh..wh..opq")
@@ -220,7 +224,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 
 // TestReadWriteDiskUsage is about the writable branch alone: not what its ancestors have.
 func TestReadWriteDiskUsage(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"big": "0123456789", "x": ""})
@@ -241,7 +245,7 @@ func TestReadWriteDiskUsage(t *testing.T) {
 
 // TestApplyReplacements is about archives that delete a name and bring it again.
 func TestApplyReplacements(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"d/old": "x", "f": "old", "g": "x"})
@@ -257,7 +261,7 @@ func TestApplyReplacements(t *testing.T) {
 // TestApplyDirectoryOverFile is about a directory that an archive has where the parent has a file, which for its part hides
 // a directory: the content of that one stays hidden.
 func TestApplyDirectoryOverFile(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "old", "file", "new", "top")
 		s.apply(t, "old", "", entry{Name: "d/e/old"}, entry{Name: "d/same"})
@@ -279,17 +283,17 @@ func TestTakePlaceWithoutSync(t *testing.T) {
 	t.Run("failing", func(t *testing.T) {
 		runtime.LockOSThread() // see withOpenat2AndWithout
 		failCall(t, unix.SYS_FSYNC, unix.EIO)
-		wants(t, takePlace(made, layer), unix.EIO, "diff")
+		wants(t, unpack.TakePlace(made, layer), unix.EIO, "diff")
 	})
 	sameNames(t, readTree(t, made).Names(), "f")
 	sameNames(t, readTree(t, layer).Names())
-	must(t, takePlace(made, layer))
+	must(t, unpack.TakePlace(made, layer))
 	sameNames(t, readTree(t, layer).Names(), "f")
 }
 
 // TestApplyOldArchives is about those that have aufs's own files in them, hard links among them.
 func TestApplyOldArchives(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "child", "base",
@@ -301,7 +305,7 @@ func TestApplyOldArchives(t *testing.T) {
 }
 
 func TestApplyNoArchive(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		if _, err := s.ApplyDiff("base", "", ApplyOptions{}); err == nil {
@@ -313,7 +317,7 @@ func TestApplyNoArchive(t *testing.T) {
 
 // TestApplyToAMountedLayer goes through the mount, which has to see it.
 func TestApplyToAMountedLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"x": "x", "d/old": "o"})
@@ -328,7 +332,7 @@ func TestApplyToAMountedLayer(t *testing.T) {
 }
 
 func TestUpdateLayerIDMap(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"f": "f", "d/g": "g", "e": "e"})
@@ -357,7 +361,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 
 // TestTwoAppliesAtOnce has two drivers apply an archive each to one layer: what was reported as applied is there.
 func TestTwoAppliesAtOnce(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		drivers := []testStore{s, openStore(t, string(s.inner.home), name)}
 		s.create(t, "", "base")
@@ -399,7 +403,7 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 // it from some archives, and what aufs was about to remove when the host went down. Aufs may list the former, by the order of
 // the names in its directory, and says EIO then.
 func TestNamesThatAufsHides(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "foo", Content: "f"}, entry{Name: "sub/"}, entry{Name: "sub/d/"}, entry{Name: "sub/d/x", Content: "x"})
@@ -413,7 +417,7 @@ func TestNamesThatAufsHides(t *testing.T) {
 		slices.Sort(changed)
 		sameNames(t, changed, "C /sub", "D /foo", "D /sub/d")
 		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.foo", "sub/", "sub/.wh.d")
-		if name == BackendAufs {
+		if name == backend.Aufs {
 			s.create(t, "base", "cut")
 			write(t, s.inner.home.Diff("cut"), files{"sub/.wh.d": "", "sub/.wh..wh.d.0001/.wh.x": "", "sub/.wh..wh.d.0001/y": "y"})
 			sameNames(t, s.see(t, "cut").Names(), "foo", "sub")
@@ -424,16 +428,16 @@ func TestNamesThatAufsHides(t *testing.T) {
 // TestInodeUsedAgain is about a container that removes a file with several names, which was archived, and makes another one
 // that gets its inode.
 func TestInodeUsedAgain(t *testing.T) {
-	s := newStore(t, BackendOverlay)
+	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
 	dir := s.inner.home.Diff("base")
 	write(t, dir, files{"a": "first", "large": strings.Repeat("x", 4<<20), "z/keep": ""})
 	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
 	first, err := os.Lstat(filepath.Join(dir, "a"))
 	must(t, err)
-	held, err := hold(s.inner.home, "base")
+	held, err := layerdiff.Hold(s.inner.home, "base")
 	must(t, err)
-	reader := s.inner.archiveLayer(held, whiteout.AufsForm, orNone(nil), nil, true)
+	reader := layerdiff.Archive(held, whiteout.AufsForm, orNone(nil), nil, true, archive.FileInfoHeader)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}
@@ -472,7 +476,7 @@ func TestInodeUsedAgain(t *testing.T) {
 }
 
 func TestAttributeThatNoArchiveHolds(t *testing.T) {
-	s := newStore(t, BackendOverlay)
+	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
 	write(t, s.inner.home.Diff("base"), files{"f": ""})
 	must(t, system.Lsetxattr(filepath.Join(s.inner.home.Diff("base"), "f"), "user.a=b", []byte("x"), 0))
@@ -486,7 +490,7 @@ func TestAttributeThatNoArchiveHolds(t *testing.T) {
 
 // TestApplyDiffSize is about what ApplyDiff says of archives that do not say so plainly.
 func TestApplyDiffSize(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		s.apply(t, "base", "", entry{Name: "old", Content: "old"}, entry{Name: "d/"}, entry{Name: "d/old", Content: "old"})
@@ -517,7 +521,7 @@ func TestApplyDiffSize(t *testing.T) {
 
 // TestArchiveIsInOneOrder compares the archives of a layer in both forms.
 func TestArchiveIsInOneOrder(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "layer")
 		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "gone"})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
@@ -73,7 +74,7 @@ func TestParentsOfNoLayer(t *testing.T) {
 // TestDamagedParents is about what a crash, or somebody, can make of layers/<id>: such a layer is not mounted, nor read, nor
 // is one made on top of it; it can be removed.
 func TestDamagedParents(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, content := range map[string]string{
 			"names itself": "top\nmiddle\nbase\n", "names a missing layer": "gone\nmiddle\nbase\n", "cut short": "middle\n",
 			"cut within a line": "middle\nba", "not in order": "base\nmiddle\n", "one too many": "middle\nbase\nother\n", "a path": "../middle\n",

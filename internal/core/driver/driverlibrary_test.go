@@ -9,6 +9,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/containers/storage/pkg/unshare"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
@@ -27,8 +28,7 @@ func testLibrary() Library {
 		NewCounter:     func(isMounted func(path string) bool) Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
 		FileInfoHeader: archive.FileInfoHeader,
-		Unpack:         storagelib.Unpack,
-		UnpackInChild:  storagelib.UnpackInChild,
+		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
@@ -101,7 +102,7 @@ const aufsLongestName = 242
 
 // TestLongestNames has layers with names of 255 bytes unpacked and archived. Aufs mounts them, and cannot open such names.
 func TestLongestNames(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		longest := strings.Repeat("n", 255)
@@ -116,7 +117,7 @@ func TestLongestNames(t *testing.T) {
 			t.Errorf("%q, %v", content, err)
 		}
 		content, err = os.ReadFile(filepath.Join(dir, "d", longest))
-		if name == BackendAufs && !errors.Is(err, unix.ENAMETOOLONG) || name == BackendOverlay && string(content) != "y" {
+		if name == backend.Aufs && !errors.Is(err, unix.ENAMETOOLONG) || name == backend.Overlay && string(content) != "y" {
 			t.Errorf("%q, %v", content, err)
 		}
 		must(t, s.Put("child"))
@@ -127,13 +128,13 @@ func TestLongestNames(t *testing.T) {
 func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	t.Helper()
 	const aclMask = 0x10
-	list := newACL()
-	list = appendACL(list, aclUserObj, 7, aclNoID)
-	list = appendACL(list, aclUser, bits, id)
-	list = appendACL(list, aclGroupObj, 5, aclNoID)
-	list = appendACL(list, aclGroup, bits, id)
-	list = appendACL(list, aclMask, 7, aclNoID)
-	list = appendACL(list, aclOther, 0, aclNoID)
+	list := layertar.NewACL()
+	list = layertar.AppendACL(list, layertar.AclUserObj, 7, layertar.AclNoID)
+	list = layertar.AppendACL(list, layertar.AclUser, bits, id)
+	list = layertar.AppendACL(list, layertar.AclGroupObj, 5, layertar.AclNoID)
+	list = layertar.AppendACL(list, layertar.AclGroup, bits, id)
+	list = layertar.AppendACL(list, aclMask, 7, layertar.AclNoID)
+	list = layertar.AppendACL(list, layertar.AclOther, 0, layertar.AclNoID)
 	must(t, system.Lsetxattr(path, name, list, 0))
 }
 
@@ -156,7 +157,7 @@ func secondsTree(t *testing.T, dir string) tree {
 // TestExact takes layers with peculiar files from a container's mount to an archive, into another layer, and to its mount. The
 // second archive is, byte for byte, the first.
 func TestExact(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, p := range peculiar {
 			t.Run(p.name, func(t *testing.T) {
 				s := newStore(t, name)
@@ -201,7 +202,7 @@ func readDiff(t *testing.T, s testStore, id string, mappings *idmap.Mappings) []
 
 // TestACLOwners has the owners in access control lists be, in archives, those in the container.
 func TestACLOwners(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.create(t, "base", "again")
@@ -230,7 +231,7 @@ func TestACLOwners(t *testing.T) {
 		// An owner whom the container does not know cannot be told, nor the other way round.
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
 		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
-		if len(list) != aclHeaderLen+4*aclEntryLen {
+		if len(list) != layertar.AclHeaderLen+4*layertar.AclEntryLen {
 			t.Errorf("the archive has %q", list)
 		}
 	})
@@ -239,22 +240,22 @@ func TestACLOwners(t *testing.T) {
 func TestMapACL(t *testing.T) {
 	same := func(id int) (int, error) { return id, nil }
 	for _, bad := range []string{"", "\x02\x00\x00", "\x01\x00\x00\x00", "\x02\x00\x00\x00\x01"} {
-		if _, _, err := mapACL([]byte(bad), same, same); err == nil {
+		if _, _, err := layertar.MapACL([]byte(bad), same, same); err == nil {
 			t.Errorf("%q is a list", bad)
 		}
 	}
-	if got, left, err := mapACL(aclOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, aclOfMode(0o754)) {
+	if got, left, err := layertar.MapACL(layertar.AclOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, layertar.AclOfMode(0o754)) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}
-	unknown := appendACL(newACL(), aclUser, 7, aclNoID)
-	if got, left, err := mapACL(unknown, same, same); err != nil || left != 1 || !bytes.Equal(got, newACL()) {
+	unknown := layertar.AppendACL(layertar.NewACL(), layertar.AclUser, 7, layertar.AclNoID)
+	if got, left, err := layertar.MapACL(unknown, same, same); err != nil || left != 1 || !bytes.Equal(got, layertar.NewACL()) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}
 }
 
 // TestStoreInheritsACL has the store below a directory with a default list, which is not to get into layers.
 func TestStoreInheritsACL(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		above := t.TempDir()
 		setACL(t, above, fsutil.ACLDefault, 1000, 7)
 		s := openStore(t, filepath.Join(above, "home"), name)
@@ -278,7 +279,7 @@ func TestListsOfTheRoot(t *testing.T) {
 	ids := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	mappings := idmapsOf(ids, ids)
 	for _, other := range []string{"f", ".wh.f"} {
-		forEachBackend(t, func(t *testing.T, name BackendName) {
+		forEachBackend(t, func(t *testing.T, name backend.Name) {
 			s := newStore(t, name)
 			must(t, s.Create("base", "", &CreateOptions{IDMappings: mappings}))
 			root := s.inner.home.Diff("base")
@@ -308,13 +309,13 @@ func TestListsOfTheRoot(t *testing.T) {
 // TestWhiteoutsBringNoAttributes applies an archive whose whiteout has attributes: those of overlayfs are not taken, and the owners in
 // its access control list are mapped.
 func TestWhiteoutsBringNoAttributes(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		s.create(t, "base", "top")
-		list := appendACL(newACL(), aclUserObj, 6, aclNoID)
-		for _, e := range [][3]uint32{{aclUser, 4, 7}, {aclGroupObj, 4, aclNoID}, {0x10, 4, aclNoID}, {aclOther, 4, aclNoID}} {
-			list = appendACL(list, uint16(e[0]), uint16(e[1]), e[2])
+		list := layertar.AppendACL(layertar.NewACL(), layertar.AclUserObj, 6, layertar.AclNoID)
+		for _, e := range [][3]uint32{{layertar.AclUser, 4, 7}, {layertar.AclGroupObj, 4, layertar.AclNoID}, {0x10, 4, layertar.AclNoID}, {layertar.AclOther, 4, layertar.AclNoID}} {
+			list = layertar.AppendACL(list, uint16(e[0]), uint16(e[1]), e[2])
 		}
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
@@ -324,8 +325,8 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 			},
 		}))
 		must(t, w.Close())
-		owners := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
-		_, err := s.ApplyDiff("top", "base", ApplyOptions{Diff: &b, Mappings: idmapsOf(owners, owners)})
+		changed := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		_, err := s.ApplyDiff("top", "base", ApplyOptions{Diff: &b, Mappings: idmapsOf(changed, changed)})
 		must(t, err)
 		path := filepath.Join(s.inner.home.Diff("top"), ".wh.x")
 		names, err := system.Llistxattr(path)
@@ -335,7 +336,7 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		sameNames(t, names, fsutil.ACLAccess)
 		list, err = system.Lgetxattr(path, fsutil.ACLAccess)
 		must(t, err)
-		if owner := binary.LittleEndian.Uint32(list[aclHeaderLen+aclEntryLen+4:]); owner != 100007 {
+		if owner := binary.LittleEndian.Uint32(list[layertar.AclHeaderLen+layertar.AclEntryLen+4:]); owner != 100007 {
 			t.Errorf("the list is about %d", owner)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -265,7 +266,7 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 }
 
 // newExchanged is a store with base, mid and top.
-func newExchanged(t *testing.T, name BackendName) testStore {
+func newExchanged(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "mid", "top")
@@ -279,7 +280,7 @@ func newExchanged(t *testing.T, name BackendName) testStore {
 // TestExchangedDirectories has a container exchange directories of its layer with symbolic links, while the driver does whatever it does
 // with the layer. Not one file outside of the store may be another afterwards.
 func TestExchangedDirectories(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(confused...))
 		for _, op := range exchangedOperations(t) {
 			t.Run(op.name, func(t *testing.T) {
@@ -310,7 +311,7 @@ func TestExchangedDirectories(t *testing.T) {
 
 // TestExchangedInAMount is TestExchangedDirectories for what a container can do in its mount.
 func TestExchangedInAMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(confused...))
 		s := newExchanged(t, name)
 		s.create(t, "top", "child")

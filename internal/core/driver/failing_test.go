@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -75,7 +76,7 @@ func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
 // TestApplyDiffWithoutChroot is about a process whose threads may not change their root directory: it has a child, which changes its own
 // in whichever way the library does that.
 func TestApplyDiffWithoutChroot(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		tr := newTrial(t, operationNamed("apply"), name)
 		home, refused, changed := tr.copyStore(t), false, 0
 		tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {
@@ -104,7 +105,7 @@ func TestApplyDiffIgnoresChown(t *testing.T) {
 
 func ignoresChown(t *testing.T, operation string) {
 	t.Helper()
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		tr := newTrial(t, operationNamed(operation), name)
 		home, refused := tr.copyStore(t), 0
 		said, _ := tr.child(t, home, runOnce, func(call faults.Call) faults.Verdict {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,14 +24,14 @@ const (
 func TestFewOpenFiles(t *testing.T) {
 	works := map[string]func(*testing.T, testStore){"DeferredRemove": removeMany, "ApplyDiffWithDiffer": stageMany, "Init": sweepMany}
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
-		s, err := reopen(args[0], BackendName(args[1]))
+		s, err := reopen(args[0], backend.Name(args[1]))
 		must(t, err)
 		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: fewFiles, Max: fewFiles}))
 		works[args[2]](t, s)
 		must(t, s.Cleanup())
 		return
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for work := range works {
 			t.Run(work, func(t *testing.T) {
 				s := newStore(t, name)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -21,7 +22,7 @@ var formOperations = []operation{
 	// That of one with marks, which the overlay backend converts.
 	{name: "get-marked", build: childApplied, again: true, run: get("child")},
 	// And the way back.
-	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: BackendAufs},
+	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "convert", build: childInOverlayForm, again: true,
 		run: func(t *testing.T, s testStore) error { return Convert(t.Context(), string(s.inner.home)) },
@@ -76,7 +77,7 @@ func nothingKnown(t *testing.T, s testStore) {
 func writtenParent(t *testing.T, s testStore) {
 	t.Helper()
 	nothingKnown(t, s)
-	if s.backend == BackendAufs {
+	if s.backend == backend.Aufs {
 		must(t, s.inner.forms.ToOverlay("new", whiteout.OverlayTrusted, func() bool { return false }))
 		return
 	}
@@ -87,7 +88,7 @@ func writtenParent(t *testing.T, s testStore) {
 func TestFormIsDurableBeforeTheMount(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for _, name := range []string{"get-first", "get-marked"} {
-			tr := newTrial(t, operationNamed(name), BackendOverlay)
+			tr := newTrial(t, operationNamed(name), backend.Overlay)
 			last := func(call, path string) int {
 				at := -1
 				for n, step := range tr.steps {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
@@ -83,7 +84,7 @@ func TestFormRecordIsReplaced(t *testing.T) {
 
 // TestUnreadableForm is about a record that says nothing that could be trusted: nobody touches the layer, nor mounts one on top of it.
 func TestUnreadableForm(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, place := range map[string]func(path string) error{
 			"odd link":  func(path string) error { return os.Symlink("junk", path) },
 			"file":      func(path string) error { return os.WriteFile(path, []byte("junk"), 0o600) },
@@ -137,7 +138,7 @@ func TestUnreadableForm(t *testing.T) {
 
 // TestFormOfAWrittenLayer follows the record of a layer: it is made by the first writable mount, and stays.
 func TestFormOfAWrittenLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "child", "top")
@@ -145,7 +146,7 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 		is := func(when string) {
 			t.Helper()
 			want := string(store.OwnForm())
-			if name == BackendAufs {
+			if name == backend.Aufs {
 				want = ""
 			}
 			if got := recordOf(t, h, "child"); got != want {
@@ -195,7 +196,7 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 
 // TestFormOfABase is about a layer without parents, whose directory is given to whoever asks for it.
 func TestFormOfABase(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "child")
@@ -253,7 +254,7 @@ func cutShort(t *testing.T, s testStore) []string {
 // TestCutShortConversionIsFinished has a record say that a conversion was begun: whoever mounts the layer, or one on top of it, ends it; whoever
 // only reads the layer reads both forms.
 func TestCutShortConversionIsFinished(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for how, do := range map[string]func(t *testing.T, s testStore) []string{
 			"writable":       func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "child").Names() },
 			"read-only":      func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "child", "ro").Names() },
@@ -288,7 +289,7 @@ func TestCutShortConversionIsFinished(t *testing.T) {
 
 // TestCutShortConversionInAReadOnlyStore is about one that cannot be ended: the error says so.
 func TestCutShortConversionInAReadOnlyStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		cutShort(t, s)
 		must(t, s.Cleanup())
@@ -319,7 +320,7 @@ func readOnlyCopy(t *testing.T, s testStore) (home string) {
 
 // TestFormsInAReadOnlyStore mounts, in a store that cannot be written to, layers that another mount has left in the form of the backend.
 func TestFormsInAReadOnlyStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"}, entry{Name: "d/x"})
@@ -341,7 +342,7 @@ func TestFormsInAReadOnlyStore(t *testing.T) {
 
 // TestLayerLeftByACrash is about a layer whose process, or host, went down while it was mounted: it reads as it was.
 func TestLayerLeftByACrash(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, next := range []string{"Get", "read-only Get", "Diff", "Changes", "ApplyDiff", "child", "read-only child", "Repair", "Convert", "Remove"} {
 			t.Run(next, func(t *testing.T) {
 				s := newStore(t, name)
@@ -397,7 +398,7 @@ func TestLayerLeftByACrash(t *testing.T) {
 
 // TestUserFormOutsideOfAUserNamespace has root mount a layer that a user without root has written, below another one and by itself.
 func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		if !hasUserXattrs(t) {
 			t.Skip("the tests' file system has no attributes of users")
 		}
@@ -415,7 +416,7 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 			sameNames(t, s.see(t, "top").Names(), want...)
 		}
 		// A mount of overlayfs would show the attributes.
-		s.hasForm(t, "child", map[BackendName]whiteout.Form{BackendAufs: whiteout.OverlayUser, BackendOverlay: whiteout.AufsForm}[name])
+		s.hasForm(t, "child", map[backend.Name]whiteout.Form{backend.Aufs: whiteout.OverlayUser, backend.Overlay: whiteout.AufsForm}[name])
 		sameNames(t, keysOf(s.diff(t, "child", "base")), ".wh.gone", "d/", "d/.wh..wh..opq", "d/new", "e/", "e/f/", "e/f/.wh.x")
 		sameNames(t, s.see(t, "child").Names(), want...)
 		s.hasForm(t, "child", s.written())
@@ -432,7 +433,7 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 				t.Skip("overlayfs keeps its marks in attributes of users there, and the tests' file system has none")
 			}
 			// Root has written a layer of it before.
-			s := newStore(t, BackendOverlay)
+			s := newStore(t, backend.Overlay)
 			s.create(t, "", "base", "trusted")
 			s.apply(t, "base", "", entry{Name: "f"})
 			s.change(t, "trusted", func(dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) })
@@ -451,7 +452,7 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 // inUserNamespaceOf is in a user namespace; root has written the store at home.
 func inUserNamespaceOf(t *testing.T, home string) {
 	t.Helper()
-	d, err := Open(home, configFor(BackendOverlay))
+	d, err := Open(home, configFor(backend.Overlay))
 	if err != nil {
 		wants(t, err, store.ErrPrerequisites, "user namespace")
 		t.Logf("this kernel does not allow it: %v", err)
@@ -464,8 +465,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	}
 	wants(t, Convert(t.Context(), home), nil, "trusted", "outside of this user namespace")
 	must(t, d.Cleanup())
-	s := changed(t, BackendOverlay)
-	if f := s.inner.backend.(*overlayBackend).form; f != whiteout.OverlayUser { //nolint:forcetypeassert // it is one
+	s := changed(t, backend.Overlay)
+	if f := s.inner.backend.(*backend.OverlayBackend).Form; f != whiteout.OverlayUser { //nolint:forcetypeassert // it is one
 		t.Errorf("the form is %s", f)
 	}
 	s.hasForm(t, "child", whiteout.OverlayUser)
@@ -533,7 +534,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 
 // TestBaseOfAReadOnlyStoreIsGivenOut is about a store that nobody can write to.
 func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "d/f"})
@@ -553,7 +554,7 @@ func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
 // TestKnownOfALayerWithARecord has something be known of a layer in overlay form, as a power cut may leave it: a mount on top of it comes to an
 // end, and shows what it is to show.
 func TestKnownOfALayerWithARecord(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "layer", "top")
@@ -568,7 +569,7 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/f")
 		must(t, os.Symlink("junk", h.Overlay(store.FormDir, "layer")))
 		_, err := s.Get("top", GetOptions{})
-		if name == BackendAufs {
+		if name == backend.Aufs {
 			wants(t, err, nil, "layer", "junk")
 		} else {
 			must(t, errors.Join(err, s.Put("top")))
@@ -580,7 +581,7 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 // TestNewContainersHaveTheirForm makes layers as those of containers are made: the first mount need not record their form. One that gets an
 // archive all the same is in aufs form.
 func TestNewContainersHaveTheirForm(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
@@ -608,7 +609,7 @@ func TestNewContainersHaveTheirForm(t *testing.T) {
 // it that could be wrong then.
 func TestConvertedBaseIsGivenOutStill(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		h := s.inner.home
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "d/f"})

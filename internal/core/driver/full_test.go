@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -17,8 +18,8 @@ import (
 // TestFullDisk is about a store whose disk is full: what needs space says so, and leaves nothing half done; what reads, and
 // what makes space, works; and once there is space again, everything does.
 func TestFullDisk(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
-		if name == BackendAufs {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		if name == backend.Aufs {
 			// Its own files do not find room either.
 			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
 		}
@@ -97,8 +98,8 @@ func TestFullDisk(t *testing.T) {
 // TestFullDiskWithoutLocks opens a store on a full disk that has no files for locks yet, as earlier drivers leave one, and removes a layer
 // from it.
 func TestFullDiskWithoutLocks(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
-		if name == BackendAufs {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		if name == backend.Aufs {
 			// See TestFullDisk.
 			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
 		}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -46,13 +47,13 @@ func FuzzMountOptions(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		o, err := ParseMountOptions([]string{text})
+		o, err := backend.ParseMountOptions([]string{text})
 		if err != nil {
 			return
 		}
 		for _, option := range o.Data {
 			name, _, _ := strings.Cut(option, "=")
-			if strings.ContainsAny(option, ",") || driverSettings[name] || aufsSettings[name] == "" {
+			if strings.ContainsAny(option, ",") || backend.DriverSettings[name] || backend.AufsSettings[name] == "" {
 				t.Errorf("%q is passed to aufs", option)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -52,7 +53,7 @@ func TestUntranslatableLayers(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				s := newStore(t, BackendOverlay)
+				s := newStore(t, backend.Overlay)
 				s.create(t, "", "base")
 				write(t, s.inner.home.Diff("base"), files{long: "", "f": "", "d/low": "", "kept": ""})
 				s.create(t, "base", "child")
@@ -72,7 +73,7 @@ func TestUntranslatableLayers(t *testing.T) {
 				if got := s.changes(t, "child", "base"); len(got) == 0 {
 					t.Error("no changes")
 				}
-				s = openStore(t, string(s.inner.home), BackendOverlay)
+				s = openStore(t, string(s.inner.home), backend.Overlay)
 				s.create(t, "child", "grandchild")
 				sameNames(t, s.see(t, "grandchild").Names(), want...)
 				sameNames(t, s.see(t, "child").Names(), want...)
@@ -86,7 +87,7 @@ func TestUntranslatableLayers(t *testing.T) {
 // TestContainerMakesAufsNames is about files that a container makes, on overlayfs, under the names of aufs's own.
 func TestContainerMakesAufsNames(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("child"), files{".wh..wh.plnk/1.2": "", ".wh..wh.aufs": "", ".wh..wh.orph/": ""})
 		for range 2 {
@@ -108,8 +109,8 @@ func TestContainerMakesAufsNames(t *testing.T) {
 // TestPutGoesByWhatIsMounted is about one driver that unmounts what another one, with the other backend, has mounted.
 func TestPutGoesByWhatIsMounted(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
-		other := openStore(t, string(s.inner.home), BackendOverlay)
+		s := linked(t, backend.Aufs)
+		other := openStore(t, string(s.inner.home), backend.Overlay)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		sameNames(t, keysOf(other.diff(t, "child", "base")), "f", "sub/", "sub/g", "gone")
@@ -136,7 +137,7 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 
 // TestAncestorOfALiveMount is about a layer that is mounted writable, and changed, while a mount on top of it is alive.
 func TestAncestorOfALiveMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "d/x": ""})
@@ -162,7 +163,7 @@ func TestAncestorOfALiveMount(t *testing.T) {
 
 // TestContainerLocksItsRoot is about a container that takes the lock of the directory that it was given.
 func TestContainerLocksItsRoot(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		for _, id := range []string{"base", "child"} {
@@ -186,7 +187,7 @@ func TestContainerLocksItsRoot(t *testing.T) {
 
 // TestHomeWithAPatternInItsName is about characters that mean something to a shell.
 func TestHomeWithAPatternInItsName(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, odd := range []string{"h[om]e", "ho[me", "h*me?"} {
 			s := openStore(t, filepath.Join(t.TempDir(), odd), name)
 			s.create(t, "", "base")
@@ -208,13 +209,13 @@ func TestHomeWithAPatternInItsName(t *testing.T) {
 // TestLeakedAufsMount is about an aufs mount that lives on in another mount namespace: overlayfs may not have the layer.
 func TestLeakedAufsMount(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		s.create(t, "", "base", "child")
 		s.change(t, "child", func(dir string) { write(t, dir, files{"f": ""}) })
 		s.get(t, "child")
 		end := leak(t)
 		must(t, s.Put("child"))
-		other := openStore(t, string(s.inner.home), BackendOverlay)
+		other := openStore(t, string(s.inner.home), backend.Overlay)
 		before := readTree(t, s.inner.home.Diff("child"))
 		_, err := other.Get("child", GetOptions{})
 		wants(t, err, unix.EBUSY, "child")
@@ -233,7 +234,7 @@ func TestLeakedAufsMount(t *testing.T) {
 // TestStraysAreNotGuessed is about layers/<id> that cannot be looked at, or is something else: nothing of the layer is
 // taken for rubbish.
 func TestStraysAreNotGuessed(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("child"), files{"precious": "data"})
@@ -256,7 +257,7 @@ func TestStraysAreNotGuessed(t *testing.T) {
 
 // TestCleanupLeavesTheAdminsMount is about a store on a file system of its own, mounted at the store's very directory.
 func TestCleanupLeavesTheAdminsMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := filepath.Join(t.TempDir(), "home")
 		must(t, os.Mkdir(dir, 0o700))
 		must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
@@ -277,7 +278,7 @@ func TestCleanupLeavesTheAdminsMount(t *testing.T) {
 
 // TestFailedInitLeavesNoMount makes Init fail after it has made home a private mount.
 func TestFailedInitLeavesNoMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := filepath.Join(t.TempDir(), "home")
 		write(t, dir, files{"overlay": "not a directory"})
 		_, err := Open(dir, configFor(name))
@@ -289,7 +290,7 @@ func TestFailedInitLeavesNoMount(t *testing.T) {
 
 // TestApplyTwice is about an archive that deletes what the layer itself has from one before.
 func TestApplyTwice(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "child", "base", entry{Name: "foo"}, entry{Name: "bar"}, entry{Name: "d/old"})
@@ -305,7 +306,7 @@ func TestApplyTwice(t *testing.T) {
 
 // TestOpaqueRoot is about a layer that hides all of its ancestors.
 func TestOpaqueRoot(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "opaque", "child")
 		s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "b/c"})
@@ -323,7 +324,7 @@ func TestOpaqueRoot(t *testing.T) {
 
 // TestBaseChangesUnderItsChildren is about a layer without parents, whose directory is handed out as it is.
 func TestBaseChangesUnderItsChildren(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"d/f": "", ".wh.x": ""})
@@ -341,7 +342,7 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 
 // TestArchiveWithOverlayAttributes is about an archive that would have overlayfs hide or move what is below.
 func TestArchiveWithOverlayAttributes(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"d/low": ""})
@@ -366,7 +367,7 @@ func TestArchiveWithOverlayAttributes(t *testing.T) {
 
 // TestUnmountOfADirectoryInAMount is about a path that is not mounted, in a mount.
 func TestUnmountOfADirectoryInAMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		dir := s.get(t, "child")

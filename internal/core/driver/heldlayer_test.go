@@ -11,12 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 // TestHeldLayer is about a layer that is removed, or gets other content, while it is read.
 func TestHeldLayer(t *testing.T) {
-	s := newStore(t, BackendOverlay)
+	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base", "child")
 	s.apply(t, "base", "", entry{Name: "f", Content: "f"})
 	for what, c := range map[string]struct {
@@ -26,15 +28,15 @@ func TestHeldLayer(t *testing.T) {
 		"nothing":       {func() {}, nil},
 		"a file":        {func() { must(t, os.Remove(filepath.Join(s.inner.home.Diff("base"), "f"))) }, nil},
 		"removed":       {func() { must(t, s.Remove("child")) }, store.ErrLayerUnknown},
-		"removed again": {func() { must(t, s.Remove("child")); s.create(t, "base", "child") }, errReplaced},
-		"applied":       {func() { s.apply(t, "child", "base", entry{Name: "g", Content: "g"}) }, errReplaced},
+		"removed again": {func() { must(t, s.Remove("child")); s.create(t, "base", "child") }, layerdiff.ErrReplaced},
+		"applied":       {func() { s.apply(t, "child", "base", entry{Name: "g", Content: "g"}) }, layerdiff.ErrReplaced},
 		"its directory": {func() { must(t, os.RemoveAll(s.inner.home.Diff("child"))) }, fs.ErrNotExist},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if !s.Exists("child") {
 				s.create(t, "base", "child")
 			}
-			err := reading(s.inner.home, "child", func() error { c.do(); return nil })
+			err := layerdiff.Reading(s.inner.home, "child", func() error { c.do(); return nil })
 			if c.want == nil {
 				must(t, err)
 				return
@@ -48,7 +50,7 @@ func TestHeldLayer(t *testing.T) {
 // TestReadersOfARemovedLayer has a layer removed while each of those who read layers does. They have all of it, or an error that names it.
 func TestReadersOfARemovedLayer(t *testing.T) {
 	const most = 200
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		for what, read := range map[string]func() (int, error){
@@ -101,7 +103,7 @@ func TestReadersOfARemovedLayer(t *testing.T) {
 
 // TestDiffOfARemovedLayer has it removed when a part of its archive was read.
 func TestDiffOfARemovedLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		dir := s.inner.home.Diff("child")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"github.com/sirupsen/logrus"
 )
@@ -55,7 +56,7 @@ func hearLog(t *testing.T) *heardLog {
 // TestHeldMountIsNotLogged is about a layer whose mount lives on in another mount namespace, as that of a container does for as long
 // as the process that watches over it: that is normal, and nobody has to do anything about it.
 func TestHeldMountIsNotLogged(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		log := hearLog(t)
 		s := newStore(t, name)
 		s.create(t, "", "base")

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -47,7 +48,7 @@ type victim struct {
 	outside string // a directory beside the store, with the file secret in it
 }
 
-func newVictim(t *testing.T, name BackendName) victim {
+func newVictim(t *testing.T, name backend.Name) victim {
 	t.Helper()
 	root := t.TempDir()
 	v := victim{testStore: openStore(t, filepath.Join(root, "home"), name), outside: filepath.Join(root, "outside")}
@@ -216,7 +217,7 @@ var hostile = map[string]func(v victim) []member{
 // TestHostileArchives applies archives to a layer. Whether that succeeds or not, nothing outside of the layer is made, changed or
 // removed; after an error the layer is empty; and it can be mounted, unless that is refused for what is in it, and removed.
 func TestHostileArchives(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, members := range hostile {
 			t.Run(what, func(t *testing.T) {
 				v := newVictim(t, name)
@@ -288,7 +289,7 @@ func without(tr tree, path string) tree {
 
 // TestBrokenArchives applies archives that are cut short, or have bits flipped.
 func TestBrokenArchives(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		v := newVictim(t, name)
 		whole := packed(t,
 			member{Name: "d/", Typeflag: tar.TypeDir}, member{Name: "d/.wh.f", Typeflag: tar.TypeReg}, member{Name: "g", Size: 700, Typeflag: tar.TypeReg},
@@ -319,7 +320,7 @@ func TestBrokenArchives(t *testing.T) {
 // TestOverlayWhiteoutsInAnArchive is about character devices 0/0. They are files like others, and overlayfs would take them for
 // whiteouts: with it the layer is refused, with aufs it has them.
 func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
@@ -329,7 +330,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 		must(t, err)
 		for _, id := range []string{"child", "top"} {
 			dir, err := s.Get(id, GetOptions{})
-			if name == BackendOverlay {
+			if name == backend.Overlay {
 				wants(t, err, nil, id, "character device 0/0")
 				continue
 			}
@@ -345,7 +346,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 
 // TestOverlayAttributesOnContent is about an archive that goes on top of what the layer has, and brings overlayfs's attributes.
 func TestOverlayAttributesOnContent(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
@@ -360,7 +361,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				}})
 			// Overlayfs may refuse them, which is an answer as well.
 			_, err := s.ApplyDiff(id, parent, ApplyOptions{Diff: bytes.NewReader(content)})
-			if err != nil && (name == BackendAufs || id == "base") {
+			if err != nil && (name == backend.Aufs || id == "base") {
 				t.Error(err)
 			}
 			for _, file := range []string{"d", "e"} {
@@ -388,7 +389,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 
 // TestWhiteoutWithContent is about whiteouts that are not as aufs makes them.
 func TestWhiteoutWithContent(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "a", Content: "a"}, entry{Name: "b", Content: "b"}, entry{Name: "d/"}, entry{Name: "d/old", Content: "o"})

@@ -3,22 +3,14 @@
 package driver
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/store"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 )
 
 // UpdateLayerIDMap changes the owners of all files that the layer shows, its root included, from what toContainer maps to the ids in a
@@ -29,7 +21,7 @@ import (
 // A change that was cut short is finished first, if it is called again.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings, mountLabel string) error {
 	o := d.options
-	if d.backend.name() == BackendAufs && !o.has("acl") {
+	if d.backend.Name() == backend.Aufs && !o.Has("acl") {
 		// Else it shows no access control lists.
 		o.Data = append(slices.Clone(o.Data), "acl")
 	}
@@ -37,12 +29,12 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 	if err != nil {
 		return err
 	}
-	err = d.changeOwners(id, dir, ownerMaps{orNone(toContainer), orNone(toHost)})
+	err = d.changeOwners(id, dir, owners.Maps{ToContainer: orNone(toContainer), ToHost: orNone(toHost)})
 	if err = errors.Join(err, d.Put(id)); err == nil {
-		err = d.writeOwners(id, nil)
+		err = owners.Write(d.home, id, nil)
 	}
 	if err == nil {
-		err = d.passOwnersTime(id)
+		err = owners.PassTime(d.home, id)
 	}
 	if err != nil {
 		return store.LayerError("changing the owners in", id, err)
@@ -51,173 +43,27 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 }
 
 // changeOwners changes the owners in the layer id, which is mounted at dir.
-func (d *Driver) changeOwners(id, dir string, maps ownerMaps) error {
+func (d *Driver) changeOwners(id, dir string, maps owners.Maps) error {
 	branch := dir
 	if aufs, err := aufsfs.IsAufs(dir); err != nil {
 		return err
 	} else if aufs {
 		branch = d.home.Diff(id)
 	}
-	plan, err := d.unfinishedOwners(id)
+	plan, err := owners.Unfinished(d.home, id)
 	if err != nil {
 		return err
 	}
 	if plan != nil {
-		if err := plan.apply(dir, branch); err != nil || plan.isOf(maps) {
+		if err := plan.Apply(dir, branch); err != nil || plan.IsOf(maps) {
 			return err
 		}
 	}
-	if plan, err = planOwners(dir, maps); err != nil {
+	if plan, err = owners.PlanOf(dir, maps); err != nil {
 		return err
 	}
-	if err := d.writeOwners(id, plan); err != nil {
+	if err := owners.Write(d.home, id, plan); err != nil {
 		return err
 	}
-	return plan.apply(dir, branch)
-}
-
-// planOwners finds out what is to be done to all files of the tree at root.
-func planOwners(root string, maps ownerMaps) (*ownersPlan, error) {
-	mounts, err := mountutil.MountsUnder(root)
-	if err != nil {
-		return nil, err
-	}
-	resolved, err := filepath.EvalSymlinks(root)
-	if err != nil {
-		return nil, err
-	}
-	p := ownersPlanner{root: root, maps: maps, mounted: map[string]bool{}, first: map[[2]uint64]string{}}
-	for _, m := range mounts {
-		p.mounted[strings.TrimPrefix(m.Mountpoint, resolved+"/")] = true
-	}
-	p.plan.Maps = maps.lists()
-	top, err := fsutil.OpenDir(root, ".")
-	if err != nil {
-		return nil, err
-	}
-	defer top.Close()
-	if _, err := p.file(top, "."); err != nil {
-		return nil, err
-	}
-	return &p.plan, p.directory(".")
-}
-
-// ownersPlanner is planOwners at work.
-type ownersPlanner struct {
-	root string
-	maps ownerMaps
-	// mounted are the paths that something is mounted at, which is not the layer's.
-	mounted map[string]bool
-	// first has the first name of each file with several, by its device and inode.
-	first map[[2]uint64]string
-	plan  ownersPlan
-}
-
-// directory adds what is in the directory rel.
-func (p *ownersPlanner) directory(rel string) error {
-	below, err := p.files(rel)
-	if err != nil {
-		return err
-	}
-	for _, path := range below {
-		if err := p.directory(path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// files adds the files in the directory rel, and returns the directories among them.
-func (p *ownersPlanner) files(rel string) (below []string, err error) {
-	dir, err := fsutil.OpenDir(p.root, rel)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		path := filepath.Join(rel, name)
-		if p.mounted[path] || rel == "." && whiteout.IsOwnFile(name) {
-			continue
-		}
-		isDir, err := p.file(dir, path)
-		if err != nil {
-			return nil, err
-		}
-		if isDir {
-			below = append(below, path)
-		}
-	}
-	return below, nil
-}
-
-// file adds the file path, which is in an open directory.
-func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) {
-	st, err := fsutil.StatIn(dir, filepath.Base(path))
-	if err != nil {
-		return false, err
-	}
-	f := plannedFile{
-		Path: path, Mode: st.Mode, Inode: st.Ino, Old: idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}, Atime: st.Atim, Mtime: st.Mtim,
-	}
-	id := [2]uint64{st.Dev, st.Ino}
-	if f.LinkOf = p.first[id]; f.LinkOf == "" {
-		if f.New, err = p.maps.owner(f.Old); err == nil {
-			err = p.attributes(&f, fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(path))))
-		}
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", path, err)
-		}
-		if !f.isDir() && st.Nlink > 1 {
-			p.first[id] = path
-		}
-	}
-	if f.isDir() || f.LinkOf != "" || f.Old != f.New || len(f.Attrs) > 0 {
-		p.plan.Files = append(p.plan.Files, f)
-	}
-	return f.isDir(), nil
-}
-
-// attributes adds to f those that have to be set when its owner is changed: a capability, which the change takes away, and lists whose
-// owners are others then.
-func (p *ownersPlanner) attributes(f *plannedFile, xattrs fsutil.PathXattrs) error {
-	names, err := xattrs.List()
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return err
-	}
-	for _, name := range names {
-		if !isACL(name) && (name != "security.capability" || f.Old == f.New) {
-			continue
-		}
-		value, err := xattrs.Get(name)
-		if errors.Is(err, unix.EOVERFLOW) {
-			// It is that of another user namespace, and nobody here can have it.
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if isACL(name) {
-			mapped, left, err := p.maps.acl(value)
-			if err != nil {
-				return err
-			}
-			if left > 0 {
-				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids there", left, name, f.Path)
-			}
-			if bytes.Equal(mapped, value) {
-				continue
-			}
-			value = mapped
-		}
-		if f.Attrs == nil {
-			f.Attrs = map[string][]byte{}
-		}
-		f.Attrs[name] = value
-	}
-	return nil
+	return plan.Apply(dir, branch)
 }

@@ -15,8 +15,11 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
 	"golang.org/x/sys/unix"
@@ -119,7 +122,7 @@ func peculiarImage(t *testing.T, s testStore) {
 // TestOwnersAloneAreChanged has the owners in layers of peculiar files changed, those of a base and those on top of an image, and changed
 // back: all else is as it was.
 func TestOwnersAloneAreChanged(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		peculiarImage(t, s)
 		s.create(t, "", "plain")
@@ -159,7 +162,7 @@ func drainMount(s testStore, id string) error {
 
 // TestOwnersInListsAreChanged is about access control lists.
 func TestOwnersInListsAreChanged(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
 		f := filepath.Join(s.inner.home.Diff("base"), "f")
@@ -167,7 +170,7 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 		setACL(t, f, fsutil.ACLAccess, 1000, 7)
 		list, err := system.Lgetxattr(f, fsutil.ACLAccess)
 		must(t, err)
-		want, _, err := aclToHost(list, twoRanges)
+		want, _, err := layertar.AclToHost(list, twoRanges)
 		must(t, err)
 		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
 		got, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("mapped"), "f"), fsutil.ACLAccess)
@@ -183,7 +186,7 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 
 // TestOwnersOfMountsStay has another file system mounted in a layer whose owners are changed.
 func TestOwnersOfMountsStay(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
 		write(t, s.inner.home.Diff("base"), files{"d/": "", "f": "f", "g": "g"})
@@ -237,7 +240,7 @@ func (s testStore) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappi
 
 // TestOwnersAreNoChanges compares a layer, whose owners were changed and nothing else, with its parent, and then what happens in it.
 func TestOwnersAreNoChanges(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, m := range map[string]*idmap.Mappings{"few ids": fewIDs, "two ranges": twoRanges} {
 			t.Run(what, func(t *testing.T) {
 				s := newStore(t, name)
@@ -273,7 +276,7 @@ func TestOwnersAreNoChanges(t *testing.T) {
 // TestMappedLayerAsAnArchive applies the archive of a layer, whose owners were changed when it had content of its own, to another one on
 // the same parent: that shows the same.
 func TestMappedLayerAsAnArchive(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		peculiarImage(t, s)
 		s.create(t, "middle", "mapped")
@@ -313,7 +316,7 @@ func secondsOf(tr map[string]trees.Entry) map[string]trees.Entry {
 // TestChangeOfOwnersCutShort has changes of owners interrupted anywhere: the layer can be read, and is as it should be when that is done
 // again.
 func TestChangeOfOwnersCutShort(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		few := func(kind string) bool {
 			return slices.Contains([]string{"capabilities and attributes", "links", "modes and owners"}, kind)
@@ -331,7 +334,7 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 				want := s.seeOwned(t, id, twoRanges)
 				done := s.cutShort(t, id, n)
 				interrupted := s.seeOwned(t, id, noMaps)
-				delete(interrupted, ownersLink)
+				delete(interrupted, owners.LinkName)
 				if len(interrupted) != len(before) {
 					t.Errorf("%s shows %d files, and had %d", id, len(interrupted), len(before))
 				}
@@ -358,24 +361,24 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 func (s testStore) cutShort(t *testing.T, id string, n int) bool {
 	t.Helper()
 	dir := s.get(t, id)
-	plan, err := planOwners(dir, ownerMaps{noMaps, twoRanges})
+	plan, err := owners.PlanOf(dir, owners.Maps{ToContainer: noMaps, ToHost: twoRanges})
 	must(t, err)
-	must(t, s.inner.writeOwners(id, plan))
+	must(t, owners.Write(s.inner.home, id, plan))
 	some := plan.Files[:len(plan.Files)*n/4]
 	for _, f := range some {
-		must(t, applyIn(dir, filepath.Dir(f.Path), []plannedFile{f}))
+		must(t, owners.ApplyIn(dir, filepath.Dir(f.Path), []owners.File{f}))
 	}
 	must(t, s.Put(id))
-	if s.backend == BackendOverlay {
+	if s.backend == backend.Overlay {
 		// A link that was on its way.
-		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff(id), ownersLink), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff(id), owners.LinkName), nil, 0o600))
 	}
 	return len(some) > 0
 }
 
 // TestOwnersChangedAfterOtherThings has files changed, each in one respect, before the owners are: they are changes still.
 func TestOwnersChangedAfterOtherThings(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
 		base := s.inner.home.Diff("base")
@@ -408,7 +411,7 @@ func TestOwnersChangedAfterOtherThings(t *testing.T) {
 
 // TestOwnersOfReplacedFiles has a change of owners cut short, and files replaced before it is done again: they are left as they are.
 func TestOwnersOfReplacedFiles(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "mapped")
 		base := s.inner.home.Diff("base")
@@ -436,7 +439,7 @@ func TestOwnersOfReplacedFiles(t *testing.T) {
 
 // TestWriteRightAfterAChangeOfOwners changes a file, all but whose content is as it was, in the moment after its owner was changed.
 func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"same": "same"})
@@ -456,17 +459,17 @@ func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 
 // TestChangeOfOwnersWaitsForTheClock has the time of a change of owners be one that the clock of the layer's file system has yet to come to.
 func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		must(t, s.UpdateLayerIDMap("base", noMaps, fewIDs, ""))
 		until := time.Now().Add(200 * time.Millisecond)
 		must(t, os.Chtimes(s.inner.home.Overlay(store.OwnersDir, "base"), until, until))
-		must(t, s.inner.passOwnersTime("base"))
+		must(t, owners.PassTime(s.inner.home, "base"))
 		if now := time.Now(); now.Before(until) {
 			t.Errorf("%v is before %v", now, until)
 		}
 		must(t, os.Remove(s.inner.home.Overlay(store.OwnersDir, "base")))
-		must(t, s.inner.passOwnersTime("base"))
+		must(t, owners.PassTime(s.inner.home, "base"))
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -120,7 +121,7 @@ func isDirectory(st unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFD
 // TestFilesOfAnImageHaveTheirOwnLinkCount wants the number of links that stat(2) shows in a container to be the number of names in the
 // archive. Programs that look for hard links, as tar and rsync do, go by it.
 func TestFilesOfAnImageHaveTheirOwnLinkCount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		for _, options := range [][]string{nil, {"ro"}, nil} {
@@ -151,7 +152,7 @@ func TestFilesOfAnImageHaveTheirOwnLinkCount(t *testing.T) {
 //
 // The files with several names are left out: overlayfs makes a file of its own of each name that is written to.
 func TestInodeNumbersStayWhenFilesAreWritten(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		dir := s.get(t, "child")
@@ -175,7 +176,7 @@ func TestInodeNumbersStayWhenFilesAreWritten(t *testing.T) {
 		}
 		same("after the first write")
 		must(t, s.Put("child"))
-		if name != BackendOverlay {
+		if name != backend.Overlay {
 			return
 		}
 		dir = s.get(t, "child")
@@ -204,7 +205,7 @@ func namesPossible(t *testing.T) int {
 
 // TestImageFileWithManyNames mounts an image in which a file has so many names that the layer's own are nearly all that there can be.
 func TestImageFileWithManyNames(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "many", "child")
 		s.apply(t, "base", "", entry{Name: "gone", Content: "gone"}, entry{Name: "d/"}, entry{Name: "d/hidden", Content: "hidden"})
@@ -248,7 +249,7 @@ func TestImageFileWithManyNames(t *testing.T) {
 
 // TestImmutableFileInAContainerStaysSo wants chattr(1) in a container to be for as long as the container is.
 func TestImmutableFileInAContainerStaysSo(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		dir := s.get(t, "child")
@@ -301,7 +302,7 @@ func clearAllFlags(t *testing.T, dir string) {
 // TestImageLayersAreInAufsForm wants a store that has no layers of containers to be one that the in-tree driver can read, whatever was
 // mounted before: no device 0/0 is in it, and no attribute of overlayfs.
 func TestImageLayersAreInAufsForm(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		last := markedImage[len(markedImage)-1]

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -54,7 +55,7 @@ func hasModes(t *testing.T, dir string, modes map[string]fs.FileMode) {
 // TestImpliedDirectoriesHaveAMode has an archive name files in directories that it has no entry for: whatever the umask of the process
 // is, anybody can get to the files.
 func TestImpliedDirectoriesHaveAMode(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
 			withWays(t, func(t *testing.T, options ApplyOptions) {
 				s := newStore(t, name)
@@ -92,7 +93,7 @@ func TestImpliedDirectoriesHaveAMode(t *testing.T) {
 // TestWhiteoutsHaveAMode has a container delete files, and an archive bring a whiteout with content: they have the mode of whiteouts in archives,
 // whatever the umask is.
 func TestWhiteoutsHaveAMode(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
 			s := newStore(t, name)
 			s.create(t, "", "base", "child", "applied")
@@ -104,7 +105,7 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 				must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 			})
 			s.apply(t, "applied", "child", entry{Name: ".wh.e", Content: "content"})
-			if name == BackendOverlay {
+			if name == backend.Overlay {
 				// Aufs makes them itself.
 				must(t, Convert(t.Context(), string(s.inner.home)))
 				hasModes(t, s.inner.home.Diff("child"), map[string]fs.FileMode{".wh.f": whiteout.Mode, ".wh.g": whiteout.Mode, "d/.wh..wh..opq": whiteout.Mode})
@@ -123,7 +124,7 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 // TestNothingInheritsFromTheStore has the store, and all that the driver keeps in it, below a directory with a default list: neither a
 // container nor an archive has it.
 func TestNothingInheritsFromTheStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
 			withWays(t, func(t *testing.T, options ApplyOptions) {
 				above := t.TempDir()

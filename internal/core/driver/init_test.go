@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -38,11 +39,11 @@ func failInit(t *testing.T, name string, c Config) error {
 
 // TestInitWithoutAufs is about the default on a host whose kernel has no aufs.
 func TestInitWithoutAufs(t *testing.T) {
-	if hasBackend(t, BackendAufs) {
+	if hasBackend(t, backend.Aufs) {
 		t.Skip("this kernel has aufs")
 	}
 	{
-		err := failInit(t, "sub/home", configFor(BackendAufs))
+		err := failInit(t, "sub/home", configFor(backend.Aufs))
 		wants(t, err, store.ErrAufsNotSupported, "AUFS was not found in /proc/filesystems", "module")
 		wants(t, err, store.ErrNotSupported)
 		wants(t, err, unix.ENODEV)
@@ -53,8 +54,8 @@ func TestInitWithoutAufs(t *testing.T) {
 func TestBackendAuto(t *testing.T) {
 	backends := hostBackends(t)
 	t.Run(string(backends[0]), func(t *testing.T) {
-		s := openStore(t, filepath.Join(t.TempDir(), "home"), BackendAuto)
-		if got := s.inner.backend.name(); got != backends[0] {
+		s := openStore(t, filepath.Join(t.TempDir(), "home"), backend.Auto)
+		if got := s.inner.backend.Name(); got != backends[0] {
 			t.Errorf("auto takes %s; the host has %v", got, backends)
 		}
 	})
@@ -65,7 +66,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 	for _, name := range hostBackends(t) {
 		t.Run(string(name), func(t *testing.T) {
 			for _, odd := range []string{"a,b", "a:b", "a=b"} {
-				if name == BackendAufs {
+				if name == backend.Aufs {
 					err := failInit(t, odd, configFor(name))
 					wants(t, err, store.ErrPrerequisites, odd, "cannot parse")
 					continue
@@ -87,7 +88,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 
 // TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount without room for a second one on top of it.
 func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := t.TempDir()
 		backing := filepath.Join(dir, "mnt")
 		for _, sub := range []string{"mnt", "lower", "upper", "work"} {
@@ -111,7 +112,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 
 // TestInitWhereHomeCannotBeMade is about a home below a file.
 func TestInitWhereHomeCannotBeMade(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 		_, err := Open(filepath.Join(dir, "file", "home"), configFor(name))
@@ -123,17 +124,17 @@ func TestInitWhereHomeCannotBeMade(t *testing.T) {
 // TestDirperm1IsProbed looks for what the probe found in the mounts that follow it.
 func TestDirperm1IsProbed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
-		b, ok := s.inner.backend.(*aufsBackend)
+		s := newStore(t, backend.Aufs)
+		b, ok := s.inner.backend.(*backend.AufsBackend)
 		if !ok {
 			t.Fatalf("the backend is a %T", s.inner.backend)
 		}
-		calls, _, err := b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, MountOptions{}, "")
+		calls, _, err := b.Calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, backend.MountOptions{}, "")
 		must(t, err)
-		if got := strings.Contains(calls[0].Data, "dirperm1"); got != b.dirperm1 {
-			t.Errorf("dirperm1 is %v, and the mount call %q", b.dirperm1, calls[0].Data)
+		if got := strings.Contains(calls[0].Data, "dirperm1"); got != b.Dirperm1 {
+			t.Errorf("dirperm1 is %v, and the mount call %q", b.Dirperm1, calls[0].Data)
 		}
-		calls, _, err = b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, MountOptions{Data: []string{"nodirperm1", "nodio"}}, "")
+		calls, _, err = b.Calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, backend.MountOptions{Data: []string{"nodirperm1", "nodio"}}, "")
 		must(t, err)
 		if strings.Contains(calls[0].Data, ",dirperm1") || strings.Contains(calls[0].Data, ",dio") {
 			t.Errorf("the user's choice is overruled: %q", calls[0].Data)
@@ -145,9 +146,9 @@ func TestDirperm1IsProbed(t *testing.T) {
 func TestXinoPathsDiffer(t *testing.T) {
 	const processes, paths = 8, 50
 	if os.Getenv(childVariable) != "" {
-		b := &aufsBackend{xinoDir: "/dev/shm"}
+		b := &backend.AufsBackend{XinoDir: "/dev/shm"}
 		for range paths {
-			_, xino, err := b.calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, MountOptions{}, "")
+			_, xino, err := b.Calls([]aufsfs.Branch{{Path: "/a", Permission: "rw"}}, backend.MountOptions{}, "")
 			must(t, err)
 			fmt.Println("xino:", xino)
 		}
@@ -190,7 +191,7 @@ func inNamespaces(t *testing.T, home string, flags ...string) (string, error) {
 // TestAufsInAUserNamespace is about the error there, which comes before any mount: it is the same on all kernels.
 func TestAufsInAUserNamespace(t *testing.T) {
 	if home := os.Getenv(childVariable); home != "" {
-		_, err := Open(home, configFor(BackendAufs))
+		_, err := Open(home, configFor(backend.Aufs))
 		wants(t, err, store.ErrAufsNested, "AUFS cannot be used in non-init user namespace")
 		wants(t, err, store.ErrNotSupported)
 		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +210,7 @@ func TestInitWithoutRoot(t *testing.T) {
 	if home := os.Getenv(childVariable); home != "" {
 		must(t, unix.Setresgid(65534, 65534, 65534))
 		must(t, unix.Setresuid(65534, 65534, 65534))
-		_, err := Open(home, configFor(BackendOverlay))
+		_, err := Open(home, configFor(backend.Overlay))
 		wants(t, err, store.ErrPrerequisites, "root")
 		if _, err := os.Lstat(home); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("home is left: %v", err)
@@ -231,7 +232,7 @@ func TestInitWithoutRoot(t *testing.T) {
 
 // TestSkipMountHome has the store on a shared mount, which is not this driver's to change.
 func TestSkipMountHome(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")
 		must(t, os.Mkdir(home, 0o700))
 		must(t, unix.Mount(home, home, "", unix.MS_BIND, ""))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	treelisting "github.com/seed-642172e2/aufs/internal/listing"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -83,7 +84,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			want[id] = old.Run(t, nil, "tree", id)
 		}
 		old.Run(t, nil, "cleanup")
-		for _, name := range []BackendName{BackendAufs, BackendOverlay} {
+		for _, name := range []backend.Name{backend.Aufs, backend.Overlay} {
 			s := openStore(t, home, name)
 			got, err := s.ListLayers()
 			must(t, err)
@@ -96,7 +97,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 		}
 		// Ours, by turns. Each replaces directories of its own, once: of one that is replaced twice, the
 		// in-tree driver shows too much (package shadow).
-		s := openStore(t, home, BackendAufs)
+		s := openStore(t, home, backend.Aufs)
 		s.create(t, "top", "ground")
 		s.change(t, "ground", func(dir string) {
 			for i := range 6 {
@@ -105,7 +106,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 		})
 		must(t, s.Cleanup())
 		top, mine := "ground", map[string]string{}
-		for i, name := range []BackendName{BackendOverlay, BackendAufs, BackendOverlay} {
+		for i, name := range []backend.Name{backend.Overlay, backend.Aufs, backend.Overlay} {
 			s := openStore(t, home, name)
 			id, replaced, opaque := fmt.Sprintf("mine%d", i), fmt.Sprintf("d%d", i), fmt.Sprintf("d%d", i+3)
 			s.create(t, top, id)
@@ -134,7 +135,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 		old.Run(t, nil, "create", "short-lived", "theirs")
 		old.Run(t, nil, "remove", "short-lived")
 		old.Run(t, nil, "cleanup")
-		for _, name := range []BackendName{BackendAufs, BackendOverlay} {
+		for _, name := range []backend.Name{backend.Aufs, backend.Overlay} {
 			s := openStore(t, home, name)
 			if s.Exists("short-lived") || !s.Exists("theirs") {
 				t.Error("what the in-tree driver made and removed is not what exists")
@@ -151,7 +152,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 // TestCapturedStore reads a store that the in-tree driver wrote on a kernel with aufs, and compares layers with what the
 // in-tree driver itself saw. testdata/intree/README.md says how it was made.
 func TestCapturedStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")
 		must(t, os.Mkdir(home, 0o700))
 		f, err := os.Open("testdata/intree/store.tar.gz")

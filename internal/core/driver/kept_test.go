@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -101,7 +103,7 @@ func TestArchiveIsGivenBack(t *testing.T) {
 		"a long name of a file":    {fileOf("a"), fileOf(strings.Repeat("b/../", 1000) + "a"), fileOf("a")},
 	} {
 		t.Run(what, func(t *testing.T) {
-			forEachBackend(t, func(t *testing.T, name BackendName) {
+			forEachBackend(t, func(t *testing.T, name backend.Name) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
 				s.apply(t, "base", "", entry{Name: "low", Content: "low"})
@@ -126,7 +128,7 @@ func TestArchiveIsGivenBack(t *testing.T) {
 
 // TestDeepFileIsGivenBack is about a file whose path is longer than the kernel says in one call.
 func TestDeepFileIsGivenBack(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		deep := fileOf(strings.Repeat("deep/", 810) + "f")
@@ -140,22 +142,22 @@ func TestDeepFileIsGivenBack(t *testing.T) {
 func TestManyLinksAreTaken(t *testing.T) {
 	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {
 		names := layertar.NewNames()
-		k := newKeeper(t.TempDir(), &names)
+		k := kept.New(t.TempDir(), &names)
 		entries, most := 0, 0
-		for ; entries <= mostOwners && !names.GaveUp(); entries++ {
-			k.own(&layertar.Shortened{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
-			most = max(most, k.ownersText)
+		for ; entries <= kept.MostOwners && !names.GaveUp(); entries++ {
+			k.Own(&layertar.Shortened{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
+			most = max(most, k.OwnersText)
 		}
-		if len(k.owners) > 0 || !names.GaveUp() || most > mostOwnersText || entries < 1000 {
-			t.Errorf("%s: of %d entries %d are remembered, of %d bytes", what, entries, len(k.owners), most)
+		if len(k.Owners) > 0 || !names.GaveUp() || most > kept.MostOwnersText || entries < 1000 {
+			t.Errorf("%s: of %d entries %d are remembered, of %d bytes", what, entries, len(k.Owners), most)
 		}
-		must(t, k.finish())
+		must(t, k.Finish())
 	}
 }
 
 // TestKeptIsDropped is about a layer that gets other content.
 func TestKeptIsDropped(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		must(t, os.MkdirAll(s.inner.home.Kept("child"), 0o700))
@@ -182,7 +184,7 @@ func TestKeptIsDropped(t *testing.T) {
 
 // TestHostileArchivesAreGivenBack applies the hostile archives.
 func TestHostileArchivesAreGivenBack(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, members := range hostile {
 			t.Run(what, func(t *testing.T) {
 				v := newVictim(t, name)
@@ -235,7 +237,7 @@ func anyArchive(t *testing.T, r *rand.Rand) []byte {
 
 // TestAnyArchiveIsGivenBack draws archives.
 func TestAnyArchiveIsGivenBack(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		taken := 0
 		for seed := range uint64(150) {
@@ -259,7 +261,7 @@ func TestAnyArchiveIsGivenBack(t *testing.T) {
 
 // TestChildKeepsWhatItLeaves is about an archive that a child unpacks: what the layer cannot show is kept, and no more.
 func TestChildKeepsWhatItLeaves(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		content := numbered(t, fileOf("b"), fileOf(".wh.a"), fileOf(".wh..wh.x/y"), fileOf("c"))

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
@@ -280,7 +281,7 @@ func TestKnownOnACoarseClock(t *testing.T) {
 // TestKnownIsUsed has a link say something else of a layer than is true: nobody looks through a layer of which something is known.
 func TestKnownIsUsed(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		h := s.inner.home
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "gone"}, entry{Name: "kept"})
@@ -304,7 +305,7 @@ func TestKnownIsUsed(t *testing.T) {
 		must(t, os.Remove(link))
 		sameNames(t, s.see(t, "top").Names(), "kept", "own")
 		// It is known to the other drivers that have the store.
-		other := openStore(t, string(h), BackendOverlay)
+		other := openStore(t, string(h), backend.Overlay)
 		must(t, h.ReplaceLink(strings.Replace(target, fields[2], "fake", 1), link))
 		sameNames(t, other.see(t, "top").Names(), ".wh.gone", "gone", "own")
 		must(t, os.RemoveAll(fake))
@@ -315,7 +316,7 @@ func TestKnownIsUsed(t *testing.T) {
 // TestKnownIsDropped has a layer change in each way that there is: nothing is known of it any more, and what is mounted on top of it shows the
 // change.
 func TestKnownIsDropped(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		want := []string{"d", "d/new", "kept"}
 		for what, c := range map[string]struct {
 			do    func(t *testing.T, s testStore)
@@ -367,7 +368,7 @@ func TestKnownIsDropped(t *testing.T) {
 
 // TestKnownOfAReplacedLayer applies an archive to a layer that is empty, of which something is known.
 func TestKnownOfAReplacedLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "d/x"})
@@ -389,7 +390,7 @@ func TestKnownOfAReplacedLayer(t *testing.T) {
 // TestInTreeWriteIsSeen has the in-tree driver mount a layer writable, of which something is known, and change it deep inside: it has then made its
 // files in the root directory.
 func TestInTreeWriteIsSeen(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "d/y"}, entry{Name: "e/x"})
@@ -408,7 +409,7 @@ func TestInTreeWriteIsSeen(t *testing.T) {
 
 // TestCacheMayBeDeleted deletes parts of the cache between mounts.
 func TestCacheMayBeDeleted(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "middle", "opaque", "top")
@@ -440,7 +441,7 @@ func TestCacheMayBeDeleted(t *testing.T) {
 
 // TestCacheOfLinks has symbolic links where the driver keeps what it has found out: nothing is written to where they lead.
 func TestCacheOfLinks(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "a"}, entry{Name: "d/x"})
@@ -475,7 +476,7 @@ func TestCacheOfLinks(t *testing.T) {
 
 // TestShadowsAreMadeByMany has many drivers make the same shadows at once, in a store where there are none.
 func TestShadowsAreMadeByMany(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "middle")
@@ -546,7 +547,7 @@ func TestShadowIsThere(t *testing.T) {
 
 // TestGivenOutBaseIsForgottenAfterACrash has a layer without parents have a record, and something known of it, as a crash leaves it.
 func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "d/f"})
@@ -584,7 +585,7 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 // TestJoinedShadowGoesByTheParents has a whiteout made by hand in a layer's parent, and what is known of the parent deleted.
 func TestJoinedShadowGoesByTheParents(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "parent", "child", "top")
 		s.apply(t, "base", "", entry{Name: "d/x"}, entry{Name: "d/y"}, entry{Name: "gone"})
 		s.apply(t, "parent", "base", entry{Name: "d/"}, entry{Name: "d/.wh.x"})
@@ -599,7 +600,7 @@ func TestJoinedShadowGoesByTheParents(t *testing.T) {
 // TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts: what is known of those that are not on it stays.
 func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		var ids []string
 		for n := range 6 {
 			id, parent := fmt.Sprint("layer", n), ""

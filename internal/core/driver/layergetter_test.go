@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +47,7 @@ func (s testStore) getsNo(t *testing.T, id, name string, target error) {
 }
 
 func TestDiffGetter(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"d/f": "content"})
@@ -66,7 +67,7 @@ func TestDiffGetterLinks(t *testing.T) { withOpenat2AndWithout(t, testDiffGetter
 func testDiffGetterLinks(t *testing.T) {
 	outside := t.TempDir()
 	write(t, outside, files{"secret": "secret"})
-	s := newStore(t, BackendOverlay)
+	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
 	dir := s.inner.home.Diff("base")
 	write(t, dir, files{"usr/lib/x": "x", "usr/lib/sub/y": "y", "top": "top"})
@@ -91,7 +92,7 @@ func testDiffGetterLinks(t *testing.T) {
 
 // TestDiffGetterOpensRegularFiles is about a name of an archive that leads to what waits for ever, or does something, when it is opened.
 func TestDiffGetterOpensRegularFiles(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: bytes.NewReader(packed(t,
@@ -113,7 +114,7 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 
 // TestNoPipeIsWaitedFor is about pipes in the place of the store's own files.
 func TestNoPipeIsWaitedFor(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, file := range []string{"layers/child", "overlay/mark/child", "overlay/lock/child", "overlay/form/child", "overlay/form/base"} {
 			t.Run(file, func(t *testing.T) {
 				s := newStore(t, name)
@@ -150,7 +151,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 
 // TestDiffGetterOfTemplate is about a layer whose files are in the layer that it was made from.
 func TestDiffGetterOfTemplate(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "template")
 		s.apply(t, "base", "", entry{Name: "low", Content: "low"}, entry{Name: "d/f", Content: "base"}, entry{Name: "d/low", Content: "low"})

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
 func TestCreateWritesTheLayout(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "grandchild")
 		for id, want := range map[string]string{"base": "", "child": "base\n", "grandchild": "child\nbase\n"} {
@@ -37,7 +39,7 @@ func TestCreateWritesTheLayout(t *testing.T) {
 }
 
 func TestCreateRootDirectory(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		root := func(id string) (fs.FileMode, uint32, uint32) {
 			info, err := os.Lstat(s.inner.home.Diff(id))
@@ -71,7 +73,7 @@ func TestCreateRootDirectory(t *testing.T) {
 var badIDs = []string{"", ".", "..", "a/b", "/etc", "../diff", "a\x00"}
 
 func TestBadIDsAreRefusedEverywhere(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		before := readTree(t, string(s.inner.home))
@@ -111,7 +113,7 @@ func TestBadIDsAreRefusedEverywhere(t *testing.T) {
 }
 
 func TestUnknownIDsAreErrors(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		calls := map[string]error{"UpdateLayerIDMap": s.UpdateLayerIDMap("nobody", &idmap.Mappings{}, &idmap.Mappings{}, "")}
 		_, calls["Get"] = s.Get("nobody", GetOptions{})
@@ -136,7 +138,7 @@ func TestUnknownIDsAreErrors(t *testing.T) {
 }
 
 func TestCreateFailures(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		before := readTree(t, string(s.inner.home))
@@ -153,7 +155,7 @@ func TestCreateFailures(t *testing.T) {
 
 // TestCreateLeavesNothingBehind makes each step of Create fail in turn.
 func TestCreateLeavesNothingBehind(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, blocked := range []string{store.MntDir, store.TmpDir, store.DiffDir} {
 			t.Run(blocked, func(t *testing.T) {
 				s := newStore(t, name)
@@ -181,7 +183,7 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 
 // TestCreateAfterCrash is about what a Create that was killed has left.
 func TestCreateAfterCrash(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("child"), files{"junk": "old"})
@@ -195,7 +197,7 @@ func TestCreateAfterCrash(t *testing.T) {
 }
 
 func TestCreateFromTemplate(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "template")
 		write(t, s.inner.home.Diff("base"), files{"a": "a", "b": "b"})
@@ -210,13 +212,13 @@ func TestCreateFromTemplate(t *testing.T) {
 			t.Errorf("against the template: %v, %v", changes, err)
 		}
 		_, err = s.Changes("copy", nil, "base", nil)
-		wants(t, err, ErrNotParent, "another parent")
+		wants(t, err, layerdiff.ErrNotParent, "another parent")
 		sameNames(t, s.mountedChanges(t, "copy", "base"), "A /c", "D /a")
 	})
 }
 
 func TestRemove(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"d/f": "f"})
@@ -231,7 +233,7 @@ func TestRemove(t *testing.T) {
 		for _, dir := range []string{store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir} {
 			sameNames(t, readTree(t, filepath.Join(string(s.inner.home), dir)).Names())
 		}
-		if name == BackendOverlay {
+		if name == backend.Overlay {
 			for _, dir := range []string{store.ShadowDir, store.WatchDir, store.FormDir, store.WorkDir} {
 				entries, err := os.ReadDir(s.inner.home.Overlay(dir))
 				if len(entries) > 0 {
@@ -244,7 +246,7 @@ func TestRemove(t *testing.T) {
 }
 
 func TestMetadataAndStatus(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
 		h := s.inner.home

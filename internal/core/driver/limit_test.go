@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 func TestBranchLimit(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		const layers = 1100
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
 		h := s.inner.home
 		// As Create would, but for what makes it durable.

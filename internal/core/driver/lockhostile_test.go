@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -97,7 +98,7 @@ func TestLocksOfOthers(t *testing.T) {
 		lockAll(t)
 		return
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, modes := range map[string][2]fs.FileMode{
 			"closed": {0o711, 0o700}, "graph root": {0o755, 0o700}, "store": {0o755, 0o755},
 		} {
@@ -147,7 +148,7 @@ func TestLocksOfOthers(t *testing.T) {
 
 // TestLocksOfOthersInReadOnlyStore is TestLocksOfOthers for a store that has no files for locks, and in which none can be made.
 func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
@@ -189,7 +190,7 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 // TestLockOfMounts is about the two ways to have the lock of mounts: each keeps those out who come by the other one, and by the second one
 // home can be unmounted.
 func TestLockOfMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		h := newStore(t, name).inner.home
 		free := func() bool {
 			lock, err := fsutil.OrNil(h.FlockFile(h.Overlay(store.MountsLock), "", unix.LOCK_SH|unix.LOCK_NB))
@@ -244,7 +245,7 @@ func TestLockOfMounts(t *testing.T) {
 
 // TestCheckMakesNoLock is about Check of a store that this driver has never opened.
 func TestCheckMakesNoLock(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		must(t, s.Cleanup())
@@ -276,7 +277,7 @@ func TestClosedGoesByWhatIsThere(t *testing.T) {
 
 // TestReplacedLockDirectory has overlay/ replaced while a Cleanup waits for the lock in it.
 func TestReplacedLockDirectory(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		lock, err := h.LockMounts(unix.LOCK_SH)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
@@ -51,7 +52,7 @@ func (s testStore) longStack(t *testing.T, layers int) (top string) {
 }
 
 // newStoreIn is newStore with a path of some length.
-func newStoreIn(t *testing.T, name BackendName) testStore {
+func newStoreIn(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long-", 8))
 	must(t, os.Mkdir(dir, 0o700))
@@ -62,11 +63,11 @@ func newStoreIn(t *testing.T, name BackendName) testStore {
 // it is no more than programs read.
 func TestLineOfLongStackIsShort(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStoreIn(t, BackendOverlay)
-		top := s.longStack(t, mostLowers+1)
+		s := newStoreIn(t, backend.Overlay)
+		top := s.longStack(t, backend.MostLowers+1)
 		for _, options := range [][]string{nil, {"nodev"}} {
 			dir := s.get(t, top, options...)
-			if seen := readTree(t, dir); len(seen) != mostLowers+2 {
+			if seen := readTree(t, dir); len(seen) != backend.MostLowers+2 {
 				t.Errorf("the mount has %d files", len(seen))
 			}
 			if longest := longestLine(t, string(s.inner.home)); longest > 4096+1024 {
@@ -78,8 +79,8 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 			must(t, s.Put(top))
 		}
 		// What is of no use to a mount of read-only directories alone is left out.
-		below := fmt.Sprintf("%064d", mostLowers-1)
-		if seen := s.see(t, below, "ro"); len(seen) != mostLowers+1 {
+		below := fmt.Sprintf("%064d", backend.MostLowers-1)
+		if seen := s.see(t, below, "ro"); len(seen) != backend.MostLowers+1 {
 			t.Errorf("the read-only mount has %d files", len(seen))
 		}
 	})
@@ -89,10 +90,10 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 // all at once.
 func TestLongStackWithoutThread(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStoreIn(t, BackendOverlay)
+		s := newStoreIn(t, backend.Overlay)
 		layers := 200
 		if overlayfs.KernelTakesParts() {
-			layers = mostLowers
+			layers = backend.MostLowers
 		}
 		top := s.longStack(t, layers)
 		ended := make(chan bool)
@@ -148,7 +149,7 @@ func foreignLongLine(t *testing.T, dir string) {
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	must(t, err)
 	defer unix.Close(fsfd)
-	for i := range mostLowers {
+	for i := range backend.MostLowers {
 		lower := filepath.Join(dir, fmt.Sprintf("%0*d", 250-len(dir)-1, i))
 		must(t, os.Mkdir(lower, 0o700))
 		must(t, unix.FsconfigSetString(fsfd, "lowerdir+", lower))
@@ -166,7 +167,7 @@ func foreignLongLine(t *testing.T, dir string) {
 
 // TestForeignLongLine uses a store on a host where something else has a mount of which mountinfo has more to say than most programs read.
 func TestForeignLongLine(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		// Older kernels have no mounts with lines that long: see TestLongLinesOfMountinfo.
 		if overlayfs.KernelTakesParts() {
 			foreignLongLine(t, t.TempDir())
@@ -176,7 +177,7 @@ func TestForeignLongLine(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "f", Content: "f"})
 		dir := s.get(t, "child")
 		write(t, dir, files{"new": "new"})
-		if name == BackendOverlay {
+		if name == backend.Overlay {
 			for upper, want := range map[string]bool{s.inner.home.Diff("child"): true, s.inner.home.Diff("other"): false} {
 				if used, err := inuse.UpperInMountinfo(upper); err != nil || used != want {
 					t.Errorf("%s is in use: %t, %v", upper, used, err)

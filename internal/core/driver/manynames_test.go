@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
@@ -30,7 +31,7 @@ func TestManyNames(t *testing.T) {
 		names, err = strconv.Atoi(text)
 		must(t, err)
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "top")
 		write(t, s.inner.home.Diff("base"), files{"gone": "", "d/old": ""})

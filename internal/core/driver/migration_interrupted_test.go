@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestMigrationInterrupted(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
 		faults.Mark(faults.Begin)
-		_, err := reopen(args[0], BackendName(args[1]))
+		_, err := reopen(args[0], backend.Name(args[1]))
 		faults.Mark(faults.End)
 		must(t, err)
 		return
@@ -27,19 +28,19 @@ func TestMigrationInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
 		t.Skip("none was asked for")
 	}
-	forEachBackend(t, func(t *testing.T, backend BackendName) {
+	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range some(t, fixtureNames(t)) {
 			t.Run(name, func(t *testing.T) {
 				var steps []faults.Call
 				o := buildOldStore(t, name, bootID())
-				o.initKilled(t, backend, func(call faults.Call) faults.Verdict {
+				o.initKilled(t, chosen, func(call faults.Call) faults.Verdict {
 					steps = append(steps, call)
 					return faults.Continue
 				})
 				unmountLazily(t, o.home)
 				for _, step := range some(t, steps) {
 					o := buildOldStore(t, name, bootID())
-					o.initKilled(t, backend, func(call faults.Call) faults.Verdict {
+					o.initKilled(t, chosen, func(call faults.Call) faults.Verdict {
 						if call.N == step.N {
 							return faults.Kill
 						}
@@ -47,7 +48,7 @@ func TestMigrationInterrupted(t *testing.T) {
 					})
 					o.interrupted = true
 					unmountLazily(t, o.home)
-					testMigration(t, backend, o, false)
+					testMigration(t, chosen, o, false)
 					if t.Failed() {
 						t.Fatalf("killed at step %d of %d, %v", step.N, len(steps), step)
 					}
@@ -58,12 +59,12 @@ func TestMigrationInterrupted(t *testing.T) {
 }
 
 // initKilled runs Init in a process of its own, which decide may kill.
-func (o oldStore) initKilled(t *testing.T, backend BackendName, decide func(faults.Call) faults.Verdict) {
+func (o oldStore) initKilled(t *testing.T, chosen backend.Name, decide func(faults.Call) faults.Verdict) {
 	t.Helper()
 	var out bytes.Buffer
 	killed := false
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestMigrationInterrupted$", "-test.v")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s", childVariable, o.home, backend))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s", childVariable, o.home, chosen))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
 		verdict := decide(call)

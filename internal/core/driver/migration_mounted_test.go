@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -19,20 +20,20 @@ import (
 // TestMigrationOfMountedLayers opens stores in which layers are mounted, as the driver of commit f9c230f mounted them: at their
 // places, or, as it seems to who looks there, nowhere.
 func TestMigrationOfMountedLayers(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, backend BackendName) {
+	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range fixtureNames(t) {
 			if len(readFixture(t, name, bootID()).mounts) == 0 {
 				continue
 			}
 			for _, elsewhere := range []bool{false, true} {
 				where := map[bool]string{false: "here", true: "elsewhere"}[elsewhere]
-				t.Run(name+" mounted "+where, func(t *testing.T) { testMigrationMounted(t, backend, buildOldStore(t, name, bootID()), elsewhere) })
+				t.Run(name+" mounted "+where, func(t *testing.T) { testMigrationMounted(t, chosen, buildOldStore(t, name, bootID()), elsewhere) })
 			}
 		}
 	})
 }
 
-func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhere bool) {
+func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhere bool) {
 	t.Helper()
 	private := o.home
 	if o.diffMounted {
@@ -52,14 +53,14 @@ func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhe
 		}
 		o.mountAsBefore(t, m, targets[m.id])
 	}
-	s, err := reopen(o.home, backend)
+	s, err := reopen(o.home, chosen)
 	must(t, err)
 	must(t, os.WriteFile("/proc/sys/vm/drop_caches", []byte("2\n"), 0))
 	for _, m := range o.mounts {
 		o.stillWorks(t, m, targets[m.id])
 	}
 	// One more does no more than the first one.
-	_, err = reopen(o.home, backend)
+	_, err = reopen(o.home, chosen)
 	must(t, err)
 	for _, m := range o.mounts {
 		must(t, unix.Unmount(targets[m.id], 0))
@@ -67,7 +68,7 @@ func testMigrationMounted(t *testing.T, backend BackendName, o oldStore, elsewhe
 	must(t, s.Cleanup())
 	// A process that another test program has begun meanwhile, in a mount namespace of its own, has copies of the mounts until it ends.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		s = openStore(t, o.home, backend)
+		s = openStore(t, o.home, chosen)
 		if files, dirs := (migration{Driver: s.inner}).former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
 			break
 		}

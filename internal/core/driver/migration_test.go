@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -236,12 +237,12 @@ func (o oldStore) archivesAreRight(t *testing.T, s testStore) {
 func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 	t.Helper()
 	for _, l := range o.layers {
-		if l.state == stateLong && s.backend == BackendAufs {
+		if l.state == stateLong && s.backend == backend.Aufs {
 			continue
 		}
 		dir, err := s.Get(l.id, GetOptions{Options: options})
 		want := l.shows
-		if l.state == stateStuck && s.backend == BackendAufs {
+		if l.state == stateStuck && s.backend == backend.Aufs {
 			// What has a directory .wh.f of its own stays as it is if it is not mounted writable, and aufs does not show the directory.
 			if l.id != "box" || !slices.Contains(options, "ro") {
 				wants(t, err, nil, l.id)
@@ -266,7 +267,7 @@ func sameOf(t *testing.T, name string, got, want []node) {
 }
 
 // again opens the store once more, and fails the test if that changes anything.
-func (o oldStore) again(t *testing.T, backend BackendName) testStore {
+func (o oldStore) again(t *testing.T, chosen backend.Name) testStore {
 	t.Helper()
 	all := func() tree {
 		nodes, err := listTree(o.home)
@@ -274,40 +275,40 @@ func (o oldStore) again(t *testing.T, backend BackendName) testStore {
 		return linesOf(withoutDirTimes(nodes))
 	}
 	before := all()
-	s, err := reopen(o.home, backend)
+	s, err := reopen(o.home, chosen)
 	must(t, err)
 	must(t, s.Cleanup())
 	sameTree(t, all(), before)
-	return openStore(t, o.home, backend)
+	return openStore(t, o.home, chosen)
 }
 
 // TestMigration opens stores that the driver of commit f9c230f has left, at rest and after crashes.
 func TestMigration(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, backend BackendName) {
+	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range fixtureNames(t) {
-			t.Run(name, func(t *testing.T) { testMigration(t, backend, buildOldStore(t, name, bootID()), false) })
+			t.Run(name, func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, bootID()), false) })
 			f := readFixture(t, name, bootID())
 			if f.namesBoot {
-				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, backend, buildOldStore(t, name, earlierBoot), false) })
+				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, earlierBoot), false) })
 			}
 			if f.diffMounted {
-				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, backend, buildOldStore(t, name, bootID()), true) })
+				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, bootID()), true) })
 			}
 		}
 	})
 }
 
-func testMigration(t *testing.T, backend BackendName, o oldStore, mountDiff bool) {
+func testMigration(t *testing.T, chosen backend.Name, o oldStore, mountDiff bool) {
 	t.Helper()
 	if mountDiff {
 		o.mountDiff(t)
 		defer unmountParts(t, o.home, store.DiffDir)
 	}
-	s, err := reopen(o.home, backend)
+	s, err := reopen(o.home, chosen)
 	must(t, err)
 	o.migrated(t, s)
 	must(t, s.Cleanup())
-	s = o.again(t, backend)
+	s = o.again(t, chosen)
 	o.migrated(t, s)
 	o.mountsAreRight(t, s, "ro")
 	o.mountsAreRight(t, s)
@@ -323,13 +324,13 @@ func testMigration(t *testing.T, backend BackendName, o oldStore, mountDiff bool
 // TestMigrationLeavesDevicesAlone is about a layer at rest that has what overlayfs would take for its own, and that overlayfs has never
 // had mounted.
 func TestMigrationLeavesDevicesAlone(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, backend BackendName) {
+	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		o := buildOldStore(t, "killed", earlierBoot)
 		dir := filepath.Join(o.home, store.DiffDir, "plain")
 		must(t, unix.Mknod(filepath.Join(dir, "device"), unix.S_IFCHR|0o600, 0))
 		must(t, system.Lsetxattr(filepath.Join(dir, "e"), "trusted.overlay.opaque", []byte("y"), 0))
 		before := o.content(t, "plain")
-		s, err := reopen(o.home, backend)
+		s, err := reopen(o.home, chosen)
 		must(t, err)
 		sameTree(t, o.content(t, "plain"), before)
 		if f, _ := o.form(t, "plain"); f != whiteout.AufsForm {

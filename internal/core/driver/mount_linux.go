@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -29,7 +30,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	o := d.options
 	if len(options.Options) > 0 {
 		var err error
-		if o, err = ParseMountOptions(options.Options); err != nil {
+		if o, err = backend.ParseMountOptions(options.Options); err != nil {
 			return "", store.LayerError("mounting", id, err)
 		}
 	}
@@ -37,7 +38,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 }
 
 // getWith is Get with mount options that are parsed, and an SELinux label.
-func (d *Driver) getWith(id string, o MountOptions, label string) (string, error) {
+func (d *Driver) getWith(id string, o backend.MountOptions, label string) (string, error) {
 	var parents []string
 	lock, err := d.home.LockLayerAnd("mounting", id, func() (err error) {
 		parents, err = d.home.Parents(id)
@@ -65,13 +66,13 @@ func (d *Driver) getWith(id string, o MountOptions, label string) (string, error
 }
 
 // mount mounts the layer id, of which the caller has the lock.
-func (d *Driver) mount(id string, parents []string, o MountOptions, label string) error {
-	s := stack{id: id, target: d.home.Mnt(id), options: o, label: label}
-	if err := makeMountPoint(s.target); err != nil {
+func (d *Driver) mount(id string, parents []string, o backend.MountOptions, label string) error {
+	s := backend.Stack{ID: id, Target: d.home.Mnt(id), Options: o, Label: label}
+	if err := makeMountPoint(s.Target); err != nil {
 		return err
 	}
 	layers := parents
-	if o.readOnly() {
+	if o.ReadOnly() {
 		layers = append([]string{id}, parents...)
 	}
 	for {
@@ -84,19 +85,19 @@ func (d *Driver) mount(id string, parents []string, o MountOptions, label string
 
 // mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
 // kept from converting a layer by one who is only about to mount another one on top of it.
-func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
-	if s.layers, err = d.shadows.Stack(layers, s.id); err != nil {
+func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err error) {
+	if s.Layers, err = d.shadows.Stack(layers, s.ID); err != nil {
 		return false, err
 	}
-	if !s.options.readOnly() {
+	if !s.Options.ReadOnly() {
 		if err := d.prepare(&s); err != nil {
 			return false, err
 		}
 	}
-	if err := d.backend.mount(s); err != nil {
+	if err := d.backend.Mount(s); err != nil {
 		return false, err
 	}
-	for _, layer := range s.layers {
+	for _, layer := range s.Layers {
 		if layer.Form == "" && d.shadows.To != whiteout.AufsForm {
 			// Its shadows do, in either form, what its marks say.
 			continue
@@ -106,7 +107,7 @@ func (d *Driver) mountStack(s stack, layers []string) (same bool, err error) {
 		if err == nil && same {
 			continue
 		}
-		if err = errors.Join(err, d.unmount(s.id, s.target)); err == nil {
+		if err = errors.Join(err, d.unmount(s.ID, s.Target)); err == nil {
 			err = d.unlearn(layer.ID)
 		}
 		return false, err
@@ -130,13 +131,13 @@ func (d *Driver) unlearn(id string) error {
 
 // prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
 // aufs nor overlayfs looks at that of a branch.
-func (d *Driver) prepare(s *stack) error {
-	if err := d.backend.prepare(s.id); err != nil {
+func (d *Driver) prepare(s *backend.Stack) error {
+	if err := d.backend.Prepare(s.ID); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.Diff(s.id), d.shadows.To)
+	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), d.shadows.To)
 	if opaque {
-		s.layers = nil
+		s.Layers = nil
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -95,7 +96,7 @@ var foreignMounts = []struct {
 // TestRemoveOfForeignMounts is about a layer that somebody has mounted something over: it is removed, or it stays whole. What is mounted
 // is not touched.
 func TestRemoveOfForeignMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, foreign := range foreignMounts {
 			t.Run(foreign.name, func(t *testing.T) {
 				s := newStore(t, name)
@@ -130,7 +131,7 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 
 // TestSweepOfForeignMounts is the same for what a process that was killed in Remove has left: it is swept as soon as it can be.
 func TestSweepOfForeignMounts(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, foreign := range foreignMounts {
 			t.Run(foreign.name, func(t *testing.T) {
 				s := newStore(t, name)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ func TestParseMountOptions(t *testing.T) {
 		{[]string{"udba=none", "udba=none"}, 0, []string{"udba=none"}},
 	} {
 		t.Run(strings.Join(c.options, ";"), func(t *testing.T) {
-			o, err := ParseMountOptions(c.options)
+			o, err := backend.ParseMountOptions(c.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +58,7 @@ func TestParseMountOptionsRefuses(t *testing.T) {
 		{"ro=1", []string{`"ro=1"`}},
 	} {
 		t.Run(c.options, func(t *testing.T) {
-			_, err := ParseMountOptions([]string{c.options})
+			_, err := backend.ParseMountOptions([]string{c.options})
 			wants(t, err, nil, c.words...)
 		})
 	}

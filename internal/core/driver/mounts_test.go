@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -29,7 +30,7 @@ func mountedAt(t *testing.T, target string) bool {
 }
 
 func TestGetOfBaseIsItsDirectory(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		// A Put without a Get, and measuring, must not change what Get returns.
@@ -47,7 +48,7 @@ func TestGetOfBaseIsItsDirectory(t *testing.T) {
 }
 
 func TestGetShowsTheStack(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		write(t, s.inner.home.Diff("base"), files{"a": "base", "b": "base", "c": "base"})
@@ -68,7 +69,7 @@ func TestGetShowsTheStack(t *testing.T) {
 }
 
 func TestGetIsCounted(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		target := s.get(t, "child")
@@ -96,7 +97,7 @@ func TestGetIsCounted(t *testing.T) {
 
 // TestGetOfAnotherDriversMount is about a layer that another process has mounted: its mount is not this one's to end.
 func TestGetOfAnotherDriversMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		target := s.get(t, "child")
@@ -116,7 +117,7 @@ func TestGetOfAnotherDriversMount(t *testing.T) {
 }
 
 func TestGetOfManyAtOnce(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle")
 		write(t, s.inner.home.Diff("middle"), files{".wh.gone": "", "d/.wh..wh..opq": "", "d/f": "f"})
@@ -150,7 +151,7 @@ func TestGetOfManyAtOnce(t *testing.T) {
 }
 
 func TestMountFlags(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name, withMountOptions("nodev,noexec"))
 		s.create(t, "", "base", "child")
 		options := func() string {
@@ -194,7 +195,7 @@ func TestMountFlags(t *testing.T) {
 
 // TestReadOnlyMount is about a mount without a writable branch: what the layer deletes stays deleted in it.
 func TestReadOnlyMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"gone": "1", "kept": "2", "d/hidden": "3"})
@@ -207,7 +208,7 @@ func TestReadOnlyMount(t *testing.T) {
 }
 
 func TestGetRefusesOptions(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		for option, words := range map[string][]string{
@@ -225,7 +226,7 @@ func TestGetRefusesOptions(t *testing.T) {
 // TestFailedGetLeavesNothing is about a stack that cannot be mounted, once because an ancestor is damaged, and then
 // because the mount point is.
 func TestFailedGetLeavesNothing(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "child")
 		write(t, s.inner.home.Diff("child"), files{".wh.x": ""})
@@ -260,7 +261,7 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 
 // TestMissingDiff is about a layer whose own directory is gone.
 func TestMissingDiff(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		must(t, os.RemoveAll(s.inner.home.Diff("child")))
@@ -272,7 +273,7 @@ func TestMissingDiff(t *testing.T) {
 
 // TestCleanup is about mounts of this driver and of others: all go, and none is walked.
 func TestCleanup(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "one")
 		s.create(t, "base", "two")
@@ -295,7 +296,7 @@ func TestCleanup(t *testing.T) {
 
 func TestMountID(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		s.create(t, "", "base", "child", "other")
 		s.get(t, "other")
 		target := s.get(t, "child")
@@ -348,7 +349,7 @@ func TestMountErrorTellsAll(t *testing.T) {
 
 // TestNoteOfNoLayer is about a note in the run root of a layer that is not there any more: it goes, and leaves nothing.
 func TestNoteOfNoLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home, runRoot := filepath.Join(t.TempDir(), "home"), t.TempDir()
 		o := configFor(name)
 		o.RunRoot = runRoot

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ func setFlags(t *testing.T, path string, flags int) bool {
 
 // TestRemoveImmutable is about files that a container has made immutable, or append-only, so that nothing can remove them.
 func TestRemoveImmutable(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, fixed := range map[string]map[string]int{
 			"files":       {"d/immutable": fsutil.ImmutableFlag, "d/append": fsutil.AppendOnlyFlag},
 			"directories": {"d/sub": fsutil.ImmutableFlag, "d": fsutil.AppendOnlyFlag},

@@ -3,12 +3,15 @@
 package driver
 
 import (
-	"archive/tar"
+	"errors"
 	"io"
 	"io/fs"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 )
 
 // Library is what the driver has a storage library do, of which there are several: each program has its own.
@@ -18,13 +21,10 @@ type Library struct {
 	// NewCounter makes a counter of the users of mount points.
 	NewCounter func(isMounted func(path string) bool) Counter
 	// FSName is what the library calls the file system that path is on.
-	FSName func(path string) string
-	// FileInfoHeader is the header of a file in an archive. target is that of a symbolic link.
-	FileInfoHeader func(name string, info fs.FileInfo, target string) (*tar.Header, error)
-	// Unpack extracts an archive into the directory dir, which is the root directory of the calling thread, or below it.
-	Unpack func(archive io.Reader, dir string, options layertar.UnpackOptions) error
-	// UnpackInChild extracts an archive into the directory dir, in a child that has it as its root directory.
-	UnpackInChild func(archive io.Reader, dir string, options layertar.UnpackOptions) error
+	FSName         func(path string) string
+	FileInfoHeader layerdiff.HeaderFunc
+	// Extractor unpacks archives.
+	Extractor unpack.Extractor
 	// ApplyLayer changes the tree at dir by an archive, whose whiteouts delete, and returns the size of what it brought.
 	ApplyLayer func(dir string, archive io.Reader, options layertar.UnpackOptions) (size int64, err error)
 }
@@ -62,28 +62,18 @@ type ApplyOptions struct {
 	ForceMask         *fs.FileMode
 }
 
-// A Change is a file that a layer changes in what its ancestors show.
-type Change struct {
-	// Path begins with a '/'.
-	Path string
-	Kind ChangeKind
+// Config is how a driver is to work.
+type Config struct {
+	Backend backend.Name
+	Mount   backend.MountOptions
+	// IgnoreChownErrors: files of an archive whose owner cannot be set belong to whoever unpacks them.
+	IgnoreChownErrors bool
+	// SkipMountHome: the driver does not make home a private mount.
+	SkipMountHome bool
+	// RunRoot is where the storage library counts mounts, or "".
+	RunRoot string
+	Library Library
 }
 
-// String is the letter of the kind, and the path.
-func (c Change) String() string { return string("CAD"[c.Kind]) + " " + c.Path }
-
-// ChangeKind says what happened to a file.
-type ChangeKind int
-
-// The kinds of changes.
-const (
-	ChangeModify ChangeKind = iota
-	ChangeAdd
-	ChangeDelete
-)
-
-// Usage is what a layer takes on the disk.
-type Usage struct {
-	// Size is how many bytes are in its files, and Inodes how many files there are.
-	Size, Inodes int64
-}
+// ErrNoQuotas: sizes of layers cannot be limited.
+var ErrNoQuotas = errors.New("this driver does not support quotas")

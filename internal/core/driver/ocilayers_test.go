@@ -16,10 +16,12 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/ocimodel"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -57,7 +59,7 @@ var layerCases = []struct{ stack, shows string }{
 
 // TestLayerCases compares what stacks of layers show with what the image specification says.
 func TestLayerCases(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withWays(t, func(t *testing.T, options ApplyOptions) {
 			s := newStore(t, name)
 			for i, c := range layerCases {
@@ -77,7 +79,7 @@ func TestLayerCases(t *testing.T) {
 // have nothing of the directory that it is in.
 func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 	ids := []idmap.Map{{ContainerID: 0, HostID: 100_000, Size: 65536}}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withWays(t, func(t *testing.T, options ApplyOptions) {
 			s := newStore(t, name)
 			s.create(t, "", "base", "child")
@@ -93,9 +95,9 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 			want, err := os.Lstat(old)
 			must(t, err)
 			options.Mappings = idmapsOf(ids, ids)
-			list := appendACL(newACL(), aclUserObj, 7, aclNoID)
-			for _, e := range [][3]uint32{{aclUser, 7, 1}, {aclGroupObj, 5, aclNoID}, {0x10, 7, aclNoID}, {aclOther, 0, aclNoID}} {
-				list = appendACL(list, uint16(e[0]), uint16(e[1]), e[2])
+			list := layertar.AppendACL(layertar.NewACL(), layertar.AclUserObj, 7, layertar.AclNoID)
+			for _, e := range [][3]uint32{{layertar.AclUser, 7, 1}, {layertar.AclGroupObj, 5, layertar.AclNoID}, {0x10, 7, layertar.AclNoID}, {layertar.AclOther, 0, layertar.AclNoID}} {
+				list = layertar.AppendACL(list, uint16(e[0]), uint16(e[1]), e[2])
 			}
 			options.Diff = bytes.NewReader(headersOf(t,
 				&tar.Header{Typeflag: tar.TypeReg, Name: "old/f", Mode: 0o644},
@@ -124,14 +126,14 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 // TestManyImpliedDirectoriesAreRefused is about what is remembered of them.
 func TestManyImpliedDirectoriesAreRefused(t *testing.T) {
 	for _, rel := range []string{"d", strings.Repeat("d/", 2000)} {
-		var i impliedDirs
+		var i unpack.ImpliedDirs
 		var err error
 		for n := 0; err == nil && n < 2<<20; n++ {
-			err = i.keepsMetadata(dirBelow{rel: rel})
+			err = i.KeepsMetadata(unpack.DirBelow{Rel: rel})
 		}
-		wants(t, err, errManyImplied)
-		if len(i.below) < 10_000 {
-			t.Errorf("of %d bytes, %d were taken", len(rel), len(i.below))
+		wants(t, err, unpack.ErrManyImplied)
+		if len(i.Below) < 10_000 {
+			t.Errorf("of %d bytes, %d were taken", len(rel), len(i.Below))
 		}
 	}
 }
@@ -141,7 +143,7 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 	// What a failure prints belongs in layerCases.
 	must(t, flag.Set("rapid.nofailfile", "true"))
 	storetest.Seed()
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s, n := newStore(t, name), 0
 		rapid.Check(t, func(rt *rapid.T) {
 			stack := ocimodel.Draw(rt)

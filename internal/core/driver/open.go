@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
@@ -28,12 +29,12 @@ import (
 // process or in many, may be at work on one store: see lock.go.
 type Driver struct {
 	home    store.Home
-	options MountOptions
+	options backend.MountOptions
 	// ignoreChownErrors and skipMountHome are those of config.
 	ignoreChownErrors bool
 	skipMountHome     bool
 	library           Library
-	backend           backend
+	backend           backend.Backend
 	forms             *conversion.Converter
 	// shadows are those of the backend.
 	shadows *shadow.Cache
@@ -159,7 +160,7 @@ func (d *Driver) start(c Config) error {
 	if err != nil {
 		return err
 	}
-	if d.runRoot != "" && d.backend.name() == BackendAufs {
+	if d.runRoot != "" && d.backend.Name() == backend.Aufs {
 		// A store without room for it, or for tmp/, can be used.
 		if err := inuse.RecordRunRoot(d.home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
@@ -202,11 +203,11 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 }
 
 // probe finds the backend that was asked for, or says why it cannot be had.
-func (d *Driver) probe(name BackendName) (backend, error) {
+func (d *Driver) probe(name backend.Name) (backend.Backend, error) {
 	switch name {
-	case BackendAufs:
+	case backend.Aufs:
 		return d.probeIn(d.probeAufs)
-	case BackendOverlay:
+	case backend.Overlay:
 		return d.probeIn(d.probeOverlay)
 	default:
 		b, aufsErr := d.probeIn(d.probeAufs)
@@ -222,19 +223,19 @@ func (d *Driver) probe(name BackendName) (backend, error) {
 	}
 }
 
-func (d *Driver) probeAufs(scratchDir string) (backend, error) {
+func (d *Driver) probeAufs(scratchDir string) (backend.Backend, error) {
 	d.shadows = shadow.New(d.home, d.forms, whiteout.AufsForm, d.runRoot)
-	return probeAufs(d.home, d.forms, scratchDir, d.library.FSName)
+	return backend.ProbeAufs(d.home, d.forms, scratchDir, d.library.FSName)
 }
 
-func (d *Driver) probeOverlay(scratchDir string) (backend, error) {
+func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
 	d.shadows = shadow.New(d.home, d.forms, store.OwnForm(), d.runRoot)
-	return probeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
+	return backend.ProbeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
 }
 
 // probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
 // kernel can do shows there as well, and layers can only be removed from a store that can be opened.
-func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backend, error) {
+func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	// The first place's error is the one about the store.
 	var first error
 	for _, newScratch := range []func() (*store.Scratch, error){
@@ -259,7 +260,7 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend, error)) (backen
 }
 
 // probeWith runs one probe in a scratch directory that NewScratch makes.
-func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir string) (backend, error)) (backend, error) {
+func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	s, err := newScratch()
 	if err != nil {
 		return nil, err
@@ -284,9 +285,9 @@ func (d *Driver) Status() [][2]string {
 		{"Root Dir", string(d.home)},
 		{"Backing Filesystem", d.library.FSName(d.home.Diff(""))},
 		{"Dirs", dirs},
-		{"Backend", string(d.backend.name())},
+		{"Backend", string(d.backend.Name())},
 	}
-	return append(status, d.backend.status()...)
+	return append(status, d.backend.Status()...)
 }
 
 // Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest

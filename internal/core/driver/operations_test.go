@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
@@ -38,13 +39,13 @@ type operation struct {
 	// again says if it can be done again where it may be done already.
 	again bool
 	// only is the one backend that has it, if not both do.
-	only BackendName
+	only backend.Name
 	// splits: until it is done aufs alone knows that some names are one file, and a reboot would make aufs forget.
 	splits bool
 	// ignores: a call that fails makes another result, as is asked for: see TestApplyDiffIgnoresChown.
 	ignores bool
 	// reads is a backend on which it changes nothing, so that no kill can cut it short.
-	reads BackendName
+	reads backend.Name
 }
 
 var operations = []operation{
@@ -95,7 +96,7 @@ var operations = []operation{
 		},
 	},
 	{name: "get", build: childEdited, again: true, run: get("child")},
-	{name: "get-long", build: longStack, again: true, run: get("child"), only: BackendAufs},
+	{name: "get-long", build: longStack, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "get-base", build: threeLayers, again: true,
 		run: func(_ *testing.T, s testStore) error {
@@ -108,9 +109,9 @@ var operations = []operation{
 		run: func(_ *testing.T, s testStore) error { return s.Put("base") },
 	},
 	{name: "put", build: threeLayers, prepare: editChild, splits: true, run: func(_ *testing.T, s testStore) error { return s.Put("child") }},
-	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay, run: diff},
+	{name: "diff-mounted", build: threeLayers, prepare: editChild, splits: true, reads: backend.Overlay, run: diff},
 	{
-		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true, reads: BackendOverlay,
+		name: "changes-mounted", build: threeLayers, prepare: editChild, splits: true, reads: backend.Overlay,
 		run: func(_ *testing.T, s testStore) error {
 			_, err := s.Changes("child", nil, "middle", nil)
 			return err
@@ -221,7 +222,7 @@ const (
 )
 
 // asOperation is the process of an operation.
-func asOperation(t *testing.T, home string, name BackendName, opName, how string) {
+func asOperation(t *testing.T, home string, name backend.Name, opName, how string) {
 	t.Helper()
 	op := operationNamed(opName)
 	interrupted := func(run func() error) {
@@ -262,7 +263,7 @@ type layerTrees map[string]tree
 // trial is a test of one operation on one backend.
 type trial struct {
 	op      operation
-	backend BackendName
+	backend backend.Name
 	// template is the store that the operation finds.
 	template string
 	// before and after are what layers show if it is not run, and if it is.
@@ -274,7 +275,7 @@ type trial struct {
 // TestInterrupted interrupts each operation, on each backend, in three ways.
 func TestInterrupted(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
-		asOperation(t, args[0], BackendName(args[1]), args[2], args[3])
+		asOperation(t, args[0], backend.Name(args[1]), args[2], args[3])
 		return
 	}
 	if os.Getenv(stepsVariable) == "0" {
@@ -283,7 +284,7 @@ func TestInterrupted(t *testing.T) {
 	if _, err := os.Stat("/dev/loop-control"); err != nil && os.Getuid() == 0 {
 		t.Errorf("there are no loop devices, to have the power go off: %v", err)
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, op := range operations {
 			if op.only != "" && op.only != name {
 				continue
@@ -303,7 +304,7 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-func newTrial(t *testing.T, op operation, name BackendName) *trial {
+func newTrial(t *testing.T, op operation, name backend.Name) *trial {
 	t.Helper()
 	tr := &trial{op: op, backend: name, template: filepath.Join(t.TempDir(), "home")}
 	s := openStore(t, tr.template, name)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -35,7 +36,7 @@ func makeOther(t *testing.T, what, path, outside string) {
 // TestOwnNamesOfOthers is about layers that have something else under each of aufs's own names: a container on overlayfs can make what it
 // wants there. Nothing that the driver does with such a layer may change a file outside of it, or wait for one.
 func TestOwnNamesOfOthers(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, what := range []string{"a link", "a file's link", "a pipe", "a device", "a file", "a directory"} {
 			t.Run(what, func(t *testing.T) {
 				s := newExchanged(t, name)
@@ -71,9 +72,9 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 	s := newStoreWithout(t)
 	outside := t.TempDir()
 	write(t, outside, files{"1.2": "secret"})
-	must(t, os.Symlink(outside, filepath.Join(s.home.Diff("layer"), whiteout.PseudoLinkDir)))
-	must(t, s.prepareOwnFiles("layer"))
-	links, err := aufsfs.ReadPseudoLinks(s.home.Diff("layer"))
+	must(t, os.Symlink(outside, filepath.Join(s.Home.Diff("layer"), whiteout.PseudoLinkDir)))
+	must(t, s.PrepareOwnFiles("layer"))
+	links, err := aufsfs.ReadPseudoLinks(s.Home.Diff("layer"))
 	if err != nil || len(links) > 0 {
 		t.Errorf("%v, %v", links, err)
 	}
@@ -83,9 +84,9 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 }
 
 // newStoreWithout is the aufs backend on a kernel that need not have aufs, with the directory of a layer.
-func newStoreWithout(t *testing.T) *aufsBackend {
+func newStoreWithout(t *testing.T) *backend.AufsBackend {
 	t.Helper()
 	h := store.Home(t.TempDir())
 	must(t, os.MkdirAll(h.Diff("layer"), 0o755))
-	return &aufsBackend{home: h, forms: conversion.New(h, "")}
+	return &backend.AufsBackend{Home: h, Forms: conversion.New(h, "")}
 }

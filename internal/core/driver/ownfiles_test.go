@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -52,14 +53,14 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 			}
 			t.Run(what+" as "+own, func(t *testing.T) {
 				b := newStoreWithout(t)
-				dir := b.home.Diff("layer")
+				dir := b.Home.Diff("layer")
 				write(t, dir, files{"empty": ""})
 				must(t, place(filepath.Join(dir, own)))
 				old := time.Unix(1_000_000_000, 7)
 				must(t, os.Chtimes(dir, old, old))
 				was := readTree(t, filepath.Join(dir, own))
 				for range 2 {
-					must(t, b.prepareOwnFiles("layer"))
+					must(t, b.PrepareOwnFiles("layer"))
 				}
 				hidden := hiddenOf(t, dir, own)
 				if !isForeign(what, own) {
@@ -85,42 +86,42 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 func TestOwnFilesStay(t *testing.T) {
 	needRoot(t)
 	b := newStoreWithout(t)
-	dir := b.home.Diff("layer")
+	dir := b.Home.Diff("layer")
 	write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/12.34": "old", whiteout.OrphanDir + "/f": ""})
 	must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, ".wh.gone")))
-	must(t, b.prepareOwnFiles("layer"))
+	must(t, b.PrepareOwnFiles("layer"))
 	sameNames(t, readTree(t, dir).Names(), whiteout.Base, whiteout.PseudoLinkDir, whiteout.OrphanDir, whiteout.OrphanDir+"/f", ".wh.gone")
 }
 
 // TestContainerMadeOwnFiles has a container on overlayfs make files under aufs's own names. Aufs mounts the layer then, and shows all else
 // of it; no whiteout is one of its files; and no archive has them.
 func TestContainerMadeOwnFiles(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, place := range foreignFiles {
 			t.Run(what, func(t *testing.T) { testContainerMadeOwnFiles(t, name, place) })
 		}
 	})
 }
 
-func testContainerMadeOwnFiles(t *testing.T, name BackendName, place func(path string) error) {
+func testContainerMadeOwnFiles(t *testing.T, name backend.Name, place func(path string) error) {
 	home := filepath.Join(t.TempDir(), "home")
 	first := name
-	if hasBackend(t, BackendOverlay) {
-		first = BackendOverlay
+	if hasBackend(t, backend.Overlay) {
+		first = backend.Overlay
 	}
 	s := openStore(t, home, first)
 	s.create(t, "", "base", "layer")
 	s.create(t, "layer", "child")
 	s.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "g", Content: "g"})
 	places := s.inner.home.Diff("layer")
-	if first == BackendOverlay {
+	if first == backend.Overlay {
 		places = s.get(t, "layer")
 	}
 	write(t, places, files{"empty": "", "content": "c"})
 	for _, own := range whiteout.OwnFileNames {
 		must(t, place(filepath.Join(places, own)))
 	}
-	if first == BackendOverlay {
+	if first == backend.Overlay {
 		must(t, os.Remove(filepath.Join(places, "f")))
 		must(t, s.Put("layer"))
 		sameNames(t, keysOf(s.diff(t, "layer", "base")), "empty", "content", ".wh.f")
@@ -130,7 +131,7 @@ func testContainerMadeOwnFiles(t *testing.T, name BackendName, place func(path s
 	s = openStore(t, home, name)
 	// Overlayfs shows them, as files like others.
 	own := whiteout.OwnFileNames
-	if name == BackendAufs {
+	if name == backend.Aufs {
 		own = nil
 	}
 	shows := func(dir string) {
@@ -168,9 +169,9 @@ func testContainerMadeOwnFiles(t *testing.T, name BackendName, place func(path s
 }
 
 // shownNames is what the layer shows.
-func shownNames(first BackendName) []string {
+func shownNames(first backend.Name) []string {
 	names := []string{"empty", "content", "g"}
-	if first != BackendOverlay {
+	if first != backend.Overlay {
 		names = append(names, "f")
 	}
 	return names
@@ -179,7 +180,7 @@ func shownNames(first BackendName) []string {
 // TestOwnFilesOfOverlayAndAufs is about a name that both aufs and a container on overlayfs have made something of.
 func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "layer")
 		dir := s.inner.home.Diff("layer")
 		write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/1.2": "aufs", whiteout.OrphanDir + "/": ""})
@@ -189,7 +190,7 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteout.Base)))
 		})
 		must(t, Convert(t.Context(), string(s.inner.home)))
-		must(t, (&aufsBackend{home: s.inner.home, forms: s.inner.forms}).prepare("layer"))
+		must(t, (&backend.AufsBackend{Home: s.inner.home, Forms: s.inner.forms}).Prepare("layer"))
 		for _, own := range whiteout.OwnFileNames {
 			if hidden := hiddenOf(t, dir, own); len(hidden) != 1 {
 				t.Errorf("%s: the container's is %q", own, hidden)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -20,7 +21,7 @@ import (
 // TestStoreIsPrivate is about what others may see of a store: nothing, whatever the umask is, not even while an archive is
 // unpacked.
 func TestStoreIsPrivate(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		old := unix.Umask(0)
 		defer unix.Umask(old)
 		s := newStore(t, name)
@@ -95,7 +96,7 @@ func private(t *testing.T, h store.Home) {
 // TestLinksOutOfTheStore has a part of a store be a symbolic link to elsewhere: nothing there is read, changed, mounted on or
 // removed.
 func TestLinksOutOfTheStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, part := range []string{store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir, "overlay/form", "overlay/shadow", "overlay/lock", "overlay/known"} {
 			t.Run(part, func(t *testing.T) {
 				s := newStore(t, name)

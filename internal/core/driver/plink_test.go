@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -21,7 +22,7 @@ import (
 )
 
 // linked makes a store with a file that has three names in its base, and a layer on top of it.
-func linked(t *testing.T, name BackendName) testStore {
+func linked(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base")
@@ -46,7 +47,7 @@ func writeThrough(t *testing.T, path, content string) {
 // TestPseudoLinksAreFlushed is about a lower file that is written to by one of its names.
 func TestPseudoLinksAreFlushed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
+		s := linked(t, backend.Aufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		must(t, os.Remove(filepath.Join(dir, "gone")))
@@ -79,7 +80,7 @@ const unflushed = "pseudo-link is not flushed"
 // file. Nothing may be copied up for them.
 func TestStalePseudoLinks(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
+		s := linked(t, backend.Aufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		t.Cleanup(wire.ExpectMessages(unflushed))
@@ -114,7 +115,7 @@ func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10))
 // TestFlushKeepsRights is about what a file lends to whoever runs it: no flush may take that away.
 func TestFlushKeepsRights(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
+		s := linked(t, backend.Aufs)
 		base := s.inner.home.Diff("base")
 		capability := []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 		must(t, os.Chmod(filepath.Join(base, "f"), 0o755|os.ModeSetuid|os.ModeSetgid))
@@ -143,7 +144,7 @@ func TestFlushKeepsRights(t *testing.T) {
 // TestUnmountFlushes is about the function for those who have no driver.
 func TestUnmountFlushes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
+		s := linked(t, backend.Aufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		must(t, aufsfs.Unmount(dir))
@@ -159,7 +160,7 @@ func TestUnmountFlushes(t *testing.T) {
 // copies them up: nothing has happened in them. Times have fractions of seconds, which aufs cuts when it is told a time.
 func TestFlushKeepsTimes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		s.create(t, "", "base", "middle")
 		base := s.inner.home.Diff("base")
 		write(t, base, files{"f": "old", "one/two/three/": "", "one/beside/": "", "has/": ""})
@@ -219,7 +220,7 @@ func TestFlushKeepsTimes(t *testing.T) {
 // from being flushed, nor from being unmounted.
 func TestFlushDeepTree(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := linked(t, BackendAufs)
+		s := linked(t, backend.Aufs)
 		dir := s.get(t, "child")
 		deepDir(t, dir)
 		writeThrough(t, filepath.Join(dir, "f"), "new")

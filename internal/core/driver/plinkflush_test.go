@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -90,11 +91,11 @@ func linkedForWork(t *testing.T, s testStore) (archived []string) {
 // TestReadingALayerDisturbsNobody has a container at work in a layer while its archive is made and its changes are looked for: nothing
 // that it does fails, no time that it sets is put back, and the archive shows under all names of a file what it has written to one.
 func TestReadingALayerDisturbsNobody(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		archived := linkedForWork(t, s)
 		dir := s.get(t, "child")
-		if name == BackendOverlay {
+		if name == backend.Overlay {
 			// It gives a file that it copies up the name alone that was written to.
 			archived = []string{"many/a"}
 		}
@@ -116,7 +117,7 @@ func TestReadingALayerDisturbsNobody(t *testing.T) {
 		must(t, s.Put("child"))
 		names := keysOf(s.diff(t, "child", "base"))
 		for n := range numPairs {
-			if name == BackendAufs && (!slices.Contains(names, fmt.Sprintf("pairs/%d/a", n)) || !slices.Contains(names, fmt.Sprintf("pairs/%d/b", n))) {
+			if name == backend.Aufs && (!slices.Contains(names, fmt.Sprintf("pairs/%d/a", n)) || !slices.Contains(names, fmt.Sprintf("pairs/%d/b", n))) {
 				t.Errorf("of pairs/%d the archive has one name", n)
 			}
 		}
@@ -127,7 +128,7 @@ func TestReadingALayerDisturbsNobody(t *testing.T) {
 // own: it is flushed as well.
 func TestLateLinksAreFlushed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		linkedForWork(t, s)
 		dir, branch := s.get(t, "child"), s.inner.home.Diff("child")
 		must(t, appendTo(filepath.Join(dir, "pairs/0/a"), "new"))
@@ -148,7 +149,7 @@ func TestLateLinksAreFlushed(t *testing.T) {
 // them mounted by itself.
 func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
-		s := newStore(t, BackendAufs)
+		s := newStore(t, backend.Aufs)
 		linkedForWork(t, s)
 		dir, branch := s.get(t, "child"), s.inner.home.Diff("child")
 		must(t, appendTo(filepath.Join(dir, "pairs/0/a"), "new"))
@@ -184,7 +185,7 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 // TestReadOnlyMountWithOldLinks has a layer mounted read-only in which a mount of before has left pseudo-links, with numbers that files of this
 // one have: it is read and unmounted, and nothing is to be flushed.
 func TestReadOnlyMountWithOldLinks(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		linkedForWork(t, s)
 		links := files{}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
@@ -18,10 +19,10 @@ import (
 // its own on top of one parent, and of one layer that they share.
 func TestManyProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
-		oneOfManyProcesses(t, args[0], BackendName(args[1]), args[2])
+		oneOfManyProcesses(t, args[0], backend.Name(args[1]), args[2])
 		return
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"f": "f", "d/f": "f", "e/f": "f"})
@@ -59,7 +60,7 @@ func TestManyProcesses(t *testing.T) {
 	})
 }
 
-func oneOfManyProcesses(t *testing.T, home string, name BackendName, me string) {
+func oneOfManyProcesses(t *testing.T, home string, name backend.Name, me string) {
 	t.Helper()
 	for round := range 12 {
 		d, err := Open(home, configFor(name))

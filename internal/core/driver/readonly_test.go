@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,7 @@ import (
 // TestReadOnlyStore is about a store on a file system that is mounted read-only: what reads works, and what would write says
 // that it cannot.
 func TestReadOnlyStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, prepare := range map[string]func(t *testing.T, s testStore){
 			"as it was left": func(t *testing.T, s testStore) {
 				t.Helper()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
@@ -17,7 +18,7 @@ import (
 // TestRemoveIsOnTheDiskBeforeFilesGo is about the order of the calls of a Remove: whatever of them the disk has after a power cut, a layer
 // that exists has all of its files.
 func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, op := range []string{"remove", "remove-mounted", "deferred-remove"} {
 			t.Run(op, func(t *testing.T) {
 				tr := newTrial(t, operationNamed(op), name)
@@ -48,7 +49,7 @@ func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 
 // TestRemoveThatCannotMoveFiles has the layer there again if its files cannot be moved out of the store.
 func TestRemoveThatCannotMoveFiles(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, what := range []string{store.MntDir, store.DiffDir} {
 			t.Run(what, func(t *testing.T) {
 				tr := newTrial(t, operationNamed("remove"), name)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -133,7 +134,7 @@ var besideStacks = []shownStack{
 // TestShadows mounts layers in each form, on each backend: what they show is the same, before and after what is written on top of them; and they
 // stay as they are, where the backend can show them so.
 func TestShadows(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
 			if f == whiteout.OverlayUser && !hasUserXattrs(t) {
 				continue
@@ -149,7 +150,7 @@ func TestShadows(t *testing.T) {
 	})
 }
 
-func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
+func (c shownStack) isShown(t *testing.T, name backend.Name, f whiteout.Form) {
 	t.Helper()
 	s := newStore(t, name)
 	h, parent, diffs := s.inner.home, "", map[string]tree{}
@@ -183,7 +184,7 @@ func (c shownStack) isShown(t *testing.T, name BackendName, f whiteout.Form) {
 	c.isDeleted(t, s)
 	// A layer with the attributes of the other kind of overlay mounts is brought into aufs form: each mount would show them.
 	for id, want := range diffs {
-		if f != whiteout.OverlayUser || name != BackendOverlay {
+		if f != whiteout.OverlayUser || name != backend.Overlay {
 			sameTree(t, allOf(t, h.Diff(id)), want)
 		}
 	}
@@ -273,7 +274,7 @@ func (s testStore) parentOf(t *testing.T, id string) string {
 
 // TestShadowsOfArchives unpacks layers with marks of all kinds: what a mount has to know of them is known when ApplyDiff returns.
 func TestShadowsOfArchives(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, c := range shownStacks {
 			t.Run(c.name, func(t *testing.T) {
 				s := newStore(t, name)
@@ -312,7 +313,7 @@ func TestShadowsOfArchives(t *testing.T) {
 
 // TestMountedLayerAsParent is about a stack on top of a layer that is mounted itself.
 func TestMountedLayerAsParent(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		write(t, s.inner.home.Diff("base"), files{"a": "", "b": "", "d/x": "", "d/y": ""})
@@ -336,7 +337,7 @@ func TestMountedLayerAsParent(t *testing.T) {
 
 // TestDeepStack mounts as many layers as are asked of a driver, with a whiteout in each, in each form.
 func TestDeepStack(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted} {
 			t.Run(string(f), func(t *testing.T) {
 				const depth = 127
@@ -369,7 +370,7 @@ func TestDeepStack(t *testing.T) {
 // TestTooManyShadows is about a stack that is too long for overlayfs with its shadows alone: the error has both numbers.
 func TestTooManyShadows(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		top := s.longStack(t, 301)
 		for n := range 300 {
 			write(t, s.inner.home.Diff(fmt.Sprintf("%064d", n)), files{".wh.gone": ""})
@@ -383,11 +384,11 @@ func TestTooManyShadows(t *testing.T) {
 // TestBackendsShareLayers has layers of one backend below a mount of the other one, which writes on top of them.
 func TestBackendsShareLayers(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		for _, first := range []BackendName{BackendOverlay, BackendAufs} {
+		for _, first := range []backend.Name{backend.Overlay, backend.Aufs} {
 			t.Run(string(first)+" below", func(t *testing.T) {
-				second := BackendAufs
-				if first == BackendAufs {
-					second = BackendOverlay
+				second := backend.Aufs
+				if first == backend.Aufs {
+					second = backend.Overlay
 				}
 				s := changed(t, first)
 				s.create(t, "child", "second")
@@ -436,7 +437,7 @@ func TestBackendsShareLayers(t *testing.T) {
 
 // TestLeakedReadOnlyMount is about a read-only mount that lives on in another mount namespace: what it shows stays, whatever is mounted here.
 func TestLeakedReadOnlyMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		s := newStore(t, name)
 		s.create(t, "", "base", "parent", "child")
@@ -464,7 +465,7 @@ func TestLeakedReadOnlyMount(t *testing.T) {
 
 // TestReadOnlyStoreMakesShadowsElsewhere mounts layers of a store that cannot be written to, of which nothing is known.
 func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "middle", "opaque", "top")
@@ -497,7 +498,7 @@ func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 
 // TestShadowsOfNamesBeforeTheDot has whiteouts in directories whose names come before "." in the order of bytes.
 func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")
 		s.apply(t, "base", "", entry{Name: "-d/x"}, entry{Name: "#o/x"}, entry{Name: "a/x"})
@@ -509,7 +510,7 @@ func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
 // TestRootOfAReadOnlyMount has the root directory of a layer change between two read-only mounts: the second one shows it as it is then.
 func TestRootOfAReadOnlyMount(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "layer")
 		s.apply(t, "base", "", entry{Name: "f"})
 		root := func(set func(dir string)) string {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -341,7 +342,7 @@ func TestShadowsAreJoined(t *testing.T) {
 			if got := summaryOf(under); !maps.Equal(got, c.under) {
 				t.Errorf("below is %q", got)
 			}
-			if lowers := lowersOf(stack); slices.Contains(lowers, stack[1].Above) || !slices.Contains(lowers, stack[0].Above) {
+			if lowers := backend.LowersOf(stack); slices.Contains(lowers, stack[1].Above) || !slices.Contains(lowers, stack[0].Above) {
 				t.Errorf("they are mounted as %q", lowers)
 			}
 			// What is above the parent is another one from now on.

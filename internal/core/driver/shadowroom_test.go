@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ import (
 
 // TestFullDiskMakesShadowsElsewhere mounts layers of a store on a full disk, of which nothing is known.
 func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		disk := newDisk(t).dir
 		o := configFor(name)
 		o.RunRoot = t.TempDir()
@@ -51,7 +52,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 func TestConvertOnAFullDisk(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		disk := newDisk(t).dir
-		s := openStore(t, filepath.Join(disk, "home"), BackendOverlay)
+		s := openStore(t, filepath.Join(disk, "home"), backend.Overlay)
 		h := s.inner.home
 		s.create(t, "", "base", "child", "top")
 		f := files{}

@@ -14,7 +14,9 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
@@ -77,7 +79,7 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 		err = fill(target, s.Dir)
 	}
 	if err == nil {
-		_, err = finishUnpacked(target, orNone(mappings), newKeeper(target, nil))
+		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
 	}
 	if err != nil {
 		if rerr := s.Remove(); rerr != nil {
@@ -95,7 +97,7 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 // staging directory stays, for another one; after other errors it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
-	direct, err := d.isParent(id, parent)
+	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
@@ -42,7 +43,7 @@ func (s testStore) stage(t *testing.T, f filling) (target string) {
 
 // TestStagedLayer compares a layer that a differ has filled with one that ApplyDiff has.
 func TestStagedLayer(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		threeLayers(t, s)
 		s.create(t, "middle", "applied", "other-child")
@@ -78,7 +79,7 @@ func TestStagedLayer(t *testing.T) {
 }
 
 func TestStagingErrors(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child", "full")
 		s.change(t, "full", func(dir string) { write(t, dir, files{"precious": "data"}) })

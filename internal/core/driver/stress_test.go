@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ func stressTime(t *testing.T) time.Duration {
 }
 
 // stressed makes the layers that all share: base, top on it, and seen on that.
-func stressed(t *testing.T, name BackendName) testStore {
+func stressed(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "top", "seen")
@@ -304,7 +305,7 @@ func packEntries(entries []entry) (io.Reader, error) {
 // has to be whole.
 func TestStressProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
-		s, err := reopen(args[0], BackendName(args[1]))
+		s, err := reopen(args[0], backend.Name(args[1]))
 		must(t, err)
 		w := worker{s: s, me: args[2]}
 		for {
@@ -312,7 +313,7 @@ func TestStressProcesses(t *testing.T) {
 			fmt.Println("done")
 		}
 	}
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(mountedElsewhere))
 		s := stressed(t, name)
 		const processes = 8
@@ -467,7 +468,7 @@ func isWhole(id, dir string) error {
 
 // TestStressThreads has goroutines at work on one store, with two drivers. None of them is left then, nor an open file.
 func TestStressThreads(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(mountedElsewhere))
 		s := stressed(t, name)
 		other := openStore(t, string(s.inner.home), name)

@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
 // TestInitSweeps is about a store on which operations were cut short.
 func TestInitSweeps(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		write(t, s.inner.home.Diff("base"), files{"f": "f"})
@@ -47,7 +48,7 @@ func TestInitSweeps(t *testing.T) {
 
 // TestInitOnALiveStore is about an Init while other drivers are at work.
 func TestInitOnALiveStore(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		target := s.get(t, "child")
@@ -75,7 +76,7 @@ func TestInitOnALiveStore(t *testing.T) {
 
 // TestSweepKeepsWhatIsBusy is about a mount without a layer that cannot be unmounted: nothing under it is touched.
 func TestSweepKeepsWhatIsBusy(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := string(s.inner.home)
 		elsewhere := t.TempDir()

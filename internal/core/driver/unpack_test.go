@@ -19,7 +19,9 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +36,7 @@ func needRoot(t *testing.T) {
 func unpackAll(r io.Reader, dir string) error {
 	scan := layertar.NewScan(r)
 	defer scan.Contents()
-	return unpackArchive(scan, dir, layertar.UnpackOptions{Mappings: orNone(nil)}, &keeper{root: dir, dir: dir + "-kept", names: &scan.Seen.Names}, testLibrary())
+	return unpack.Archive(scan, dir, layertar.UnpackOptions{Mappings: orNone(nil)}, &kept.Keeper{Root: dir, Dir: dir + "-kept", Names: &scan.Seen.Names}, testLibrary().Extractor)
 }
 
 // rootsOfThreads are the root directories that threads of this process have.
@@ -79,7 +81,7 @@ func TestInRoot(t *testing.T) {
 			defer all.Done()
 			name := fmt.Sprint(i)
 			root := filepath.Join(dir, name)
-			ended, err := inRoot(root, func() error { return nil })
+			ended, err := unpack.InRoot(root, func() error { return nil })
 			if !errors.Is(err, os.ErrNotExist) || ended != nil {
 				t.Errorf("without a directory: %v", err)
 			}
@@ -87,7 +89,7 @@ func TestInRoot(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			ended, err = inRoot(root, func() error {
+			ended, err = unpack.InRoot(root, func() error {
 				if unix.Gettid() == unix.Getpid() {
 					t.Error("it is the first thread")
 				}
@@ -132,7 +134,7 @@ func TestInRoot(t *testing.T) {
 
 func TestInRootPanic(t *testing.T) {
 	needRoot(t)
-	ended, err := inRoot(t.TempDir(), func() error { panic("of the archive") })
+	ended, err := unpack.InRoot(t.TempDir(), func() error { panic("of the archive") })
 	must(t, err)
 	if err := <-ended; err == nil || err.Error() != "panic: of the archive" {
 		t.Errorf("it became %v", err)
@@ -233,20 +235,20 @@ func TestUnpackFails(t *testing.T) {
 // TestUnpackCutShort is about an archive that ends between two files, because of what its reader says with an io.EOF in it.
 func TestUnpackCutShort(t *testing.T) {
 	needRoot(t)
-	for _, size := range []int{1, 2 * firstLook} {
+	for _, size := range []int{1, 2 * unpack.FirstLook} {
 		whole := archiveBytes(t, entry{Name: "a", Content: string(testContent(size))}, entry{Name: "b"})
 		cut := fmt.Errorf("the connection is lost: %w", io.EOF)
-		r := io.MultiReader(bytes.NewReader(whole[:512+(size+511)/512*512]), failing{cut})
+		r := io.MultiReader(bytes.NewReader(whole[:512+(size+511)/512*512]), iotest.ErrReader(cut))
 		wants(t, unpackAll(r, t.TempDir()), cut)
 	}
 	// As package compress says it.
-	wants(t, unpackAll(failing{io.ErrUnexpectedEOF}, t.TempDir()), io.ErrUnexpectedEOF)
+	wants(t, unpackAll(iotest.ErrReader(io.ErrUnexpectedEOF), t.TempDir()), io.ErrUnexpectedEOF)
 }
 
 // TestUnpackReaderPanics is about a caller who lives on after a panic of what reads the archive.
 func TestUnpackReaderPanics(t *testing.T) {
 	needRoot(t)
-	content := archiveBytes(t, entry{Name: "a", Content: string(testContent(2 * firstLook))})
+	content := archiveBytes(t, entry{Name: "a", Content: string(testContent(2 * unpack.FirstLook))})
 	func() {
 		defer func() {
 			if p := recover(); p != "of the reader" {
@@ -254,9 +256,9 @@ func TestUnpackReaderPanics(t *testing.T) {
 			}
 		}()
 		r, w := layertar.NewChunkPipe()
-		unpacked, err := inRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
+		unpacked, err := unpack.InRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
 		must(t, err)
-		_ = feed(io.MultiReader(bytes.NewReader(content[:firstLook]), panicking{}), w, unpacked, nil)
+		_ = unpack.Feed(io.MultiReader(bytes.NewReader(content[:unpack.FirstLook]), panicking{}), w, unpacked, nil)
 	}()
 	rootOnlyHere(t)
 }
@@ -283,7 +285,7 @@ func TestUnpackLogs(t *testing.T) {
 	needRoot(t)
 	header := &tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{layertar.PaxXattr + "com.example.a": "v"}}
 	// The second one has it where nobody has looked before.
-	early, late := headersOf(t, header), headersOf(t, &tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 2 * firstLook}, header)
+	early, late := headersOf(t, header), headersOf(t, &tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 2 * unpack.FirstLook}, header)
 	logger := logrus.StandardLogger()
 	defer logrus.SetOutput(logger.Out)
 	file, err := os.Create(filepath.Join(t.TempDir(), "open"))
@@ -310,20 +312,20 @@ func TestUnpackLogs(t *testing.T) {
 
 func TestLogsToFile(t *testing.T) {
 	logger := logrus.New()
-	if !logsToFile(logger) {
+	if !unpack.LogsToFile(logger) {
 		t.Error("the standard error is no file")
 	}
 	logger.SetOutput(io.Discard)
-	if !logsToFile(logger) {
+	if !unpack.LogsToFile(logger) {
 		t.Error("nothing is more than a file")
 	}
 	logger.SetOutput(lateLog{})
-	if logsToFile(logger) {
+	if unpack.LogsToFile(logger) {
 		t.Error("a writer is a file")
 	}
 	logger = logrus.New()
 	logger.AddHook(&hook{})
-	if logsToFile(logger) {
+	if unpack.LogsToFile(logger) {
 		t.Error("a hook is a file")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
@@ -83,7 +84,7 @@ var directions = []direction{
 }
 
 // busyStore has a layer with marks of the form that a direction begins with, and top on top of it.
-func busyStore(t *testing.T, name BackendName, d direction) testStore {
+func busyStore(t *testing.T, name backend.Name, d direction) testStore {
 	t.Helper()
 	s := newStore(t, name)
 	s.create(t, "", "base", "layer", "top")
@@ -118,7 +119,7 @@ func idleSoon(t *testing.T, s testStore, ids ...string) {
 // TestConversionIsRefused has a layer, or one on top of it, mounted in each way that there is: the layer stays as it is, and the error says who
 // uses it. The kernel is asked in both of the ways that there are.
 func TestConversionIsRefused(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		// An upper directory that is in use elsewhere makes overlayfs warn.
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		for _, d := range directions {
@@ -169,7 +170,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 	before := allOf(t, h.Diff("layer"))
 	record := recordOf(t, h, "layer")
 	err := d.convert(s, "layer")
-	if how == inuse.AnswerMountinfo && hold.detached && s.backend == BackendOverlay {
+	if how == inuse.AnswerMountinfo && hold.detached && s.backend == backend.Overlay {
 		// Such a mount is in no mountinfo: what cannot be done on such a kernel is not promised.
 		if err != nil {
 			t.Errorf("mountinfo shows a mount that is in no namespace: %v", err)
@@ -235,7 +236,7 @@ func TestRunRootIsRecorded(t *testing.T) {
 // TestLeakedMount is about a mount that lives on in another mount namespace: its layer reads as it should, may be a parent, be mounted again, and
 // be there after an Init.
 func TestLeakedMount(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		s := newStore(t, name)
 		s.create(t, "", "base")
@@ -271,9 +272,9 @@ func TestLeakedMount(t *testing.T) {
 // TestBackendsTakeTurns is about one store that is mounted by aufs and by overlayfs, after each other.
 func TestBackendsTakeTurns(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		s := changed(t, BackendAufs)
+		s := changed(t, backend.Aufs)
 		want := s.see(t, "child")
-		for _, name := range []BackendName{BackendOverlay, BackendAufs, BackendOverlay, BackendAufs} {
+		for _, name := range []backend.Name{backend.Overlay, backend.Aufs, backend.Overlay, backend.Aufs} {
 			must(t, s.Cleanup())
 			s = openStore(t, string(s.inner.home), name)
 			sameTree(t, s.see(t, "child", "ro"), want)
@@ -295,13 +296,13 @@ func TestBackendsTakeTurns(t *testing.T) {
 // and writes to it when that mount is gone.
 func TestAufsTakesWhatOverlayLeft(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
-		s := changed(t, BackendOverlay)
+		s := changed(t, backend.Overlay)
 		s.create(t, "child", "grandchild")
 		want := s.see(t, "child", "ro")
 		s.get(t, "child")
 		letGo := detach(t, s, "child", "kept", unix.O_RDONLY)
 		before := allOf(t, s.inner.home.Diff("child"))
-		a := openStore(t, string(s.inner.home), BackendAufs)
+		a := openStore(t, string(s.inner.home), backend.Aufs)
 		_, err := a.Get("child", mountOpts())
 		wants(t, err, unix.EBUSY, "child")
 		for _, options := range [][]string{{"ro"}, nil} {
@@ -353,7 +354,7 @@ func TestWithoutOverlayfs(t *testing.T) {
 
 // TestIdleGoesByDescendants asks for a layer that others are on top of, of which one is damaged.
 func TestIdleGoesByDescendants(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		h := s.inner.home
 		s.create(t, "", "base", "layer", "child", "grandchild")
@@ -410,7 +411,7 @@ func mountOpts(options ...string) GetOptions {
 func TestUsersOfAnOddPath(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for _, odd := range []string{"a,b", "a=b", "a b", `a\b`, "a#b", "a\tb", `a\,b`, `a\054b`} {
-			s := openStore(t, filepath.Join(t.TempDir(), odd, "home"), BackendOverlay)
+			s := openStore(t, filepath.Join(t.TempDir(), odd, "home"), backend.Overlay)
 			s.create(t, "", "base", "child", "other")
 			s.get(t, "child")
 			for id, want := range map[string]bool{"child": true, "other": false} {
@@ -429,7 +430,7 @@ func TestUsersOfAnOddPath(t *testing.T) {
 // TestUsersAreAskedForByMany has two ask at the same time.
 func TestUsersAreAskedForByMany(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
-		s := newStore(t, BackendOverlay)
+		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "layer")
 		s.change(t, "layer", func(string) {})
 		var wg sync.WaitGroup
@@ -454,7 +455,7 @@ func TestUsersAreAskedForByMany(t *testing.T) {
 // TestSecondMountOfALayerIsSeen has a layer mounted again while a copy of its first mount is alive: the kernel takes the directory for one that the
 // first mount alone uses, and tells nothing of the second one when the first is gone.
 func TestSecondMountOfALayerIsSeen(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, name BackendName) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		for what, options := range map[string][]string{"writable": nil, "read-only": {"ro"}} {
 			t.Run(what, func(t *testing.T) {

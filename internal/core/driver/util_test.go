@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -23,18 +24,18 @@ import (
 type testStore struct {
 	*Driver
 	inner   *Driver
-	backend BackendName
+	backend backend.Name
 }
 
 // newStore makes a driver on a store of its own. When the test ends, nothing may be mounted in the store.
-func newStore(t *testing.T, name BackendName, more ...func(*Config)) testStore {
+func newStore(t *testing.T, name backend.Name, more ...func(*Config)) testStore {
 	t.Helper()
 	s := openStore(t, filepath.Join(t.TempDir(), "home"), name, more...)
 	return s
 }
 
 // openStore makes a driver on the store at dir, which may be there already.
-func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)) testStore {
+func openStore(t *testing.T, dir string, name backend.Name, more ...func(*Config)) testStore {
 	t.Helper()
 	s, err := reopen(dir, name, more...)
 	must(t, err)
@@ -48,7 +49,7 @@ func openStore(t *testing.T, dir string, name BackendName, more ...func(*Config)
 }
 
 // reopen is Init on the store at home. Nothing happens when the test ends.
-func reopen(home string, name BackendName, more ...func(*Config)) (testStore, error) {
+func reopen(home string, name backend.Name, more ...func(*Config)) (testStore, error) {
 	c := configFor(name)
 	c.RunRoot = runRootOf(home)
 	for _, change := range more {
@@ -162,7 +163,7 @@ func (s testStore) oneForm(t *testing.T, id string) {
 
 // written is the form of a layer that the store's backend has mounted writable.
 func (s testStore) written() whiteout.Form {
-	if s.backend == BackendAufs {
+	if s.backend == backend.Aufs {
 		return whiteout.AufsForm
 	}
 	return store.OwnForm()

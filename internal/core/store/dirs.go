@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -220,4 +221,40 @@ func FormatParents(parents []string) []byte {
 func IsThere(path string) bool {
 	_, err := fsutil.LstatOf(path)
 	return err == nil
+}
+
+// Parent is the direct parent of the layer id, or "" for one without any.
+func (h Home) Parent(id string) (string, error) {
+	parents, err := h.WrittenParents(id)
+	return append(parents, "")[0], err
+}
+
+// IsParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
+func (h Home) IsParent(id, parent string) (bool, error) {
+	parents, err := h.Parents(id)
+	if err != nil {
+		return false, err
+	}
+	return append(parents, "")[0] == parent, nil
+}
+
+// LayersBelow are the ancestors of the layer id, nearest first.
+func (h Home) LayersBelow(id string) ([]whiteout.LayerDir, error) {
+	parents, err := h.Parents(id)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := h.ParentDirs(id, parents)
+	if err != nil {
+		return nil, err
+	}
+	below := make([]whiteout.LayerDir, 0, len(dirs))
+	for i, dir := range dirs {
+		f, err := h.Form(parents[i])
+		if err != nil {
+			return nil, err
+		}
+		below = append(below, whiteout.LayerDir{Root: dir, Form: f})
+	}
+	return below, nil
 }

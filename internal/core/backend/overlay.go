@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package backend
 
 import (
 	"errors"
@@ -19,18 +19,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
+// OverlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
 // are, between shadows.
-type overlayBackend struct {
+type OverlayBackend struct {
 	home    store.Home
 	forms   *conversion.Converter
 	shadows *shadow.Cache
 	// form is the one that this process can mount.
-	form whiteout.Form
+	Form whiteout.Form
 }
 
-// probeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
-func probeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*overlayBackend, error) {
+// ProbeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
+func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*OverlayBackend, error) {
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
@@ -38,7 +38,7 @@ func probeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 	if !nested && os.Geteuid() != 0 {
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
 	}
-	b := &overlayBackend{home: h, forms: s.Forms, shadows: s, form: s.To}
+	b := &OverlayBackend{home: h, forms: s.Forms, shadows: s, Form: s.To}
 	if err := b.trial(scratchDir); err != nil {
 		return nil, explainOverlay(h, nested, err, fsName)
 	}
@@ -49,10 +49,10 @@ func probeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
-func (b *overlayBackend) trial(dir string) error {
+func (b *OverlayBackend) trial(dir string) error {
 	m := overlayfs.Mount{
 		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
-		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.form == whiteout.OverlayUser,
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.Form == whiteout.OverlayUser,
 	}
 	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -62,7 +62,7 @@ func (b *overlayBackend) trial(dir string) error {
 	if err := unix.Mknod(filepath.Join(m.Upper, "deleted"), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
 	}
-	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
+	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.Form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
 	}
 	if err := b.home.Mounting(m.Mount); err != nil {
@@ -96,30 +96,30 @@ func explainOverlay(h store.Home, nested bool, err error, fsName func(path strin
 		h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 }
 
-func (b *overlayBackend) name() BackendName { return BackendOverlay }
+func (b *OverlayBackend) Name() Name { return Overlay }
 
-func (b *overlayBackend) status() [][2]string {
+func (b *OverlayBackend) Status() [][2]string {
 	return [][2]string{
 		{"Dirperm1 Supported", "false"},
-		{"Overlay Attributes", string(b.form) + ".overlay"},
+		{"Overlay Attributes", string(b.Form) + ".overlay"},
 	}
 }
 
-// prepare implements backend: it brings the layer into overlay form.
-func (b *overlayBackend) prepare(id string) error {
-	return b.forms.ToOverlay(id, b.form, func() bool { return b.shadows.Unmarked(id) })
+// Prepare implements backend: it brings the layer into overlay form.
+func (b *OverlayBackend) Prepare(id string) error {
+	return b.forms.ToOverlay(id, b.Form, func() bool { return b.shadows.Unmarked(id) })
 }
 
-// mostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
-const mostLowers = 500
+// MostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
+const MostLowers = 500
 
-func (b *overlayBackend) mount(s stack) error {
-	m := overlayfs.Mount{Target: s.target, Flags: s.options.Flags, Label: s.label, UserXattr: b.form == whiteout.OverlayUser, Lowers: lowersOf(s.layers)}
+func (b *OverlayBackend) Mount(s Stack) error {
+	m := overlayfs.Mount{Target: s.Target, Flags: s.Options.Flags, Label: s.Label, UserXattr: b.Form == whiteout.OverlayUser, Lowers: LowersOf(s.Layers)}
 	var err error
-	if s.options.readOnly() {
-		err = b.addWatch(&m, s.id)
+	if s.Options.ReadOnly() {
+		err = b.addWatch(&m, s.ID)
 	} else {
-		m.Upper, m.Work = b.home.Diff(s.id), b.home.BesideDiff().Overlay(store.WorkDir, s.id)
+		m.Upper, m.Work = b.home.Diff(s.ID), b.home.BesideDiff().Overlay(store.WorkDir, s.ID)
 		err = makeDir(m.Work)
 	}
 	if err == nil {
@@ -128,15 +128,15 @@ func (b *overlayBackend) mount(s stack) error {
 	if err != nil {
 		return err
 	}
-	if n := len(m.Lowers); n > mostLowers {
+	if n := len(m.Lowers); n > MostLowers {
 		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
-			"takes %d: %w", len(s.layers), n, mostLowers, unix.EINVAL)
+			"takes %d: %w", len(s.Layers), n, MostLowers, unix.EINVAL)
 	}
 	return b.home.Mounting(m.Mount)
 }
 
-// lowersOf are the directories of layers and their shadows, top to bottom.
-func lowersOf(layers []shadow.Shown) []string {
+// LowersOf are the directories of layers and their shadows, top to bottom.
+func LowersOf(layers []shadow.Shown) []string {
 	lowers := make([]string, 0, len(layers)+2)
 	for n, layer := range layers {
 		above := layer.Above
@@ -153,7 +153,7 @@ func lowersOf(layers []shadow.Shown) []string {
 }
 
 // addFewest adds an empty directory where overlayfs wants one more: it takes one lower directory with an upper one, and two without.
-func (b *overlayBackend) addFewest(m *overlayfs.Mount) error {
+func (b *OverlayBackend) addFewest(m *overlayfs.Mount) error {
 	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
 		return nil
 	}
@@ -180,7 +180,7 @@ func makeDir(dir string) error {
 
 // addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
 // copy of it in another mount namespace, is alive.
-func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
+func (b *OverlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 	m.Upper, m.Work = b.home.Watch(id), filepath.Join(filepath.Dir(b.home.Watch(id)), "work")
 	err := makeDir(m.Upper)
 	if err == nil {
@@ -188,10 +188,10 @@ func (b *overlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 	}
 	if err == nil {
 		// It is the root of the mount, and may be that of an earlier one.
-		err = whiteout.DropMetadata(m.Upper, b.form)
+		err = whiteout.DropMetadata(m.Upper, b.Form)
 	}
 	if err == nil {
-		err = whiteout.CopyDirMetadata(m.Lowers[0], b.form, m.Upper)
+		err = whiteout.CopyDirMetadata(m.Lowers[0], b.Form, m.Upper)
 	}
 	if errors.Is(err, unix.EROFS) {
 		// No layer can change there, so that nobody has to know of the mount.

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package owners
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -23,16 +24,16 @@ import (
 // that: what is on the disk no longer tells which of two owners of a file is the old one, nor what times a directory had. When all
 // is done the file is made empty; it then says that files of the layer may differ from those of its parent in their owners alone.
 
-// ownersPlan is the content of such a file.
-type ownersPlan struct {
+// Plan is the content of such a file.
+type Plan struct {
 	// Maps are the user and group ids of toContainer, and those of toHost.
 	Maps [4][]idmap.Map
 	// Files are in the order in which they are to be changed: a directory comes before what is in it.
-	Files []plannedFile
+	Files []File
 }
 
-// plannedFile is a file as it is before the change, and what is to become of it.
-type plannedFile struct {
+// File is a file as it is before the change, and what is to become of it.
+type File struct {
 	Path string
 	Mode uint32
 	// Inode is its number, if the file is only one more name of LinkOf, which comes before it.
@@ -44,10 +45,10 @@ type plannedFile struct {
 	Atime, Mtime unix.Timespec
 }
 
-func (f plannedFile) isDir() bool { return f.Mode&unix.S_IFMT == unix.S_IFDIR }
+func (f File) isDir() bool { return f.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// writeOwners makes the file of the layer id durable. Without a plan it is empty.
-func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
+// Write makes the file of the layer id durable. Without a plan it is empty.
+func Write(h store.Home, id string, plan *Plan) error {
 	var content bytes.Buffer
 	if plan != nil {
 		if err := gob.NewEncoder(&content).Encode(plan); err != nil {
@@ -55,27 +56,27 @@ func (d *Driver) writeOwners(id string, plan *ownersPlan) error {
 		}
 	}
 	// Nobody removes the layer meanwhile, nor sweeps what is on its way.
-	locked, err := d.home.LockStore()
+	locked, err := h.LockStore()
 	if err != nil {
 		return err
 	}
 	defer locked.Unlock()
-	if !d.home.Exists(id) {
+	if !h.Exists(id) {
 		return fs.ErrNotExist
 	}
-	dir := d.home.Overlay(store.OwnersDir)
+	dir := h.Overlay(store.OwnersDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	if err := fsutil.WriteFileAtomic(dir, filepath.Join(dir, id), content.Bytes()); err != nil {
 		return err
 	}
-	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(d.home)))
+	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(h)))
 }
 
-// unfinishedOwners returns the plan of a change of the layer id that was cut short, or nil.
-func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
-	path := d.home.Overlay(store.OwnersDir, id)
+// Unfinished returns the plan of a change of the layer id that was cut short, or nil.
+func Unfinished(h store.Home, id string) (*Plan, error) {
+	path := h.Overlay(store.OwnersDir, id)
 	content, err := fsutil.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
 		return nil, nil //nolint:nilnil // there is none
@@ -83,16 +84,16 @@ func (d *Driver) unfinishedOwners(id string) (*ownersPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var plan ownersPlan
+	var plan Plan
 	if err := gob.NewDecoder(bytes.NewReader(content)).Decode(&plan); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", store.ErrDamaged, path, err)
 	}
 	return &plan, nil
 }
 
-// ownersChanged tells when the owners of the layer id were changed; nil if they never were, or not all.
-func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
-	info, err := os.Lstat(d.home.Overlay(store.OwnersDir, id))
+// Changed tells when the owners of the layer id were changed; nil if they never were, or not all.
+func Changed(h store.Home, id string) (*syscall.Timespec, error) {
+	info, err := os.Lstat(h.Overlay(store.OwnersDir, id))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > 0 {
 		return nil, nil //nolint:nilnil // there is none
 	}
@@ -102,14 +103,14 @@ func (d *Driver) ownersChanged(id string) (*syscall.Timespec, error) {
 	return &fsutil.StatOf(info).Mtim, nil
 }
 
-// passOwnersTime waits until what is changed in the layer id gets a later time than its owners have: see onlyOwners. The file system that the
+// PassTime waits until what is changed in the layer id gets a later time than its owners have: see onlyOwners. The file system that the
 // layer is on can have a slower clock than that of the time.
-func (d *Driver) passOwnersTime(id string) error {
-	owners, err := d.ownersChanged(id)
+func PassTime(h store.Home, id string) error {
+	owners, err := Changed(h, id)
 	if err != nil || owners == nil {
 		return err
 	}
-	s, err := d.home.NewScratch("clock")
+	s, err := h.NewScratch("clock")
 	if err != nil {
 		return err
 	}
@@ -117,23 +118,23 @@ func (d *Driver) passOwnersTime(id string) error {
 	return errors.Join(err, s.Discard())
 }
 
-// ownerMaps say who is to become the owner of a file.
-type ownerMaps struct{ toContainer, toHost *idmap.Mappings }
+// Maps say who is to become the owner of a file.
+type Maps struct{ ToContainer, ToHost *idmap.Mappings }
 
 // lists are the maps as a plan has them.
-func (m ownerMaps) lists() [4][]idmap.Map {
-	return [4][]idmap.Map{m.toContainer.UIDs, m.toContainer.GIDs, m.toHost.UIDs, m.toHost.GIDs}
+func (m Maps) lists() [4][]idmap.Map {
+	return [4][]idmap.Map{m.ToContainer.UIDs, m.ToContainer.GIDs, m.ToHost.UIDs, m.ToHost.GIDs}
 }
 
-// isOf tells if the plan was made by these maps.
-func (p *ownersPlan) isOf(m ownerMaps) bool {
+// IsOf tells if the plan was made by these maps.
+func (p *Plan) IsOf(m Maps) bool {
 	lists := m.lists()
 	return slices.EqualFunc(p.Maps[:], lists[:], slices.Equal[[]idmap.Map])
 }
 
-// owner maps an owner by the library's rules (drivers/chown_unix.go).
-func (m ownerMaps) owner(old idmap.Pair) (idmap.Pair, error) {
-	inside, err := m.toContainer.ToContainer(old)
+// Owner maps an owner by the library's rules (drivers/chown_unix.go).
+func (m Maps) Owner(old idmap.Pair) (idmap.Pair, error) {
+	inside, err := m.ToContainer.ToContainer(old)
 	switch {
 	case err != nil && old == (idmap.Pair{}):
 		// Root, in a layer whose parent should have had a mapped owner.
@@ -141,11 +142,11 @@ func (m ownerMaps) owner(old idmap.Pair) (idmap.Pair, error) {
 	case err != nil:
 		return old, fmt.Errorf("mapping the owner %d:%d to the container: %w", old.UID, old.GID, err)
 	}
-	return m.toHost.ToHostOverflow(inside), nil
+	return m.ToHost.ToHostOverflow(inside), nil
 }
 
-// acl maps the owners in an access control list.
-func (m ownerMaps) acl(list []byte) (mapped []byte, left int, err error) {
+// ACL maps the owners in an access control list.
+func (m Maps) ACL(list []byte) (mapped []byte, left int, err error) {
 	through := func(toContainer, toHost []idmap.Map) func(int) (int, error) {
 		return func(id int) (int, error) {
 			id, err := idmap.ToContainer(id, toContainer)
@@ -156,12 +157,12 @@ func (m ownerMaps) acl(list []byte) (mapped []byte, left int, err error) {
 		}
 	}
 	lists := m.lists()
-	return mapACL(list, through(lists[0], lists[2]), through(lists[1], lists[3]))
+	return layertar.MapACL(list, through(lists[0], lists[2]), through(lists[1], lists[3]))
 }
 
-// apply does what the plan says to the tree at root. The directories get their times back in the tree at branch: a mount of aufs
+// Apply does what the plan says to the tree at root. The directories get their times back in the tree at branch: a mount of aufs
 // cuts what it is told to whole seconds.
-func (p *ownersPlan) apply(root, branch string) error {
+func (p *Plan) Apply(root, branch string) error {
 	for rest := p.Files; len(rest) > 0; {
 		// Those in one directory come together.
 		parent := filepath.Dir(rest[0].Path)
@@ -169,7 +170,7 @@ func (p *ownersPlan) apply(root, branch string) error {
 		for n < len(rest) && filepath.Dir(rest[n].Path) == parent && rest[n-1].Path != "." {
 			n++
 		}
-		if err := applyIn(root, parent, rest[:n]); fsutil.IgnoreGone(err) != nil {
+		if err := ApplyIn(root, parent, rest[:n]); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -188,8 +189,8 @@ func (p *ownersPlan) apply(root, branch string) error {
 	return nil
 }
 
-// applyIn changes files that are in the directory rel.
-func applyIn(root, rel string, planned []plannedFile) error {
+// ApplyIn changes files that are in the directory rel.
+func ApplyIn(root, rel string, planned []File) error {
 	dir, err := fsutil.OpenDir(root, rel)
 	if err != nil {
 		return err
@@ -209,7 +210,7 @@ func applyIn(root, rel string, planned []plannedFile) error {
 }
 
 // change changes the owner of a file in an open directory. One that is another file by now it leaves as it is.
-func (f plannedFile) change(dir *os.File) error {
+func (f File) change(dir *os.File) error {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(int(dir.Fd()), filepath.Base(f.Path), flags, 0) })
 	if err != nil {
@@ -244,12 +245,12 @@ func (f plannedFile) change(dir *os.File) error {
 	return nil
 }
 
-// ownersLink is a name at the root of a layer for a link on its way: none that a layer's content has.
-const ownersLink = ".wh..wh.owners"
+// LinkName is a name at the root of a layer for a link on its way: none that a layer's content has.
+const LinkName = ".wh..wh.owners"
 
 // link makes one more name of a file a link to it again. On overlayfs a change of a file is that of one name: the others are still
 // the file as ancestors have it.
-func (f plannedFile) link(root string, dir *os.File) error {
+func (f File) link(root string, dir *os.File) error {
 	first, err := fsutil.StatBeneath(root, f.LinkOf)
 	if err != nil {
 		return err
@@ -275,10 +276,10 @@ func (f plannedFile) link(root string, dir *os.File) error {
 	if err := dropOwnersLink(root); err != nil {
 		return err
 	}
-	err = unix.Linkat(int(firstDir.Fd()), filepath.Base(f.LinkOf), int(top.Fd()), ownersLink, 0)
+	err = unix.Linkat(int(firstDir.Fd()), filepath.Base(f.LinkOf), int(top.Fd()), LinkName, 0)
 	if err == nil {
 		// In one step: the name is never missing.
-		err = unix.Renameat(int(top.Fd()), ownersLink, int(dir.Fd()), filepath.Base(f.Path))
+		err = unix.Renameat(int(top.Fd()), LinkName, int(dir.Fd()), filepath.Base(f.Path))
 	}
 	if err != nil {
 		return fmt.Errorf("linking it to %s: %w", f.LinkOf, err)
@@ -293,14 +294,14 @@ func dropOwnersLink(root string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Unlinkat(int(dir.Fd()), ownersLink, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &fs.PathError{Op: "unlink", Path: filepath.Join(root, ownersLink), Err: err}
+	if err := unix.Unlinkat(int(dir.Fd()), LinkName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &fs.PathError{Op: "unlink", Path: filepath.Join(root, LinkName), Err: err}
 	}
 	return nil
 }
 
 // restoreTimes gives a directory its times back.
-func (f plannedFile) restoreTimes(branch string) error {
+func (f File) restoreTimes(branch string) error {
 	st, err := fsutil.StatBeneath(branch, f.Path)
 	if err != nil || st.Mtim == f.Mtime || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return err

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layerdiff
 
 import (
 	"errors"
@@ -10,50 +10,47 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
-// DiffGetter returns a reader of the files of a layer, by their names in its archive. A file that the layer's own directory does not have
-// is that of the nearest ancestor, if the layer does not hide it: a layer that was made from a template has all of its files there.
-//
-// Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
-func (d *Driver) DiffGetter(id string) (*LayerGetter, error) {
-	parents, err := d.home.Parents(id)
+// NewGetter returns a reader of the files of the layer id.
+func NewGetter(h store.Home, id string) (*Getter, error) {
+	parents, err := h.Parents(id)
 	if err != nil {
 		return nil, err
 	}
-	held, err := hold(d.home, id)
+	held, err := Hold(h, id)
 	if err != nil {
 		return nil, store.LayerError("reading", id, err)
 	}
-	return &LayerGetter{
-		heldLayer: held, asked: map[string]int{}, keeping: keeping(d.home, append([]string{id}, parents...)),
-		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return d.lineageOf(id) }),
+	return &Getter{
+		Held: held, asked: map[string]int{}, keeping: kept.In(h, append([]string{id}, parents...)),
+		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return lineageOf(h, id) }),
 	}, nil
 }
 
 // lineageOf are the layer id and its ancestors, nearest first.
-func (d *Driver) lineageOf(id string) ([]whiteout.LayerDir, error) {
-	f, err := d.home.Form(id)
+func lineageOf(h store.Home, id string) ([]whiteout.LayerDir, error) {
+	f, err := h.Form(id)
 	if err != nil {
 		return nil, err
 	}
-	below, err := d.layersBelow(id)
+	below, err := h.LayersBelow(id)
 	if err != nil {
 		return nil, err
 	}
-	return append([]whiteout.LayerDir{{Root: d.home.Diff(id), Form: f}}, below...), nil
+	return append([]whiteout.LayerDir{{Root: h.Diff(id), Form: f}}, below...), nil
 }
 
-// LayerGetter reads the files of one layer.
-type LayerGetter struct {
-	*heldLayer
+// Getter reads the files of one layer.
+type Getter struct {
+	*Held
 	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
 	lineage func() ([]whiteout.LayerDir, error)
 	// keeping has the layers for which something is kept, and where, and asked counts what was asked for, by names, if there are any.
@@ -64,7 +61,7 @@ type LayerGetter struct {
 
 // Get opens the file with a name as archives have it: with or without a '/', or a './', before it. Where an archive has several entries of
 // one name with content, it has to be asked for each of them, in their order.
-func (g *LayerGetter) Get(name string) (io.ReadCloser, error) {
+func (g *Getter) Get(name string) (io.ReadCloser, error) {
 	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
 	k := g.next(rel)
 	f, err := g.open(g.id, g.dir, k)
@@ -78,7 +75,7 @@ func (g *LayerGetter) Get(name string) (io.ReadCloser, error) {
 }
 
 // next is what the name is asked for now.
-func (g *LayerGetter) next(rel string) layertar.KeptName {
+func (g *Getter) next(rel string) layertar.KeptName {
 	if len(g.keeping) == 0 {
 		return layertar.KeptName{Name: rel, N: 1}
 	}
@@ -89,18 +86,18 @@ func (g *LayerGetter) next(rel string) layertar.KeptName {
 }
 
 // open opens what the layer id, whose directory is open, has of a name: what is kept for it, or the file.
-func (g *LayerGetter) open(id string, dir *os.File, k layertar.KeptName) (*os.File, error) {
-	if kept := g.keeping[id]; kept != "" {
-		f, err := openKept(kept, k)
+func (g *Getter) open(id string, dir *os.File, k layertar.KeptName) (*os.File, error) {
+	if place := g.keeping[id]; place != "" {
+		f, err := kept.Open(place, k)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 	}
-	return openInLayer(dir, k.Name)
+	return kept.OpenInLayer(dir, k.Name)
 }
 
 // fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
-func (g *LayerGetter) fromBelow(k layertar.KeptName, missing error) (*os.File, error) {
+func (g *Getter) fromBelow(k layertar.KeptName, missing error) (*os.File, error) {
 	if err := g.still(); err != nil {
 		return nil, err
 	}
@@ -128,20 +125,4 @@ func (g *LayerGetter) fromBelow(k layertar.KeptName, missing error) (*os.File, e
 }
 
 // Close lets go of the layer's directory. Files that are open stay so.
-func (g *LayerGetter) Close() error { return g.dir.Close() }
-
-// openInLayer opens the regular file rel of the layer whose directory is open.
-func openInLayer(root *os.File, rel string) (*os.File, error) {
-	path := filepath.Join(root.Name(), rel)
-	place, err := fsutil.PlaceInRoot(int(root.Fd()), rel)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(place)
-	var st syscall.Stat_t
-	fd, err := fsutil.OpenKind(place, &st, unix.S_IFREG)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
+func (g *Getter) Close() error { return g.dir.Close() }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package unpack
 
 import (
 	"bytes"
@@ -12,13 +12,22 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
-// unpackArchive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of it.
+// An Extractor extracts an archive into a directory: a storage library does.
+type Extractor struct {
+	// InThread extracts into dir, which is the root directory of the calling thread, or below it.
+	InThread func(archive io.Reader, dir string, options layertar.UnpackOptions) error
+	// InChild extracts into dir, in a child that has it as its root directory.
+	InChild func(archive io.Reader, dir string, options layertar.UnpackOptions) error
+}
+
+// Archive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of it.
 //
 // The library's chrootarchive has a child for that, which takes as long to start as hundreds of files take, and gets the archive through a
 // pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where the
@@ -28,18 +37,18 @@ import (
 // each level of a directory that the archive replaces by a file.
 //
 // What an entry destroys of those before it is kept, but not where it is a child that extracts: nobody knows how far that has come.
-func unpackArchive(source *layertar.Scan, dir string, options layertar.UnpackOptions, k *keeper, library Library) error {
+func Archive(source *layertar.Scan, dir string, options layertar.UnpackOptions, k *kept.Keeper, x Extractor) error {
 	begin := beginning(source)
 	loud := source.Seen.Loud || options.InUserNS && source.Seen.Xattrs
-	if options.IgnoreChownErrors || loud || !logsToFile(logrus.StandardLogger()) {
-		return unpackInChild(begin, dir, options, library.UnpackInChild)
+	if options.IgnoreChownErrors || loud || !LogsToFile(logrus.StandardLogger()) {
+		return unpackInChild(begin, dir, options, x.InChild)
 	}
 	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.
 	_ = time.Local.String()
 	r, w := layertar.NewChunkPipe()
-	unpacked, err := inRoot(dir, func() error {
+	unpacked, err := InRoot(dir, func() error {
 		defer r.Close()
-		if err := library.Unpack(r, "/", options); err != nil {
+		if err := x.InThread(r, "/", options); err != nil {
 			return err
 		}
 		// Whoever writes the archive may wait for the end of it to be read, which is behind the end of what it has.
@@ -47,14 +56,14 @@ func unpackArchive(source *layertar.Scan, dir string, options layertar.UnpackOpt
 		return err
 	})
 	if fsutil.IsForbidden(err) {
-		return unpackInChild(begin, dir, options, library.UnpackInChild)
+		return unpackInChild(begin, dir, options, x.InChild)
 	}
 	if err != nil {
 		return err
 	}
 	source.Watched = true
 	// It is read here, for who knows which files it opens.
-	return feed(begin, w, unpacked, func() error { return k.before(source.Cut) })
+	return Feed(begin, w, unpacked, func() error { return k.Before(source.Cut) })
 }
 
 // unpackUmask is the umask of what extracts an archive: the library gives directories that the archive has no entry for the mode 0777.
@@ -88,13 +97,13 @@ func unpackInChild(source io.Reader, dir string, options layertar.UnpackOptions,
 	return <-end
 }
 
-// firstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
+// FirstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
 // only later makes the library say so.
-const firstLook = layertar.Chunk
+const FirstLook = layertar.Chunk
 
 // beginning looks at the first part of an archive, and returns what is to be read in place of all of it.
 func beginning(source *layertar.Scan) io.Reader {
-	first := make([]byte, firstLook)
+	first := make([]byte, FirstLook)
 	n, err := 0, error(nil)
 	for n < len(first) && err == nil && source.Cut == nil {
 		var m int
@@ -113,8 +122,8 @@ type failing struct{ error }
 // Read implements io.Reader.
 func (f failing) Read([]byte) (int, error) { return 0, f.error }
 
-// logsToFile tells if what is logged goes to an open file, or nowhere: nothing is looked for by its path then.
-func logsToFile(logger *logrus.Logger) bool {
+// LogsToFile tells if what is logged goes to an open file, or nowhere: nothing is looked for by its path then.
+func LogsToFile(logger *logrus.Logger) bool {
 	for _, hooks := range logger.Hooks {
 		if len(hooks) > 0 {
 			return false
@@ -127,8 +136,8 @@ func logsToFile(logger *logrus.Logger) bool {
 // errAbandoned: what reads the archive has panicked.
 var errAbandoned = errors.New("nobody reads the archive any more")
 
-// feed reads the archive from source into w, for what ends with unpacked.
-func feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCut func() error) error {
+// Feed reads the archive from source into w, for what ends with unpacked.
+func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCut func() error) error {
 	ended := false
 	defer func() {
 		if !ended {
@@ -170,10 +179,10 @@ func readRest(source io.Reader) error {
 	}
 }
 
-// inRoot runs f on a thread that has dir as its root directory, and as its working directory: absolute paths and ".." end there. f must
+// InRoot runs f on a thread that has dir as its root directory, and as its working directory: absolute paths and ".." end there. f must
 // not have others do what is to be done there. What it returns can be received from ended; the thread does not use dir any more then.
 // The error says that f does not run.
-func inRoot(dir string, f func() error) (ended <-chan error, err error) {
+func InRoot(dir string, f func() error) (ended <-chan error, err error) {
 	// The caller may be in a mount namespace that the other thread is not in.
 	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layerdiff
 
 import (
 	"io/fs"
@@ -9,32 +9,35 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/owners"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 // A layer in which UpdateLayerIDMap changed the owners has a copy of each file of its parent. Those that are else as they were are no
 // changes, as the mappings of the two layers tell them apart already.
 
-// changedPaths are the paths of the changes in a layer. nil stands for all that is in the layer.
-type changedPaths map[string]bool
+// Paths are the paths of the changes in a layer. nil stands for all that is in the layer.
+type Paths map[string]bool
 
 // has tells if the file rel of the layer is a change.
-func (p changedPaths) has(rel string) bool { return p == nil || p[filepath.Join("/", rel)] }
+func (p Paths) has(rel string) bool { return p == nil || p[filepath.Join("/", rel)] }
 
-// changedPaths are those of the layer id, in form f.
-func (d *Driver) changedPaths(id string, f whiteout.Form, mappings, parentMappings *idmap.Mappings) (changedPaths, error) {
-	owners, err := d.ownersChanged(id)
+// ChangedPaths are those of the layer id, in form f.
+func ChangedPaths(h store.Home, id string, f whiteout.Form, mappings, parentMappings *idmap.Mappings) (Paths, error) {
+	owners, err := owners.Changed(h, id)
 	if err != nil || owners == nil {
 		return nil, err
 	}
 	var changes []Change
-	err = reading(d.home, id, func() (err error) {
-		changes, err = d.compare(id, comparison{
-			layer: whiteout.LayerDir{Root: d.home.Diff(id), Form: f}, mappings: mappings, parentMappings: parentMappings, owners: owners,
+	err = Reading(h, id, func() (err error) {
+		changes, err = Compare(h, id, Comparison{
+			Layer: whiteout.LayerDir{Root: h.Diff(id), Form: f}, Mappings: mappings, ParentMappings: parentMappings, Owners: owners,
 		})
 		return err
 	})
-	paths := changedPaths{}
+	paths := Paths{}
 	for _, change := range changes {
 		paths[change.Path] = true
 	}
@@ -43,28 +46,30 @@ func (d *Driver) changedPaths(id string, f whiteout.Form, mappings, parentMappin
 
 // onlyOwners tells if it may be that nothing happened to the file since its owner was changed. Whatever else happens to it later
 // changes its time of change.
-func (c *comparison) onlyOwners(now fs.FileInfo) bool {
-	return c.owners != nil && fsutil.StatOf(now).Ctim.Nano() <= c.owners.Nano()
+func (c *Comparison) onlyOwners(now fs.FileInfo) bool {
+	return c.Owners != nil && fsutil.StatOf(now).Ctim.Nano() <= c.Owners.Nano()
 }
 
 // ownerKept tells if the owner of a file is the one that UpdateLayerIDMap makes of the one before.
-func (c *comparison) ownerKept(now, before fs.FileInfo) bool {
+func (c *Comparison) ownerKept(now, before fs.FileInfo) bool {
 	owner := func(info fs.FileInfo) idmap.Pair {
 		return idmap.Pair{UID: int(fsutil.StatOf(info).Uid), GID: int(fsutil.StatOf(info).Gid)}
 	}
-	want, err := c.maps().owner(owner(before))
+	want, err := c.maps().Owner(owner(before))
 	return err == nil && owner(now) == want
 }
 
-func (c *comparison) maps() ownerMaps { return ownerMaps{c.parentMappings, c.mappings} }
+func (c *Comparison) maps() owners.Maps {
+	return owners.Maps{ToContainer: c.ParentMappings, ToHost: c.Mappings}
+}
 
 // mapLists makes the access control lists among attributes those that UpdateLayerIDMap makes of them.
-func (c *comparison) mapLists(attrs map[string]string) error {
+func (c *Comparison) mapLists(attrs map[string]string) error {
 	for name, value := range attrs {
-		if !isACL(name) {
+		if !layertar.IsACL(name) {
 			continue
 		}
-		list, _, err := c.maps().acl([]byte(value))
+		list, _, err := c.maps().ACL([]byte(value))
 		if err != nil {
 			return err
 		}
@@ -75,13 +80,13 @@ func (c *comparison) mapLists(attrs map[string]string) error {
 
 // contentsDiffer compares the rest of two files that differ has found to be the same. The content of those of onlyOwners is the same, if
 // their sizes and times are.
-func (c *comparison) contentsDiffer(rel string, now, before fs.FileInfo, old string) (bool, error) {
+func (c *Comparison) contentsDiffer(rel string, now, before fs.FileInfo, old string) (bool, error) {
 	switch {
 	case now.IsDir():
 	case now.Size() != before.Size(), !now.ModTime().Equal(before.ModTime()), fsutil.StatOf(now).Rdev != fsutil.StatOf(before).Rdev:
 		return true, nil
 	case now.Mode()&fs.ModeSymlink != 0:
-		target, err := readlinkBeneath(c.layer.Root, rel)
+		target, err := readlinkBeneath(c.Layer.Root, rel)
 		if err != nil {
 			return false, fsutil.IgnoreGone(err)
 		}

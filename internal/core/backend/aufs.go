@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package backend
 
 import (
 	"crypto/rand"
@@ -23,21 +23,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// aufsBackend mounts with aufs.
-type aufsBackend struct {
-	home  store.Home
-	forms *conversion.Converter
+// AufsBackend mounts with aufs.
+type AufsBackend struct {
+	Home  store.Home
+	Forms *conversion.Converter
 	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
 	// lower branches' directories.
-	dirperm1 bool
-	// noDetached: this kernel's aufs does not take stacks of several calls in the way of aufsfs.MountDetached.
-	noDetached atomic.Bool
-	// xinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
-	xinoDir string
+	Dirperm1 bool
+	// NoDetached: this kernel's aufs does not take stacks of several calls in the way of aufsfs.MountDetached.
+	NoDetached atomic.Bool
+	// XinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
+	XinoDir string
 }
 
-// probeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
-func probeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*aufsBackend, error) {
+// ProbeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
+func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*AufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", store.ErrAufsNested, store.ErrNotSupported))
 	}
@@ -45,18 +45,18 @@ func probeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsN
 		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
 			string(h), string(h)[i], store.ErrPrerequisites)
 	}
-	b := &aufsBackend{home: h, forms: forms, dirperm1: true, xinoDir: "/dev/shm"}
-	if st, err := os.Stat(b.xinoDir); err != nil || !st.IsDir() || unix.Access(b.xinoDir, unix.W_OK) != nil {
-		b.xinoDir = h.Tmp()
+	b := &AufsBackend{Home: h, Forms: forms, Dirperm1: true, XinoDir: "/dev/shm"}
+	if st, err := os.Stat(b.XinoDir); err != nil || !st.IsDir() || unix.Access(b.XinoDir, unix.W_OK) != nil {
+		b.XinoDir = h.Tmp()
 	}
 	err := b.trial(scratchDir)
-	if (errors.Is(err, unix.EINVAL) || store.HasNoRoom(err)) && b.xinoDir != h.Tmp() {
+	if (errors.Is(err, unix.EINVAL) || store.HasNoRoom(err)) && b.XinoDir != h.Tmp() {
 		// An xino file may not be on every file system either, nor on a full one.
-		b.xinoDir = h.Tmp()
+		b.XinoDir = h.Tmp()
 		err = b.trial(scratchDir)
 	}
 	if errors.Is(err, unix.EINVAL) {
-		b.dirperm1 = false
+		b.Dirperm1 = false
 		err = b.trial(scratchDir)
 	}
 	if err != nil {
@@ -66,19 +66,19 @@ func probeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsN
 }
 
 // trial mounts and unmounts a stack of two branches made for it in dir.
-func (b *aufsBackend) trial(dir string) error {
+func (b *AufsBackend) trial(dir string) error {
 	for _, name := range []string{"upper", "lower", "mnt"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
 	}
-	branches := branchesOf(stack{layers: []shadow.Shown{{Dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
-	calls, xino, err := b.calls(branches, MountOptions{}, "")
+	branches := BranchesOf(Stack{Layers: []shadow.Shown{{Dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
+	calls, xino, err := b.Calls(branches, MountOptions{}, "")
 	if err != nil {
 		return err
 	}
 	target := filepath.Join(dir, "mnt")
-	if err := b.home.Mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
+	if err := b.Home.Mounting(func() error { return mountCalled(target, calls, 0, xino) }); err != nil {
 		return err
 	}
 	return mountutil.UnmountRetry(target)
@@ -100,94 +100,94 @@ func explainAufs(h store.Home, err error, fsName func(path string) string) error
 	return fmt.Errorf("aufs: a trial mount failed: %w: %w", store.ErrPrerequisites, err)
 }
 
-func (b *aufsBackend) name() BackendName { return BackendAufs }
+func (b *AufsBackend) Name() Name { return Aufs }
 
-func (b *aufsBackend) status() [][2]string {
-	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.dirperm1)}}
+func (b *AufsBackend) Status() [][2]string {
+	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.Dirperm1)}}
 }
 
-// prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
-func (b *aufsBackend) prepare(id string) error {
-	if err := b.forms.ToAufs(id); err != nil {
+// Prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
+func (b *AufsBackend) Prepare(id string) error {
+	if err := b.Forms.ToAufs(id); err != nil {
 		return err
 	}
-	if !shadow.WasWritable(b.home.Diff(id)) {
-		if err := b.home.Forget(id); err != nil {
+	if !shadow.WasWritable(b.Home.Diff(id)) {
+		if err := b.Home.Forget(id); err != nil {
 			return err
 		}
 	}
-	return b.prepareOwnFiles(id)
+	return b.PrepareOwnFiles(id)
 }
 
-func (b *aufsBackend) mount(s stack) error {
-	branches, plain := branchesOf(s, b.home.Diff(s.id)), plainBranches(s, b.home.Diff(s.id))
+func (b *AufsBackend) Mount(s Stack) error {
+	branches, plain := BranchesOf(s, b.Home.Diff(s.ID)), PlainBranches(s, b.Home.Diff(s.ID))
 	err := b.mountBranches(s, branches)
 	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
 		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
-			"replace; mounting the %d layers as they are", s.id, len(branches), len(plain))
+			"replace; mounting the %d layers as they are", s.ID, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
 	if err != nil {
 		return err
 	}
 	if err := b.noteMount(s); err != nil {
-		return errors.Join(err, mountutil.UnmountRetry(s.target))
+		return errors.Join(err, mountutil.UnmountRetry(s.Target))
 	}
 	return nil
 }
 
 // mountBranches mounts branches at the target of s.
-func (b *aufsBackend) mountBranches(s stack, branches []aufsfs.Branch) error {
+func (b *AufsBackend) mountBranches(s Stack, branches []aufsfs.Branch) error {
 	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
 		// Each call costs the kernel as much as twenty branches do.
-		short, done, err := shortPaths(b.home, branches)
+		short, done, err := ShortPaths(b.Home, branches)
 		if err != nil {
 			return err
 		}
 		defer done()
 		branches = short
 	}
-	calls, xino, err := b.calls(branches, s.options, s.label)
+	calls, xino, err := b.Calls(branches, s.Options, s.Label)
 	if err != nil {
 		return err
 	}
 	if len(calls) == 1 {
-		return b.home.Mounting(func() error { return mountCalled(s.target, calls, s.options.Flags, xino) })
+		return b.Home.Mounting(func() error { return mountCalled(s.Target, calls, s.Options.Flags, xino) })
 	}
 	return b.mountInSteps(s, branches, calls, xino)
 }
 
 // mountInSteps mounts a stack that takes more than one call. A process that is killed between two of them must not leave a mount that
 // lacks layers.
-func (b *aufsBackend) mountInSteps(s stack, branches []aufsfs.Branch, calls []aufsfs.Call, xino string) error {
+func (b *AufsBackend) mountInSteps(s Stack, branches []aufsfs.Branch, calls []aufsfs.Call, xino string) error {
 	detached := aufsfs.ErrNotDetached
-	if s.options.Flags&^aufsfs.DetachedFlags == 0 && !b.noDetached.Load() {
+	if s.Options.Flags&^aufsfs.DetachedFlags == 0 && !b.NoDetached.Load() {
 		if detached = b.mountDetached(s, branches); detached == nil {
 			return nil
 		}
-		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.id, detached)
+		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.ID, detached)
 	}
 	// Out of the way, and moved to its target once it is whole.
-	err := b.home.MountStaged(s.target, func(at string) error { return mountCalled(at, calls, s.options.Flags, xino) })
+	err := b.Home.MountStaged(s.Target, func(at string) error { return mountCalled(at, calls, s.Options.Flags, xino) })
 	if err == nil && mountutil.SaysNo(detached) {
-		b.noDetached.Store(true)
+		b.NoDetached.Store(true)
 	}
 	return err
 }
 
 // aufsfs.MountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
 // stack is staged in makes the next unmount wait for the disk.
-func (b *aufsBackend) mountDetached(s stack, branches []aufsfs.Branch) error {
-	xino, options := b.fileSystemOptions(s.options)
-	batches, err := aufsfs.Batches(branches, options, s.label)
+func (b *AufsBackend) mountDetached(s Stack, branches []aufsfs.Branch) error {
+	xino, options := b.fileSystemOptions(s.Options)
+	batches, err := aufsfs.Batches(branches, options, s.Label)
 	if err != nil {
 		return err
 	}
-	return b.home.Mounting(func() error { return aufsfs.MountDetached(s.target, batches, s.options.Flags, xino) })
+	return b.Home.Mounting(func() error { return aufsfs.MountDetached(s.Target, batches, s.Options.Flags, xino) })
 }
 
-// calls returns the mount calls for branches, and the path of the xino file that they name.
-func (b *aufsBackend) calls(branches []aufsfs.Branch, o MountOptions, mountLabel string) (calls []aufsfs.Call, xino string, err error) {
+// Calls returns the mount calls for branches, and the path of the xino file that they name.
+func (b *AufsBackend) Calls(branches []aufsfs.Branch, o MountOptions, mountLabel string) (calls []aufsfs.Call, xino string, err error) {
 	xino, options := b.fileSystemOptions(o)
 	// mount(2) clips its data to a page, the NUL at its end included.
 	calls, err = aufsfs.Calls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
@@ -195,14 +195,14 @@ func (b *aufsBackend) calls(branches []aufsfs.Branch, o MountOptions, mountLabel
 }
 
 // fileSystemOptions are the options of a mount but for its branches, and the path of the xino file among them.
-func (b *aufsBackend) fileSystemOptions(o MountOptions) (xino string, options []string) {
+func (b *AufsBackend) fileSystemOptions(o MountOptions) (xino string, options []string) {
 	// Two mounts with one path for it, in whatever processes, make each other fail.
-	xino = filepath.Join(b.xinoDir, "aufs-xino-"+rand.Text())
+	xino = filepath.Join(b.XinoDir, "aufs-xino-"+rand.Text())
 	options = []string{"xino=" + xino}
-	if !o.has("dio") {
+	if !o.Has("dio") {
 		options = append(options, "dio")
 	}
-	if b.dirperm1 && !o.has("dirperm1") {
+	if b.Dirperm1 && !o.Has("dirperm1") {
 		options = append(options, "dirperm1")
 	}
 	return xino, append(options, o.Data...)
@@ -241,9 +241,9 @@ func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
 }
 
-// prepareOwnFiles makes the layer id one that aufs can have as its writable branch.
-func (b *aufsBackend) prepareOwnFiles(id string) error {
-	root, err := fsutil.OpenReal(b.home.Diff(id))
+// PrepareOwnFiles makes the layer id one that aufs can have as its writable branch.
+func (b *AufsBackend) PrepareOwnFiles(id string) error {
+	root, err := fsutil.OpenReal(b.Home.Diff(id))
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 		return err
 	}
 	// The files of a live mount are aufs's, and in use.
-	if used, err := b.forms.Users.AufsUses(id); err != nil || used {
+	if used, err := b.Forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
 	for _, name := range useless {
@@ -265,13 +265,13 @@ func (b *aufsBackend) prepareOwnFiles(id string) error {
 }
 
 // noteMount writes down what aufs calls its mount of the stack s.
-func (b *aufsBackend) noteMount(s stack) error {
-	si, err := aufsfs.MountID(s.target)
+func (b *AufsBackend) noteMount(s Stack) error {
+	si, err := aufsfs.MountID(s.Target)
 	if err != nil {
 		return err
 	}
-	err = b.forms.Users.Notes.Add(b.home, s.id, si)
-	if errors.Is(err, unix.EROFS) && s.options.readOnly() {
+	err = b.Forms.Users.Notes.Add(b.Home, s.ID, si)
+	if errors.Is(err, unix.EROFS) && s.Options.ReadOnly() {
 		// No layer can change there, so that nobody has to know of the mount.
 		return nil
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package unpack
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -24,12 +25,12 @@ import (
 // impliedMode is the mode of a directory of which nothing says what it is.
 const impliedMode = 0o755
 
-// impliedDirs are those of an archive that was unpacked in tree.
-type impliedDirs struct {
+// ImpliedDirs are those of an archive that was unpacked in tree.
+type ImpliedDirs struct {
 	tree fsutil.Tree
 	// keeper knows the names of the archive, and keeps what is in the directories that go.
-	keeper    *keeper
-	below     []dirBelow
+	keeper    *kept.Keeper
+	Below     []DirBelow
 	belowText int // how long the names in it are
 }
 
@@ -37,36 +38,37 @@ type impliedDirs struct {
 // can name many.
 const mostImpliedText = 64 << 20
 
-var errManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
+var ErrManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
 	mostImpliedText>>20)
 
-// A dirBelow is a directory that a layer below shows, and the archive only implies.
-type dirBelow struct {
-	rel   string
+// A DirBelow is a directory that a layer below shows, and the archive only implies.
+type DirBelow struct {
+	Rel   string
 	layer whiteout.LayerDir
 }
 
 // settleImplied removes those directories that are nothing, and makes those that are new what they are to be, in what was unpacked in dir
-// for the layer id. It goes by whiteouts as they are in the archive. It returns the directories that are to keep their metadata.
-func (d *Driver) settleImplied(id, dir string, k *keeper) ([]dirBelow, error) {
-	if !k.names.Implies || k.names.Unnamed {
+// for a layer on top of those that layersBelow returns. It goes by whiteouts as they are in the archive. It returns the directories that are to
+// keep their metadata.
+func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, k *kept.Keeper) ([]DirBelow, error) {
+	if !k.Names.Implies || k.Names.Unnamed {
 		return nil, nil
 	}
-	below, err := d.layersBelow(id)
+	below, err := layersBelow()
 	if err != nil {
 		return nil, err
 	}
-	i := impliedDirs{tree: fsutil.Tree{Root: dir}, keeper: k}
+	i := ImpliedDirs{tree: fsutil.Tree{Root: dir}, keeper: k}
 	defer i.tree.Close()
 	_, err = i.settle(".", below)
-	return i.below, err
+	return i.Below, err
 }
 
 // restoreImplied gives directories in dir the metadata that the layers below say. All that belongs to this host is in it: it comes after what is
 // done for the files of an archive.
-func restoreImplied(dir string, implied []dirBelow) error {
+func restoreImplied(dir string, implied []DirBelow) error {
 	for _, i := range implied {
-		if err := whiteout.CopyMetadataBeneath(i.layer.Root, i.rel, i.layer.Form, dir); err != nil {
+		if err := whiteout.CopyMetadataBeneath(i.layer.Root, i.Rel, i.layer.Form, dir); err != nil {
 			return err
 		}
 	}
@@ -75,7 +77,7 @@ func restoreImplied(dir string, implied []dirBelow) error {
 
 // settle is settleImplied for the directory rel, which those of layers below have as well, and those in it. It tells if rel is an entry
 // of the layer. One that is not is to be removed.
-func (i *impliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry bool, err error) {
+func (i *ImpliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry bool, err error) {
 	listed, err := i.list(rel)
 	if err != nil {
 		return false, err
@@ -107,7 +109,7 @@ func (i *impliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry boo
 	if err := i.remove(rel, nothing); err != nil {
 		return false, err
 	}
-	if rel == "." || !i.keeper.names.Implied("/"+rel) {
+	if rel == "." || !i.keeper.Names.Implied("/"+rel) {
 		return true, nil
 	}
 	// What could not be made, as a device in a user namespace, has left its directory empty.
@@ -115,20 +117,20 @@ func (i *impliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry boo
 		return false, nil
 	}
 	if len(below) > 0 {
-		if err := i.keepsMetadata(dirBelow{rel: rel, layer: below[0]}); err != nil {
+		if err := i.KeepsMetadata(DirBelow{Rel: rel, layer: below[0]}); err != nil {
 			return false, err
 		}
 	}
 	return true, i.makeNew(rel)
 }
 
-// keepsMetadata notes a directory.
-func (i *impliedDirs) keepsMetadata(b dirBelow) error {
+// KeepsMetadata notes a directory.
+func (i *ImpliedDirs) KeepsMetadata(b DirBelow) error {
 	const entry = 64
-	if i.belowText += len(b.rel) + entry; i.belowText > mostImpliedText {
-		return errManyImplied
+	if i.belowText += len(b.Rel) + entry; i.belowText > mostImpliedText {
+		return ErrManyImplied
 	}
-	i.below = append(i.below, b)
+	i.Below = append(i.Below, b)
 	return nil
 }
 
@@ -154,7 +156,7 @@ func dirsUnder(rel string, entries []fs.DirEntry, below []whiteout.LayerDir) (fu
 }
 
 // remove removes directories in rel that hold nothing but whiteouts.
-func (i *impliedDirs) remove(rel string, names []string) error {
+func (i *ImpliedDirs) remove(rel string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -164,7 +166,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 				continue
 			}
 			// A whiteout in it may have content.
-			if err := i.keeper.keepHidden(dir, entry); err != nil {
+			if err := i.keeper.KeepHidden(dir, entry); err != nil {
 				return true, err
 			}
 			if err := dir.RemoveAll(entry.Name()); err != nil {
@@ -177,7 +179,7 @@ func (i *impliedDirs) remove(rel string, names []string) error {
 }
 
 // makeNew gives the directory rel what a new one has. The library has made it one of root's.
-func (i *impliedDirs) makeNew(rel string) error {
+func (i *ImpliedDirs) makeNew(rel string) error {
 	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return err
@@ -191,7 +193,7 @@ func (i *impliedDirs) makeNew(rel string) error {
 }
 
 // list is what there is in the directory rel.
-func (i *impliedDirs) list(rel string) ([]fs.DirEntry, error) {
+func (i *ImpliedDirs) list(rel string) ([]fs.DirEntry, error) {
 	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return nil, err

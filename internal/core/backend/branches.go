@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package backend
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// branchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
-func branchesOf(s stack, top string) []aufsfs.Branch {
+// BranchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
+func BranchesOf(s Stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
-	for _, layer := range s.layers {
+	for _, layer := range s.Layers {
 		permission := aufsfs.BranchRead
 		if layer.Unread {
 			permission = aufsfs.BranchUnread
@@ -32,10 +32,10 @@ func branchesOf(s stack, top string) []aufsfs.Branch {
 	return branches
 }
 
-// plainBranches are branchesOf a stack without its shadows; none if one of the layers cannot do without.
-func plainBranches(s stack, top string) []aufsfs.Branch {
+// PlainBranches are BranchesOf a stack without its shadows; none if one of the layers cannot do without.
+func PlainBranches(s Stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
-	for _, layer := range s.layers {
+	for _, layer := range s.Layers {
 		if layer.Above != "" || layer.Form != "" {
 			return nil
 		}
@@ -44,17 +44,17 @@ func plainBranches(s stack, top string) []aufsfs.Branch {
 	return branches
 }
 
-func topBranch(s stack, top string) []aufsfs.Branch {
-	branches := make([]aufsfs.Branch, 0, len(s.layers)+1)
-	if s.options.readOnly() {
+func topBranch(s Stack, top string) []aufsfs.Branch {
+	branches := make([]aufsfs.Branch, 0, len(s.Layers)+1)
+	if s.Options.ReadOnly() {
 		return branches
 	}
 	return append(branches, aufsfs.Branch{Path: top, Permission: aufsfs.BranchWritable})
 }
 
-// shortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
+// ShortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
 // directories of the store. They are good until done is called.
-func shortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
+func ShortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
 	diff, err := os.OpenFile(h.Diff(""), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, err

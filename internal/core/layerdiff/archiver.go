@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layerdiff
 
 import (
 	"archive/tar"
@@ -23,6 +23,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A HeaderFunc makes the header of a file in an archive. target is that of a symbolic link.
+type HeaderFunc func(name string, info fs.FileInfo, target string) (*tar.Header, error)
+
 // archiver writes the tar archive of a layer. It does not use the library's, which leaves out, with no more than a line in
 // the log, what it cannot read. Headers are as the library's.
 //
@@ -35,9 +38,9 @@ type archiver struct {
 	form whiteout.Form
 	ids  *idmap.Mappings
 	// only says which files are archived, but for whiteouts.
-	only changedPaths
+	only Paths
 	// fileInfoHeader is the library's.
-	fileInfoHeader func(name string, info fs.FileInfo, target string) (*tar.Header, error)
+	fileInfoHeader HeaderFunc
 	// open opens a regular file.
 	open func(dir *os.File, name string) (*fsutil.RegularFile, error)
 	// inherits: the directory that it is in gives what is made in it an access control list.
@@ -69,9 +72,9 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// archiveLayer returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
+// Archive returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
 // caller has to close the archive; until then a goroutine waits to write more.
-func (d *Driver) archiveLayer(layer *heldLayer, f whiteout.Form, ids *idmap.Mappings, only changedPaths, quiet bool) io.ReadCloser {
+func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quiet bool, fileInfoHeader HeaderFunc) io.ReadCloser {
 	reader, out := layertar.NewChunkPipe()
 	root := layer.dir.Name()
 	open := fsutil.OpenRegular
@@ -81,7 +84,7 @@ func (d *Driver) archiveLayer(layer *heldLayer, f whiteout.Form, ids *idmap.Mapp
 	go func() {
 		a := archiver{
 			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
-			fileInfoHeader: d.library.FileInfoHeader, open: open, names: map[inode]string{},
+			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{},
 		}
 		err := a.directory(".")
 		if err == nil {
@@ -118,7 +121,7 @@ func (a *archiver) directory(rel string) error {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
-		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > aclHeaderLen
+		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > layertar.AclHeaderLen
 		if err := a.directory(strings.TrimSuffix(h.Name, "/")); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
@@ -296,7 +299,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		return nil, err
 	}
 	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteout.Prefix) {
-		attrs = withoutInherited(attrs, info)
+		attrs = layertar.WithoutInherited(attrs, info)
 	}
 	for attr, value := range attrs {
 		if strings.Contains(attr, "=") {
@@ -305,8 +308,8 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		if isACL(attr) {
-			list, left, err := aclToContainer([]byte(value), a.ids)
+		if layertar.IsACL(attr) {
+			list, left, err := layertar.AclToContainer([]byte(value), a.ids)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rel, err)
 			}
@@ -354,7 +357,7 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 	var attrs map[string]string
 	for _, name := range names {
 		user := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, whiteout.OverlayUser.XattrPrefix())
-		if !user && !isACL(name) && name != "security.capability" && name != "security.ima" {
+		if !user && !layertar.IsACL(name) && name != "security.capability" && name != "security.ima" {
 			continue
 		}
 		value, err := xattrs.Get(name)

@@ -1,42 +1,25 @@
 //go:build linux
 
-package driver
+package backend
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// BackendName says how layers are mounted.
-type BackendName string
+// Name says how layers are mounted.
+type Name string
 
 const (
-	// BackendAufs mounts with aufs, or not at all.
-	BackendAufs BackendName = "aufs"
-	// BackendOverlay mounts with overlayfs.
-	BackendOverlay BackendName = "overlay"
-	// BackendAuto takes aufs where it can be had and overlayfs where it cannot.
-	BackendAuto BackendName = "auto"
+	// Aufs mounts with aufs, or not at all.
+	Aufs Name = "aufs"
+	// Overlay mounts with overlayfs.
+	Overlay Name = "overlay"
+	// Auto takes aufs where it can be had and overlayfs where it cannot.
+	Auto Name = "auto"
 )
-
-// Config is how a driver is to work.
-type Config struct {
-	Backend BackendName
-	Mount   MountOptions
-	// IgnoreChownErrors: files of an archive whose owner cannot be set belong to whoever unpacks them.
-	IgnoreChownErrors bool
-	// SkipMountHome: the driver does not make home a private mount.
-	SkipMountHome bool
-	// RunRoot is where the storage library counts mounts, or "".
-	RunRoot string
-	Library Library
-}
-
-// ErrNoQuotas: sizes of layers cannot be limited.
-var ErrNoQuotas = errors.New("this driver does not support quotas")
 
 // MountOptions are the options of one mount.
 type MountOptions struct {
@@ -47,10 +30,10 @@ type MountOptions struct {
 	Data []string
 }
 
-func (o MountOptions) readOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
+func (o MountOptions) ReadOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
 
-// has tells if the user said how he wants the aufs option name, in either sense.
-func (o MountOptions) has(name string) bool {
+// Has tells if the user said how he wants the aufs option name, in either sense.
+func (o MountOptions) Has(name string) bool {
 	for _, option := range o.Data {
 		if settingOf(option) == name {
 			return true
@@ -88,9 +71,9 @@ var mountFlags = map[string]mountFlag{
 	"nostrictatime": {unix.MS_STRICTATIME, true},
 }
 
-// aufsSettings are the options of aufs(5) that are the user's to choose, each with the setting that it is about: two
+// AufsSettings are the options of aufs(5) that are the user's to choose, each with the setting that it is about: two
 // options about one setting are a conflict.
-var aufsSettings = map[string]string{
+var AufsSettings = map[string]string{
 	"acl": "acl", "noacl": "acl",
 	"copyup": "cpup", "copyup_policy": "cpup", "cpup": "cpup",
 	"create": "create", "create_policy": "create",
@@ -112,8 +95,8 @@ var aufsSettings = map[string]string{
 	"warn_perm": "warn_perm", "nowarn_perm": "warn_perm",
 }
 
-// driverSettings are options of aufs that the driver sets by itself, or that would take a mount out of its hands.
-var driverSettings = map[string]bool{
+// DriverSettings are options of aufs that the driver sets by itself, or that would take a mount out of its hands.
+var DriverSettings = map[string]bool{
 	"br": true, "add": true, "ins": true, "append": true, "prepend": true, "del": true, "mod": true, "dirs": true,
 	"imod": true, "reorder": true, "xino": true, "noxino": true, "zxino": true, "xino_path": true,
 	"plink": true, "noplink": true, "list_plink": true, "clean_plink": true,
@@ -123,7 +106,7 @@ var driverSettings = map[string]bool{
 // settingOf is what an option of aufs is about, or "" where it is none.
 func settingOf(option string) string {
 	name, _, _ := strings.Cut(option, "=")
-	return aufsSettings[name]
+	return AufsSettings[name]
 }
 
 // ParseMountOptions sorts options, each of which may be a list with commas, into flags of mount(2) and data for aufs.
@@ -147,10 +130,10 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 		}
 		switch {
 		case option == "":
-		case driverSettings[name]:
+		case DriverSettings[name]:
 			return o, fmt.Errorf("mount option %q is for the driver to set", option)
-		case aufsSettings[name] != "":
-			setting := aufsSettings[name]
+		case AufsSettings[name] != "":
+			setting := AufsSettings[name]
 			if before, ok := settings[setting]; ok {
 				if before != option {
 					return o, fmt.Errorf("mount options %q and %q contradict each other", before, option)

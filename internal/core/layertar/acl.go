@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layertar
 
 import (
 	"encoding/binary"
@@ -21,75 +21,75 @@ import (
 
 const (
 	aclVersion   = 2
-	aclHeaderLen = 4
-	aclEntryLen  = 8
-	// aclNoID is the owner of an entry that names none.
-	aclNoID = 1<<32 - 1
+	AclHeaderLen = 4
+	AclEntryLen  = 8
+	// AclNoID is the owner of an entry that names none.
+	AclNoID = 1<<32 - 1
 )
 
-// The tags of entries. Those with an owner of their own are aclUser and aclGroup.
+// The tags of entries. Those with an owner of their own are AclUser and AclGroup.
 const (
-	aclUserObj  = 0x01
-	aclUser     = 0x02
-	aclGroupObj = 0x04
-	aclGroup    = 0x08
-	aclOther    = 0x20
+	AclUserObj  = 0x01
+	AclUser     = 0x02
+	AclGroupObj = 0x04
+	AclGroup    = 0x08
+	AclOther    = 0x20
 )
 
-// isACL tells if the extended attribute with this name is an access control list.
-func isACL(name string) bool { return strings.HasPrefix(name, fsutil.ACLPrefix) }
+// IsACL tells if the extended attribute with this name is an access control list.
+func IsACL(name string) bool { return strings.HasPrefix(name, fsutil.ACLPrefix) }
 
-// withoutInherited adds to the attributes of a file in a directory that has a default list what keeps the file, as it is
+// WithoutInherited adds to the attributes of a file in a directory that has a default list what keeps the file, as it is
 // unpacked, from having a list only for being made there: lists that say no more than its mode does.
-func withoutInherited(attrs map[string]string, info fs.FileInfo) map[string]string {
+func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]string {
 	if attrs == nil {
 		attrs = map[string]string{}
 	}
 	if _, ok := attrs[fsutil.ACLAccess]; !ok {
-		attrs[fsutil.ACLAccess] = string(aclOfMode(info.Mode().Perm()))
+		attrs[fsutil.ACLAccess] = string(AclOfMode(info.Mode().Perm()))
 	}
 	if _, ok := attrs[fsutil.ACLDefault]; !ok && info.IsDir() {
-		attrs[fsutil.ACLDefault] = string(newACL())
+		attrs[fsutil.ACLDefault] = string(NewACL())
 	}
 	return attrs
 }
 
-// newACL is a list without entries: to set it is to remove the list.
-func newACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
+// NewACL is a list without entries: to set it is to remove the list.
+func NewACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
 
-// aclOfMode is a list that says what a mode says. The kernel keeps none then.
-func aclOfMode(perm fs.FileMode) []byte {
-	list := newACL()
+// AclOfMode is a list that says what a mode says. The kernel keeps none then.
+func AclOfMode(perm fs.FileMode) []byte {
+	list := NewACL()
 	for _, e := range []struct {
 		tag  uint16
 		bits fs.FileMode
-	}{{aclUserObj, perm >> 6}, {aclGroupObj, perm >> 3}, {aclOther, perm}} {
-		list = appendACL(list, e.tag, uint16(e.bits&0o7), aclNoID)
+	}{{AclUserObj, perm >> 6}, {AclGroupObj, perm >> 3}, {AclOther, perm}} {
+		list = AppendACL(list, e.tag, uint16(e.bits&0o7), AclNoID)
 	}
 	return list
 }
 
-// appendACL adds an entry to a list: its tag, its permissions, and the owner that it is about.
-func appendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
+// AppendACL adds an entry to a list: its tag, its permissions, and the owner that it is about.
+func AppendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
 	list = binary.LittleEndian.AppendUint16(list, tag)
 	list = binary.LittleEndian.AppendUint16(list, permissions)
 	return binary.LittleEndian.AppendUint32(list, owner)
 }
 
-// mapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
+// MapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
 // out; left is how many.
-func mapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
-	if len(list) < aclHeaderLen || (len(list)-aclHeaderLen)%aclEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
+func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
+	if len(list) < AclHeaderLen || (len(list)-AclHeaderLen)%AclEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
 		return nil, 0, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
 	}
-	mapped = newACL()
-	for entry := range slices.Chunk(list[aclHeaderLen:], aclEntryLen) {
+	mapped = NewACL()
+	for entry := range slices.Chunk(list[AclHeaderLen:], AclEntryLen) {
 		var to func(int) (int, error)
 		owner := binary.LittleEndian.Uint32(entry[4:])
 		switch binary.LittleEndian.Uint16(entry) {
-		case aclUser:
+		case AclUser:
 			to = uid
-		case aclGroup:
+		case AclGroup:
 			to = gid
 		default:
 			mapped = append(mapped, entry...)
@@ -97,7 +97,7 @@ func mapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 		}
 		// In a user namespace it stands for an owner whom that does not know.
 		id, err := to(int(owner))
-		if err != nil || owner == aclNoID {
+		if err != nil || owner == AclNoID {
 			left++
 			continue
 		}
@@ -106,33 +106,33 @@ func mapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 	return mapped, left, nil
 }
 
-// aclToContainer is the list with the owners as in the container.
-func aclToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
-	return mapACL(list,
+// AclToContainer is the list with the owners as in the container.
+func AclToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+	return MapACL(list,
 		func(id int) (int, error) { return idmap.ToContainer(id, ids.UIDs) },
 		func(id int) (int, error) { return idmap.ToContainer(id, ids.GIDs) })
 }
 
-// aclToHost is the inverse of aclToContainer.
-func aclToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
-	return mapACL(list,
+// AclToHost is the inverse of AclToContainer.
+func AclToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+	return MapACL(list,
 		func(id int) (int, error) { return idmap.ToHost(id, ids.UIDs) },
 		func(id int) (int, error) { return idmap.ToHost(id, ids.GIDs) })
 }
 
-// aclsToHost is aclToHost for the files that an archive has brought.
-type aclsToHost struct {
+// AclsToHost is AclToHost for the files that an archive has brought.
+type AclsToHost struct {
 	ids *idmap.Mappings
 	// done are the inodes of the files with several names that were mapped.
 	done map[uint64]bool
 }
 
-func newACLsToHost(ids *idmap.Mappings) aclsToHost {
-	return aclsToHost{ids: ids, done: map[uint64]bool{}}
+func NewACLsToHost(ids *idmap.Mappings) AclsToHost {
+	return AclsToHost{ids: ids, done: map[uint64]bool{}}
 }
 
-// file maps the owners in the lists of the file name in dir. It follows no symbolic link.
-func (a aclsToHost) file(dir fsutil.Dir, name string) error {
+// File maps the owners in the lists of the file name in dir. It follows no symbolic link.
+func (a AclsToHost) File(dir fsutil.Dir, name string) error {
 	if a.ids.Empty() {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (a aclsToHost) file(dir fsutil.Dir, name string) error {
 	if err != nil {
 		return dir.Named(err)
 	}
-	if names = slices.DeleteFunc(names, func(name string) bool { return !isACL(name) }); len(names) == 0 {
+	if names = slices.DeleteFunc(names, func(name string) bool { return !IsACL(name) }); len(names) == 0 {
 		return nil
 	}
 	info, err := dir.Lstat(name)
@@ -161,12 +161,12 @@ func (a aclsToHost) file(dir fsutil.Dir, name string) error {
 	return nil
 }
 
-func (a aclsToHost) list(dir fsutil.Dir, name, attr string) error {
+func (a AclsToHost) list(dir fsutil.Dir, name, attr string) error {
 	list, err := fsutil.PathXattrs(dir.Reach(name)).Get(attr)
 	if err != nil {
 		return err
 	}
-	list, left, err := aclToHost(list, a.ids)
+	list, left, err := AclToHost(list, a.ids)
 	if err != nil {
 		return err
 	}
@@ -179,8 +179,8 @@ func (a aclsToHost) list(dir fsutil.Dir, name, attr string) error {
 // takenACLs are the access control lists of a directory, by attribute, while it is without them.
 type takenACLs map[string][]byte
 
-// takeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
-func takeACLs(dir string) (takenACLs, error) {
+// TakeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
+func TakeACLs(dir string) (takenACLs, error) {
 	taken := takenACLs{}
 	for _, name := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
 		list, err := fsutil.PathXattrs(dir).Get(name)
@@ -198,8 +198,8 @@ func takeACLs(dir string) (takenACLs, error) {
 	return taken, nil
 }
 
-// giveBack is the inverse of takeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
-func (taken takenACLs) giveBack(dir string) error {
+// GiveBack is the inverse of TakeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
+func (taken takenACLs) GiveBack(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}

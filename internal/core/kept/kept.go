@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package kept
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
@@ -20,8 +21,8 @@ import (
 // replaces. The storage library gives the archive back byte for byte all the same: it asks for the content of each entry by its name, in
 // their order. So what the layer does not show is kept beside it, in kept/<id>/, a file for each content, and DiffGetter knows of it.
 
-// dropKept is for a layer that gets other content.
-func dropKept(h store.Home, id string) error {
+// Drop is for a layer that gets other content.
+func Drop(h store.Home, id string) error {
 	for _, a := range h.Areas() {
 		if err := store.RemoveTree(a.Kept(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -30,8 +31,8 @@ func dropKept(h store.Home, id string) error {
 	return nil
 }
 
-// placeKept makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
-func placeKept(h store.Home, made, id string) error {
+// Place makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
+func Place(h store.Home, made, id string) error {
 	if _, err := os.Lstat(made); err != nil {
 		return fsutil.IgnoreGone(err)
 	}
@@ -49,18 +50,18 @@ func placeKept(h store.Home, made, id string) error {
 	return fsutil.SyncDir(a.Kept(""))
 }
 
-// openKept opens what is kept under a name in the directory path.
-func openKept(path string, k layertar.KeptName) (*os.File, error) {
+// Open opens what is kept under a name in the directory path.
+func Open(path string, k layertar.KeptName) (*os.File, error) {
 	dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return openInLayer(dir, k.File())
+	return OpenInLayer(dir, k.File())
 }
 
-// keeping has, of those layers for which something is kept, the directories that it is in.
-func keeping(h store.Home, ids []string) map[string]string {
+// In has, of those layers for which something is kept, the directories that it is in.
+func In(h store.Home, ids []string) map[string]string {
 	found := map[string]string{}
 	for _, a := range h.Areas() {
 		if !store.IsThere(a.Kept("")) {
@@ -75,48 +76,48 @@ func keeping(h store.Home, ids []string) map[string]string {
 	return found
 }
 
-// A keeper keeps what an archive brings and the layer will not show, while the archive is unpacked and after it.
-type keeper struct {
-	root string // of what is unpacked
-	dir  string // where it is kept; made when it is needed
+// A Keeper keeps what an archive brings and the layer will not show, while the archive is unpacked and after it.
+type Keeper struct {
+	Root string // of what is unpacked
+	Dir  string // where it is kept; made when it is needed
 	// names is what is known of the names in the archive: nil if that is nothing.
-	names *layertar.Names
+	Names *layertar.Names
 	// owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
 	// link. The number is 0 for what has no content of the archive's.
-	owners     map[string]layertar.KeptName
-	ownersText int // how long the names were that owners has had
+	Owners     map[string]layertar.KeptName
+	OwnersText int // how long the names were that owners has had
 	// pending is an entry that is unpacked by now, and has no owner yet.
 	pending *layertar.Shortened
 }
 
-// keptBeside is where it is kept what is for the directory dir, in a scratch directory.
-func keptBeside(dir string) string { return filepath.Join(filepath.Dir(dir), store.KeptDir) }
+// Beside is where it is kept what is for the directory dir, in a scratch directory.
+func Beside(dir string) string { return filepath.Join(filepath.Dir(dir), store.KeptDir) }
 
-// newKeeper is for an archive that is unpacked into dir.
-func newKeeper(dir string, names *layertar.Names) *keeper {
-	return &keeper{root: dir, dir: keptBeside(dir), names: names}
+// New is for an archive that is unpacked into dir.
+func New(dir string, names *layertar.Names) *Keeper {
+	return &Keeper{Root: dir, Dir: Beside(dir), Names: names}
 }
 
 // What is remembered of files that an archive writes through symbolic links: how many there are, and how long their names are. With more
 // nothing is kept of what later entries destroy. Most of those files are found by their names in the archive all the same.
 const (
-	mostOwners     = 1 << 16
-	mostOwnersText = 16 << 20
+	MostOwners     = 1 << 16
+	MostOwnersText = 16 << 20
 )
 
 // owner tells which content of the archive a file has that really has this name.
-func (k *keeper) owner(actual string) layertar.KeptName {
-	if owner, ok := k.owners[actual]; ok {
+func (k *Keeper) owner(actual string) layertar.KeptName {
+	if owner, ok := k.Owners[actual]; ok {
 		return owner
 	}
-	if k.names == nil || k.names.GaveUp() {
+	if k.Names == nil || k.Names.GaveUp() {
 		return layertar.KeptName{Name: actual, N: 1}
 	}
-	return layertar.KeptName{Name: actual, N: k.names.Content(actual)}
+	return layertar.KeptName{Name: actual, N: k.Names.Content(actual)}
 }
 
 // keep keeps the file name of an open directory, if it is a regular file with content of the archive's.
-func (k *keeper) keep(dir int, name string, owner layertar.KeptName) error {
+func (k *Keeper) keep(dir int, name string, owner layertar.KeptName) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fsutil.IgnoreGone(err)
@@ -128,33 +129,33 @@ func (k *keeper) keep(dir int, name string, owner layertar.KeptName) error {
 		return err
 	}
 	// What is there is the one: the name went to something else after it.
-	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.dir, owner.File()), 0)
+	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.Dir, owner.File()), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return &os.LinkError{Op: "link", Old: owner.Name, New: filepath.Join(k.dir, owner.File()), Err: err}
+		return &os.LinkError{Op: "link", Old: owner.Name, New: filepath.Join(k.Dir, owner.File()), Err: err}
 	}
 	return nil
 }
 
-func (k *keeper) makeDir() error {
-	if err := fsutil.MkdirWithoutACL(k.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+func (k *Keeper) makeDir() error {
+	if err := fsutil.MkdirWithoutACL(k.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
 }
 
 // keepTree keeps all files in the directory at path, which really is the directory actual of the layer.
-func (k *keeper) keepTree(path, actual string) error {
+func (k *Keeper) keepTree(path, actual string) error {
 	return fsutil.WalkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
 		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(actual, rel)))
 	})
 }
 
-// keepHidden keeps what an entry of the directory dir has that cannot stay in the layer.
-func (k *keeper) keepHidden(dir fsutil.Dir, entry fs.DirEntry) error {
+// KeepHidden keeps what an entry of the directory dir has that cannot stay in the layer.
+func (k *Keeper) KeepHidden(dir fsutil.Dir, entry fs.DirEntry) error {
 	if k == nil {
 		return nil
 	}
-	actual, err := filepath.Rel(k.root, dir.PathOf(entry.Name()))
+	actual, err := filepath.Rel(k.Root, dir.PathOf(entry.Name()))
 	if err != nil {
 		return err
 	}
@@ -176,9 +177,9 @@ func realName(root, dir int) (string, error) {
 	return filepath.Rel(paths[0], paths[1])
 }
 
-// before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
-func (k *keeper) before(c *layertar.Shortened) error {
-	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
+// Before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
+func (k *Keeper) Before(c *layertar.Shortened) error {
+	root, err := os.OpenFile(k.Root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (k *keeper) before(c *layertar.Shortened) error {
 		err = k.keepTree(fmt.Sprintf("/proc/self/fd/%d/%s", parent, base), actual)
 	case err == nil:
 		owner := k.owner(actual)
-		if _, other := k.owners[actual]; actual == c.Name && !other {
+		if _, other := k.Owners[actual]; actual == c.Name && !other {
 			owner.N = c.Had
 		}
 		err = k.keep(parent, base, owner)
@@ -215,7 +216,7 @@ func (k *keeper) before(c *layertar.Shortened) error {
 	if fsutil.IgnoreGone(err) != nil {
 		return err
 	}
-	k.own(c, actual)
+	k.Own(c, actual)
 	return nil
 }
 
@@ -244,7 +245,7 @@ func placeOfEntry(root *os.File, name string) (parent int, actual string, err er
 }
 
 // ownPending is own for an entry whose directory was not there before it.
-func (k *keeper) ownPending(root *os.File) error {
+func (k *Keeper) ownPending(root *os.File) error {
 	c := k.pending
 	if c == nil {
 		return nil
@@ -258,35 +259,35 @@ func (k *keeper) ownPending(root *os.File) error {
 		return err
 	}
 	_ = unix.Close(parent) // it was only looked at
-	k.own(c, actual)
+	k.Own(c, actual)
 	return nil
 }
 
-// own notes which content the file actual has after the entry c. The archive is not read meanwhile.
-func (k *keeper) own(c *layertar.Shortened, actual string) {
+// Own notes which content the file actual has after the entry c. The archive is not read meanwhile.
+func (k *Keeper) Own(c *layertar.Shortened, actual string) {
 	if actual == c.Name {
-		delete(k.owners, actual)
+		delete(k.Owners, actual)
 		return
 	}
-	if k.owners == nil {
-		k.owners = map[string]layertar.KeptName{}
+	if k.Owners == nil {
+		k.Owners = map[string]layertar.KeptName{}
 	}
-	if _, known := k.owners[actual]; !known {
-		k.ownersText += len(actual) + len(c.Name)
+	if _, known := k.Owners[actual]; !known {
+		k.OwnersText += len(actual) + len(c.Name)
 	}
-	k.owners[actual] = layertar.KeptName{Name: c.Name, N: c.Brings}
-	if len(k.owners) > mostOwners || k.ownersText > mostOwnersText {
-		k.owners, k.ownersText = nil, 0
-		k.names.Forget()
+	k.Owners[actual] = layertar.KeptName{Name: c.Name, N: c.Brings}
+	if len(k.Owners) > MostOwners || k.OwnersText > MostOwnersText {
+		k.Owners, k.OwnersText = nil, 0
+		k.Names.Forget()
 	}
 }
 
-// unpacked says that all entries have been unpacked.
-func (k *keeper) unpacked() error {
+// Unpacked says that all entries have been unpacked.
+func (k *Keeper) Unpacked() error {
 	if k.pending == nil {
 		return nil
 	}
-	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
+	root, err := os.OpenFile(k.Root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
@@ -294,29 +295,29 @@ func (k *keeper) unpacked() error {
 	return k.ownPending(root)
 }
 
-// finish keeps what the layer, which is as it will be, has under another name than the archive, and what has no content.
-func (k *keeper) finish() error {
-	if len(k.owners) == 0 && (k.names == nil || len(k.names.Empty) == 0) {
+// Finish keeps what the layer, which is as it will be, has under another name than the archive, and what has no content.
+func (k *Keeper) Finish() error {
+	if len(k.Owners) == 0 && (k.Names == nil || len(k.Names.Empty) == 0) {
 		return nil
 	}
-	root, err := os.OpenFile(k.root, fsutil.OpenDirectory, 0)
+	root, err := os.OpenFile(k.Root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	for actual, owner := range k.owners {
+	for actual, owner := range k.Owners {
 		if err := k.keepUnfound(root, actual, owner); err != nil {
 			return err
 		}
 	}
-	if k.names == nil {
+	if k.Names == nil {
 		return nil
 	}
-	for _, empty := range k.names.Empty {
+	for _, empty := range k.Names.Empty {
 		if err := k.makeDir(); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(k.dir, empty.File()), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(k.Dir, empty.File()), nil, 0o600); err != nil {
 			return err
 		}
 	}
@@ -324,7 +325,7 @@ func (k *keeper) finish() error {
 }
 
 // keepUnfound keeps the file actual unless the name that it has in the archive leads to it.
-func (k *keeper) keepUnfound(root *os.File, actual string, owner layertar.KeptName) error {
+func (k *Keeper) keepUnfound(root *os.File, actual string, owner layertar.KeptName) error {
 	parent, err := fsutil.PlaceInRoot(int(root.Fd()), filepath.Dir(actual))
 	if err != nil {
 		return fsutil.IgnoreGone(err)
@@ -343,4 +344,20 @@ func (k *keeper) keepUnfound(root *os.File, actual string, owner layertar.KeptNa
 		return nil
 	}
 	return k.keep(parent, filepath.Base(actual), owner)
+}
+
+// OpenInLayer opens the regular file rel of the layer whose directory is open.
+func OpenInLayer(root *os.File, rel string) (*os.File, error) {
+	path := filepath.Join(root.Name(), rel)
+	place, err := fsutil.PlaceInRoot(int(root.Fd()), rel)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(place)
+	var st syscall.Stat_t
+	fd, err := fsutil.OpenKind(place, &st, unix.S_IFREG)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }

@@ -1,33 +1,33 @@
 //go:build linux
 
-package driver
+package backend
 
 import "github.com/seed-642172e2/aufs/internal/core/shadow"
 
-// backend is the file system that puts layers on top of one another. There are two, aufs and overlayfs; the rest of the
+// Backend is the file system that puts layers on top of one another. There are two, aufs and overlayfs; the rest of the
 // driver does not know which one it has.
-type backend interface {
+type Backend interface {
 	// name is what aufs.backend and Status call it.
-	name() BackendName
+	Name() Name
 
 	// status returns what the probe of the host found, for Driver.Status.
-	status() [][2]string
+	Status() [][2]string
 
 	// prepare makes the layer id one that mount can mount writable, on top of others. The caller holds its lock.
-	prepare(id string) error
+	Prepare(id string) error
 
 	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere. The caller holds the lock
 	// of s.id.
-	mount(s stack) error
+	Mount(s Stack) error
 }
 
-// stack is what a backend mounts: a layer on top of its ancestors.
-type stack struct {
-	id     string
-	target string
+// Stack is what a backend mounts: a layer on top of its ancestors.
+type Stack struct {
+	ID     string
+	Target string
 	// layers are those that are only read, top to bottom: the ancestors and, before them, in a read-only mount, the layer itself.
-	layers  []shadow.Shown
-	options MountOptions
+	Layers  []shadow.Shown
+	Options MountOptions
 	// label is the SELinux label of all files in the mount, or "".
-	label string
+	Label string
 }

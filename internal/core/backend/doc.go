@@ -1,0 +1,2 @@
+// Package backend mounts layers on top of one another, with aufs or with overlayfs.
+package backend

@@ -1,0 +1,176 @@
+//go:build linux
+
+package layerdiff
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// Compare compares the layer id with its ancestors.
+func Compare(h store.Home, id string, c Comparison) ([]Change, error) {
+	below, err := h.LayersBelow(id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Directory(".", below, false); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return c.Changes, nil
+}
+
+// Comparison finds out what a layer changes in what its ancestors show.
+type Comparison struct {
+	Layer                    whiteout.LayerDir
+	Mappings, ParentMappings *idmap.Mappings
+	// owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
+	Owners  *syscall.Timespec
+	Changes []Change
+}
+
+func (c *Comparison) add(rel string, kind ChangeKind) {
+	c.Changes = append(c.Changes, Change{Path: filepath.Join("/", rel), Kind: kind})
+}
+
+// Directory compares the directory rel of the layer with those of the ancestors that have it, and are not hidden, nearest
+// first. hidden says that they do not show through, since a directory around it is opaque. It tells if anything in it is
+// a change.
+func (c *Comparison) Directory(rel string, below []whiteout.LayerDir, hidden bool) (changed bool, err error) {
+	own, err := whiteout.ReadListingLook(c.Layer.Root, rel, c.Layer.Form)
+	if err != nil {
+		if rel != "." {
+			err = fsutil.IgnoreGone(err)
+		}
+		return false, err
+	}
+	own.Opaque = own.Opaque || hidden
+	before, err := whiteout.ReadMerged(below, rel, own.Entries)
+	if err != nil {
+		return false, err
+	}
+	for name := range c.deleted(own, before) {
+		changed = true
+		c.add(filepath.Join(rel, name), ChangeDelete)
+	}
+	for name, entry := range own.Entries {
+		if own.Whiteouts[name] {
+			continue
+		}
+		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.Opaque)
+		if err != nil {
+			return false, err
+		}
+		changed = changed || entryChanged
+	}
+	return changed, nil
+}
+
+// deleted are the names that ancestors show and the layer does not: by whiteouts, or because the directory is opaque.
+func (c *Comparison) deleted(own whiteout.Listing, before whiteout.Merged) map[string]bool {
+	deleted := map[string]bool{}
+	for name := range own.Whiteouts {
+		// A whiteout of what was not there changes nothing.
+		if before.Shows(name) {
+			deleted[name] = true
+		}
+	}
+	if own.Opaque {
+		for name := range before.Names() {
+			if own.Entries[name] == nil {
+				deleted[name] = true
+			}
+		}
+	}
+	return deleted
+}
+
+// entry compares one file or directory that is in the layer with what the directory that it is in showed before.
+func (c *Comparison) entry(rel string, entry fs.DirEntry, before whiteout.Merged, hidden bool) (changed bool, err error) {
+	info, err := entry.Info()
+	if err != nil {
+		return false, err
+	}
+	name := filepath.Base(rel)
+	old, err := before.Stat(name)
+	if err != nil {
+		return false, err
+	}
+	if info.IsDir() {
+		if changed, err = c.Directory(rel, before.Dirs(name), hidden); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case old == nil:
+		c.add(rel, ChangeAdd)
+		return true, nil
+	case changed, !info.IsDir() && !c.onlyOwners(info), c.Owners != nil && hidden, c.differ(info, old):
+		changed = true
+	default:
+		if changed, err = c.contentsDiffer(rel, info, old, before.Root(name)); err != nil {
+			return false, err
+		}
+	}
+	if changed {
+		c.add(rel, ChangeModify)
+	}
+	return changed, nil
+}
+
+// differ tells if a directory, or a file of onlyOwners, is another than it was. Owners are compared as the containers see them.
+func (c *Comparison) differ(now, before fs.FileInfo) bool {
+	if now.Mode() != before.Mode() || !sameTime(now, before) {
+		return true
+	}
+	if c.Owners != nil && c.ownerKept(now, before) {
+		return false
+	}
+	nowUID, nowGID := containerIDs(now, c.Mappings)
+	oldUID, oldGID := containerIDs(before, c.ParentMappings)
+	return nowUID != oldUID || nowGID != oldGID
+}
+
+// xattrsDiffer compares the extended attributes of the layer's file rel with those of the one that the ancestor at
+// old has, as far as archives carry them. The first may be gone by now, and is no change then.
+func (c *Comparison) xattrsDiffer(rel, old string) (bool, error) {
+	now, err := xattrsBeneath(c.Layer.Root, rel)
+	if err != nil {
+		return false, fsutil.IgnoreGone(err)
+	}
+	before, err := xattrsBeneath(old, rel)
+	if err == nil && c.Owners != nil {
+		err = c.mapLists(before)
+	}
+	return !maps.Equal(now, before), err
+}
+
+// sameTime compares times of modification; one without a fraction of a second comes from an archive that has none, and is
+// the same as any in that second.
+func sameTime(a, b fs.FileInfo) bool {
+	x, y := a.ModTime(), b.ModTime()
+	return x.Equal(y) || x.Unix() == y.Unix() && (x.Nanosecond() == 0 || y.Nanosecond() == 0)
+}
+
+// containerIDs are the owner and group of a file in the container, or those on disk if the mapping has none for them.
+func containerIDs(info fs.FileInfo, m *idmap.Mappings) (uid, gid int) {
+	st := fsutil.StatOf(info)
+	uid, gid = int(st.Uid), int(st.Gid)
+	if p, err := m.ToContainer(idmap.Pair{UID: uid, GID: gid}); err == nil {
+		return p.UID, p.GID
+	}
+	return uid, gid
+}
+
+// ErrNotParent: a layer is to be compared with another one than its parent, which takes a mount of both.
+var ErrNotParent = errors.New("the layer has another parent")
