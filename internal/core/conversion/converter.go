@@ -39,6 +39,19 @@ func (c *Converter) ToAufs(id string) error {
 	return nil
 }
 
+// LayerToAufs is ToAufs for who does not hold the lock of the layer. One that is not in the store is no error.
+func (c *Converter) LayerToAufs(id string) error {
+	if !c.home.Exists(id) {
+		return nil
+	}
+	lock, err := c.home.LockLayer("converting", id)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return c.ToAufs(id)
+}
+
 // isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
 func (c *Converter) isUnused(id string) bool {
 	if store.IsThere(c.home.BesideDiff().Overlay(store.WorkDir, id)) {

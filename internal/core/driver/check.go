@@ -15,7 +15,9 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -94,7 +96,9 @@ func Repair(ctx context.Context, home string) ([]Problem, error) {
 
 // checker is one run of Check.
 type checker struct {
-	d        *Driver
+	home     store.Home
+	forms    *conversion.Converter
+	rubbish  *removal.Remover
 	ids      []string
 	problems []Problem
 }
@@ -113,7 +117,8 @@ func newCheck(path string) (*checker, error) {
 	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
 		return nil, err
 	}
-	return &checker{d: &Driver{home: h, forms: conversion.New(h, "")}}, nil
+	forms := conversion.New(h, "")
+	return &checker{home: h, forms: forms, rubbish: removal.New(h, forms.Users.Notes)}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
@@ -142,7 +147,7 @@ func (c *checker) run(ctx context.Context) error {
 // names looks at what there is in the store's directories, while nobody can make or remove a layer. Where the lock's file was never made, it
 // is not made now: if somebody makes it meanwhile, names begins anew.
 func (c *checker) names() error {
-	path := c.d.home.Overlay(store.StoreLock)
+	path := c.home.Overlay(store.StoreLock)
 	locked, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
 	if err == nil {
 		defer locked.Unlock()
@@ -161,7 +166,7 @@ func (c *checker) names() error {
 
 // namesLocked is names under the store lock.
 func (c *checker) namesLocked() error {
-	h := c.d.home
+	h := c.home
 	entries, err := os.ReadDir(h.Layers(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
@@ -176,12 +181,12 @@ func (c *checker) namesLocked() error {
 	for _, id := range c.ids {
 		c.lineage(id)
 	}
-	strays, err := c.d.strays()
+	strays, err := c.rubbish.Strays()
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
 	}
 	for _, id := range strays {
-		for _, path := range c.d.belongings(id) {
+		for _, path := range c.home.Belongings(id) {
 			if _, err := os.Lstat(path); err == nil {
 				c.add(Orphan, id, path, "there is no such layer")
 			}
@@ -192,7 +197,7 @@ func (c *checker) namesLocked() error {
 
 // lineage looks at the parents of a layer, and at its directories.
 func (c *checker) lineage(id string) {
-	h := c.d.home
+	h := c.home
 	parents, err := h.Parents(id)
 	if err != nil {
 		c.add(DamagedParents, id, h.Layers(id), "%v", err)
@@ -215,7 +220,7 @@ func (c *checker) lineage(id string) {
 
 // scratch looks for scratch directories that nobody uses.
 func (c *checker) scratch() error {
-	for _, a := range c.d.home.Areas() {
+	for _, a := range c.home.Areas() {
 		if err := c.scratchIn(a.Tmp()); err != nil {
 			return err
 		}
@@ -253,7 +258,7 @@ func (c *checker) scratchIn(tmp string) error {
 
 // mounts looks for mounts of layers that are gone.
 func (c *checker) mounts() error {
-	h := c.d.home
+	h := c.home
 	mounts, err := mountutil.MountsUnder(h.Mnt(""))
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
@@ -285,7 +290,7 @@ func (c *checker) mounts() error {
 // whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
 // is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
 func (c *checker) whileIdle(id string, look func() error) error {
-	h := c.d.home
+	h := c.home
 	path := h.Overlay(store.LockDirName, id)
 	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
 	if err == nil && lock == nil {
@@ -309,7 +314,7 @@ func (c *checker) whileIdle(id string, look func() error) error {
 
 // layer looks at the content of one layer that nobody is at work on.
 func (c *checker) layer(ctx context.Context, id string) error {
-	h := c.d.home
+	h := c.home
 	mounted, err := mountutil.IsMounted(h.Mnt(id))
 	if err != nil || mounted || !h.Exists(id) {
 		return err
@@ -350,7 +355,7 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 
 // contentOf is content without what is below; below are the names of the directories in it.
 func (c *checker) contentOf(id, rel string) (below []string, err error) {
-	dir, err := fsutil.OpenBelow(c.d.home.Diff(id), rel)
+	dir, err := fsutil.OpenBelow(c.home.Diff(id), rel)
 	if err != nil {
 		return nil, err
 	}
@@ -390,22 +395,22 @@ func (c *checker) repair(ctx context.Context) error {
 	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
 	var failed []error
 	if err == nil {
-		err = c.d.removeAbandoned(ctx, func(err error) { failed = append(failed, err) })
+		err = c.rubbish.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
 	}
 	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
-	return c.d.sweepNotes()
+	return c.rubbish.SweepNotes()
 }
 
 // withoutOthers calls do under the store lock, and deletes what do returns after that.
 func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
-	made, err := makeStore(c.d.home)
+	made, err := store.Make(c.home)
 	if err != nil {
-		removeStore(c.d.home, made)
+		store.Unmake(c.home, made)
 		return err
 	}
-	locked, err := c.d.home.LockStore()
+	locked, err := c.home.LockStore()
 	if err != nil {
 		return err
 	}
@@ -419,8 +424,8 @@ func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 
 // repairNames is repair under the store lock.
 func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
-	h := c.d.home
-	former, err := c.d.migrate()
+	h := c.home
+	former, err := migration.Migrate(c.home, "", c.rubbish)
 	if err != nil {
 		return former, err
 	}
@@ -432,33 +437,17 @@ func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 		return former, err
 	}
 	for _, id := range ids {
-		if err := restoreMountPoint(h, id); err != nil {
+		if err := removal.RestoreMountPoint(h, id); err != nil {
 			return former, err
 		}
 	}
-	strays, err := c.d.sweepLayers()
+	strays, err := c.rubbish.SweepLayers()
 	return append(former, strays...), err
-}
-
-// restoreMountPoint makes a mnt/<id> that is not there.
-func restoreMountPoint(h store.Home, id string) error {
-	_, err := os.Lstat(h.Diff(id))
-	if err != nil {
-		return fsutil.IgnoreGone(err)
-	}
-	err = fsutil.MkdirWithoutACL(h.Mnt(id), 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return whiteout.CopyDirMetadata(h.Diff(id), whiteout.AufsForm, h.Mnt(id))
 }
 
 // restoreParents completes each layers/<id> that is cut short, if what completes it is known.
 func (c *checker) restoreParents(ctx context.Context, ids []string) error {
-	h := c.d.home
+	h := c.home
 	for {
 		restored := false
 		for _, id := range ids {
@@ -488,7 +477,7 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 // knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
 // children have them in their files; and its nearest parent, if the name of that is left, has all the others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
-	h := c.d.home
+	h := c.home
 	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
 		// A base layer's file is empty, and its child's may be the one that is wrong.
 		return nil, false

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
@@ -21,12 +22,12 @@ import (
 func Convert(ctx context.Context, home string) error {
 	c, err := newCheck(home)
 	if err == nil {
-		err = c.withoutOthers(func() ([]*store.Scratch, error) { return c.d.migrate() })
+		err = c.withoutOthers(func() ([]*store.Scratch, error) { return migration.Migrate(c.home, "", c.rubbish) })
 	}
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(c.d.home.Overlay(store.FormDir))
+	entries, err := os.ReadDir(c.home.Overlay(store.FormDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("aufs: converting: %w", err)
 	}
@@ -35,20 +36,7 @@ func Convert(ctx context.Context, home string) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		errs = append(errs, c.d.convertToAufs(entry.Name()))
+		errs = append(errs, c.forms.LayerToAufs(entry.Name()))
 	}
 	return errors.Join(errs...)
-}
-
-// convertToAufs is Convert of one layer.
-func (d *Driver) convertToAufs(id string) error {
-	if !d.home.Exists(id) {
-		return nil
-	}
-	lock, err := d.home.LockLayer("converting", id)
-	if err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	return d.forms.ToAufs(id)
 }

@@ -518,7 +518,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_ = d.removeAbandoned(t.Context(), func(error) {})
+				_ = d.rubbish.RemoveAbandoned(t.Context(), func(error) {})
 			}
 		}
 	}()

@@ -377,7 +377,7 @@ func TestKnownOfAReplacedLayer(t *testing.T) {
 		sameNames(t, s.see(t, "top", "ro").Names(), "d")
 		must(t, s.Remove("top"))
 		must(t, s.Remove("middle"))
-		for _, path := range s.inner.belongings("middle") {
+		for _, path := range s.inner.home.Belongings("middle") {
 			if store.IsThere(path) {
 				t.Errorf("%s outlives its layer", path)
 			}

@@ -85,7 +85,7 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	if err != nil {
 		return nil, err
 	}
-	rubbish, err = d.sweepLayer(id)
+	rubbish, err = d.rubbish.SweepLayer(id)
 	if err != nil {
 		return rubbish, store.LayerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
@@ -215,10 +215,10 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	}
 	defer lock.Unlock()
 	// While the layer is whole.
-	if err := d.clearMounts(id); err != nil {
+	if err := d.rubbish.ClearMounts(id); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
-	trash, left, err := d.takeOut(id)
+	trash, left, err := d.rubbish.TakeOut(id)
 	if err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
@@ -233,23 +233,4 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 		}
 		return nil
 	}, nil
-}
-
-// belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
-// it was mounted again it cannot be moved, and the data is still where it was.
-func (d *Driver) belongings(id string) []string {
-	paths := []string{d.home.Mnt(id), d.home.Diff(id)}
-	for _, a := range d.home.Areas() {
-		paths = append(paths, a.LayerIn(id)...)
-	}
-	paths = append(paths,
-		d.home.Overlay(store.AufsDir, id),
-		d.home.Overlay(store.OwnersDir, id),
-		d.home.Overlay(store.FormDir, id),
-		d.home.Overlay(store.LockDirName, id),
-	)
-	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
-		paths = append(paths, d.home.Overlay(store.KnownDir, string(f), id))
-	}
-	return paths
 }

@@ -170,7 +170,7 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 				if s.Exists("child") {
 					t.Error("the layer exists")
 				}
-				for _, path := range s.inner.belongings("child") {
+				for _, path := range s.inner.home.Belongings("child") {
 					if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 						t.Errorf("%s: %v", path, err)
 					}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -22,12 +23,14 @@ import (
 func TestMigrationOfMountedLayers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range fixtureNames(t) {
-			if len(readFixture(t, name, bootID()).mounts) == 0 {
+			if len(readFixture(t, name, migration.BootID()).mounts) == 0 {
 				continue
 			}
 			for _, elsewhere := range []bool{false, true} {
 				where := map[bool]string{false: "here", true: "elsewhere"}[elsewhere]
-				t.Run(name+" mounted "+where, func(t *testing.T) { testMigrationMounted(t, chosen, buildOldStore(t, name, bootID()), elsewhere) })
+				t.Run(name+" mounted "+where, func(t *testing.T) {
+					testMigrationMounted(t, chosen, buildOldStore(t, name, migration.BootID()), elsewhere)
+				})
 			}
 		}
 	})
@@ -69,7 +72,7 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 	// A process that another test program has begun meanwhile, in a mount namespace of its own, has copies of the mounts until it ends.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		s = openStore(t, o.home, chosen)
-		if files, dirs := (migration{Driver: s.inner}).former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
+		if files, dirs := (migration.Migration{Home: s.inner.home}).Former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
 			break
 		}
 		must(t, s.Cleanup())

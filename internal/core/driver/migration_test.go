@@ -16,6 +16,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -177,7 +178,7 @@ func (o oldStore) form(t *testing.T, id string) (f whiteout.Form, converting boo
 func (o oldStore) hasEarlierTrace(id string) bool {
 	return slices.ContainsFunc(o.store, func(n node) bool {
 		elements := strings.Split(n.path, "/")
-		return len(elements) == 4 && elements[1] == "trace" && elements[2] != bootID() && elements[3] == id
+		return len(elements) == 4 && elements[1] == "trace" && elements[2] != migration.BootID() && elements[3] == id
 	})
 }
 
@@ -286,13 +287,13 @@ func (o oldStore) again(t *testing.T, chosen backend.Name) testStore {
 func TestMigration(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range fixtureNames(t) {
-			t.Run(name, func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, bootID()), false) })
-			f := readFixture(t, name, bootID())
+			t.Run(name, func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, migration.BootID()), false) })
+			f := readFixture(t, name, migration.BootID())
 			if f.namesBoot {
 				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, earlierBoot), false) })
 			}
 			if f.diffMounted {
-				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, bootID()), true) })
+				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, migration.BootID()), true) })
 			}
 		}
 	})

@@ -9,20 +9,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 )
 
 // Driver is a driver on one store, without a storage library. Its methods may be called from several goroutines, and several drivers, in one
@@ -47,8 +46,8 @@ type Driver struct {
 	bases baseUses
 	// staged are the staging directories that have not become those of layers.
 	staged stagings
-	// trash has the files of layers that are gone, until they are deleted.
-	trash store.SharedScratch
+	// rubbish is what layers are removed with.
+	rubbish *removal.Remover
 }
 
 // Open opens the store at homePath, or makes one.
@@ -68,9 +67,10 @@ func Open(homePath string, c Config) (*Driver, error) {
 		runRoot:           c.RunRoot,
 		mounted:           c.Library.NewCounter(isMounted),
 	}
-	made, err := makeStore(h)
+	d.rubbish = removal.New(h, d.forms.Users.Notes)
+	made, err := store.Make(h)
 	if err != nil {
-		removeStore(h, made)
+		store.Unmake(h, made)
 		return nil, err
 	}
 	private, err := mountutil.IsMounted(string(h))
@@ -81,7 +81,7 @@ func Open(homePath string, c Config) (*Driver, error) {
 		if !private {
 			err = errors.Join(err, d.leavePrivate())
 		}
-		removeStore(h, made)
+		store.Unmake(h, made)
 		return nil, err
 	}
 	return d, nil
@@ -91,67 +91,6 @@ func Open(homePath string, c Config) (*Driver, error) {
 func isMounted(path string) bool {
 	mounted, err := mountutil.IsMounted(path)
 	return err == nil && mounted
-}
-
-// makeStore makes the directories of a store that are not there, and returns those that it made.
-func makeStore(h store.Home) (made []string, err error) {
-	for dir := string(h); ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		made = append([]string{dir}, made...)
-	}
-	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	// Before anything is made in it.
-	if err := fsutil.DropDefaultACL(string(h)); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt(""), h.Tmp(), h.Overlay()} {
-		err := os.Mkdir(dir, 0o700)
-		switch {
-		case err == nil:
-			made = append(made, dir)
-		case store.HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
-			// There is a store, which can be read.
-		case !errors.Is(err, fs.ErrExist):
-			return made, fmt.Errorf("aufs: making the store: %w", err)
-		}
-	}
-	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
-		return made, err
-	}
-	beside, err := h.MakeBeside()
-	made = append(made, beside...)
-	if err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
-	}
-	for _, dir := range h.OwnDirectories() {
-		// An earlier version has let them inherit one.
-		if err := fsutil.DropDefaultACL(dir); err != nil {
-			return made, fmt.Errorf("aufs: opening the store: %w", err)
-		}
-	}
-	return made, h.CloseOverlay()
-}
-
-// removeStore removes the directories that makeStore made. It leaves those that are not empty: somebody has begun to use
-// them.
-func removeStore(h store.Home, made []string) {
-	if slices.Contains(made, h.Overlay()) {
-		for _, name := range []string{store.MountsLock, store.StoreLock} {
-			// Those who wait for it look if it is still there when they have it.
-			lock, err := fsutil.OrNil(fsutil.LockPath(h.Overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
-			if err == nil && lock != nil {
-				_ = os.Remove(h.Overlay(name))
-				lock.Unlock()
-			}
-		}
-	}
-	for i := len(made) - 1; i >= 0; i-- {
-		_ = os.Remove(made[i])
-	}
 }
 
 // start probes the host and makes the store ready for use.
@@ -173,10 +112,10 @@ func (d *Driver) start(c Config) error {
 			warn(err)
 		}
 	}
-	if err := d.removeAbandoned(context.Background(), warn); err != nil {
+	if err := d.rubbish.RemoveAbandoned(context.Background(), warn); err != nil {
 		return err
 	}
-	return d.sweepNotes()
+	return d.rubbish.SweepNotes()
 }
 
 func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
@@ -194,11 +133,11 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	if private != nil {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
 	}
-	former, err := d.migrate()
+	former, err := migration.Migrate(d.home, d.runRoot, d.rubbish)
 	if err != nil {
 		return former, err
 	}
-	strays, err = d.sweepLayers()
+	strays, err = d.rubbish.SweepLayers()
 	return append(former, strays...), err
 }
 

@@ -72,7 +72,7 @@ type direction struct {
 }
 
 var directions = []direction{
-	{"to aufs form", whiteout.OverlayTrusted, func(s testStore, id string) error { return s.inner.convertToAufs(id) }},
+	{"to aufs form", whiteout.OverlayTrusted, func(s testStore, id string) error { return s.inner.forms.LayerToAufs(id) }},
 	{"to overlay form", whiteout.AufsForm, func(s testStore, id string) error {
 		lock, err := s.inner.home.LockLayer("converting", id)
 		if err != nil {
@@ -210,7 +210,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 	}
 	idleSoon(t, s, "layer", "top")
 	// Aufs gives another mount the name of one that is gone; and nobody has put this one.
-	must(t, s.inner.sweepNotes())
+	must(t, s.inner.rubbish.SweepNotes())
 }
 
 // TestRunRootIsRecorded has a store be used with one run root, and with another one.

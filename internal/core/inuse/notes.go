@@ -28,19 +28,19 @@ import (
 // with aufs of 2024-07-01, in sysaufs_si_show). That it has a directory for a mount can be asked.
 
 // notes are the directories that notes may be in, the one to be written to first.
-type notes []string
+type Notes []string
 
 // NewNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
 // that opened it with aufs.
-func NewNotes(h store.Home, runRoot string) notes {
+func NewNotes(h store.Home, runRoot string) Notes {
 	inStore := h.Overlay(store.AufsDir)
 	if runRoot == "" {
 		runRoot, _ = os.Readlink(h.Overlay(store.RunRootLink)) // without one there is none
 	}
 	if runRoot == "" {
-		return notes{inStore}
+		return Notes{inStore}
 	}
-	return notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
+	return Notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
 }
 
 // RecordRunRoot keeps where the run root is: see NewNotes.
@@ -57,7 +57,7 @@ func RecordRunRoot(h store.Home, runRoot string) error {
 }
 
 // Add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
-func (n notes) Add(h store.Home, id, si string) error {
+func (n Notes) Add(h store.Home, id, si string) error {
 	err := error(nil)
 	for _, dir := range n {
 		if err = store.LinkIn(si, dir, id); errors.Is(err, fs.ErrExist) {
@@ -74,7 +74,7 @@ func (n notes) Add(h store.Home, id, si string) error {
 }
 
 // used tells if one of the mounts that are noted of the layer id is alive in any mount namespace.
-func (n notes) used(id string) (bool, error) {
+func (n Notes) used(id string) (bool, error) {
 	for _, dir := range n {
 		if alive, err := AliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
 			return len(alive) > 0, err
@@ -84,7 +84,7 @@ func (n notes) used(id string) (bool, error) {
 }
 
 // alive are the mounts that are noted of the layer id, and are alive. What cannot be told counts as gone.
-func (n notes) alive(id string) (alive []string) {
+func (n Notes) alive(id string) (alive []string) {
 	for _, dir := range n {
 		noted, err := AliveOf(filepath.Join(dir, id))
 		if err == nil {
@@ -95,7 +95,7 @@ func (n notes) alive(id string) (alive []string) {
 }
 
 // Drop removes the notes of the layer id, unless a mount that one of them names is alive.
-func (n notes) Drop(id string) error {
+func (n Notes) Drop(id string) error {
 	for _, dir := range n {
 		note := filepath.Join(dir, id)
 		alive, err := AliveOf(note)

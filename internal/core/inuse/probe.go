@@ -26,7 +26,7 @@ import (
 // Probe finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
 type Probe struct {
 	home  store.Home
-	Notes notes
+	Notes Notes
 	// NewScratch makes a scratch directory for a trial mount.
 	NewScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package removal
 
 import (
 	"context"
@@ -25,21 +25,21 @@ import (
 // sweepAtOnce is how many scratch directories are locked at the same time to be removed: each lock is an open file.
 const sweepAtOnce = 32
 
-// removeAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
+// RemoveAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
 // store lock must not be held by the caller: it is not held for as long as that takes.
-func (d *Driver) removeAbandoned(ctx context.Context, failed func(error)) error {
-	for _, a := range d.home.Areas() {
-		if err := d.removeAbandonedIn(ctx, a.Tmp(), failed); err != nil {
+func (r *Remover) RemoveAbandoned(ctx context.Context, failed func(error)) error {
+	for _, a := range r.Home.Areas() {
+		if err := r.removeAbandonedIn(ctx, a.Tmp(), failed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeAbandonedIn is removeAbandoned for the scratch directories in tmp.
-func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(error)) error {
+// removeAbandonedIn is RemoveAbandoned for the scratch directories in tmp.
+func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func(error)) error {
 	for after := ""; ; {
-		batch, last, err := d.claimAfter(tmp, after)
+		batch, last, err := r.claimAfter(tmp, after)
 		for _, s := range batch {
 			if ctx.Err() != nil {
 				// It is abandoned, as before.
@@ -57,8 +57,8 @@ func (d *Driver) removeAbandonedIn(ctx context.Context, tmp string, failed func(
 
 // claimAfter returns some of the scratch directories in tmp with a name after this one that no live process is using, locked. last is the name
 // to go on after, or "" if there are no more.
-func (d *Driver) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
-	locked, err := d.home.LockStore()
+func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
+	locked, err := r.Home.LockStore()
 	if err != nil {
 		return nil, "", err
 	}
@@ -106,16 +106,16 @@ func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 	return &store.Scratch{Dir: path, Lock: lock}, nil
 }
 
-// sweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
+// SweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
 // the store lock, which the caller holds, is given back.
-func (d *Driver) sweepLayers() ([]*store.Scratch, error) {
-	ids, err := d.strays()
+func (r *Remover) SweepLayers() ([]*store.Scratch, error) {
+	ids, err := r.Strays()
 	if err != nil {
 		return nil, fmt.Errorf("aufs: sweeping: %w", err)
 	}
 	var rubbish []*store.Scratch
 	for _, id := range ids {
-		trash, err := d.moveOutUnmounted(id)
+		trash, err := r.moveOutUnmounted(id)
 		if errors.Is(err, unix.EROFS) {
 			return rubbish, nil
 		}
@@ -129,10 +129,10 @@ func (d *Driver) sweepLayers() ([]*store.Scratch, error) {
 	return rubbish, nil
 }
 
-// sweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
+// SweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
 // The caller holds the store lock.
-func (d *Driver) sweepLayer(id string) (*store.Scratch, error) {
-	for _, path := range d.belongings(id) {
+func (r *Remover) SweepLayer(id string) (*store.Scratch, error) {
+	for _, path := range r.Home.Belongings(id) {
 		_, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -140,24 +140,24 @@ func (d *Driver) sweepLayer(id string) (*store.Scratch, error) {
 		if err != nil {
 			return nil, err
 		}
-		return d.moveOutUnmounted(id)
+		return r.moveOutUnmounted(id)
 	}
 	return nil, nil //nolint:nilnil // there is nothing
 }
 
-// moveOutUnmounted is moveOut after what takeOut wants to be done before.
-func (d *Driver) moveOutUnmounted(id string) (*store.Scratch, error) {
-	if err := d.clearMounts(id); err != nil {
+// moveOutUnmounted is moveOut after what TakeOut wants to be done before.
+func (r *Remover) moveOutUnmounted(id string) (*store.Scratch, error) {
+	if err := r.ClearMounts(id); err != nil {
 		return nil, err
 	}
-	return d.moveOut(id)
+	return r.moveOut(id)
 }
 
-// strays are the names in the directories of the store that belong to no layer.
-func (d *Driver) strays() ([]string, error) {
+// Strays are the names in the directories of the store that belong to no layer.
+func (r *Remover) Strays() ([]string, error) {
 	seen := map[string]bool{}
 	var ids []string
-	for _, sample := range d.belongings("") {
+	for _, sample := range r.Home.Belongings("") {
 		// The path of what belongs to no id is the directory of all.
 		entries, err := os.ReadDir(sample)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -169,7 +169,7 @@ func (d *Driver) strays() ([]string, error) {
 				continue
 			}
 			seen[id] = true
-			absent, err := d.home.Absent(id)
+			absent, err := r.Home.Absent(id)
 			if err != nil {
 				return nil, err
 			}
@@ -181,15 +181,15 @@ func (d *Driver) strays() ([]string, error) {
 	return ids, nil
 }
 
-// sweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
-func (d *Driver) sweepNotes() error {
-	for _, dir := range d.forms.Users.Notes {
+// SweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
+func (r *Remover) SweepNotes() error {
+	for _, dir := range r.Notes {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: sweeping: %w", err)
 		}
 		for _, entry := range entries {
-			if err := d.sweepNote(entry.Name()); err != nil && !errors.Is(err, unix.EROFS) {
+			if err := r.sweepNote(entry.Name()); err != nil && !errors.Is(err, unix.EROFS) {
 				logrus.Warnf("aufs: sweeping: %v", err)
 			}
 		}
@@ -197,15 +197,15 @@ func (d *Driver) sweepNotes() error {
 	return nil
 }
 
-// sweepNote is sweepNotes for the layer id, unless somebody is at work on it.
-func (d *Driver) sweepNote(id string) error {
-	if d.home.Exists(id) {
+// sweepNote is SweepNotes for the layer id, unless somebody is at work on it.
+func (r *Remover) sweepNote(id string) error {
+	if r.Home.Exists(id) {
 		// Only what exists is given a file for its lock.
-		lock, err := d.home.TryLockID(id)
+		lock, err := r.Home.TryLockID(id)
 		if err != nil || lock == nil {
 			return err
 		}
 		defer lock.Unlock()
 	}
-	return d.forms.Users.Notes.Drop(id)
+	return r.Notes.Drop(id)
 }

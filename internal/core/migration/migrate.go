@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package migration
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -41,17 +42,18 @@ var (
 // formerWhiteouts is the name in home of the cache of the aufs backend.
 const formerWhiteouts = "whiteouts"
 
-// A migration brings one store to the layout of now.
-type migration struct {
-	*Driver
+// A Migration brings one store to the layout of now.
+type Migration struct {
+	Home    store.Home
+	rubbish *removal.Remover
 	// users asks under the store lock.
 	users *inuse.Probe
 }
 
-// migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
-func (d *Driver) migrate() ([]*store.Scratch, error) {
-	m := migration{d, inuse.NewProbe(d.home, d.runRoot)}
-	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked(purpose) }
+// Migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
+func Migrate(h store.Home, runRoot string, rubbish *removal.Remover) ([]*store.Scratch, error) {
+	m := Migration{h, rubbish, inuse.NewProbe(h, runRoot)}
+	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
 	trash, err := m.run()
 	if err != nil {
 		return trash, fmt.Errorf("aufs: bringing the store of an earlier version to the layout of this one: %w", err)
@@ -59,8 +61,8 @@ func (d *Driver) migrate() ([]*store.Scratch, error) {
 	return trash, nil
 }
 
-func (m migration) run() ([]*store.Scratch, error) {
-	files, dirs := m.former()
+func (m Migration) run() ([]*store.Scratch, error) {
+	files, dirs := m.Former()
 	if len(files)+len(dirs) == 0 {
 		return nil, nil
 	}
@@ -68,7 +70,7 @@ func (m migration) run() ([]*store.Scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unix.Access(string(m.home), unix.W_OK) == unix.EROFS && len(forms) == 0 { //nolint:errorlint // unix.Access wraps nothing
+	if unix.Access(string(m.Home), unix.W_OK) == unix.EROFS && len(forms) == 0 { //nolint:errorlint // unix.Access wraps nothing
 		// What is there is a cache that nobody reads.
 		return nil, nil
 	}
@@ -88,18 +90,18 @@ func (m migration) run() ([]*store.Scratch, error) {
 		return nil, nil
 	}
 	// The earlier version may have been at work again, and changed layers without a trace in what is known of them.
-	return m.moveOut(append(files, m.home.Overlay(store.KnownDir)))
+	return m.moveOut(append(files, m.Home.Overlay(store.KnownDir)))
 }
 
-// former are the paths of what an earlier version has left.
-func (m migration) former() (files, dirs []string) {
+// Former are the paths of what an earlier version has left.
+func (m Migration) Former() (files, dirs []string) {
 	add := func(paths []string, path string) []string {
 		if store.IsThere(path) {
 			paths = append(paths, path)
 		}
 		return paths
 	}
-	for _, a := range m.home.Areas() {
+	for _, a := range m.Home.Areas() {
 		for _, name := range formerFiles {
 			files = add(files, a.Overlay(name))
 		}
@@ -107,16 +109,16 @@ func (m migration) former() (files, dirs []string) {
 			dirs = add(dirs, a.Overlay(name))
 		}
 	}
-	return files, add(dirs, filepath.Join(string(m.home), formerWhiteouts))
+	return files, add(dirs, filepath.Join(string(m.Home), formerWhiteouts))
 }
 
 // recordForms makes records of the layers that may be in overlay form, durably. It tells if a mount of one of them is alive.
-func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
+func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
 	for id, f := range forms {
-		if !m.home.Exists(id) {
+		if !m.Home.Exists(id) {
 			continue
 		}
-		r, err := m.home.ReadForm(id)
+		r, err := m.Home.ReadForm(id)
 		if err != nil {
 			return false, err
 		}
@@ -131,32 +133,32 @@ func (m migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 			}
 		}
 		// A layer was wholly in overlay form before it was mounted. Otherwise there may have been a crash.
-		if err := m.home.SetForm(id, store.FormRecord{Form: f, Converting: !used}); err != nil {
+		if err := m.Home.SetForm(id, store.FormRecord{Form: f, Converting: !used}); err != nil {
 			return false, err
 		}
 		alive = alive || used
 	}
 	// The layers without a record have to be on the disk as they are.
-	return alive, m.home.Sync()
+	return alive, m.Home.Sync()
 }
 
 // inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
-func (m migration) inUse(id string, f whiteout.Form) (bool, error) {
-	mounted, err := mountutil.IsMounted(m.home.Mnt(id))
+func (m Migration) inUse(id string, f whiteout.Form) (bool, error) {
+	mounted, err := mountutil.IsMounted(m.Home.Mnt(id))
 	if err != nil || mounted || conversion.MustRead(f) != nil {
 		return mounted, err
 	}
-	used, err := m.users.UpperInUse(m.home.Diff(id), f)
+	used, err := m.users.UpperInUse(m.Home.Diff(id), f)
 	return used && err == nil, nil
 }
 
 // ofEarlierBoot tells if the layer id was in overlay form in an earlier boot of the kernel, and not in this one: nothing can have it mounted.
-func (m migration) ofEarlierBoot(id string) bool {
-	boots, err := os.ReadDir(m.home.Overlay("trace"))
+func (m Migration) ofEarlierBoot(id string) bool {
+	boots, err := os.ReadDir(m.Home.Overlay("trace"))
 	earlier := false
 	for _, boot := range boots {
-		if store.IsThere(m.home.Overlay("trace", boot.Name(), id)) {
-			if boot.Name() == bootID() {
+		if store.IsThere(m.Home.Overlay("trace", boot.Name(), id)) {
+			if boot.Name() == BootID() {
 				return false
 			}
 			earlier = true
@@ -166,22 +168,22 @@ func (m migration) ofEarlierBoot(id string) bool {
 }
 
 // formerForms are the forms of the layers that may be in overlay form.
-func (m migration) formerForms() (map[string]whiteout.Form, error) {
+func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 	forms := map[string]whiteout.Form{}
-	boots, err := os.ReadDir(m.home.Overlay("trace"))
+	boots, err := os.ReadDir(m.Home.Overlay("trace"))
 	if fsutil.IgnoreGone(err) != nil {
 		return nil, err
 	}
 	for _, boot := range boots {
-		if boot.Name() == bootID() {
+		if boot.Name() == BootID() {
 			// The layer was brought back, unless it has a mark.
 			continue
 		}
-		if err := readFormerForms(m.home.Overlay("trace", boot.Name()), forms); err != nil {
+		if err := readFormerForms(m.Home.Overlay("trace", boot.Name()), forms); err != nil {
 			return nil, err
 		}
 	}
-	return forms, readFormerForms(m.home.Overlay("mark"), forms)
+	return forms, readFormerForms(m.Home.Overlay("mark"), forms)
 }
 
 // readFormerForms adds what the marks or traces in dir say.
@@ -211,8 +213,8 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 	return nil
 }
 
-// bootID tells one boot of the kernel from another. It is "" if the kernel does not say (random(4), boot_id).
-func bootID() string {
+// BootID tells one boot of the kernel from another. It is "" if the kernel does not say (random(4), boot_id).
+func BootID() string {
 	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
@@ -221,17 +223,17 @@ func bootID() string {
 }
 
 // mountAlive tells if a mount may be alive, in any mount namespace, that uses one of formerDirs.
-func (m migration) mountAlive() (bool, error) {
-	mounts, err := mountutil.MountsUnder(m.home.Mnt(""))
+func (m Migration) mountAlive() (bool, error) {
+	mounts, err := mountutil.MountsUnder(m.Home.Mnt(""))
 	if err != nil || len(mounts) > 0 {
 		return len(mounts) > 0, err
 	}
-	ids, err := m.home.List()
+	ids, err := m.Home.List()
 	if err != nil {
 		return false, err
 	}
 	for _, id := range ids {
-		if r, err := m.home.ReadForm(id); err != nil || r.Converting {
+		if r, err := m.Home.ReadForm(id); err != nil || r.Converting {
 			// It is not mounted: see recordForms.
 			continue
 		}
@@ -239,7 +241,7 @@ func (m migration) mountAlive() (bool, error) {
 			return used, err
 		}
 	}
-	for _, a := range m.home.Areas() {
+	for _, a := range m.Home.Areas() {
 		if alive, err := m.runsAlive(a.Overlay("run")); err != nil || alive {
 			return alive, err
 		}
@@ -248,7 +250,7 @@ func (m migration) mountAlive() (bool, error) {
 }
 
 // runsAlive tells if one of the mounts is alive that something in all/<id>/ was made for.
-func (m migration) runsAlive(all string) (bool, error) {
+func (m Migration) runsAlive(all string) (bool, error) {
 	layers, err := os.ReadDir(all)
 	if err != nil {
 		return false, fsutil.IgnoreGone(err)
@@ -268,7 +270,7 @@ func (m migration) runsAlive(all string) (bool, error) {
 }
 
 // runAlive tells if the mount that run/<id>/<run> was made for is alive.
-func (m migration) runAlive(run string) (bool, error) {
+func (m Migration) runAlive(run string) (bool, error) {
 	if alive, err := inuse.AliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
 		return len(alive) > 0, err
 	}
@@ -280,8 +282,8 @@ func (m migration) runAlive(run string) (bool, error) {
 }
 
 // moveOut moves paths to a scratch directory, to be deleted there; or deletes them, where they are in another mount, or the disk is full.
-func (m migration) moveOut(paths []string) (out []*store.Scratch, err error) {
-	trash, err := m.newTrash()
+func (m Migration) moveOut(paths []string) (out []*store.Scratch, err error) {
+	trash, err := m.rubbish.NewTrash()
 	if err == nil {
 		out = []*store.Scratch{trash}
 	} else if !store.HasNoRoom(err) {
@@ -291,7 +293,7 @@ func (m migration) moveOut(paths []string) (out []*store.Scratch, err error) {
 	for n, path := range paths {
 		err := error(unix.EXDEV)
 		if trash != nil {
-			err = moveToTrash(path, filepath.Join(trash.Dir, "former-"+strconv.Itoa(n)))
+			err = removal.MoveToTrash(path, filepath.Join(trash.Dir, "former-"+strconv.Itoa(n)))
 		}
 		if errors.Is(err, unix.EXDEV) {
 			err = store.RemoveTree(path)

@@ -1,0 +1,2 @@
+// Package migration brings a store that an earlier version of the driver has written to the layout of this one.
+package migration

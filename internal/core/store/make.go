@@ -1,0 +1,76 @@
+//go:build linux
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
+)
+
+// Make makes the directories of a store that are not there, and returns those that it made.
+func Make(h Home) (made []string, err error) {
+	for dir := string(h); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append([]string{dir}, made...)
+	}
+	if err := os.MkdirAll(string(h), 0o700); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	// Before anything is made in it.
+	if err := fsutil.DropDefaultACL(string(h)); err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt(""), h.Tmp(), h.Overlay()} {
+		err := os.Mkdir(dir, 0o700)
+		switch {
+		case err == nil:
+			made = append(made, dir)
+		case HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
+			// There is a store, which can be read.
+		case !errors.Is(err, fs.ErrExist):
+			return made, fmt.Errorf("aufs: making the store: %w", err)
+		}
+	}
+	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
+		return made, err
+	}
+	beside, err := h.MakeBeside()
+	made = append(made, beside...)
+	if err != nil {
+		return made, fmt.Errorf("aufs: making the store: %w", err)
+	}
+	for _, dir := range h.OwnDirectories() {
+		// An earlier version has let them inherit one.
+		if err := fsutil.DropDefaultACL(dir); err != nil {
+			return made, fmt.Errorf("aufs: opening the store: %w", err)
+		}
+	}
+	return made, h.CloseOverlay()
+}
+
+// Unmake removes the directories that Make made. It leaves those that are not empty: somebody has begun to use
+// them.
+func Unmake(h Home, made []string) {
+	if slices.Contains(made, h.Overlay()) {
+		for _, name := range []string{MountsLock, StoreLock} {
+			// Those who wait for it look if it is still there when they have it.
+			lock, err := fsutil.OrNil(fsutil.LockPath(h.Overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
+			if err == nil && lock != nil {
+				_ = os.Remove(h.Overlay(name))
+				lock.Unlock()
+			}
+		}
+	}
+	for i := len(made) - 1; i >= 0; i-- {
+		_ = os.Remove(made[i])
+	}
+}
