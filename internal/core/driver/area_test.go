@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -282,7 +283,7 @@ func TestFoundFilesStay(t *testing.T) {
 				t.Errorf("%q, %v", content, err)
 			}
 		}
-		if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), home); err != nil || len(problems) > 0 {
 			t.Errorf("Check: %v, %v", problems, err)
 		}
 		must(t, s.Cleanup())

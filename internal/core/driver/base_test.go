@@ -14,6 +14,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -211,7 +212,7 @@ func TestBaseUsers(t *testing.T) {
 		if err != nil || metadata["MergedDir"] != readOnly || metadata["UpperDir"] != writable {
 			t.Errorf("%v, %v", metadata, err)
 		}
-		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
 			t.Errorf("Check: %v, %v", problems, err)
 		}
 		sameNames(t, keysOf(s.diff(t, "base", "")), "f", "run", "d/", "null", "new")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -146,10 +147,10 @@ func TestCheck(t *testing.T) {
 				want := s.see(t, "top")
 				damage.do(t, s)
 				before := treeOf(t, s)
-				found := kindsOf(Check(t.Context(), string(s.inner.home)))
+				found := kindsOf(maintenance.Check(t.Context(), string(s.inner.home)))
 				sameNames(t, found, damage.found...)
 				sameNames(t, treeOf(t, s).Names(), before.Names()...)
-				left := kindsOf(Repair(t.Context(), string(s.inner.home)))
+				left := kindsOf(maintenance.Repair(t.Context(), string(s.inner.home)))
 				sameNames(t, left, damage.left...)
 				if len(damage.left) == 0 {
 					sameTree(t, s.see(t, "top"), want)
@@ -172,7 +173,7 @@ func treeOf(t *testing.T, s testStore) tree {
 }
 
 // kindsOf are the problems' kinds, and the layers that they are about.
-func kindsOf(problems []Problem, err error) []string {
+func kindsOf(problems []maintenance.Problem, err error) []string {
 	var kinds []string
 	for _, p := range problems {
 		kinds = append(kinds, string(p.Kind)+" "+p.Layer)
@@ -184,7 +185,7 @@ func kindsOf(problems []Problem, err error) []string {
 }
 
 func TestCheckErrors(t *testing.T) {
-	if _, err := Check(t.Context(), t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := maintenance.Check(t.Context(), t.TempDir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory that is no store: %v", err)
 	}
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -192,7 +193,7 @@ func TestCheckErrors(t *testing.T) {
 		s.create(t, "", "base")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := Check(ctx, string(s.inner.home)); !errors.Is(err, context.Canceled) {
+		if _, err := maintenance.Check(ctx, string(s.inner.home)); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: %v", err)
 		}
 	})
@@ -213,24 +214,24 @@ func TestCheckChangesNothing(t *testing.T) {
 	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(dir, store.MntDir, "gone"), 0)) })
 	h := store.Home(dir)
 	before := readTree(t, dir)
-	problems, err := Check(context.Background(), dir)
+	problems, err := maintenance.Check(context.Background(), dir)
 	must(t, err)
 	sameTree(t, readTree(t, dir), before)
-	kinds := map[ProblemKind]string{}
+	kinds := map[maintenance.ProblemKind]string{}
 	for _, p := range problems {
 		kinds[p.Kind] = p.Layer
 	}
-	if len(problems) != 2 || kinds[StaleMount] != "gone" || kinds[Orphan] != "gone" {
+	if len(problems) != 2 || kinds[maintenance.StaleMount] != "gone" || kinds[maintenance.Orphan] != "gone" {
 		t.Errorf("%v", problems)
 	}
 	// With its lock taken, somebody is about to finish with it.
 	lock, err := h.LockID("gone")
 	must(t, err)
-	problems, err = Check(context.Background(), dir)
+	problems, err = maintenance.Check(context.Background(), dir)
 	lock.Unlock()
 	must(t, err)
 	for _, p := range problems {
-		if p.Kind == StaleMount {
+		if p.Kind == maintenance.StaleMount {
 			t.Errorf("%v", p)
 		}
 	}
@@ -250,16 +251,16 @@ func TestCheckDropsWhatChanges(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			h := storeOf(t)
 			write(t, string(h), files{"layers/layer": "", "diff/layer/": "", "mnt/layer/": ""})
-			c, err := newCheck(string(h))
+			c, err := maintenance.NewCheck(string(h))
 			must(t, err)
 			broken := errors.New("broken")
-			err = c.whileIdle("layer", func() error {
-				c.add(WrongForm, "layer", "", "")
+			err = c.WhileIdle("layer", func() error {
+				c.Add(maintenance.WrongForm, "layer", "", "")
 				meanwhile(t, h)
 				return broken
 			})
-			if keeps := errors.Is(err, broken) && len(c.problems) == 1; keeps != (what == "nothing") {
-				t.Errorf("%v, %v", err, c.problems)
+			if keeps := errors.Is(err, broken) && len(c.Problems) == 1; keeps != (what == "nothing") {
+				t.Errorf("%v, %v", err, c.Problems)
 			}
 		})
 	}
@@ -270,10 +271,10 @@ func TestRepairIsEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	write(t, string(s), files{"diff/stray/f": "f"})
-	if _, err := Repair(ctx, string(s)); !errors.Is(err, context.Canceled) {
+	if _, err := maintenance.Repair(ctx, string(s)); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	_, err := Repair(context.Background(), string(s))
+	_, err := maintenance.Repair(context.Background(), string(s))
 	must(t, err)
 	if _, err := os.Lstat(filepath.Join(string(s), "diff/stray")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -299,7 +300,7 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 			must(t, os.Remove(filepath.Join(dir, "gone")))
 		})
 		want := s.see(t, "child")
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "child", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child", "ro").Names(), "f", "d", "x")
 		sameTree(t, s.see(t, "child"), want)
@@ -367,7 +368,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				want := s.see(t, "child")
 				before := allOf(t, h.Diff("child"))
 				for range 2 {
-					err := Convert(t.Context(), string(h))
+					err := maintenance.Convert(t.Context(), string(h))
 					wants(t, err, nil, "child", path, "aufs form")
 					if strings.Contains(err.Error(), "another") {
 						t.Error(err)
@@ -562,7 +563,7 @@ func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 				must(t, os.Remove(filepath.Join(dir, e.Name)))
 			}
 		})
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		info, err := os.Lstat(filepath.Join(s.inner.home.Diff("top"), "data"))
 		must(t, err)
 		if n := fsutil.StatOf(info).Nlink; n != 2 {

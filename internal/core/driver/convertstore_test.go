@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -51,12 +52,12 @@ func TestConvertOfTheStore(t *testing.T) {
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		wants(t, Convert(ctx, string(h)), context.Canceled)
+		wants(t, maintenance.Convert(ctx, string(h)), context.Canceled)
 		for _, id := range ids {
 			s.hasForm(t, id, whiteout.OverlayTrusted)
 		}
 		for range 2 {
-			err := Convert(t.Context(), string(h))
+			err := maintenance.Convert(t.Context(), string(h))
 			wants(t, err, unix.EBUSY, "busy", "detached", "elsewhere", "below", "above", "formless", longName(255))
 			var busy *mountutil.BusyError
 			if !errors.As(err, &busy) {
@@ -80,13 +81,13 @@ func TestConvertOfTheStore(t *testing.T) {
 		must(t, s.Put("busy"))
 		must(t, s.Put("above"))
 		idleSoon(t, s, ids...)
-		err := Convert(t.Context(), string(h))
+		err := maintenance.Convert(t.Context(), string(h))
 		wants(t, err, nil, "formless", longName(255))
 		if errors.As(err, new(*mountutil.BusyError)) {
 			t.Error(err)
 		}
 		must(t, s.Remove("formless"))
-		must(t, Convert(t.Context(), string(h)))
+		must(t, maintenance.Convert(t.Context(), string(h)))
 		for id := range want {
 			if id == "formless" {
 				continue
@@ -111,7 +112,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 					s.get(t, "top", options...)
 					end := hold.begin(t, s, "top")
 					before := allOf(t, s.inner.home.Diff("layer"))
-					err := Convert(t.Context(), string(s.inner.home))
+					err := maintenance.Convert(t.Context(), string(s.inner.home))
 					var busy *mountutil.BusyError
 					if !errors.As(err, &busy) || busy.Target != s.inner.home.Mnt("top") {
 						t.Errorf("the error is %v", err)
@@ -125,7 +126,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 				})
 			}
 		}
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "layer", whiteout.AufsForm)
 		must(t, s.Cleanup())
 		// It sweeps what tells of the mounts that nobody has unmounted.
@@ -135,8 +136,8 @@ func TestConvertFindsEachMount(t *testing.T) {
 
 // TestConvertOfOtherStores converts stores in which there is nothing to convert.
 func TestConvertOfOtherStores(t *testing.T) {
-	wants(t, Convert(t.Context(), t.TempDir()), os.ErrNotExist)
-	wants(t, Convert(t.Context(), filepath.Join(t.TempDir(), "nothing")), os.ErrNotExist)
+	wants(t, maintenance.Convert(t.Context(), t.TempDir()), os.ErrNotExist)
+	wants(t, maintenance.Convert(t.Context(), filepath.Join(t.TempDir(), "nothing")), os.ErrNotExist)
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
@@ -148,12 +149,12 @@ func TestConvertOfOtherStores(t *testing.T) {
 		must(t, os.RemoveAll(s.inner.home.Tmp()))
 		before := allOf(t, s.inner.home.Diff(""))
 		for range 2 {
-			must(t, Convert(t.Context(), string(s.inner.home)))
+			must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		}
 		sameTree(t, allOf(t, s.inner.home.Diff("")), before)
 		// A record of a layer that is gone.
 		setRecord(t, s.inner.home, "gone", "trusted")
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s = openStore(t, string(s.inner.home), name)
 		sameNames(t, s.see(t, "child").Names())
 		noLeftovers(t, s)
@@ -172,7 +173,7 @@ func TestConvertWhileOthersWork(t *testing.T) {
 		go func() {
 			var errs []error
 			for range 20 {
-				if err := Convert(context.Background(), string(s.inner.home)); err != nil && !errors.Is(err, unix.EBUSY) {
+				if err := maintenance.Convert(context.Background(), string(s.inner.home)); err != nil && !errors.Is(err, unix.EBUSY) {
 					errs = append(errs, err)
 				}
 			}
@@ -188,7 +189,7 @@ func TestConvertWhileOthersWork(t *testing.T) {
 			})
 		}
 		must(t, <-done)
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "child", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child").Names())
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
@@ -50,7 +51,7 @@ func TestDeferredRemove(t *testing.T) {
 		layer()
 		_, err = reopen(string(h), name)
 		must(t, err)
-		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}
 		trash(1)
@@ -72,7 +73,7 @@ func TestDeferredRemove(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		trash(1)
-		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) != 1 || problems[0].Kind != Leftover {
+		if problems, err := maintenance.Check(t.Context(), string(h)); err != nil || len(problems) != 1 || problems[0].Kind != maintenance.Leftover {
 			t.Errorf("%v, %v", problems, err)
 		}
 		_, err = reopen(string(h), name)

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -246,12 +247,12 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 			return errAny{s.UpdateLayerIDMap("base", &idmap.Mappings{}, nobody, ""), s.UpdateLayerIDMap("base", nobody, &idmap.Mappings{}, "")}
 		}},
 		{name: "Check", layer: "top", do: func(s testStore) errAny {
-			_, err := Check(t.Context(), home(s))
+			_, err := maintenance.Check(t.Context(), home(s))
 			return errAny{err}
 		}},
 		{name: "Repair", layer: "top", do: func(s testStore) errAny {
 			merr := s.inOverlayForm("top")
-			_, err := Repair(t.Context(), home(s))
+			_, err := maintenance.Repair(t.Context(), home(s))
 			return errAny{merr, err}
 		}},
 		{name: "Init", layer: "top", do: func(s testStore) errAny {
@@ -327,7 +328,7 @@ func TestExchangedInAMount(t *testing.T) {
 			for range 5 {
 				_ = s.readAll("child", "top")
 				_ = s.applyBytes("child", "top", archive)
-				_, _ = Check(t.Context(), string(s.inner.home))
+				_, _ = maintenance.Check(t.Context(), string(s.inner.home))
 			}
 			// Unmounted as it is at work.
 			_ = s.Put("child")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -25,7 +26,7 @@ var formOperations = []operation{
 	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "convert", build: childInOverlayForm, again: true,
-		run: func(t *testing.T, s testStore) error { return Convert(t.Context(), string(s.inner.home)) },
+		run: func(t *testing.T, s testStore) error { return maintenance.Convert(t.Context(), string(s.inner.home)) },
 	},
 	{
 		name:  "apply-below",

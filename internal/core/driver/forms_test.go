@@ -14,6 +14,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -110,7 +111,7 @@ func TestUnreadableForm(t *testing.T) {
 					"Diff":     func() error { _, err := s.Diff("child", nil, "base", nil); return err },
 					"Changes":  func() error { _, err := s.Changes("child", nil, "base", nil); return err },
 					"DiffSize": func() error { _, err := s.DiffSize("child", nil, "base", nil); return err },
-					"Convert":  func() error { return Convert(t.Context(), string(h)) },
+					"Convert":  func() error { return maintenance.Convert(t.Context(), string(h)) },
 				} {
 					err := do()
 					if err == nil {
@@ -170,10 +171,10 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 		s = openStore(t, string(h), name)
 		is("after Init")
 		sameTree(t, s.see(t, "top", "ro"), want)
-		if problems, err := Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
 			t.Errorf("Check: %v, %v", problems, err)
 		}
-		if problems, err := Repair(t.Context(), string(h)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Repair(t.Context(), string(h)); err != nil || len(problems) > 0 {
 			t.Errorf("Repair: %v, %v", problems, err)
 		}
 		is("after Repair")
@@ -262,7 +263,7 @@ func TestCutShortConversionIsFinished(t *testing.T) {
 			"ancestor of ro": func(t *testing.T, s testStore) []string { t.Helper(); return s.see(t, "grandchild", "ro").Names() },
 			"Convert": func(t *testing.T, s testStore) []string {
 				t.Helper()
-				must(t, Convert(t.Context(), string(s.inner.home)))
+				must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 				s.hasForm(t, "child", whiteout.AufsForm)
 				return s.see(t, "child", "ro").Names()
 			},
@@ -374,12 +375,12 @@ func TestLayerLeftByACrash(t *testing.T) {
 				case "read-only child":
 					sameNames(t, s.see(t, "grandchild", "ro").Names(), want...)
 				case "Repair":
-					left, err := Repair(t.Context(), string(s.inner.home))
+					left, err := maintenance.Repair(t.Context(), string(s.inner.home))
 					if err != nil || len(left) > 0 {
 						t.Errorf("%v, %v", left, err)
 					}
 				case "Convert":
-					must(t, Convert(t.Context(), string(s.inner.home)))
+					must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 					s.hasForm(t, "child", whiteout.AufsForm)
 				case "Remove":
 					must(t, s.Remove("grandchild"))
@@ -463,7 +464,7 @@ func inUserNamespaceOf(t *testing.T, home string) {
 		_, err = d.Get("trusted", GetOptions{Options: options})
 		wants(t, err, nil, "trusted", "outside of this user namespace")
 	}
-	wants(t, Convert(t.Context(), home), nil, "trusted", "outside of this user namespace")
+	wants(t, maintenance.Convert(t.Context(), home), nil, "trusted", "outside of this user namespace")
 	must(t, d.Cleanup())
 	s := changed(t, backend.Overlay)
 	if f := s.inner.backend.(*backend.OverlayBackend).Form; f != whiteout.OverlayUser { //nolint:forcetypeassert // it is one
@@ -493,7 +494,7 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	}
 	s.hasForm(t, "grandchild", whiteout.OverlayUser)
 	want = s.see(t, "top").Names()
-	must(t, Convert(t.Context(), string(s.inner.home)))
+	must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 	s.hasForm(t, "child", whiteout.AufsForm)
 	s.hasForm(t, "grandchild", whiteout.AufsForm)
 	sameNames(t, s.see(t, "top", "ro").Names(), want...)
@@ -594,7 +595,7 @@ func TestNewContainersHaveTheirForm(t *testing.T) {
 		s.hasForm(t, "image", whiteout.AufsForm)
 		s.apply(t, "filled", "base", entry{Name: ".wh.f"})
 		s.hasForm(t, "filled", whiteout.AufsForm)
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "container", whiteout.AufsForm)
 		for _, id := range []string{"container", "copy", "image"} {
 			sameNames(t, s.see(t, id).Names(), "f")
@@ -616,7 +617,7 @@ func TestConvertedBaseIsGivenOutStill(t *testing.T) {
 		dir := s.get(t, "base")
 		must(t, s.Put("base"))
 		must(t, s.inner.forms.ToOverlay("base", whiteout.OverlayTrusted, func() bool { return false }))
-		must(t, Convert(t.Context(), string(h)))
+		must(t, maintenance.Convert(t.Context(), string(h)))
 		s.hasForm(t, "base", whiteout.AufsForm)
 		sameNames(t, s.see(t, "child").Names(), "d", "d/f")
 		write(t, dir, files{"d/.wh.x": ""})

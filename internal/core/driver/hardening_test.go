@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -98,7 +99,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 		// They are files like others there, and no archive can have them.
 		sameNames(t, s.see(t, "child").Names(), "f", ".wh..wh.plnk", ".wh..wh.plnk/mine")
 		sameNames(t, keysOf(s.diff(t, "child", "base")), "f")
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "child", whiteout.AufsForm)
 		if content, err := os.ReadFile(filepath.Join(s.inner.home.Diff("child"), ".wh..wh.plnk/mine")); err != nil || string(content) != "x" {
 			t.Errorf("a container's file has %q, %v", content, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -258,7 +259,7 @@ func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 			t.Errorf("%s is no regular file: %s", path, node)
 		}
 	}
-	if problems, err := Check(t.Context(), string(v.inner.home)); err != nil || len(problems) > 0 {
+	if problems, err := maintenance.Check(t.Context(), string(v.inner.home)); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
 	r, err := v.Diff("child", nil, "base", nil)

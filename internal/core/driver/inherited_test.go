@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -107,7 +108,7 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 			s.apply(t, "applied", "child", entry{Name: ".wh.e", Content: "content"})
 			if name == backend.Overlay {
 				// Aufs makes them itself.
-				must(t, Convert(t.Context(), string(s.inner.home)))
+				must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 				hasModes(t, s.inner.home.Diff("child"), map[string]fs.FileMode{".wh.f": whiteout.Mode, ".wh.g": whiteout.Mode, "d/.wh..wh..opq": whiteout.Mode})
 			}
 			hasModes(t, s.inner.home.Diff("applied"), map[string]fs.FileMode{".wh.e": whiteout.Mode})

@@ -17,6 +17,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	treelisting "github.com/seed-642172e2/aufs/internal/listing"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -124,7 +125,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			}
 			must(t, s.Cleanup())
 		}
-		must(t, Convert(t.Context(), home))
+		must(t, maintenance.Convert(t.Context(), home))
 		for id, want := range mine {
 			sameText(t, "the in-tree driver's view of "+id, old.Run(t, nil, "tree", id), want)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -133,7 +134,7 @@ func TestLocksOfOthers(t *testing.T) {
 							err = drain(archive)
 						}
 					}
-					_, cerr := Check(t.Context(), home)
+					_, cerr := maintenance.Check(t.Context(), home)
 					if err = errors.Join(err, cerr, o.Remove("new"), o.Cleanup()); err != nil {
 						t.Error(err)
 					}
@@ -250,7 +251,7 @@ func TestCheckMakesNoLock(t *testing.T) {
 		s.create(t, "", "base")
 		must(t, s.Cleanup())
 		must(t, os.RemoveAll(s.inner.home.Overlay()))
-		if problems, err := Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}
 		if _, err := os.Lstat(s.inner.home.Overlay()); !errors.Is(err, fs.ErrNotExist) {

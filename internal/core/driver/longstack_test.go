@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -190,7 +191,7 @@ func TestForeignLongLine(t *testing.T) {
 		if self, err := store.IsSelfBind(string(s.inner.home)); err != nil || !self {
 			t.Errorf("home is a private mount: %t, %v", self, err)
 		}
-		if problems, err := Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {
+		if problems, err := maintenance.Check(t.Context(), string(s.inner.home)); err != nil || len(problems) > 0 {
 			t.Errorf("Check: %v, %v", problems, err)
 		}
 		s.get(t, "other")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 )
 
 // namesVariable says, in the environment, how many files TestManyNames makes in one directory.
@@ -68,7 +69,7 @@ func TestManyNames(t *testing.T) {
 			}},
 			{"Get", func() error { _, err := s.Get("top", GetOptions{}); return err }},
 			{"Put of a child", func() error { return s.Put("top") }},
-			{"Check", func() error { _, err := Check(t.Context(), string(s.inner.home)); return err }},
+			{"Check", func() error { _, err := maintenance.Check(t.Context(), string(s.inner.home)); return err }},
 			{"Remove", func() error { return errors.Join(s.Remove("top"), s.Remove("child")) }},
 		} {
 			start := time.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -124,7 +125,7 @@ func (o oldStore) migrated(t *testing.T, s testStore) {
 		o.formIsRight(t, l)
 	}
 	sameNames(t, ids, want...)
-	if problems, err := Check(t.Context(), o.home); err != nil || len(problems) > 0 {
+	if problems, err := maintenance.Check(t.Context(), o.home); err != nil || len(problems) > 0 {
 		t.Errorf("Check: %v, %v", problems, err)
 	}
 	o.archivesAreRight(t, s)

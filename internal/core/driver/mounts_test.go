@@ -17,6 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -361,7 +362,7 @@ func TestNoteOfNoLayer(t *testing.T) {
 		must(t, err)
 		must(t, d.Cleanup())
 		sameNames(t, readTree(t, runRoot).Names(), "home")
-		problems, err := Check(t.Context(), home)
+		problems, err := maintenance.Check(t.Context(), home)
 		if err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}

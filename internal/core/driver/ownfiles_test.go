@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -189,7 +190,7 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 			write(t, mnt, files{"empty": "", whiteout.PseudoLinkDir + "/mine": "mine", whiteout.OrphanDir: "mine"})
 			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteout.Base)))
 		})
-		must(t, Convert(t.Context(), string(s.inner.home)))
+		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		must(t, (&backend.AufsBackend{Home: s.inner.home, Forms: s.inner.forms}).Prepare("layer"))
 		for _, own := range whiteout.OwnFileNames {
 			if hidden := hiddenOf(t, dir, own); len(hidden) != 1 {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,7 @@ func TestLinksOutOfTheStore(t *testing.T) {
 				outside, before := moveAway(t, path)
 				_, err := reopen(string(s.inner.home), name)
 				wants(t, err, unix.ENOTDIR, path)
-				_, err = Check(t.Context(), string(s.inner.home))
+				_, err = maintenance.Check(t.Context(), string(s.inner.home))
 				wants(t, err, unix.ENOTDIR, path)
 				sameTree(t, readTree(t, outside), before)
 			})
@@ -170,7 +171,7 @@ func (s testStore) insistOnErrors(t *testing.T, part string) {
 			t.Errorf("%s: %v, which does not name the layer", what, err)
 		}
 	}
-	problems, err := Check(t.Context(), string(s.inner.home))
+	problems, err := maintenance.Check(t.Context(), string(s.inner.home))
 	must(t, err)
 	if len(problems) == 0 {
 		t.Errorf("Check finds nothing wrong with the link %s", part)

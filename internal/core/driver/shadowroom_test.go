@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -71,7 +72,7 @@ func TestConvertOnAFullDisk(t *testing.T) {
 		s.see(t, "child", "ro")
 		filler := fill(t, disk)
 		for range 2 {
-			if err := Convert(t.Context(), string(h)); err != nil {
+			if err := maintenance.Convert(t.Context(), string(h)); err != nil {
 				wants(t, err, unix.ENOSPC)
 			}
 			sameNames(t, s.changes(t, "top", "child"))
@@ -79,7 +80,7 @@ func TestConvertOnAFullDisk(t *testing.T) {
 		must(t, os.Remove(filler))
 		sameTree(t, s.see(t, "top", "ro"), want)
 		sameTree(t, s.see(t, "child"), want)
-		must(t, Convert(t.Context(), string(h)))
+		must(t, maintenance.Convert(t.Context(), string(h)))
 		s.hasForm(t, "child", whiteout.AufsForm)
 		sameTree(t, s.see(t, "top", "ro"), want)
 		noLeftovers(t, s)

@@ -16,6 +16,7 @@ import (
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -92,7 +93,7 @@ func noLeftovers(t *testing.T, s testStore) {
 			}
 		}
 	}
-	if problems, err := Check(t.Context(), home); err != nil || len(problems) > 0 {
+	if problems, err := maintenance.Check(t.Context(), home); err != nil || len(problems) > 0 {
 		t.Errorf("Check: %v, %v", problems, err)
 	}
 	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {

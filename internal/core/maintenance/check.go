@@ -1,9 +1,8 @@
 //go:build linux
 
-package driver
+package maintenance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
@@ -73,25 +71,12 @@ func (p Problem) String() string {
 //
 // The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
 func Check(ctx context.Context, home string) ([]Problem, error) {
-	c, err := newCheck(home)
+	c, err := NewCheck(home)
 	if err != nil {
 		return nil, err
 	}
 	err = c.run(ctx)
-	return c.problems, err
-}
-
-// Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
-// says what Repair does about it. If ctx ends it stops after the layer that it is at.
-func Repair(ctx context.Context, home string) ([]Problem, error) {
-	c, err := newCheck(home)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.repair(ctx); err != nil {
-		return nil, err
-	}
-	return Check(ctx, home)
+	return c.Problems, err
 }
 
 // checker is one run of Check.
@@ -100,10 +85,10 @@ type checker struct {
 	forms    *conversion.Converter
 	rubbish  *removal.Remover
 	ids      []string
-	problems []Problem
+	Problems []Problem
 }
 
-func newCheck(path string) (*checker, error) {
+func NewCheck(path string) (*checker, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: %w", err)
@@ -121,8 +106,8 @@ func newCheck(path string) (*checker, error) {
 	return &checker{home: h, forms: forms, rubbish: removal.New(h, forms.Users.Notes)}, nil
 }
 
-func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
-	c.problems = append(c.problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
+func (c *checker) Add(kind ProblemKind, layer, path, format string, args ...any) {
+	c.Problems = append(c.Problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) run(ctx context.Context) error {
@@ -137,7 +122,7 @@ func (c *checker) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if err := c.whileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
+		if err := c.WhileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
 			errs = append(errs, store.LayerError("checking", id, err))
 		}
 	}
@@ -160,7 +145,7 @@ func (c *checker) names() error {
 	if _, serr := os.Lstat(path); errors.Is(serr, fs.ErrNotExist) {
 		return err
 	}
-	c.ids, c.problems = nil, nil
+	c.ids, c.Problems = nil, nil
 	return c.names()
 }
 
@@ -173,7 +158,7 @@ func (c *checker) namesLocked() error {
 	}
 	for _, entry := range entries {
 		if !entry.Type().IsRegular() {
-			c.add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
+			c.Add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
 			continue
 		}
 		c.ids = append(c.ids, entry.Name())
@@ -188,7 +173,7 @@ func (c *checker) namesLocked() error {
 	for _, id := range strays {
 		for _, path := range c.home.Belongings(id) {
 			if _, err := os.Lstat(path); err == nil {
-				c.add(Orphan, id, path, "there is no such layer")
+				c.Add(Orphan, id, path, "there is no such layer")
 			}
 		}
 	}
@@ -200,20 +185,20 @@ func (c *checker) lineage(id string) {
 	h := c.home
 	parents, err := h.Parents(id)
 	if err != nil {
-		c.add(DamagedParents, id, h.Layers(id), "%v", err)
+		c.Add(DamagedParents, id, h.Layers(id), "%v", err)
 	}
 	for _, parent := range parents {
 		if !h.Exists(parent) {
-			c.add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
+			c.Add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
 		}
 	}
 	for _, dir := range []string{h.Diff(id), h.Mnt(id)} {
 		info, err := os.Lstat(dir)
 		switch {
 		case err != nil:
-			c.add(MissingDirectory, id, dir, "%v", err)
+			c.Add(MissingDirectory, id, dir, "%v", err)
 		case !info.IsDir():
-			c.add(MissingDirectory, id, dir, "it is no directory")
+			c.Add(MissingDirectory, id, dir, "it is no directory")
 		}
 	}
 }
@@ -237,11 +222,11 @@ func (c *checker) scratchIn(tmp string) error {
 	for _, entry := range entries {
 		path := filepath.Join(tmp, entry.Name())
 		if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
+			c.Add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue
 		}
 		if !entry.IsDir() {
-			c.add(Foreign, "", path, "it is no directory")
+			c.Add(Foreign, "", path, "it is no directory")
 			continue
 		}
 		lock, err := fsutil.TryLockDir(path)
@@ -250,7 +235,7 @@ func (c *checker) scratchIn(tmp string) error {
 		}
 		if lock != nil {
 			lock.Unlock()
-			c.add(Leftover, "", path, "nobody uses it")
+			c.Add(Leftover, "", path, "nobody uses it")
 		}
 	}
 	return nil
@@ -272,12 +257,12 @@ func (c *checker) mounts() error {
 		if h.Exists(id) {
 			continue
 		}
-		err := c.whileIdle(id, func() error {
+		err := c.WhileIdle(id, func() error {
 			// Its Remove may have come to its end meanwhile.
 			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.Exists(id) {
 				return err
 			}
-			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
+			c.Add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
 			return nil
 		})
 		if err != nil {
@@ -287,9 +272,9 @@ func (c *checker) mounts() error {
 	return nil
 }
 
-// whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
+// WhileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
 // is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
-func (c *checker) whileIdle(id string, look func() error) error {
+func (c *checker) WhileIdle(id string, look func() error) error {
 	h := c.home
 	path := h.Overlay(store.LockDirName, id)
 	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
@@ -303,10 +288,10 @@ func (c *checker) whileIdle(id string, look func() error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	found, existed := len(c.problems), h.Exists(id)
+	found, existed := len(c.Problems), h.Exists(id)
 	err = look()
 	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.Exists(id) != existed {
-		c.problems = c.problems[:found]
+		c.Problems = c.Problems[:found]
 		return nil
 	}
 	return err
@@ -321,7 +306,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	}
 	f, err := h.Form(id)
 	if err != nil {
-		c.add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)
+		c.Add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)
 		return nil
 	}
 	if f == whiteout.AufsForm {
@@ -331,7 +316,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	}
 	parents, err := h.WrittenParents(id)
 	if err == nil && len(parents) == 0 && shadow.WasWritable(h.Diff(id)) {
-		c.add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
+		c.Add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
 	}
 	return nil
 }
@@ -370,7 +355,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	}
 	for _, f := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		if name := f.XattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+			c.Add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
 		}
 	}
 	for _, entry := range entries {
@@ -384,136 +369,8 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 			continue
 		}
 		if info, err := dir.Lstat(entry.Name()); err == nil && whiteout.IsOverlay(info) {
-			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+			c.Add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
 		}
 	}
 	return below, nil
-}
-
-// repair does what Repair does before it checks.
-func (c *checker) repair(ctx context.Context) error {
-	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
-	var failed []error
-	if err == nil {
-		err = c.rubbish.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
-	}
-	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
-		return fmt.Errorf("aufs: repairing: %w", err)
-	}
-	return c.rubbish.SweepNotes()
-}
-
-// withoutOthers calls do under the store lock, and deletes what do returns after that.
-func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
-	made, err := store.Make(c.home)
-	if err != nil {
-		store.Unmake(c.home, made)
-		return err
-	}
-	locked, err := c.home.LockStore()
-	if err != nil {
-		return err
-	}
-	strays, err := do()
-	locked.Unlock()
-	for _, trash := range strays {
-		err = errors.Join(err, trash.Remove())
-	}
-	return err
-}
-
-// repairNames is repair under the store lock.
-func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
-	h := c.home
-	former, err := migration.Migrate(c.home, "", c.rubbish)
-	if err != nil {
-		return former, err
-	}
-	ids, err := h.List()
-	if err != nil {
-		return former, err
-	}
-	if err := c.restoreParents(ctx, ids); err != nil {
-		return former, err
-	}
-	for _, id := range ids {
-		if err := removal.RestoreMountPoint(h, id); err != nil {
-			return former, err
-		}
-	}
-	strays, err := c.rubbish.SweepLayers()
-	return append(former, strays...), err
-}
-
-// restoreParents completes each layers/<id> that is cut short, if what completes it is known.
-func (c *checker) restoreParents(ctx context.Context, ids []string) error {
-	h := c.home
-	for {
-		restored := false
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			content, err := fsutil.ReadFile(h.Layers(id))
-			if err != nil {
-				return err
-			}
-			parents, ok := c.knownParents(id, content, ids)
-			if !ok {
-				continue
-			}
-			if err := fsutil.WriteFileAtomic(h.Tmp(), h.Layers(id), store.FormatParents(parents)); err != nil {
-				return store.LayerError("restoring the parents of", id, err)
-			}
-			restored = true
-		}
-		// What is whole now may complete another one.
-		if !restored {
-			return nil
-		}
-	}
-}
-
-// knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
-// children have them in their files; and its nearest parent, if the name of that is left, has all the others.
-func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
-	h := c.home
-	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
-		// A base layer's file is empty, and its child's may be the one that is wrong.
-		return nil, false
-	}
-	var known [][]string
-	for _, child := range ids {
-		if child == id {
-			continue
-		}
-		if parents, err := h.WrittenParents(child); err == nil {
-			if i := slices.Index(parents, id); i >= 0 {
-				known = append(known, parents[i+1:])
-			}
-		}
-	}
-	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.Exists(nearest) && nearest != id {
-		if others, err := h.WrittenParents(nearest); err == nil {
-			known = append(known, append([]string{nearest}, others...))
-		}
-	}
-	if len(known) == 0 {
-		return nil, false
-	}
-	for _, parents := range known {
-		if !slices.Equal(parents, known[0]) {
-			return nil, false
-		}
-	}
-	whole := store.FormatParents(known[0])
-	if len(content) >= len(whole) || !bytes.HasPrefix(whole, content) {
-		return nil, false
-	}
-	for _, parent := range known[0] {
-		if !h.Exists(parent) || parent == id {
-			return nil, false
-		}
-	}
-	return known[0], true
 }

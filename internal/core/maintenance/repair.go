@@ -1,0 +1,159 @@
+//go:build linux
+
+package maintenance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/migration"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+)
+
+// Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
+// says what Repair does about it. If ctx ends it stops after the layer that it is at.
+func Repair(ctx context.Context, home string) ([]Problem, error) {
+	c, err := NewCheck(home)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.repair(ctx); err != nil {
+		return nil, err
+	}
+	return Check(ctx, home)
+}
+
+// repair does what Repair does before it checks.
+func (c *checker) repair(ctx context.Context) error {
+	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
+	var failed []error
+	if err == nil {
+		err = c.rubbish.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
+	}
+	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
+		return fmt.Errorf("aufs: repairing: %w", err)
+	}
+	return c.rubbish.SweepNotes()
+}
+
+// withoutOthers calls do under the store lock, and deletes what do returns after that.
+func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
+	made, err := store.Make(c.home)
+	if err != nil {
+		store.Unmake(c.home, made)
+		return err
+	}
+	locked, err := c.home.LockStore()
+	if err != nil {
+		return err
+	}
+	strays, err := do()
+	locked.Unlock()
+	for _, trash := range strays {
+		err = errors.Join(err, trash.Remove())
+	}
+	return err
+}
+
+// repairNames is repair under the store lock.
+func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
+	h := c.home
+	former, err := migration.Migrate(c.home, "", c.rubbish)
+	if err != nil {
+		return former, err
+	}
+	ids, err := h.List()
+	if err != nil {
+		return former, err
+	}
+	if err := c.restoreParents(ctx, ids); err != nil {
+		return former, err
+	}
+	for _, id := range ids {
+		if err := removal.RestoreMountPoint(h, id); err != nil {
+			return former, err
+		}
+	}
+	strays, err := c.rubbish.SweepLayers()
+	return append(former, strays...), err
+}
+
+// restoreParents completes each layers/<id> that is cut short, if what completes it is known.
+func (c *checker) restoreParents(ctx context.Context, ids []string) error {
+	h := c.home
+	for {
+		restored := false
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			content, err := fsutil.ReadFile(h.Layers(id))
+			if err != nil {
+				return err
+			}
+			parents, ok := c.knownParents(id, content, ids)
+			if !ok {
+				continue
+			}
+			if err := fsutil.WriteFileAtomic(h.Tmp(), h.Layers(id), store.FormatParents(parents)); err != nil {
+				return store.LayerError("restoring the parents of", id, err)
+			}
+			restored = true
+		}
+		// What is whole now may complete another one.
+		if !restored {
+			return nil
+		}
+	}
+}
+
+// knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
+// children have them in their files; and its nearest parent, if the name of that is left, has all the others.
+func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
+	h := c.home
+	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
+		// A base layer's file is empty, and its child's may be the one that is wrong.
+		return nil, false
+	}
+	var known [][]string
+	for _, child := range ids {
+		if child == id {
+			continue
+		}
+		if parents, err := h.WrittenParents(child); err == nil {
+			if i := slices.Index(parents, id); i >= 0 {
+				known = append(known, parents[i+1:])
+			}
+		}
+	}
+	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.Exists(nearest) && nearest != id {
+		if others, err := h.WrittenParents(nearest); err == nil {
+			known = append(known, append([]string{nearest}, others...))
+		}
+	}
+	if len(known) == 0 {
+		return nil, false
+	}
+	for _, parents := range known {
+		if !slices.Equal(parents, known[0]) {
+			return nil, false
+		}
+	}
+	whole := store.FormatParents(known[0])
+	if len(content) >= len(whole) || !bytes.HasPrefix(whole, content) {
+		return nil, false
+	}
+	for _, parent := range known[0] {
+		if !h.Exists(parent) || parent == id {
+			return nil, false
+		}
+	}
+	return known[0], true
+}
