@@ -7,9 +7,10 @@ import "github.com/seed-642172e2/aufs/internal/core/storetest"
 // Tests are full of these, so they have short names.
 
 type (
-	tree  = storetest.Tree
-	files = storetest.Files
-	entry = storetest.Entry
+	tree   = storetest.Tree
+	files  = storetest.Files
+	entry  = storetest.Entry
+	member = storetest.Member
 )
 
 var (
@@ -26,5 +27,14 @@ var (
 	drain         = storetest.Drain
 	noMounts      = storetest.NoMounts
 	newLayer      = storetest.NewLayer
+	headersOf     = storetest.HeadersOf
+	testContent   = storetest.Content
+	packed        = storetest.Packed
+	needRoot      = storetest.NeedRoot
 	hasUserXattrs = storetest.HasUserXattrs
+	numbered      = storetest.Numbered
+	fileOf        = storetest.FileOf
+	linkOf        = storetest.LinkOf
+	symlinkOf     = storetest.SymlinkOf
+	dirOf         = storetest.DirOf
 )

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
 // TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
@@ -89,7 +90,7 @@ func TestApplyReaderPanics(t *testing.T) {
 						t.Errorf("the panic was %v", p)
 					}
 				}()
-				_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: io.MultiReader(bytes.NewReader(content[:1100]), panicking{})})
+				_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: io.MultiReader(bytes.NewReader(content[:1100]), storetest.Panicking{})})
 				t.Errorf("the error is %v", err)
 			}()
 		}
@@ -102,4 +103,14 @@ func TestApplyReaderPanics(t *testing.T) {
 		}
 		t.Errorf("there are %d goroutines, and were %d", runtime.NumGoroutine(), before)
 	})
+}
+
+// TestApplyDiffOnOneThread is about a caller who is bound to a thread, as those who deal with namespaces are.
+func TestApplyDiffOnOneThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := newStore(t, backend.Overlay)
+	s.create(t, "", "base")
+	s.apply(t, "base", "", entry{Name: "f", Content: "content"})
+	sameNames(t, s.see(t, "base").Names(), "f")
 }

@@ -12,10 +12,10 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
-	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -508,7 +508,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	h := storeOf(t)
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	must(t, os.MkdirAll(h.Overlay(), 0o700))
-	d := &Driver{home: h, forms: conversion.New(h, "")}
+	d := &Driver{home: h, rubbish: removal.New(h, nil)}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Add(1)

@@ -23,26 +23,6 @@ import (
 
 // Archives that somebody has made to do harm.
 
-// member is one of an archive: its header, and as much content as that says.
-type member tar.Header
-
-func packed(t *testing.T, members ...member) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, m := range members {
-		h := tar.Header(m)
-		if h.Mode == 0 {
-			h.Mode = 0o755
-		}
-		must(t, w.WriteHeader(&h))
-		_, err := w.Write(bytes.Repeat([]byte("x"), int(h.Size)))
-		must(t, err)
-	}
-	must(t, w.Close())
-	return b.Bytes()
-}
-
 // victim is a store in a directory beside which there is something that no layer may touch.
 type victim struct {
 	testStore
@@ -346,7 +326,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 }
 
 // TestOverlayAttributesOnContent is about an archive that goes on top of what the layer has, and brings overlayfs's attributes.
-func TestOverlayAttributesOnContent(t *testing.T) {
+func TestOverlayAttributesOntestContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
@@ -389,7 +369,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 }
 
 // TestWhiteoutWithContent is about whiteouts that are not as aufs makes them.
-func TestWhiteoutWithContent(t *testing.T) {
+func TestWhiteoutWithtestContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")

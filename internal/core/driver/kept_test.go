@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,7 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
 // givesBack fails the test unless the getter of the layer id gives back all content of an archive, as the storage library asks for it.
@@ -50,40 +49,6 @@ func (s testStore) givesBack(t *testing.T, id string, content []byte) {
 		}
 	}
 }
-
-// numbered is an archive of members, each with other content.
-func numbered(t *testing.T, members ...member) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for i, m := range members {
-		h := tar.Header(m)
-		h.Mode = 0o755
-		content := ""
-		if h.Typeflag == tar.TypeReg && h.Size > 0 {
-			content = fmt.Sprintf("content %d", i)
-			h.Size = int64(len(content))
-		}
-		must(t, w.WriteHeader(&h))
-		_, err := io.WriteString(w, content)
-		must(t, err)
-	}
-	must(t, w.Close())
-	return b.Bytes()
-}
-
-// fileOf, linkOf, symlinkOf and dirOf are members of archives.
-func fileOf(name string) member { return member{Name: name, Size: 1, Typeflag: tar.TypeReg} }
-
-func linkOf(name, target string) member {
-	return member{Name: name, Linkname: target, Typeflag: tar.TypeLink}
-}
-
-func symlinkOf(name, target string) member {
-	return member{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}
-}
-
-func dirOf(name string) member { return member{Name: name, Typeflag: tar.TypeDir} }
 
 // TestArchiveIsGivenBack is about content that an archive brings and its layer does not show.
 func TestArchiveIsGivenBack(t *testing.T) {
@@ -197,51 +162,13 @@ func TestHostileArchivesAreGivenBack(t *testing.T) {
 	})
 }
 
-// anyArchive draws an archive whose few names are there in any order, as anything.
-func anyArchive(t *testing.T, r *rand.Rand) []byte {
-	t.Helper()
-	name := func() string {
-		name := ""
-		for range 1 + r.IntN(3) {
-			name = path.Join(name, string(rune('a'+r.IntN(3))))
-		}
-		dir, base := path.Split(name)
-		switch r.IntN(12) {
-		case 0:
-			return dir + whiteout.Prefix + base
-		case 1:
-			return dir + whiteout.OpaqueMark
-		case 2:
-			return dir + whiteoutMetaPrefix + base
-		}
-		return name
-	}
-	members := []member{dirOf("a/"), dirOf("b/a/")}
-	earlier := func() string { return path.Clean(members[r.IntN(len(members))].Name) }
-	for range 2 + r.IntN(10) {
-		m := fileOf(name())
-		switch r.IntN(8) {
-		case 0, 1:
-			m = dirOf(m.Name)
-		case 2:
-			m = symlinkOf(m.Name, "/"+earlier())
-		case 3:
-			m = linkOf(m.Name, earlier())
-			// Some archives say the size of what a link leads to.
-			m.Size = int64(r.IntN(2))
-		}
-		members = append(members, m)
-	}
-	return numbered(t, members...)
-}
-
 // TestAnyArchiveIsGivenBack draws archives.
 func TestAnyArchiveIsGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		taken := 0
 		for seed := range uint64(150) {
-			content := anyArchive(t, rand.New(rand.NewPCG(seed, 1)))
+			content := storetest.AnyArchive(t, rand.New(rand.NewPCG(seed, 1)))
 			s.create(t, "", "base")
 			if _, err := s.ApplyDiff("base", "", ApplyOptions{Diff: bytes.NewReader(content)}); err == nil {
 				taken++

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layertar_test
 
 import (
 	"archive/tar"
@@ -9,16 +9,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/containers/storage/pkg/archive"
-	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -33,20 +32,6 @@ func scanWhole(t *testing.T, r io.Reader, want []byte) *layertar.Contents {
 		t.Errorf("%d bytes went in, and %d others came out", len(want), len(got))
 	}
 	return scan.Contents()
-}
-
-// headersOf is a tar archive of headers, with content of the size that each says.
-func headersOf(t *testing.T, headers ...*tar.Header) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range headers {
-		must(t, w.WriteHeader(h))
-		_, err := w.Write(bytes.Repeat([]byte(".wh."), int(h.Size))[:h.Size])
-		must(t, err)
-	}
-	must(t, w.Close())
-	return b.Bytes()
 }
 
 func TestArchiveScan(t *testing.T) {
@@ -130,16 +115,6 @@ func TestArchiveScanLongNames(t *testing.T) {
 	if got := scanWhole(t, bytes.NewReader(longest), longest); got.Unclear || len(got.Names.States) != 2048 {
 		t.Errorf("unclear %v, %d names", got.Unclear, len(got.Names.States))
 	}
-}
-
-// TestApplyDiffOnOneThread is about a caller who is bound to a thread, as those who deal with namespaces are.
-func TestApplyDiffOnOneThread(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	s := newStore(t, backend.Overlay)
-	s.create(t, "", "base")
-	s.apply(t, "base", "", entry{Name: "f", Content: "content"})
-	sameNames(t, s.see(t, "base").Names(), "f")
 }
 
 // TestArchiveScanSparse is about a file with holes, as GNU tar writes it: its size is not that of what is in the archive.
@@ -255,7 +230,7 @@ func randomArchive(t *testing.T, r *rand.Rand) []byte {
 // TestArchiveScanCuts is about entries that may destroy what was before them: nobody gets their headers before that was dealt with.
 func TestArchiveScanCuts(t *testing.T) {
 	for seed := range uint64(300) {
-		content := anyArchive(t, rand.New(rand.NewPCG(seed, 3)))
+		content := storetest.AnyArchive(t, rand.New(rand.NewPCG(seed, 3)))
 		for how, r := range map[string]io.Reader{
 			"whole": bytes.NewReader(content), "halves": iotest.HalfReader(bytes.NewReader(content)), "bytes": iotest.OneByteReader(bytes.NewReader(content)),
 		} {

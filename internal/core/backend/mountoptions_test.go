@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package backend_test
 
 import (
 	"slices"

@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package layertar_test
 
 import (
 	"bytes"
@@ -12,15 +12,6 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
-
-// testContent is n bytes that show if some are lost, or change places.
-func testContent(n int) []byte {
-	content := make([]byte, n)
-	for i := range content {
-		content[i] = byte(i ^ i>>8 ^ i>>16)
-	}
-	return content
-}
 
 // TestChunkPipe writes in both ways, and reads as readers may.
 func TestChunkPipe(t *testing.T) {

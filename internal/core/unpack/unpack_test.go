@@ -1,6 +1,6 @@
 //go:build linux
 
-package driver
+package unpack_test
 
 import (
 	"archive/tar"
@@ -19,24 +19,20 @@ import (
 
 	"github.com/containers/storage/pkg/archive"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
+	"github.com/seed-642172e2/aufs/internal/storagelib"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("to have another root directory takes root")
-	}
-}
-
 func unpackAll(r io.Reader, dir string) error {
 	scan := layertar.NewScan(r)
 	defer scan.Contents()
-	return unpack.Archive(scan, dir, layertar.UnpackOptions{Mappings: orNone(nil)}, &kept.Keeper{Root: dir, Dir: dir + "-kept", Names: &scan.Seen.Names}, testLibrary().Extractor)
+	return unpack.Archive(scan, dir, layertar.UnpackOptions{Mappings: &idmap.Mappings{}}, &kept.Keeper{Root: dir, Dir: dir + "-kept", Names: &scan.Seen.Names}, unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild})
 }
 
 // rootsOfThreads are the root directories that threads of this process have.
@@ -258,14 +254,10 @@ func TestUnpackReaderPanics(t *testing.T) {
 		r, w := layertar.NewChunkPipe()
 		unpacked, err := unpack.InRoot(t.TempDir(), func() error { return archive.Unpack(r, "/", &archive.TarOptions{}) })
 		must(t, err)
-		_ = unpack.Feed(io.MultiReader(bytes.NewReader(content[:unpack.FirstLook]), panicking{}), w, unpacked, nil)
+		_ = unpack.Feed(io.MultiReader(bytes.NewReader(content[:unpack.FirstLook]), storetest.Panicking{}), w, unpacked, nil)
 	}()
 	rootOnlyHere(t)
 }
-
-type panicking struct{}
-
-func (panicking) Read([]byte) (int, error) { panic("of the reader") }
 
 // lateLog opens its file when something is logged.
 type lateLog struct{ path string }
