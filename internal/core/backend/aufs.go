@@ -100,8 +100,10 @@ func explainAufs(h store.Home, err error, fsName func(path string) string) error
 	return fmt.Errorf("aufs: a trial mount failed: %w: %w", store.ErrPrerequisites, err)
 }
 
+// Name implements Backend.
 func (b *AufsBackend) Name() Name { return Aufs }
 
+// Status implements Backend.
 func (b *AufsBackend) Status() [][2]string {
 	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.Dirperm1)}}
 }
@@ -119,6 +121,7 @@ func (b *AufsBackend) Prepare(id string) error {
 	return b.PrepareOwnFiles(id)
 }
 
+// Mount implements Backend.
 func (b *AufsBackend) Mount(s Stack) error {
 	branches, plain := BranchesOf(s, b.Home.Diff(s.ID)), PlainBranches(s, b.Home.Diff(s.ID))
 	err := b.mountBranches(s, branches)

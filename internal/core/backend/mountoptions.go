@@ -30,6 +30,7 @@ type MountOptions struct {
 	Data []string
 }
 
+// ReadOnly tells if nothing can be written through the mount.
 func (o MountOptions) ReadOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
 
 // Has tells if the user said how he wants the aufs option name, in either sense.

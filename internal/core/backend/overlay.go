@@ -96,8 +96,10 @@ func explainOverlay(h store.Home, nested bool, err error, fsName func(path strin
 		h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 }
 
+// Name implements Backend.
 func (b *OverlayBackend) Name() Name { return Overlay }
 
+// Status implements Backend.
 func (b *OverlayBackend) Status() [][2]string {
 	return [][2]string{
 		{"Dirperm1 Supported", "false"},
@@ -113,6 +115,7 @@ func (b *OverlayBackend) Prepare(id string) error {
 // MostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
 const MostLowers = 500
 
+// Mount implements Backend.
 func (b *OverlayBackend) Mount(s Stack) error {
 	m := overlayfs.Mount{Target: s.Target, Flags: s.Options.Flags, Label: s.Label, UserXattr: b.Form == whiteout.OverlayUser, Lowers: LowersOf(s.Layers)}
 	var err error

@@ -20,6 +20,7 @@ type Converter struct {
 	Users *inuse.Probe
 }
 
+// New is a converter of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
 func New(h store.Home, runRoot string) *Converter {
 	return &Converter{home: h, Users: inuse.NewProbe(h, runRoot)}
 }

@@ -31,6 +31,7 @@ var (
 	testContent   = storetest.Content
 	packed        = storetest.Packed
 	needRoot      = storetest.NeedRoot
+	storeOf       = storetest.StoreOf
 	hasUserXattrs = storetest.HasUserXattrs
 	numbered      = storetest.Numbered
 	fileOf        = storetest.FileOf

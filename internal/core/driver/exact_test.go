@@ -129,12 +129,12 @@ func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	t.Helper()
 	const aclMask = 0x10
 	list := layertar.NewACL()
-	list = layertar.AppendACL(list, layertar.AclUserObj, 7, layertar.AclNoID)
-	list = layertar.AppendACL(list, layertar.AclUser, bits, id)
-	list = layertar.AppendACL(list, layertar.AclGroupObj, 5, layertar.AclNoID)
-	list = layertar.AppendACL(list, layertar.AclGroup, bits, id)
-	list = layertar.AppendACL(list, aclMask, 7, layertar.AclNoID)
-	list = layertar.AppendACL(list, layertar.AclOther, 0, layertar.AclNoID)
+	list = layertar.AppendACL(list, layertar.ACLUserObj, 7, layertar.ACLNoID)
+	list = layertar.AppendACL(list, layertar.ACLUser, bits, id)
+	list = layertar.AppendACL(list, layertar.ACLGroupObj, 5, layertar.ACLNoID)
+	list = layertar.AppendACL(list, layertar.ACLGroup, bits, id)
+	list = layertar.AppendACL(list, aclMask, 7, layertar.ACLNoID)
+	list = layertar.AppendACL(list, layertar.ACLOther, 0, layertar.ACLNoID)
 	must(t, system.Lsetxattr(path, name, list, 0))
 }
 
@@ -231,7 +231,7 @@ func TestACLOwners(t *testing.T) {
 		// An owner whom the container does not know cannot be told, nor the other way round.
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
 		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
-		if len(list) != layertar.AclHeaderLen+4*layertar.AclEntryLen {
+		if len(list) != layertar.ACLHeaderLen+4*layertar.ACLEntryLen {
 			t.Errorf("the archive has %q", list)
 		}
 	})
@@ -244,10 +244,10 @@ func TestMapACL(t *testing.T) {
 			t.Errorf("%q is a list", bad)
 		}
 	}
-	if got, left, err := layertar.MapACL(layertar.AclOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, layertar.AclOfMode(0o754)) {
+	if got, left, err := layertar.MapACL(layertar.ACLOfMode(fs.FileMode(0o754)), same, same); err != nil || left != 0 || !bytes.Equal(got, layertar.ACLOfMode(0o754)) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}
-	unknown := layertar.AppendACL(layertar.NewACL(), layertar.AclUser, 7, layertar.AclNoID)
+	unknown := layertar.AppendACL(layertar.NewACL(), layertar.ACLUser, 7, layertar.ACLNoID)
 	if got, left, err := layertar.MapACL(unknown, same, same); err != nil || left != 1 || !bytes.Equal(got, layertar.NewACL()) {
 		t.Errorf("%q, %d, %v", got, left, err)
 	}
@@ -313,8 +313,8 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		s.create(t, "base", "top")
-		list := layertar.AppendACL(layertar.NewACL(), layertar.AclUserObj, 6, layertar.AclNoID)
-		for _, e := range [][3]uint32{{layertar.AclUser, 4, 7}, {layertar.AclGroupObj, 4, layertar.AclNoID}, {0x10, 4, layertar.AclNoID}, {layertar.AclOther, 4, layertar.AclNoID}} {
+		list := layertar.AppendACL(layertar.NewACL(), layertar.ACLUserObj, 6, layertar.ACLNoID)
+		for _, e := range [][3]uint32{{layertar.ACLUser, 4, 7}, {layertar.ACLGroupObj, 4, layertar.ACLNoID}, {0x10, 4, layertar.ACLNoID}, {layertar.ACLOther, 4, layertar.ACLNoID}} {
 			list = layertar.AppendACL(list, uint16(e[0]), uint16(e[1]), e[2])
 		}
 		var b bytes.Buffer
@@ -336,7 +336,7 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		sameNames(t, names, fsutil.ACLAccess)
 		list, err = system.Lgetxattr(path, fsutil.ACLAccess)
 		must(t, err)
-		if owner := binary.LittleEndian.Uint32(list[layertar.AclHeaderLen+layertar.AclEntryLen+4:]); owner != 100007 {
+		if owner := binary.LittleEndian.Uint32(list[layertar.ACLHeaderLen+layertar.ACLEntryLen+4:]); owner != 100007 {
 			t.Errorf("the list is about %d", owner)
 		}
 	})

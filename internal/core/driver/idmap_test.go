@@ -170,7 +170,7 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 		setACL(t, f, fsutil.ACLAccess, 1000, 7)
 		list, err := system.Lgetxattr(f, fsutil.ACLAccess)
 		must(t, err)
-		want, _, err := layertar.AclToHost(list, twoRanges)
+		want, _, err := layertar.ACLToHost(list, twoRanges)
 		must(t, err)
 		must(t, s.UpdateLayerIDMap("mapped", noMaps, twoRanges, ""))
 		got, err := system.Lgetxattr(filepath.Join(s.inner.home.Diff("mapped"), "f"), fsutil.ACLAccess)

@@ -75,5 +75,5 @@ type Config struct {
 	Library Library
 }
 
-// ErrNoQuotas: sizes of layers cannot be limited.
+// ErrNoQuotas says that sizes of layers cannot be limited.
 var ErrNoQuotas = errors.New("this driver does not support quotas")

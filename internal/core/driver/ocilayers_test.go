@@ -95,8 +95,8 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 			want, err := os.Lstat(old)
 			must(t, err)
 			options.Mappings = idmapsOf(ids, ids)
-			list := layertar.AppendACL(layertar.NewACL(), layertar.AclUserObj, 7, layertar.AclNoID)
-			for _, e := range [][3]uint32{{layertar.AclUser, 7, 1}, {layertar.AclGroupObj, 5, layertar.AclNoID}, {0x10, 7, layertar.AclNoID}, {layertar.AclOther, 0, layertar.AclNoID}} {
+			list := layertar.AppendACL(layertar.NewACL(), layertar.ACLUserObj, 7, layertar.ACLNoID)
+			for _, e := range [][3]uint32{{layertar.ACLUser, 7, 1}, {layertar.ACLGroupObj, 5, layertar.ACLNoID}, {0x10, 7, layertar.ACLNoID}, {layertar.ACLOther, 0, layertar.ACLNoID}} {
 				list = layertar.AppendACL(list, uint16(e[0]), uint16(e[1]), e[2])
 			}
 			options.Diff = bytes.NewReader(headersOf(t,

@@ -12,6 +12,7 @@ type Sizes struct {
 	seen        map[uint64]bool // of those that have several
 }
 
+// Add counts one file.
 func (s *Sizes) Add(info fs.FileInfo) {
 	if st := StatOf(info); !info.IsDir() && st.Nlink > 1 {
 		if s.seen[st.Ino] {

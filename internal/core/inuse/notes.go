@@ -27,7 +27,7 @@ import (
 // Sysfs would tell the branches of all mounts; but to read it while one of them goes away crashes the kernel (seen on Linux 6.1
 // with aufs of 2024-07-01, in sysaufs_si_show). That it has a directory for a mount can be asked.
 
-// notes are the directories that notes may be in, the one to be written to first.
+// Notes are the directories that notes may be in, the one to be written to first.
 type Notes []string
 
 // NewNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver

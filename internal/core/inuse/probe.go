@@ -35,6 +35,7 @@ type Probe struct {
 	Asked bool
 }
 
+// NewProbe is a probe of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
 func NewProbe(h store.Home, runRoot string) *Probe {
 	return &Probe{home: h, Notes: NewNotes(h, runRoot), NewScratch: h.NewScratch}
 }
@@ -43,11 +44,11 @@ func NewProbe(h store.Home, runRoot string) *Probe {
 type Answer int
 
 const (
-	// AnswerNoOverlay: there is no overlayfs in this kernel, and so no mount of it.
+	// AnswerNoOverlay says that there is no overlayfs in this kernel, and so no mount of it.
 	AnswerNoOverlay Answer = iota
-	// AnswerTrial: a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
+	// AnswerTrial says that a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
 	AnswerTrial
-	// AnswerMountinfo: it does not; the mounts of all processes have to do.
+	// AnswerMountinfo says that it does not, and the mounts of all processes have to do.
 	AnswerMountinfo
 )
 

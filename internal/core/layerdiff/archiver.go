@@ -121,7 +121,7 @@ func (a *archiver) directory(rel string) error {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
-		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > layertar.AclHeaderLen
+		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > layertar.ACLHeaderLen
 		if err := a.directory(strings.TrimSuffix(h.Name, "/")); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
@@ -309,7 +309,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 			h.PAXRecords = map[string]string{}
 		}
 		if layertar.IsACL(attr) {
-			list, left, err := layertar.AclToContainer([]byte(value), a.ids)
+			list, left, err := layertar.ACLToContainer([]byte(value), a.ids)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rel, err)
 			}

@@ -172,5 +172,5 @@ func containerIDs(info fs.FileInfo, m *idmap.Mappings) (uid, gid int) {
 	return uid, gid
 }
 
-// ErrNotParent: a layer is to be compared with another one than its parent, which takes a mount of both.
+// ErrNotParent says that a layer is to be compared with another one than its parent, which takes a mount of both.
 var ErrNotParent = errors.New("the layer has another parent")

@@ -29,7 +29,7 @@ func Hold(h store.Home, id string) (*Held, error) {
 	return &Held{home: h, id: id, dir: dir}, nil
 }
 
-// ErrReplaced: an archive was applied to a layer while it was read, or it was removed and made again.
+// ErrReplaced says that an archive was applied to a layer while it was read, or it was removed and made again.
 var ErrReplaced = errors.New("the layer got other content while it was read")
 
 // still is an error if the layer is not the one any more that it was when it was held.

@@ -20,20 +20,21 @@ import (
 // (linux/posix_acl_xattr.h). In archives the owners are those in the container, as those of files are.
 
 const (
-	aclVersion   = 2
-	AclHeaderLen = 4
-	AclEntryLen  = 8
-	// AclNoID is the owner of an entry that names none.
-	AclNoID = 1<<32 - 1
+	aclVersion = 2
+	// ACLHeaderLen and ACLEntryLen are how many bytes the header and an entry take.
+	ACLHeaderLen = 4
+	ACLEntryLen  = 8
+	// ACLNoID is the owner of an entry that names none.
+	ACLNoID = 1<<32 - 1
 )
 
-// The tags of entries. Those with an owner of their own are AclUser and AclGroup.
+// The tags of entries. Those with an owner of their own are ACLUser and ACLGroup.
 const (
-	AclUserObj  = 0x01
-	AclUser     = 0x02
-	AclGroupObj = 0x04
-	AclGroup    = 0x08
-	AclOther    = 0x20
+	ACLUserObj  = 0x01
+	ACLUser     = 0x02
+	ACLGroupObj = 0x04
+	ACLGroup    = 0x08
+	ACLOther    = 0x20
 )
 
 // IsACL tells if the extended attribute with this name is an access control list.
@@ -46,7 +47,7 @@ func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]stri
 		attrs = map[string]string{}
 	}
 	if _, ok := attrs[fsutil.ACLAccess]; !ok {
-		attrs[fsutil.ACLAccess] = string(AclOfMode(info.Mode().Perm()))
+		attrs[fsutil.ACLAccess] = string(ACLOfMode(info.Mode().Perm()))
 	}
 	if _, ok := attrs[fsutil.ACLDefault]; !ok && info.IsDir() {
 		attrs[fsutil.ACLDefault] = string(NewACL())
@@ -57,14 +58,14 @@ func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]stri
 // NewACL is a list without entries: to set it is to remove the list.
 func NewACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
 
-// AclOfMode is a list that says what a mode says. The kernel keeps none then.
-func AclOfMode(perm fs.FileMode) []byte {
+// ACLOfMode is a list that says what a mode says. The kernel keeps none then.
+func ACLOfMode(perm fs.FileMode) []byte {
 	list := NewACL()
 	for _, e := range []struct {
 		tag  uint16
 		bits fs.FileMode
-	}{{AclUserObj, perm >> 6}, {AclGroupObj, perm >> 3}, {AclOther, perm}} {
-		list = AppendACL(list, e.tag, uint16(e.bits&0o7), AclNoID)
+	}{{ACLUserObj, perm >> 6}, {ACLGroupObj, perm >> 3}, {ACLOther, perm}} {
+		list = AppendACL(list, e.tag, uint16(e.bits&0o7), ACLNoID)
 	}
 	return list
 }
@@ -79,17 +80,17 @@ func AppendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
 // MapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
 // out; left is how many.
 func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
-	if len(list) < AclHeaderLen || (len(list)-AclHeaderLen)%AclEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
+	if len(list) < ACLHeaderLen || (len(list)-ACLHeaderLen)%ACLEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
 		return nil, 0, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
 	}
 	mapped = NewACL()
-	for entry := range slices.Chunk(list[AclHeaderLen:], AclEntryLen) {
+	for entry := range slices.Chunk(list[ACLHeaderLen:], ACLEntryLen) {
 		var to func(int) (int, error)
 		owner := binary.LittleEndian.Uint32(entry[4:])
 		switch binary.LittleEndian.Uint16(entry) {
-		case AclUser:
+		case ACLUser:
 			to = uid
-		case AclGroup:
+		case ACLGroup:
 			to = gid
 		default:
 			mapped = append(mapped, entry...)
@@ -97,7 +98,7 @@ func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 		}
 		// In a user namespace it stands for an owner whom that does not know.
 		id, err := to(int(owner))
-		if err != nil || owner == AclNoID {
+		if err != nil || owner == ACLNoID {
 			left++
 			continue
 		}
@@ -106,33 +107,34 @@ func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 	return mapped, left, nil
 }
 
-// AclToContainer is the list with the owners as in the container.
-func AclToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+// ACLToContainer is the list with the owners as in the container.
+func ACLToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
 	return MapACL(list,
 		func(id int) (int, error) { return idmap.ToContainer(id, ids.UIDs) },
 		func(id int) (int, error) { return idmap.ToContainer(id, ids.GIDs) })
 }
 
-// AclToHost is the inverse of AclToContainer.
-func AclToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
+// ACLToHost is the inverse of ACLToContainer.
+func ACLToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
 	return MapACL(list,
 		func(id int) (int, error) { return idmap.ToHost(id, ids.UIDs) },
 		func(id int) (int, error) { return idmap.ToHost(id, ids.GIDs) })
 }
 
-// AclsToHost is AclToHost for the files that an archive has brought.
-type AclsToHost struct {
+// ACLsToHost is ACLToHost for the files that an archive has brought.
+type ACLsToHost struct {
 	ids *idmap.Mappings
 	// done are the inodes of the files with several names that were mapped.
 	done map[uint64]bool
 }
 
-func NewACLsToHost(ids *idmap.Mappings) AclsToHost {
-	return AclsToHost{ids: ids, done: map[uint64]bool{}}
+// NewACLsToHost maps lists by the mappings ids.
+func NewACLsToHost(ids *idmap.Mappings) ACLsToHost {
+	return ACLsToHost{ids: ids, done: map[uint64]bool{}}
 }
 
 // File maps the owners in the lists of the file name in dir. It follows no symbolic link.
-func (a AclsToHost) File(dir fsutil.Dir, name string) error {
+func (a ACLsToHost) File(dir fsutil.Dir, name string) error {
 	if a.ids.Empty() {
 		return nil
 	}
@@ -161,12 +163,12 @@ func (a AclsToHost) File(dir fsutil.Dir, name string) error {
 	return nil
 }
 
-func (a AclsToHost) list(dir fsutil.Dir, name, attr string) error {
+func (a ACLsToHost) list(dir fsutil.Dir, name, attr string) error {
 	list, err := fsutil.PathXattrs(dir.Reach(name)).Get(attr)
 	if err != nil {
 		return err
 	}
-	list, left, err := AclToHost(list, a.ids)
+	list, left, err := ACLToHost(list, a.ids)
 	if err != nil {
 		return err
 	}
@@ -176,12 +178,12 @@ func (a AclsToHost) list(dir fsutil.Dir, name, attr string) error {
 	return fsutil.PathXattrs(dir.Reach(name)).Set(attr, list, 0)
 }
 
-// takenACLs are the access control lists of a directory, by attribute, while it is without them.
-type takenACLs map[string][]byte
+// TakenACLs are the access control lists of a directory, by attribute, while it is without them.
+type TakenACLs map[string][]byte
 
 // TakeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
-func TakeACLs(dir string) (takenACLs, error) {
-	taken := takenACLs{}
+func TakeACLs(dir string) (TakenACLs, error) {
+	taken := TakenACLs{}
 	for _, name := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
 		list, err := fsutil.PathXattrs(dir).Get(name)
 		if errors.Is(err, unix.ENOTSUP) || err == nil && list == nil {
@@ -199,7 +201,7 @@ func TakeACLs(dir string) (takenACLs, error) {
 }
 
 // GiveBack is the inverse of TakeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
-func (taken takenACLs) GiveBack(dir string) error {
+func (taken TakenACLs) GiveBack(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}

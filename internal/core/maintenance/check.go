@@ -71,12 +71,12 @@ func (p Problem) String() string {
 //
 // The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
 func Check(ctx context.Context, home string) ([]Problem, error) {
-	c, err := NewCheck(home)
+	c, err := newCheck(home)
 	if err != nil {
 		return nil, err
 	}
 	err = c.run(ctx)
-	return c.Problems, err
+	return c.problems, err
 }
 
 // checker is one run of Check.
@@ -85,10 +85,10 @@ type checker struct {
 	forms    *conversion.Converter
 	rubbish  *removal.Remover
 	ids      []string
-	Problems []Problem
+	problems []Problem
 }
 
-func NewCheck(path string) (*checker, error) {
+func newCheck(path string) (*checker, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: %w", err)
@@ -106,8 +106,8 @@ func NewCheck(path string) (*checker, error) {
 	return &checker{home: h, forms: forms, rubbish: removal.New(h, forms.Users.Notes)}, nil
 }
 
-func (c *checker) Add(kind ProblemKind, layer, path, format string, args ...any) {
-	c.Problems = append(c.Problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
+func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
+	c.problems = append(c.problems, Problem{kind, layer, path, fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) run(ctx context.Context) error {
@@ -122,7 +122,7 @@ func (c *checker) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if err := c.WhileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
+		if err := c.whileIdle(id, func() error { return c.layer(ctx, id) }); err != nil {
 			errs = append(errs, store.LayerError("checking", id, err))
 		}
 	}
@@ -145,7 +145,7 @@ func (c *checker) names() error {
 	if _, serr := os.Lstat(path); errors.Is(serr, fs.ErrNotExist) {
 		return err
 	}
-	c.ids, c.Problems = nil, nil
+	c.ids, c.problems = nil, nil
 	return c.names()
 }
 
@@ -158,7 +158,7 @@ func (c *checker) namesLocked() error {
 	}
 	for _, entry := range entries {
 		if !entry.Type().IsRegular() {
-			c.Add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
+			c.add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
 			continue
 		}
 		c.ids = append(c.ids, entry.Name())
@@ -173,7 +173,7 @@ func (c *checker) namesLocked() error {
 	for _, id := range strays {
 		for _, path := range c.home.Belongings(id) {
 			if _, err := os.Lstat(path); err == nil {
-				c.Add(Orphan, id, path, "there is no such layer")
+				c.add(Orphan, id, path, "there is no such layer")
 			}
 		}
 	}
@@ -185,20 +185,20 @@ func (c *checker) lineage(id string) {
 	h := c.home
 	parents, err := h.Parents(id)
 	if err != nil {
-		c.Add(DamagedParents, id, h.Layers(id), "%v", err)
+		c.add(DamagedParents, id, h.Layers(id), "%v", err)
 	}
 	for _, parent := range parents {
 		if !h.Exists(parent) {
-			c.Add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
+			c.add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
 		}
 	}
 	for _, dir := range []string{h.Diff(id), h.Mnt(id)} {
 		info, err := os.Lstat(dir)
 		switch {
 		case err != nil:
-			c.Add(MissingDirectory, id, dir, "%v", err)
+			c.add(MissingDirectory, id, dir, "%v", err)
 		case !info.IsDir():
-			c.Add(MissingDirectory, id, dir, "it is no directory")
+			c.add(MissingDirectory, id, dir, "it is no directory")
 		}
 	}
 }
@@ -222,11 +222,11 @@ func (c *checker) scratchIn(tmp string) error {
 	for _, entry := range entries {
 		path := filepath.Join(tmp, entry.Name())
 		if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-			c.Add(Leftover, "", path, "it was to become the file of a layer's parents")
+			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
 			continue
 		}
 		if !entry.IsDir() {
-			c.Add(Foreign, "", path, "it is no directory")
+			c.add(Foreign, "", path, "it is no directory")
 			continue
 		}
 		lock, err := fsutil.TryLockDir(path)
@@ -235,7 +235,7 @@ func (c *checker) scratchIn(tmp string) error {
 		}
 		if lock != nil {
 			lock.Unlock()
-			c.Add(Leftover, "", path, "nobody uses it")
+			c.add(Leftover, "", path, "nobody uses it")
 		}
 	}
 	return nil
@@ -257,12 +257,12 @@ func (c *checker) mounts() error {
 		if h.Exists(id) {
 			continue
 		}
-		err := c.WhileIdle(id, func() error {
+		err := c.whileIdle(id, func() error {
 			// Its Remove may have come to its end meanwhile.
 			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.Exists(id) {
 				return err
 			}
-			c.Add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
+			c.add(StaleMount, id, m.Mountpoint, "%s is mounted there, and there is no such layer", m.FSType)
 			return nil
 		})
 		if err != nil {
@@ -272,9 +272,9 @@ func (c *checker) mounts() error {
 	return nil
 }
 
-// WhileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
+// whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
 // is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
-func (c *checker) WhileIdle(id string, look func() error) error {
+func (c *checker) whileIdle(id string, look func() error) error {
 	h := c.home
 	path := h.Overlay(store.LockDirName, id)
 	lock, err := fsutil.OrNil(fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX|unix.LOCK_NB))
@@ -288,10 +288,10 @@ func (c *checker) WhileIdle(id string, look func() error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	found, existed := len(c.Problems), h.Exists(id)
+	found, existed := len(c.problems), h.Exists(id)
 	err = look()
 	if _, serr := os.Lstat(path); !errors.Is(serr, fs.ErrNotExist) || h.Exists(id) != existed {
-		c.Problems = c.Problems[:found]
+		c.problems = c.problems[:found]
 		return nil
 	}
 	return err
@@ -306,7 +306,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	}
 	f, err := h.Form(id)
 	if err != nil {
-		c.Add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)
+		c.add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)
 		return nil
 	}
 	if f == whiteout.AufsForm {
@@ -316,7 +316,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	}
 	parents, err := h.WrittenParents(id)
 	if err == nil && len(parents) == 0 && shadow.WasWritable(h.Diff(id)) {
-		c.Add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
+		c.add(SuspectBase, id, h.Layers(id), "the layer has no parents, and was a branch that aufs wrote to")
 	}
 	return nil
 }
@@ -355,7 +355,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	}
 	for _, f := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		if name := f.XattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.Add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
 		}
 	}
 	for _, entry := range entries {
@@ -369,7 +369,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 			continue
 		}
 		if info, err := dir.Lstat(entry.Name()); err == nil && whiteout.IsOverlay(info) {
-			c.Add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
 		}
 	}
 	return below, nil

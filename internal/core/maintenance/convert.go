@@ -20,7 +20,7 @@ import (
 // So does a layer that has no aufs form; the error names the file. The others are converted all the same. If ctx ends, Convert stops after
 // the layer that it is at.
 func Convert(ctx context.Context, home string) error {
-	c, err := NewCheck(home)
+	c, err := newCheck(home)
 	if err == nil {
 		err = c.withoutOthers(func() ([]*store.Scratch, error) { return migration.Migrate(c.home, "", c.rubbish) })
 	}

@@ -20,7 +20,7 @@ import (
 // Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
 // says what Repair does about it. If ctx ends it stops after the layer that it is at.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
-	c, err := NewCheck(home)
+	c, err := newCheck(home)
 	if err != nil {
 		return nil, err
 	}

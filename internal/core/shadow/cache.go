@@ -31,6 +31,7 @@ type Cache struct {
 	Elsewhere string
 }
 
+// New is the cache of the shadows in the store at h, for a backend that reads the form to. runRoot is where shadows go that the store has no room for.
 func New(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot string) *Cache {
 	s := &Cache{Home: h, Forms: forms, To: to}
 	if runRoot != "" {

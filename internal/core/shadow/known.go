@@ -38,8 +38,8 @@ const (
 	flagNone    = "-" // in the place of flags, or of a digest
 )
 
-// A lookAtLayers reads what is known of the layers of a stack, from open directories: the kernel goes the way to them once.
-type lookAtLayers struct {
+// A Look reads what is known of the layers of a stack, from open directories: the kernel goes the way to them once.
+type Look struct {
 	*Cache
 	layers  []string
 	stamps  []string
@@ -58,13 +58,14 @@ type knownLink struct {
 
 func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-func (s *Cache) LookAt(layers []string) (*lookAtLayers, error) {
+// LookAt begins a look at what is known of layers, a stack of which they are. It has to be closed.
+func (s *Cache) LookAt(layers []string) (*Look, error) {
 	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: s.Home.Diff(""), Err: err}
 	}
 	defer unix.Close(diff)
-	l := &lookAtLayers{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
+	l := &Look{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
 	for n, layer := range layers {
 		var st unix.Stat_t
 		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -83,7 +84,8 @@ func (s *Cache) LookAt(layers []string) (*lookAtLayers, error) {
 	return l, nil
 }
 
-func (l *lookAtLayers) Close() {
+// Close ends the look. It only read.
+func (l *Look) Close() {
 	if l.links >= 0 {
 		_ = unix.Close(l.links) // it was only read
 	}
@@ -101,7 +103,7 @@ func stampOf(st *unix.Stat_t) string {
 }
 
 // stackedStamp is the stamp of the layer n and all below it.
-func (l *lookAtLayers) stackedStamp(n int) string {
+func (l *Look) stackedStamp(n int) string {
 	if l.stacked == nil {
 		l.stacked = stackStamps(l.stamps)
 	}
@@ -120,7 +122,7 @@ func stackStamps(stamps []string) []string {
 }
 
 // Known is how the layer n is mounted; ok is false if that has to be found out.
-func (l *lookAtLayers) Known(n int) (v Shown, ok bool) {
+func (l *Look) Known(n int) (v Shown, ok bool) {
 	link := l.link(n)
 	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
 		return v, false
@@ -132,7 +134,7 @@ func (l *lookAtLayers) Known(n int) (v Shown, ok bool) {
 }
 
 // link is the link of the layer n.
-func (l *lookAtLayers) link(n int) knownLink {
+func (l *Look) link(n int) knownLink {
 	link := &l.read[n]
 	if link.wasRead || l.links < 0 {
 		return *link
@@ -149,7 +151,7 @@ func (l *lookAtLayers) link(n int) knownLink {
 }
 
 // stamp is what the link of the layer n has to say of it. If its shadow is joined with the parent's, it goes by the parent and its shadows as well.
-func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
+func (l *Look) stamp(n int, joined, stacked bool) string {
 	switch {
 	case joined && n+1 < len(l.layers):
 		sum := sha256.Sum256([]byte(l.stamps[n] + " " + l.stamps[n+1] + " " + l.link(n+1).digest))
@@ -161,7 +163,7 @@ func (l *lookAtLayers) stamp(n int, joined, stacked bool) string {
 }
 
 // Place finds the shadows of the layer v that have this digest.
-func (l *lookAtLayers) Place(v *Shown, digest string, above, below bool) bool {
+func (l *Look) Place(v *Shown, digest string, above, below bool) bool {
 	for _, place := range l.places {
 		dir := place + "/" + v.ID + "/" + digest
 		if !store.IsThere(dir) {
@@ -180,7 +182,7 @@ func (l *lookAtLayers) Place(v *Shown, digest string, above, below bool) bool {
 
 // aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
 // relied on.
-func (l *lookAtLayers) aboveParent() string {
+func (l *Look) aboveParent() string {
 	if l.To == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
 	}
@@ -191,7 +193,7 @@ func (l *lookAtLayers) aboveParent() string {
 }
 
 // knowsFrom tells if the layer n, and each one below it, is known.
-func (l *lookAtLayers) knowsFrom(n int) bool {
+func (l *Look) knowsFrom(n int) bool {
 	for ; n < len(l.layers); n++ {
 		if _, ok := l.Known(n); !ok {
 			return false

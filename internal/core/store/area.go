@@ -22,38 +22,39 @@ import (
 // BesideName is the name, in diff, of that directory. No layer can have it, and the in-tree driver takes it for rubbish.
 const BesideName = "aufs" + removingSuffix
 
-// An area is a directory with tmp/ and overlay/ in it.
-type area string
+// An Area is a directory with tmp/ and overlay/ in it.
+type Area string
 
-func (a area) Tmp() string { return filepath.Join(string(a), TmpDir) }
+// Tmp is the directory of scratch directories.
+func (a Area) Tmp() string { return filepath.Join(string(a), TmpDir) }
 
 // Overlay is a path in overlay/.
-func (a area) Overlay(elem ...string) string {
+func (a Area) Overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(a), OverlayDir}, elem...)...)
 }
 
 // whole is the area of what can share a mount with home.
-func (h Home) whole() area { return area(h) }
+func (h Home) whole() Area { return Area(h) }
 
 // BesideDiff is the area of what has to share a mount with diff/<id>: scratch directories, shadows, and the work and watch
 // directories of overlayfs.
-func (h Home) BesideDiff() area {
+func (h Home) BesideDiff() Area {
 	if isMountPoint(h.Diff("")) {
-		return area(h.Diff(BesideName))
+		return Area(h.Diff(BesideName))
 	}
 	return h.whole()
 }
 
 // Areas are all that there are: diff may have been a mount point before, or not yet.
-func (h Home) Areas() []area {
+func (h Home) Areas() []Area {
 	if IsThere(h.Diff(BesideName)) {
-		return []area{h.whole(), area(h.Diff(BesideName))}
+		return []Area{h.whole(), Area(h.Diff(BesideName))}
 	}
-	return []area{h.whole()}
+	return []Area{h.whole()}
 }
 
 // LayerIn are the paths of what belongs to the layer id in an area, and has no more to do with any other one.
-func (a area) LayerIn(id string) []string {
+func (a Area) LayerIn(id string) []string {
 	return []string{a.Overlay(ShadowDir, id), a.Overlay(WatchDir, id), a.Overlay(WorkDir, id), a.Kept(id)}
 }
 
@@ -151,7 +152,7 @@ func (h Home) Sync() error {
 }
 
 // Kept is the path of what is kept for the layer id. It has links to the layer's files, and shares a mount with them.
-func (a area) Kept(id string) string { return filepath.Join(string(a), KeptDir, id) }
+func (a Area) Kept(id string) string { return filepath.Join(string(a), KeptDir, id) }
 
 // Kept is where it is kept now.
 func (h Home) Kept(id string) string { return h.BesideDiff().Kept(id) }

@@ -62,10 +62,17 @@ func (h Home) Watch(id string) string { return h.BesideDiff().Overlay(WatchDir, 
 // Home is the directory of a store.
 type Home string
 
+// Layers is the file with the ancestors of the layer id, or, if that is "", the directory of these files.
 func (h Home) Layers(id string) string { return h.in(LayersDir, id) }
-func (h Home) Diff(id string) string   { return h.in(DiffDir, id) }
-func (h Home) Mnt(id string) string    { return h.in(MntDir, id) }
-func (h Home) Tmp() string             { return filepath.Join(string(h), TmpDir) }
+
+// Diff is the directory of the layer's files, or that of all layers.
+func (h Home) Diff(id string) string { return h.in(DiffDir, id) }
+
+// Mnt is where the layer is mounted, or the directory of all mount points.
+func (h Home) Mnt(id string) string { return h.in(MntDir, id) }
+
+// Tmp is the directory of scratch directories.
+func (h Home) Tmp() string { return filepath.Join(string(h), TmpDir) }
 
 // in is the path of the layer id in one of these directories, or that of the directory, if id is "". Of each ancestor in a stack
 // some are wanted, and filepath.Join takes longer.

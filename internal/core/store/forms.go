@@ -47,6 +47,7 @@ func (r FormRecord) String() string {
 	return string(r.Form)
 }
 
+// ParseFormRecord reads the target of the link overlay/form/<id>. ok is false if it is no form.
 func ParseFormRecord(target string) (r FormRecord, ok bool) {
 	name, converting := strings.CutSuffix(target, formConverting)
 	r = FormRecord{Form: whiteout.Form(name), Converting: converting}

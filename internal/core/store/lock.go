@@ -175,7 +175,7 @@ func (h Home) NewScratch(purpose string) (*Scratch, error) {
 }
 
 // newScratchOf is NewScratch in an area.
-func (h Home) newScratchOf(a area, purpose string) (*Scratch, error) {
+func (h Home) newScratchOf(a Area, purpose string) (*Scratch, error) {
 	locked, err := h.LockStore()
 	if err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (h Home) newScratchOf(a area, purpose string) (*Scratch, error) {
 
 // NewScratchLocked is NewScratch for a holder of the store lock. That lock keeps the sweep from taking the directory
 // for rubbish before it is locked.
-func (a area) NewScratchLocked(purpose string) (*Scratch, error) {
+func (a Area) NewScratchLocked(purpose string) (*Scratch, error) {
 	s, err := NewScratchIn(a.Tmp(), purpose)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Nobody has made it yet: the store was read-only, or this is in diff.

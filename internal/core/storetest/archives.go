@@ -39,6 +39,7 @@ func Content(n int) []byte {
 // Member is one of an archive: its header, and as much content as that says.
 type Member tar.Header
 
+// Packed is an archive of members.
 func Packed(t *testing.T, members ...Member) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -85,7 +86,7 @@ func Numbered(t *testing.T, members ...Member) []byte {
 	return b.Bytes()
 }
 
-// FileOf, LinkOf, SymlinkOf and DirOf are members of archives.
+// FileOf is a file of one byte in an archive.
 func FileOf(name string) Member {
 	return Member{Name: name, Size: 1, Typeflag: tar.TypeReg}
 }

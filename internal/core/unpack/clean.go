@@ -60,7 +60,7 @@ func FinishMarked(root string, marked []string, k *kept.Keeper) error {
 
 // cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
 // bring any; and maps the owners in access control lists.
-func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls layertar.AclsToHost) error {
+func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls layertar.ACLsToHost) error {
 	names := []string{"."}
 	for _, entry := range entries {
 		if !entry.IsDir() {

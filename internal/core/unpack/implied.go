@@ -38,6 +38,7 @@ type ImpliedDirs struct {
 // can name many.
 const mostImpliedText = 64 << 20
 
+// ErrManyImplied limits the memory that an archive takes.
 var ErrManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
 	mostImpliedText>>20)
 
