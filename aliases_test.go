@@ -7,24 +7,20 @@ import "github.com/seed-642172e2/aufs/internal/core/storetest"
 // Tests are full of these, so they have short names.
 
 type (
-	tree  = storetest.Tree
 	files = storetest.Files
 	entry = storetest.Entry
 )
 
 var (
-	must          = storetest.Must
-	wants         = storetest.Wants
-	write         = storetest.Write
-	readTree      = storetest.ReadTree
-	sameTree      = storetest.SameTree
-	sameNames     = storetest.SameNames
-	archiveOf     = storetest.ArchiveOf
-	archiveBytes  = storetest.ArchiveBytes
-	readArchive   = storetest.ReadArchive
-	keysOf        = storetest.KeysOf
-	drain         = storetest.Drain
-	noMounts      = storetest.NoMounts
-	newLayer      = storetest.NewLayer
-	hasUserXattrs = storetest.HasUserXattrs
+	must         = storetest.Must
+	wants        = storetest.Wants
+	write        = storetest.Write
+	readTree     = storetest.ReadTree
+	sameNames    = storetest.SameNames
+	archiveOf    = storetest.ArchiveOf
+	archiveBytes = storetest.ArchiveBytes
+	readArchive  = storetest.ReadArchive
+	keysOf       = storetest.KeysOf
+	drain        = storetest.Drain
+	noMounts     = storetest.NoMounts
 )

@@ -28,7 +28,6 @@ var (
 	noMounts      = storetest.NoMounts
 	newLayer      = storetest.NewLayer
 	headersOf     = storetest.HeadersOf
-	testContent   = storetest.Content
 	packed        = storetest.Packed
 	needRoot      = storetest.NeedRoot
 	storeOf       = storetest.StoreOf

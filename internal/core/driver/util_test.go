@@ -69,31 +69,35 @@ func runRootOf(home string) string { return home + "-run" }
 // noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
 func noLeftovers(t *testing.T, s testStore) {
 	t.Helper()
-	home := string(s.inner.home)
+	h := s.inner.home
 	ids, err := s.ListLayers()
 	must(t, err)
-	for dir, allowed := range map[string][]string{
-		"":           {store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir, store.KeptDir},
-		store.TmpDir: nil, "overlay": {"form", "known", "shadow", "work", "watch", "aufs", "lock", "empty", "owners", store.RunRootLink, store.StoreLock, store.MountsLock},
-		store.LayersDir: ids, store.DiffDir: append([]string{store.BesideName}, ids...), store.MntDir: ids, store.KeptDir: ids, "overlay/shadow": ids, "overlay/lock": ids,
-		filepath.Join(store.DiffDir, store.BesideName, store.TmpDir): nil, filepath.Join(store.DiffDir, store.BesideName, "overlay"): {"shadow", "watch", "work"},
-		filepath.Join(store.DiffDir, store.BesideName, "overlay/watch"): ids, filepath.Join(store.DiffDir, store.BesideName, "overlay/shadow"): ids,
-		filepath.Join(store.DiffDir, store.BesideName, "overlay/work"): ids, filepath.Join(store.DiffDir, store.BesideName, store.KeptDir): ids,
-		"overlay/work": ids, "overlay/watch": ids, "overlay/owners": ids, "overlay/form": ids, "overlay/aufs": nil,
-		"overlay/known/aufs": ids, "overlay/known/trusted": ids, "overlay/known/user": ids,
-		filepath.Join("..", filepath.Base(runRootOf(home)), filepath.Base(home)): nil,
-	} {
-		entries, err := os.ReadDir(filepath.Join(home, dir))
+	allowed := map[string][]string{runRootOf(string(h)) + "/" + filepath.Base(string(h)): nil}
+	allow := func(dir string, names ...string) { allowed[dir] = append(allowed[dir], names...) }
+	for _, dir := range append(h.OwnDirectories(), h.Layers(""), h.Diff(""), h.Mnt(""), h.Diff(store.BesideName)) {
+		allow(filepath.Dir(dir), filepath.Base(dir))
+	}
+	for _, dir := range append(h.Belongings(""), h.Layers("")) {
+		allow(dir, ids...)
+	}
+	allow(h.Overlay(), store.RunRootLink, store.StoreLock, store.MountsLock)
+	for _, a := range h.Areas() {
+		allowed[a.Tmp()] = nil
+	}
+	// Nothing is mounted.
+	allowed[h.Overlay(store.AufsDir)] = nil
+	for dir, names := range allowed {
+		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
 		for _, entry := range entries {
-			if !slices.Contains(allowed, entry.Name()) {
+			if !slices.Contains(names, entry.Name()) {
 				t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
 			}
 		}
 	}
-	if problems, err := maintenance.Check(t.Context(), home); err != nil || len(problems) > 0 {
+	if problems, err := maintenance.Check(t.Context(), string(h)); err != nil || len(problems) > 0 {
 		t.Errorf("Check: %v, %v", problems, err)
 	}
 	if xinos, err := filepath.Glob("/dev/shm/aufs-xino-*"); err != nil || len(xinos) > 0 {

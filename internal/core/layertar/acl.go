@@ -21,9 +21,10 @@ import (
 
 const (
 	aclVersion = 2
-	// ACLHeaderLen and ACLEntryLen are how many bytes the header and an entry take.
+	// ACLHeaderLen is how many bytes the header takes.
 	ACLHeaderLen = 4
-	ACLEntryLen  = 8
+	// ACLEntryLen is how many bytes an entry takes.
+	ACLEntryLen = 8
 	// ACLNoID is the owner of an entry that names none.
 	ACLNoID = 1<<32 - 1
 )

@@ -17,5 +17,4 @@ var (
 	sameTree    = storetest.SameTree
 	headersOf   = storetest.HeadersOf
 	testContent = storetest.Content
-	numbered    = storetest.Numbered
 )

@@ -53,11 +53,6 @@ func (h Home) Areas() []Area {
 	return []Area{h.whole()}
 }
 
-// LayerIn are the paths of what belongs to the layer id in an area, and has no more to do with any other one.
-func (a Area) LayerIn(id string) []string {
-	return []string{a.Overlay(ShadowDir, id), a.Overlay(WatchDir, id), a.Overlay(WorkDir, id), a.Kept(id)}
-}
-
 // MakeBeside makes the directory in diff, if that is a mount point, and returns what it made.
 func (h Home) MakeBeside() (made []string, err error) {
 	a := h.BesideDiff()
@@ -73,22 +68,6 @@ func (h Home) MakeBeside() (made []string, err error) {
 		}
 	}
 	return made, nil
-}
-
-// OwnDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
-func (h Home) OwnDirectories() []string {
-	var dirs []string
-	for _, name := range []string{FormDir, KnownDir, AufsDir, OwnersDir, LockDirName, EmptyDir} {
-		dirs = append(dirs, h.Overlay(name))
-	}
-	for _, a := range h.Areas() {
-		if a != h.whole() {
-			dirs = append(dirs, string(a))
-		}
-		dirs = append(dirs, a.Tmp(), a.Overlay())
-		dirs = append(dirs, a.LayerIn("")...)
-	}
-	return dirs
 }
 
 // RealDirectories is an error if one of the store's directories is not where it seems to be.

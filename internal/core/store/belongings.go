@@ -2,23 +2,55 @@
 
 package store
 
-import "github.com/seed-642172e2/aufs/internal/core/whiteout"
+import (
+	"path/filepath"
+
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// What a layer owns on disk, beside its layers/<id>, mnt/<id> and diff/<id>, is <id> in each of the directories that these two lists
+// have. A new directory is added to one of them, and nowhere else.
+
+// layerDirs are those in overlay/, wherever diff is.
+var layerDirs = []string{
+	AufsDir, OwnersDir, FormDir, LockDirName,
+	filepath.Join(KnownDir, string(whiteout.AufsForm)),
+	filepath.Join(KnownDir, string(whiteout.OverlayTrusted)),
+	filepath.Join(KnownDir, string(whiteout.OverlayUser)),
+}
+
+// layerDirs are those of an area: they share a mount with diff.
+func (a Area) layerDirs() []string {
+	return []string{a.Overlay(ShadowDir), a.Overlay(WatchDir), a.Overlay(WorkDir), a.Kept("")}
+}
 
 // Belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
-// it was mounted again it cannot be moved, and the data is still where it was.
+// it was mounted again it cannot be moved, and the data is still where it was. Of "" they are the directories of all layers.
 func (h Home) Belongings(id string) []string {
 	paths := []string{h.Mnt(id), h.Diff(id)}
 	for _, a := range h.Areas() {
-		paths = append(paths, a.LayerIn(id)...)
+		for _, dir := range a.layerDirs() {
+			paths = append(paths, filepath.Join(dir, id))
+		}
 	}
-	paths = append(paths,
-		h.Overlay(AufsDir, id),
-		h.Overlay(OwnersDir, id),
-		h.Overlay(FormDir, id),
-		h.Overlay(LockDirName, id),
-	)
-	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
-		paths = append(paths, h.Overlay(KnownDir, string(f), id))
+	for _, dir := range layerDirs {
+		paths = append(paths, h.Overlay(dir, id))
 	}
 	return paths
+}
+
+// OwnDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
+func (h Home) OwnDirectories() []string {
+	dirs := []string{h.Overlay(EmptyDir), h.Overlay(KnownDir)}
+	for _, dir := range layerDirs {
+		dirs = append(dirs, h.Overlay(dir))
+	}
+	for _, a := range h.Areas() {
+		if a != h.whole() {
+			dirs = append(dirs, string(a))
+		}
+		dirs = append(dirs, a.Tmp(), a.Overlay())
+		dirs = append(dirs, a.layerDirs()...)
+	}
+	return dirs
 }
