@@ -2,5 +2,31 @@
 
 package imagetest
 
-// libraryAppliesRoot says that this version of the storage library gives a layer's root directory what an archive has of it.
-const libraryAppliesRoot = false
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage"
+)
+
+// libraryAppliesRoot says that this storage library gives a layer's root directory what an archive has of it.
+var libraryAppliesRoot = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
+
+// TestDefaultMountOptions is about a part of the newer library that refuses options with the name of this driver: README.md tells to leave
+// the name out. The older one knows no options of this driver.
+func TestDefaultMountOptions(t *testing.T) {
+	var want []string
+	if libraryAppliesRoot {
+		want = []string{"nodev", "noexec"}
+	}
+	options, err := storage.GetMountOptions("aufs", []string{"backend=auto", "mountopt=nodev,noexec"})
+	if err != nil || !slices.Equal(options, want) {
+		t.Errorf("%q, %v", options, err)
+	}
+	_, err = storage.GetMountOptions("aufs", []string{"aufs.backend=auto"})
+	if refused := err != nil && strings.Contains(err.Error(), `unknown driver "aufs"`); refused != libraryAppliesRoot {
+		t.Errorf("with the name: %v", err)
+	}
+}

@@ -22,7 +22,11 @@ const target = "podman"
 
 // packages are the directories of those that are ported, because they import the storage library or the driver. Packages that do neither
 // exist once, in this module, and that in podman/ imports them.
-var packages = []string{".", "example", "internal/differential/library", "internal/imagetest", "internal/storagelib"}
+var packages = []string{".", "internal/differential/library", "internal/storagelib"}
+
+// programs are modules of their own: what the driver is shown with, and the tests with real images. They are ported where they are built, and
+// podman/modfiles has their go.mod and go.sum for there, by the last parts of their names.
+var programs = []string{"example", "internal/imagetest"}
 
 // left are files of those that have nothing to say of another library: what it makes of a storage.conf, and how package differential finds
 // faults.
@@ -34,13 +38,20 @@ var copied = []string{"LICENSE"}
 // hand are those files of podman/ that are written by hand.
 var hand = []string{
 	"library.go", "register_test.go", "shared_test.go", "storageconf_test.go",
-	"internal/differential/library/applyto.go", "internal/imagetest/library_test.go",
+	"internal/differential/library/applyto.go",
 }
 
 func main() {
 	check := flag.Bool("check", false, "write nothing, and fail if there would be something to write")
+	build := flag.String("build", "", "write the programs and their tests, and nothing else, to this `directory`")
 	flag.Parse()
-	if err := run(*check, flag.NArg()); err != nil {
+	err := error(nil)
+	if *build != "" {
+		err = writePrograms(*build)
+	} else {
+		err = run(*check, flag.NArg())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "port:", err)
 		os.Exit(1)
 	}
@@ -48,11 +59,18 @@ func main() {
 
 func run(check bool, args int) error {
 	if args > 0 {
-		return errors.New("usage: port [-check]")
+		return errors.New("usage: port [-check] [-build directory]")
 	}
-	want, err := generate(packages)
+	want, err := generate(target, packages)
 	if err != nil {
 		return err
+	}
+	for _, path := range copied {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		want[filepath.Join(target, path)] = content
 	}
 	stale, err := compare(want)
 	if err != nil {
@@ -72,8 +90,35 @@ func run(check bool, args int) error {
 	return nil
 }
 
-// generate returns what is to be in podman/, by paths.
-func generate(packages []string) (map[string][]byte, error) {
+// writePrograms writes the programs to directories of their names in dir.
+func writePrograms(dir string) error {
+	files, err := generate(dir, programs)
+	if err != nil {
+		return err
+	}
+	for _, program := range programs {
+		for from, to := range map[string]string{".mod": "go.mod", ".sum": "go.sum"} {
+			content, err := os.ReadFile(filepath.Join(target, "modfiles", filepath.Base(program)+from))
+			if err != nil {
+				return err
+			}
+			files[filepath.Join(dir, program, to)] = content
+		}
+		// What has no source any more is not to be built.
+		if err := os.RemoveAll(filepath.Join(dir, program)); err != nil {
+			return err
+		}
+	}
+	for path, content := range files {
+		if err := write(path, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generate returns what of packages is to be in the directory target, by paths.
+func generate(target string, packages []string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, dir := range packages {
 		sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -99,13 +144,6 @@ func generate(packages []string) (map[string][]byte, error) {
 				return nil, err
 			}
 		}
-	}
-	for _, path := range copied {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		files[filepath.Join(target, path)] = content
 	}
 	return files, nil
 }

@@ -52,7 +52,7 @@ func move(spec *ast.ImportSpec) error {
 	if err != nil {
 		return err
 	}
-	if dir, ok := within(name, module); ok && slices.Contains(packages, dir) {
+	if dir, ok := within(name, module); ok && slices.Contains(slices.Concat(packages, programs), dir) {
 		spec.Path.Value = strconv.Quote(path.Join(module, target, dir))
 		return nil
 	}

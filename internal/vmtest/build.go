@@ -38,7 +38,7 @@ func (opts options) programs() []program {
 	}
 	programs = append(programs, program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
 	for _, l := range opts.all() {
-		programs = append(programs, program{path: l.example().Path(), dir: l.dir + "/example", args: []string{"build", "-tags", l.tags}})
+		programs = append(programs, program{path: l.example().Path(), dir: l.made + "/example", args: []string{"build", "-tags", l.tags}})
 	}
 	if opts.hasPodman() {
 		programs = append(programs, program{path: wire.OursPath, dir: "internal/intree", args: []string{"build", "-tags", "ours " + tagsOwn}})

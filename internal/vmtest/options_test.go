@@ -59,7 +59,7 @@ func TestSuites(t *testing.T) {
 		{"driver", module, "."},
 		{"images", module + "/internal/imagetest", "internal/imagetest"},
 		{"podman-driver", module + "/podman", "podman"},
-		{"podman-images", module + "/podman/internal/imagetest", "podman/internal/imagetest"},
+		{"podman-images", module + "/podman/internal/imagetest", "build/podman/internal/imagetest"},
 	}
 	if got := opts.suites(); len(got) != len(suites) {
 		t.Fatalf("the suites are %+v", got)

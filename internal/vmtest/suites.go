@@ -15,6 +15,7 @@ type library struct {
 	name string // "" is left out of the names of suites and programs
 	pkg  string // the import path of the driver
 	dir  string // from the root of this module
+	made string // the same, of its example program and its tests with images
 	tags string
 	core bool // the tests of the packages in coreDir are run with its own
 }
@@ -31,9 +32,9 @@ func libraryNames() []string { return []string{libraryContainers, libraryPodman}
 func libraryNamed(name string) library {
 	const module = "github.com/seed-642172e2/aufs"
 	if name == libraryPodman {
-		return library{name: "podman-", pkg: module + "/podman", dir: "podman", tags: tagsPodman}
+		return library{name: "podman-", pkg: module + "/podman", dir: "podman", made: "build/podman", tags: tagsPodman}
 	}
-	return library{pkg: module, dir: ".", tags: tagsOwn, core: true}
+	return library{pkg: module, dir: ".", made: ".", tags: tagsOwn, core: true}
 }
 
 // example is the example program of the library's module.
@@ -80,7 +81,9 @@ func (opts options) suitesOf(l library) []suite {
 	}
 	suites = append(suites, l.suite("driver", ".", l.tags))
 	if opts.image != "" {
-		suites = append(suites, l.suite("images", "internal/imagetest", l.tags+" containers_image_openpgp"))
+		images := l.suite("images", "internal/imagetest", l.tags+" containers_image_openpgp")
+		images.dir = path.Join(l.made, "internal/imagetest")
+		suites = append(suites, images)
 	}
 	return suites
 }

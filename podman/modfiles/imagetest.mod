@@ -73,8 +73,8 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 )
 
-replace github.com/seed-642172e2/aufs/podman => ../..
+replace github.com/seed-642172e2/aufs/podman => ../../../../podman
 
-replace github.com/seed-642172e2/aufs => ../../..
+replace github.com/seed-642172e2/aufs => ../../../..
 
-replace github.com/seed-642172e2/aufs/internal/imagetest => ../../../internal/imagetest
+replace github.com/seed-642172e2/aufs/internal/imagetest => ../../../../internal/imagetest

@@ -42,6 +42,6 @@ require (
 	golang.org/x/sync v0.20.0 // indirect
 )
 
-replace github.com/seed-642172e2/aufs/podman => ../
+replace github.com/seed-642172e2/aufs/podman => ../../../podman
 
-replace github.com/seed-642172e2/aufs => ../../
+replace github.com/seed-642172e2/aufs => ../../..
