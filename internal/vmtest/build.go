@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build tags, as in the Makefile. The first one keeps the storage library's
+// Build tags, as in make/settings.mk. The first one keeps the storage library's
 // own aufs driver out, which claims the same name; the second one keeps out
 // its btrfs driver, which needs headers of C. The program that the tests
 // compare with is the one that does have the library's aufs driver.

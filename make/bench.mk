@@ -1,0 +1,66 @@
+# Benchmarks: which, by a regular expression; how long each is in each round;
+# how many rounds there are; full, medium or small; and a directory on the file
+# system under test.
+BENCH ?=
+BENCHTIME ?= 300ms
+COUNT ?= 6
+SIZE ?= full
+BENCHDIR ?= /var/tmp
+PROFILE ?=
+
+# How sure benchstat can be that the median is between the least and the most
+# of so many rounds; it takes that as its range.
+confidence = $(or $(if $(filter 1 2,$(COUNT)),0.5),$(if $(filter 3,$(COUNT)),0.75),$(if $(filter 4,$(COUNT)),0.87),$(if $(filter 5,$(COUNT)),0.93),0.95)
+# $(call bench-table,NAME): a shell command that makes a table of the results.
+bench-table = $(TOOLS)/benchstat -format csv -confidence $(confidence) -col /driver $(BUILD)/$(1).txt 2>$(BUILD)/$(1).warnings | \
+	$(BUILD)/benchtable -out $(BUILD)/$(1).md && echo 'This table is in $(BUILD)/$(1).md, and what it is made of in $(BUILD)/$(1).txt.'
+
+# $(call bench-profiles,NAME): what of each CPU profile of the last round is in system calls, and in which. PROFILE=yes asks for it.
+bench-profiles = $(if $(PROFILE),for profile in $(BUILD)/$(1)-profiles/*.prof; do $(GO) tool pprof -top -nodecount=20 \
+	-focus='[sS]yscall6?$$|[vV]fork' -show='^(golang.org/x/sys/unix|internal/syscall/unix|syscall)\.[A-Za-z0-9]*$$' -hide='[sS]yscall6?$$' $$profile; done,true)
+bench-profiles-flag = $(if $(PROFILE),-profiles $(BUILD)/$(1)-profiles)
+bench-profiles-dir = $(if $(PROFILE),rm -rf $(BUILD)/$(1)-profiles && mkdir -p $(BUILD)/$(1)-profiles,true)
+
+.PHONY: bench-tools
+bench-tools: check-go
+	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install golang.org/x/perf/cmd/benchstat
+	@$(GO) build -o $(BUILD)/benchtable ./internal/bench/table
+
+# Two drivers claim the name aufs, so there are two programs. What failed does
+# not keep the rest from being shown.
+#: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes]
+.PHONY: bench
+bench: bench-tools ## Measure this driver and others side by side, as root
+	@modprobe -q aufs 2>/dev/null || true
+	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
+	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
+	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
+	@status=0; \
+	$(call bench-profiles-dir,bench); \
+	$(BUILD)/benchrun -out $(BUILD)/bench.txt -dir '$(BENCHDIR)' -bench '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' \
+		$(call bench-profiles-flag,bench) $(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
+	$(call bench-table,bench); \
+	$(call bench-profiles,bench); \
+	exit $$status
+
+# In an emulated machine this takes half an hour, and SIZE=medium a third of that. The disk grows as it is written to.
+#: vmbench KERNEL=bzImage, and the settings of bench and vmtest
+.PHONY: vmbench
+vmbench: BACKENDS = aufs
+vmbench: COUNT = 3
+vmbench: BENCHTIME = 200ms
+vmbench: TIMEOUT = 3h
+vmbench: MEM = 3G
+vmbench: DISK = 12G
+vmbench: bench-tools ## Measure this driver and others on another kernel, in QEMU
+	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
+	@$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'
+	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
+	@status=0; \
+	$(call bench-profiles-dir,vmbench); \
+	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
+		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) $(call bench-profiles-flag,vmbench) \
+		-bench $(BUILD)/vmbench.txt -run '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
+	$(call bench-table,vmbench); \
+	$(call bench-profiles,vmbench); \
+	exit $$status

@@ -1,0 +1,26 @@
+# What build-all builds for, beside the host that runs the tests. The driver works
+# on Linux alone; elsewhere the packages have to compile, and to say so.
+PLATFORMS := linux/arm64 windows/amd64
+.PHONY: build-all
+build-all: export CGO_ENABLED := 0
+build-all: check-go ## Build and vet for all platforms
+	@for platform in $(PLATFORMS); do \
+		echo "build and vet for $$platform"; \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		for module in . $(EXAMPLE); do \
+			(cd $$module; $(GO) build -o /dev/null -tags '$(TAGS)' ./...; $(GO) vet -tags '$(TAGS)' ./...); \
+		done; \
+	done
+	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
+	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(PODMAN_EXAMPLE) && GOOS=windows $(GO) build -o /dev/null -tags '$(PODMAN_TAGS)' .
+
+.PHONY: podman-demo
+podman-demo: check-go ## Run the example program of the podman module, as root
+	@cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(GO) build -tags '$(PODMAN_TAGS)' -o $(CURDIR)/$(BUILD)/podman-example .
+	@$(BUILD)/podman-example $(DEMO_ARGS)
+
+.PHONY: clean
+clean: ## Remove all that was built
+	rm -rf $(BUILD)

@@ -1,0 +1,88 @@
+# $(call podman-test,VERSION): the beginning of a shell command that runs tests of
+# the podman module with another version of the storage library. In the report
+# the version is a part of the packages' names.
+podman-test = $(GO) test -modfile=modfiles/$(1).mod -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(PODMAN_TAGS)'
+name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
+
+# The tests with a real image go without the race detector. It finds the storage
+# library's LockFile at fault as soon as layers are copied side by side, which
+# is what is to be tested.
+#
+# A program with the race detector sleeps for a second before it ends, and each
+# archive is unpacked in one: GORACE says not to.
+#
+# The tests of a module leave one of two processors idle, so those of the two modules run side by side, each in a mount namespace of its own: a
+# namespace that a test makes would have copies of the other's mounts, which keep layers busy. On aufs they look for
+# xino files that are left, wherever these are from, and run one after the other.
+#
+# Results are not taken from the cache, which knows nothing of the kernel.
+# The tests find out themselves which backends this host has. A host without
+# overlay is no place to run them: nothing would be tested.
+test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
+	$(GO) vet -tags '$(TAGS)' ./...
+	cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...
+	cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
+	cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_EXAMPLE) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_IMAGETEST) && $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
+	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
+	@modprobe -q aufs 2>/dev/null || true; \
+	args=(-noskip overlay); \
+	grep -qw aufs /proc/filesystems || \
+		args+=(-absent 'aufs=the kernel of this host has no aufs ("make vmtest" runs the tests on one that has)'); \
+	unset AUFS_TEST_BACKENDS; \
+	export RAPID_CHECKS=$(SEQUENCES) AUFS_TEST_STEPS=$(STEPS) AUFS_TEST_STRESS=$(STRESS) AUFS_TEST_IMAGE=$(IMAGE) GORACE=atexit_sleep_ms=0; \
+	set -x; \
+	{ \
+		status=0; apart=(); \
+		[ "$$(id -u)" != 0 ] || apart=(unshare -m); \
+		"$${apart[@]}" $(call go-test,$(TAGS)) -race ./... >$(BUILD)/first.json & first=$$!; \
+		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
+		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) -race ./...) || status=$$?; \
+		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
+		cd $(PODMAN); \
+		export CGO_ENABLED=0; \
+		$(call go-test,$(PODMAN_TAGS)) ./... || status=$$?; \
+		$(call podman-test,$(STORAGE)) ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
+		$(call podman-test,$(NEWEST_STORAGE)) -run TestGraph . | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
+		cd ..; \
+		wait $$first || status=$$?; \
+		cat $(BUILD)/first.json; \
+		$(if $(IMAGE),(cd $(IMAGETEST) && $(call go-test,$(IMAGETEST_TAGS)) ./...) || status=$$?; \
+			(cd $(PODMAN_IMAGETEST) && $(call go-test,$(PODMAN_IMAGETEST_TAGS)) ./...) || status=$$?;,\
+			echo 'The tests with a real image are left out: IMAGE is empty.' >&2;) \
+		exit $$status; \
+	} | $(BUILD)/testreport $(if $(VERBOSE),-v) "$${args[@]}"
+
+# $(call go-test,TAGS): the beginning of a shell command that runs tests.
+go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
+
+# Many random sequences, all interruptions, and a longer stress. "make vmtest
+# RUN='TestDifferential|TestInterrupted|TestStress' SEQUENCES=1000 STEPS=all
+# STRESS=5m TIMEOUT=4h" does the same on another kernel.
+#: soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_INPUTS=100000] [SOAK_NAMES=1000000]
+.PHONY: soak
+soak: check-go ## Run what is random in the tests for long, as root
+	$(MAKE) fuzz INPUTS=$(SOAK_INPUTS)
+	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
+	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
+		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . | \
+		$(BUILD)/testreport -v -noskip overlay
+
+# What has to hold for any input, with so many inputs each; an archive is made and
+# applied, and takes as long as a hundred of the others. A test program can do one
+# target at a time; what fails is kept in testdata/fuzz, and is a test from then on.
+#
+# The end is a number of inputs, and not a time: up to Go 1.26, a worker whose time
+# ends at the wrong moment fails the target ("context deadline exceeded",
+# https://go.dev/issue/75804).
+INPUTS ?= 3000
+.PHONY: fuzz
+fuzz: check-go ## Try random inputs, as root
+	@$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz .
+	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -d ' ' -f 2); do \
+		echo $$target; \
+		inputs=$(INPUTS); \
+		[ $$target != FuzzArchive ] || inputs=$$((inputs / 100)); \
+		$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $${inputs}x -test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz; \
+	done
