@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# The targets of ci are to run one after the other, with -j as well.
+# Even with -j, the targets of ci run one after the other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-# In make/*.mk, a line that begins with "#: " gives the settings of a target.
+# A line that begins with "#: " lists the settings of a target.
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: check-go ## Run the example program, as root
 .PHONY: lint
 lint: ## Run the linters
 
-# With less that is random, for it is to take no more than ten minutes.
+# It tries fewer random cases than "make test", to take no more than ten minutes.
 .PHONY: ci
 ci: SEQUENCES := 12
 ci: STEPS := 1

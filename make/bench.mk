@@ -1,6 +1,6 @@
-# Benchmarks: which, by a regular expression; how long each is in each round;
-# how many rounds there are; full, medium or small; and a directory on the file
-# system under test.
+# BENCH is a regular expression of benchmarks. BENCHTIME is how long each one runs in
+# each of COUNT rounds. SIZE is full, medium or small. BENCHDIR is a directory on the file
+# system under test. PROFILE=yes makes CPU profiles.
 BENCH ?=
 BENCHTIME ?= 300ms
 COUNT ?= 6
@@ -8,14 +8,15 @@ SIZE ?= full
 BENCHDIR ?= /var/tmp
 PROFILE ?=
 
-# How sure benchstat can be that the median is between the least and the most
-# of so many rounds; it takes that as its range.
+# The confidence that the median lies between the least and the greatest of COUNT
+# results. With it, benchstat prints these two as the range.
 confidence = $(or $(if $(filter 1 2,$(COUNT)),0.5),$(if $(filter 3,$(COUNT)),0.75),$(if $(filter 4,$(COUNT)),0.87),$(if $(filter 5,$(COUNT)),0.93),0.95)
-# $(call bench-table,NAME): a shell command that makes a table of the results.
+# $(call bench-table,NAME): a shell command that prints the results as a table.
 bench-table = $(TOOLS)/benchstat -format csv -confidence $(confidence) -col /driver $(BUILD)/$(1).txt 2>$(BUILD)/$(1).warnings | \
 	$(BUILD)/benchtable -out $(BUILD)/$(1).md && echo 'This table is in $(BUILD)/$(1).md, and what it is made of in $(BUILD)/$(1).txt.'
 
-# $(call bench-profiles,NAME): what of each CPU profile of the last round is in system calls, and in which. PROFILE=yes asks for it.
+# $(call bench-profiles,NAME): a shell command that prints how much of each CPU profile of
+# the last round is in which system calls.
 bench-profiles = $(if $(PROFILE),for profile in $(BUILD)/$(1)-profiles/*.prof; do $(GO) tool pprof -top -nodecount=20 \
 	-focus='[sS]yscall6?$$|[vV]fork' -show='^(golang.org/x/sys/unix|internal/syscall/unix|syscall)\.[A-Za-z0-9]*$$' -hide='[sS]yscall6?$$' $$profile; done,true)
 bench-profiles-flag = $(if $(PROFILE),-profiles $(BUILD)/$(1)-profiles)
@@ -26,8 +27,8 @@ bench-tools: check-go
 	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install golang.org/x/perf/cmd/benchstat
 	@$(GO) build -o $(BUILD)/benchtable ./internal/bench/table
 
-# Two drivers claim the name aufs, so there are two programs. What failed does
-# not keep the rest from being shown.
+# Two drivers claim the name aufs, so there are two programs. The results are shown even
+# if some of the benchmarks fail.
 #: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes]
 .PHONY: bench
 bench: bench-tools ## Measure this driver and others side by side, as root
@@ -43,7 +44,8 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 	$(call bench-profiles,bench); \
 	exit $$status
 
-# In an emulated machine this takes half an hour, and SIZE=medium a third of that. The disk grows as it is written to.
+# In an emulated machine this takes half an hour, and a third of that with SIZE=medium.
+# The image of the disk grows only as it is written to.
 #: vmbench KERNEL=bzImage, and the settings of bench and vmtest
 .PHONY: vmbench
 vmbench: BACKENDS = aufs

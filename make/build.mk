@@ -1,5 +1,5 @@
-# What build-all builds for, beside the host that runs the tests. The driver works
-# on Linux alone; elsewhere the packages have to compile, and to say so.
+# The platforms of build-all, besides the host. The driver works only on Linux. On other
+# systems it must compile, and return an error that says so.
 PLATFORMS := linux/arm64 windows/amd64
 .PHONY: build-all
 build-all: export CGO_ENABLED := 0

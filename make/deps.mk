@@ -6,10 +6,10 @@ check-go:
 		echo "Go 1.$(MIN_GO) or newer is needed, and this is $$version." >&2; exit 1; \
 	fi
 
-# $(call missing,COMMAND,PACKAGE): a shell command that notes a Debian package
-# if COMMAND fails.
+# $(call missing,COMMAND,PACKAGE): a shell command that adds a Debian package to
+# $need if COMMAND fails.
 missing = { $(1); } >/dev/null 2>&1 || need+=' $(2)'
-# Installs the packages that were noted.
+# Installs the packages in $need.
 define install-missing
 if [ -n "$$need" ]; then \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
@@ -21,7 +21,7 @@ if [ -n "$$need" ]; then \
 fi
 endef
 
-# The race detector needs a C compiler, the tests unshare.
+# The race detector needs a C compiler. The tests need unshare.
 .PHONY: test-deps
 test-deps:
 	@need=; \
@@ -42,6 +42,6 @@ vmtest-deps:
 	$(install-missing)
 
 # $(call download,DIRECTORY,PACKAGES): a shell command that downloads Debian
-# packages as files, and installs nothing. As root apt-get would do it as a user
-# of its own, who need not be able to read the directory.
+# packages and does not install them. If root calls apt-get, it downloads as another
+# user, who may have no access to the directory. The option keeps it root.
 download = rm -rf $(1) && mkdir -p $(1) && cd $(1) && apt-get -qq -o APT::Sandbox::User=root download $(2)

@@ -1,23 +1,24 @@
 # $(call podman-test,VERSION): the beginning of a shell command that runs tests of
-# the podman module with another version of the storage library. In the report
-# the version is a part of the packages' names.
+# the podman module with another version of the storage library. $(call
+# name-storage,VERSION) adds the version to the names of packages in the report.
 podman-test = $(GO) test -modfile=modfiles/$(1).mod -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(PODMAN_TAGS)'
 name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 
-# The tests with a real image go without the race detector. It finds the storage
-# library's LockFile at fault as soon as layers are copied side by side, which
-# is what is to be tested.
+# The tests with a real image run without the race detector. They copy layers in
+# parallel, and the race detector then reports the storage library's LockFile.
 #
-# A program with the race detector sleeps for a second before it ends, and each
-# archive is unpacked in one: GORACE says not to.
+# A program with the race detector sleeps for a second before it exits. GORACE turns
+# that off, because the tests start a program for each archive.
 #
-# The tests of a module leave one of two processors idle, so those of the two modules run side by side, each in a mount namespace of its own: a
-# namespace that a test makes would have copies of the other's mounts, which keep layers busy. On aufs they look for
-# xino files that are left, wherever these are from, and run one after the other.
+# The tests of one module use one processor of two, so the tests of the two modules run
+# side by side. The first module has a mount namespace of its own: otherwise a test that
+# copies the namespace would also copy mounts of the other module, and keep its layers
+# busy. On aufs the tests look for leftover xino files of any program, so there the
+# modules run one after the other.
 #
-# Results are not taken from the cache, which knows nothing of the kernel.
-# The tests find out themselves which backends this host has. A host without
-# overlay is no place to run them: nothing would be tested.
+# -count=1 avoids cached results, because the cache does not depend on the kernel. The
+# tests find out which backends this host has. They fail on a host without overlay, where
+# they would test nothing.
 test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	$(GO) vet -tags '$(TAGS)' ./...
 	cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...

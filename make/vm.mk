@@ -1,5 +1,5 @@
-# Settings of vmtest. They are set here, and not with ?=, for variables of the
-# environment with such common names are nobody's settings.
+# Settings of vmtest. They ignore variables of the environment, whose names may be the
+# same by accident: that is why they are not set with ?=.
 KERNEL =
 MODULES =
 AUPLINK =
@@ -17,7 +17,7 @@ KEEP =
 VERBOSE =
 
 #: vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]
-#:        [LIBRARIES="containers podman"] [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=60m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]
+#:        [LIBRARIES="containers podman"] [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=90m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]
 .PHONY: vmtest
 vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
@@ -30,7 +30,7 @@ vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
 # Debian's own kernel, unpacked.
 STOCK := $(BUILD)/stock
 
-# The kernel that Debian's package linux-image-amd64 depends on. It is not
+# The kernel that Debian's package linux-image-amd64 depends on. It is unpacked, not
 # installed.
 $(STOCK)/kernel.deb:
 	@need=; \
@@ -42,9 +42,9 @@ $(STOCK)/kernel.deb:
 	dpkg-deb --extract $(STOCK)/linux-image-*.deb $(STOCK)
 	mv $(STOCK)/linux-image-*.deb $@
 
-# It has overlayfs and no aufs. That it runs tests shows that the harness works,
-# where there is no kernel with aufs. They are those in which kernels differ most;
-# "make test" does all of them on the host.
+# Debian's kernel has overlayfs and no aufs. These tests show that the virtual machine
+# works when no kernel with aufs is at hand. They are the tests whose results depend most
+# on the kernel. "make test" runs all tests on the host.
 STOCK_RUN := TestGraph|TestOverlay|TestForm|TestConvert|TestStack|TestInit|TestCheck
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
