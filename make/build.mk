@@ -3,7 +3,7 @@
 PLATFORMS := linux/arm64 windows/amd64
 .PHONY: build-all
 build-all: export CGO_ENABLED := 0
-build-all: check-go ## Build and vet for all platforms
+build-all: check-go programs ## Build and vet for all platforms
 	@for platform in $(PLATFORMS); do \
 		echo "build and vet for $$platform"; \
 		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
@@ -16,8 +16,13 @@ build-all: check-go ## Build and vet for all platforms
 	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN_EXAMPLE) && GOOS=windows $(GO) build -o /dev/null -tags '$(PODMAN_TAGS)' .
 
+# The programs of the podman module: its example, and its tests with real images.
+.PHONY: programs
+programs: check-go
+	@$(GO) run ./internal/port -build $(BUILD)/podman
+
 .PHONY: podman-demo
-podman-demo: check-go ## Run the example program of the podman module, as root
+podman-demo: check-go programs ## Run the example program of the podman module, as root
 	@cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(GO) build -tags '$(PODMAN_TAGS)' -o $(CURDIR)/$(BUILD)/podman-example .
 	@$(BUILD)/podman-example $(DEMO_ARGS)
 

@@ -16,7 +16,7 @@ lint-module = cd $(1); \
 # The module's Go files, without what tests read as data.
 GO_FILES = $(shell find . -name '*.go' -not -path '*/testdata/*' -not -path './$(BUILD)/*')
 
-lint: tools
+lint: tools programs
 	GOOS=linux $(GO) vet -tags '$(TAGS)' ./...
 	GOOS=linux $(GO) vet -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench ./internal/intree
 	GOOS=linux $(GO) vet -tags 'ours $(TAGS)' ./internal/intree

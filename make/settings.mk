@@ -10,12 +10,13 @@ IMAGETEST_TAGS := $(TAGS) containers_image_openpgp
 EXAMPLE := example
 # The driver for go.podman.io/storage is a module of its own. Its go.mod requires
 # the oldest version of that library which it supports. All its tests also run with
-# STORAGE, and the library's own driver tests with NEWEST_STORAGE. Each of these
-# versions has a go.mod in podman/modfiles.
+# STORAGE and NEWEST_STORAGE. Each of these versions has a go.mod in podman/modfiles.
+# Its example program and its tests with real images are made from those of this
+# module, below $(BUILD).
 PODMAN := podman
 PODMAN_TAGS := $(filter-out exclude_graphdriver_aufs,$(TAGS))
-PODMAN_EXAMPLE := $(PODMAN)/$(EXAMPLE)
-PODMAN_IMAGETEST := $(PODMAN)/$(IMAGETEST)
+PODMAN_EXAMPLE = $(BUILD)/podman/$(EXAMPLE)
+PODMAN_IMAGETEST = $(BUILD)/podman/$(IMAGETEST)
 PODMAN_IMAGETEST_TAGS := $(PODMAN_TAGS) containers_image_openpgp
 STORAGE := v1.64.2
 NEWEST_STORAGE := v1.65.0

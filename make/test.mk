@@ -10,16 +10,16 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 # A program with the race detector sleeps for a second before it exits. GORACE turns
 # that off, because the tests start a program for each archive.
 #
-# The tests of one module use one processor of two, so the tests of the two modules run
-# side by side. The first module has a mount namespace of its own: otherwise a test that
-# copies the namespace would also copy mounts of the other module, and keep its layers
-# busy. On aufs the tests look for leftover xino files of any program, so there the
-# modules run one after the other.
+# The tests of one package use one processor of two, so packages run side by side. As
+# root, each package has a mount namespace of its own: otherwise a test that copies the
+# namespace would also copy mounts of another package, and keep its layers busy. On aufs
+# the tests look for leftover xino files of any program, so there the packages run one
+# after the other.
 #
 # -count=1 avoids cached results, because the cache does not depend on the kernel. The
 # tests find out which backends this host has. They fail on a host without overlay, where
 # they would test nothing.
-test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
+test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	$(GO) vet -tags '$(TAGS)' ./...
 	cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...
 	cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
@@ -36,16 +36,17 @@ test: check-go test-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	set -x; \
 	{ \
 		status=0; apart=(); \
-		[ "$$(id -u)" != 0 ] || apart=(unshare -m); \
-		"$${apart[@]}" $(call go-test,$(TAGS)) -race ./... >$(BUILD)/first.json & first=$$!; \
+		[ "$$(id -u)" != 0 ] || apart=(-exec 'unshare -m'); \
+		! grep -qw aufs /proc/filesystems || apart+=(-p 1); \
+		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
 		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) -race ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
 		cd $(PODMAN); \
 		export CGO_ENABLED=0; \
-		$(call go-test,$(PODMAN_TAGS)) ./... || status=$$?; \
-		$(call podman-test,$(STORAGE)) ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
-		$(call podman-test,$(NEWEST_STORAGE)) -run TestGraph . | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
+		$(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./... || status=$$?; \
+		$(call podman-test,$(STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
+		$(call podman-test,$(NEWEST_STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
 		cd ..; \
 		wait $$first || status=$$?; \
 		cat $(BUILD)/first.json; \
@@ -67,12 +68,13 @@ soak: check-go ## Run what is random in the tests for long, as root
 	$(MAKE) fuzz INPUTS=$(SOAK_INPUTS)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
 	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
-		$(GO) test -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . | \
+		$(GO) test -p 1 -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... | \
 		$(BUILD)/testreport -v -noskip overlay
 
 # What has to hold for any input, with so many inputs each; an archive is made and
 # applied, and takes as long as a hundred of the others. A test program can do one
-# target at a time; what fails is kept in testdata/fuzz, and is a test from then on.
+# target at a time; what fails is kept in its package's testdata/fuzz, and is a
+# test from then on.
 #
 # The end is a number of inputs, and not a time: up to Go 1.26, a worker whose time
 # ends at the wrong moment fails the target ("context deadline exceeded",
@@ -80,10 +82,14 @@ soak: check-go ## Run what is random in the tests for long, as root
 INPUTS ?= 3000
 .PHONY: fuzz
 fuzz: check-go ## Try random inputs, as root
-	@$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz .
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -d ' ' -f 2); do \
-		echo $$target; \
-		inputs=$(INPUTS); \
-		[ $$target != FuzzArchive ] || inputs=$$((inputs / 100)); \
-		$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $${inputs}x -test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz; \
+	@dirs=$$(grep -rl --include='*_test.go' --exclude-dir=$(PODMAN) --exclude-dir=$(BUILD) '^func Fuzz' . | xargs dirname | sort -u); \
+	for dir in $$dirs; do \
+		$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz . $$dir; \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$dir/*_test.go | cut -d ' ' -f 2); do \
+			echo $$dir $$target; \
+			inputs=$(INPUTS); \
+			[ $$target != FuzzArchive ] || inputs=$$((inputs / 100)); \
+			(cd $$dir && $(CURDIR)/$(BUILD)/fuzz.test -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $${inputs}x \
+				-test.timeout $(TEST_TIMEOUT) -test.fuzzcachedir $(CURDIR)/$(BUILD)/fuzz/$$dir); \
+		done; \
 	done

@@ -19,7 +19,7 @@ VERBOSE =
 #: vmtest KERNEL=bzImage [FS=ext4|xfs|btrfs|tmpfs] [BACKENDS="aufs overlay"] [RUN=regexp]
 #:        [LIBRARIES="containers podman"] [MODULES=directory] [AUPLINK=program] [IMAGE=] [SEQUENCES=25] [SEED=0] [STEPS=2|all] [STRESS=5s] [TIMEOUT=90m] [MEM=2G] [CORES=2] [DISK=4G] [ACCEL=tcg|kvm] [KEEP=1] [VERBOSE=1]
 .PHONY: vmtest
-vmtest: check-go ## Run the tests and the example on another kernel, in QEMU
+vmtest: check-go programs ## Run the tests and the example on another kernel, in QEMU
 	@[ -f '$(KERNEL)' ] || { echo 'No kernel: say KERNEL=path/to/bzImage (it is "$(KERNEL)").' >&2; exit 1; }
 	@$(MAKE) --no-print-directory vmtest-deps $(if $(filter $(OWN_IMAGE),$(IMAGE)),image) FS='$(FS)'
 	@$(GO) build -o $(BUILD)/vmtest ./internal/vmtest
