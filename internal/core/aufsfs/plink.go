@@ -205,7 +205,7 @@ func (m maintenance) leave() error {
 }
 
 // sysfsBranches reads the branches of the aufs mount at target, "PATH=PERMISSION" each, in no order.
-// It must not be asked of a mount that somebody may be taking down meanwhile: the kernel can crash (see noteMount).
+// It must not be asked of a mount that somebody may be taking down meanwhile: the kernel can crash (see AufsBackend.noteMount in internal/core/backend/aufs.go).
 func sysfsBranches(target string) ([]string, error) {
 	dir, err := sysfsDir(target)
 	if err != nil {

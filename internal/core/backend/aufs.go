@@ -108,7 +108,7 @@ func (b *AufsBackend) Status() [][2]string {
 	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.Dirperm1)}}
 }
 
-// Prepare implements backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
+// Prepare implements Backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
 func (b *AufsBackend) Prepare(id string) error {
 	if err := b.Forms.ToAufs(id); err != nil {
 		return err
@@ -178,7 +178,7 @@ func (b *AufsBackend) mountInSteps(s Stack, branches []aufsfs.Branch, calls []au
 	return err
 }
 
-// aufsfs.MountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
+// mountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
 // stack is staged in makes the next unmount wait for the disk.
 func (b *AufsBackend) mountDetached(s Stack, branches []aufsfs.Branch) error {
 	xino, options := b.fileSystemOptions(s.Options)

@@ -7,17 +7,17 @@ import "github.com/seed-642172e2/aufs/internal/core/shadow"
 // Backend is the file system that puts layers on top of one another. There are two, aufs and overlayfs; the rest of the
 // driver does not know which one it has.
 type Backend interface {
-	// name is what aufs.backend and Status call it.
+	// Name is what aufs.backend and Status call it.
 	Name() Name
 
-	// status returns what the probe of the host found, for Driver.Status.
+	// Status returns what the probe of the host found, for Driver.Status.
 	Status() [][2]string
 
-	// prepare makes the layer id one that mount can mount writable, on top of others. The caller holds its lock.
+	// Prepare makes the layer id one that Mount can mount writable, on top of others. The caller holds its lock.
 	Prepare(id string) error
 
-	// mount mounts the stack s at s.target. When it fails nothing is mounted, there or elsewhere. The caller holds the lock
-	// of s.id.
+	// Mount mounts the stack s at s.Target. When it fails nothing is mounted, there or elsewhere. The caller holds the lock
+	// of s.ID.
 	Mount(s Stack) error
 }
 
@@ -25,9 +25,9 @@ type Backend interface {
 type Stack struct {
 	ID     string
 	Target string
-	// layers are those that are only read, top to bottom: the ancestors and, before them, in a read-only mount, the layer itself.
+	// Layers are those that are only read, top to bottom: the ancestors and, before them, in a read-only mount, the layer itself.
 	Layers  []shadow.Shown
 	Options MountOptions
-	// label is the SELinux label of all files in the mount, or "".
+	// Label is the SELinux label of all files in the mount, or "".
 	Label string
 }

@@ -25,7 +25,7 @@ type OverlayBackend struct {
 	home    store.Home
 	forms   *conversion.Converter
 	shadows *shadow.Cache
-	// form is the one that this process can mount.
+	// Form is the one that this process can mount.
 	Form whiteout.Form
 }
 
@@ -107,7 +107,7 @@ func (b *OverlayBackend) Status() [][2]string {
 	}
 }
 
-// Prepare implements backend: it brings the layer into overlay form.
+// Prepare implements Backend: it brings the layer into overlay form.
 func (b *OverlayBackend) Prepare(id string) error {
 	return b.forms.ToOverlay(id, b.Form, func() bool { return b.shadows.Unmarked(id) })
 }

@@ -215,7 +215,7 @@ func (c *Converter) Finish(id string, to whiteout.Form) error {
 }
 
 // begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
-// that is seen now; who makes one after that sees the record (see mountStack).
+// that is seen now; who makes one after that sees the record (see mountStack in internal/core/driver/mount_linux.go).
 func (c *Converter) begin(id string, f whiteout.Form, r store.FormRecord) error {
 	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
 		return err

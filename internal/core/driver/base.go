@@ -141,7 +141,7 @@ func (d *Driver) unmountBase(id string) error {
 	return nil
 }
 
-// whiteout.DropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
+// dropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
 // such names is somebody's content.
 func (d *Driver) dropOwnFiles(id string) error {
 	if !shadow.WasWritable(d.home.Diff(id)) {

@@ -207,7 +207,7 @@ func (d *Driver) unmount(id, target string) error {
 }
 
 // flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
-// of aufs. how is aufsfs.LinkFlush.live or aufsfs.LinkFlush.last.
+// of aufs. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
 func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
 	aufs, err = aufsfs.IsAufs(target)
 	if errors.Is(err, unix.ESTALE) {

@@ -25,7 +25,7 @@ import (
 )
 
 // Driver is a driver on one store, without a storage library. Its methods may be called from several goroutines, and several drivers, in one
-// process or in many, may be at work on one store: see lock.go.
+// process or in many, may be at work on one store: see internal/core/store/lock.go.
 type Driver struct {
 	home    store.Home
 	options backend.MountOptions
@@ -257,7 +257,7 @@ func (d *Driver) Exists(id string) bool { return d.home.Exists(id) }
 // ListLayers returns the ids of the layers in the store.
 func (d *Driver) ListLayers() ([]string, error) { return d.home.List() }
 
-// MakePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
+// makePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
 func (d *Driver) makePrivate() error {
 	if d.skipMountHome {
 		return nil
@@ -265,7 +265,7 @@ func (d *Driver) makePrivate() error {
 	return d.home.MakePrivate()
 }
 
-// LeavePrivate takes away the mount that MakePrivate has made. With skip_mount_home a mount of home is somebody else's.
+// leavePrivate takes away the mount that makePrivate has made. With skip_mount_home a mount of home is somebody else's.
 func (d *Driver) leavePrivate() error {
 	if d.skipMountHome {
 		return nil

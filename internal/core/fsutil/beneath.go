@@ -39,7 +39,7 @@ func (t *Tree) Close() {
 	}
 }
 
-// OpenDir is the function of this name, for one of many directories.
+// openDir is OpenDir, for one of many directories.
 func (t *Tree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
 	if IsForbidden(err) {
@@ -51,7 +51,7 @@ func (t *Tree) openDir(rel string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(t.Root, rel)), nil
 }
 
-// Open is OpenDir for an Dir, which is read from its beginning. It may be the root that t keeps.
+// Open is OpenDir for a Dir, which is read from its beginning. It may be the root that t keeps.
 func (t *Tree) Open(rel string) (dir Dir, err error) {
 	fd, err := t.openListed(rel)
 	if IsForbidden(err) {

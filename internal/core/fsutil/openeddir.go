@@ -270,7 +270,7 @@ func MkdirWithoutACL(path string, mode fs.FileMode) error {
 	return Anywhere.mkdirWithoutACL(path, mode)
 }
 
-// MkdirWithoutACL is the function of this name for a directory in d.
+// mkdirWithoutACL is MkdirWithoutACL for a directory in d.
 func (d Dir) mkdirWithoutACL(name string, mode fs.FileMode) error {
 	if err := unix.Mkdirat(d.Fd, name, uint32(mode.Perm())); err != nil {
 		return d.Failed("mkdir", name, err)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveFiles is removeTree where it is known that nothing is mounted.
+// RemoveFiles is store.RemoveTree where it is known that nothing is mounted.
 func RemoveFiles(dir string) error {
 	err := RemoveAll(dir)
 	if errors.Is(err, unix.EPERM) {

@@ -30,7 +30,7 @@ type Probe struct {
 	// NewScratch makes a scratch directory for a trial mount.
 	NewScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex
-	// how the kernel answered to a question whose answer was known, once it was asked; under mu.
+	// How says how the kernel answered to a question whose answer was known, once it was asked; under mu.
 	How   Answer
 	Asked bool
 }

@@ -80,12 +80,12 @@ func In(h store.Home, ids []string) map[string]string {
 type Keeper struct {
 	Root string // of what is unpacked
 	Dir  string // where it is kept; made when it is needed
-	// names is what is known of the names in the archive: nil if that is nothing.
+	// Names is what is known of the names in the archive: nil if that is nothing.
 	Names *layertar.Names
-	// owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
+	// Owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
 	// link. The number is 0 for what has no content of the archive's.
 	Owners     map[string]layertar.KeptName
-	OwnersText int // how long the names were that owners has had
+	OwnersText int // how long the names were that Owners has had
 	// pending is an entry that is unpacked by now, and has no owner yet.
 	pending *layertar.Shortened
 }
@@ -244,7 +244,7 @@ func placeOfEntry(root *os.File, name string) (parent int, actual string, err er
 	return parent, filepath.Join(at, base), nil
 }
 
-// ownPending is own for an entry whose directory was not there before it.
+// ownPending is Own for an entry whose directory was not there before it.
 func (k *Keeper) ownPending(root *os.File) error {
 	c := k.pending
 	if c == nil {

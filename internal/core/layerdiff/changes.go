@@ -34,7 +34,7 @@ func Compare(h store.Home, id string, c Comparison) ([]Change, error) {
 type Comparison struct {
 	Layer                    whiteout.LayerDir
 	Mappings, ParentMappings *idmap.Mappings
-	// owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
+	// Owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
 	Owners  *syscall.Timespec
 	Changes []Change
 }

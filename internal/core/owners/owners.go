@@ -103,7 +103,7 @@ func Changed(h store.Home, id string) (*syscall.Timespec, error) {
 	return &fsutil.StatOf(info).Mtim, nil
 }
 
-// PassTime waits until what is changed in the layer id gets a later time than its owners have: see onlyOwners. The file system that the
+// PassTime waits until what is changed in the layer id gets a later time than its owners have: see Comparison.onlyOwners in internal/core/layerdiff/ownerchanges.go. The file system that the
 // layer is on can have a slower clock than that of the time.
 func PassTime(h store.Home, id string) error {
 	owners, err := Changed(h, id)

@@ -25,9 +25,9 @@ import (
 type Cache struct {
 	Home  store.Home
 	Forms *conversion.Converter
-	// to is the form that the backend reads.
+	// To is the form that the backend reads.
 	To whiteout.Form
-	// elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
+	// Elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
 	Elsewhere string
 }
 
@@ -43,15 +43,15 @@ func New(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot st
 // Shown is a layer as it is mounted in a stack.
 type Shown struct {
 	ID, Dir string
-	// above and below are the shadows beside it in the stack, or "".
+	// Above and Below are the shadows beside it in the stack, or "".
 	Above, Below string
-	// unread: the marks of dir are not to count.
+	// Unread: the marks of Dir are not to count.
 	Unread bool
-	// opaque: no layer below shows through.
+	// Opaque: no layer below shows through.
 	Opaque bool
-	// joined: below has all that above of the next layer has.
+	// Joined: Below has all that Above of the next layer has.
 	Joined bool
-	// form is the overlay form that the layer is in, or "".
+	// Form is the overlay form that the layer is in, or "".
 	Form whiteout.Form
 }
 
@@ -133,7 +133,7 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 			return v, err
 		}
 	}
-	// Who changes a layer of which something is known gives it another stamp: see forget.
+	// Who changes a layer of which something is known gives it another stamp: see store.Home.Forget.
 	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
 		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}

@@ -90,7 +90,7 @@ func (h Home) Bind(dir, target string, flags uintptr) error {
 	return h.BindOld(dir, target, flags)
 }
 
-// BindOld is bind for kernels before 5.12, and where the calls of newer ones are forbidden.
+// BindOld is Bind for kernels before 5.12, and where the calls of newer ones are forbidden.
 func (h Home) BindOld(dir, target string, flags uintptr) error {
 	err := h.MountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
 	if errors.Is(err, unix.EROFS) {

@@ -32,20 +32,20 @@ const (
 const (
 	// FormDir says of layers that they are in overlay form: see forms.go.
 	FormDir = "form"
-	// KnownDir and ShadowDir are a cache of what mounts have to know of layers: see known.go and shadow.go.
+	// KnownDir and ShadowDir are a cache of what mounts have to know of layers: see package shadow, cache.go and known.go.
 	KnownDir  = "known"
 	ShadowDir = "shadow"
 	// WorkDir holds the work directories of overlay mounts, which layers have from the first mount on.
 	WorkDir = "work"
 	// WatchDir holds the upper directories of read-only overlay mounts, which layers have from the first one on.
 	WatchDir = "watch"
-	// AufsDir holds, for each layer that aufs has mounted, a note of that: see mountnote.go.
+	// AufsDir holds, for each layer that aufs has mounted, a note of that: see internal/core/inuse/notes.go.
 	AufsDir = "aufs"
 	// RunRootLink is a symbolic link to the run root in which there are such notes.
 	RunRootLink = "runroot"
 	// LockDirName holds the files that the layers' locks are on.
 	LockDirName = "lock"
-	// OwnersDir holds records of layers whose owners are being changed, or were: see owners.go.
+	// OwnersDir holds records of layers whose owners are being changed, or were: see internal/core/owners/owners.go.
 	OwnersDir = "owners"
 	// EmptyDir is a lower directory for mounts that have no other one.
 	EmptyDir = "empty"
@@ -92,7 +92,7 @@ func (h Home) Exists(id string) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// Absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of exists: what cannot be told
+// Absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of Exists: what cannot be told
 // is an error.
 func (h Home) Absent(id string) (bool, error) {
 	_, err := os.Lstat(h.Layers(id))
@@ -142,7 +142,7 @@ func (h Home) Parents(id string) ([]string, error) {
 	return parents, nil
 }
 
-// WrittenParents is parents without a look at another layer.
+// WrittenParents is Parents without a look at another layer.
 func (h Home) WrittenParents(id string) ([]string, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err

@@ -230,7 +230,7 @@ func (s *Scratch) SyncData() error {
 	return fsutil.SyncFS(s.Lock.Fd, s.Dir)
 }
 
-// Discard is remove for a scratch directory in which nothing is mounted, for sure.
+// Discard is Remove for a scratch directory in which nothing is mounted, for sure.
 func (s *Scratch) Discard() error {
 	defer s.Release()
 	return fsutil.RemoveAll(s.Dir)

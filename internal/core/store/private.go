@@ -57,7 +57,7 @@ func (h Home) LockMountsOutside() (*fsutil.Lock, error) {
 // Mounting calls do, which mounts something in the store.
 func (h Home) Mounting(do func() error) error { return h.mountingAs(unix.LOCK_SH, do) }
 
-// MountingAlone is mounting while nobody else is mounting in the store.
+// MountingAlone is Mounting while nobody else is mounting in the store.
 func (h Home) MountingAlone(do func() error) error { return h.mountingAs(unix.LOCK_EX, do) }
 
 func (h Home) mountingAs(how int, do func() error) error {

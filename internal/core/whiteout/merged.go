@@ -25,7 +25,7 @@ type Merged struct {
 }
 
 // ReadMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it. Those files that are
-// wanted can be asked for with stat; nil stands for none.
+// wanted can be asked for with Stat; nil stands for none.
 func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (Merged, error) {
 	m := Merged{}
 	look := func(name string) bool { return wanted[name] != nil && !m.Shows(name) }
@@ -118,7 +118,7 @@ func (l LayerDir) Hides(rel string) (bool, error) {
 	return false, nil
 }
 
-// hidesIn is hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
+// hidesIn is Hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
 func (l LayerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	open, err := fsutil.OpenDir(l.Root, dir)
 	if err != nil {
