@@ -3,8 +3,9 @@
 // Package aufs is a graph driver for the storage library of podman and buildah, that mounts layers with aufs, or, on a kernel
 // without it, the same layers with overlayfs. Importing the package registers the driver as "aufs".
 //
-// There are two of it, alike but for what the library wants of them: github.com/seed-642172e2/aufs is for
-// github.com/containers/storage, and github.com/seed-642172e2/aufs/podman for go.podman.io/storage.
+// The driver exists as two packages that differ only in the storage library they use: github.com/seed-642172e2/aufs is for
+// github.com/containers/storage, and github.com/seed-642172e2/aufs/podman for go.podman.io/storage. What they have in common is in
+// internal/core; docs/design.md says what is where.
 //
 // # On disk
 //
@@ -28,16 +29,16 @@
 // The driver keeps the rest to itself, and makes it when it is needed:
 //
 //	tmp/<name>/         scratch directories, each locked by its owner for as long as it lives
-//	overlay/form/<id>   a symbolic link that says that the layer is in overlay form; see forms.go
+//	overlay/form/<id>   a symbolic link that says that the layer is in overlay form; see internal/core/store/forms.go
 //	overlay/shadow/<id>/<digest>/  above/ and below/, directories of whiteouts that stand beside the layer in mounts; a cache
-//	overlay/known/<form>/<id>   a symbolic link that says what mounts have to know of the layer; a cache; see known.go
+//	overlay/known/<form>/<id>   a symbolic link that says what mounts have to know of the layer; a cache; see internal/core/shadow/known.go
 //	overlay/work/<id>/  overlayfs's work directory for the layer
 //	overlay/watch/<id>/ the upper directory of read-only overlay mounts of the layer, by which it is found out if they are alive
-//	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mounts, if there is no run root; see mountnote.go
+//	overlay/aufs/<id>   a symbolic link to what aufs calls the layer's mounts, if there is no run root; see internal/core/inuse/notes.go
 //	overlay/runroot     a symbolic link to the run root that the store was last used with
-//	kept/<id>/          what an archive brought and the layer does not show, a file for each content; see kept.go
-//	overlay/owners/<id>          the owners of the layer's files are being changed, and how; empty: they were; see owners.go
-//	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's; overlay/store.lock and overlay/mounts.lock: see lock.go
+//	kept/<id>/          what an archive brought and the layer does not show, a file for each content; see internal/core/kept/kept.go
+//	overlay/owners/<id>          the owners of the layer's files are being changed, and how; empty: they were; see internal/core/owners/owners.go
+//	overlay/lock/<id>   an empty file, whose lock (flock) is the layer's; overlay/store.lock and overlay/mounts.lock: see internal/core/store/lock.go
 //	overlay/empty/      an empty directory
 //
 // and in the run root, which has nothing of an earlier boot,
