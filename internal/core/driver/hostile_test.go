@@ -326,7 +326,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 }
 
 // TestOverlayAttributesOnContent is about an archive that goes on top of what the layer has, and brings overlayfs's attributes.
-func TestOverlayAttributesOntestContent(t *testing.T) {
+func TestOverlayAttributesOnContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
@@ -369,7 +369,7 @@ func TestOverlayAttributesOntestContent(t *testing.T) {
 }
 
 // TestWhiteoutWithContent is about whiteouts that are not as aufs makes them.
-func TestWhiteoutWithtestContent(t *testing.T) {
+func TestWhiteoutWithContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "middle", "top")

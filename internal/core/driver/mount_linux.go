@@ -18,14 +18,10 @@ import (
 )
 
 // Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
-// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts.
+// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts. A layer that is mounted stays
+// as it was mounted.
 //
-// options.Options, if there are any, stand in place of aufs.mountopt, as with the overlay driver: ro, nodev, nosuid,
-// noexec and the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted stays as it was
-// mounted. options.Volatile asks for nothing that aufs could do, and the ID maps for what SupportsShifting denies.
-//
-// After an error nothing is mounted that was not before. It matches ErrLayerUnknown if there is no such
-// layer.
+// After an error nothing is mounted that was not before. It matches store.ErrLayerUnknown if there is no such layer.
 func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	o := d.options
 	if len(options.Options) > 0 {

@@ -29,7 +29,7 @@ import (
 type Driver struct {
 	home    store.Home
 	options backend.MountOptions
-	// ignoreChownErrors and skipMountHome are those of config.
+	// ignoreChownErrors and skipMountHome are those of Config.
 	ignoreChownErrors bool
 	skipMountHome     bool
 	library           Library
@@ -198,7 +198,7 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error))
 	return nil, first
 }
 
-// probeWith runs one probe in a scratch directory that NewScratch makes.
+// probeWith runs one probe in a scratch directory that newScratch makes.
 func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	s, err := newScratch()
 	if err != nil {

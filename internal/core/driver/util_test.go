@@ -21,7 +21,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// store is a driver under test: all of it, and what only this package sees.
+// testStore is a driver under test: all of it, and what only this package sees.
 type testStore struct {
 	*Driver
 	inner   *Driver
@@ -49,7 +49,7 @@ func openStore(t *testing.T, dir string, name backend.Name, more ...func(*Config
 	return s
 }
 
-// reopen is Init on the store at home. Nothing happens when the test ends.
+// reopen is Open on the store at home. Nothing happens when the test ends.
 func reopen(home string, name backend.Name, more ...func(*Config)) (testStore, error) {
 	c := configFor(name)
 	c.RunRoot = runRootOf(home)

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Shadows (see package shadow) are made once, named after what is in them, and neither changed nor replaced:
+// Shadows are made once, named after what is in them, and neither changed nor replaced:
 //
 //	overlay/shadow/<id>/<digest>/above, below
 //

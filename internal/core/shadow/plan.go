@@ -20,8 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer that is in another form than the backend reads is mounted as it is, between shadows: directories of marks that the backend reads. What
-// shadows a layer needs is found out by what is here. The driver keeps them.
+// A backend mounts a layer as it is, between shadows: directories of marks that the backend reads. A plan says which shadows a layer needs, and
+// makes them; the cache keeps them. "Above" is what stands above the layer in the mount, and hides its marks; "below" is what stands below it, and
+// does what its marks say.
 //
 //	backend    layer      above it                      below it
 //	overlayfs  aufs       a whiteout of each .wh.*      a whiteout of each name that .wh.* deletes, and the opaque directories

@@ -17,12 +17,12 @@ import (
 
 // Home, diff and mnt can be mount points: on another disk than what is around them. Files are linked and renamed inside of one mount only.
 // So what has to share a mount with diff/<id> lies in home for as long as diff is a directory like others, and in diff if that is a mount
-// point: in a directory with the name BesideName, which has tmp/ and overlay/ as home has.
+// point: in a directory with the name BesideName, which has tmp/, kept/ and overlay/ as home has.
 
 // BesideName is the name, in diff, of that directory. No layer can have it, and the in-tree driver takes it for rubbish.
 const BesideName = "aufs" + removingSuffix
 
-// An Area is a directory with tmp/ and overlay/ in it.
+// An Area is a directory with tmp/, kept/ and overlay/ in it.
 type Area string
 
 // Tmp is the directory of scratch directories.
@@ -36,7 +36,7 @@ func (a Area) Overlay(elem ...string) string {
 // whole is the area of what can share a mount with home.
 func (h Home) whole() Area { return Area(h) }
 
-// BesideDiff is the area of what has to share a mount with diff/<id>: scratch directories, shadows, and the work and watch
+// BesideDiff is the area of what has to share a mount with diff/<id>: scratch directories, what is kept, shadows, and the work and watch
 // directories of overlayfs.
 func (h Home) BesideDiff() Area {
 	if isMountPoint(h.Diff("")) {

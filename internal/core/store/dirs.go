@@ -18,7 +18,7 @@ import (
 )
 
 // The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
-// doc.go describes all of them.
+// the doc.go of the root package describes all of them.
 const (
 	LayersDir  = "layers"
 	DiffDir    = "diff"

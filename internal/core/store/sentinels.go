@@ -1,21 +1,22 @@
 package store
 
-import (
-	"errors"
-)
+import "errors"
 
-// Errors of those who import this package. The texts of the last four are the storage library's own.
+// Errors that the skin exports. What each means is said there.
 var (
 	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
 	ErrAufsNested       = errors.New("AUFS cannot be used in non-init user namespace")
 	ErrDamaged          = errors.New("the layer's file of parents is damaged")
+)
 
-	// ErrLayerUnknown: the layer is not in the store.
+// Errors that the storage libraries have as well, with the same texts. The skin makes them match the library's.
+var (
+	// ErrLayerUnknown says that the layer is not in the store.
 	ErrLayerUnknown = errors.New("unknown layer")
-	// ErrNotSupported: the kernel does not have what the driver needs.
+	// ErrNotSupported says that the kernel does not have what the driver needs.
 	ErrNotSupported = errors.New("driver not supported")
-	// ErrPrerequisites: it has, and something else is missing.
+	// ErrPrerequisites says that something else than the kernel is missing: a right, or a usable path.
 	ErrPrerequisites = errors.New("prerequisites for driver not satisfied (wrong filesystem?)")
-	// ErrIncompatibleFS: the file system cannot be what layers are on.
+	// ErrIncompatibleFS says that layers cannot be on that file system.
 	ErrIncompatibleFS = errors.New("backing file system is unsupported for this graph driver")
 )
