@@ -7,7 +7,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
-// driverName is what storage.conf and --storage-driver call the driver.
+// driverName is the driver's name in storage.conf and for --storage-driver.
 const driverName = "aufs"
 
 func init() {
@@ -16,23 +16,24 @@ func init() {
 	}
 }
 
-// Driver is a graph driver on one store. Its methods may be called from several goroutines, and several drivers, in one
-// process or in many, may be at work on one store.
+// Driver is a graph driver on one store. Several goroutines may call its methods at the same time, and several drivers,
+// in one process or in many, may use the same store.
 type Driver struct {
 	core *driver.Driver
 	own  libraryOptions
-	// naive is the library's way, through mounts, to compare layers.
+	// naive compares any two layers: it mounts both.
 	naive graphdriver.Driver
 }
 
 // Init returns a driver on home, the directory that holds, or will hold, layers/, diff/ and mnt/.
 //
-// A trial mount in home finds out what the kernel and the backing file system can do. Where aufs cannot be had, the
-// error says why, and matches with errors.Is both a sentinel of this package, where one fits (ErrAufsNotSupported,
-// ErrAufsNested), and one of the storage library's (ErrNotSupported, ErrIncompatibleFS, ErrPrerequisites); nothing
-// that was not there before is left in home.
+// A trial mount finds out what the kernel and the backing file system can do. Init makes it in home or, if home is full
+// or read-only, in a temporary directory. If the backend that the options ask for cannot be used, the error says why.
+// With errors.Is the error matches one of the storage library's sentinels (ErrNotSupported, ErrIncompatibleFS,
+// ErrPrerequisites) and, where one fits, one of this package's (ErrAufsNotSupported, ErrAufsNested). After an error,
+// Init leaves nothing in home that was not there before.
 //
-// Init may be called on a store that other drivers, in this process or others, are at work on. It removes what
+// Init may be called on a store that other drivers, in this process or in others, are using. It removes what
 // interrupted operations left behind.
 func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) {
 	c, err := parseConfig(options)
@@ -50,40 +51,42 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 	return full, nil
 }
 
-// registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have: the result of
-// DeferredRemove has a type of an internal package of the storage library, for which C stands.
+// registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have. The result of
+// DeferredRemove has a type from an internal package of the storage library; C stands for that type.
 type registered[C ~func() error] struct {
 	*Driver
 }
 
-// wrap lets the compiler infer C from the method expression graphdriver.Driver.DeferredRemove.
+// wrap adds DeferredRemove to d. The compiler infers C from the method expression graphdriver.Driver.DeferredRemove.
 func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Driver) registered[C] {
 	return registered[C]{Driver: d}
 }
 
-// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it returns. That is
-// to be called after an error, too.
+// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
+// returns. The caller must call that function, after an error as well.
 func (r registered[C]) DeferredRemove(id string) (C, error) {
 	clean, err := r.core.DeferredRemove(id)
 	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
 }
 
-// String returns the driver's name, "aufs", whatever its backend is.
+// String returns the driver's name, "aufs", whichever backend it uses.
 func (d *Driver) String() string { return driverName }
 
-// Status returns what there is to know about the store and the host, as pairs of a name and a value.
+// Status describes the store and the host, in pairs of a name and a value.
 func (d *Driver) Status() [][2]string { return d.core.Status() }
 
-// AdditionalImageStores returns none: the driver does not support them.
+// AdditionalImageStores returns nil: the driver does not support additional image stores.
 func (d *Driver) AdditionalImageStores() []string { return nil }
 
-// GetTempDirRootDirs returns none. The storage library would delete what it finds in such a directory whenever it reads its
-// list of layers, in the process that is to delete it as well, and by os.RemoveAll: that goes into what is mounted there, and an
-// immutable file makes it fail, upon which the library does not open its store. What a crash leaves is swept by the next Init,
-// which every user of the store begins with.
+// GetTempDirRootDirs returns nil, to keep the storage library from deleting the driver's files. The library would
+// delete everything in such a directory whenever it reads its list of layers, even in the process that still has to
+// delete those files itself. It would use os.RemoveAll, which descends into whatever is mounted there. An immutable
+// file would make os.RemoveAll fail, and then the library would not open its store.
+//
+// The next Init removes what a crash leaves behind, and every user of the store begins with Init.
 func (d *Driver) GetTempDirRootDirs() []string { return nil }
 
-// Dedup does nothing: it is for file systems whose files can share their blocks.
+// Dedup does nothing: deduplication is for file systems whose files can share their blocks.
 func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
 	return graphdriver.DedupResult{}, nil
 }

@@ -14,14 +14,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The library unpacks archives in a child of this very program.
+	// The library unpacks archives in a child process, which runs this same program.
 	if reexec.Init() {
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// testBackends are those that tests run on.
+// testBackends are the backends that the tests run on.
 var testBackends = storetest.Backends[backend.Name]{
 	Aufs: backend.Aufs, Overlay: backend.Overlay,
 	Try: func(home string, name backend.Name) error {

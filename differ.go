@@ -8,9 +8,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
-// ApplyDiffWithDiffer has differ fill a staging directory, which is the Target of its output. That is to be given to
-// ApplyDiffFromStagingDirectory or to CleanupStagingDirectory of this driver; its Cleanup removes it as well, and after a crash
-// the next Init. After an error it is gone.
+// ApplyDiffWithDiffer has differ fill a staging directory, and returns that directory as the Target of the output. The
+// caller passes the output to ApplyDiffFromStagingDirectory, or its Target to CleanupStagingDirectory, of the same
+// driver. The driver's Cleanup also removes the directory, as does the next Init after a crash. After an error the
+// directory is gone.
 func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
 	if options == nil {
 		options = &graphdriver.ApplyDiffWithDifferOpts{}
@@ -33,21 +34,24 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 	return output, ofLibrary(err)
 }
 
-// ApplyDiffFromStagingDirectory makes the staging directory that is output's Target the content of the layer, which has to be
-// empty and not mounted, on top of parent, which has to be its parent. The Target has to be one of this driver. The layer has
-// all of it or nothing, and when it returns all is on the disk. If the layer is not as it has to be, the staging directory
-// stays, for another one; after other errors it is gone.
+// ApplyDiffFromStagingDirectory makes output.Target the content of the layer. The layer must be empty and not mounted,
+// parent must be its parent, and the Target must be a staging directory of this driver.
+//
+// The layer gets all of the content or nothing, and all of it is on disk when the method returns. If the layer does not
+// meet these conditions, the staging directory stays, and can be applied to another layer. After any other error it is
+// gone.
 func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
 	return ofLibrary(d.core.ApplyStaged(id, parent, output.Target, output.RootDirMode != nil))
 }
 
-// CleanupStagingDirectory removes a staging directory with all that is in it. One that is gone, or has become that of a layer,
-// is no error; what another driver is at work on is one, and so is what is no staging directory.
+// CleanupStagingDirectory removes a staging directory and everything in it. If the directory is gone, or has become a
+// layer's, that is no error. It is an error if another driver is using the directory, or if target is not a staging
+// directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
 	return ofLibrary(d.core.CleanupStagingDirectory(target))
 }
 
-// DifferTarget returns the directory that the layer's files are in. It is not to be changed, and has whiteouts.
+// DifferTarget returns the directory that holds the layer's files, whiteouts included. The caller must not change it.
 func (d *Driver) DifferTarget(id string) (string, error) {
 	dir, err := d.core.DifferTarget(id)
 	return dir, ofLibrary(err)

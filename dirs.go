@@ -9,18 +9,18 @@ import (
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
-// Create makes an empty layer on top of parent, or with none if that is "". It appears whole or not at all: after a
-// failure nothing of it is left, and after a crash the next Init removes what is.
+// Create makes an empty layer on top of parent, or one without a parent if parent is "". The layer appears whole or not
+// at all: after an error nothing of it is left, and after a crash the next Init removes the remains.
 //
-// Its root directory has the owner and mode of the parent's or, without a parent, mode 0555 and the owner to whom
-// opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if there is no such parent, and fs.ErrExist
-// if there is such a layer.
+// The layer's root directory gets the owner and mode of its parent's. Without a parent, it gets the mode 0555 and the
+// owner to whom opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if the parent does not exist,
+// and fs.ErrExist if the layer exists already.
 func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.Create(id, parent, createOptions(opts)))
 }
 
-// CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
-// first mount need not wait for the disk.
+// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend, the layer is in
+// overlay form from the start, so that its first mount need not wait for the disk.
 func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.CreateReadWrite(id, parent, createOptions(opts)))
 }
@@ -32,26 +32,27 @@ func createOptions(opts *graphdriver.CreateOpts) *driver.CreateOptions {
 	return &driver.CreateOptions{StorageOpt: opts.StorageOpt, IDMappings: storagelib.Mappings(opts.IDMappings)}
 }
 
-// CreateFromTemplate makes a layer with the content of the layer template. It is a child of it, as with the overlay
-// driver, so that it takes neither time nor space; parent, which would be the template's, is not needed.
+// CreateFromTemplate makes a layer with the content of the layer template. The new layer is a child of template, as
+// with the overlay driver, which takes neither time nor space. The fourth argument, template's parent, is not needed.
 func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
 	return ofLibrary(d.core.CreateFromTemplate(id, template, createOptions(opts), readWrite))
 }
 
-// Remove unmounts the layer, whoever uses it, and removes it with all its files. A layer whose mount stays busy keeps all
-// its data, and the error says what to look for. A copy of the mount in another mount namespace does not keep it: that
-// would be forever. An id that is not there is no error.
+// Remove unmounts the layer, even while it is in use, and removes it with all its files. If the mount stays busy, the
+// layer keeps all its data, and the error says what to look for. A copy of the mount in another mount namespace does
+// not keep the layer, because it might keep it forever. It is no error if the layer does not exist.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
-// Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
-// first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
-// mounted.
+// Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'
+// directories, nearest first, separated by colons; a layer without ancestors has no LowerDir. MergedDir is where Get
+// shows the layer. For a layer without ancestors, that is mnt/<id> while it is mounted, and its own directory
+// otherwise.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	metadata, err := d.core.Metadata(id)
 	return metadata, ofLibrary(err)
 }
 
-// Exists tells if the layer id is in the store.
+// Exists reports whether the layer id is in the store.
 func (d *Driver) Exists(id string) bool { return d.core.Exists(id) }
 
 // ListLayers returns the ids of the layers in the store.

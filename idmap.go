@@ -7,15 +7,17 @@ import (
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
-// UpdateLayerIDMap changes the owners of all files that the layer shows, its root included, from what toContainer maps to the ids in a
-// container to what toHost does; those in access control lists as well. All else stays as it is. It mounts the layer: the files of its
-// ancestors are copied up. What is mounted in the layer it leaves alone. Like the storage library, which calls it on a layer that it
-// has just made, it expects nobody else to be using the layer.
+// UpdateLayerIDMap changes the owners of all files that the layer shows, including its root directory. Each owner on
+// the host becomes an id in the container according to toContainer, and that becomes an owner on the host again
+// according to toHost. UpdateLayerIDMap changes the owners in access control lists as well, and nothing else. It mounts
+// the layer, so that the files of its ancestors are copied up. It leaves alone whatever is mounted inside of the layer.
+// It expects nobody else to use the layer, as does the storage library, which calls it on a layer that it has just
+// made.
 //
-// A change that was cut short is finished first, if it is called again.
+// If a change was cut short, the next call finishes it first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
 	return ofLibrary(d.core.UpdateLayerIDMap(id, storagelib.Mappings(toContainer), storagelib.Mappings(toHost), mountLabel))
 }
 
-// SupportsShifting is false: a mount shows the owners that are on disk.
+// SupportsShifting returns false: a mount shows the owners that are on disk.
 func (d *Driver) SupportsShifting(_, _ []idtools.IDMap) bool { return false }

@@ -16,23 +16,23 @@ import (
 
 //go:generate go run ./internal/port
 
-// This file is the one place that knows the moving parts of the storage library's driver interface: what differs from one version of
-// the library to the next. The module in podman/ has one of its own.
+// This file alone knows what differs between versions of the storage library's driver interface. The module in podman/
+// has its own library.go.
 
-// secondDriver says why the driver cannot be registered.
+// secondDriver returns the message that says why the driver cannot be registered.
 func secondDriver(err error) string {
 	return fmt.Sprintf("aufs: the storage library has a driver of the name %q already (%v): "+
 		"build this program with -tags exclude_graphdriver_aufs", driverName, err)
 }
 
-// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
-// files. It goes through a mount if the layer is mounted, or not empty, or if parent is not its parent. When it returns the
-// files are on the disk.
+// ApplyDiff unpacks an uncompressed archive, such as Diff makes, into the layer, and returns the size in bytes of the
+// archive's files. It unpacks through a mount if the layer is mounted or not empty, or if parent is not its parent.
+// When ApplyDiff returns, the files are on disk.
 func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	return d.applyDiff(id, parent, options)
 }
 
-// storageLibrary is what the driver has the library do.
+// storageLibrary returns what the driver uses of the storage library.
 func storageLibrary() driver.Library {
 	return driver.Library{
 		Rootless:       unshare.IsRootless(),
@@ -44,8 +44,9 @@ func storageLibrary() driver.Library {
 	}
 }
 
-// ownOption returns the name of the option key without that of the driver; not own is one for another driver. This version of the
-// library passes on only those that are for this one, with its name, or with none where storage.conf does not name the driver.
+// ownOption returns the name of an option without the driver's name before it. own is false for an option of another
+// driver. This version of the library passes on only options for this driver. They have the driver's name and a dot
+// before them, or only the dot if storage.conf does not name a driver.
 func ownOption(key string) (name string, own bool) {
 	for _, prefix := range []string{driverName + ".", "."} {
 		if name, found := strings.CutPrefix(key, prefix); found {
@@ -55,14 +56,15 @@ func ownOption(key string) (name string, own bool) {
 	return key, true
 }
 
-// knownOptions are all options of the driver.
+// knownOptions lists the options of the driver, for error messages.
 const knownOptions = "aufs.mountopt, aufs.backend, aufs.ignore_chown_errors and aufs.skip_mount_home"
 
-// libraryOptions are what the library's options can say beside what every version of it knows.
+// libraryOptions holds the options that not every version of the library has. This version has none.
 type libraryOptions struct{}
 
-// set takes the option of that name if it is one of those; it is not known otherwise.
+// set sets the option with this name. known is false if libraryOptions has no such option.
 func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, nil }
 
-// setStagingDirectory tells a differ where it can have files of its own for a while. This version of the library has no use for it.
+// setStagingDirectory tells a differ where it may put temporary files of its own. This version of the library has no
+// use for that.
 func setStagingDirectory(*graphdriver.DifferOptions, string) {}

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStorageConf is about the options that the library makes of a storage.conf which has all that there are.
+// TestStorageConf checks that the driver knows all options that the library makes of a storage.conf with every option.
 func TestStorageConf(t *testing.T) {
-	// Of whoever runs the tests.
+	// Whoever runs the tests may have set them.
 	for _, variable := range []string{"STORAGE_DRIVER", "STORAGE_OPTS"} {
 		t.Setenv(variable, "")
 		must(t, os.Unsetenv(variable))
@@ -25,7 +25,7 @@ func TestStorageConf(t *testing.T) {
 			must(t, os.WriteFile(path, []byte(everyOption("[storage]", driver)), 0o600))
 			var options types.StoreOptions
 			must(t, types.ReloadConfigurationFile(path, &options))
-			// Seven of them, and mountopt a second time for a driver that is named.
+			// There are seven options, and mountopt a second time for a driver that is named.
 			if n := len(options.GraphDriverOptions); n < 8 {
 				t.Errorf("there are %d: %q", n, options.GraphDriverOptions)
 			}
@@ -36,7 +36,8 @@ func TestStorageConf(t *testing.T) {
 	}
 }
 
-// TestStorageConfMountopt is about the section of this driver, which comes after what holds for all.
+// TestStorageConfMountopt checks that mountopt from this driver's section, which comes last, replaces mountopt for all
+// drivers.
 func TestStorageConfMountopt(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs.mountopt=nodev", "aufs.mountopt=nosuid"}})
 	must(t, err)

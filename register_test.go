@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestForgottenTag builds a program that has the library's own aufs driver as well, since the tag that leaves it out was
-// not given, and runs it.
+// TestForgottenTag builds a program without the tag that leaves out the library's own aufs driver, so that the program
+// has both drivers, and runs it.
 func TestForgottenTag(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("there is no go to build a program with")

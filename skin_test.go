@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newDriver is a driver on a store of its own. When the test ends, nothing may be mounted in the store.
+// newDriver returns a driver on a store of its own. When the test ends, newDriver checks that nothing is mounted in the
+// store.
 func newDriver(t *testing.T, name backend.Name, more ...string) graphdriver.Driver {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
@@ -57,7 +58,7 @@ func TestRegistered(t *testing.T) {
 	})
 }
 
-// TestInitRefuses opens stores with options that cannot be, and looks if anything is left of them.
+// TestInitRefuses passes invalid options to Init, and checks that Init leaves nothing behind.
 func TestInitRefuses(t *testing.T) {
 	for _, option := range []string{"aufs.backend=zfs", "aufs.mountopt=bogus"} {
 		parent := t.TempDir()
@@ -69,7 +70,7 @@ func TestInitRefuses(t *testing.T) {
 	}
 }
 
-// TestErrorsAreTheLibrarys holds what the errors of the driver match, and say.
+// TestErrorsAreTheLibrarys checks what the driver's errors match, and their text.
 func TestErrorsAreTheLibrarys(t *testing.T) {
 	for _, c := range []struct{ own, library error }{
 		{store.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
@@ -98,7 +99,7 @@ func TestErrorsAreTheLibrarys(t *testing.T) {
 	}
 }
 
-// TestUnknownLayer asks all methods for a layer that is not in the store.
+// TestUnknownLayer calls the methods with a layer that is not in the store.
 func TestUnknownLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
@@ -118,7 +119,7 @@ func TestUnknownLayer(t *testing.T) {
 		} {
 			wants(t, err, graphdriver.ErrLayerUnknown, "aufs: ", "none")
 		}
-		// The library asks so.
+		// The library asks with os.IsNotExist.
 		if err := d.Put("none"); !os.IsNotExist(err) {
 			t.Errorf("Put: %v", err)
 		}
@@ -127,7 +128,8 @@ func TestUnknownLayer(t *testing.T) {
 	})
 }
 
-// TestAgainstAnotherParent compares layers with others than their parents, which takes mounts, and applies such an archive.
+// TestAgainstAnotherParent compares a layer with layers other than its parent, which takes mounts. It also applies
+// archives to a layer that is not empty.
 func TestAgainstAnotherParent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)
@@ -152,7 +154,7 @@ func TestAgainstAnotherParent(t *testing.T) {
 		if size, err := d.DiffSize("child", nil, "base", nil, ""); err != nil || size != int64(len("child")+len("middle")) {
 			t.Errorf("the size is %d, %v", size, err)
 		}
-		// To a layer that has something already.
+		// The second archive goes to a layer that is not empty.
 		apply(t, d, "copy", "base", none, entry{Name: "c", Content: "c"})
 		apply(t, d, "copy", "base", none, entry{Name: ".wh.f"}, entry{Name: "m"})
 		dir, err := d.Get("copy", graphdriver.MountOpts{})
@@ -201,7 +203,7 @@ func TestMappings(t *testing.T) {
 type untarDiffer struct {
 	content []byte
 	mode    *os.FileMode
-	// ignored, unless it is nil, becomes what it is told of errors of chown.
+	// ignored, unless it is nil, receives whether the differ was told to ignore errors of chown.
 	ignored *bool
 }
 
@@ -218,7 +220,7 @@ func (u untarDiffer) ApplyDiff(dest string, options *archive.TarOptions, _ *grap
 
 func (untarDiffer) Close() error { return nil }
 
-// differOf returns the driver with the methods that are about differs.
+// differOf returns the driver with the methods for differs.
 func differOf(t *testing.T, d graphdriver.Driver) graphdriver.DriverWithDiffer {
 	t.Helper()
 	with, ok := d.(graphdriver.DriverWithDiffer)
@@ -261,7 +263,7 @@ func TestDiffer(t *testing.T) {
 	})
 }
 
-// TestCheckAndConvert goes through a store that nothing is wrong with, and one that is none.
+// TestCheckAndConvert runs Convert, Check and Repair on a store, and Convert and Check on a directory that is no store.
 func TestCheckAndConvert(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")

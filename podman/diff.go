@@ -17,11 +17,13 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// Diff returns a tar archive, uncompressed, of what makes the layer out of parent. Deletions and opaque directories are in
-// it as OCI's layers have them, in names that begin with .wh.; owners are as idMappings has them in the container.
+// Diff returns an uncompressed tar archive of the changes that turn parent into the layer. The archive represents
+// deletions and opaque directories as OCI image layers do, by names that begin with .wh. Its owners are those in the
+// container, according to idMappings.
 //
-// Against its own parent the layer is not mounted; against any other, both are, for as long as the archive is open. Until
-// it is closed the layer should be neither mounted nor unmounted: the storage library's Store holds its lock for that.
+// If parent is the layer's own parent, Diff mounts neither of them. Otherwise it mounts both for as long as the archive
+// is open. Until the archive is closed, nobody should mount or unmount the layer: the storage library's Store holds its
+// lock for that purpose.
 func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
 	diff, err := d.core.Diff(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
@@ -33,8 +35,9 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 	return libraryReader{diff}, nil
 }
 
-// DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what
-// ReadWriteDiskUsage says, but for files that UpdateLayerIDMap has put there; against any other, both are mounted and compared.
+// DiffSize returns the size in bytes of the files that turn parent into the layer. If parent is the layer's own parent,
+// that is the size from ReadWriteDiskUsage, less the files that are in the layer only because UpdateLayerIDMap changed
+// their owners. Otherwise DiffSize mounts both layers and compares them.
 func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
 	size, err := d.core.DiffSize(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
@@ -43,12 +46,13 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	return size, ofLibrary(err)
 }
 
-// Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
-// is as before: it was written to. Where UpdateLayerIDMap put it there, it is one if anything but its owner is another now. A directory is one if its owner, mode, time of modification or extended attributes
-// differ, or if anything in it is a change. What an opaque directory hides is deleted.
+// Changes returns the changes that turn parent into the layer, sorted by path. A file in the layer is a change even if
+// its content is the same as before, because somebody wrote to it. If UpdateLayerIDMap put the file there, it is a
+// change only if anything but its owner differs. A directory is a change if its owner, mode, modification time or
+// extended attributes differ, or if anything in it is a change. Whatever an opaque directory hides counts as deleted.
 //
-// Against its own parent the layer is not mounted, and each directory of an ancestor is read once at most; against any
-// other, both are mounted and compared.
+// If parent is the layer's own parent, Changes mounts neither of them, and reads each directory of an ancestor at most
+// once. Otherwise it mounts both layers and compares them.
 func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) ([]archive.Change, error) {
 	found, err := d.core.Changes(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
@@ -61,14 +65,14 @@ func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent strin
 	return changes, ofLibrary(err)
 }
 
-// changeTypes are the library's kinds of changes.
+// changeTypes maps the driver's kinds of changes to the library's.
 var changeTypes = map[layerdiff.ChangeKind]archive.ChangeType{
 	layerdiff.ChangeModify: archive.ChangeModify,
 	layerdiff.ChangeAdd:    archive.ChangeAdd,
 	layerdiff.ChangeDelete: archive.ChangeDelete,
 }
 
-// applyDiff is ApplyDiff of every version of the library.
+// applyDiff does the work of ApplyDiff, whose signature differs between versions of the library.
 func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	size, err := d.core.ApplyDiff(id, parent, driver.ApplyOptions{
 		Diff:              options.Diff,
@@ -80,8 +84,8 @@ func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	return size, ofLibrary(err)
 }
 
-// ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
-// file with several names counts once; whiteouts, and the files that aufs keeps for itself, do not count.
+// ReadWriteDiskUsage returns the disk usage of the layer's own directory: the bytes in its files, and the number of its
+// inodes. A file with several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	usage, err := d.core.ReadWriteDiskUsage(id)
 	if err != nil {
@@ -90,10 +94,12 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	return &directory.DiskUsage{Size: usage.Size, InodeCount: usage.Inodes}, nil
 }
 
-// DiffGetter returns a reader of the files of a layer, by their names in its archive. A file that the layer's own directory does not have
-// is that of the nearest ancestor, if the layer does not hide it: a layer that was made from a template has all of its files there.
+// DiffGetter returns a reader of the layer's files, by their names in the layer's archive. If the layer's own directory
+// does not have a file, and the layer does not hide it, the file comes from the nearest ancestor that shows it. All
+// files of a layer that was made from a template come from there.
 //
-// Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
+// The reader looks up names, and symbolic links in them, with the layer's directory as the root. It opens only regular
+// files.
 func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	getter, err := d.core.DiffGetter(id)
 	if err != nil {
@@ -102,17 +108,17 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	return libraryGetter{getter}, nil
 }
 
-// libraryGetter is a reader of files whose errors match the library's as well.
+// libraryGetter is a layerdiff.Getter whose errors match the library's as well.
 type libraryGetter struct{ *layerdiff.Getter }
 
-// Get opens the file with a name as archives have it: with or without a '/', or a './', before it. Where an archive has several entries of
-// one name with content, it has to be asked for each of them, in their order.
+// Get opens the file with this name in the layer's archive, with or without a leading '/' or './'. If the archive has
+// several entries with content for one name, the caller must ask for each of them, in the order of the archive.
 func (g libraryGetter) Get(name string) (io.ReadCloser, error) {
 	f, err := g.Getter.Get(name)
 	return f, ofLibrary(err)
 }
 
-// libraryReader is an archive whose errors match the library's as well.
+// libraryReader is an archive whose read errors match the library's as well.
 type libraryReader struct{ io.ReadCloser }
 
 // Read implements io.Reader.

@@ -28,7 +28,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// subject is the driver on a backend, as package differential wants it, with its other backend if there is one.
+// subject returns the driver on a backend, for package differential. Its Other is the driver on the other backend, if
+// the host has that one.
 func subject(t *testing.T, name backend.Name) differential.Subject {
 	t.Helper()
 	s := subjectAlone(t, name)
@@ -60,8 +61,8 @@ func subjectAlone(t *testing.T, name backend.Name) differential.Subject {
 	return s
 }
 
-// convertOnceFree is Convert, when nobody has a layer mounted any more. A process that another test program has begun meanwhile, in a
-// mount namespace of its own, has copies of this one's mounts until it ends.
+// convertOnceFree calls Convert until nobody has a layer mounted any more, for at most a minute. Another test program
+// may have started a process in a mount namespace of its own, which has copies of this process's mounts until it ends.
 func convertOnceFree(ctx context.Context, home string) error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		err := Convert(ctx, home)
@@ -72,7 +73,7 @@ func convertOnceFree(ctx context.Context, home string) error {
 	}
 }
 
-// layersReadOnly mounts the directories of layers on themselves, read-only.
+// layersReadOnly mounts each layer's directory on itself, read-only.
 func layersReadOnly(home string, ids []string) (undo func() error, err error) {
 	var mounted []string
 	undo = func() error {
@@ -97,18 +98,19 @@ func layersReadOnly(home string, ids []string) (undo func() error, err error) {
 	return undo, nil
 }
 
-// xattrs is what this kernel's aufs makes of extended attributes: if it has any, and if it makes one empty that it is told to
-// remove, or loses an empty one when it copies a directory up. It is asked without this driver, whose losses are to be found.
+// xattrs reports how this kernel's aufs treats extended attributes. lacks means that it has none. loses means that it
+// makes an attribute empty instead of removing it, or loses an empty one when it copies a directory up. xattrs mounts
+// without this driver, because the tests are to find what the driver loses.
 func xattrs(t *testing.T) (lacks, loses bool) {
 	t.Helper()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	write(t, dir, files{"low/d/": "", "high/": "", "mnt/": ""})
-	// All file systems have these, but not all have those of users.
+	// All file systems have trusted attributes, but not all have user attributes.
 	const empty, gone = "trusted.empty", "trusted.gone"
 	must(t, system.Lsetxattr(at("low/d"), empty, nil, 0))
 	must(t, system.Lsetxattr(at("low/d"), gone, []byte("v"), 0))
-	// Not all file systems can have an xino file, and this does without.
+	// The mount has no xino file, because not all file systems support one.
 	must(t, mountutil.Mount("mount", at("mnt"), "aufs", 0, "br:"+at("high")+"=rw:"+at("low")+"=ro,noxino"))
 	err := unix.Lremovexattr(at("mnt/d"), gone)
 	attrs, lerr := system.Llistxattr(at("mnt/d"))
@@ -124,22 +126,22 @@ func xattrs(t *testing.T) (lacks, loses bool) {
 	return false, loses
 }
 
-// stepsPerLayer is how many operations a layer has on average. There are more sequences in the same time if they are
-// short, and a layer shows what its operations do to each other if they are few.
+// stepsPerLayer is how many operations a layer has on average. Short sequences allow for more of them in the same time,
+// and with few operations a layer still shows what they do to each other.
 const stepsPerLayer = "15"
 
-// shrinkTime bounds how long a failing sequence is made shorter.
+// shrinkTime limits the time for shortening a failing sequence.
 const shrinkTime = 3 * time.Minute
 
-// refusedRename is what aufs says of a directory of several layers, once.
+// refusedRename is what aufs logs, once, when it refuses to rename a directory of several layers.
 const refusedRename = "renaming dir who has child(ren) on multiple branches"
 
-// TestDifferential compares random sequences of operations with a plain directory. -rapid.checks, or RAPID_CHECKS in the
-// environment, says how many; -rapid.seed, or RAPID_SEED, from where on. What a failure prints at its end is a regression case for
-// testdata/differential.
+// TestDifferential runs random sequences of operations on layers and on a plain directory, and compares the results.
+// -rapid.checks, or RAPID_CHECKS in the environment, sets the number of sequences; -rapid.seed, or RAPID_SEED, sets the
+// first seed. A failure prints, at its end, a regression case for testdata/differential.
 //
-// The sequences of "mixed" have a backend that is chosen at random for each mount, where there are two, conversions of the store in
-// between, and layers on top of others that are read-only. In the name is aufs, if it is one of the backends.
+// The sequences of "mixed" choose a backend at random for each mount if there are two, convert the store in between,
+// and put layers on top of read-only ones. The subtest has aufs in its name if aufs is one of the backends.
 func TestDifferential(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) { compareSequences(t, name, differential.Draw) })
 	t.Run("mixed", func(t *testing.T) {
@@ -155,11 +157,11 @@ func TestDifferential(t *testing.T) {
 	})
 }
 
-// compareSequences runs sequences that draw has drawn.
+// compareSequences runs the sequences that draw returns.
 func compareSequences(t *testing.T, name backend.Name, draw func(rt *rapid.T, scratch string) differential.Script) {
 	t.Helper()
 	if name == backend.Aufs {
-		// Renaming a directory of several layers is one thing that aufs says something about.
+		// Aufs logs a message when a sequence renames a directory of several layers.
 		t.Cleanup(wire.ExpectMessages(refusedRename))
 	}
 	seed := storetest.Seed()
@@ -173,8 +175,8 @@ func compareSequences(t *testing.T, name backend.Name, draw func(rt *rapid.T, sc
 	var failed differential.Script
 	var failure error
 	sequences, counts := 0, differential.Counts{}
-	// Package rapid draws, and nothing fails in it: scripts are made shorter by package differential, which knows what
-	// they are.
+	// Package rapid only draws the scripts; nothing fails in it. Package differential shortens a failing script,
+	// because it knows what the script means.
 	rapid.Check(t, func(rt *rapid.T) {
 		if failed != nil {
 			return

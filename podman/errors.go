@@ -10,19 +10,20 @@ import (
 )
 
 var (
-	// ErrAufsNotSupported is returned by Init when the kernel has no aufs, neither built in nor as a module that a
-	// trial mount would have loaded.
+	// ErrAufsNotSupported is returned by Init if the kernel has no aufs, neither built in nor as a module. The trial
+	// mount would have loaded a module.
 	ErrAufsNotSupported = store.ErrAufsNotSupported
 
-	// ErrAufsNested is returned by Init in a user namespace other than the initial one: aufs may not be mounted there.
+	// ErrAufsNested is returned by Init in a user namespace other than the initial one, where the kernel refuses to
+	// mount aufs.
 	ErrAufsNested = store.ErrAufsNested
 
-	// ErrDamaged is returned for a layer whose layers/<id> a crash, or somebody, has cut short or changed: with it, the
-	// layer would be mounted as something else.
+	// ErrDamaged is returned for a layer whose layers/<id> was cut short or changed, by a crash or by somebody. If the
+	// driver trusted that file, it would mount the layer with other content.
 	ErrDamaged = store.ErrDamaged
 )
 
-// libraryErrors are the errors of the driver that the storage library has as well, each with the library's.
+// libraryErrors pairs each error of the driver that the storage library has as well with the library's.
 var libraryErrors = []struct{ own, library error }{
 	{store.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
 	{store.ErrNotSupported, graphdriver.ErrNotSupported},
@@ -30,7 +31,8 @@ var libraryErrors = []struct{ own, library error }{
 	{store.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
 }
 
-// ofLibrary makes an error of the driver one that matches the library's errors as well. Its text, and all else that it matches, stay.
+// ofLibrary returns an error that matches the library's errors as well as err's own. It has the text of err, and
+// matches all that err matches.
 func ofLibrary(err error) error {
 	for _, e := range libraryErrors {
 		if errors.Is(err, e.own) {
@@ -40,11 +42,11 @@ func ofLibrary(err error) error {
 	return err
 }
 
-// libraryError is an error of the driver that is one of the library's as well.
+// libraryError is an error of the driver that also matches one of the library's.
 type libraryError struct {
 	error
 	library error
 }
 
-// Unwrap is what errors.Is and errors.As ask for.
+// Unwrap is for errors.Is and errors.As.
 func (e libraryError) Unwrap() []error { return []error{e.error, e.library} }

@@ -1,6 +1,7 @@
 //go:build linux
 
-// Package aufs is generated from that of the module above, but for the files that are not marked as such.
+// Package aufs is generated from the package of the module above, except for the files that are not marked as
+// generated.
 package aufs
 
 import (
@@ -17,16 +18,16 @@ import (
 	"go.podman.io/storage/pkg/unshare"
 )
 
-// This file is the one place that knows the moving parts of the storage library's driver interface: what differs from one version of
-// the library to the next.
+// This file alone knows what differs between versions of the storage library's driver interface.
 
-// secondDriver says why the driver cannot be registered.
+// secondDriver returns the message that says why the driver cannot be registered.
 func secondDriver(err error) string {
 	return fmt.Sprintf("aufs: the storage library has a driver of the name %q already: %v", driverName, err)
 }
 
-// ApplyDiff unpacks an uncompressed archive, as Diff makes them, into the layer, and returns how many bytes are in its
-// files. It goes through a mount if the layer is mounted, or not empty. When it returns the files are on the disk.
+// ApplyDiff unpacks an uncompressed archive, such as Diff makes, into the layer, and returns the size in bytes of the
+// archive's files. It unpacks through a mount if the layer is mounted or not empty. When ApplyDiff returns, the files
+// are on disk.
 func (d *Driver) ApplyDiff(id string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	parent, err := d.core.Parent(id)
 	if err != nil {
@@ -35,7 +36,7 @@ func (d *Driver) ApplyDiff(id string, options graphdriver.ApplyDiffOpts) (int64,
 	return d.applyDiff(id, parent, options)
 }
 
-// storageLibrary is what the driver has the library do.
+// storageLibrary returns what the driver uses of the storage library.
 func storageLibrary() driver.Library {
 	return driver.Library{
 		Rootless:       unshare.IsRootless(),
@@ -47,12 +48,14 @@ func storageLibrary() driver.Library {
 	}
 }
 
-// SyncMode is what the option aufs.sync says, by which the library syncs the file system before it notes that a layer is there.
-// The driver itself has what ApplyDiff and ApplyDiffFromStagingDirectory bring on the disk before they return, in either mode.
+// SyncMode returns the value of the option aufs.sync. By it, the library decides whether to sync the file system before
+// it records that a layer exists. In either mode, what ApplyDiff and ApplyDiffFromStagingDirectory write is on disk
+// when they return.
 func (d *Driver) SyncMode() graphdriver.SyncMode { return d.own.sync }
 
-// ownOption returns the name of the option key without that of the driver; not own is one for another driver. The library passes on
-// all options that storage.conf has for some driver, and those for every driver without the name of one.
+// ownOption returns the name of an option without the driver's name before it. own is false for an option of another
+// driver. The library passes on the options that storage.conf has for any driver, and, without a driver's name, the
+// options for every driver.
 func ownOption(key string) (name string, own bool) {
 	driver, name, named := strings.Cut(key, ".")
 	switch {
@@ -66,15 +69,16 @@ func ownOption(key string) (name string, own bool) {
 	return key, true
 }
 
-// knownOptions are all options of the driver. Those with its name it takes as well, but a part of the library refuses them.
+// knownOptions lists the options of the driver, for error messages. The driver also accepts them with its name before
+// them, but a part of the library refuses those.
 const knownOptions = "mountopt, backend, ignore_chown_errors, skip_mount_home and sync, without the name of the driver"
 
-// libraryOptions are what the library's options can say beside what every version of it knows.
+// libraryOptions holds the options that not every version of the library has.
 type libraryOptions struct {
 	sync graphdriver.SyncMode
 }
 
-// set takes the option of that name if it is one of those; it is not known otherwise.
+// set sets the option with this name. known is false if libraryOptions has no such option.
 func (o *libraryOptions) set(name, value string) (known bool, err error) {
 	if name != "sync" {
 		return false, nil
@@ -86,8 +90,8 @@ func (o *libraryOptions) set(name, value string) (known bool, err error) {
 	return true, err
 }
 
-// setStagingDirectory tells a differ where it can have files of its own for a while, as it needs to use parts of other layers. Version v1.63 of
-// the library has no such field.
+// setStagingDirectory tells a differ where it may put temporary files of its own, which it needs in order to use parts
+// of other layers. Version v1.63 of the library has no such field.
 func setStagingDirectory(options *graphdriver.DifferOptions, dir string) {
 	if field := reflect.ValueOf(options).Elem().FieldByName("StagingDirectory"); field.IsValid() {
 		field.SetString(dir)

@@ -11,45 +11,47 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
-// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts.
+// Get mounts the layer, unless it is mounted already, and returns the mount point, mnt/<id>. A layer without parents is
+// mounted only if the options have a flag, or there is a mount label; otherwise Get returns diff/<id>. Each Get needs a
+// Put; the last Put unmounts the layer.
 //
-// options.Options, if there are any, stand in place of aufs.mountopt, as with the overlay driver: ro, nodev, nosuid,
-// noexec and the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted stays as it was
-// mounted. options.Volatile asks for nothing that aufs could do, and the ID maps for what SupportsShifting denies.
+// If options.Options is not empty, it replaces aufs.mountopt, as with the overlay driver: ro, nodev, nosuid, noexec and
+// the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted already keeps the options of
+// its mount. Get ignores options.Volatile, which asks for nothing that aufs could do. It also ignores the ID maps,
+// because SupportsShifting says that the driver does not use any.
 //
-// After an error nothing is mounted that was not before. It matches graphdriver.ErrLayerUnknown if there is no such
-// layer.
+// After an error, Get leaves nothing mounted that was not mounted before. The error matches graphdriver.ErrLayerUnknown
+// if the layer does not exist.
 func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 	dir, err := d.core.Get(id, driver.GetOptions{Options: options.Options, MountLabel: options.MountLabel})
 	return dir, ofLibrary(err)
 }
 
-// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
-// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still
+// Put ends the use of a layer that Get began. The last Put unmounts the layer, and whatever somebody mounted on top of
+// it. Put retries EBUSY for about a second and a half, and then returns a *BusyError. After an error the layer is still
 // mounted, and Put can be called again.
 func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 
-// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
-// ApplyDiffWithDiffer of this driver has made and nobody has used.
+// Cleanup unmounts everything that is mounted under mnt/, whichever process mounted it, without looking inside. It also
+// removes the staging directories that ApplyDiffWithDiffer of this driver has made and nobody has used.
 func (d *Driver) Cleanup() error { return ofLibrary(d.core.Cleanup()) }
 
-// BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
-// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. It matches
-// unix.EBUSY.
+// BusyError says that a layer cannot be unmounted because something uses its mount, or that a layer cannot be converted
+// because it, or a layer on top of it, is mounted. Nothing has changed: the operation can be called again when the
+// holders are gone. A BusyError matches unix.EBUSY.
 //
-// Its field Target is where the layer is mounted, or would be; Holders are those that /proc shows to this process, and there may be
-// others.
+// Target is where the layer is mounted, or would be. Holders are the users that /proc shows to this process; there may
+// be others.
 type BusyError = mountutil.BusyError
 
-// Holder is something that uses a mount: the process PID, which /proc/<PID>/comm calls Command, or, if PID is 0, a mount in this mount
-// namespace. How says how it uses the mount, as in "has its working directory in it", and Path is the file, as the holder sees it, or the
-// mount point.
+// Holder is something that uses a mount. It is the process PID or, if PID is 0, a mount in this mount namespace.
+// Command is the name of the process in /proc/<PID>/comm. How says in what way the holder uses the mount, as in "has
+// its working directory in it". Path is the file, as the holder sees it, or the mount point.
 type Holder = mountutil.Holder
 
-// Unmount unmounts the aufs mount at target, after it has flushed its pseudo-links. EBUSY is retried for a bounded
-// time, about a second and a half; the error then says what to look for. A target that is not mounted, or does not
-// exist, is no error.
+// Unmount flushes the pseudo-links of the aufs mount at target, and then unmounts it. It retries EBUSY for about a
+// second and a half; after that the error says what to look for. It is no error if target is not mounted or does not
+// exist.
 //
-// If the flush fails the mount stays: without it, some names would have their old content again.
+// If the flush fails, the mount stays: without the flush, some names would show their old content again.
 func Unmount(target string) error { return aufsfs.Unmount(target) }

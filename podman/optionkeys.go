@@ -15,11 +15,11 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
 
-// The storage library passes on what storage.conf has in [storage.options], whatever the driver does with it. An option that the
-// driver cannot honour is an error, which says what to write instead: a store that works otherwise than its owner asked for is worse
-// than one that does not open.
+// The storage library passes on what storage.conf has in [storage.options], even if the driver does not support it. An
+// option that the driver cannot honour is an error, which says what to write instead. A store that works differently
+// from what its owner asked for is worse than one that does not open.
 
-// optionSetters take the values of the options that mean something to the driver, by their names.
+// optionSetters maps the name of each option that the driver supports to the function that sets it.
 var optionSetters = map[string]func(c *config, value string) error{
 	"mountopt":             (*config).setMountOptions,
 	"backend":              (*config).setBackend,
@@ -30,7 +30,7 @@ var optionSetters = map[string]func(c *config, value string) error{
 	"use_composefs":        (*config).setComposefs,
 }
 
-// refusedOptions are those that mean something the driver does not do, each with the reason.
+// refusedOptions maps the name of each option that the driver refuses to the error, which says why.
 var refusedOptions = map[string]error{
 	"size":   fmt.Errorf("%w: remove size from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
 	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
@@ -41,7 +41,7 @@ var refusedOptions = map[string]error{
 		"remove additionallayerstores from [storage.options]"),
 }
 
-// set takes the value of the option name, which is without the name of the driver; it is not known otherwise.
+// set sets the option with this name, which does not include the driver's. known is false if there is no such option.
 func (c *config) set(name, value string) (known bool, err error) {
 	if set := optionSetters[name]; set != nil {
 		return true, set(c, value)
@@ -71,7 +71,8 @@ func (c *config) setBackend(value string) error {
 	return fmt.Errorf("%q is not one of aufs, overlay, auto", value)
 }
 
-// setImageStores takes a list of directories with images. One that the library uses as its image store has no layers of its own.
+// setImageStores takes a list of directories with images, and refuses all but the library's own image store, which has
+// no layers in it.
 func (c *config) setImageStores(value string) error {
 	for _, dir := range strings.Split(value, ",") {
 		if dir != "" && (c.imageStore == "" || filepath.Clean(dir) != c.imageStore) {
@@ -90,7 +91,7 @@ func (c *config) setComposefs(value string) error {
 	return errors.New("this driver does not mount with composefs: remove use_composefs from [storage.options]")
 }
 
-// setBool takes a value as the library's drivers do; the empty one is false.
+// setBool parses a value as the library's drivers do. An empty value is false.
 func setBool(b *bool, value string) error {
 	if value == "" {
 		*b = false

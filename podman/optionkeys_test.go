@@ -16,16 +16,16 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// optionCase is one option that the storage library passes on, by its name without the driver's.
+// optionCase is one option that the storage library passes on. Its name does not include the driver's.
 type optionCase struct {
 	name string
-	// good are values that are taken, beside the empty one.
+	// good are the values that the driver accepts, besides the empty one.
 	good []string
-	// bad are values that are not, with what the error says beside the name and the value.
+	// bad maps the values that the driver refuses to what the error says, besides the name and the value.
 	bad map[string][]string
 }
 
-// optionCases are all options that the library has in [storage.options], and those of this driver alone.
+// optionCases are all options that the library has in [storage.options], and the options of this driver alone.
 var optionCases = []optionCase{
 	{"mountopt", []string{"nodev", "nodev,noexec"}, map[string][]string{"metacopy=on": {"not known"}}},
 	{"backend", []string{"aufs", "overlay", "auto"}, map[string][]string{"zfs": {"aufs, overlay, auto"}}},
@@ -41,7 +41,8 @@ var optionCases = []optionCase{
 	{"inodes", nil, map[string][]string{"1000": {"quotas", "[storage.options]", "remove"}}},
 }
 
-// TestOptionsOfTheLibrary tries each option with the name of the driver, with none, and with that left out before the dot.
+// TestOptionsOfTheLibrary tries each option with the driver's name and a dot before it, with the dot alone, and with
+// neither.
 func TestOptionsOfTheLibrary(t *testing.T) {
 	for _, c := range optionCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestOptionsOfTheLibrary(t *testing.T) {
 	}
 }
 
-// TestEmptyOptionIsTheDefault is about what an earlier option of the same key has said.
+// TestEmptyOptionIsTheDefault checks that an empty value undoes what an earlier option of the same key said.
 func TestEmptyOptionIsTheDefault(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{
 		"aufs.mountopt=nodev", "aufs.mountopt=", "aufs.backend=overlay", "aufs.backend=",
@@ -74,7 +75,8 @@ func TestEmptyOptionIsTheDefault(t *testing.T) {
 	}
 }
 
-// TestImageStore is about a store whose images the library has elsewhere: the layers are in the graph root all the same.
+// TestImageStore opens a store whose images the library keeps elsewhere. The layers must be in the graph root all the
+// same.
 func TestImageStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		images, home := t.TempDir(), filepath.Join(t.TempDir(), "home")
@@ -104,7 +106,7 @@ func TestImageStore(t *testing.T) {
 	}
 }
 
-// unknownToTheTable are options of a storage.conf that the table above does not have.
+// unknownToTheTable returns the options of a storage.conf that optionCases does not have.
 func unknownToTheTable(t *testing.T, options []string) []string {
 	t.Helper()
 	var unknown []string
@@ -118,7 +120,7 @@ func unknownToTheTable(t *testing.T, options []string) []string {
 	return unknown
 }
 
-// everyOption is a storage.conf that has each option of [storage.options], and each for an overlay driver.
+// everyOption returns a storage.conf that has each option of [storage.options], and each option for an overlay driver.
 func everyOption(head ...string) string {
 	return strings.Join(append(head, `[storage.options]
 additionalimagestores = ["/images"]
@@ -147,7 +149,7 @@ mountopt = "nosuid"
 `), "\n")
 }
 
-// TestOptionIgnoreChownErrors is about the layers that a differ fills.
+// TestOptionIgnoreChownErrors checks that a differ is told to ignore errors of chown.
 func TestOptionIgnoreChownErrors(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for option, want := range map[string]bool{"true": true, "false": false} {

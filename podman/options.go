@@ -16,26 +16,27 @@ import (
 	"go.podman.io/storage/pkg/parsers"
 )
 
-// config is what storage.conf, or --storage-opt, says.
+// config is the configuration from storage.conf or --storage-opt.
 type config struct {
 	driver.Config
-	// imageStore is the directory in which the library keeps its records of images, if that is not the graph root.
+	// imageStore is the directory where the library keeps its records of images, if that is not the graph root.
 	imageStore string
 	own        libraryOptions
 }
 
-// defaultConfig holds where nothing is said.
+// defaultConfig returns the configuration that applies without any options.
 func defaultConfig() config {
 	return config{Config: driver.Config{Backend: backend.Aufs}}
 }
 
-// parseConfig reads the driver's options, "key=value" each. Keys are case-insensitive, as in the other drivers. The last one of a
-// key counts; an empty value stands for the default.
+// parseConfig parses the driver's options, each of the form "key=value". Keys are case-insensitive, as in the other
+// drivers. If a key occurs several times, the last one counts. An empty value stands for the default.
 func parseConfig(options graphdriver.Options) (config, error) {
 	c := defaultConfig()
 	c.RunRoot = options.RunRoot
 	if options.ImageStore != "" {
-		// The library keeps its records there. The layers stay in the graph root, as with the library's own aufs driver.
+		// Only the library's records of images are there. The layers stay in the graph root, as with the library's own
+		// aufs driver.
 		logrus.Debugf("aufs: the layers of the image store %s are in the graph root", options.ImageStore)
 		c.imageStore = filepath.Clean(options.ImageStore)
 	}

@@ -11,14 +11,14 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// TestSecondDriver registers another driver of the name, as a program would that has one already.
+// TestSecondDriver registers a second driver of the same name, as a program that already has one would.
 func TestSecondDriver(t *testing.T) {
 	if err := graphdriver.Register(driverName, Init); err == nil || !strings.Contains(err.Error(), driverName) {
 		t.Errorf("two drivers of one name: %v", err)
 	}
 }
 
-// TestSyncMode opens a store with each mode that there is.
+// TestSyncMode opens a store with each mode.
 func TestSyncMode(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, c := range []struct {

@@ -18,10 +18,10 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// oursVariable names, in the environment, a binary of internal/intree with the driver of the other module.
+// oursVariable is the environment variable that names a binary of internal/intree with the driver of the other module.
 const oursVariable = "AUFS_TEST_OURS"
 
-// other runs the driver of the other module on a store, with a backend, each command in a process of its own.
+// other runs the driver of the other module on a store, with a backend. Each command runs in a process of its own.
 type other struct {
 	storetest.Program
 	backend backend.Name
@@ -60,7 +60,7 @@ func TestSharedStore(t *testing.T) {
 		if got := strings.Fields(o.do(t, nil, "list")); !slices.Equal(got, []string{"base", "container", "mine", "theirs"}) {
 			t.Errorf("the other program lists %q", got)
 		}
-		// Each tells the same of what the other one has made.
+		// The archives that both programs make of a layer have the same names in them.
 		for id, parent := range map[string]string{"theirs": "base", "mine": "theirs", "container": "mine"} {
 			r, err := d.Diff(id, nil, parent, nil, "")
 			must(t, err)
@@ -78,7 +78,7 @@ func TestSharedStore(t *testing.T) {
 	})
 }
 
-// inside mounts the layer id, calls do with the place, and unmounts it.
+// inside mounts the layer id, calls do with the mount point, and unmounts the layer.
 func inside(t *testing.T, d graphdriver.Driver, id string, do func(dir string)) {
 	t.Helper()
 	dir, err := d.Get(id, graphdriver.MountOpts{})
@@ -87,7 +87,7 @@ func inside(t *testing.T, d graphdriver.Driver, id string, do func(dir string)) 
 	must(t, d.Put(id))
 }
 
-// homeOf is the home directory of a driver's store.
+// homeOf returns the home directory of a driver's store.
 func homeOf(t *testing.T, d graphdriver.Driver) string {
 	t.Helper()
 	for _, pair := range d.Status() {
@@ -99,7 +99,7 @@ func homeOf(t *testing.T, d graphdriver.Driver) string {
 	return ""
 }
 
-// namesIn are the names in an archive, sorted.
+// namesIn returns the names in an archive, sorted.
 func namesIn(t *testing.T, archive string) []string {
 	t.Helper()
 	var names []string

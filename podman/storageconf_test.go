@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadOptions reads a storage.conf with the given lines, as programs do.
+// loadOptions reads a storage.conf with these lines, as programs do.
 func loadOptions(t *testing.T, lines ...string) types.StoreOptions {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "storage.conf")
 	must(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
 	t.Setenv("CONTAINERS_STORAGE_CONF", path)
-	// Of whoever runs the tests.
+	// Whoever runs the tests may have set it.
 	t.Setenv("STORAGE_DRIVER", "")
 	options, err := types.LoadStoreOptions(types.LoadOptions{})
 	must(t, err)
 	return options
 }
 
-// TestStorageConf is about the ways to give the driver options that work, and about the one that does not.
+// TestStorageConf checks the ways to give the driver options. A section of its own in storage.conf has no effect.
 func TestStorageConf(t *testing.T) {
 	head := []string{`[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`}
 	for name, c := range map[string]struct {
@@ -64,7 +64,7 @@ func TestStorageConf(t *testing.T) {
 	}
 }
 
-// TestStorageConfErrors is about options that this driver cannot honour.
+// TestStorageConfErrors checks the options that this driver cannot honour.
 func TestStorageConfErrors(t *testing.T) {
 	t.Setenv("STORAGE_OPTS", "")
 	must(t, os.Unsetenv("STORAGE_OPTS"))
@@ -91,7 +91,8 @@ func TestStorageConfErrors(t *testing.T) {
 	wants(t, err, nil, "unknown option", "override_kernel_check", knownOptions)
 }
 
-// TestStorageConfWithAllOptions is about what the library passes on of a storage.conf that has all options.
+// TestStorageConfWithAllOptions checks that the driver knows all options that the library makes of a storage.conf with
+// every option.
 func TestStorageConfWithAllOptions(t *testing.T) {
 	t.Setenv("STORAGE_OPTS", "")
 	must(t, os.Unsetenv("STORAGE_OPTS"))
@@ -104,7 +105,7 @@ func TestStorageConfWithAllOptions(t *testing.T) {
 	}
 }
 
-// TestOptionSync is about the one option that this version of the library has and the older one has not.
+// TestOptionSync checks the one option that this version of the library has and the older one does not.
 func TestOptionSync(t *testing.T) {
 	for value, want := range map[string]graphdriver.SyncMode{
 		"": graphdriver.SyncModeNone, "none": graphdriver.SyncModeNone, "filesystem": graphdriver.SyncModeFilesystem,

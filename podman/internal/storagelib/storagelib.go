@@ -2,7 +2,8 @@
 
 //go:build linux
 
-// Package storagelib is what the driver has the storage library do, in terms that name no library. There is one for each library.
+// Package storagelib wraps what the driver uses of a storage library, in terms that name no library. There is one such
+// package for each library.
 package storagelib
 
 import (
@@ -17,7 +18,7 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// Mappings are the library's mappings as the driver has them. None given leave ids as they are.
+// Mappings converts the library's mappings to the driver's. A nil m becomes mappings that leave ids as they are.
 func Mappings(m *idtools.IDMappings) *idmap.Mappings {
 	if m == nil {
 		return &idmap.Mappings{}
@@ -25,7 +26,7 @@ func Mappings(m *idtools.IDMappings) *idmap.Mappings {
 	return &idmap.Mappings{UIDs: convert[idmap.Map](m.UIDs()), GIDs: convert[idmap.Map](m.GIDs())}
 }
 
-// convert makes ranges of one type those of the other. A nil list, which maps nothing, stays nil.
+// convert converts ranges of one type to the other. A nil list, which maps nothing, stays nil.
 func convert[To, From idmap.Map | idtools.IDMap](list []From) []To {
 	if list == nil {
 		return nil
@@ -37,7 +38,8 @@ func convert[To, From idmap.Map | idtools.IDMap](list []From) []To {
 	return to
 }
 
-// TarOptions are the library's options for unpacking a layer. Names of whiteouts are what aufs wants them to be: they stay as they are.
+// TarOptions returns the library's options for unpacking a layer. The library leaves the names of whiteouts as they
+// are, because aufs uses the same names.
 func TarOptions(o layertar.UnpackOptions) *archive.TarOptions {
 	return &archive.TarOptions{
 		UIDMaps:           convert[idtools.IDMap](o.Mappings.UIDs),
@@ -48,22 +50,23 @@ func TarOptions(o layertar.UnpackOptions) *archive.TarOptions {
 	}
 }
 
-// Unpack extracts an archive into dir, by the calling thread.
+// Unpack extracts an archive into dir, in the calling thread.
 func Unpack(source io.Reader, dir string, o layertar.UnpackOptions) error {
 	return archive.Unpack(source, dir, TarOptions(o))
 }
 
-// UnpackInChild extracts an archive into dir, by a child whose root directory that is.
+// UnpackInChild extracts an archive into dir, in a child process that has dir as its root directory.
 func UnpackInChild(source io.Reader, dir string, o layertar.UnpackOptions) error {
 	return chrootarchive.UntarUncompressed(source, dir, TarOptions(o))
 }
 
-// ApplyLayer changes the tree at dir by an archive, in a child, and returns the size of what it brought.
+// ApplyLayer changes the tree at dir as an archive says, in a child process, and returns the size in bytes of what the
+// archive brought.
 func ApplyLayer(dir string, source io.Reader, o layertar.UnpackOptions) (int64, error) {
 	return chrootarchive.ApplyUncompressedLayer(dir, source, TarOptions(o))
 }
 
-// FSName is the name of the file system that path is on.
+// FSName returns the name of the file system that path is on.
 func FSName(path string) string {
 	magic, err := graphdriver.GetFSMagic(path)
 	if err != nil {
@@ -75,12 +78,12 @@ func FSName(path string) string {
 	return fmt.Sprintf("a file system with magic number %#x", uint32(magic))
 }
 
-// Counter is a counter of the users of mount points.
+// Counter returns a counter of the users of mount points.
 func Counter(isMounted func(path string) bool) *graphdriver.RefCounter {
 	return graphdriver.NewRefCounter(checker(isMounted))
 }
 
-// checker tells the library's counter what is mounted.
+// checker tells the library's counter whether something is mounted at a path.
 type checker func(path string) bool
 
 // IsMounted is part of graphdriver.Checker.
