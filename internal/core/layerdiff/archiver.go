@@ -23,34 +23,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A HeaderFunc makes the header of a file in an archive. target is that of a symbolic link.
+// A HeaderFunc makes the header of a file in an archive. target is the target of a symbolic link.
 type HeaderFunc func(name string, info fs.FileInfo, target string) (*tar.Header, error)
 
-// archiver writes the tar archive of a layer. It does not use the library's, which leaves out, with no more than a line in
-// the log, what it cannot read. Headers are as the library's.
+// archiver writes the tar archive of a layer. It makes headers as the library's archiver does, but does not use that
+// one, which leaves out files that it cannot read, with no more than a line in the log.
 //
-// A container may be at work in the layer. What is deleted meanwhile is left out; a file that becomes longer is archived as
-// long as it was; one that becomes shorter is an error.
+// A container may be working in the layer meanwhile. archiver leaves out files that are deleted. It archives the former
+// length of a file that grows. A file that shrinks is an error.
 type archiver struct {
 	w    *tar.Writer
 	out  *layertar.ChunkWriter // which w writes to
 	root string
 	form whiteout.Form
 	ids  *idmap.Mappings
-	// only says which files are archived, but for whiteouts.
+	// only limits which files are archived. A file whose name begins with .wh. is archived in any case.
 	only Paths
-	// fileInfoHeader is the library's.
+	// fileInfoHeader is the library's function.
 	fileInfoHeader HeaderFunc
 	// open opens a regular file.
 	open func(dir *os.File, name string) (*fsutil.RegularFile, error)
-	// inherits: the directory that it is in gives what is made in it an access control list.
+	// inherits means that the current directory gives whatever is made in it an access control list.
 	inherits bool
-	// names has the first name of each file with several.
+	// names has the first name of each file that has several names.
 	names map[inode]string
 }
 
-// inode tells a file from all others, also from one that gets its inode number once it is gone: that was born later. Where the
-// file system does not say when a file was born, it says how it was, so that one that is changed meanwhile is archived twice.
+// inode identifies a file. A later file that gets the same inode number differs in its time of birth. Where the file
+// system does not record births, the size and modification time stand in for it, so that a file that changes meanwhile
+// is archived twice.
 type inode struct {
 	number uint64
 	born   unix.StatxTimestamp
@@ -58,7 +59,7 @@ type inode struct {
 	mtime  syscall.Timespec
 }
 
-// fileID is about a file, which is open as f, or is at path if f is nil.
+// fileID returns the inode of a file. The file is open as f or, if f is nil, is at path.
 func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 	fd, flags := unix.AT_FDCWD, unix.AT_SYMLINK_NOFOLLOW
 	if f != nil {
@@ -72,8 +73,8 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// Archive returns the archive of a layer, which it lets go of, in form f. The layer is quiet if no container is at work in it. The
-// caller has to close the archive; until then a goroutine waits to write more.
+// Archive returns the archive of a layer in form f, and releases the layer when the archive ends. quiet means that no
+// container is working in the layer. The caller must close the archive; until then a goroutine waits to write more.
 func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quiet bool, fileInfoHeader HeaderFunc) io.ReadCloser {
 	reader, out := layertar.NewChunkPipe()
 	root := layer.dir.Name()
@@ -96,15 +97,15 @@ func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quie
 		if err != nil {
 			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
 		}
-		// Whoever reads the end of it may unmount the store at once.
+		// Close the layer first: whoever reads the end of the archive may unmount the store at once.
 		layer.close()
 		out.End(err)
 	}()
 	return reader
 }
 
-// directory archives what is in the directory rel: its files first, and then its directories, so that it need not stay
-// open as they are read.
+// directory archives the content of the directory rel. It archives the files first and then the subdirectories, so that
+// rel need not stay open while they are read.
 func (a *archiver) directory(rel string) error {
 	dir, err := fsutil.OpenDir(a.root, rel)
 	if err != nil {
@@ -129,14 +130,14 @@ func (a *archiver) directory(rel string) error {
 	return nil
 }
 
-// files archives the files in an open directory, and the mark that says that it is opaque. It returns the headers of the
-// directories in it.
+// files archives the files in an open directory, and its opaque mark if it has one. It returns the headers of the
+// subdirectories.
 func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err error) {
 	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}
-	// The order is the same, whatever form the layer is in.
+	// The order must be the same for every form of the layer.
 	names := a.archivedNames(dir, entries)
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
 	if err := a.mark(dir, rel, entries); err != nil {
@@ -149,7 +150,8 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 		}
 	}
 	for _, entry := range entries {
-		// Aufs lets nobody open a file beside its own whiteout, which the in-tree driver unpacks from some archives.
+		// Aufs lets nobody open a file that has a whiteout of its name beside it. The in-tree driver unpacks both from
+		// some archives.
 		if whiteout.IsOwnFileIn(a.form, rel == ".", entry.Name()) || hidden[entry.Name()] {
 			continue
 		}
@@ -168,7 +170,8 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	return below, nil
 }
 
-// archivedNames are the names that the entries of a directory have in the archive. The mark of an opaque directory has none: it comes first.
+// archivedNames maps the names of the entries of a directory to their names in the archive. It maps the opaque mark to
+// the empty string, so that the mark comes first.
 func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string]string {
 	names := make(map[string]string, len(entries))
 	for _, entry := range entries {
@@ -187,7 +190,8 @@ func (a *archiver) archivedNames(dir *os.File, entries []fs.DirEntry) map[string
 	return names
 }
 
-// entry archives a file in an open directory, which is rel in the archive. Of a directory it returns the header.
+// entry archives a file in an open directory. rel is the file's path in the archive. For a directory, entry returns the
+// header and archives nothing.
 func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *tar.Header, err error) {
 	if entry.Type().IsRegular() {
 		if f, err := a.open(dir, entry.Name()); err == nil {
@@ -201,7 +205,8 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 		return nil, err
 	}
 	if info.Mode().IsRegular() {
-		// It could not be opened, or was something else a moment ago. The error says which, if there is one.
+		// The file could not be opened, or was not a regular file a moment ago. If it cannot be opened now either, the
+		// error says why.
 		f, err := a.open(dir, entry.Name())
 		if err != nil {
 			return nil, err
@@ -216,7 +221,7 @@ func (a *archiver) entry(dir *os.File, entry fs.DirEntry, rel string) (below *ta
 	return nil, a.file(h, info, nil, path)
 }
 
-// regular archives a regular file.
+// regular archives an open regular file.
 func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
 	h, err := a.header(fsutil.FileXattrs{File: f}, rel, f, nil)
 	if err != nil {
@@ -225,10 +230,11 @@ func (a *archiver) regular(f *fsutil.RegularFile, rel string) error {
 	return a.file(h, f, f, "")
 }
 
-// file archives what is no directory: its header and, of a regular file, which is open as f, its content. All else is at path.
+// file archives anything but a directory: its header and, for a regular file, which is open as f, its content. Any
+// other file is at path.
 func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, path string) error {
 	st := fsutil.StatOf(info)
-	// Whiteouts may be one file, on aufs and on overlayfs; each is archived as one of its own.
+	// On aufs and on overlayfs, several whiteouts may be links to one file. Each is archived as a file of its own.
 	isWhiteout := strings.HasPrefix(filepath.Base(h.Name), whiteout.Prefix) || a.form != whiteout.AufsForm && whiteout.IsOverlay(info)
 	several := st.Nlink > 1 && !isWhiteout
 	var id inode
@@ -248,8 +254,8 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 	return err
 }
 
-// mark archives the mark of an opaque directory of a layer in overlay form. In aufs form it is a file like others, and in a
-// layer whose conversion was cut short it may be one as well.
+// mark archives the opaque mark of a directory in overlay form. In aufs form, the mark is a file like others. If a
+// conversion was cut short, a layer in overlay form may have that file as well.
 func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
 	if there || a.form == whiteout.AufsForm {
@@ -268,8 +274,8 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	})
 }
 
-// header is that of a file, which is rel in the archive. It is nil for what no archive has. Of a symbolic link, readlink tells
-// the target.
+// header returns the header of a file, or nil for a file that no archive has. rel is the file's path in the archive.
+// readlink returns the target of a symbolic link.
 func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
 	dir, name := filepath.Split(rel)
 	if a.form != whiteout.AufsForm && whiteout.IsOverlay(info) {
@@ -281,7 +287,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	switch info.Mode() & fs.ModeType {
 	case fs.ModeSocket:
 		logrus.Debugf("aufs: leaving the socket %s out of the archive", filepath.Join(a.root, rel))
-		return nil, nil //nolint:nilnil // it is nothing
+		return nil, nil //nolint:nilnil // a socket has no header
 	case fs.ModeSymlink:
 		var err error
 		if target, err = readlink(); err != nil {
@@ -292,7 +298,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	if err != nil {
 		return nil, err
 	}
-	// Else archive/tar would round it, to a time that may not have come yet.
+	// Otherwise archive/tar would round the time, perhaps to one in the future.
 	h.ModTime = h.ModTime.Truncate(time.Second)
 	attrs, err := archivedXattrs(xattrs)
 	if err != nil {
@@ -321,7 +327,8 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		h.PAXRecords[layertar.PaxXattr+attr] = value
 	}
 	if strings.HasPrefix(name, whiteout.Prefix) {
-		// It is nobody's, and no mapping need have its owner. Aufs has made it with the umask of whoever mounted the layer first.
+		// A whiteout's owner means nothing, and the mapping need not know it. Aufs makes whiteouts with the umask of
+		// whoever mounted the layer first.
 		if h.Typeflag == tar.TypeReg && h.Size == 0 {
 			h.Mode = whiteout.Mode
 		}
@@ -337,7 +344,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	return h, nil
 }
 
-// xattrsBeneath are the archivedXattrs of the file rel in the tree at root.
+// xattrsBeneath returns the archivedXattrs of the file rel in the tree at root.
 func xattrsBeneath(root, rel string) (map[string]string, error) {
 	dir, err := fsutil.OpenDir(root, filepath.Dir(rel))
 	if err != nil {
@@ -347,8 +354,9 @@ func xattrsBeneath(root, rel string) (map[string]string, error) {
 	return archivedXattrs(fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(rel))))
 }
 
-// archivedXattrs are the extended attributes of a file that archives carry: those of users, but for overlayfs's, two of
-// security, as in the library's archives, and access control lists, which are not in those.
+// archivedXattrs returns those extended attributes of a file that archives carry. As in the library's archives, these
+// are user attributes, except overlayfs's own, and two security attributes. Access control lists are added, which the
+// library's archives lack.
 func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 	names, err := xattrs.List()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
@@ -365,7 +373,7 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 			return nil, err
 		}
 		if value == nil {
-			// It is gone by now.
+			// The attribute is gone by now.
 			continue
 		}
 		if attrs == nil {
@@ -376,7 +384,8 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 	return attrs, nil
 }
 
-// content archives the content of a regular file, of which the header is written. It is read to where it is written from.
+// content archives the content of a regular file whose header has been written. It reads the content into the buffer
+// that is written from, so that nothing is copied.
 func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
 	for left := h.Size; left > 0; {
 		room, err := a.out.Room()

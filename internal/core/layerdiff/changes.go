@@ -17,7 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Compare compares the layer id with its ancestors.
+// Compare returns the changes of the layer id compared with its ancestors, sorted by path.
 func Compare(h store.Home, id string, c Comparison) ([]Change, error) {
 	below, err := h.LayersBelow(id)
 	if err != nil {
@@ -34,7 +34,7 @@ func Compare(h store.Home, id string, c Comparison) ([]Change, error) {
 type Comparison struct {
 	Layer                    whiteout.LayerDir
 	Mappings, ParentMappings *idmap.Mappings
-	// Owners is when UpdateLayerIDMap changed the owners in the layer; nil if it did not.
+	// Owners is the time when UpdateLayerIDMap changed the owners in the layer, or nil if it did not.
 	Owners  *syscall.Timespec
 	Changes []Change
 }
@@ -43,9 +43,9 @@ func (c *Comparison) add(rel string, kind ChangeKind) {
 	c.Changes = append(c.Changes, Change{Path: filepath.Join("/", rel), Kind: kind})
 }
 
-// Directory compares the directory rel of the layer with those of the ancestors that have it, and are not hidden, nearest
-// first. hidden says that they do not show through, since a directory around it is opaque. It tells if anything in it is
-// a change.
+// Directory compares the directory rel of the layer with the same directory of its ancestors. below are the ancestors
+// that have the directory and whose directory is not hidden, nearest first. hidden means that they do not show through,
+// because a directory around rel is opaque. Directory reports whether anything in rel is a change.
 func (c *Comparison) Directory(rel string, below []whiteout.LayerDir, hidden bool) (changed bool, err error) {
 	own, err := whiteout.ReadListingLook(c.Layer.Root, rel, c.Layer.Form)
 	if err != nil {
@@ -76,11 +76,11 @@ func (c *Comparison) Directory(rel string, below []whiteout.LayerDir, hidden boo
 	return changed, nil
 }
 
-// deleted are the names that ancestors show and the layer does not: by whiteouts, or because the directory is opaque.
+// deleted returns the names that ancestors show and the layer hides, by whiteouts or because the directory is opaque.
 func (c *Comparison) deleted(own whiteout.Listing, before whiteout.Merged) map[string]bool {
 	deleted := map[string]bool{}
 	for name := range own.Whiteouts {
-		// A whiteout of what was not there changes nothing.
+		// A whiteout changes nothing if ancestors do not show the name.
 		if before.Shows(name) {
 			deleted[name] = true
 		}
@@ -95,7 +95,8 @@ func (c *Comparison) deleted(own whiteout.Listing, before whiteout.Merged) map[s
 	return deleted
 }
 
-// entry compares one file or directory that is in the layer with what the directory that it is in showed before.
+// entry compares the file or directory rel of the layer with the ancestors'. before is what the ancestors show in the
+// directory that contains rel.
 func (c *Comparison) entry(rel string, entry fs.DirEntry, before whiteout.Merged, hidden bool) (changed bool, err error) {
 	info, err := entry.Info()
 	if err != nil {
@@ -128,7 +129,8 @@ func (c *Comparison) entry(rel string, entry fs.DirEntry, before whiteout.Merged
 	return changed, nil
 }
 
-// differ tells if a directory, or a file of onlyOwners, is another than it was. Owners are compared as the containers see them.
+// differ reports whether the mode, the modification time or the owner has changed, of a directory or of a file for
+// which onlyOwners is true. It compares owners as the containers see them.
 func (c *Comparison) differ(now, before fs.FileInfo) bool {
 	if now.Mode() != before.Mode() || !sameTime(now, before) {
 		return true
@@ -141,8 +143,8 @@ func (c *Comparison) differ(now, before fs.FileInfo) bool {
 	return nowUID != oldUID || nowGID != oldGID
 }
 
-// xattrsDiffer compares the extended attributes of the layer's file rel with those of the one that the ancestor at
-// old has, as far as archives carry them. The first may be gone by now, and is no change then.
+// xattrsDiffer compares the extended attributes of the layer's file rel with those of the same file in the ancestor at
+// old, as far as archives carry them. If the layer's file is gone by now, it is no change.
 func (c *Comparison) xattrsDiffer(rel, old string) (bool, error) {
 	now, err := xattrsBeneath(c.Layer.Root, rel)
 	if err != nil {
@@ -155,14 +157,15 @@ func (c *Comparison) xattrsDiffer(rel, old string) (bool, error) {
 	return !maps.Equal(now, before), err
 }
 
-// sameTime compares times of modification; one without a fraction of a second comes from an archive that has none, and is
-// the same as any in that second.
+// sameTime reports whether two modification times are the same. A time without a fraction of a second comes from an
+// archive without fractions, and is the same as any time in that second.
 func sameTime(a, b fs.FileInfo) bool {
 	x, y := a.ModTime(), b.ModTime()
 	return x.Equal(y) || x.Unix() == y.Unix() && (x.Nanosecond() == 0 || y.Nanosecond() == 0)
 }
 
-// containerIDs are the owner and group of a file in the container, or those on disk if the mapping has none for them.
+// containerIDs returns the owner and group of a file in the container. If the mapping does not have them, it returns
+// the ids on disk.
 func containerIDs(info fs.FileInfo, m *idmap.Mappings) (uid, gid int) {
 	st := fsutil.StatOf(info)
 	uid, gid = int(st.Uid), int(st.Gid)
@@ -172,5 +175,5 @@ func containerIDs(info fs.FileInfo, m *idmap.Mappings) (uid, gid int) {
 	return uid, gid
 }
 
-// ErrNotParent says that a layer is to be compared with another one than its parent, which takes a mount of both.
+// ErrNotParent says that a layer is to be compared with a layer other than its parent, which takes mounts of both.
 var ErrNotParent = errors.New("the layer has another parent")

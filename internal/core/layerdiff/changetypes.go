@@ -9,7 +9,7 @@ type Change struct {
 	Kind ChangeKind
 }
 
-// String is the letter of the kind, and the path.
+// String returns the letter of the kind (C, A or D) and the path.
 func (c Change) String() string { return string("CAD"[c.Kind]) + " " + c.Path }
 
 // ChangeKind says what happened to a file.
@@ -22,8 +22,8 @@ const (
 	ChangeDelete
 )
 
-// Usage is what a layer takes on the disk.
+// Usage is the disk usage of a layer.
 type Usage struct {
-	// Size is how many bytes are in its files, and Inodes how many files there are.
+	// Size is the number of bytes in the layer's files, and Inodes the number of files.
 	Size, Inodes int64
 }

@@ -1,2 +1,3 @@
-// Package layerdiff reads what makes a layer out of its parent: its archive, its changes, its size, and single files.
+// Package layerdiff reads the difference between a layer and its parent: its archive, its changes, its size, and single
+// files.
 package layerdiff

@@ -11,16 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Held is a layer that is being read. Whoever reads it passes over files that a container deletes meanwhile, and cannot tell them
-// from those that are gone because the layer is: that has to be asked at the end.
+// A Held is a layer that somebody is reading. The reader passes over files that a container deletes meanwhile. A file
+// may also be missing because the layer itself is gone, so the reader must check at the end that the layer still
+// exists.
 type Held struct {
 	home store.Home
 	id   string
-	// dir is the layer's directory. It stays open, so that no other one gets its inode number.
+	// dir is the layer's directory. It stays open, so that no other directory gets its inode number.
 	dir *os.File
 }
 
-// Hold begins to read the layer id.
+// Hold opens the layer id for reading.
 func Hold(h store.Home, id string) (*Held, error) {
 	dir, err := os.OpenFile(h.Diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
@@ -29,10 +30,10 @@ func Hold(h store.Home, id string) (*Held, error) {
 	return &Held{home: h, id: id, dir: dir}, nil
 }
 
-// ErrReplaced says that an archive was applied to a layer while it was read, or it was removed and made again.
+// ErrReplaced says that, while a layer was read, an archive was applied to it, or the layer was removed and made again.
 var ErrReplaced = errors.New("the layer got other content while it was read")
 
-// still is an error if the layer is not the one any more that it was when it was held.
+// still returns an error if the layer is no longer the one that was held.
 func (l *Held) still() error {
 	if absent, err := l.home.Absent(l.id); err != nil {
 		return err
@@ -53,10 +54,10 @@ func (l *Held) still() error {
 	return nil
 }
 
-// close says that the layer was read. The directory was only looked at.
+// close ends the reading of the layer. The error does not matter, because the directory was only read.
 func (l *Held) close() { _ = l.dir.Close() }
 
-// Reading calls read, which reads the layer id. It is an error if the layer was removed, or replaced, meanwhile.
+// Reading calls read, which reads the layer id. It returns an error if the layer was removed or replaced meanwhile.
 func Reading(h store.Home, id string, read func() error) error {
 	held, err := Hold(h, id)
 	if err != nil {

@@ -35,7 +35,7 @@ func NewGetter(h store.Home, id string) (*Getter, error) {
 	}, nil
 }
 
-// lineageOf are the layer id and its ancestors, nearest first.
+// lineageOf returns the layer id and its ancestors, nearest first.
 func lineageOf(h store.Home, id string) ([]whiteout.LayerDir, error) {
 	f, err := h.Form(id)
 	if err != nil {
@@ -48,19 +48,21 @@ func lineageOf(h store.Home, id string) ([]whiteout.LayerDir, error) {
 	return append([]whiteout.LayerDir{{Root: h.Diff(id), Form: f}}, below...), nil
 }
 
-// Getter reads the files of one layer.
+// A Getter reads the files of one layer.
 type Getter struct {
 	*Held
-	// lineage are the layer and its ancestors. Most layers have all that is asked for, and nobody looks for others.
+	// lineage returns the layer and its ancestors. It is called only for a file that the layer does not have; most
+	// layers have all files that are asked for.
 	lineage func() ([]whiteout.LayerDir, error)
-	// keeping has the layers for which something is kept, and where, and asked counts what was asked for, by names, if there are any.
+	// keeping maps each layer with kept content to the directory of that content. If there is any, asked counts the
+	// requests for each name.
 	keeping map[string]string
 	asked   map[string]int
 	mu      sync.Mutex // protects asked
 }
 
-// Get opens the file with a name as archives have it: with or without a '/', or a './', before it. Where an archive has several entries of
-// one name with content, it has to be asked for each of them, in their order.
+// Get opens the file with this name in the layer's archive, with or without a leading '/' or './'. If the archive has
+// several entries with content for one name, the caller must ask for each of them, in the order of the archive.
 func (g *Getter) Get(name string) (io.ReadCloser, error) {
 	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
 	k := g.next(rel)
@@ -74,7 +76,7 @@ func (g *Getter) Get(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// next is what the name is asked for now.
+// next returns the name together with the number of this request for it.
 func (g *Getter) next(rel string) layertar.KeptName {
 	if len(g.keeping) == 0 {
 		return layertar.KeptName{Name: rel, N: 1}
@@ -85,7 +87,8 @@ func (g *Getter) next(rel string) layertar.KeptName {
 	return layertar.KeptName{Name: rel, N: g.asked[rel]}
 }
 
-// open opens what the layer id, whose directory is open, has of a name: what is kept for it, or the file.
+// open opens what the layer id has for a name: kept content or, if there is none, the file. dir is the layer's
+// directory.
 func (g *Getter) open(id string, dir *os.File, k layertar.KeptName) (*os.File, error) {
 	if place := g.keeping[id]; place != "" {
 		f, err := kept.Open(place, k)
@@ -96,7 +99,7 @@ func (g *Getter) open(id string, dir *os.File, k layertar.KeptName) (*os.File, e
 	return kept.OpenInLayer(dir, k.Name)
 }
 
-// fromBelow opens a file of an ancestor that the layers above it do not hide. missing is the error if there is none.
+// fromBelow opens a file of an ancestor that no layer above it hides. It returns missing if there is none.
 func (g *Getter) fromBelow(k layertar.KeptName, missing error) (*os.File, error) {
 	if err := g.still(); err != nil {
 		return nil, err
@@ -124,5 +127,5 @@ func (g *Getter) fromBelow(k layertar.KeptName, missing error) (*os.File, error)
 	return nil, missing
 }
 
-// Close lets go of the layer's directory. Files that are open stay so.
+// Close releases the layer's directory. Files that are open stay open.
 func (g *Getter) Close() error { return g.dir.Close() }

@@ -15,16 +15,17 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// A layer in which UpdateLayerIDMap changed the owners has a copy of each file of its parent. Those that are else as they were are no
-// changes, as the mappings of the two layers tell them apart already.
+// If UpdateLayerIDMap changed the owners in a layer, the layer has a copy of each file of its parent. A copy that is
+// otherwise as it was is no change: the mappings of the two layers already account for its owner.
 
-// Paths are the paths of the changes in a layer. nil stands for all that is in the layer.
+// Paths are the paths of the changes in a layer. Nil stands for everything in the layer.
 type Paths map[string]bool
 
-// has tells if the file rel of the layer is a change.
+// has reports whether the file rel of the layer is a change.
 func (p Paths) has(rel string) bool { return p == nil || p[filepath.Join("/", rel)] }
 
-// ChangedPaths are those of the layer id, in form f.
+// ChangedPaths returns the paths of the changes in the layer id, which is in form f. It returns nil if UpdateLayerIDMap
+// has not changed the owners in the layer.
 func ChangedPaths(h store.Home, id string, f whiteout.Form, mappings, parentMappings *idmap.Mappings) (Paths, error) {
 	owners, err := owners.Changed(h, id)
 	if err != nil || owners == nil {
@@ -44,13 +45,13 @@ func ChangedPaths(h store.Home, id string, f whiteout.Form, mappings, parentMapp
 	return paths, err
 }
 
-// onlyOwners tells if it may be that nothing happened to the file since its owner was changed. Whatever else happens to it later
-// changes its time of change.
+// onlyOwners reports whether it is possible that nothing has happened to the file since its owner was changed. Anything
+// that happens to the file later moves its change time (ctime).
 func (c *Comparison) onlyOwners(now fs.FileInfo) bool {
 	return c.Owners != nil && fsutil.StatOf(now).Ctim.Nano() <= c.Owners.Nano()
 }
 
-// ownerKept tells if the owner of a file is the one that UpdateLayerIDMap makes of the one before.
+// ownerKept reports whether the owner of a file is what UpdateLayerIDMap makes of the owner before.
 func (c *Comparison) ownerKept(now, before fs.FileInfo) bool {
 	owner := func(info fs.FileInfo) idmap.Pair {
 		return idmap.Pair{UID: int(fsutil.StatOf(info).Uid), GID: int(fsutil.StatOf(info).Gid)}
@@ -63,7 +64,7 @@ func (c *Comparison) maps() owners.Maps {
 	return owners.Maps{ToContainer: c.ParentMappings, ToHost: c.Mappings}
 }
 
-// mapLists makes the access control lists among attributes those that UpdateLayerIDMap makes of them.
+// mapLists replaces the access control lists among attrs by what UpdateLayerIDMap makes of them.
 func (c *Comparison) mapLists(attrs map[string]string) error {
 	for name, value := range attrs {
 		if !layertar.IsACL(name) {
@@ -78,8 +79,8 @@ func (c *Comparison) mapLists(attrs map[string]string) error {
 	return nil
 }
 
-// contentsDiffer compares the rest of two files that differ has found to be the same. The content of those of onlyOwners is the same, if
-// their sizes and times are.
+// contentsDiffer compares two files in which differ has found no difference. Where onlyOwners is true, files have the
+// same content if their sizes and times are the same.
 func (c *Comparison) contentsDiffer(rel string, now, before fs.FileInfo, old string) (bool, error) {
 	switch {
 	case now.IsDir():
@@ -98,7 +99,7 @@ func (c *Comparison) contentsDiffer(rel string, now, before fs.FileInfo, old str
 	return c.xattrsDiffer(rel, old)
 }
 
-// readlinkBeneath is readlink(2) of the file rel in the tree at root.
+// readlinkBeneath returns the target of the symbolic link rel in the tree at root.
 func readlinkBeneath(root, rel string) (string, error) {
 	dir, err := fsutil.OpenDir(root, filepath.Dir(rel))
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// UsageOf measures those files of the layer id, which is in form f, that are in only.
+// UsageOf returns the disk usage of those files of the layer id, in form f, that are in only.
 func UsageOf(h store.Home, id string, f whiteout.Form, only Paths) (*Usage, error) {
 	s := fsutil.Sizes{}
 	err := Reading(h, id, func() error {
@@ -25,8 +25,8 @@ func UsageOf(h store.Home, id string, f whiteout.Form, only Paths) (*Usage, erro
 	return &Usage{Size: s.Sum, Inodes: s.Inodes}, err
 }
 
-// walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over what is
-// deleted while it walks.
+// walkBranch calls visit for the root and all content of the layer at root, which is in form f. It passes over files
+// that are deleted meanwhile.
 func walkBranch(root string, f whiteout.Form, visit func(rel string, info fs.FileInfo)) error {
 	info, err := os.Lstat(root)
 	if err != nil {
