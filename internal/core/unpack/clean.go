@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Finish goes through what an archive has brought, once, makes it what a layer can have, and adds up its size, as usage does.
+// Finish goes once through what an archive has brought, and turns it into what a layer may have in it. It returns the
+// size in bytes, counted as a layer's disk usage is.
 func Finish(root string, ids *idmap.Mappings, k *kept.Keeper) (size int64, err error) {
 	acls := layertar.NewACLsToHost(ids)
 	sizes := fsutil.Sizes{}
@@ -41,8 +42,8 @@ func Finish(root string, ids *idmap.Mappings, k *kept.Keeper) (size int64, err e
 	return sizes.Sum, err
 }
 
-// FinishMarked is Finish for an archive of which it is known that nothing else is to be done than to look at the
-// directories marked, which have whiteouts.
+// FinishMarked is Finish for an archive that is known to need nothing but a look at the directories marked, which have
+// whiteouts.
 func FinishMarked(root string, marked []string, k *kept.Keeper) error {
 	t := fsutil.Tree{Root: root}
 	defer t.Close()
@@ -50,7 +51,7 @@ func FinishMarked(root string, marked []string, k *kept.Keeper) error {
 		_, err := t.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 			return cleanWhiteouts(dir, entries, k)
 		})
-		// One that was only implied may have gone.
+		// A directory that the archive only implied may be gone.
 		if fsutil.IgnoreGone(err) != nil {
 			return err
 		}
@@ -58,8 +59,8 @@ func FinishMarked(root string, marked []string, k *kept.Keeper) error {
 	return nil
 }
 
-// cleanXattrs takes overlayfs's own attributes from a directory and the files in it, for they are not content, and an archive cannot
-// bring any; and maps the owners in access control lists.
+// cleanXattrs removes overlayfs's own attributes from a directory and the files in it. They are not content, and an
+// archive must not bring any. cleanXattrs also maps the owners in access control lists.
 func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls layertar.ACLsToHost) error {
 	names := []string{"."}
 	for _, entry := range entries {
@@ -80,7 +81,7 @@ func cleanXattrs(dir fsutil.Dir, entries []fs.DirEntry, acls layertar.ACLsToHost
 	return nil
 }
 
-// cleanWhiteouts makes the whiteouts that an archive has brought in a directory those of a layer.
+// cleanWhiteouts turns the whiteouts that an archive has brought in a directory into those of a layer.
 func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *kept.Keeper) (changed bool, err error) {
 	found := false
 	for _, entry := range entries {
@@ -98,14 +99,15 @@ func cleanWhiteouts(dir fsutil.Dir, entries []fs.DirEntry, k *kept.Keeper) (chan
 	return changed || c, err
 }
 
-// cleanWhiteout removes a file whose name begins with .wh. and says nothing, and makes whiteouts empty regular files.
+// cleanWhiteout handles an entry whose name begins with .wh. It removes the entry if that name has no meaning in a
+// layer, and otherwise makes it an empty regular file.
 func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *kept.Keeper) (changed bool, err error) {
 	name := entry.Name()
 	if !strings.HasPrefix(name, whiteout.Prefix) {
 		return false, nil
 	}
 	if _, ok := whiteout.Of(name); whiteout.IsOwnFile(name) || !ok && name != whiteout.OpaqueMark {
-		// Archives of old drivers have aufs's own files; and nothing can take away ".", nor "..".
+		// Archives of old drivers have aufs's own files in them. A whiteout of "." or ".." deletes nothing.
 		if err := k.KeepHidden(dir, entry); err != nil {
 			return false, err
 		}
@@ -118,7 +120,8 @@ func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *kept.Keeper) (changed b
 	if info.Mode().IsRegular() && info.Size() == 0 && fsutil.StatOf(info).Nlink == 1 {
 		return false, nil
 	}
-	// As the overlay driver takes it: the name says all. With content, it would be a file to whoever sees the layer in overlay form.
+	// Only the name counts, as in the overlay driver. To whoever sees the layer in overlay form, a whiteout with
+	// content would be a file.
 	if err := k.KeepHidden(dir, entry); err != nil {
 		return false, err
 	}
@@ -128,9 +131,10 @@ func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *kept.Keeper) (changed b
 	return true, whiteout.MakeMark(dir, name)
 }
 
-// resolveReplacements deals with names that an archive both deletes and brings: what OCI means by it is that the new one
-// takes the place of that of the layers below, but aufs would hide the new one as well. A file hides those below
-// without a whiteout; a directory does when it is opaque.
+// resolveReplacements removes the whiteouts of names that the archive both deletes and brings. In OCI, the new file
+// takes the place of the one in the layers below, but in aufs the whiteout would hide the new file as well. A file
+// hides what is below it without a whiteout. A directory does so if it is opaque, so resolveReplacements makes it
+// opaque.
 func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
 	again, err := dir.Open(".")
 	if err != nil {
@@ -164,8 +168,9 @@ func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
 	return changed, nil
 }
 
-// MarkReplaced makes those directories opaque, in the directory rel of the layer at root and below it, that take the
-// place of a file, and returns them. Aufs looks for more directories of that name below the file, and would show what the file has hidden.
+// MarkReplaced makes opaque each directory that takes the place of a file, in the directory rel of the layer at root
+// and below it. It returns these directories. Otherwise aufs would look below the file for more directories of the
+// name, and show what the file has hidden.
 func MarkReplaced(root, rel string, below []whiteout.LayerDir) (replaced []string, err error) {
 	own, err := whiteout.ReadListing(root, rel, whiteout.AufsForm)
 	if err != nil || own.Opaque || len(below) == 0 {
@@ -194,25 +199,27 @@ func MarkReplaced(root, rel string, below []whiteout.LayerDir) (replaced []strin
 	return replaced, nil
 }
 
-// TakePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well. What
-// was in dir is in made then.
+// TakePlace puts the directory made, whose content is durable, in the place of dir, and makes that durable as well.
+// After that, made has what was in dir.
 func TakePlace(made, dir string) error {
 	err := fsutil.Exchange(made, dir)
 	if errors.Is(err, unix.EINVAL) || fsutil.IsForbidden(err) {
-		// Some network file systems cannot do that, and some filters of system calls forbid it. There what is interrupted now has a part of the files.
+		// Some network file systems cannot exchange directories, and some system call filters forbid it. Without the
+		// exchange, an interruption now leaves the layer with a part of the files.
 		return moveContent(made, dir)
 	}
 	if err != nil {
 		return err
 	}
 	if err := fsutil.SyncDir(filepath.Dir(dir)); err != nil {
-		// It is not known what a crash would leave, and the caller is told that there is nothing.
+		// It is not known what a crash would leave. Exchange the directories again, because the error tells the caller
+		// that the layer has nothing.
 		return errors.Join(err, fsutil.Exchange(made, dir))
 	}
 	return nil
 }
 
-// moveContent makes the directory dir, which is empty but for aufs's own files, be as made is.
+// moveContent gives the directory dir the content and metadata of made. dir is empty except for aufs's own files.
 func moveContent(made, dir string) error {
 	entries, err := os.ReadDir(made)
 	if err != nil {

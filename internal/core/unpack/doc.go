@@ -1,3 +1,3 @@
-// Package unpack makes a layer's directory of an archive: it has a storage library extract it, and brings what is there then into the form
-// that a layer has.
+// Package unpack makes a layer's directory from an archive. It has the storage library extract the archive, and then
+// turns the result into what a layer may have in it.
 package unpack

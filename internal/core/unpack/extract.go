@@ -19,31 +19,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Extractor extracts an archive into a directory: a storage library does.
+// An Extractor extracts an archive into a directory. The storage library does the work.
 type Extractor struct {
-	// InThread extracts into dir, which is the root directory of the calling thread, or below it.
+	// InThread extracts into dir in the calling thread. dir is the root directory of that thread, or below it.
 	InThread func(archive io.Reader, dir string, options layertar.UnpackOptions) error
-	// InChild extracts into dir, in a child that has it as its root directory.
+	// InChild extracts into dir in a child process that has dir as its root directory.
 	InChild func(archive io.Reader, dir string, options layertar.UnpackOptions) error
 }
 
-// Archive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of it.
+// Archive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of
+// dir.
 //
-// The library's chrootarchive has a child for that, which takes as long to start as hundreds of files take, and gets the archive through a
-// pipe. A thread can have a root directory of its own as well. Where that is forbidden, it is the child that extracts; and where the
-// library writes to the log: that may lead to files, and what a child says there is not heard.
+// The library's chrootarchive does that in a child process. To start the child takes as long as to extract hundreds of
+// files, and the child gets the archive through a pipe. A thread can have a root directory of its own as well, so
+// Archive extracts in a thread. It uses the child where such a thread is forbidden, and where the library would write
+// to the log. Logging may open files, which must not be looked up in dir; what a child logs goes nowhere.
 //
-// What an archive takes is this process's, not a child's: layertar.Scan has a limit for the memory. The library holds a descriptor for
-// each level of a directory that the archive replaces by a file.
+// The memory that an archive takes is this process's, not a child's, so layertar.Scan limits it. The library holds a
+// descriptor for each level of a directory that the archive replaces by a file.
 //
-// What an entry destroys of those before it is kept, but not where it is a child that extracts: nobody knows how far that has come.
+// If an entry destroys what an earlier entry brought, Archive keeps that with k. It cannot do so where a child
+// extracts, because nobody knows how far the child has come.
 func Archive(source *layertar.Scan, dir string, options layertar.UnpackOptions, k *kept.Keeper, x Extractor) error {
 	begin := beginning(source)
 	loud := source.Seen.Loud || options.InUserNS && source.Seen.Xattrs
 	if options.IgnoreChownErrors || loud || !LogsToFile(logrus.StandardLogger()) {
 		return unpackInChild(begin, dir, options, x.InChild)
 	}
-	// What package time reads of it, once for all and for whoever writes to a log, is not to be read there.
+	// Make package time read the local time zone now. It does so only once, for example when something is logged, and
+	// must not look for the file in dir.
 	_ = time.Local.String()
 	r, w := layertar.NewChunkPipe()
 	unpacked, err := InRoot(dir, func() error {
@@ -51,7 +55,7 @@ func Archive(source *layertar.Scan, dir string, options layertar.UnpackOptions, 
 		if err := x.InThread(r, "/", options); err != nil {
 			return err
 		}
-		// Whoever writes the archive may wait for the end of it to be read, which is behind the end of what it has.
+		// Read past the end of the archive to the end of the stream: whoever writes the archive may wait for that.
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
@@ -62,17 +66,18 @@ func Archive(source *layertar.Scan, dir string, options layertar.UnpackOptions, 
 		return err
 	}
 	source.Watched = true
-	// It is read here, for who knows which files it opens.
+	// Read the source in this thread, not in the one with another root directory: the source may open any files.
 	return Feed(begin, w, unpacked, func() error { return k.Before(source.Cut) })
 }
 
-// unpackUmask is the umask of what extracts an archive: the library gives directories that the archive has no entry for the mode 0777.
+// unpackUmask is the umask for extracting an archive. The library makes a directory that has no entry in the archive
+// with the mode 0777.
 const unpackUmask = 0o022
 
-// unpackInChild has a child of the library's extract an archive into the directory dir. The child gets the umask of the thread that starts
-// it, so that is one of its own.
+// unpackInChild has a child process of the library extract an archive into the directory dir. The child inherits the
+// umask of the thread that starts it, so unpackInChild starts it from a thread of its own.
 func unpackInChild(source io.Reader, dir string, options layertar.UnpackOptions, unpack func(io.Reader, string, layertar.UnpackOptions) error) error {
-	// The caller may be in a mount namespace that the other thread is not in.
+	// Open dir here: the caller may be in a mount namespace that the other thread is not in.
 	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
@@ -80,7 +85,7 @@ func unpackInChild(source io.Reader, dir string, options layertar.UnpackOptions,
 	defer root.Close()
 	end := make(chan error, 1)
 	go fsutil.OnOtherThread(func() {
-		// Where that is forbidden, it is the umask of this process.
+		// If unshare is forbidden, the child has the umask of this process.
 		forbidden := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
 		if forbidden == nil {
 			unix.Umask(unpackUmask)
@@ -89,7 +94,7 @@ func unpackInChild(source io.Reader, dir string, options layertar.UnpackOptions,
 			return unpack(source, fmt.Sprintf("/proc/self/fd/%d", root.Fd()), options)
 		})
 		if err != nil && forbidden != nil {
-			// The child needs that call as well, and does not name it.
+			// The child needs unshare as well, and its error does not name that call.
 			err = fmt.Errorf("%w; %w", err, forbidden)
 		}
 		end <- err
@@ -97,11 +102,11 @@ func unpackInChild(source io.Reader, dir string, options layertar.UnpackOptions,
 	return <-end
 }
 
-// FirstLook is how much of an archive is looked at, for what the library would log, before any of it is extracted. One that has such things
-// only later makes the library say so.
+// FirstLook is how many bytes of an archive are looked at before any of it is extracted, to find things that the
+// library would log. If an archive has such things only later, the library logs them.
 const FirstLook = layertar.Chunk
 
-// beginning looks at the first part of an archive, and returns what is to be read in place of all of it.
+// beginning looks at the first part of an archive, and returns a reader of the whole archive.
 func beginning(source *layertar.Scan) io.Reader {
 	first := make([]byte, FirstLook)
 	n, err := 0, error(nil)
@@ -116,13 +121,14 @@ func beginning(source *layertar.Scan) io.Reader {
 	return io.MultiReader(bytes.NewReader(first[:n]), source)
 }
 
-// failing is a reader with nothing but an error.
+// failing is a reader that returns nothing but an error.
 type failing struct{ error }
 
 // Read implements io.Reader.
 func (f failing) Read([]byte) (int, error) { return 0, f.error }
 
-// LogsToFile tells if what is logged goes to an open file, or nowhere: nothing is looked for by its path then.
+// LogsToFile reports whether log messages go to an open file, or nowhere. In both cases logging does not look up a
+// path.
 func LogsToFile(logger *logrus.Logger) bool {
 	for _, hooks := range logger.Hooks {
 		if len(hooks) > 0 {
@@ -133,10 +139,11 @@ func LogsToFile(logger *logrus.Logger) bool {
 	return isFile || logger.Out == io.Discard
 }
 
-// errAbandoned: what reads the archive has panicked.
+// errAbandoned ends the archive if reading its source panics.
 var errAbandoned = errors.New("nobody reads the archive any more")
 
-// Feed reads the archive from source into w, for what ends with unpacked.
+// Feed copies the archive from source to w, and waits for the result of the extraction, which comes from unpacked. It
+// calls atCut at each cut of the archive.
 func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCut func() error) error {
 	ended := false
 	defer func() {
@@ -159,7 +166,7 @@ func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCu
 	case store.HasNoRoom(err), read != nil && errors.Is(err, read):
 		err = fmt.Errorf("unpacking it: %w", err)
 	default:
-		// Of what may not be found, or allowed, it is the archive's own doing.
+		// Do not wrap the error: if something is not found or not permitted, the archive itself is the cause.
 		err = fmt.Errorf("unpacking it: %v", err) //nolint:errorlint // see above
 	}
 	if errors.Is(read, io.ErrClosedPipe) || failed != nil {
@@ -170,7 +177,7 @@ func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCu
 	return err
 }
 
-// readRest reads an archive to its end, for whoever writes it waits for that. Nothing is kept of it, and it is read across cuts.
+// readRest reads an archive to its end, across cuts, and discards it. Whoever writes the archive waits for that.
 func readRest(source io.Reader) error {
 	for {
 		if _, err := io.Copy(io.Discard, source); !errors.Is(err, layertar.ErrCut) {
@@ -179,11 +186,11 @@ func readRest(source io.Reader) error {
 	}
 }
 
-// InRoot runs f on a thread that has dir as its root directory, and as its working directory: absolute paths and ".." end there. f must
-// not have others do what is to be done there. What it returns can be received from ended; the thread does not use dir any more then.
-// The error says that f does not run.
+// InRoot runs f on a thread that has dir as its root directory and its working directory: absolute paths and ".." end
+// there. f must not leave to other goroutines what is to be done in dir. The result of f comes from ended when the
+// thread no longer uses dir. An error says that f does not run.
 func InRoot(dir string, f func() error) (ended <-chan error, err error) {
-	// The caller may be in a mount namespace that the other thread is not in.
+	// Open dir here: the caller may be in a mount namespace that the other thread is not in.
 	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, err
@@ -202,13 +209,14 @@ func InRoot(dir string, f func() error) (ended <-chan error, err error) {
 	return end, <-began
 }
 
-// enterRoot makes an open directory the root directory, and the working directory, of the calling thread alone. To leave it ends that.
+// enterRoot makes an open directory the root directory and the working directory of the calling thread alone. leave
+// undoes that.
 func enterRoot(root *os.File) (leave func(), err error) {
 	outside, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: "/", Err: err}
 	}
-	// The other threads have these, and their umask, together.
+	// Without this, all threads share their root directory, working directory and umask.
 	if err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS)); err == nil {
 		err = os.NewSyscallError("fchdir", unix.Fchdir(int(root.Fd())))
 	}
@@ -221,7 +229,7 @@ func enterRoot(root *os.File) (leave func(), err error) {
 	}
 	unix.Umask(unpackUmask)
 	return func() {
-		// The thread is about to end, and what of this has failed ends with it.
+		// The thread is about to end, so it does not matter if this fails.
 		_ = unix.Fchdir(outside)
 		_ = unix.Chroot(".")
 		_ = unix.Close(outside)

@@ -15,41 +15,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An archive implies a directory that has no entry of its own, by the paths of other entries. The library makes each of them like any
-// other. The image specification only says what entries mean, and what whiteouts do to the layers below. So an implied directory
+// An archive implies a directory that has no entry of its own, but is in the paths of other entries. The library makes
+// such a directory like any other. The image specification only says what entries mean, and what whiteouts do to the
+// layers below. So an implied directory
 //
-//   - keeps the owner, mode, times and attributes of the one that the layers below show, if there is one;
-//   - is a new one otherwise, of mode impliedMode, and belongs to root;
-//   - but is nothing if it is new and holds nothing but whiteouts.
+//   - keeps the owner, mode, times and attributes of the directory that the layers below show, if there is one;
+//   - otherwise is new, has the mode impliedMode, and belongs to root;
+//   - is removed if it is new and holds nothing but whiteouts.
 
-// impliedMode is the mode of a directory of which nothing says what it is.
+// impliedMode is the mode of a new implied directory, for which nothing says what it should be.
 const impliedMode = 0o755
 
-// ImpliedDirs are those of an archive that was unpacked in tree.
+// ImpliedDirs are the implied directories of an archive that was unpacked in tree.
 type ImpliedDirs struct {
 	tree fsutil.Tree
-	// keeper knows the names of the archive, and keeps what is in the directories that go.
+	// keeper knows the names in the archive, and keeps what is in the directories that are removed.
 	keeper    *kept.Keeper
 	Below     []DirBelow
-	belowText int // how long the names in it are
+	belowText int // the length of the names in Below, and a constant for each
 }
 
-// mostImpliedText is how long the names of those directories may be together that keep the metadata of the layers below: a short archive
-// can name many.
+// mostImpliedText limits the length, in bytes, of the names of all directories that keep the metadata of the layers
+// below: a short archive can name many.
 const mostImpliedText = 64 << 20
 
-// ErrManyImplied limits the memory that an archive takes.
+// ErrManyImplied says that an archive exceeds mostImpliedText, which limits the memory that it takes.
 var ErrManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
 	mostImpliedText>>20)
 
-// A DirBelow is a directory that a layer below shows, and the archive only implies.
+// A DirBelow is a directory that the archive only implies, and a layer below shows.
 type DirBelow struct {
 	Rel   string
 	layer whiteout.LayerDir
 }
 
-// settleImplied removes those directories that are nothing, and makes those that are new what they are to be, in what was unpacked in dir
-// for a layer on top of those that layersBelow returns. It goes by whiteouts as they are in the archive. It returns the directories that are to
+// settleImplied handles the implied directories of an archive that was unpacked in dir, for a layer on top of those
+// that layersBelow returns. It removes the directories that hold nothing but whiteouts, and makes the others that are
+// new what they should be. It goes by the whiteouts as they are in the archive. It returns the directories that are to
 // keep their metadata.
 func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, k *kept.Keeper) ([]DirBelow, error) {
 	if !k.Names.Implies || k.Names.Unnamed {
@@ -65,8 +67,8 @@ func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, 
 	return i.Below, err
 }
 
-// restoreImplied gives directories in dir the metadata that the layers below say. All that belongs to this host is in it: it comes after what is
-// done for the files of an archive.
+// restoreImplied gives the directories implied, in dir, the metadata that the layers below show. That metadata is
+// already this host's, so restoreImplied comes after everything that is done to the files of an archive.
 func restoreImplied(dir string, implied []DirBelow) error {
 	for _, i := range implied {
 		if err := whiteout.CopyMetadataBeneath(i.layer.Root, i.Rel, i.layer.Form, dir); err != nil {
@@ -76,8 +78,8 @@ func restoreImplied(dir string, implied []DirBelow) error {
 	return nil
 }
 
-// settle is settleImplied for the directory rel, which those of layers below have as well, and those in it. It tells if rel is an entry
-// of the layer. One that is not is to be removed.
+// settle is settleImplied for the directory rel and the directories in it. below are the layers below that have rel as
+// well. It reports whether rel is an entry of the layer; if not, rel is to be removed.
 func (i *ImpliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry bool, err error) {
 	listed, err := i.list(rel)
 	if err != nil {
@@ -113,7 +115,8 @@ func (i *ImpliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry boo
 	if rel == "." || !i.keeper.Names.Implied("/"+rel) {
 		return true, nil
 	}
-	// What could not be made, as a device in a user namespace, has left its directory empty.
+	// An empty directory without whiteouts stays: perhaps something could not be made in it, such as a device in a user
+	// namespace.
 	if len(below) == 0 && !holds && (marks || len(nothing) > 0) {
 		return false, nil
 	}
@@ -125,7 +128,7 @@ func (i *ImpliedDirs) settle(rel string, below []whiteout.LayerDir) (isEntry boo
 	return true, i.makeNew(rel)
 }
 
-// KeepsMetadata notes a directory.
+// KeepsMetadata records a directory that keeps its metadata.
 func (i *ImpliedDirs) KeepsMetadata(b DirBelow) error {
 	const entry = 64
 	if i.belowText += len(b.Rel) + entry; i.belowText > mostImpliedText {
@@ -135,8 +138,8 @@ func (i *ImpliedDirs) KeepsMetadata(b DirBelow) error {
 	return nil
 }
 
-// dirsUnder returns what tells which of the layers below have the directory of some name in rel, as far as the whiteouts among the entries
-// of rel, and those of layers below, do not hide it.
+// dirsUnder returns a function that returns the layers below that have a directory of some name in rel. It leaves out
+// the layers whose directory is hidden by whiteouts among the entries of rel, or in other layers below.
 func dirsUnder(rel string, entries []fs.DirEntry, below []whiteout.LayerDir) (func(name string) []whiteout.LayerDir, error) {
 	hidden := map[string]bool{}
 	for _, entry := range entries {
@@ -156,7 +159,7 @@ func dirsUnder(rel string, entries []fs.DirEntry, below []whiteout.LayerDir) (fu
 	}, err
 }
 
-// remove removes directories in rel that hold nothing but whiteouts.
+// remove removes the directories names in rel, which hold nothing but whiteouts.
 func (i *ImpliedDirs) remove(rel string, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -166,7 +169,7 @@ func (i *ImpliedDirs) remove(rel string, names []string) error {
 			if !slices.Contains(names, entry.Name()) {
 				continue
 			}
-			// A whiteout in it may have content.
+			// A whiteout in the directory may have content.
 			if err := i.keeper.KeepHidden(dir, entry); err != nil {
 				return true, err
 			}
@@ -179,21 +182,22 @@ func (i *ImpliedDirs) remove(rel string, names []string) error {
 	return err
 }
 
-// makeNew gives the directory rel what a new one has. The library has made it one of root's.
+// makeNew gives the directory rel the mode of a new one, and removes its access control lists. The library has made it
+// root's.
 func (i *ImpliedDirs) makeNew(rel string) error {
 	dir, err := i.tree.Open(rel)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	// The directory that it is in may have a default list.
+	// The directory may have got lists from a default list of its parent.
 	if err := dir.RemoveACLs("."); err != nil {
 		return err
 	}
 	return dir.Failed("chmod", ".", unix.Fchmod(dir.Fd, impliedMode))
 }
 
-// list is what there is in the directory rel.
+// list returns the entries of the directory rel.
 func (i *ImpliedDirs) list(rel string) ([]fs.DirEntry, error) {
 	dir, err := i.tree.Open(rel)
 	if err != nil {

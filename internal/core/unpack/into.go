@@ -10,15 +10,15 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Into extracts an archive into the directory dir, and makes it one that a layer can have on top of those that layersBelow returns. The
-// root directory has the metadata of the directory like, unless the archive says something else. marked are the directories that have
-// whiteouts, or nil if that is not known.
+// Into extracts an archive into the directory dir, and makes dir the directory of a layer on top of those that
+// layersBelow returns. dir gets the metadata of the directory like, unless the archive says something else. size is in
+// bytes. marked are the directories that have whiteouts, or nil if these are not known.
 func Into(dir, like string, layersBelow func() ([]whiteout.LayerDir, error), source io.Reader, options layertar.UnpackOptions, x Extractor) (size int64, marked []string, err error) {
-	// Before the archive.
+	// Copy the metadata before the archive is extracted, because the archive may say something else.
 	if err := whiteout.CopyDirMetadata(like, whiteout.AufsForm, dir); err != nil {
 		return 0, nil, err
 	}
-	// Files of the archive have the lists that it says, and no others.
+	// Files of the archive get the access control lists that the archive says, and no others.
 	acls, err := layertar.TakeACLs(dir)
 	if err != nil {
 		return 0, nil, err

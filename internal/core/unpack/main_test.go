@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The library unpacks archives in a child of this very program.
+	// The library unpacks archives in a child process, which runs this same program.
 	if reexec.Init() {
 		return
 	}

@@ -35,7 +35,7 @@ func unpackAll(r io.Reader, dir string) error {
 	return unpack.Archive(scan, dir, layertar.UnpackOptions{Mappings: &idmap.Mappings{}}, &kept.Keeper{Root: dir, Dir: dir + "-kept", Names: &scan.Seen.Names}, unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild})
 }
 
-// rootsOfThreads are the root directories that threads of this process have.
+// rootsOfThreads returns the root directories of all threads of this process.
 func rootsOfThreads(t *testing.T) map[string]bool {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/task/*/root")
@@ -50,7 +50,7 @@ func rootsOfThreads(t *testing.T) map[string]bool {
 	return roots
 }
 
-// rootOnlyHere fails the test if a thread keeps another root directory than the process has.
+// rootOnlyHere fails the test if a thread still has a root directory of its own.
 func rootOnlyHere(t *testing.T) {
 	t.Helper()
 	roots := rootsOfThreads(t)
@@ -62,7 +62,8 @@ func rootOnlyHere(t *testing.T) {
 	}
 }
 
-// TestInRoot looks from many threads at once at what their root directories have, and at what those of others have meanwhile.
+// TestInRoot gives many threads root directories of their own at once, and checks what each sees, and what the rest of
+// the process sees afterwards.
 func TestInRoot(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
@@ -138,7 +139,7 @@ func TestInRootPanic(t *testing.T) {
 	rootOnlyHere(t)
 }
 
-// reopening reads an archive of one file a part, each of which it looks for by a path.
+// reopening reads an archive from a file, which it opens again, by its path, for each part.
 type reopening struct {
 	path string
 	at   int64
@@ -157,12 +158,13 @@ func (r *reopening) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestUnpackReader is about what reads the archive: it runs where the caller is, not where the archive is unpacked, and is read to its end.
+// TestUnpackReader checks that the archive's reader runs where the caller is, not where the archive is unpacked, and is
+// read to its end.
 func TestUnpackReader(t *testing.T) {
 	needRoot(t)
 	content := archiveBytes(t, entry{Name: "a", Content: string(testContent(2 * layertar.Chunk))}, entry{Name: "b", Content: "b"})
 	path := filepath.Join(t.TempDir(), "archive")
-	// There may be more blocks at the end than it takes.
+	// An archive may have more blocks at its end than it needs.
 	must(t, os.WriteFile(path, append(content, make([]byte, layertar.Chunk)...), 0o600))
 	dir := t.TempDir()
 	r := &reopening{path: path}
@@ -173,7 +175,8 @@ func TestUnpackReader(t *testing.T) {
 	}
 }
 
-// TestUnpackInNamespace is about a caller on a thread of its own, who sees other mounts than the rest of the process.
+// TestUnpackInNamespace unpacks for a caller on a thread of its own, which sees other mounts than the rest of the
+// process.
 func TestUnpackInNamespace(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
@@ -200,7 +203,8 @@ func TestUnpackInNamespace(t *testing.T) {
 	sameNames(t, readTree(t, dir).Names())
 }
 
-// TestUnpackFails is about errors of whom the archive comes from, and of the archive, whose rest is read then.
+// TestUnpackFails checks errors of the archive's reader, and errors in the archive, after which the rest of it must be
+// read.
 func TestUnpackFails(t *testing.T) {
 	needRoot(t)
 	failure := errors.New("failure")
@@ -212,7 +216,7 @@ func TestUnpackFails(t *testing.T) {
 	broken[0] = 'x'
 	for name, r := range map[string]io.Reader{
 		"broken": bytes.NewReader(broken),
-		// A link to what is not there.
+		// A link whose target does not exist.
 		"impossible": bytes.NewReader(append(packed(t, member{Name: "l", Linkname: "none", Typeflag: '1'})[:512], content...)),
 	} {
 		err := unpackAll(r, t.TempDir())
@@ -228,7 +232,8 @@ func TestUnpackFails(t *testing.T) {
 	rootOnlyHere(t)
 }
 
-// TestUnpackCutShort is about an archive that ends between two files, because of what its reader says with an io.EOF in it.
+// TestUnpackCutShort unpacks an archive that ends between two files, where its reader returns an error that wraps
+// io.EOF.
 func TestUnpackCutShort(t *testing.T) {
 	needRoot(t)
 	for _, size := range []int{1, 2 * unpack.FirstLook} {
@@ -237,11 +242,11 @@ func TestUnpackCutShort(t *testing.T) {
 		r := io.MultiReader(bytes.NewReader(whole[:512+(size+511)/512*512]), iotest.ErrReader(cut))
 		wants(t, unpackAll(r, t.TempDir()), cut)
 	}
-	// As package compress says it.
+	// The packages in compress return this error.
 	wants(t, unpackAll(iotest.ErrReader(io.ErrUnexpectedEOF), t.TempDir()), io.ErrUnexpectedEOF)
 }
 
-// TestUnpackReaderPanics is about a caller who lives on after a panic of what reads the archive.
+// TestUnpackReaderPanics checks that the caller can recover from a panic of the archive's reader.
 func TestUnpackReaderPanics(t *testing.T) {
 	needRoot(t)
 	content := archiveBytes(t, entry{Name: "a", Content: string(testContent(2 * unpack.FirstLook))})
@@ -259,7 +264,7 @@ func TestUnpackReaderPanics(t *testing.T) {
 	rootOnlyHere(t)
 }
 
-// lateLog opens its file when something is logged.
+// lateLog is a log that opens its file only when something is logged.
 type lateLog struct{ path string }
 
 func (l lateLog) Write(p []byte) (int, error) {
@@ -271,12 +276,12 @@ func (l lateLog) Write(p []byte) (int, error) {
 	return f.Write(p)
 }
 
-// TestUnpackLogs is about what the library logs of an archive: no log gets into the layer, and none has a line for each of thousands of
-// files.
+// TestUnpackLogs checks what the library logs about an archive: no log may get into the layer, and no log may have a
+// line for each of thousands of files.
 func TestUnpackLogs(t *testing.T) {
 	needRoot(t)
 	header := &tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, PAXRecords: map[string]string{layertar.PaxXattr + "com.example.a": "v"}}
-	// The second one has it where nobody has looked before.
+	// In late, the attribute comes after the part that is looked at first.
 	early, late := headersOf(t, header), headersOf(t, &tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 2 * unpack.FirstLook}, header)
 	logger := logrus.StandardLogger()
 	defer logrus.SetOutput(logger.Out)
@@ -327,10 +332,10 @@ type hook struct{}
 func (*hook) Levels() []logrus.Level   { return logrus.AllLevels }
 func (*hook) Fire(*logrus.Entry) error { return nil }
 
-// TestUnpackKeepsLittle is about records of directories, which are in memory to the end.
+// TestUnpackKeepsLittle unpacks directories with long records, which the library keeps in memory to the end.
 func TestUnpackKeepsLittle(t *testing.T) {
 	needRoot(t)
-	// The limit of the standard library for one is a megabyte.
+	// The standard library's limit for a record is a megabyte.
 	const size = 1000_000
 	directory := headersOf(t, &tar.Header{
 		Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755, PAXRecords: map[string]string{"X.c": strings.Repeat("v", size)},
