@@ -16,20 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access control lists are extended attributes of a binary form: a header, and entries, some of which name an owner
-// (linux/posix_acl_xattr.h). In archives the owners are those in the container, as those of files are.
+// An access control list is an extended attribute of a binary form: a header, and entries, some of which name an owner
+// (linux/posix_acl_xattr.h). In archives, the owners are those in the container, as the owners of files are.
 
 const (
 	aclVersion = 2
-	// ACLHeaderLen is how many bytes the header takes.
+	// ACLHeaderLen is the length of the header in bytes.
 	ACLHeaderLen = 4
-	// ACLEntryLen is how many bytes an entry takes.
+	// ACLEntryLen is the length of an entry in bytes.
 	ACLEntryLen = 8
-	// ACLNoID is the owner of an entry that names none.
+	// ACLNoID is the owner in an entry that names no owner.
 	ACLNoID = 1<<32 - 1
 )
 
-// The tags of entries. Those with an owner of their own are ACLUser and ACLGroup.
+// The tags of entries. Only the entries ACLUser and ACLGroup name an owner.
 const (
 	ACLUserObj  = 0x01
 	ACLUser     = 0x02
@@ -38,11 +38,12 @@ const (
 	ACLOther    = 0x20
 )
 
-// IsACL tells if the extended attribute with this name is an access control list.
+// IsACL reports whether the extended attribute with this name is an access control list.
 func IsACL(name string) bool { return strings.HasPrefix(name, fsutil.ACLPrefix) }
 
-// WithoutInherited adds to the attributes of a file in a directory that has a default list what keeps the file, as it is
-// unpacked, from having a list only for being made there: lists that say no more than its mode does.
+// WithoutInherited adds access control lists to the attributes of a file in a directory that has a default list. The
+// added lists say no more than the file's mode. They keep the file, as it is unpacked, from inheriting a list from the
+// directory.
 func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]string {
 	if attrs == nil {
 		attrs = map[string]string{}
@@ -56,10 +57,10 @@ func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]stri
 	return attrs
 }
 
-// NewACL is a list without entries: to set it is to remove the list.
+// NewACL returns a list without entries. To set it is to remove the list.
 func NewACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
 
-// ACLOfMode is a list that says what a mode says. The kernel keeps none then.
+// ACLOfMode returns a list that says the same as a mode. The kernel does not store such a list.
 func ACLOfMode(perm fs.FileMode) []byte {
 	list := NewACL()
 	for _, e := range []struct {
@@ -71,15 +72,15 @@ func ACLOfMode(perm fs.FileMode) []byte {
 	return list
 }
 
-// AppendACL adds an entry to a list: its tag, its permissions, and the owner that it is about.
+// AppendACL appends an entry to a list: a tag, permissions, and an owner.
 func AppendACL(list []byte, tag, permissions uint16, owner uint32) []byte {
 	list = binary.LittleEndian.AppendUint16(list, tag)
 	list = binary.LittleEndian.AppendUint16(list, permissions)
 	return binary.LittleEndian.AppendUint32(list, owner)
 }
 
-// MapACL returns the list with other owners: those that uid and gid map them to. Entries whose owner these do not know are left
-// out; left is how many.
+// MapACL returns the list with other owners: those to which uid and gid map them. It leaves out the entries whose
+// owners uid and gid do not know; left is how many.
 func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, left int, err error) {
 	if len(list) < ACLHeaderLen || (len(list)-ACLHeaderLen)%ACLEntryLen != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
 		return nil, 0, fmt.Errorf("an access control list of %d bytes is of no known form", len(list))
@@ -97,7 +98,7 @@ func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 			mapped = append(mapped, entry...)
 			continue
 		}
-		// In a user namespace it stands for an owner whom that does not know.
+		// In a user namespace, ACLNoID stands for an owner that the namespace does not know.
 		id, err := to(int(owner))
 		if err != nil || owner == ACLNoID {
 			left++
@@ -108,7 +109,7 @@ func MapACL(list []byte, uid, gid func(id int) (int, error)) (mapped []byte, lef
 	return mapped, left, nil
 }
 
-// ACLToContainer is the list with the owners as in the container.
+// ACLToContainer returns the list with the owners that the container sees.
 func ACLToContainer(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err error) {
 	return MapACL(list,
 		func(id int) (int, error) { return idmap.ToContainer(id, ids.UIDs) },
@@ -122,19 +123,19 @@ func ACLToHost(list []byte, ids *idmap.Mappings) (mapped []byte, left int, err e
 		func(id int) (int, error) { return idmap.ToHost(id, ids.GIDs) })
 }
 
-// ACLsToHost is ACLToHost for the files that an archive has brought.
+// ACLsToHost does the work of ACLToHost for the files that an archive has brought.
 type ACLsToHost struct {
 	ids *idmap.Mappings
-	// done are the inodes of the files with several names that were mapped.
+	// done has the inodes of those files with several names that have been mapped.
 	done map[uint64]bool
 }
 
-// NewACLsToHost maps lists by the mappings ids.
+// NewACLsToHost returns an ACLsToHost that uses the mappings ids.
 func NewACLsToHost(ids *idmap.Mappings) ACLsToHost {
 	return ACLsToHost{ids: ids, done: map[uint64]bool{}}
 }
 
-// File maps the owners in the lists of the file name in dir. It follows no symbolic link.
+// File maps the owners in the lists of the file name in dir. It does not follow a symbolic link.
 func (a ACLsToHost) File(dir fsutil.Dir, name string) error {
 	if a.ids.Empty() {
 		return nil
@@ -179,10 +180,11 @@ func (a ACLsToHost) list(dir fsutil.Dir, name, attr string) error {
 	return fsutil.PathXattrs(dir.Reach(name)).Set(attr, list, 0)
 }
 
-// TakenACLs are the access control lists of a directory, by attribute, while it is without them.
+// TakenACLs has the access control lists that were taken off a directory, by the name of the attribute.
 type TakenACLs map[string][]byte
 
-// TakeACLs takes the access control lists off a directory: what is made in one with a default list gets one of its own.
+// TakeACLs takes the access control lists off a directory. Otherwise everything made in the directory would get a list
+// of its own from the directory's default list.
 func TakeACLs(dir string) (TakenACLs, error) {
 	taken := TakenACLs{}
 	for _, name := range []string{fsutil.ACLAccess, fsutil.ACLDefault} {
@@ -201,7 +203,8 @@ func TakeACLs(dir string) (TakenACLs, error) {
 	return taken, nil
 }
 
-// GiveBack is the inverse of TakeACLs, but for lists that the directory has got in the meantime. It keeps its permission bits.
+// GiveBack sets the lists again, except those that the directory has got in the meantime. The directory keeps its
+// permission bits.
 func (taken TakenACLs) GiveBack(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {

@@ -4,7 +4,7 @@ package layertar_test
 
 import "github.com/seed-642172e2/aufs/internal/core/storetest"
 
-// Tests are full of these, so they have short names.
+// These short names are for the helpers that tests use most.
 
 type (
 	tree  = storetest.Tree

@@ -14,12 +14,12 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
-// endless is an archive that has no end: what part returns for 0, 1 and so on.
+// endless is an archive that is made of what part returns for 0, 1 and so on, until part returns nil.
 type endless struct {
 	part func(i int) []byte
 	i    int
 	rest []byte
-	// sample is called for each 16 MB or so.
+	// sample is called every 16 MB or so.
 	sample func()
 	since  int
 }
@@ -41,14 +41,14 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// headerOf is what an archive has for a header, without its end.
+// headerOf returns an archive with one header, without the blocks at the end.
 func headerOf(t *testing.T, h *tar.Header) []byte {
 	t.Helper()
 	content := headersOf(t, h)
 	return content[:len(content)-1024]
 }
 
-// keepAsTheLibraryDoes reads an archive as archive.Unpack does, with all that this keeps of it, but makes no files.
+// keepAsTheLibraryDoes reads an archive and keeps what archive.Unpack keeps, but makes no files.
 func keepAsTheLibraryDoes(r io.Reader) (dirs []*tar.Header, err error) {
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
@@ -64,7 +64,7 @@ func keepAsTheLibraryDoes(r io.Reader) (dirs []*tar.Header, err error) {
 	}
 }
 
-// repeatedRecord is the header of a directory with a megabyte of records that are all one.
+// repeatedRecord returns the header of a directory with a megabyte of records that are all the same.
 func repeatedRecord(t *testing.T) []byte {
 	t.Helper()
 	const record = "6 a=b\n"
@@ -78,10 +78,10 @@ func repeatedRecord(t *testing.T) []byte {
 	}
 }
 
-// testedKept stands for layertar.MostKept in tests: a race detector takes minutes for so many headers.
+// testedKept takes the place of layertar.MostKept in tests, because a race detector takes minutes for so many headers.
 const testedKept = layertar.MostKept / 16
 
-// TestMemoryOfAnArchive measures what is kept of archives that were made to have much of it kept.
+// TestMemoryOfAnArchive measures the memory for archives that make the library keep much.
 func TestMemoryOfAnArchive(t *testing.T) {
 	always := func(h *tar.Header) func(int) []byte {
 		content := headerOf(t, h)
@@ -147,7 +147,7 @@ func TestMemoryOfAnArchive(t *testing.T) {
 	}
 }
 
-// heap is how much memory is in use.
+// heap returns how many bytes of memory are in use.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -155,7 +155,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestRealArchivesAreBelowTheLimit is about how many directories an archive can have.
+// TestRealArchivesAreBelowTheLimit checks that an archive may have as many directories as real ones have.
 func TestRealArchivesAreBelowTheLimit(t *testing.T) {
 	const directories = 380_000 * testedKept / layertar.MostKept
 	name := strings.Repeat("n", 20) + "/"

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scanWhole reads r through an layertar.Scan, and returns what that says of it.
+// scanWhole reads r through a layertar.Scan, and returns the contents that the Scan finds.
 func scanWhole(t *testing.T, r io.Reader, want []byte) *layertar.Contents {
 	t.Helper()
 	scan := layertar.NewScan(r)
@@ -81,7 +81,7 @@ func TestArchiveScan(t *testing.T) {
 	}
 }
 
-// TestArchiveScanHalf is about what is no archive, or not all of one: there may be anything in it.
+// TestArchiveScanHalf scans what is not an archive, or only a part of one: there may be anything in it.
 func TestArchiveScanHalf(t *testing.T) {
 	whole := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a", Size: 2000, Mode: 0o644}, &tar.Header{Typeflag: tar.TypeDir, Name: "b/"})
 	for name, content := range map[string][]byte{
@@ -91,7 +91,7 @@ func TestArchiveScanHalf(t *testing.T) {
 			t.Errorf("%s: unclear %v, attributes %v", name, got.Unclear, got.Xattrs)
 		}
 	}
-	// The library takes an archive without the blocks at its end.
+	// The library accepts an archive without the blocks at its end.
 	if got := scanWhole(t, bytes.NewReader(whole[:512+2048]), whole[:512+2048]); got.Size != 2000 || got.Unclear {
 		t.Errorf("without an end: size %d, unclear %v", got.Size, got.Unclear)
 	}
@@ -105,7 +105,8 @@ func TestArchiveScanHalf(t *testing.T) {
 	}
 }
 
-// TestArchiveScanLongNames is about names that the library refuses: to look at all that such a one is in would take minutes.
+// TestArchiveScanLongNames scans names that the library refuses. To look at all parent directories of such a name would
+// take minutes.
 func TestArchiveScanLongNames(t *testing.T) {
 	long := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 400000) + "f", Mode: 0o644})
 	if got := scanWhole(t, bytes.NewReader(long), long); !got.Unclear || len(got.Names.States) > 0 {
@@ -117,11 +118,13 @@ func TestArchiveScanLongNames(t *testing.T) {
 	}
 }
 
-// TestArchiveScanSparse is about a file with holes, as GNU tar writes it: its size is not that of what is in the archive.
+// TestArchiveScanSparse scans a file with holes, as GNU tar writes it. The file's size is not the size of its data in
+// the archive.
 func TestArchiveScanSparse(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	// Where the data is comes first, in a block of its own. The standard library writes no such records, but others.
+	// The content begins with a block that says where the data is. The standard library does not write GNU.sparse
+	// records, so the test writes others and renames them.
 	content := "1\n5\n3\n" + strings.Repeat("\x00", 506) + "abc"
 	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/a", Size: int64(len(content)), Mode: 0o644, PAXRecords: map[string]string{
 		"XXX.sparse.major": "1", "XXX.sparse.minor": "0", "XXX.sparse.name": "a", "XXX.sparse.realsize": "8000",
@@ -139,8 +142,8 @@ func TestArchiveScanSparse(t *testing.T) {
 	}
 }
 
-// TestArchiveScanRandom compares what is made of an archive by its headers with what is made of it by a look at all files, for archives
-// whose few names are there twice, as files, directories, links and whiteouts, and above each other.
+// TestArchiveScanRandom compares what an archive's headers say with what a look at all files says. The archives have
+// few names, which occur twice, as files, directories, links and whiteouts, and above each other.
 func TestArchiveScanRandom(t *testing.T) {
 	known, unclear := 0, 0
 	for seed := range uint64(1000) {
@@ -154,7 +157,7 @@ func TestArchiveScanRandom(t *testing.T) {
 			contents = scan.Contents()
 		}
 		if err != nil {
-			// There is nothing that a link is to, for one thing.
+			// For example, the target of a link does not exist.
 			continue
 		}
 		if contents.Unclear {
@@ -178,7 +181,7 @@ func TestArchiveScanRandom(t *testing.T) {
 	}
 }
 
-// timelessWhiteouts leaves out when each whiteout was made.
+// timelessWhiteouts removes the times of whiteouts from a tree.
 func timelessWhiteouts(tr tree) tree {
 	for name, node := range tr {
 		if strings.HasPrefix(path.Base(name), whiteout.Prefix) {
@@ -188,7 +191,7 @@ func timelessWhiteouts(tr tree) tree {
 	return tr
 }
 
-// randomArchive draws an archive. Its symbolic links stay inside.
+// randomArchive returns a random archive. Its symbolic links stay inside.
 func randomArchive(t *testing.T, r *rand.Rand) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -211,7 +214,7 @@ func randomArchive(t *testing.T, r *rand.Rand) []byte {
 		case 0:
 			h.Typeflag = tar.TypeDir
 		case 1:
-			// It is relative to where it stands, and does not leave that.
+			// The target is relative to the link's directory, and does not leave that directory.
 			h.Typeflag, h.Linkname = tar.TypeSymlink, name()
 		case 2:
 			h.Typeflag, h.Linkname = tar.TypeLink, name()
@@ -227,7 +230,8 @@ func randomArchive(t *testing.T, r *rand.Rand) []byte {
 	return b.Bytes()
 }
 
-// TestArchiveScanCuts is about entries that may destroy what was before them: nobody gets their headers before that was dealt with.
+// TestArchiveScanCuts scans entries that may destroy what was before them. No reader may get the header of such an
+// entry before it is told of the cut.
 func TestArchiveScanCuts(t *testing.T) {
 	for seed := range uint64(300) {
 		content := storetest.AnyArchive(t, rand.New(rand.NewPCG(seed, 3)))
@@ -246,7 +250,7 @@ func TestArchiveScanCuts(t *testing.T) {
 					if int64(len(got)) != scan.Cut.At || n > 0 {
 						t.Errorf("seed %d, %s: it is told at %d that there is a cut at %d", seed, how, len(got), scan.Cut.At)
 					}
-					// All entries before the one that it is about can be read, and not this one.
+					// All entries before the cut can be read now, and the next one cannot.
 					before, _ := headersIn(got)
 					if after, name := headersIn(content[:len(got)+1]); after != before+1 || name != scan.Cut.Name {
 						t.Errorf("seed %d, %s: before %s are %d entries, and after it %d, the last one %s", seed, how, scan.Cut.Name, before, after, name)
@@ -265,7 +269,7 @@ func TestArchiveScanCuts(t *testing.T) {
 	}
 }
 
-// headersIn counts the headers that are whole in a part of an archive, and returns the last name.
+// headersIn counts the complete headers in a part of an archive, and returns the last name.
 func headersIn(content []byte) (n int, name string) {
 	for r := tar.NewReader(bytes.NewReader(content)); ; n++ {
 		h, err := r.Next()
@@ -276,7 +280,7 @@ func headersIn(content []byte) (n int, name string) {
 	}
 }
 
-// TestImpliedNames is about which directories an archive only implies.
+// TestImpliedNames checks which directories an archive only implies.
 func TestImpliedNames(t *testing.T) {
 	file := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeReg, Name: name} }
 	dir := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: name + "/"} }

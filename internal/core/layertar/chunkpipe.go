@@ -8,16 +8,18 @@ import (
 	"sync"
 )
 
-// A chunkPipe is io.Pipe with a buffer, for an archive that one goroutine writes and another one reads: while one chunk is read, the
-// next one is filled. Readers have no need to read much at a time, and the two goroutines change places once for each chunk.
+// A chunkPipe is an io.Pipe with a buffer, for an archive that one goroutine writes and another one reads. While the
+// reader reads a chunk, the writer fills the next one. Readers need not read much at a time, and the two goroutines
+// change places only once for each chunk.
 type chunkPipe struct {
 	full   chan []byte   // from the writer to the reader; closed at the end
-	free   chan []byte   // and back
-	closed chan struct{} // by the reader
+	free   chan []byte   // from the reader back to the writer
+	closed chan struct{} // closed by the reader
 	err    error         // what the reader gets at the end; set before full is closed
 }
 
-// The first chunk is small, since most archives are, and each of the next ones larger.
+// The sizes of the first chunk and of the largest chunks, in bytes. The first chunk is small, since most archives are,
+// and each of the next chunks is larger.
 const (
 	FirstChunk = 8 << 10
 	Chunk      = 256 << 10
@@ -29,13 +31,14 @@ func NewChunkPipe() (*ChunkReader, *ChunkWriter) {
 	return &ChunkReader{chunkPipe: p}, &ChunkWriter{chunkPipe: p, chunk: make([]byte, 0, FirstChunk)}
 }
 
-// A ChunkWriter is not for more than one goroutine.
+// A ChunkWriter is the end of a pipe that is written to. Only one goroutine may use it.
 type ChunkWriter struct {
 	*chunkPipe
 	chunk []byte
 }
 
-// Room is what is free of the chunk. What is read into the beginning of it, and written by the next Write, is not copied.
+// Room returns the free part of the chunk. Data that the caller reads into the beginning of it, and then passes to
+// Write, is not copied.
 func (w *ChunkWriter) Room() ([]byte, error) {
 	if len(w.chunk) == cap(w.chunk) {
 		if err := w.flush(); err != nil {
@@ -45,7 +48,8 @@ func (w *ChunkWriter) Room() ([]byte, error) {
 	return w.chunk[len(w.chunk):cap(w.chunk)], nil
 }
 
-// Write fills chunks, and hands those that are full to the reader. The error is io.ErrClosedPipe if that has closed its end.
+// Write fills chunks, and hands those that are full to the reader. It returns io.ErrClosedPipe if the reader has closed
+// its end.
 func (w *ChunkWriter) Write(p []byte) (written int, err error) {
 	for len(p) > 0 {
 		room, err := w.Room()
@@ -58,7 +62,7 @@ func (w *ChunkWriter) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// Settle hands over what there is, and waits until the reader has read all of it and asks for more.
+// Settle hands over what has been written, and waits until the reader has read all of it and asks for more.
 func (w *ChunkWriter) Settle() error {
 	if len(w.chunk) > 0 {
 		if err := w.flush(); err != nil {
@@ -73,8 +77,8 @@ func (w *ChunkWriter) Settle() error {
 	}
 }
 
-// Fill writes all that can be read from r, and calls atCut where r has an ErrCut. The error is that of r, but for io.EOF itself, or that of
-// Write, or atCut.
+// Fill writes all that it reads from r, and calls atCut where r returns ErrCut. It returns the first error of r, except
+// io.EOF itself, or of Write or atCut.
 func (w *ChunkWriter) Fill(r io.Reader, atCut func() error) error {
 	for {
 		room, err := w.Room()
@@ -83,7 +87,7 @@ func (w *ChunkWriter) Fill(r io.Reader, atCut func() error) error {
 		}
 		n, rerr := r.Read(room)
 		w.chunk = w.chunk[:len(w.chunk)+n]
-		// Not one that is wrapped: that says what has cut it short.
+		// A wrapped io.EOF is an error: it says what has cut the archive short.
 		if rerr == io.EOF {
 			return nil
 		}
@@ -129,7 +133,7 @@ func (w *ChunkWriter) send() error {
 	}
 }
 
-// End hands over what there is. The reader gets err after it, or io.EOF if that is nil.
+// End hands over what has been written. After that, the reader gets err, or io.EOF if err is nil.
 func (w *ChunkWriter) End(err error) {
 	if len(w.chunk) > 0 {
 		err = errors.Join(err, w.send())
@@ -141,14 +145,14 @@ func (w *ChunkWriter) End(err error) {
 	close(w.full)
 }
 
-// A ChunkReader may be closed while another goroutine reads.
+// A ChunkReader is the end of a pipe that is read from. It may be closed while another goroutine reads.
 type ChunkReader struct {
 	*chunkPipe
-	chunk, rest []byte // what is read, and what is left of it
+	chunk, rest []byte // the current chunk, and the part of it that is not read yet
 	once        sync.Once
 }
 
-// Read returns what there is of one chunk.
+// Read reads from one chunk at most.
 func (r *ChunkReader) Read(p []byte) (n int, err error) {
 	if len(r.rest) == 0 && len(p) > 0 {
 		if err := r.next(); err != nil {
@@ -160,7 +164,7 @@ func (r *ChunkReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// next gets a chunk, and gives the one before it back.
+// next gets the next chunk, and gives the current one back.
 func (r *ChunkReader) next() error {
 	if r.chunk != nil {
 		select {
@@ -180,7 +184,7 @@ func (r *ChunkReader) next() error {
 			if !ok {
 				return r.err
 			}
-			// Without anything in it, it says that all before it was read.
+			// An empty chunk, which Settle sends, says that everything before it was read.
 			if len(chunk) > 0 {
 				r.chunk, r.rest = chunk, chunk
 				return nil
@@ -191,7 +195,7 @@ func (r *ChunkReader) next() error {
 	}
 }
 
-// Close has the writer stop. It may be called again.
+// Close makes the writer stop. It may be called again.
 func (r *ChunkReader) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	return nil

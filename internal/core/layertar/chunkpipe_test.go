@@ -13,7 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
-// TestChunkPipe writes in both ways, and reads as readers may.
+// TestChunkPipe writes with and without Room, and reads in the ways that readers may.
 func TestChunkPipe(t *testing.T) {
 	for _, size := range []int{0, 1, layertar.FirstChunk, layertar.FirstChunk + 1, 3*layertar.Chunk + 5} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestChunkPipeEnds(t *testing.T) {
 	writer.End(nil)
 }
 
-// TestChunkPipeSettle is about a writer who has to know that all has been read.
+// TestChunkPipeSettle checks that everything has been read when Settle returns.
 func TestChunkPipeSettle(t *testing.T) {
 	r, w := layertar.NewChunkPipe()
 	read := make(chan string, 10)

@@ -13,19 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Contents are what an archive makes of an empty directory, as far as its headers say it.
+// Contents is what an archive makes of an empty directory, as far as the headers of the archive say it.
 type Contents struct {
-	// Unclear: it takes more than the headers to know that. What they say of size and marked is not all then.
+	// Unclear means that the headers do not say all of that. Size and MarkedDirs are incomplete then.
 	Unclear bool
-	// Xattrs: there are files that have extended attributes.
+	// Xattrs means that some files have extended attributes.
 	Xattrs bool
-	// Loud: there are attributes that not every file system has, of which the library logs that it leaves them out.
+	// Loud means that some files have attributes that not every file system supports. If the library leaves them out,
+	// it logs that it does.
 	Loud bool
-	// kept is how many bytes the library keeps until the end of the archive: the headers of directories.
+	// kept is how many bytes the library keeps until the end of the archive, for the headers of directories.
 	kept int64
-	// Size is that of all files but whiteouts, as usage counts.
+	// Size is the size in bytes of all files but whiteouts, counted as a layer's disk usage is.
 	Size int64
-	// marked are the directories that have whiteouts, relative to the root of the layer, and markedBytes is how long their names are.
+	// marked are the directories that have whiteouts, relative to the root of the layer. markedBytes is the length of
+	// their names, and a constant for each.
 	marked      map[string]bool
 	markedBytes int
 	Names       Names
@@ -35,42 +37,45 @@ func newArchiveContents() Contents {
 	return Contents{marked: map[string]bool{}, Names: NewNames()}
 }
 
-// MarkedDirs are the directories that have whiteouts, in a fixed order. It is not nil.
+// MarkedDirs returns the directories that have whiteouts, sorted. The result is not nil.
 func (c *Contents) MarkedDirs() []string {
 	return append([]string{}, slices.Sorted(maps.Keys(c.marked))...)
 }
 
-// unknown says that there may be anything in the archive.
+// unknown records that there may be anything in the archive.
 func (c *Contents) unknown() {
 	c.giveUp()
 	c.Xattrs = true
 }
 
-// giveUp says that there is too much in the archive to remember it. All directories count as ones with an entry then.
+// giveUp records that there is too much in the archive to remember. From then on, every directory counts as one with an
+// entry.
 func (c *Contents) giveUp() {
 	c.Unclear, c.marked = true, nil
 	c.Names.Forget()
 }
 
-// How much is remembered of an archive before that. Each of the two takes some 40 MB.
+// How much of an archive is remembered before giveUp. Names and marked directories take some 40 MB each at their
+// limits.
 const (
 	mostNames       = 1 << 20
 	mostMarkedBytes = 16 << 20
 	mostEmpty       = 1 << 12
 )
 
-// What a directory takes until the end of the archive: its header, with a place in the library's list of them, and each record, which is
-// in two maps if it is an attribute. A record is a part of all that were with it.
+// What the library keeps of a directory until the end of the archive, in bytes: its header, with a place in the
+// library's list of headers, and each record. A record that is an attribute is in two maps. A record is a part of the
+// text of all records in the same header, and keeps that text in memory.
 const (
 	keptHeader  = 320
 	keptRecord  = 160
 	mostRecords = 1 << 20
 )
 
-// PaxXattr begins the keys of PAX records that are extended attributes (the name is star's, SCHILY.xattr).
+// PaxXattr begins the keys of PAX records that are extended attributes. The key, SCHILY.xattr, comes from star.
 const PaxXattr = "SCHILY.xattr."
 
-// keptOf is how much the library keeps of a header for which package tar has read that much.
+// keptOf returns how many bytes the library keeps of a header for which package tar has read that many bytes.
 func keptOf(header *tar.Header, read int64) int64 {
 	if header.Typeflag != tar.TypeDir {
 		return 0
@@ -82,11 +87,12 @@ func keptOf(header *tar.Header, read int64) int64 {
 	return kept
 }
 
-// add adds what a header says, for which package tar has read that much. The cut is nil unless its entry may destroy what was before it.
+// add adds what a header says. read is how many bytes package tar has read for the header. The cut is nil unless the
+// header's entry may destroy what was before it.
 func (c *Contents) add(header *tar.Header, read int64) *Shortened {
 	c.kept += keptOf(header, read)
 	for key := range header.PAXRecords {
-		// The library sets no attributes but by such records.
+		// The library sets attributes only from such records.
 		if attribute, ok := strings.CutPrefix(key, PaxXattr); ok {
 			c.Xattrs, c.Loud = true, c.Loud || !strings.HasPrefix(attribute, "security.")
 		}
@@ -94,10 +100,10 @@ func (c *Contents) add(header *tar.Header, read int64) *Shortened {
 	if c.Names.GaveUp() {
 		return nil
 	}
-	// The name in the archive can be long, and that of the file short.
+	// The name in the archive may be long where the name of the file is short.
 	name := path.Clean("/" + header.Name)
 	if len(name) > unix.PathMax {
-		// The library cannot make it, and it would take long to look at all that it is in.
+		// The library cannot make such a file, and to look at all its parent directories would take long.
 		c.Unclear, c.Names.Unnamed = true, true
 		return nil
 	}
@@ -112,16 +118,17 @@ func (c *Contents) add(header *tar.Header, read int64) *Shortened {
 	return cut
 }
 
-// count adds to the size of the layer, and to the directories with whiteouts.
+// count adds an entry to the size of the layer, or its directory to those with whiteouts.
 func (c *Contents) count(name string, header *tar.Header) {
 	dir, base := path.Split(name)
 	size, known := sizeOf(header)
 	switch {
 	case header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0:
-		// Overlayfs would take it for a whiteout.
+		// Overlayfs would take the device for a whiteout.
 		c.Unclear = true
 	case !known, strings.Contains(dir, whiteout.Prefix), strings.Contains(header.Linkname, whiteout.Prefix):
-		// It is in a directory, or it is a name of a file, that the layer cannot have.
+		// The type is not known, or the layer cannot have the directory that the entry is in, or the file that it is a
+		// link to.
 		c.Unclear = true
 	case !strings.HasPrefix(base, whiteout.Prefix):
 		c.Size += size
@@ -132,7 +139,7 @@ func (c *Contents) count(name string, header *tar.Header) {
 	}
 }
 
-// mark notes a directory that has whiteouts.
+// mark records that a directory has whiteouts.
 func (c *Contents) mark(dir string) {
 	if !c.marked[dir] {
 		const entry = 48
@@ -140,7 +147,7 @@ func (c *Contents) mark(dir string) {
 	}
 }
 
-// sizeOf is the size of the file that the library makes of a header.
+// sizeOf returns the size of the file that the library makes of a header.
 func sizeOf(header *tar.Header) (size int64, known bool) {
 	switch header.Typeflag {
 	case tar.TypeReg:

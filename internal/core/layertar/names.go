@@ -10,56 +10,61 @@ import (
 	"strings"
 )
 
-// Names are the names of an archive so far, and of the directories that they are in, by hashes: an archive can have many.
+// Names are the names in an archive so far, and their parent directories. Names are stored as hashes, because an
+// archive can have many.
 type Names struct {
 	seed   maphash.Seed
 	States map[uint64]nameState // nil if there were too many
-	// through: there was, or can be, a name below what is no directory. What later names are those of is not known without a look.
+	// through means that a name is, or may be, below something that is not a directory. From then on, only a look at
+	// the directory tells which file a name leads to.
 	through bool
-	// Empty are the entries that say a size and have no content, as links do in some archives.
+	// Empty are the entries that state a size but have no content, as links in some archives do.
 	Empty []KeptName
-	// entries counts the entries.
+	// entries is the number of entries so far.
 	entries uint32
-	// Implies: there may be directories that have no entry of their own. Unnamed: nobody knows which those are.
+	// Implies means that there may be directories without an entry of their own. Unnamed means that it is not known
+	// which ones.
 	Implies, Unnamed bool
-	// replaced has the directories that a file has replaced, and the number of its entry.
+	// replaced maps each directory that a file has replaced to the number of the file's entry.
 	replaced map[uint64]uint32
 }
 
-// A nameState is what the last entry of a name was.
+// A nameState describes the last entry of a name.
 type nameState struct {
 	isDir, hasContent bool
-	contents          uint32 // how many entries of the name had any
-	entry             uint32 // the number of the last one, from 1 on; 0 for a directory that has none
+	contents          uint32 // how many entries of the name had content
+	entry             uint32 // the number of the last entry, from 1 on; 0 for a directory without an entry
 }
 
-// An Shortened is a place in an archive before an entry that may destroy what another one has brought.
+// A Shortened is a cut: a place in an archive, before an entry that may destroy what an earlier entry has brought.
 type Shortened struct {
-	At    int64 // no less of the archive is read for the entry than up to here
+	At    int64 // the offset in the archive; it is before the last byte of the entry's header
 	Name  string
 	IsDir bool
-	// Had is which content the file of that name has, as KeptName counts, and Brings is which one the entry has; 0 if it is none.
+	// Had is the number of the content that the file of that name has, counted as in KeptName. Brings is the number of
+	// the content that the entry brings, or 0 if it brings none.
 	Had, Brings int
 	told        bool
 }
 
-// NewNames are those of an archive of which nothing was read.
+// NewNames returns the Names of an archive of which nothing has been read.
 func NewNames() Names {
 	return Names{States: map[uint64]nameState{}, replaced: map[uint64]uint32{}, seed: maphash.MakeSeed()}
 }
 
-// Forget says that there are too many names.
+// Forget records that there are too many names.
 func (a *Names) Forget() { a.States, a.replaced, a.Empty, a.Unnamed = nil, nil, nil, true }
 
-// remembered is how many names take memory.
+// remembered returns how many names take memory.
 func (a *Names) remembered() int { return len(a.States) + len(a.replaced) }
 
-// GaveUp tells if there were too many names.
+// GaveUp reports whether there were too many names.
 func (a *Names) GaveUp() bool { return a.States == nil }
 
 func (a *Names) key(name string) uint64 { return maphash.String(a.seed, name) }
 
-// Content tells which content the name was last given, as KeptName counts: 0 if that is none.
+// Content returns the number of the content that the name was last given, counted as in KeptName, or 0 if the name has
+// none.
 func (a *Names) Content(name string) int { return a.States[a.key("/"+name)].content() }
 
 func (s nameState) content() int {
@@ -69,9 +74,9 @@ func (s nameState) content() int {
 	return int(s.contents)
 }
 
-// enter notes the name of an entry, which begins with a '/'. It is final if it names a file that is there for good, as far as is known now:
-// one that is there twice replaces the first one, and what is below a symbolic link is somewhere else. The cut is nil if the entry
-// destroys nothing.
+// enter records the name of an entry, which begins with a '/'. final reports whether, as far as is known now, the name
+// is that of a file that stays. A second entry of a name replaces the first, and a name below a symbolic link is
+// somewhere else. The cut is nil if the entry destroys nothing.
 func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Shortened) {
 	isDir := header.Typeflag == tar.TypeDir
 	if name == "/" {
@@ -94,7 +99,7 @@ func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Shorten
 	}
 	a.States[key] = now
 	if before.isDir && !isDir {
-		// Names below it are still known.
+		// The names below the directory stay in States.
 		a.through, a.Implies, a.replaced[key] = true, true, a.entries
 	}
 	final = final && (!known || isDir && before.isDir)
@@ -104,7 +109,7 @@ func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Shorten
 	return final, &Shortened{Name: name[1:], IsDir: isDir, Had: before.content(), Brings: brings}
 }
 
-// enterDirs notes the directories that a name is in, and reports whether they are directories.
+// enterDirs records the parent directories of a name, and reports whether all of them are directories.
 func (a *Names) enterDirs(name string) bool {
 	for end := strings.LastIndexByte(name, '/'); end > 0; end = strings.LastIndexByte(name[:end], '/') {
 		key := a.key(name[:end])
@@ -121,8 +126,8 @@ func (a *Names) enterDirs(name string) bool {
 	return true
 }
 
-// Implied tells if the directory with this name has no entry of its own. One that has come in the place of another one needs another
-// entry.
+// Implied reports whether the directory with this name has no entry of its own. If a file has replaced the directory,
+// or one above it, only an entry after that file's counts.
 func (a *Names) Implied(name string) bool {
 	state, known := a.States[a.key(name)]
 	if !known || a.Unnamed {
@@ -138,13 +143,15 @@ func (a *Names) Implied(name string) bool {
 	return state.entry == 0
 }
 
-// A KeptName is the n-th content that an archive has for a name, counted from 1. The name is relative, without "." and "..".
+// A KeptName is the n-th content that an archive has for a name, counted from 1. The name is relative, and has no "."
+// or ".." in it.
 type KeptName struct {
 	Name string
 	N    int
 }
 
-// File is the name of the file that has it. An archive may have content for a name and for others below it, so it is not a path.
+// File returns the name of the file that has the content. It is not a path, because an archive may have content for a
+// name and for names below it.
 func (k KeptName) File() string {
 	sum := sha256.Sum256([]byte(k.Name))
 	return fmt.Sprintf("%x.%d", sum[:16], k.N)

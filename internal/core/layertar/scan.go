@@ -10,48 +10,51 @@ import (
 	"io"
 )
 
-// An Scan passes a tar archive on, and reads it itself on the way: what was passed on has been looked at. Content of files
-// is not looked at, nor copied.
+// A Scan passes a tar archive on, and reads it itself on the way: it has looked at everything that it has passed on. It
+// neither looks at the content of files nor copies it.
 //
-// The two are goroutines that take turns: a coroutine of package iter would bind those who read to the thread of the one who began.
+// Passing on and looking are two goroutines that take turns. A coroutine of package iter would bind every reader to the
+// thread of the first one.
 type Scan struct {
 	r io.Reader
-	// next is what was read and look has to look at; closed at the end. It is all looked at when looked gets something, and none is
-	// looked at any more once done is closed.
+	// Read sends what it has read on next, which is closed at the end. look sends on looked when it has looked at all
+	// of that, and closes done when it looks at nothing more.
 	next   chan []byte
 	looked chan struct{}
 	done   chan struct{}
-	// rest is what look has not had yet of what was read last, and skip how much of what comes next it does not want.
+	// rest is the part of the last read that look has not looked at yet. skip is how many of the following bytes look
+	// does not need.
 	rest []byte
 	skip int64
-	at   int64 // in the archive
+	at   int64 // look's offset in the archive
 	Seen Contents
-	// MayKeep is MostKept, and less in tests.
+	// MayKeep is MostKept, or less in tests.
 	MayKeep int64
 	// refused says why no more of the archive is read.
 	refused error
 	cutting
 }
 
-// A cutting is what an Scan does at a cut: it has looked at the archive up to the entry that the cut is before, and passes on no
-// more until all that is before the cut has been dealt with. Nobody looks at the rest of what was read then.
+// A cutting is the state of a Scan at a cut. The Scan has looked at the archive up to the entry after the cut. It
+// passes on no more until everything before the cut has been dealt with, and until then it does not look at the rest of
+// what was read.
 type cutting struct {
 	Cut *Shortened
-	// Watched: Read returns ErrCut at a cut, once.
+	// Watched makes Read return ErrCut at a cut, once.
 	Watched bool
 	resume  chan struct{}
-	// ready was looked at and is to be passed on, and held is to be looked at. Of what was read last, ended is the error.
+	// ready has been looked at, and is to be passed on. held is to be looked at. ended is the error of the last read.
 	ready, held []byte
-	heldAt      int64 // in the archive
+	heldAt      int64 // the offset of held in the archive
 	read        int64 // how much of the archive was read
 	ended       error
 }
 
-// ErrCut is no failure: all before a cut was read.
+// ErrCut is not a failure: it says that everything before a cut was read.
 var ErrCut = errors.New("the next entry of the archive may destroy what another one has brought")
 
-// NewScan returns what is to be read in place of r. An archive that would take too much memory is an error. Its contents have to be
-// asked for, once, when nobody reads any more.
+// NewScan returns the reader that is to be read in place of r. An archive that would take too much memory is an error.
+// When nobody reads any more, Contents must be called once.
 func NewScan(r io.Reader) *Scan {
 	s := &Scan{
 		r: r, next: make(chan []byte), looked: make(chan struct{}), done: make(chan struct{}), Seen: newArchiveContents(),
@@ -82,7 +85,7 @@ func (s *Scan) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.read += int64(n)
-	// Between the turns nobody else uses skip.
+	// look does not use skip between its turns.
 	if n == 0 {
 		return n, err
 	}
@@ -108,7 +111,7 @@ func (s *Scan) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// turn lets look have its turn.
+// turn waits until look has had its turn.
 func (s *Scan) turn() {
 	select {
 	case <-s.looked:
@@ -116,7 +119,7 @@ func (s *Scan) turn() {
 	}
 }
 
-// goOn has the rest of what was read looked at after a cut, up to the next one.
+// goOn goes on after a cut: it has look look at the rest of what was read, up to the next cut.
 func (s *Scan) goOn() {
 	s.Cut = nil
 	s.resume <- struct{}{}
@@ -128,9 +131,10 @@ func (s *Scan) goOn() {
 	s.ready, s.held, s.heldAt = s.held[:looked], s.held[looked:], s.heldAt+int64(looked)
 }
 
-// MostKept is how much the library may have to keep of one archive, and mostHeader how much of it can be the header of one file, which
-// package tar, or the library, has in memory. Headers compress to nothing, and this process may be one that unpacks many archives. An image
-// does not come near that: it is a layer of 400,000 directories, or a file in a million pieces.
+// MostKept is how many bytes the library may keep of one archive. mostHeader is how many bytes the header of one file
+// may have, all of which package tar or the library has in memory. The limits are needed because headers compress to
+// almost nothing, and this process may be one that unpacks many archives. They allow a layer of 400,000 directories, or
+// a file in a million pieces; an image does not come near that.
 const (
 	MostKept   = 128 << 20
 	mostHeader = 32 << 20
@@ -143,7 +147,7 @@ var (
 	ErrLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
 )
 
-// Contents are those of the archive, as far as it was read. After that nothing more is looked at.
+// Contents returns the contents of the archive, as far as it was read, and ends the look at it.
 func (s *Scan) Contents() *Contents {
 	close(s.resume)
 	close(s.next)
@@ -151,13 +155,14 @@ func (s *Scan) Contents() *Contents {
 	return &s.Seen
 }
 
-// ContentsOnce calls read, which reads from s, and returns the contents of what it has read. A panic of read ends the look as well.
+// ContentsOnce calls read, which reads from s, and returns the contents of what was read. It ends the look even if read
+// panics.
 func (s *Scan) ContentsOnce(read func() error) (contents *Contents, err error) {
 	defer func() { contents = s.Contents() }()
 	return nil, read()
 }
 
-// look reads the archive, in turns with what reads from s.
+// look reads the archive, in turns with the reader of s.
 func (s *Scan) look() {
 	defer close(s.done)
 	next, more := <-s.next
@@ -171,7 +176,7 @@ func (s *Scan) look() {
 			return
 		}
 		if err != nil {
-			// It is no archive, or the end of it is not there.
+			// This is not an archive, or its end is missing.
 			s.Seen.unknown()
 			return
 		}
@@ -185,8 +190,8 @@ func (s *Scan) look() {
 	}
 }
 
-// pause waits at a cut, and is false if nobody reads any more. The cut is before the last byte of the header: whoever has all before it has
-// dealt with all entries before this one, and does not know of it yet.
+// pause waits at a cut, and reports whether anybody still reads. The cut is before the last byte of the header: whoever
+// has read everything before the cut has dealt with all earlier entries, and does not know of this one yet.
 func (s *Scan) pause(cut *Shortened) (more bool) {
 	cut.At = s.at - 1
 	s.Cut = cut
@@ -195,11 +200,11 @@ func (s *Scan) pause(cut *Shortened) (more bool) {
 	return more
 }
 
-// scanned is what comes from an Scan, for look.
+// scanned is the reader from which look gets the archive.
 type scanned struct {
 	*Scan
 	ended bool
-	// header is how much was read for the header of one file.
+	// header is how many bytes were read for the header of the current file.
 	header int64
 }
 
@@ -223,7 +228,7 @@ func (s *scanned) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Seek goes on from here: tar.Reader passes over the content of a file by it.
+// Seek moves forward from the current position. tar.Reader uses it to pass over the content of a file.
 func (s *scanned) Seek(offset int64, whence int) (int64, error) {
 	if whence != io.SeekCurrent || offset < 0 {
 		return 0, errors.ErrUnsupported

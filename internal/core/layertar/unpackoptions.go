@@ -8,12 +8,12 @@ import (
 
 // UnpackOptions say how an archive is unpacked.
 type UnpackOptions struct {
-	// Mappings have the owners of the files, which are those in the container in the archive.
+	// Mappings maps the owners in the archive, which are those in the container.
 	Mappings *idmap.Mappings
-	// IgnoreChownErrors: a file whose owner cannot be set belongs to whoever unpacks it.
+	// IgnoreChownErrors means that a file whose owner cannot be set belongs to whoever unpacks it.
 	IgnoreChownErrors bool
 	// ForceMask is the mode of all files, if it is not nil.
 	ForceMask *fs.FileMode
-	// InUserNS: devices cannot be made, and attributes of security not be set.
+	// InUserNS means that devices cannot be made, and security attributes cannot be set.
 	InUserNS bool
 }
