@@ -1,2 +1,3 @@
-// Package owners changes the owners of all files of a layer, in a way that can be finished after a crash.
+// Package owners changes the owners of all files of a layer, in such a way that the change can be finished after a
+// crash.
 package owners

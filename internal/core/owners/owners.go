@@ -20,34 +20,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UpdateLayerIDMap first writes down all that it is going to do, in overlay/owners/<id>. A change that was cut short is finished by
-// that: what is on the disk no longer tells which of two owners of a file is the old one, nor what times a directory had. When all
-// is done the file is made empty; it then says that files of the layer may differ from those of its parent in their owners alone.
+// UpdateLayerIDMap first writes everything that it is going to do to overlay/owners/<id>. If the change is cut short,
+// this plan finishes it: the disk no longer tells which of two owners of a file is the old one, nor what times a
+// directory had. When the change is done, the file is made empty. An empty file says that files of the layer may differ
+// from those of its parent in their owners alone.
 
-// Plan is the content of such a file.
+// Plan is what overlay/owners/<id> has in it during a change.
 type Plan struct {
-	// Maps are the user and group ids of toContainer, and those of toHost.
+	// Maps are the user ids and group ids of toContainer, and then those of toHost.
 	Maps [4][]idmap.Map
-	// Files are in the order in which they are to be changed: a directory comes before what is in it.
+	// Files are in the order in which they are changed: a directory comes before what is in it.
 	Files []File
 }
 
-// File is a file as it is before the change, and what is to become of it.
+// File is a file as it is before the change, and what becomes of it.
 type File struct {
 	Path string
 	Mode uint32
-	// Inode is its number, if the file is only one more name of LinkOf, which comes before it.
+	// LinkOf is the path of an earlier file in the plan, if this file is only another name of that one. Inode is the
+	// inode number, which tells such a name from a later file.
 	Inode    uint64
 	LinkOf   string
 	Old, New idmap.Pair
-	// Attrs are to be set when the owner is changed: those which the change takes away, and lists which name owners.
+	// Attrs are the attributes to set when the owner is changed: those that the change of owner removes, and access
+	// control lists that name owners.
 	Attrs        map[string][]byte
 	Atime, Mtime unix.Timespec
 }
 
 func (f File) isDir() bool { return f.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// Write makes the file of the layer id durable. Without a plan it is empty.
+// Write writes overlay/owners/<id> for the layer id, durably. If plan is nil, the file is empty.
 func Write(h store.Home, id string, plan *Plan) error {
 	var content bytes.Buffer
 	if plan != nil {
@@ -55,7 +58,7 @@ func Write(h store.Home, id string, plan *Plan) error {
 			return err
 		}
 	}
-	// Nobody removes the layer meanwhile, nor sweeps what is on its way.
+	// Under this lock, nobody removes the layer, or sweeps a file that is about to get its name.
 	locked, err := h.LockStore()
 	if err != nil {
 		return err
@@ -74,7 +77,7 @@ func Write(h store.Home, id string, plan *Plan) error {
 	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(h)))
 }
 
-// Unfinished returns the plan of a change of the layer id that was cut short, or nil.
+// Unfinished returns the plan of a change of the layer id that was cut short, or nil if there is none.
 func Unfinished(h store.Home, id string) (*Plan, error) {
 	path := h.Overlay(store.OwnersDir, id)
 	content, err := fsutil.ReadFile(path)
@@ -91,7 +94,8 @@ func Unfinished(h store.Home, id string) (*Plan, error) {
 	return &plan, nil
 }
 
-// Changed tells when the owners of the layer id were changed; nil if they never were, or not all.
+// Changed returns the time when the owners of the layer id were changed. It returns nil if they never were, or if the
+// change is not finished.
 func Changed(h store.Home, id string) (*syscall.Timespec, error) {
 	info, err := os.Lstat(h.Overlay(store.OwnersDir, id))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > 0 {
@@ -103,8 +107,9 @@ func Changed(h store.Home, id string) (*syscall.Timespec, error) {
 	return &fsutil.StatOf(info).Mtim, nil
 }
 
-// PassTime waits until what is changed in the layer id gets a later time than its owners have: see Comparison.onlyOwners in internal/core/layerdiff/ownerchanges.go. The file system that the
-// layer is on can have a slower clock than that of the time.
+// PassTime waits until the next change in the layer id will get a later time than the change of its owners has: see
+// Comparison.onlyOwners in internal/core/layerdiff/ownerchanges.go. The clock of the layer's file system may tick more
+// slowly than the system's.
 func PassTime(h store.Home, id string) error {
 	owners, err := Changed(h, id)
 	if err != nil || owners == nil {
@@ -118,15 +123,15 @@ func PassTime(h store.Home, id string) error {
 	return errors.Join(err, s.Discard())
 }
 
-// Maps say who is to become the owner of a file.
+// Maps say who becomes the owner of a file.
 type Maps struct{ ToContainer, ToHost *idmap.Mappings }
 
-// lists are the maps as a plan has them.
+// lists returns the maps in the form of Plan.Maps.
 func (m Maps) lists() [4][]idmap.Map {
 	return [4][]idmap.Map{m.ToContainer.UIDs, m.ToContainer.GIDs, m.ToHost.UIDs, m.ToHost.GIDs}
 }
 
-// IsOf tells if the plan was made by these maps.
+// IsOf reports whether the plan was made with these maps.
 func (p *Plan) IsOf(m Maps) bool {
 	lists := m.lists()
 	return slices.EqualFunc(p.Maps[:], lists[:], slices.Equal[[]idmap.Map])
@@ -137,7 +142,7 @@ func (m Maps) Owner(old idmap.Pair) (idmap.Pair, error) {
 	inside, err := m.ToContainer.ToContainer(old)
 	switch {
 	case err != nil && old == (idmap.Pair{}):
-		// Root, in a layer whose parent should have had a mapped owner.
+		// The file belongs to root, in a layer whose parent should have had a mapped owner.
 		inside = idmap.Pair{}
 	case err != nil:
 		return old, fmt.Errorf("mapping the owner %d:%d to the container: %w", old.UID, old.GID, err)
@@ -145,7 +150,7 @@ func (m Maps) Owner(old idmap.Pair) (idmap.Pair, error) {
 	return m.ToHost.ToHostOverflow(inside), nil
 }
 
-// ACL maps the owners in an access control list.
+// ACL maps the owners in an access control list. left is how many entries it leaves out.
 func (m Maps) ACL(list []byte) (mapped []byte, left int, err error) {
 	through := func(toContainer, toHost []idmap.Map) func(int) (int, error) {
 		return func(id int) (int, error) {
@@ -160,11 +165,11 @@ func (m Maps) ACL(list []byte) (mapped []byte, left int, err error) {
 	return layertar.MapACL(list, through(lists[0], lists[2]), through(lists[1], lists[3]))
 }
 
-// Apply does what the plan says to the tree at root. The directories get their times back in the tree at branch: a mount of aufs
-// cuts what it is told to whole seconds.
+// Apply does what the plan says to the tree at root. It restores the times of directories in the tree at branch,
+// because a mount of aufs cuts the times that it is given to whole seconds.
 func (p *Plan) Apply(root, branch string) error {
 	for rest := p.Files; len(rest) > 0; {
-		// Those in one directory come together.
+		// The files of one directory come together.
 		parent := filepath.Dir(rest[0].Path)
 		n := 1
 		for n < len(rest) && filepath.Dir(rest[n].Path) == parent && rest[n-1].Path != "." {
@@ -189,7 +194,7 @@ func (p *Plan) Apply(root, branch string) error {
 	return nil
 }
 
-// ApplyIn changes files that are in the directory rel.
+// ApplyIn changes the planned files, which are in the directory rel.
 func ApplyIn(root, rel string, planned []File) error {
 	dir, err := fsutil.OpenDir(root, rel)
 	if err != nil {
@@ -209,7 +214,8 @@ func ApplyIn(root, rel string, planned []File) error {
 	return nil
 }
 
-// change changes the owner of a file in an open directory. One that is another file by now it leaves as it is.
+// change changes the owner of a file in an open directory. If the name is another file by now, change leaves that file
+// as it is.
 func (f File) change(dir *os.File) error {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(int(dir.Fd()), filepath.Base(f.Path), flags, 0) })
@@ -230,7 +236,7 @@ func (f File) change(dir *os.File) error {
 			return fmt.Errorf("changing its owner to %d:%d: %w", f.New.UID, f.New.GID, err)
 		}
 	}
-	// It leads to the file that is open, whatever that is.
+	// This path leads to the open file, whatever kind of file it is.
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
 	if f.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && f.Mode&unix.S_IFMT != unix.S_IFLNK {
 		if err := unix.Chmod(path, f.Mode&0o7777); err != nil {
@@ -245,11 +251,11 @@ func (f File) change(dir *os.File) error {
 	return nil
 }
 
-// LinkName is a name at the root of a layer for a link on its way: none that a layer's content has.
+// LinkName is the temporary name of a new link, at the root of a layer. No content of a layer has this name.
 const LinkName = ".wh..wh.owners"
 
-// link makes one more name of a file a link to it again. On overlayfs a change of a file is that of one name: the others are still
-// the file as ancestors have it.
+// link makes another name of a file a hard link to that file again. On overlayfs, a change of a file changes it under
+// one name only: the other names still refer to the file as ancestors have it.
 func (f File) link(root string, dir *os.File) error {
 	first, err := fsutil.StatBeneath(root, f.LinkOf)
 	if err != nil {
@@ -260,7 +266,7 @@ func (f File) link(root string, dir *os.File) error {
 		return err
 	}
 	if now.Ino != f.Inode {
-		// It is another file by now.
+		// The name is another file by now.
 		return nil
 	}
 	firstDir, err := fsutil.OpenDir(root, filepath.Dir(f.LinkOf))
@@ -278,7 +284,7 @@ func (f File) link(root string, dir *os.File) error {
 	}
 	err = unix.Linkat(int(firstDir.Fd()), filepath.Base(f.LinkOf), int(top.Fd()), LinkName, 0)
 	if err == nil {
-		// In one step: the name is never missing.
+		// A rename replaces the name in one step: the name is never missing.
 		err = unix.Renameat(int(top.Fd()), LinkName, int(dir.Fd()), filepath.Base(f.Path))
 	}
 	if err != nil {
@@ -287,7 +293,7 @@ func (f File) link(root string, dir *os.File) error {
 	return nil
 }
 
-// dropOwnersLink removes what a change that was cut short may have left at the root of a tree.
+// dropOwnersLink removes the link that a change that was cut short may have left at the root of a tree.
 func dropOwnersLink(root string) error {
 	dir, err := fsutil.OpenDir(root, ".")
 	if err != nil {
@@ -300,7 +306,7 @@ func dropOwnersLink(root string) error {
 	return nil
 }
 
-// restoreTimes gives a directory its times back.
+// restoreTimes gives a directory the times back that it had before the change.
 func (f File) restoreTimes(branch string) error {
 	st, err := fsutil.StatBeneath(branch, f.Path)
 	if err != nil || st.Mtim == f.Mtime || st.Mode&unix.S_IFMT != unix.S_IFDIR {

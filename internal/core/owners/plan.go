@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PlanOf finds out what is to be done to all files of the tree at root.
+// PlanOf plans the change for all files of the tree at root.
 func PlanOf(root string, maps Maps) (*Plan, error) {
 	mounts, err := mountutil.MountsUnder(root)
 	if err != nil {
@@ -46,18 +46,18 @@ func PlanOf(root string, maps Maps) (*Plan, error) {
 	return &p.plan, p.directory(".")
 }
 
-// ownersPlanner is PlanOf at work.
+// ownersPlanner is the state of PlanOf.
 type ownersPlanner struct {
 	root string
 	maps Maps
-	// mounted are the paths that something is mounted at, which is not the layer's.
+	// mounted are the paths of mount points. What is mounted there is not the layer's.
 	mounted map[string]bool
-	// first has the first name of each file with several, by its device and inode.
+	// first has the first name of each file that has several names, by device and inode.
 	first map[[2]uint64]string
 	plan  Plan
 }
 
-// directory adds what is in the directory rel.
+// directory adds the content of the directory rel to the plan.
 func (p *ownersPlanner) directory(rel string) error {
 	below, err := p.files(rel)
 	if err != nil {
@@ -71,7 +71,7 @@ func (p *ownersPlanner) directory(rel string) error {
 	return nil
 }
 
-// files adds the files in the directory rel, and returns the directories among them.
+// files adds the files in the directory rel to the plan, and returns the directories among them.
 func (p *ownersPlanner) files(rel string) (below []string, err error) {
 	dir, err := fsutil.OpenDir(p.root, rel)
 	if err != nil {
@@ -99,7 +99,7 @@ func (p *ownersPlanner) files(rel string) (below []string, err error) {
 	return below, nil
 }
 
-// file adds the file path, which is in an open directory.
+// file adds the file path, which is in the open directory dir, to the plan.
 func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) {
 	st, err := fsutil.StatIn(dir, filepath.Base(path))
 	if err != nil {
@@ -126,8 +126,8 @@ func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) 
 	return f.isDir(), nil
 }
 
-// attributes adds to f those that have to be set when its owner is changed: a capability, which the change takes away, and lists whose
-// owners are others then.
+// attributes adds to f the attributes that must be set when its owner is changed: a capability, which the change
+// removes, and access control lists whose owners change.
 func (p *ownersPlanner) attributes(f *File, xattrs fsutil.PathXattrs) error {
 	names, err := xattrs.List()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
@@ -139,7 +139,7 @@ func (p *ownersPlanner) attributes(f *File, xattrs fsutil.PathXattrs) error {
 		}
 		value, err := xattrs.Get(name)
 		if errors.Is(err, unix.EOVERFLOW) {
-			// It is that of another user namespace, and nobody here can have it.
+			// The capability belongs to another user namespace, and nobody here can have it.
 			continue
 		}
 		if err != nil {
