@@ -17,11 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An archive can bring content that its layer does not show: a whiteout with content, files of aufs's own, a file that a later entry
-// replaces. The storage library gives the archive back byte for byte all the same: it asks for the content of each entry by its name, in
-// their order. So what the layer does not show is kept beside it, in kept/<id>/, a file for each content, and DiffGetter knows of it.
+// An archive can bring content that its layer does not show: a whiteout with content, a file of aufs's own, a file that
+// a later entry replaces. The storage library gives the archive back byte for byte all the same: it asks for the
+// content of each entry by its name, in the order of the archive. So the driver keeps what the layer does not show
+// beside the layer, in kept/<id>/, one file for each content. DiffGetter reads these files.
 
-// Drop is for a layer that gets other content.
+// Drop removes what is kept for the layer id, which is going to get other content.
 func Drop(h store.Home, id string) error {
 	for _, a := range h.Areas() {
 		if err := store.RemoveTree(a.Kept(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -31,7 +32,8 @@ func Drop(h store.Home, id string) error {
 	return nil
 }
 
-// Place makes the directory made, whose content is durable, what is kept for the layer id. There need not be such a directory.
+// Place makes the directory made, whose content is durable, the directory of what is kept for the layer id. If made
+// does not exist, Place does nothing.
 func Place(h store.Home, made, id string) error {
 	if _, err := os.Lstat(made); err != nil {
 		return fsutil.IgnoreGone(err)
@@ -50,7 +52,7 @@ func Place(h store.Home, made, id string) error {
 	return fsutil.SyncDir(a.Kept(""))
 }
 
-// Open opens what is kept under a name in the directory path.
+// Open opens the content that is kept for k in the directory path.
 func Open(path string, k layertar.KeptName) (*os.File, error) {
 	dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
 	if err != nil {
@@ -60,7 +62,7 @@ func Open(path string, k layertar.KeptName) (*os.File, error) {
 	return OpenInLayer(dir, k.File())
 }
 
-// In has, of those layers for which something is kept, the directories that it is in.
+// In maps each of the layers ids to the directory of its kept content. It leaves out layers that have none.
 func In(h store.Home, ids []string) map[string]string {
 	found := map[string]string{}
 	for _, a := range h.Areas() {
@@ -76,36 +78,39 @@ func In(h store.Home, ids []string) map[string]string {
 	return found
 }
 
-// A Keeper keeps what an archive brings and the layer will not show, while the archive is unpacked and after it.
+// A Keeper keeps what an archive brings and the layer will not show, while the archive is unpacked and afterwards.
 type Keeper struct {
-	Root string // of what is unpacked
-	Dir  string // where it is kept; made when it is needed
-	// Names is what is known of the names in the archive: nil if that is nothing.
+	Root string // the directory that the archive is unpacked into
+	Dir  string // where content is kept; made when it is needed
+	// Names is what is known of the names in the archive, or nil if nothing is known.
 	Names *layertar.Names
-	// Owners has the names that files have in the archive, by the names that they really have: of those that came by way of a symbolic
-	// link. The number is 0 for what has no content of the archive's.
+	// Owners is for files that entries wrote through symbolic links. It maps the real name of such a file to the name
+	// and number of its content in the archive. The number is 0 if the file has no content from the archive.
 	Owners     map[string]layertar.KeptName
-	OwnersText int // how long the names were that Owners has had
-	// pending is an entry that is unpacked by now, and has no owner yet.
+	OwnersText int // the length of all names that Owners has had
+	// pending is an entry whose directory did not exist at its cut. It has been unpacked since, and is not in Owners
+	// yet.
 	pending *layertar.Shortened
 }
 
-// Beside is where it is kept what is for the directory dir, in a scratch directory.
+// Beside returns the directory for what is kept of an archive that is unpacked into dir. Both are in one scratch
+// directory.
 func Beside(dir string) string { return filepath.Join(filepath.Dir(dir), store.KeptDir) }
 
-// New is for an archive that is unpacked into dir.
+// New returns a Keeper for an archive that is unpacked into dir.
 func New(dir string, names *layertar.Names) *Keeper {
 	return &Keeper{Root: dir, Dir: Beside(dir), Names: names}
 }
 
-// What is remembered of files that an archive writes through symbolic links: how many there are, and how long their names are. With more
-// nothing is kept of what later entries destroy. Most of those files are found by their names in the archive all the same.
+// The limits on what is remembered of files that an archive writes through symbolic links: their number, and the length
+// of their names in bytes. Beyond a limit, nothing is kept of what later entries destroy. Most of those files are found
+// by their names in the archive all the same.
 const (
 	MostOwners     = 1 << 16
 	MostOwnersText = 16 << 20
 )
 
-// owner tells which content of the archive a file has that really has this name.
+// owner returns which content of the archive is in the file with the real name actual.
 func (k *Keeper) owner(actual string) layertar.KeptName {
 	if owner, ok := k.Owners[actual]; ok {
 		return owner
@@ -116,7 +121,7 @@ func (k *Keeper) owner(actual string) layertar.KeptName {
 	return layertar.KeptName{Name: actual, N: k.Names.Content(actual)}
 }
 
-// keep keeps the file name of an open directory, if it is a regular file with content of the archive's.
+// keep keeps the file name of an open directory, if it is a regular file with content from the archive.
 func (k *Keeper) keep(dir int, name string, owner layertar.KeptName) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -128,7 +133,7 @@ func (k *Keeper) keep(dir int, name string, owner layertar.KeptName) error {
 	if err := k.makeDir(); err != nil {
 		return err
 	}
-	// What is there is the one: the name went to something else after it.
+	// If the link exists, it has the right content: the name has become another file since.
 	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.Dir, owner.File()), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return &os.LinkError{Op: "link", Old: owner.Name, New: filepath.Join(k.Dir, owner.File()), Err: err}
@@ -143,14 +148,14 @@ func (k *Keeper) makeDir() error {
 	return nil
 }
 
-// keepTree keeps all files in the directory at path, which really is the directory actual of the layer.
+// keepTree keeps all files in the directory at path, whose real name in the layer is actual.
 func (k *Keeper) keepTree(path, actual string) error {
 	return fsutil.WalkBeneath(path, func(dir *os.File, rel string, _ *unix.Stat_t) error {
 		return k.keep(int(dir.Fd()), filepath.Base(rel), k.owner(filepath.Join(actual, rel)))
 	})
 }
 
-// KeepHidden keeps what an entry of the directory dir has that cannot stay in the layer.
+// KeepHidden keeps the content of an entry of the directory dir that cannot stay in the layer.
 func (k *Keeper) KeepHidden(dir fsutil.Dir, entry fs.DirEntry) error {
 	if k == nil {
 		return nil
@@ -165,7 +170,7 @@ func (k *Keeper) KeepHidden(dir fsutil.Dir, entry fs.DirEntry) error {
 	return k.keep(dir.Fd, entry.Name(), k.owner(actual))
 }
 
-// realName is the name of an open directory in the tree whose root is open.
+// realName returns the name of an open directory, relative to the root of the tree, which is open as well.
 func realName(root, dir int) (string, error) {
 	var paths [2]string
 	for i, fd := range []int{root, dir} {
@@ -177,7 +182,7 @@ func realName(root, dir int) (string, error) {
 	return filepath.Rel(paths[0], paths[1])
 }
 
-// Before keeps what the entry c of the archive is about to destroy. All entries before it have been unpacked.
+// Before keeps what the entry c of the archive is about to destroy. All entries before c have been unpacked.
 func (k *Keeper) Before(c *layertar.Shortened) error {
 	root, err := os.OpenFile(k.Root, fsutil.OpenDirectory, 0)
 	if err != nil {
@@ -189,7 +194,7 @@ func (k *Keeper) Before(c *layertar.Shortened) error {
 	}
 	parent, actual, err := placeOfEntry(root, c.Name)
 	if notThere(err) {
-		// The directory is made for the entry, or the entry cannot be unpacked.
+		// Either the library makes the directory for the entry, or it cannot unpack the entry.
 		k.pending = c
 		return nil
 	}
@@ -220,15 +225,17 @@ func (k *Keeper) Before(c *layertar.Shortened) error {
 	return nil
 }
 
-// notThere tells if an error of placeOfEntry is that there is no such directory, or that nobody can name it.
+// notThere reports whether an error of placeOfEntry says that there is no such directory, or that no name can lead to
+// it.
 func notThere(err error) bool {
 	return err != nil && (fsutil.IgnoreGone(err) == nil || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG))
 }
 
-// placeOfEntry opens the directory that an entry of this name is in, and tells what the name of the entry really is.
+// placeOfEntry opens the directory that an entry of this name is in, and returns the real name of the entry.
 func placeOfEntry(root *os.File, name string) (parent int, actual string, err error) {
 	above, base := filepath.Split(name)
-	// Without a link in it the name is what it really is, which need not be asked for: the kernel does not say one of more than a page.
+	// A name without a symbolic link in it is the real name. The kernel cannot tell a real name that is longer than a
+	// page.
 	if parent, err = fsutil.PlaceWithoutLinks(int(root.Fd()), above+"."); err == nil {
 		return parent, name, nil
 	}
@@ -244,7 +251,7 @@ func placeOfEntry(root *os.File, name string) (parent int, actual string, err er
 	return parent, filepath.Join(at, base), nil
 }
 
-// ownPending is Own for an entry whose directory was not there before it.
+// ownPending calls Own for the pending entry, whose directory did not exist before it was unpacked.
 func (k *Keeper) ownPending(root *os.File) error {
 	c := k.pending
 	if c == nil {
@@ -263,7 +270,7 @@ func (k *Keeper) ownPending(root *os.File) error {
 	return nil
 }
 
-// Own notes which content the file actual has after the entry c. The archive is not read meanwhile.
+// Own records which content the file actual has after the entry c. The archive must not be read meanwhile.
 func (k *Keeper) Own(c *layertar.Shortened, actual string) {
 	if actual == c.Name {
 		delete(k.Owners, actual)
@@ -282,7 +289,7 @@ func (k *Keeper) Own(c *layertar.Shortened, actual string) {
 	}
 }
 
-// Unpacked says that all entries have been unpacked.
+// Unpacked must be called when all entries have been unpacked.
 func (k *Keeper) Unpacked() error {
 	if k.pending == nil {
 		return nil
@@ -295,7 +302,8 @@ func (k *Keeper) Unpacked() error {
 	return k.ownPending(root)
 }
 
-// Finish keeps what the layer, which is as it will be, has under another name than the archive, and what has no content.
+// Finish keeps the content of files that have another name in the layer than in the archive. It also keeps an empty
+// file for each entry in Names.Empty. The layer must have its final content by then.
 func (k *Keeper) Finish() error {
 	if len(k.Owners) == 0 && (k.Names == nil || len(k.Names.Empty) == 0) {
 		return nil
@@ -324,7 +332,7 @@ func (k *Keeper) Finish() error {
 	return nil
 }
 
-// keepUnfound keeps the file actual unless the name that it has in the archive leads to it.
+// keepUnfound keeps the file actual, unless its name in the archive leads to it.
 func (k *Keeper) keepUnfound(root *os.File, actual string, owner layertar.KeptName) error {
 	parent, err := fsutil.PlaceInRoot(int(root.Fd()), filepath.Dir(actual))
 	if err != nil {
