@@ -3,21 +3,22 @@ package idmap
 
 import "fmt"
 
-// Overflow is the id of an owner whom a mapping does not know, as in /proc/sys/kernel/overflowuid of a kernel that nobody has told another.
+// Overflow is the id for an owner that a mapping does not know. It is the kernel's default for
+// /proc/sys/kernel/overflowuid.
 const Overflow = 65534
 
 // A Map is one range of ids.
 type Map struct {
-	// ContainerID and HostID are the first id of the range, as the container and as the host see it.
+	// ContainerID and HostID are the first id of the range, as the container and the host see it.
 	ContainerID, HostID int
-	// Size is how many ids there are in the range.
+	// Size is the number of ids in the range.
 	Size int
 }
 
 // A Pair is an owner and a group.
 type Pair struct{ UID, GID int }
 
-// Mappings are the ranges of user ids and those of group ids. Ids without any range, as in the zero value, are left as they are.
+// Mappings are the ranges of user ids and those of group ids. The zero value leaves ids as they are.
 type Mappings struct{ UIDs, GIDs []Map }
 
 // ToHost returns the id on the host of an id in the container. A nil list leaves ids as they are.
@@ -46,10 +47,10 @@ func ToContainer(id int, list []Map) (int, error) {
 	return -1, fmt.Errorf("host ID %d cannot be mapped to a container ID", id)
 }
 
-// Empty tells if ids are left as they are.
+// Empty reports whether there are no ranges.
 func (m *Mappings) Empty() bool { return len(m.UIDs) == 0 && len(m.GIDs) == 0 }
 
-// Root is the owner on the host of what belongs to the container's root.
+// Root returns the owner on the host of what belongs to the container's root. Both ids are -1 if there is none.
 func (m *Mappings) Root() Pair {
 	uid, uidErr := rootOf(m.UIDs)
 	gid, gidErr := rootOf(m.GIDs)
@@ -59,7 +60,7 @@ func (m *Mappings) Root() Pair {
 	return Pair{UID: uid, GID: gid}
 }
 
-// rootOf is ToHost of id 0. A container that has a single id has that for root, whichever it is.
+// rootOf is ToHost of id 0. If the container has a single id, that is its root, whichever id it is.
 func rootOf(list []Map) (int, error) {
 	if len(list) == 1 && list[0].Size == 1 {
 		return list[0].HostID, nil
@@ -77,8 +78,8 @@ func (m *Mappings) ToContainer(p Pair) (Pair, error) {
 	return Pair{UID: uid, GID: gid}, err
 }
 
-// ToHostOverflow returns the owner as the host sees it. Ids that are those of Root already stay as they are, and Overflow takes the place
-// of those that have no range: so the storage library changes the owners in a layer.
+// ToHostOverflow returns the owner as the host sees it, by the rules that the storage library follows when it changes
+// the owners in a layer. An id that equals Root's stays as it is. An id without a range becomes Overflow.
 func (m *Mappings) ToHostOverflow(p Pair) Pair {
 	to := m.Root()
 	to.UID = overflowing(p.UID, to.UID, m.UIDs)

@@ -6,7 +6,8 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 )
 
-// lists are mappings of every kind that there is: none, one id, one range that has root, one that has not, several, and an empty list.
+// lists are mappings of every kind: none, an empty list, one id, one range with root, one without root, and several
+// ranges.
 var lists = [][]Map{
 	nil,
 	{},
@@ -28,7 +29,7 @@ func toLibrary(list []Map) []idtools.IDMap {
 	return to
 }
 
-// TestAsTheLibrary compares all that there is with what the storage library's own mappings say.
+// TestAsTheLibrary compares the results of all functions with those of the storage library's own mappings.
 func TestAsTheLibrary(t *testing.T) {
 	ids := []int{0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 99, 100, 103, 109, 110, 999, 1000, 1001, Overflow}
 	for _, uids := range lists {
