@@ -25,7 +25,7 @@ func TestStorageConf(t *testing.T) {
 			must(t, os.WriteFile(path, []byte(everyOption("[storage]", driver)), 0o600))
 			var options types.StoreOptions
 			must(t, types.ReloadConfigurationFile(path, &options))
-			// There are seven options, and mountopt a second time for a driver that is named.
+			// There are eight options, and mountopt a second time for a driver that is named.
 			if n := len(options.GraphDriverOptions); n < 8 {
 				t.Errorf("there are %d: %q", n, options.GraphDriverOptions)
 			}
