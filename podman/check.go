@@ -29,8 +29,8 @@ const (
 	Leftover = maintenance.Leftover
 	// StaleMount means that something is mounted where a layer that is not in the store would be. Repair unmounts it.
 	StaleMount = maintenance.StaleMount
-	// WrongForm means that a layer in aufs form has a whiteout or an opaque directory in overlay form. It has no effect
-	// on aufs, and may be a container's own file or attribute.
+	// WrongForm means that a layer in aufs form has a whiteout or an opaque directory in overlay form. Aufs ignores it,
+	// and it may be a container's own file or attribute.
 	WrongForm = maintenance.WrongForm
 	// Foreign means that the store has something in it that no driver puts there.
 	Foreign = maintenance.Foreign

@@ -35,14 +35,16 @@ func createOptions(opts *graphdriver.CreateOpts) *driver.CreateOptions {
 }
 
 // CreateFromTemplate makes a layer with the content of the layer template. The new layer is a child of template, as
-// with the overlay driver, which takes neither time nor space. The fourth argument, template's parent, is not needed.
+// with the overlay driver, so that making it takes neither time nor space. The fourth argument, template's parent, is
+// not needed.
 func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
 	return ofLibrary(d.core.CreateFromTemplate(id, template, createOptions(opts), readWrite))
 }
 
-// Remove unmounts the layer, even while it is in use, and removes it with all its files. If the mount stays busy, the
-// layer keeps all its data, and the error says what to look for. A copy of the mount in another mount namespace does
-// not keep the layer, because it might keep it forever. It is no error if the layer does not exist.
+// Remove unmounts the layer, even if callers of Get have not called Put, and removes it with all its files. If the
+// mount stays busy, the layer keeps all its data, and the error says what to look for. A copy of the mount in another
+// mount namespace does not keep the layer; otherwise it might do so forever. It is no error if the layer does not
+// exist.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'

@@ -75,7 +75,8 @@ const (
 // PaxXattr begins the keys of PAX records that are extended attributes. The key, SCHILY.xattr, comes from star.
 const PaxXattr = "SCHILY.xattr."
 
-// keptOf returns how many bytes the library keeps of a header for which package tar has read that many bytes.
+// keptOf returns how many bytes the library keeps of a header. read is how many bytes package tar has read for the
+// header.
 func keptOf(header *tar.Header, read int64) int64 {
 	if header.Typeflag != tar.TypeDir {
 		return 0
@@ -100,7 +101,7 @@ func (c *Contents) add(header *tar.Header, read int64) *Shortened {
 	if c.Names.GaveUp() {
 		return nil
 	}
-	// The name in the archive may be long where the name of the file is short.
+	// The name in the archive may be long even if the cleaned name is short.
 	name := path.Clean("/" + header.Name)
 	if len(name) > unix.PathMax {
 		// The library cannot make such a file, and to look at all its parent directories would take long.

@@ -119,7 +119,7 @@ func (s *Scan) turn() {
 	}
 }
 
-// goOn goes on after a cut: it has look look at the rest of what was read, up to the next cut.
+// goOn resumes after a cut: look then looks at the rest of what was read, up to the next cut.
 func (s *Scan) goOn() {
 	s.Cut = nil
 	s.resume <- struct{}{}

@@ -205,7 +205,7 @@ func TakePlace(made, dir string) error {
 	err := fsutil.Exchange(made, dir)
 	if errors.Is(err, unix.EINVAL) || fsutil.IsForbidden(err) {
 		// Some network file systems cannot exchange directories, and some system call filters forbid it. Without the
-		// exchange, an interruption now leaves the layer with a part of the files.
+		// exchange, an interruption would leave the layer with a part of the files.
 		return moveContent(made, dir)
 	}
 	if err != nil {

@@ -50,9 +50,9 @@ type DirBelow struct {
 }
 
 // settleImplied handles the implied directories of an archive that was unpacked in dir, for a layer on top of those
-// that layersBelow returns. It removes the directories that hold nothing but whiteouts, and makes the others that are
-// new what they should be. It goes by the whiteouts as they are in the archive. It returns the directories that are to
-// keep their metadata.
+// that layersBelow returns. It removes the new directories that hold nothing but whiteouts, and gives the others what a
+// new directory has. It reads the whiteouts as they are in the archive, so it comes before they are cleaned. It returns
+// the directories that are to keep their metadata.
 func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, k *kept.Keeper) ([]DirBelow, error) {
 	if !k.Names.Implies || k.Names.Unnamed {
 		return nil, nil
