@@ -15,29 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Home, diff and mnt can be mount points: on another disk than what is around them. Files are linked and renamed inside of one mount only.
-// So what has to share a mount with diff/<id> lies in home for as long as diff is a directory like others, and in diff if that is a mount
-// point: in a directory with the name BesideName, which has tmp/, kept/ and overlay/ as home has.
+// Home, diff and mnt can each be a mount point, on another disk than the directory around them. Files can be linked and renamed only inside
+// one mount. So everything that must share a mount with diff/<id> lies in home while diff is an ordinary directory, and in diff while diff
+// is a mount point. There it lies in the directory BesideName, which has tmp/, kept/ and overlay/ as home has.
 
-// BesideName is the name, in diff, of that directory. No layer can have it, and the in-tree driver takes it for rubbish.
+// BesideName is the directory in diff for everything that must share a mount with diff/<id>, if diff is a mount point. No layer can have
+// this name, and the in-tree driver takes the directory for rubbish.
 const BesideName = "aufs" + removingSuffix
 
-// An Area is a directory with tmp/, kept/ and overlay/ in it.
+// An Area is a directory that holds tmp/, kept/ and overlay/.
 type Area string
 
-// Tmp is the directory of scratch directories.
+// Tmp returns the directory of scratch directories.
 func (a Area) Tmp() string { return filepath.Join(string(a), TmpDir) }
 
-// Overlay is a path in overlay/.
+// Overlay returns the path of elem in overlay/.
 func (a Area) Overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(a), OverlayDir}, elem...)...)
 }
 
-// whole is the area of what can share a mount with home.
+// whole returns home itself as an area, for everything that can share a mount with home.
 func (h Home) whole() Area { return Area(h) }
 
-// BesideDiff is the area of what has to share a mount with diff/<id>: scratch directories, what is kept, shadows, and the work and watch
-// directories of overlayfs.
+// BesideDiff returns the area for everything that must share a mount with diff/<id>: scratch directories, kept content, shadows, and the
+// work and watch directories of overlayfs.
 func (h Home) BesideDiff() Area {
 	if isMountPoint(h.Diff("")) {
 		return Area(h.Diff(BesideName))
@@ -45,7 +46,8 @@ func (h Home) BesideDiff() Area {
 	return h.whole()
 }
 
-// Areas are all that there are: diff may have been a mount point before, or not yet.
+// Areas returns every area that exists, not only the current one: diff may have become a mount point, or stopped being one, since files
+// were put there.
 func (h Home) Areas() []Area {
 	if IsThere(h.Diff(BesideName)) {
 		return []Area{h.whole(), Area(h.Diff(BesideName))}
@@ -53,7 +55,7 @@ func (h Home) Areas() []Area {
 	return []Area{h.whole()}
 }
 
-// MakeBeside makes the directory in diff, if that is a mount point, and returns what it made.
+// MakeBeside makes the area in diff and its tmp/, if diff is a mount point. It returns the directories that it made.
 func (h Home) MakeBeside() (made []string, err error) {
 	a := h.BesideDiff()
 	if a == h.whole() {
@@ -70,7 +72,7 @@ func (h Home) MakeBeside() (made []string, err error) {
 	return made, nil
 }
 
-// RealDirectories is an error if one of the store's directories is not where it seems to be.
+// RealDirectories returns an error if one of the store's directories is a symbolic link, or no directory at all.
 func (h Home) RealDirectories() error {
 	for _, dir := range append([]string{h.Layers(""), h.Diff(""), h.Mnt("")}, h.OwnDirectories()...) {
 		if err := fsutil.RealDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +82,7 @@ func (h Home) RealDirectories() error {
 	return nil
 }
 
-// RightMounts is an error if something is mounted in the store where it has to be one mount.
+// RightMounts returns an error if something is mounted in a part of the store that must be one mount.
 func (h Home) RightMounts() error {
 	mounts, err := mountutil.MountsUnder(string(h))
 	if err != nil || len(mounts) == 0 {
@@ -101,7 +103,7 @@ func (h Home) RightMounts() error {
 		switch first, _, below := strings.Cut(rel, "/"); {
 		case first == DiffDir, first == MntDir:
 		case first == TmpDir && below:
-			// A process mounts there before it moves the mount to its place, or was killed before that.
+			// A process mounts in a scratch directory before it moves the mount to its place. It may have been killed before the move.
 		case first == TmpDir, first == LayersDir, first == OverlayDir, first == KeptDir:
 			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
 				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), DiffDir, MntDir, unix.EXDEV)
@@ -110,7 +112,7 @@ func (h Home) RightMounts() error {
 	return nil
 }
 
-// Sync has all of the store on the disk.
+// Sync makes the whole store durable.
 func (h Home) Sync() error {
 	dirs := []string{string(h)}
 	if beside := h.BesideDiff(); beside != h.whole() {
@@ -130,13 +132,14 @@ func (h Home) Sync() error {
 	return nil
 }
 
-// Kept is the path of what is kept for the layer id. It has links to the layer's files, and shares a mount with them.
+// Kept returns the directory of the content kept for the layer id. The directory has hard links to the layer's files, so it must share a
+// mount with them.
 func (a Area) Kept(id string) string { return filepath.Join(string(a), KeptDir, id) }
 
-// Kept is where it is kept now.
+// Kept returns the directory of the content kept for the layer id, in the current area.
 func (h Home) Kept(id string) string { return h.BesideDiff().Kept(id) }
 
-// CloseOverlay keeps others out of overlay/, where the locks are.
+// CloseOverlay denies other users access to overlay/, which holds the lock files.
 func (h Home) CloseOverlay() error {
 	st, err := fsutil.LstatOf(h.Overlay())
 	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits

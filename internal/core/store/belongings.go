@@ -8,11 +8,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// What a layer owns on disk, beside its layers/<id>, mnt/<id> and diff/<id>, is <id> in each of the directories that these two lists
-// have. Whoever adds a directory for layers names it in dirs.go, and adds it to one of them: removal, sweep, Check and the test for leftovers
-// go by them.
+// On disk, a layer owns layers/<id>, mnt/<id> and diff/<id>, and the entry <id> in each directory of the two lists below. Whoever adds a
+// directory for layers names it in dirs.go and adds it to one of the lists: removal, the sweep, Check and the test for leftovers go by them.
 
-// dirsInOverlay are those in overlay/ of the home directory.
+// dirsInOverlay are the directories of layers that are in home's overlay/.
 var dirsInOverlay = []string{
 	AufsDir, OwnersDir, FormDir, LockDirName,
 	filepath.Join(KnownDir, string(whiteout.AufsForm)),
@@ -20,13 +19,14 @@ var dirsInOverlay = []string{
 	filepath.Join(KnownDir, string(whiteout.OverlayUser)),
 }
 
-// dirsOfLayers are those of an area. They are there, and not in overlay/, if their files are linked to those in diff, or renamed.
+// dirsOfLayers returns the directories of layers that are in the area. A directory belongs here, and not in dirsInOverlay, if its files are
+// hard links to files in diff, or are renamed.
 func (a Area) dirsOfLayers() []string {
 	return []string{a.Overlay(ShadowDir), a.Overlay(WatchDir), a.Overlay(WorkDir), a.Kept("")}
 }
 
-// Belongings are the paths of all that belongs to the layer id, but for its layers/<id>. The mount point comes first: if
-// it was mounted again it cannot be moved, and the data is still where it was. Of "" they are the directories of all layers.
+// Belongings returns the paths of everything that belongs to the layer id, except its layers/<id>. The mount point comes first: if somebody
+// has mounted there again, it cannot be moved, and the data is still in its place. For the id "", Belongings returns the directories of all layers.
 func (h Home) Belongings(id string) []string {
 	paths := []string{h.Mnt(id), h.Diff(id)}
 	for _, a := range h.Areas() {
@@ -40,7 +40,8 @@ func (h Home) Belongings(id string) []string {
 	return paths
 }
 
-// OwnDirectories are those of the driver's own that there can be in a store, but for those of layers and of mounts.
+// OwnDirectories returns the directories that only this driver has in a store, whether they exist or not. So layers/, diff/ and mnt/ are not
+// among them.
 func (h Home) OwnDirectories() []string {
 	dirs := []string{h.Overlay(EmptyDir), h.Overlay(KnownDir)}
 	for _, dir := range dirsInOverlay {

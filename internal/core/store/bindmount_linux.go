@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BindFlags are the flags of mount(2) that a bind mount can have for itself. The others are those of a file system.
+// BindFlags are the flags of mount(2) that each bind mount can have for itself. Other flags belong to the file system.
 const BindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
 
-// atimeFlags are those of them that say how access times are kept: one of three ways.
+// atimeFlags are the BindFlags that choose one of three ways to keep access times.
 const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
 
-// bindAttributes are the attributes that a bind mount gets for flags. It is private, too: what is mounted in it shows nowhere else.
+// bindAttributes returns the attributes that a bind mount gets for flags. The mount is also private: whatever is mounted in it appears
+// nowhere else.
 func bindAttributes(flags uintptr) unix.MountAttr {
 	attributes := unix.MountAttr{Attr_set: uint64(mountutil.MountAttributes(flags)), Propagation: unix.MS_PRIVATE} //nolint:gosec // it is not negative
 	if flags&atimeFlags != 0 {
@@ -23,15 +24,16 @@ func bindAttributes(flags uintptr) unix.MountAttr {
 	return attributes
 }
 
-// RemountFlags are the flags with which a bind mount on a file system that has the flags has, as statfs(2) says, is mounted again to get flags. It
-// keeps what it has, but for access times, which the kernel keeps if nothing is said of them.
+// RemountFlags returns the flags for mount(2) to remount a bind mount so that it gets flags. has are the flags that statfs(2) reports for
+// the mount. The mount keeps these: the call has to repeat them, except the flags for access times, which the kernel keeps if the call
+// mentions none.
 func RemountFlags(flags uintptr, has int64) uintptr {
 	const kept = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
 	return unix.MS_REMOUNT | unix.MS_BIND | flags | uintptr(has)&kept
 }
 
-// bindMount mounts the directory dir at target, with flags that are among BindFlags. It is there with all of them, or not at all. An error
-// that mountutil.SaysNo is about this kernel.
+// bindMount mounts the directory dir at target, with flags from BindFlags. The mount appears with all of them, or not at all. An
+// error that mountutil.SaysNo accepts is about this kernel.
 func bindMount(dir, target string, flags uintptr) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " for", Target: target, Flags: flags, Err: err}
@@ -51,8 +53,8 @@ func bindMount(dir, target string, flags uintptr) error {
 	return nil
 }
 
-// bindInSteps mounts dir at a place where nobody sees it before it has all flags: that takes older kernels several calls. If one fails, nothing
-// stays mounted.
+// bindInSteps mounts dir at the path at, with the several calls that older kernels need. Callers choose a place where nobody sees the mount
+// before it has all flags. If a call fails, nothing stays mounted.
 func bindInSteps(dir, at string, flags uintptr) error {
 	fail := func(op string, flags uintptr, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " at", Target: at, Flags: flags, Err: err}
@@ -90,11 +92,12 @@ func (h Home) Bind(dir, target string, flags uintptr) error {
 	return h.BindOld(dir, target, flags)
 }
 
-// BindOld is Bind for kernels before 5.12, and where the calls of newer ones are forbidden.
+// BindOld is Bind for kernels before 5.12, and for systems that forbid the calls of newer kernels.
 func (h Home) BindOld(dir, target string, flags uintptr) error {
 	err := h.MountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
 	if errors.Is(err, unix.EROFS) {
-		// Nothing can be staged in a read-only store, nor be written to through a mount of it for a moment.
+		// In a read-only store nothing can be staged. But nobody can write through a mount of such a store either, in the moment before it
+		// has its flags.
 		err = h.Mounting(func() error { return bindInSteps(dir, target, flags) })
 	}
 	return err

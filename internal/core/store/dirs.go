@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names in a store's home directory. The first three are the layout that this driver shares with the in-tree one;
-// the doc.go of the root package describes all of them.
+// The names in a store's home directory. This driver shares the first three with the in-tree driver. The doc.go of the root package
+// describes all of them.
 const (
 	LayersDir  = "layers"
 	DiffDir    = "diff"
@@ -28,54 +28,54 @@ const (
 	KeptDir    = "kept"
 )
 
-// The directories of overlay/, all of which are made when they are first needed.
+// The names in overlay/. Each is made when it is first needed.
 const (
-	// FormDir says of layers that they are in overlay form: see forms.go.
+	// FormDir holds the records of the layers' forms: see forms.go.
 	FormDir = "form"
-	// KnownDir and ShadowDir are a cache of what mounts have to know of layers: see package shadow, cache.go and known.go.
+	// KnownDir and ShadowDir cache what a mount needs to know of layers: see cache.go and known.go in package shadow.
 	KnownDir  = "known"
 	ShadowDir = "shadow"
-	// WorkDir holds the work directories of overlay mounts, which layers have from the first mount on.
+	// WorkDir holds the work directories of overlay mounts. A layer has one from its first such mount on.
 	WorkDir = "work"
-	// WatchDir holds the upper directories of read-only overlay mounts, which layers have from the first one on.
+	// WatchDir holds the upper directories of read-only overlay mounts. A layer has one from its first such mount on.
 	WatchDir = "watch"
-	// AufsDir holds, for each layer that aufs has mounted, a note of that: see internal/core/inuse/notes.go.
+	// AufsDir holds a note for each layer that aufs has mounted: see internal/core/inuse/notes.go.
 	AufsDir = "aufs"
-	// RunRootLink is a symbolic link to the run root in which there are such notes.
+	// RunRootLink is a symbolic link to the run root that holds such notes.
 	RunRootLink = "runroot"
-	// LockDirName holds the files that the layers' locks are on.
+	// LockDirName holds the files that carry the layers' locks.
 	LockDirName = "lock"
-	// OwnersDir holds records of layers whose owners are being changed, or were: see internal/core/owners/owners.go.
+	// OwnersDir records the layers whose owners are being changed, or were changed: see internal/core/owners/owners.go.
 	OwnersDir = "owners"
-	// EmptyDir is a lower directory for mounts that have no other one.
+	// EmptyDir is the lower directory of mounts that have no other lower directory.
 	EmptyDir = "empty"
 )
 
-// Overlay is a path in overlay/.
+// Overlay returns the path of elem in overlay/.
 func (h Home) Overlay(elem ...string) string {
 	return filepath.Join(append([]string{string(h), OverlayDir}, elem...)...)
 }
 
-// Watch is the upper directory of read-only overlay mounts of the layer id.
+// Watch returns the upper directory of the read-only overlay mounts of the layer id.
 func (h Home) Watch(id string) string { return h.BesideDiff().Overlay(WatchDir, id, "upper") }
 
 // Home is the directory of a store.
 type Home string
 
-// Layers is the file with the ancestors of the layer id, or, if that is "", the directory of these files.
+// Layers returns the file with the ancestors of the layer id. If id is "", it returns the directory of these files.
 func (h Home) Layers(id string) string { return h.in(LayersDir, id) }
 
-// Diff is the directory of the layer's files, or that of all layers.
+// Diff returns the directory of the files of the layer id. If id is "", it returns the directory of all layers.
 func (h Home) Diff(id string) string { return h.in(DiffDir, id) }
 
-// Mnt is where the layer is mounted, or the directory of all mount points.
+// Mnt returns the mount point of the layer id. If id is "", it returns the directory of all mount points.
 func (h Home) Mnt(id string) string { return h.in(MntDir, id) }
 
-// Tmp is the directory of scratch directories.
+// Tmp returns the directory of scratch directories.
 func (h Home) Tmp() string { return filepath.Join(string(h), TmpDir) }
 
-// in is the path of the layer id in one of these directories, or that of the directory, if id is "". Of each ancestor in a stack
-// some are wanted, and filepath.Join takes longer.
+// in returns the path of the layer id in dir, which is one of the directories above. If id is "", it returns the path of dir. A mount needs
+// some of these paths for each ancestor in its stack, and filepath.Join is slower.
 func (h Home) in(dir, id string) string {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return filepath.Join(string(h), dir, id)
@@ -83,7 +83,7 @@ func (h Home) in(dir, id string) string {
 	return string(h) + "/" + dir + "/" + id
 }
 
-// Exists tells if the layer id is in the store: if its layers/<id> is there.
+// Exists reports whether the layer id is in the store, that is, whether its layers/<id> exists.
 func (h Home) Exists(id string) bool {
 	if CheckID(id) != nil {
 		return false
@@ -92,8 +92,7 @@ func (h Home) Exists(id string) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// Absent tells if there is nothing at all of the name layers/<id>. It is not the opposite of Exists: what cannot be told
-// is an error.
+// Absent reports whether nothing at all has the name layers/<id>. It is not the opposite of Exists: if Absent cannot find out, it returns an error.
 func (h Home) Absent(id string) (bool, error) {
 	_, err := os.Lstat(h.Layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,9 +116,9 @@ func (h Home) List() ([]string, error) {
 	return ids, nil
 }
 
-// Parents returns the ancestors of the layer id, nearest first. The error matches ErrLayerUnknown if the
-// layer is not in the store, and ErrDamaged if its layers/<id> cannot be right: a line is no id
-// or is there twice, or the nearest ancestor is not in the store, or has other ancestors than the rest of them.
+// Parents returns the ancestors of the layer id, nearest first. The error matches ErrLayerUnknown if the layer is not in the store. The
+// error matches ErrDamaged if layers/<id> cannot be right: a line is no id or is there twice, or the nearest ancestor is not in the store,
+// or the nearest ancestor has other ancestors than the rest of the list.
 func (h Home) Parents(id string) ([]string, error) {
 	parents, err := h.WrittenParents(id)
 	if err != nil || len(parents) == 0 {
@@ -127,7 +126,7 @@ func (h Home) Parents(id string) ([]string, error) {
 	}
 	nearest := parents[0]
 	if content, err := fsutil.ReadFile(h.Layers(nearest)); err == nil && bytes.Equal(content, FormatParents(parents[1:])) {
-		// As this driver writes it.
+		// The nearest ancestor's file is just as this driver writes it.
 		return parents, nil
 	}
 	others, err := h.WrittenParents(nearest)
@@ -142,7 +141,7 @@ func (h Home) Parents(id string) ([]string, error) {
 	return parents, nil
 }
 
-// WrittenParents is Parents without a look at another layer.
+// WrittenParents is Parents without the look at the nearest ancestor's file.
 func (h Home) WrittenParents(id string) ([]string, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -161,7 +160,7 @@ func (h Home) WrittenParents(id string) ([]string, error) {
 	return parents, nil
 }
 
-// IsBase tells if the layer id has no parents, of which it does not look at more than that.
+// IsBase reports whether the layer id has no parents. It checks nothing else about layers/<id>.
 func (h Home) IsBase(id string) (bool, error) {
 	content, err := fsutil.ReadFile(h.Layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,8 +172,8 @@ func (h Home) IsBase(id string) (bool, error) {
 	return len(bytes.Trim(content, "\r\n")) == 0, nil
 }
 
-// ParentDirs returns the diff directories of parents, in their order. One that is missing is an error: a stack without
-// it would show, without a word, another tree.
+// ParentDirs returns the diff directories of parents, in the same order. A missing directory is an error: a stack without it would silently
+// show another tree.
 func (h Home) ParentDirs(id string, parents []string) ([]string, error) {
 	dirs := make([]string, 0, len(parents))
 	for _, parent := range parents {
@@ -187,8 +186,8 @@ func (h Home) ParentDirs(id string, parents []string) ([]string, error) {
 	return dirs, nil
 }
 
-// ParseParents reads the content of layers/<id>, one id a line. Empty lines count for nothing, as in the in-tree
-// driver. It is the inverse of FormatParents.
+// ParseParents parses the content of layers/<id>, one id a line. It ignores empty lines, as the in-tree driver does. It is the inverse of
+// FormatParents.
 func ParseParents(id string, content []byte) ([]string, error) {
 	lines := strings.Split(string(content), "\n")
 	parents := make([]string, 0, len(lines))
@@ -214,7 +213,7 @@ func ParseParents(id string, content []byte) ([]string, error) {
 	return parents, nil
 }
 
-// FormatParents is the content of layers/<id> for a layer with these ancestors. It is the inverse of ParseParents.
+// FormatParents returns the content of layers/<id> for a layer with these ancestors. It is the inverse of ParseParents.
 func FormatParents(parents []string) []byte {
 	var b bytes.Buffer
 	for _, parent := range parents {
@@ -224,19 +223,19 @@ func FormatParents(parents []string) []byte {
 	return b.Bytes()
 }
 
-// IsThere tells if there is something at path.
+// IsThere reports whether there is something at path.
 func IsThere(path string) bool {
 	_, err := fsutil.LstatOf(path)
 	return err == nil
 }
 
-// Parent is the direct parent of the layer id, or "" for one without any.
+// Parent returns the direct parent of the layer id, or "" if the layer has no parents.
 func (h Home) Parent(id string) (string, error) {
 	parents, err := h.WrittenParents(id)
 	return append(parents, "")[0], err
 }
 
-// IsParent tells if parent is the direct parent of the layer id: "" is that of a layer without one.
+// IsParent reports whether parent is the direct parent of the layer id. The parent of a layer without parents is "".
 func (h Home) IsParent(id, parent string) (bool, error) {
 	parents, err := h.Parents(id)
 	if err != nil {
@@ -245,7 +244,7 @@ func (h Home) IsParent(id, parent string) (bool, error) {
 	return append(parents, "")[0] == parent, nil
 }
 
-// LayersBelow are the ancestors of the layer id, nearest first.
+// LayersBelow returns the ancestors of the layer id, nearest first.
 func (h Home) LayersBelow(id string) ([]whiteout.LayerDir, error) {
 	parents, err := h.Parents(id)
 	if err != nil {

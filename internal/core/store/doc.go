@@ -1,3 +1,3 @@
-// Package store is what is on the disk: the names in a store's home directory, the parents and the forms of layers, locks, scratch directories,
-// and the mount that home is.
+// Package store knows what a store has on the disk: the names in its home directory, the parents and forms of layers, locks, scratch
+// directories, and the mount at home.
 package store

@@ -18,24 +18,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The form of a layer is recorded, before anybody writes to the layer, as the target of a symbolic link, overlay/form/<id>:
+// The form of a layer is recorded as the target of a symbolic link, overlay/form/<id>. The record is made before anybody writes to the layer:
 //
-//	trusted, user      the layer is in overlay form, with attributes trusted.overlay.* or user.overlay.*
-//	FORM converting    a conversion was begun, to this form or from it: the layer may have marks of both forms
+//	trusted, user      the layer is in overlay form, with the attributes trusted.overlay.* or user.overlay.*
+//	FORM converting    a conversion to FORM or from FORM has begun: the layer may have marks of both forms
 //	aufs               the layer has no parents and is in aufs form, and somebody was given its directory to write to
 //
-// A layer without a record is in aufs form. The driver unpacked it; or aufs mounted it, and left its own files there.
+// A layer without a record is in aufs form. Either the driver unpacked it, or aufs mounted it and left its own files there.
 
-// formConverting ends the record of a layer whose conversion was begun.
+// formConverting ends the record of a layer whose conversion has begun.
 const formConverting = " converting"
 
-// A FormRecord is the content of overlay/form/<id>. The zero value stands for no record.
+// A FormRecord is the content of overlay/form/<id>. The zero value means that there is no record.
 type FormRecord struct {
 	Form       whiteout.Form
 	Converting bool
 }
 
-// IsOverlay tells if the layer may have marks of overlay form.
+// IsOverlay reports whether the layer may have marks of overlay form.
 func (r FormRecord) IsOverlay() bool {
 	return r.Form == whiteout.OverlayTrusted || r.Form == whiteout.OverlayUser
 }
@@ -47,7 +47,7 @@ func (r FormRecord) String() string {
 	return string(r.Form)
 }
 
-// ParseFormRecord reads the target of the link overlay/form/<id>. ok is false if it is no form.
+// ParseFormRecord parses the target of the link overlay/form/<id>. ok is false if the target names no form.
 func ParseFormRecord(target string) (r FormRecord, ok bool) {
 	name, converting := strings.CutSuffix(target, formConverting)
 	r = FormRecord{Form: whiteout.Form(name), Converting: converting}
@@ -73,7 +73,7 @@ func (h Home) ReadForm(id string) (FormRecord, error) {
 	return r, nil
 }
 
-// Form is the form of the layer id. While the layer is being converted, that is an overlay form, and there may be marks of both.
+// Form returns the form of the layer id. While the layer is being converted, this is an overlay form, and the layer may have marks of both forms.
 func (h Home) Form(id string) (whiteout.Form, error) {
 	r, err := h.ReadForm(id)
 	if !r.IsOverlay() {
@@ -82,7 +82,7 @@ func (h Home) Form(id string) (whiteout.Form, error) {
 	return r.Form, err
 }
 
-// SetForm makes r the record of the layer id, durably. The caller holds the lock of id. After an error, the record may be the old one or r.
+// SetForm makes r the record of the layer id, durably. The caller holds the lock of id. After an error, the record is either the old one or r.
 func (h Home) SetForm(id string, r FormRecord) error {
 	sync, err := h.LinkForm(id, r)
 	if err == nil {
@@ -94,7 +94,7 @@ func (h Home) SetForm(id string, r FormRecord) error {
 	return nil
 }
 
-// LinkForm is SetForm but for what makes the record durable, which sync does.
+// LinkForm is SetForm without making the record durable. The returned sync does that.
 func (h Home) LinkForm(id string, r FormRecord) (sync func() error, err error) {
 	dir := h.Overlay(FormDir)
 	first := !IsThere(dir)
@@ -127,19 +127,19 @@ func (h Home) UnsetForm(id string) error {
 	return nil
 }
 
-// MarkWritten records that somebody is given the directory of the layer id, which has no parents, to write to. Nothing that was found out
-// about the layer is kept from then on. The caller holds the lock of id.
+// MarkWritten records that somebody is given the directory of the layer id, which has no parents, to write to. From then on nothing is
+// cached about the layer. The caller holds the lock of id.
 func (h Home) MarkWritten(id string) error {
 	r, err := h.ReadForm(id)
 	if err == nil {
-		// With a record as well: a crash may have come between the two.
+		// Forget even if there is a record. The driver once made the record first, and a crash may have come between the two.
 		err = h.Forget(id)
 	}
 	if err == nil && r.Form == "" {
 		err = LinkIn(string(whiteout.AufsForm), h.Overlay(FormDir), id)
 	}
 	if errors.Is(err, unix.EROFS) {
-		// Nobody can write to it.
+		// In a read-only store nobody can write to the layer.
 		return nil
 	}
 	if err != nil {
@@ -148,7 +148,7 @@ func (h Home) MarkWritten(id string) error {
 	return nil
 }
 
-// LinkIn makes the symbolic link name to target in the directory dir, and dir if it is not there.
+// LinkIn makes the symbolic link name to target in the directory dir. If dir is missing, LinkIn makes it.
 func LinkIn(target, dir, name string) error {
 	path := filepath.Join(dir, name)
 	err := os.Symlink(target, path)
@@ -161,7 +161,7 @@ func LinkIn(target, dir, name string) error {
 	return os.Symlink(target, path)
 }
 
-// ReplaceLink makes path a symbolic link to target, in place of what is there.
+// ReplaceLink makes path a symbolic link to target, and replaces what is there.
 func (h Home) ReplaceLink(target, path string) error {
 	for {
 		made := filepath.Join(h.Tmp(), fsutil.AtomicPrefix+rand.Text())
@@ -170,7 +170,7 @@ func (h Home) ReplaceLink(target, path string) error {
 		}
 		err := os.Rename(made, path)
 		if errors.Is(err, fs.ErrNotExist) && !IsThere(made) && IsThere(filepath.Dir(path)) {
-			// The sweep has taken it for what is left of somebody who was killed. It sweeps once.
+			// The sweep took the new link for a leftover of a killed process, and removed it. It does that only once.
 			continue
 		}
 		if err != nil {
@@ -180,8 +180,8 @@ func (h Home) ReplaceLink(target, path string) error {
 	}
 }
 
-// OwnForm is the overlay form that this process can mount. The question is the one that the library's archiver asks, to
-// know which attributes an upper directory has.
+// OwnForm returns the overlay form that this process can mount. It decides as the library's archiver does, which needs to know the
+// attributes of an upper directory.
 func OwnForm() whiteout.Form {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return whiteout.OverlayUser
@@ -189,8 +189,8 @@ func OwnForm() whiteout.Form {
 	return whiteout.OverlayTrusted
 }
 
-// Forget drops what is known of the layer id, which is about to change, or just has. What is known of the layers on top of it goes by the times
-// of its root directory.
+// Forget drops the cache entries of the layer id, which is about to change or has just changed. The entries of layers on top of it depend
+// on the times of its root directory.
 func (h Home) Forget(id string) error {
 	var known []string
 	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
@@ -201,7 +201,7 @@ func (h Home) Forget(id string) error {
 	if len(known) == 0 {
 		return nil
 	}
-	// Before the links go: cut short in between, they do not count, and are still there for the next one.
+	// Renew the time before the links go. If Forget is cut short in between, the links are invalid already, and the next Forget still finds them.
 	if err := RenewTime(h.Diff(id)); err != nil {
 		return LayerError("dropping what is known of", id, err)
 	}
@@ -209,7 +209,7 @@ func (h Home) Forget(id string) error {
 		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return LayerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
 		}
-		// A crash brings it back otherwise, and not every file system brings back what was done after it as well.
+		// Otherwise a crash may undo the removal. Not every file system then also undoes everything that was done after the removal.
 		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
 			return LayerError("dropping what is known of", id, err)
 		}
@@ -217,7 +217,7 @@ func (h Home) Forget(id string) error {
 	return nil
 }
 
-// RenewTime gives the directory of a layer, and by that all stamps with it, another time of the last change.
+// RenewTime gives the layer directory dir another time of the last change, and so invalidates every stamp that includes dir.
 func RenewTime(dir string) error {
 	before, err := fsutil.LstatOf(dir)
 	if err != nil {
@@ -226,15 +226,15 @@ func RenewTime(dir string) error {
 	return ChangeTime(dir, func(now unix.Timespec) bool { return now != before.Ctim })
 }
 
-// ChangeTime changes the time of the last change of the directory dir until passed takes that for late enough. Where the clock of the file system has
-// not gone on, it waits.
+// ChangeTime sets the time of the last change of the directory dir to now, again and again, until passed accepts it. So it waits if the
+// clock of the file system has not moved on.
 func ChangeTime(dir string, passed func(now unix.Timespec) bool) error {
 	st, err := fsutil.LstatOf(dir)
 	if err != nil {
 		return err
 	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
-		// A change of mode that changes nothing.
+		// Setting the mode that dir has already changes nothing but that time.
 		if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 		}
@@ -245,5 +245,5 @@ func ChangeTime(dir string, passed func(now unix.Timespec) bool) error {
 	return nil
 }
 
-// longestTick is longer than it takes the clocks of most file systems to go on. Some count whole seconds.
+// longestTick is longer than the clocks of most file systems take to move on. Some count whole seconds.
 const longestTick = 1100 * time.Millisecond

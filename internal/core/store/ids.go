@@ -11,7 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 )
 
-// CheckID refuses ids that would name something else than an entry of layers/, diff/ and mnt/.
+// CheckID refuses ids that would name anything but an entry of layers/, diff/ and mnt/.
 func CheckID(id string) error {
 	switch {
 	case id == "":
@@ -21,22 +21,21 @@ func CheckID(id string) error {
 	case strings.ContainsAny(id, "/\x00\n"):
 		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
 	case strings.HasSuffix(id, "\r"):
-		// Readers of layers/<id> take it for a part of the line's end.
+		// Readers of layers/<id> take the carriage return for a part of the line's end.
 		return fmt.Errorf("aufs: layer id %q ends in a carriage return", id)
 	}
 	return nil
 }
 
-// NeverLayers are the names in the directories of a store that no layer can have: that of the driver's own directory, and that of the
-// directory where fsck(8) puts what it has found, if one of them is the root of a disk.
+// NeverLayers are the names in a store's directories that no layer can have. One is the driver's own directory. The other is the directory
+// where fsck(8) puts what it finds, in case one of the store's directories is the root of a disk.
 var NeverLayers = []string{BesideName, "lost+found"}
 
-// removingSuffix ends the names that the in-tree driver gives to the directories that it is about to delete: it sweeps
-// whatever ends so.
+// removingSuffix ends the names that the in-tree driver gives to the directories that it is about to delete. It sweeps every name with this suffix.
 const removingSuffix = "-removing"
 
-// CheckNewID is CheckID for a layer to be made. It refuses in addition what aufs cannot mount as a branch, and what
-// another driver on the same store would sweep; a layer that has such an id already stays readable.
+// CheckNewID is CheckID for a new layer. It also refuses ids that aufs cannot mount as a branch, and ids that another driver on the same
+// store would sweep. An existing layer with such an id stays readable.
 func CheckNewID(id string) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -50,12 +49,12 @@ func CheckNewID(id string) error {
 	return nil
 }
 
-// LayerError says which operation on which layer failed, and wraps why.
+// LayerError says which operation on which layer failed, and wraps the reason.
 func LayerError(op, id string, err error) error {
 	return fmt.Errorf("aufs: %s layer %s: %w", op, id, err)
 }
 
-// UnknownLayer is the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
+// UnknownLayer returns the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
 func UnknownLayer(op, id string) error {
 	return LayerError(op, id, ErrLayerUnknown)
 }

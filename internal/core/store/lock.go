@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Locks are flock(2) on directories and files of the store. They hold between processes, between Driver values of one process and
-// between goroutines alike, and the kernel drops those of a process that dies.
+// Locks are flock(2) on directories and files of the store. They hold between processes, between Driver values of one process, and between
+// goroutines. The kernel drops the locks of a process that dies.
 //
-//   - The store lock, on overlay/store.lock: the set of layers. Taken by what adds to it, removes from it and sweeps; never for
-//     longer than a handful of renames.
-//   - A layer's lock, on overlay/lock/<id>: the mount of the layer, and the form that its directory is in. A holder may
-//     take the locks of ancestors, nearest first, and the store lock after it; never that of a descendant. It is not on
-//     diff/<id>, which containers get to see, and could lock.
+//   - The store lock, on overlay/store.lock, protects the set of layers. An operation takes it to add to the set, to remove from it, or to
+//     sweep, and never holds it for longer than a handful of renames.
+//   - A layer's lock, on overlay/lock/<id>, protects the mount of the layer, and the form of its directory. After it, a holder may take the
+//     locks of ancestors, nearest first, and the store lock, but never the lock of a descendant. The lock is not on diff/<id>, because
+//     containers see that directory and could lock it.
 //   - The lock of mounts, on overlay/mounts.lock: see private.go.
-//   - A scratch directory's lock, on tmp/<name>: its owner is alive, and the sweep passes it by.
+//   - A scratch directory's lock, on tmp/<name>, says that its owner is alive. The sweep skips directories that are locked.
 //
-// Whoever can open a file can lock it, and never give it back. So all of these can be opened by the store's owner alone: overlay/ has
-// the mode 0700, as scratch directories have, and the files in it 0600.
+// Whoever can open a file can lock it and never unlock it. So only the store's owner can open all of these: overlay/ and scratch
+// directories have the mode 0700, and the files in overlay/ have the mode 0600.
 
-// StoreLock and MountsLock are the files in overlay/ that these two locks are on.
+// StoreLock and MountsLock are the files in overlay/ that carry the store lock and the lock of mounts.
 const (
 	StoreLock  = "store.lock"
 	MountsLock = "mounts.lock"
@@ -43,8 +43,8 @@ func (h Home) LockStore() (*fsutil.Lock, error) {
 	return lock, nil
 }
 
-// FlockFile waits for the lock on a file in overlay/, which is made if it is not there. A store that is read-only, or full, may have none: the
-// lock is on what is named by instead then.
+// FlockFile locks path, a file in overlay/, as flock(2) does with how. If path is missing, FlockFile makes it. A store that is read-only or
+// full may have no such file: FlockFile then locks the file that instead names.
 func (h Home) FlockFile(path, instead string, how int) (*fsutil.Lock, error) {
 	lock, err := fsutil.LockPath(path, fsutil.OpenLockFile, how)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +58,8 @@ func (h Home) FlockFile(path, instead string, how int) (*fsutil.Lock, error) {
 	return lock, err
 }
 
-// makeInOverlay makes overlay/, and dir, which is that or in it. It makes no home where somebody has removed it.
+// makeInOverlay makes overlay/ and dir, which is overlay/ itself or a directory in it. If somebody has removed home, makeInOverlay does not
+// make it again.
 func (h Home) makeInOverlay(dir string) error {
 	for _, dir := range []string{h.Overlay(), dir} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -68,8 +69,9 @@ func (h Home) makeInOverlay(dir string) error {
 	return nil
 }
 
-// flockInstead is FlockFile where no file can be made, or opened to be written to. Where there is nothing that the store's owner alone can open,
-// the result is no lock: in a read-only store, what it would protect cannot change, and two who mount a layer at the same time mount it twice.
+// flockInstead is FlockFile for a file that cannot be made, or cannot be opened for writing. If there is no file that only the store's
+// owner can open, it returns a Lock that locks nothing. In a read-only store, nothing that the lock would protect can change. Two processes
+// that mount a layer at the same time then mount it twice.
 func (h Home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) {
 	for _, path := range []string{path, instead} {
 		if !h.Closed(path) {
@@ -83,8 +85,8 @@ func (h Home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) 
 	return &fsutil.Lock{Fd: -1}, nil
 }
 
-// Closed tells if path is there, and only its owner can open it: by its own mode, or by that of a directory around it that is home, or in
-// home.
+// Closed reports whether path exists and only its owner can open it. Either its own mode ensures that, or the mode of home or of a
+// directory in home that contains path.
 func (h Home) Closed(path string) bool {
 	for bits := uint32(0o044); ; bits = 0o011 {
 		st, err := fsutil.LstatOf(path)
@@ -94,7 +96,7 @@ func (h Home) Closed(path string) bool {
 		if st.Mode&bits == 0 {
 			return true
 		}
-		// What is above home, as home/.. is, can be reached by other ways.
+		// Stop at home. Everything above it, such as home/.., can be reached by other ways.
 		if path == string(h) || !mountutil.IsBelow(filepath.Clean(path), string(h)) {
 			return false
 		}
@@ -102,12 +104,12 @@ func (h Home) Closed(path string) bool {
 	}
 }
 
-// LockID waits for the lock of the layer id, whether there is such a layer or not.
+// LockID waits for the lock of the layer id, whether the layer exists or not.
 func (h Home) LockID(id string) (*fsutil.Lock, error) {
 	return h.flockID(id, unix.LOCK_EX)
 }
 
-// TryLockID is LockID for one who will not wait: the result is nil if someone else has the lock.
+// TryLockID is LockID without the wait: it returns nil if somebody else has the lock.
 func (h Home) TryLockID(id string) (*fsutil.Lock, error) {
 	return fsutil.OrNil(h.flockID(id, unix.LOCK_EX|unix.LOCK_NB))
 }
@@ -116,7 +118,7 @@ func (h Home) flockID(id string, how int) (*fsutil.Lock, error) {
 	return h.FlockFile(h.Overlay(LockDirName, id), h.Layers(id), how)
 }
 
-// LockLayer takes the lock of the layer id, which has to be in the store with its directory.
+// LockLayer takes the lock of the layer id. The layer and its directory must exist.
 func (h Home) LockLayer(op, id string) (*fsutil.Lock, error) {
 	return h.LockLayerAnd(op, id, func() error {
 		if !h.Exists(id) {
@@ -126,13 +128,13 @@ func (h Home) LockLayer(op, id string) (*fsutil.Lock, error) {
 	})
 }
 
-// LockLayerAnd is LockLayer for one who reads the layer's file: the error of read matches ErrLayerUnknown if it is not
-// there.
+// LockLayerAnd is LockLayer for a caller that also reads the layer's file. Once it has the lock, it calls read, which reads the file. The
+// error of read matches ErrLayerUnknown if the file is missing.
 func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	// Only what exists is given a file for its lock.
+	// Make a lock file only for a layer that exists.
 	lock, err := fsutil.LockPath(h.Overlay(LockDirName, id), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !h.Exists(id) {
@@ -146,7 +148,7 @@ func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, erro
 	if err != nil {
 		return nil, LayerError(op, id, err)
 	}
-	// It may have been removed in the time of the wait.
+	// Somebody may have removed the layer during the wait.
 	if err := read(); err != nil {
 		lock.Unlock()
 		if errors.Is(err, ErrLayerUnknown) {
@@ -161,20 +163,20 @@ func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, erro
 	return lock, nil
 }
 
-// Scratch is a directory of one's own in a tmp/, for things that are not yet, or no longer, part of the store.
+// A Scratch is a directory in tmp/ that belongs to one user, for files that are not yet, or no longer, part of the store.
 type Scratch struct {
 	Dir  string
 	Lock *fsutil.Lock
-	// shared is the scratch directory that this one is in, if others have some there as well. That has the lock then.
+	// shared is the scratch directory that contains this one, if several users share it. Then shared has the lock.
 	shared *openScratch
 }
 
-// NewScratch makes a scratch directory beside diff. The store lock must not be held by the caller.
+// NewScratch makes a scratch directory in the area beside diff. The caller must not hold the store lock.
 func (h Home) NewScratch(purpose string) (*Scratch, error) {
 	return h.newScratchOf(h.BesideDiff(), purpose)
 }
 
-// newScratchOf is NewScratch in an area.
+// newScratchOf is NewScratch for the area a.
 func (h Home) newScratchOf(a Area, purpose string) (*Scratch, error) {
 	locked, err := h.LockStore()
 	if err != nil {
@@ -184,12 +186,12 @@ func (h Home) newScratchOf(a Area, purpose string) (*Scratch, error) {
 	return a.NewScratchLocked(purpose)
 }
 
-// NewScratchLocked is NewScratch for a holder of the store lock. That lock keeps the sweep from taking the directory
-// for rubbish before it is locked.
+// NewScratchLocked is NewScratch for a caller that holds the store lock. The store lock keeps the sweep from removing the new directory
+// before it is locked.
 func (a Area) NewScratchLocked(purpose string) (*Scratch, error) {
 	s, err := NewScratchIn(a.Tmp(), purpose)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Nobody has made it yet: the store was read-only, or this is in diff.
+		// Nobody has made tmp/ yet: either the store was read-only, or the area is in diff.
 		if err = os.MkdirAll(a.Tmp(), 0o700); err == nil {
 			s, err = NewScratchIn(a.Tmp(), purpose)
 		}
@@ -213,7 +215,7 @@ func NewScratchIn(parent, purpose string) (*Scratch, error) {
 	return &Scratch{Dir: dir, Lock: lock}, nil
 }
 
-// Release says that its user is done with the scratch directory. What is left in it is swept by the next Init. It may be called again.
+// Release says that the user of the scratch directory is done with it. The next Init sweeps what is left in it. Release may be called again.
 func (s *Scratch) Release() {
 	if shared := s.shared; shared != nil {
 		s.shared = nil
@@ -222,7 +224,7 @@ func (s *Scratch) Release() {
 	s.Lock.Unlock()
 }
 
-// SyncData has all on the disk that was written to the file system of the scratch directory.
+// SyncData makes everything durable that was written to the file system of the scratch directory.
 func (s *Scratch) SyncData() error {
 	if s.shared != nil {
 		return s.shared.syncAll()
@@ -230,14 +232,14 @@ func (s *Scratch) SyncData() error {
 	return fsutil.SyncFS(s.Lock.Fd, s.Dir)
 }
 
-// Discard is Remove for a scratch directory in which nothing is mounted, for sure.
+// Discard is Remove for a scratch directory in which certainly nothing is mounted.
 func (s *Scratch) Discard() error {
 	defer s.Release()
 	return fsutil.RemoveAll(s.Dir)
 }
 
-// Remove deletes the scratch directory with all that is in it. Mounts in it, and on it, are unmounted; if one cannot be, all
-// stays. It may be called again.
+// Remove deletes the scratch directory and everything in it. First it unmounts the mounts in the directory and on it. If it cannot unmount
+// one, it deletes nothing. Remove may be called again.
 func (s *Scratch) Remove() error {
 	defer s.Release()
 	if _, err := os.Lstat(s.Dir); errors.Is(err, fs.ErrNotExist) {
@@ -260,8 +262,8 @@ func (s *Scratch) Remove() error {
 	return RemoveTree(s.Dir)
 }
 
-// RemoveTree deletes dir and what is in it. It refuses if anything is mounted there: the files of a mount are not those of
-// the directory. A container may have done its worst to keep its files from being removed.
+// RemoveTree deletes dir and everything in it. It refuses if anything is mounted there, because the files of a mount are not the
+// directory's. It also removes files that a container has protected against removal.
 func RemoveTree(dir string) error {
 	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil {
@@ -276,7 +278,7 @@ func RemoveTree(dir string) error {
 	return fsutil.RemoveFiles(dir)
 }
 
-// HasNoRoom tells if nothing can be written, which says nothing of the kernel.
+// HasNoRoom reports whether err says that nothing can be written. Such an error says nothing about what the kernel can do.
 func HasNoRoom(err error) bool {
 	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

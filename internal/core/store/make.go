@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Make makes the directories of a store that are not there, and returns those that it made.
+// Make makes the missing directories of a store, and returns those that it made.
 func Make(h Home) (made []string, err error) {
 	for dir := string(h); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -25,7 +25,7 @@ func Make(h Home) (made []string, err error) {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
-	// Before anything is made in it.
+	// Do this first: everything that is made in home would inherit the default ACL.
 	if err := fsutil.DropDefaultACL(string(h)); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
@@ -35,7 +35,7 @@ func Make(h Home) (made []string, err error) {
 		case err == nil:
 			made = append(made, dir)
 		case HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
-			// There is a store, which can be read.
+			// The store is there, and can be read.
 		case !errors.Is(err, fs.ErrExist):
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}
@@ -49,7 +49,7 @@ func Make(h Home) (made []string, err error) {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
 	for _, dir := range h.OwnDirectories() {
-		// An earlier version has let them inherit one.
+		// An earlier version let these directories inherit a default ACL.
 		if err := fsutil.DropDefaultACL(dir); err != nil {
 			return made, fmt.Errorf("aufs: opening the store: %w", err)
 		}
@@ -57,12 +57,11 @@ func Make(h Home) (made []string, err error) {
 	return made, h.CloseOverlay()
 }
 
-// Unmake removes the directories that Make made. It leaves those that are not empty: somebody has begun to use
-// them.
+// Unmake removes the directories that Make made. It leaves those that are not empty: somebody has begun to use them.
 func Unmake(h Home, made []string) {
 	if slices.Contains(made, h.Overlay()) {
 		for _, name := range []string{MountsLock, StoreLock} {
-			// Those who wait for it look if it is still there when they have it.
+			// Whoever waits for this lock checks afterwards that the file is still there.
 			lock, err := fsutil.OrNil(fsutil.LockPath(h.Overlay(name), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX|unix.LOCK_NB))
 			if err == nil && lock != nil {
 				_ = os.Remove(h.Overlay(name))

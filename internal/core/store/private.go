@@ -15,28 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Init mounts the home directory onto itself, and makes that mount a private one: in a shared one, a layer's mount would
-// appear in other mount namespaces as well, and keep the layer busy there. Cleanup takes it away. As long as a layer is
-// mounted, neither may happen: the layer's mount would be out of reach below the new one, or the old one be in use.
+// Init mounts the home directory onto itself, and makes that mount private. In a shared mount, a layer's mount would appear in other mount
+// namespaces as well, and keep the layer busy there. Cleanup unmounts home again. Neither may happen while a layer is mounted: the new
+// mount would hide the layer's mount, or the layer's mount would keep the old one in use.
 //
-// If something is mounted in home, as can be at diff, that would be out of reach as well: mnt is mounted onto itself then.
+// A new mount at home would also hide anything else that is mounted in home, such as a disk at diff. In this case Init mounts mnt onto
+// itself instead.
 
-// LockMounts waits until nobody else is mounting in the store, or about to change the mount that it is on: how is LOCK_SH
-// for the one, LOCK_EX for the other, and for who has to be the only one that mounts. It is the innermost of all locks.
+// LockMounts takes the lock of mounts. With LOCK_SH, the caller may mount something in the store, and nobody changes the mount that the
+// store is on. With LOCK_EX, nobody else mounts anything in the store: this is for callers that change the mount that the store is on, or
+// must be the only ones that mount. The lock of mounts is the innermost of all locks.
 func (h Home) LockMounts(how int) (*fsutil.Lock, error) {
-	// Not of the name of home, which may be a symbolic link.
+	// home/.. is the directory that contains home even if the name of home is a symbolic link.
 	return h.FlockFile(h.Overlay(MountsLock), string(h)+"/..", how)
 }
 
-// LockMountsOutside is LockMounts, for LOCK_EX, by a file that is open, but not in the mount at home, which it would keep busy: in a copy of
-// that mount, which is attached to nothing. Kernels before 5.2 have no such copies.
+// LockMountsOutside is LockMounts with LOCK_EX, but its open file does not keep the mount at home busy. It opens the file in a copy of that
+// mount, which is attached to nothing. Kernels before 5.2 have no such copies; LockMountsOutside is just LockMounts there.
 func (h Home) LockMountsOutside() (*fsutil.Lock, error) {
 	path := h.Overlay(MountsLock)
-	// Somebody may have removed what belongs to this driver alone.
+	// Somebody may have removed overlay/, which belongs to this driver alone.
 	_ = h.makeInOverlay(h.Overlay())
 	noCopies := false
 	lock, err := fsutil.LockOpened(path, func() (int, error) {
-		// Each time anew: overlay/ may be another one by now.
+		// Open overlay/ anew each time: it may be another directory by now.
 		dir, err := unix.OpenTree(unix.AT_FDCWD, h.Overlay(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 		if noCopies = err != nil; noCopies {
 			return -1, err
@@ -54,10 +56,10 @@ func (h Home) LockMountsOutside() (*fsutil.Lock, error) {
 	return lock, err
 }
 
-// Mounting calls do, which mounts something in the store.
+// Mounting calls do, which mounts something in the store, under the lock of mounts.
 func (h Home) Mounting(do func() error) error { return h.mountingAs(unix.LOCK_SH, do) }
 
-// MountingAlone is Mounting while nobody else is mounting in the store.
+// MountingAlone is Mounting while nobody else mounts anything in the store.
 func (h Home) MountingAlone(do func() error) error { return h.mountingAs(unix.LOCK_EX, do) }
 
 func (h Home) mountingAs(how int, do func() error) error {
@@ -69,7 +71,8 @@ func (h Home) mountingAs(how int, do func() error) error {
 	return do()
 }
 
-// MakePrivate makes home a private mount, or mnt, if something is mounted in home. A mnt that is a mount point becomes private in either case.
+// MakePrivate makes home a private mount, or mnt if something is mounted in home. If mnt is a mount point, MakePrivate makes it private in
+// either case.
 func (h Home) MakePrivate() error {
 	lock, err := h.LockMounts(unix.LOCK_EX)
 	if err != nil {
@@ -84,7 +87,7 @@ func (h Home) MakePrivate() error {
 	return err
 }
 
-// makePrivateIfEmpty makes a directory a private mount, unless it is no mount yet, and has mounts in it.
+// makePrivateIfEmpty makes dir a private mount. If dir is not a mount yet and has mounts in it, makePrivateIfEmpty does nothing and returns false.
 func makePrivateIfEmpty(dir string) (private bool, err error) {
 	mounted, err := mountutil.IsMounted(dir)
 	if err != nil {
@@ -103,13 +106,13 @@ func makePrivateIfEmpty(dir string) (private bool, err error) {
 	return true, mountutil.MakePrivateMount(dir)
 }
 
-// isMountPoint is mountutil.IsMounted, where what cannot be told counts as not mounted.
+// isMountPoint is mountutil.IsMounted, but on error it assumes that dir is not mounted.
 func isMountPoint(dir string) bool {
 	mounted, err := mountutil.IsMounted(dir)
 	return err == nil && mounted
 }
 
-// LeavePrivate takes that mount away, if nothing in it is mounted or in use.
+// LeavePrivate unmounts what MakePrivate has mounted, if nothing is mounted in it and nobody uses it.
 func (h Home) LeavePrivate() error {
 	lock, err := h.LockMountsOutside()
 	if err != nil {
@@ -119,7 +122,7 @@ func (h Home) LeavePrivate() error {
 	return errors.Join(leaveSelfBind(h.Mnt("")), leaveSelfBind(string(h)))
 }
 
-// leaveSelfBind is LeavePrivate for one of the two.
+// leaveSelfBind is LeavePrivate for dir, which is mnt or home.
 func leaveSelfBind(dir string) error {
 	if !isMountPoint(dir) {
 		return nil
@@ -133,14 +136,15 @@ func leaveSelfBind(dir string) error {
 	}
 	err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
 	if err == nil || errors.Is(err, unix.EBUSY) {
-		// Another process is at work on the store, or has a layer without parents, or the lock keeps it busy on an old kernel: it does no harm.
+		// EBUSY does no harm: another process works on the store, or uses a layer without parents, or the lock keeps the mount busy on an
+		// old kernel.
 		return nil
 	}
 	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
-// IsSelfBind tells if the mount at dir is one of that very directory onto itself, as Init makes them: of the same file
-// system, and the same place in it, that the mount around it shows there.
+// IsSelfBind reports whether the mount at dir is a mount of dir onto itself, as Init makes them. At dir, such a mount shows the same place
+// of the same file system as the mount around it.
 func IsSelfBind(dir string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {

@@ -2,21 +2,21 @@ package store
 
 import "errors"
 
-// Errors that the skin exports. What each means is said there.
+// The errors that the skin exports. The skin's comments say what they mean.
 var (
 	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
 	ErrAufsNested       = errors.New("AUFS cannot be used in non-init user namespace")
 	ErrDamaged          = errors.New("the layer's file of parents is damaged")
 )
 
-// Errors that the storage libraries have as well, with the same texts. The skin makes them match the library's.
+// The errors that the storage libraries also have, with the same texts. The skin makes these errors match the library's.
 var (
 	// ErrLayerUnknown says that the layer is not in the store.
 	ErrLayerUnknown = errors.New("unknown layer")
 	// ErrNotSupported says that the kernel does not have what the driver needs.
 	ErrNotSupported = errors.New("driver not supported")
-	// ErrPrerequisites says that something else than the kernel is missing: a right, or a usable path.
+	// ErrPrerequisites says that something other than the kernel is missing: a right, or a usable path.
 	ErrPrerequisites = errors.New("prerequisites for driver not satisfied (wrong filesystem?)")
-	// ErrIncompatibleFS says that layers cannot be on that file system.
+	// ErrIncompatibleFS says that layers cannot be on this file system.
 	ErrIncompatibleFS = errors.New("backing file system is unsupported for this graph driver")
 )

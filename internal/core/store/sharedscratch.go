@@ -14,27 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SharedScratch gives out directories in one scratch directory. The lock of a scratch directory is an open file, and a process can
-// have few of those: to remove an image of hundreds of layers takes one such lock, not one for each layer.
+// SharedScratch gives out directories inside one scratch directory. The lock of a scratch directory is an open file, and a process can have
+// few open files. With SharedScratch, the removal of an image of hundreds of layers takes one lock instead of one for each layer.
 type SharedScratch struct {
-	mu sync.Mutex // protects all else, and what open points to
+	mu sync.Mutex // protects everything else, and what open points to
 	// open is the scratch directory that new users join, or nil.
 	open *openScratch
 }
 
-// openScratch is a scratch directory that several users have a directory in.
+// openScratch is a scratch directory in which several users have a directory each.
 type openScratch struct {
 	pool *SharedScratch
 	dir  string
 	lock *fsutil.Lock
-	// users have a directory in it now; made counts all there ever were, for their names.
+	// users is how many have a directory in it now. made is how many ever had one; it numbers the directories.
 	users, made int
-	// syncErr is what syncfs(2) has said. The kernel says it once for each open file, and all users share this one.
+	// syncErr is the error that syncfs(2) has returned. The kernel returns an error once for each open file, and all users share this file.
 	syncErr error
 }
 
-// Join makes a directory in the scratch directory, which NewScratch makes if there is none. The result is gone after its remove or
-// discard, and the scratch directory after that of the last user.
+// Join makes a directory for a new user in the open scratch directory. If none is open, newScratch makes one. Remove or Discard of the
+// result deletes the user's directory. The last user's Remove or Discard also deletes the scratch directory.
 func (p *SharedScratch) Join(newScratch func() (*Scratch, error)) (*Scratch, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +43,7 @@ func (p *SharedScratch) Join(newScratch func() (*Scratch, error)) (*Scratch, err
 		if !errors.Is(err, fs.ErrNotExist) {
 			return s, err
 		}
-		// Somebody has deleted it, in spite of the lock.
+		// Somebody has deleted the scratch directory, in spite of its lock.
 		p.open = nil
 	}
 	made, err := newScratch()
@@ -59,7 +59,7 @@ func (p *SharedScratch) Join(newScratch func() (*Scratch, error)) (*Scratch, err
 	return s, nil
 }
 
-// newUser makes a directory in the scratch directory. The caller has the mutex.
+// newUser makes a directory in the scratch directory. The caller holds the mutex.
 func (o *openScratch) newUser() (*Scratch, error) {
 	dir := filepath.Join(o.dir, strconv.Itoa(o.made+1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -70,8 +70,8 @@ func (o *openScratch) newUser() (*Scratch, error) {
 	return &Scratch{Dir: dir, shared: o}, nil
 }
 
-// leave says that one of the users is done. With the last one the scratch directory goes, unless something in it could not be
-// removed: that is swept by the next Init.
+// leave says that one of the users is done. The last user to leave removes the scratch directory. If something in it could not be removed,
+// the directory stays, and the next Init sweeps it.
 func (o *openScratch) leave() {
 	if o.isLast() {
 		_ = unix.Rmdir(o.dir)
@@ -79,7 +79,7 @@ func (o *openScratch) leave() {
 	}
 }
 
-// isLast counts one user less, and tells if there is none left. Nobody joins them any more then.
+// isLast subtracts one user, and reports whether no user is left. If so, nobody can join them any more.
 func (o *openScratch) isLast() bool {
 	o.pool.mu.Lock()
 	defer o.pool.mu.Unlock()
@@ -93,7 +93,7 @@ func (o *openScratch) isLast() bool {
 	return true
 }
 
-// syncAll is SyncData for one of the users. After an error it is not known whose data is lost.
+// syncAll is SyncData for one of the users. After an error it fails for all users, because nobody knows whose data is lost.
 func (o *openScratch) syncAll() error {
 	o.pool.mu.Lock()
 	defer o.pool.mu.Unlock()

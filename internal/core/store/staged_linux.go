@@ -10,18 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountStaged has mount mount something out of the way, and moves it to target once it is whole. If mount fails it leaves nothing mounted.
+// MountStaged lets the function mount make a mount where nobody looks, and moves the complete mount to target. If mount fails, it must
+// leave nothing mounted.
 func (h Home) MountStaged(target string, mount func(at string) error) error {
 	staging, err := h.NewScratch("mount")
 	if err != nil {
 		return err
 	}
-	// Below the scratch directory: its lock is to stay in sight.
+	// Mount below the scratch directory, not on it: its lock has to stay in sight.
 	at := filepath.Join(staging.Dir, "mnt")
 	if err = os.Mkdir(at, 0o700); err == nil {
 		err = h.Mounting(func() error { return mountAndMove(staging.Dir, at, target, mount) })
 	}
-	// To look for mounts in it takes longer than all else here, and most often there are none, which rmdir says as well.
+	// To look for mounts in the scratch directory takes longer than everything else here. Most often there are none, and a successful rmdir
+	// proves that.
 	if err == nil && os.Remove(at) == nil && os.Remove(staging.Dir) == nil {
 		staging.Lock.Unlock()
 		return nil
@@ -32,8 +34,9 @@ func (h Home) MountStaged(target string, mount func(at string) error) error {
 	return err
 }
 
-// mountAndMove mounts at a place in the directory staging, and moves that mount to target. The kernel refuses to move what is in
-// a shared mount, as home may be when another process's Cleanup was here: staging becomes a private one then.
+// mountAndMove mounts at a place in the directory staging, and moves that mount to target. The kernel refuses to move a mount that is in a
+// shared mount. Home may be a shared mount if another process's Cleanup has run. If the kernel refuses, mountAndMove makes staging a
+// private mount and tries again.
 func mountAndMove(staging, at, target string, mount func(at string) error) error {
 	refused, err := mountThenMove(at, target, mount)
 	if !refused {
@@ -46,8 +49,8 @@ func mountAndMove(staging, at, target string, mount func(at string) error) error
 	return err
 }
 
-// mountThenMove is mountAndMove with staging as it is. After an error nothing is mounted; refused says that the error is that
-// the mount, which was made, cannot be moved.
+// mountThenMove is mountAndMove without changing staging. After an error nothing is mounted. refused says that the mount was made, but the
+// kernel refused to move it.
 func mountThenMove(at, target string, mount func(at string) error) (refused bool, err error) {
 	if err := mount(at); err != nil {
 		return false, err
