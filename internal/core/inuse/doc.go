@@ -1,2 +1,2 @@
-// Package inuse finds out which layers are mounted, in any mount namespace, and notes what aufs calls its mounts.
+// Package inuse finds out which layers are mounted, in any mount namespace, and notes the names that aufs gives to its mounts.
 package inuse

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hundreds is a list of lower directories that is longer than a line may be.
+// hundreds returns a list of lower directories that is longer than a line may be.
 func hundreds(option, between string) string {
 	dirs := make([]string, 600)
 	for i := range dirs {
@@ -29,7 +29,7 @@ func hundreds(option, between string) string {
 	return strings.Join(dirs, between)
 }
 
-// TestLongLinesOfMountinfo reads what kernels say of mounts with many lower directories, and of others between them.
+// TestLongLinesOfMountinfo reads what kernels write about mounts with many lower directories, with other mounts before and after.
 func TestLongLinesOfMountinfo(t *testing.T) {
 	const plain = "29 1 254:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard\n"
 	for _, c := range []struct{ name, options, want string }{
@@ -60,7 +60,7 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 			}
 		})
 	}
-	// What is too long in another way is an error, and may be what was looked for.
+	// A line that is too long for another reason is an error, and may be the mount that is searched for.
 	long := plain + "36 29 0:45 / /" + strings.Repeat("d/", 40_000) + " rw - overlay none rw,upperdir=/u\n"
 	if _, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(strings.NewReader(long)), nil); !errors.Is(err, bufio.ErrTooLong) {
 		t.Errorf("a path that is too long: %v", err)
@@ -72,7 +72,7 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 	}
 }
 
-// TestShortenedLineIsBounded reads a line that does not end.
+// TestShortenedLineIsBounded reads a line that never ends.
 func TestShortenedLineIsBounded(t *testing.T) {
 	endless := io.LimitReader(endlessReader("d/"), 64<<20)
 	l := mountutil.NewLineShortener(io.MultiReader(strings.NewReader("36 29 0:45 / /m rw - overlay none rw,"), endless))
@@ -83,14 +83,14 @@ func TestShortenedLineIsBounded(t *testing.T) {
 	}
 }
 
-// endlessReader is its text, again and again.
+// endlessReader reads its own text, again and again.
 type endlessReader string
 
 func (e endlessReader) Read(p []byte) (int, error) {
 	return copy(p, bytes.Repeat([]byte(e), len(p)/len(e)+1)), nil
 }
 
-// TestMountedByTable asks for mounts as on a kernel that does not tell of a path if something is mounted there.
+// TestMountedByTable looks for mounts as on a kernel that cannot say whether a path is a mount point.
 func TestMountedByTable(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
@@ -109,7 +109,7 @@ func TestMountedByTable(t *testing.T) {
 	is("a b", false)
 	must(t, mountutil.MakePrivateMount(bound))
 	defer func() { must(t, unix.Unmount(bound, 0)) }()
-	// What is one is not mounted again.
+	// A directory that is a mount already is not mounted again.
 	must(t, mountutil.MakePrivateMount(bound))
 	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(bound))
 	if err != nil || len(mounts) != 1 || mounts[0].Optional != "" {

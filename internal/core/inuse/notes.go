@@ -15,27 +15,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An aufs mount may live on in another mount namespace when it is gone from this one. For each it is written down what aufs
-// calls it, its "si", in the target of a symbolic link, which is made and removed in one call each:
+// An aufs mount that is gone from this mount namespace may live on in another one. So the driver notes the name that aufs gives to each
+// mount, its "si". The note is the target of a symbolic link, which is made and removed in one call each:
 //
 //	<run root>/aufs/<id>      the mounts of the layer, most often one: SI, or SI SI...
-//	overlay/aufs/<id>         the same, where there is no run root
+//	overlay/aufs/<id>         the same, if there is no run root
 //
-// The run root is where the storage library counts the mounts, on a tmpfs: those who share a store share it. In the store a note
-// would make each unmount wait for the disk, for aufs syncs the file system of its writable branch before it goes.
+// The run root is a directory on a tmpfs, where the storage library counts the mounts. All who share a store share its run root. Notes in
+// the store would make each unmount wait for the disk, because aufs syncs the file system of its writable branch before it goes.
 //
-// Sysfs would tell the branches of all mounts; but to read it while one of them goes away crashes the kernel (seen on Linux 6.1
-// with aufs of 2024-07-01, in sysaufs_si_show). That it has a directory for a mount can be asked.
+// Sysfs would list the branches of all mounts. But reading it while one of the mounts goes away crashes the kernel (seen on Linux 6.1 with
+// aufs of 2024-07-01, in sysaufs_si_show). It is safe to ask whether sysfs has a directory for a mount.
 
-// Notes are the directories that notes may be in, the one to be written to first.
+// Notes are the directories that may hold notes. A new note goes into the first one where it can be made.
 type Notes []string
 
-// NewNotes are those of a store that has, or does not have, a run root. Whoever is only told where the store is goes by that of the last driver
-// that opened it with aufs.
+// NewNotes returns the directories that may hold notes of the store at h. If runRoot is "", because the caller only knows where the store
+// is, NewNotes takes the run root of the last driver that opened the store with aufs.
 func NewNotes(h store.Home, runRoot string) Notes {
 	inStore := h.Overlay(store.AufsDir)
 	if runRoot == "" {
-		runRoot, _ = os.Readlink(h.Overlay(store.RunRootLink)) // without one there is none
+		runRoot, _ = os.Readlink(h.Overlay(store.RunRootLink)) // an error means that there is no run root
 	}
 	if runRoot == "" {
 		return Notes{inStore}
@@ -43,7 +43,7 @@ func NewNotes(h store.Home, runRoot string) Notes {
 	return Notes{filepath.Join(runRoot, filepath.Base(string(h))), inStore}
 }
 
-// RecordRunRoot keeps where the run root is: see NewNotes.
+// RecordRunRoot records where the run root is, for NewNotes.
 func RecordRunRoot(h store.Home, runRoot string) error {
 	absolute, err := filepath.Abs(runRoot)
 	if err != nil {
@@ -56,7 +56,8 @@ func RecordRunRoot(h store.Home, runRoot string) error {
 	return h.ReplaceLink(absolute, path)
 }
 
-// Add notes a mount of the layer id, beside those of its mounts that are alive elsewhere. The caller holds the lock of id.
+// Add notes a mount of the layer id. It keeps the notes of those mounts of the layer that are still alive elsewhere. The caller holds the
+// lock of id.
 func (n Notes) Add(h store.Home, id, si string) error {
 	err := error(nil)
 	for _, dir := range n {
@@ -73,7 +74,7 @@ func (n Notes) Add(h store.Home, id, si string) error {
 	return err
 }
 
-// used tells if one of the mounts that are noted of the layer id is alive in any mount namespace.
+// used reports whether a noted mount of the layer id is alive in any mount namespace.
 func (n Notes) used(id string) (bool, error) {
 	for _, dir := range n {
 		if alive, err := AliveOf(filepath.Join(dir, id)); err != nil || len(alive) > 0 {
@@ -83,7 +84,7 @@ func (n Notes) used(id string) (bool, error) {
 	return false, nil
 }
 
-// alive are the mounts that are noted of the layer id, and are alive. What cannot be told counts as gone.
+// alive returns the noted mounts of the layer id that are alive. If it cannot find out, it assumes that they are gone.
 func (n Notes) alive(id string) (alive []string) {
 	for _, dir := range n {
 		noted, err := AliveOf(filepath.Join(dir, id))
@@ -94,7 +95,7 @@ func (n Notes) alive(id string) (alive []string) {
 	return alive
 }
 
-// Drop removes the notes of the layer id, unless a mount that one of them names is alive.
+// Drop removes the notes of the layer id, except a note that names a mount that is alive.
 func (n Notes) Drop(id string) error {
 	for _, dir := range n {
 		note := filepath.Join(dir, id)
@@ -109,7 +110,7 @@ func (n Notes) Drop(id string) error {
 	return nil
 }
 
-// AliveOf are the aufs mounts that the link note names, and that are alive in any mount namespace: none if there is no such link.
+// AliveOf returns the aufs mounts that the link note names and that are alive in any mount namespace. If there is no such link, it returns none.
 func AliveOf(note string) (alive []string, err error) {
 	target, err := os.Readlink(note)
 	if err != nil {
@@ -127,9 +128,9 @@ func AliveOf(note string) (alive []string, err error) {
 	return alive, nil
 }
 
-// isAlive tells if the aufs mount of this name is alive in any mount namespace.
+// isAlive reports whether the aufs mount with the name si is alive in any mount namespace.
 func isAlive(si string) (bool, error) {
-	// What is in the directory is not read: see above.
+	// Only look whether the directory is there: reading it can crash the kernel, see above.
 	_, err := os.Lstat(aufsfs.Sysfs + "/si_" + si)
 	if err == nil {
 		return true, nil

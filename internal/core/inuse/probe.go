@@ -23,37 +23,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Probe finds out which layers are mounted, in any mount namespace: a mount may live on in one when it is gone from this one.
+// Probe finds out which layers are mounted, in any mount namespace. A mount that is gone from this one may live on in another one.
 type Probe struct {
 	home  store.Home
 	Notes Notes
 	// NewScratch makes a scratch directory for a trial mount.
 	NewScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex
-	// How says how the kernel answered to a question whose answer was known, once it was asked; under mu.
+	// How says how this kernel can be asked. A question with a known answer has shown it. How is valid once Asked is true. mu protects both.
 	How   Answer
 	Asked bool
 }
 
-// NewProbe is a probe of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
+// NewProbe returns a probe of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
 func NewProbe(h store.Home, runRoot string) *Probe {
 	return &Probe{home: h, Notes: NewNotes(h, runRoot), NewScratch: h.NewScratch}
 }
 
-// Answer is how a kernel can be asked for the users of an upper directory.
+// Answer is a way to ask a kernel who uses an upper directory.
 type Answer int
 
 const (
-	// AnswerNoOverlay says that there is no overlayfs in this kernel, and so no mount of it.
+	// AnswerNoOverlay says that this kernel has no overlayfs, and so no mount of it.
 	AnswerNoOverlay Answer = iota
-	// AnswerTrial says that a trial mount with index=on fails with EBUSY for as long as the first mount that uses the directory is alive.
+	// AnswerTrial says that a trial mount with index=on fails with EBUSY as long as the first mount that uses the directory is alive.
 	AnswerTrial
-	// AnswerMountinfo says that it does not, and the mounts of all processes have to do.
+	// AnswerMountinfo says that such a trial mount does not fail, so that only the mounts of all processes can tell.
 	AnswerMountinfo
 )
 
-// Idle is a *BusyError if the layer id, or one on top of it, is mounted. A mount of aufs or overlayfs does not tell which lower
-// layers it has.
+// Idle returns a *BusyError if the layer id, or a layer on top of it, is mounted. It has to probe the layers on top as well, because a
+// mount of aufs or overlayfs does not tell which lower layers it has.
 func (u *Probe) Idle(id string) error {
 	ids, err := u.home.List()
 	if err != nil {
@@ -63,7 +63,7 @@ func (u *Probe) Idle(id string) error {
 		if other != id {
 			parents, err := u.home.WrittenParents(other)
 			if errors.Is(err, store.ErrLayerUnknown) || errors.Is(err, store.ErrDamaged) || err == nil && !slices.Contains(parents, id) {
-				// Nobody can mount one that is damaged.
+				// The layer is gone, or not on top of id, or damaged. Nobody can mount a damaged layer.
 				continue
 			}
 			if err != nil {
@@ -81,8 +81,8 @@ func (u *Probe) Idle(id string) error {
 	return nil
 }
 
-// Of tells if a mount of the layer id is alive. The kernel names no mount that nobody can reach any more, if it has to be asked for the
-// mounts of all processes.
+// Of reports whether a mount of the layer id is alive. If Of has to search the mounts of all processes, it misses a mount that no process
+// can reach any more.
 func (u *Probe) Of(id string) (bool, error) {
 	if mounted, err := mountutil.IsMounted(u.home.Mnt(id)); err != nil || mounted {
 		return mounted, err
@@ -106,7 +106,7 @@ func (u *Probe) Of(id string) (bool, error) {
 	return u.UpperInUse(upper, store.OwnForm())
 }
 
-// BusyIf is the error of a layer that is mounted, if it is.
+// BusyIf returns a *BusyError for the layer id if mounted is true, and nil if not.
 func (u *Probe) BusyIf(mounted bool, id string) error {
 	if !mounted {
 		return nil
@@ -127,10 +127,10 @@ func (u *Probe) BusyIf(mounted bool, id string) error {
 	return e
 }
 
-// HoldersOf are processes in whose mount namespaces there is a mount of the type fstype with the option want: one for each namespace.
+// HoldersOf returns processes that have a mount of the type fstype with the option want in their mount namespaces: one process for each namespace.
 func HoldersOf(fstype, want string) []mountutil.Holder {
 	var holders []mountutil.Holder
-	// Those that cannot be looked at are not named.
+	// Processes that cannot be looked at are left out.
 	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool { //nolint:errcheck // see above
 		pid, _ := strconv.Atoi(process)                                 //nolint:errcheck // it is a number
 		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) //nolint:errcheck // it may be gone by now
@@ -142,10 +142,10 @@ func HoldersOf(fstype, want string) []mountutil.Holder {
 	return holders
 }
 
-// AufsUses tells if an aufs mount of the layer id is alive.
+// AufsUses reports whether an aufs mount of the layer id is alive.
 func (u *Probe) AufsUses(id string) (bool, error) { return u.Notes.used(id) }
 
-// UpperInUse tells if an overlay mount has upper as its upper directory, in form f.
+// UpperInUse reports whether an overlay mount has upper as its upper directory, in form f.
 func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 	how, err := u.askHow(f)
 	if err != nil {
@@ -158,10 +158,11 @@ func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 		if used, err := u.trial(upper, f); err == nil && used {
 			return true, nil
 		}
-		// A mount that was made while another one was alive does not count as a user of the directory, not even when that one is gone.
+		// A trial can miss a mount: one that was made while another one was alive never counts as a user of the directory, not even when
+		// the other one is gone.
 	}
 	used := false
-	// Trials of others, which old kernels show, are no users.
+	// Old kernels show the trial mounts of other processes, which are no users. The lock keeps these away.
 	err = u.home.Mounting(func() (err error) {
 		used, err = UpperInMountinfo(upper)
 		return err
@@ -169,7 +170,7 @@ func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 	return used, err
 }
 
-// askHow is findOutHow, with the answer kept.
+// askHow is findOutHow, but remembers the answer.
 func (u *Probe) askHow(f whiteout.Form) (Answer, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -183,7 +184,7 @@ func (u *Probe) askHow(f whiteout.Form) (Answer, error) {
 	return how, err
 }
 
-// findOutHow asks for a directory that is in use for sure.
+// findOutHow asks the kernel about a directory that is certainly in use.
 func (u *Probe) findOutHow(f whiteout.Form) (_ Answer, err error) {
 	s, err := u.NewScratch("ask")
 	if err != nil {
@@ -214,10 +215,10 @@ func (u *Probe) findOutHow(f whiteout.Form) (_ Answer, err error) {
 	return how, mountutil.UnmountRetry(m.Target)
 }
 
-// trial asks the kernel, by an overlay mount of upper with index=on, if another mount uses that directory.
+// trial makes an overlay mount of upper with index=on. The kernel's answer says whether another mount uses upper.
 func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
-	// Always the same lower directory: with index=on overlayfs notes in the upper one which lower one it goes with, and
-	// refuses others.
+	// The lower directory is always the same one. With index=on, overlayfs notes in the upper directory which lower directory it goes with,
+	// and refuses others.
 	lower := u.home.Overlay(store.EmptyDir)
 	if err := os.MkdirAll(lower, 0o700); err != nil {
 		return false, err
@@ -235,17 +236,17 @@ func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
 			return false, errors.Join(err, s.Discard())
 		}
 	}
-	// Alone: another trial of the same directory would be taken for a user of it; and a mount that begins during one does not count as such
-	// later on.
+	// Mount alone. Another trial of the same directory would be taken for a user of it. And a mount that begins during a trial would not
+	// count as a user later on.
 	used, err = TrialAnswer(u.home.MountingAlone(m.Try))
 	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
-		// It could not be unmounted.
+		// The trial mount could not be unmounted.
 		return used, errors.Join(err, merr, s.Remove())
 	}
 	return used, errors.Join(err, s.Discard())
 }
 
-// TrialAnswer is what the outcome of a trial mount with index=on says: is the upper directory in use?
+// TrialAnswer reports whether the upper directory is in use, going by the error of a trial mount with index=on.
 func TrialAnswer(err error) (used bool, _ error) {
 	switch {
 	case err == nil:
@@ -253,32 +254,31 @@ func TrialAnswer(err error) (used bool, _ error) {
 	case errors.Is(err, unix.EBUSY):
 		return true, nil
 	case errors.Is(err, unix.ESTALE):
-		// The lower directory is another one than at the last time; the kernel looks at that after it has seen that the
-		// upper one is free.
+		// The lower directory is another one than last time. The kernel compares them only after it has seen that the upper directory is free.
 		return false, nil
 	default:
 		return false, err
 	}
 }
 
-// UpperInMountinfo looks for an overlay mount of upper.
+// UpperInMountinfo reports whether a mount namespace that can be seen has an overlay mount of upper.
 func UpperInMountinfo(upper string) (bool, error) {
 	return InAnyMountinfo("overlay", "upperdir="+EscapeMountinfo(upper))
 }
 
-// EscapeMountinfo writes a path as mountinfo shows it in an option: with what would end it escaped.
+// EscapeMountinfo writes a path as mountinfo shows it in an option, and escapes the characters that would end the option.
 func EscapeMountinfo(path string) string {
 	return strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(path)
 }
 
-// InAnyMountinfo tells if any mount namespace that can be seen has a mount of the type fstype with the option want. Only
-// those are seen that a process is in.
+// InAnyMountinfo reports whether a mount namespace that can be seen has a mount of the type fstype with the option want. A namespace can be
+// seen only if a process is in it.
 func InAnyMountinfo(fstype, want string) (bool, error) {
 	return eachMountinfo(fstype, want, func(string, *mountinfo.Info) bool { return true })
 }
 
-// eachMountinfo calls found with one process of each mount namespace that can be seen, and has a mount of the type fstype with the option want,
-// until found returns true.
+// eachMountinfo looks for a mount of the type fstype with the option want in each mount namespace that can be seen. It calls found with one
+// process and one such mount of each namespace that has any, until found returns true.
 func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.Info) (enough bool)) (enough bool, err error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -291,7 +291,7 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 		}
 		namespace, err := os.Readlink(filepath.Join("/proc", process.Name(), "ns/mnt"))
 		if err != nil || seen[namespace] {
-			// Processes come and go, and those of others cannot be looked at by everyone.
+			// Processes come and go, and not everyone may look at the processes of others.
 			continue
 		}
 		m, err := InMountinfo(filepath.Join("/proc", process.Name(), "mountinfo"), fstype, want)
@@ -303,8 +303,8 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 	return false, nil
 }
 
-// InMountinfo finds a mount of the type fstype with the option want in the mountinfo file. It is nil if there is none. A file that cannot be
-// read to its end may have one.
+// InMountinfo returns a mount of the type fstype with the option want from the mountinfo file, or nil if there is none. If it fails at a
+// line that is too long, it returns an empty mount, because the rest of the file may have the mount.
 func InMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	mounts, err := mountutil.MountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
 		found := m.FSType == fstype && hasOption(m.VFSOptions, want)
@@ -319,8 +319,8 @@ func InMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	return nil, err
 }
 
-// hasOption tells if options, as mountinfo shows them, have the option want, whose value EscapeMountinfo has written. Kernels differ in what they
-// escape; and overlayfs shows a path with the escapes that mount(2) was given it with (see overlayfs.EscapeOption).
+// hasOption reports whether options, as mountinfo shows them, contain the option want, whose value EscapeMountinfo has written. Kernels
+// differ in what they escape. And overlayfs shows a path with the escapes that mount(2) was given (see overlayfs.EscapeOption).
 func hasOption(options, want string) bool {
 	for option := range strings.SplitSeq(options, ",") {
 		if option == want {
@@ -335,10 +335,10 @@ func hasOption(options, want string) bool {
 	return false
 }
 
-// escapedByte is a byte that the kernel has escaped.
+// escapedByte matches a byte that the kernel has escaped.
 var escapedByte = regexp.MustCompile(`\\[0-3][0-7]{2}`)
 
-// unescapeMountinfo is the inverse of EscapeMountinfo, and of what kernels do beyond that.
+// unescapeMountinfo is the inverse of EscapeMountinfo. It also undoes the other escapes that kernels write.
 func unescapeMountinfo(text string) string {
 	return escapedByte.ReplaceAllStringFunc(text, func(escaped string) string {
 		code, err := strconv.ParseUint(escaped[1:], 8, 8)
