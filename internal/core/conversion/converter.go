@@ -14,18 +14,18 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// A Converter brings layers from one form to the other. It changes no layer that a mount is using.
+// A Converter converts layers from one form to the other. It changes no layer that a mount is using.
 type Converter struct {
 	home  store.Home
 	Users *inuse.Probe
 }
 
-// New is a converter of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
+// New returns a converter of the layers of the store at h. runRoot is where the storage library counts mounts, or "".
 func New(h store.Home, runRoot string) *Converter {
 	return &Converter{home: h, Users: inuse.NewProbe(h, runRoot)}
 }
 
-// ToAufs brings the layer id into aufs form, if it is in another one. The caller holds its lock.
+// ToAufs converts the layer id to aufs form, if it is in another form. The caller holds the lock of id.
 func (c *Converter) ToAufs(id string) error {
 	r, err := c.home.ReadForm(id)
 	if err != nil || !r.IsOverlay() {
@@ -40,7 +40,7 @@ func (c *Converter) ToAufs(id string) error {
 	return nil
 }
 
-// LayerToAufs is ToAufs for who does not hold the lock of the layer. One that is not in the store is no error.
+// LayerToAufs is ToAufs for a caller that does not hold the lock of id. A layer that is not in the store is no error.
 func (c *Converter) LayerToAufs(id string) error {
 	if !c.home.Exists(id) {
 		return nil
@@ -53,7 +53,7 @@ func (c *Converter) LayerToAufs(id string) error {
 	return c.ToAufs(id)
 }
 
-// isUnused tells if the layer id is as CreateReadWrite makes it: empty, and never mounted.
+// isUnused reports whether the layer id is as CreateReadWrite makes it: empty, and never mounted.
 func (c *Converter) isUnused(id string) bool {
 	if store.IsThere(c.home.BesideDiff().Overlay(store.WorkDir, id)) {
 		return false
@@ -86,7 +86,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		}
 		return err
 	}
-	// What the record said of the layer has to be true until the disk has the layer in its new form.
+	// The record must stay true until the disk has the layer in its new form.
 	if err := c.home.Sync(); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 	return c.setAufsForm(id)
 }
 
-// setAufsForm makes the record of the layer id, durably, that of one in aufs form.
+// setAufsForm durably makes the record of the layer id that of a layer in aufs form.
 func (c *Converter) setAufsForm(id string) error {
 	alone, err := c.home.IsBase(id)
 	if err != nil {
@@ -105,11 +105,11 @@ func (c *Converter) setAufsForm(id string) error {
 	if !alone {
 		return c.home.UnsetForm(id)
 	}
-	// Somebody may have been given its directory, and write to it yet.
+	// Somebody may have been given the layer's directory, and may still write to it.
 	return c.home.SetForm(id, store.FormRecord{Form: whiteout.AufsForm})
 }
 
-// MustRead is an error if this process cannot read the marks of a layer in form f.
+// MustRead returns an error if this process cannot read the marks of a layer in form f.
 func MustRead(f whiteout.Form) error {
 	if f != whiteout.OverlayTrusted {
 		return nil
@@ -121,8 +121,8 @@ func MustRead(f whiteout.Form) error {
 	return err
 }
 
-// ToOverlay brings the layer id into the overlay form f. The caller holds its lock. unmarked tells if it is known to have no marks, if it is in
-// aufs form.
+// ToOverlay converts the layer id to the overlay form f. The caller holds the lock of id. If the layer is in aufs form, unmarked reports
+// whether it is known to have no marks.
 func (c *Converter) ToOverlay(id string, f whiteout.Form, unmarked func() bool) error {
 	r, err := c.home.ReadForm(id)
 	if err != nil || r == (store.FormRecord{Form: f}) {
@@ -141,7 +141,7 @@ func (c *Converter) ToOverlay(id string, f whiteout.Form, unmarked func() bool) 
 }
 
 func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form, unmarked func() bool) error {
-	// Of aufs only: no mount of overlayfs has an aufs form writable.
+	// Only aufs is asked: no overlay mount has a layer in aufs form as its writable one.
 	if used, err := c.Users.AufsUses(id); err != nil || used {
 		return errors.Join(err, c.Users.BusyIf(used, id))
 	}
@@ -169,7 +169,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 	return c.finishOverlay(id, f)
 }
 
-// finishOverlay brings the layer id, whose record says that its conversion was begun, into the overlay form f.
+// finishOverlay converts the layer id, whose record says that a conversion has begun, to the overlay form f.
 func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
 	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
 	if err == nil {
@@ -184,8 +184,9 @@ func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
 	return c.home.SetForm(id, store.FormRecord{Form: f})
 }
 
-// Finish makes the layer id one that a backend, which reads the form to, can show between shadows: it brings a conversion that was begun to its
-// end, and a layer whose overlay form has other attributes into aufs form. The caller holds its lock.
+// Finish prepares the layer id for a backend that reads the form to, so that the backend can mount the layer between shadows. It completes
+// a conversion that has begun. If to and the layer's form are overlay forms with different attributes, Finish converts the layer to aufs
+// form. The caller holds the lock of id.
 func (c *Converter) Finish(id string, to whiteout.Form) error {
 	r, err := c.home.ReadForm(id)
 	other := r.IsOverlay() && to != whiteout.AufsForm && r.Form != to
@@ -214,8 +215,9 @@ func (c *Converter) Finish(id string, to whiteout.Form) error {
 	return nil
 }
 
-// begin records that the conversion of the layer id, whose record is r, was begun, to the overlay form f or from it. A mount that was made before
-// that is seen now; who makes one after that sees the record (see mountStack in internal/core/driver/mount_linux.go).
+// begin records that a conversion of the layer id, to or from the overlay form f, has begun. r is the record until now. Then begin looks
+// again whether the layer is in use. It sees every mount that was made before the record. Whoever mounts the layer later sees the record
+// (see mountStack in internal/core/driver/mount_linux.go).
 func (c *Converter) begin(id string, f whiteout.Form, r store.FormRecord) error {
 	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
 		return err

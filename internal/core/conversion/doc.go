@@ -1,2 +1,2 @@
-// Package conversion brings layers, where they are, from one form of whiteouts to the other.
+// Package conversion converts layers, in place, from one form of whiteouts to the other.
 package conversion
