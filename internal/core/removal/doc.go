@@ -1,2 +1,2 @@
-// Package removal takes layers out of a store, and what interrupted operations have left there.
+// Package removal removes layers from a store, and also what interrupted operations have left there.
 package removal

@@ -19,22 +19,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How Remove takes a layer out of the store. What could keep it from that is looked for while the layer is whole.
+// Remove takes a layer out of the store with the functions of this file. They look for everything that could prevent the removal while the
+// layer is still whole.
 
-// A Remover takes layers out of one store, and what is left of some that do not exist. It may be used by several goroutines.
+// A Remover removes layers from one store, and leftovers of layers that do not exist. Several goroutines may use it at the same time.
 type Remover struct {
 	Home  store.Home
 	Notes inuse.Notes
-	// trash has the files of layers that are gone, until they are deleted.
+	// trash holds the files of removed layers, until they are deleted.
 	trash store.SharedScratch
 }
 
-// New is a Remover for the store at h, whose mounts of aufs are noted in notes.
+// New returns a Remover for the store at h, whose aufs mounts are noted in notes.
 func New(h store.Home, notes inuse.Notes) *Remover { return &Remover{Home: h, Notes: notes} }
 
-// ClearMounts unmounts what is mounted at mnt/<id>, and inside of what belongs to the layer id. It is an error if something that belongs
-// to it is a mount point after that: such a path cannot be moved, and what is mounted there is not the layer's. The caller holds the lock of
-// id, or the store lock while there is no such layer.
+// ClearMounts unmounts everything that is mounted at mnt/<id>, and inside the directories that belong to the layer id. It returns an error
+// if one of these directories is still a mount point after that: such a directory cannot be moved, and the files of the mount are not the
+// layer's. The caller holds the lock of id, or, if there is no such layer, the store lock.
 func (r *Remover) ClearMounts(id string) error {
 	if err := mountutil.UnmountStacked(r.Home.Mnt(id)); err != nil {
 		return err
@@ -67,18 +68,18 @@ func (r *Remover) ClearMounts(id string) error {
 	return nil
 }
 
-// TakeOut makes the layer id not exist any more, by the removal of its layers/<id>, and moves all that belongs to it to a
-// scratch directory. If the disk is too full for one, it deletes all that at once, and trash is nil.
+// TakeOut removes layers/<id>, so that the layer id no longer exists, and moves everything that belongs to the layer to a scratch
+// directory. If the disk is too full for a scratch directory, TakeOut deletes everything at once, and trash is nil.
 //
-// After an error the layer is there yet, if it was, and has its files. left says what could not be moved after its files were: the next
-// Init sweeps it.
+// After an error the layer still exists, if it existed before, and has its files. left is the error of what could not be moved after the
+// layer's files had been. The next Init sweeps that.
 func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 	locked, err := r.Home.LockStore()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer locked.Unlock()
-	// Before the layer is gone: there may be no room for it on the disk.
+	// Make the trash before the layer is gone: the disk may have no room for it.
 	trash, err = r.NewTrash()
 	if err != nil && !store.HasNoRoom(err) {
 		return nil, nil, err
@@ -102,19 +103,19 @@ func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 	return trash, r.moveRest(trash, id), nil
 }
 
-// makeAbsent removes layers/<id>, and returns what was in it; that is nil if it was not there.
+// makeAbsent removes layers/<id>, and returns its content, or nil if the file was not there.
 func (r *Remover) makeAbsent(id string) (content []byte, err error) {
-	// What cannot be read is no layer, and goes as well.
+	// A file that cannot be read is no layer, and is removed as well.
 	content, _ = fsutil.ReadFile(r.Home.Layers(id)) //nolint:errcheck // see above
 	if err := os.Remove(r.Home.Layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	// Durable before the data goes: a layer that exists after a crash has all of it. That it is gone already may be the work of somebody
-	// who did not come to this.
+	// Make this durable before the data goes: a layer that exists after a crash must have all its data. Do so even if the file was gone
+	// already: whoever removed it may not have come this far.
 	return content, fsutil.SyncDir(r.Home.Layers(""))
 }
 
-// putBack makes the layer id exist again, with what was in its file.
+// putBack makes the layer id exist again, with content in its layers/<id>. It does nothing if content is nil.
 func (r *Remover) putBack(id string, content []byte) error {
 	if content == nil {
 		return nil
@@ -125,18 +126,18 @@ func (r *Remover) putBack(id string, content []byte) error {
 	return nil
 }
 
-// NewTrash makes a directory for what is to be deleted. The caller holds the store lock.
+// NewTrash makes a directory for files that are to be deleted. The caller holds the store lock.
 func (r *Remover) NewTrash() (*store.Scratch, error) {
 	return r.trash.Join(func() (*store.Scratch, error) { return r.Home.BesideDiff().NewScratchLocked("trash") })
 }
 
-// moveOut moves all that belongs to the layer id, which does not exist, to a scratch directory. The caller holds the store lock, and
-// nothing of the layer is mounted. After an error there may be such a directory as well: with what could be moved.
+// moveOut moves everything that belongs to the layer id, which does not exist, to a scratch directory. The caller holds the store lock, and
+// nothing of the layer is mounted. Even with an error, moveOut may return a scratch directory, with what could be moved.
 func (r *Remover) moveOut(id string) (trash *store.Scratch, err error) {
 	if trash, err = r.NewTrash(); err != nil {
 		return nil, err
 	}
-	// Whoever has removed the layer's file may have been killed before that was durable.
+	// Whoever removed the layer's file may have been killed before the removal was durable.
 	if err = fsutil.SyncDir(r.Home.Layers("")); err == nil {
 		err = r.moveFirst(trash, id)
 	}
@@ -146,24 +147,24 @@ func (r *Remover) moveOut(id string) (trash *store.Scratch, err error) {
 	return trash, r.moveRest(trash, id)
 }
 
-// moveFirst removes the layer's mount point, and moves its files to a scratch directory, or neither. The mount point comes first: if it
-// was mounted again it cannot be removed.
+// moveFirst removes the layer's mount point, and moves the layer's files to a scratch directory. It does both, or neither. The mount point
+// comes first: if somebody has mounted there again, it cannot be removed.
 func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	err := unix.Rmdir(r.Home.Mnt(id))
-	// moveRest removes one that is not empty.
+	// moveRest removes a mount point that is not empty.
 	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
 		return &fs.PathError{Op: "rmdir", Path: r.Home.Mnt(id), Err: err}
 	}
 	err = MoveToTrash(r.Home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
-		// As above.
+		// moveRest removes files that are in another mount than trash.
 		return nil
 	}
 	return errors.Join(err, RestoreMountPoint(r.Home, id))
 }
 
-// moveRest moves what else belongs to the layer, or removes it: files, and what is in another mount than the scratch directory, which is
-// little, or was there before diff became a mount point. The error says of all that is left.
+// moveRest moves everything else that belongs to the layer. It deletes single files, and directories that are in another mount than the
+// scratch directory. Those have little in them, or were there before diff became a mount point. The error names everything that is left.
 func (r *Remover) moveRest(trash *store.Scratch, id string) error {
 	var errs []error
 	for i, path := range r.Home.Belongings(id) {
@@ -179,11 +180,12 @@ func (r *Remover) moveRest(trash *store.Scratch, id string) error {
 	return errors.Join(errs...)
 }
 
-// MoveToTrash renames path, if there is such a file, to target.
+// MoveToTrash renames path, if it exists, to target.
 func MoveToTrash(path, target string) error {
 	err := os.Rename(path, target)
 	if errors.Is(err, unix.EPERM) {
-		// A container can make its root directory immutable. What is mounted in it is not the layer's.
+		// A container can make its root directory immutable. If something is mounted in it, leave it alone: the files of that mount are not
+		// the layer's.
 		if mounts, merr := mountutil.MountsUnder(path); merr == nil && len(mounts) == 0 {
 			if err = fsutil.MakeMutable(path); err == nil {
 				err = os.Rename(path, target)
@@ -193,7 +195,7 @@ func MoveToTrash(path, target string) error {
 	return fsutil.IgnoreGone(err)
 }
 
-// RestoreMountPoint makes a mnt/<id> that is not there.
+// RestoreMountPoint makes mnt/<id>, if it is missing and the layer has its diff/<id>.
 func RestoreMountPoint(h store.Home, id string) error {
 	_, err := os.Lstat(h.Diff(id))
 	if err != nil {

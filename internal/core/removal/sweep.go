@@ -18,15 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What an interrupted operation leaves behind is swept by the next Init. A layer exists when its layers/<id> does: it is
-// written last and removed first, so that whatever else there is of a layer without it is rubbish. Rubbish that cannot
-// be removed is in nobody's way: it is told, and does not make Init fail.
+// Init sweeps what an interrupted operation has left behind. A layer exists if its layers/<id> does. This file is written last and removed
+// first, so everything else of a layer without it is rubbish. Rubbish that cannot be removed is in nobody's way: it is reported, and does
+// not make Init fail.
 
-// sweepAtOnce is how many scratch directories are locked at the same time to be removed: each lock is an open file.
+// sweepAtOnce is how many scratch directories are locked at the same time to be removed. Each lock is an open file.
 const sweepAtOnce = 32
 
 // RemoveAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
-// store lock must not be held by the caller: it is not held for as long as that takes.
+// caller must not hold the store lock: RemoveAbandoned takes it to find the directories, and does not hold it while it removes them.
 func (r *Remover) RemoveAbandoned(ctx context.Context, failed func(error)) error {
 	for _, a := range r.Home.Areas() {
 		if err := r.removeAbandonedIn(ctx, a.Tmp(), failed); err != nil {
@@ -42,7 +42,7 @@ func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func
 		batch, last, err := r.claimAfter(tmp, after)
 		for _, s := range batch {
 			if ctx.Err() != nil {
-				// It is abandoned, as before.
+				// Leave it abandoned, as it was.
 				s.Release()
 			} else if err := s.Remove(); err != nil {
 				failed(err)
@@ -55,8 +55,8 @@ func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func
 	}
 }
 
-// claimAfter returns some of the scratch directories in tmp with a name after this one that no live process is using, locked. last is the name
-// to go on after, or "" if there are no more.
+// claimAfter locks and returns some of the scratch directories in tmp that no live process is using. It looks at names after the name
+// after. last is the name to continue after, or "" if there are no more.
 func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
 	locked, err := r.Home.LockStore()
 	if err != nil {
@@ -65,7 +65,7 @@ func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last st
 	defer locked.Unlock()
 	entries, err := os.ReadDir(tmp)
 	if errors.Is(err, fs.ErrNotExist) {
-		// There is none in a store that is read-only.
+		// A store that is read-only may have no tmp/.
 		return nil, "", nil
 	}
 	if err != nil {
@@ -90,10 +90,11 @@ func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last st
 	return batch, "", nil
 }
 
-// claim takes over an entry of tmp/ that nobody has the lock of; it is nil if somebody has.
+// claim takes over an entry of tmp/ that nobody has locked. It returns nil if somebody has.
 func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 	if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-		// It was to become a layers/<id>, and its writer would have the store lock.
+		// The file was to become a layers/<id>, whose writer would hold the store lock, or it is a link of ReplaceLink, which makes the
+		// link again.
 		return nil, os.Remove(path)
 	}
 	if !entry.IsDir() {
@@ -106,8 +107,8 @@ func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 	return &store.Scratch{Dir: path, Lock: lock}, nil
 }
 
-// SweepLayers moves what belongs to layers that do not exist to scratch directories, which it returns: to be removed when
-// the store lock, which the caller holds, is given back.
+// SweepLayers moves what belongs to layers that do not exist to scratch directories, and returns these. The caller, who holds the store
+// lock, removes them after unlocking it.
 func (r *Remover) SweepLayers() ([]*store.Scratch, error) {
 	ids, err := r.Strays()
 	if err != nil {
@@ -129,8 +130,8 @@ func (r *Remover) SweepLayers() ([]*store.Scratch, error) {
 	return rubbish, nil
 }
 
-// SweepLayer moves what is left of a layer that does not exist to a scratch directory, which is nil if there is nothing.
-// The caller holds the store lock.
+// SweepLayer moves what is left of the layer id, which does not exist, to a scratch directory. It returns nil if nothing is left. The
+// caller holds the store lock.
 func (r *Remover) SweepLayer(id string) (*store.Scratch, error) {
 	for _, path := range r.Home.Belongings(id) {
 		_, err := os.Lstat(path)
@@ -145,7 +146,7 @@ func (r *Remover) SweepLayer(id string) (*store.Scratch, error) {
 	return nil, nil //nolint:nilnil // there is nothing
 }
 
-// moveOutUnmounted is moveOut after what TakeOut wants to be done before.
+// moveOutUnmounted is moveOut after ClearMounts.
 func (r *Remover) moveOutUnmounted(id string) (*store.Scratch, error) {
 	if err := r.ClearMounts(id); err != nil {
 		return nil, err
@@ -153,12 +154,12 @@ func (r *Remover) moveOutUnmounted(id string) (*store.Scratch, error) {
 	return r.moveOut(id)
 }
 
-// Strays are the names in the directories of the store that belong to no layer.
+// Strays returns the names in the store's directories that belong to no layer.
 func (r *Remover) Strays() ([]string, error) {
 	seen := map[string]bool{}
 	var ids []string
 	for _, sample := range r.Home.Belongings("") {
-		// The path of what belongs to no id is the directory of all.
+		// For the id "", a path of Belongings is the directory of all layers.
 		entries, err := os.ReadDir(sample)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -197,10 +198,10 @@ func (r *Remover) SweepNotes() error {
 	return nil
 }
 
-// sweepNote is SweepNotes for the layer id, unless somebody is at work on it.
+// sweepNote is SweepNotes for the layer id. It does nothing if somebody is working on the layer.
 func (r *Remover) sweepNote(id string) error {
 	if r.Home.Exists(id) {
-		// Only what exists is given a file for its lock.
+		// Make a lock file only for a layer that exists.
 		lock, err := r.Home.TryLockID(id)
 		if err != nil || lock == nil {
 			return err
