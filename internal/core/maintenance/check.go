@@ -27,32 +27,32 @@ type ProblemKind string
 
 // The kinds of problems that Check finds.
 const (
-	// DamagedParents: a layers/<id> cannot be right, so that the layer is not mounted. Repair restores one that is cut short,
-	// if what the layer's parent or its children say completes it.
+	// DamagedParents: a layers/<id> cannot be right, and so the layer is not mounted. Repair restores a file that is cut short, if the
+	// files of the layer's parent or children tell the rest.
 	DamagedParents ProblemKind = "damaged parents"
-	// SuspectBase: a layer without parents has what only one with parents comes by. Its layers/<id> may have been emptied.
+	// SuspectBase: a layer without parents has something that only a layer with parents gets. Its layers/<id> may have been emptied.
 	SuspectBase ProblemKind = "suspect base"
 	// MissingDirectory: a layer has no diff/<id>, which is a loss, or no mnt/<id>, which Repair makes.
 	MissingDirectory ProblemKind = "missing directory"
 	// Orphan: something belongs to a layer that is not in the store. Repair removes it.
 	Orphan ProblemKind = "orphan"
-	// Leftover: an operation that was interrupted has left a scratch directory. Repair removes it.
+	// Leftover: an interrupted operation has left a scratch directory. Repair removes it.
 	Leftover ProblemKind = "leftover"
-	// StaleMount: something is mounted where a layer that is not in the store would be. Repair unmounts it.
+	// StaleMount: something is mounted at the mount point of a layer that is not in the store. Repair unmounts it.
 	StaleMount ProblemKind = "stale mount"
-	// WrongForm: a layer in aufs form has whiteouts, or marks, as overlayfs would write them. They mean nothing to aufs; they may
-	// be a container's own.
+	// WrongForm: a layer in aufs form has whiteouts, or opaque marks, as overlayfs writes them. They mean nothing to aufs, and may be a
+	// container's own.
 	WrongForm ProblemKind = "wrong form"
-	// Foreign: something is in the store that no driver puts there.
+	// Foreign: the store has something in it that no driver puts there.
 	Foreign ProblemKind = "foreign"
 )
 
 // Problem is something that is wrong with a store.
 type Problem struct {
 	Kind ProblemKind
-	// Layer is the id of the layer that it is about, or "".
+	// Layer is the id of the layer that has the problem, or "".
 	Layer string
-	// Path is the file that it is about.
+	// Path is the file that has the problem.
 	Path string
 	// Detail says more.
 	Detail string
@@ -66,10 +66,10 @@ func (p Problem) String() string {
 	return text + p.Path + ": " + p.Detail
 }
 
-// Check looks for problems in the store at home, a driver's home directory, and changes nothing. It mounts nothing; the
-// store may be in use. What somebody is at work on while it looks is passed over.
+// Check looks for problems in the store at home, a driver's home directory. It changes nothing and mounts nothing, and the store may be in
+// use. Check skips everything that somebody is working on at that time.
 //
-// The error says that a part of the store could not be looked at, or is that of ctx; there may be problems all the same.
+// The error says that Check could not look at a part of the store, or it is the error of ctx. Check may return problems together with an error.
 func Check(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
 	if err != nil {
@@ -129,8 +129,8 @@ func (c *checker) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// names looks at what there is in the store's directories, while nobody can make or remove a layer. Where the lock's file was never made, it
-// is not made now: if somebody makes it meanwhile, names begins anew.
+// names checks the names in the store's directories, while nobody can make or remove a layer. If the lock file was never made, names does
+// not make it. If somebody makes the file meanwhile, names starts again.
 func (c *checker) names() error {
 	path := c.home.Overlay(store.StoreLock)
 	locked, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
@@ -149,7 +149,7 @@ func (c *checker) names() error {
 	return c.names()
 }
 
-// namesLocked is names under the store lock.
+// namesLocked is names without taking the lock. The caller takes it if the lock file is there.
 func (c *checker) namesLocked() error {
 	h := c.home
 	entries, err := os.ReadDir(h.Layers(""))
@@ -180,7 +180,7 @@ func (c *checker) namesLocked() error {
 	return c.scratch()
 }
 
-// lineage looks at the parents of a layer, and at its directories.
+// lineage checks the parents of a layer, and its directories.
 func (c *checker) lineage(id string) {
 	h := c.home
 	parents, err := h.Parents(id)
@@ -213,7 +213,7 @@ func (c *checker) scratch() error {
 	return nil
 }
 
-// scratchIn is scratch for those in tmp.
+// scratchIn is scratch for the scratch directories in tmp.
 func (c *checker) scratchIn(tmp string) error {
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
@@ -258,7 +258,7 @@ func (c *checker) mounts() error {
 			continue
 		}
 		err := c.whileIdle(id, func() error {
-			// Its Remove may have come to its end meanwhile.
+			// A Remove of the layer may have ended meanwhile.
 			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.Exists(id) {
 				return err
 			}
@@ -272,8 +272,9 @@ func (c *checker) mounts() error {
 	return nil
 }
 
-// whileIdle calls look while it has the lock of the layer id, if nobody else has it. Where the lock's file was never made, it
-// is not made now: if somebody makes it while look is at work, or the layer comes or goes, what look has found is dropped.
+// whileIdle calls look with the lock of the layer id held, or does nothing if somebody else holds the lock. If the lock file was never
+// made, whileIdle does not make it. If somebody makes the file while look runs, or the layer comes or goes, whileIdle drops the problems
+// that look has found.
 func (c *checker) whileIdle(id string, look func() error) error {
 	h := c.home
 	path := h.Overlay(store.LockDirName, id)
@@ -297,7 +298,7 @@ func (c *checker) whileIdle(id string, look func() error) error {
 	return err
 }
 
-// layer looks at the content of one layer that nobody is at work on.
+// layer checks the content of one layer that nobody is working on.
 func (c *checker) layer(ctx context.Context, id string) error {
 	h := c.home
 	mounted, err := mountutil.IsMounted(h.Mnt(id))
@@ -321,7 +322,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	return nil
 }
 
-// content looks for what overlayfs would have written in the directory rel of the layer id, and below it.
+// content looks for marks of overlay form in the directory rel of the layer id, and below it.
 func (c *checker) content(ctx context.Context, id, rel string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -338,7 +339,7 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 	return nil
 }
 
-// contentOf is content without what is below; below are the names of the directories in it.
+// contentOf is content for the directory rel alone. below are the names of the directories in rel.
 func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	dir, err := fsutil.OpenBelow(c.home.Diff(id), rel)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
-// TestCheckDropsWhatChanges has somebody begin to work on a layer without a lock file while it is looked at.
+// TestCheckDropsWhatChanges has somebody begin to work on a layer without a lock file while Check looks at it.
 func TestCheckDropsWhatChanges(t *testing.T) {
 	for what, meanwhile := range map[string]func(t *testing.T, h store.Home){
 		"nothing": func(*testing.T, store.Home) {},

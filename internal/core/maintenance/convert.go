@@ -13,12 +13,12 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// Convert brings each layer of the store at home, a driver's home directory, into aufs form, so that the storage library's own aufs driver,
-// and the host's aufs without any driver, can use it. It mounts no layer, and can be called again.
+// Convert converts each layer of the store at home, a driver's home directory, to aufs form. After that the storage library's own aufs
+// driver can use the layers, and so can the host's aufs without any driver. Convert mounts no layer, and can be called again.
 //
-// A layer that is mounted anywhere, or has a child that is, stays as it is: the error matches unix.EBUSY, and errors.As finds a *BusyError.
-// So does a layer that has no aufs form; the error names the file. The others are converted all the same. If ctx ends, Convert stops after
-// the layer that it is at.
+// If a layer, or a layer on top of it, is mounted anywhere, it stays as it is: the error matches unix.EBUSY, and errors.As finds a
+// *BusyError. A layer that has no aufs form also stays as it is; the error names the file. Convert still converts all other layers. If ctx
+// ends, Convert stops after the current layer.
 func Convert(ctx context.Context, home string) error {
 	c, err := newCheck(home)
 	if err == nil {

@@ -1,2 +1,2 @@
-// Package maintenance looks at a whole store, without mounting its layers: it checks and repairs it, and converts all of it to aufs form.
+// Package maintenance works on a whole store without mounting its layers: it checks the store, repairs it, and converts all layers to aufs form.
 package maintenance

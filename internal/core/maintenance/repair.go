@@ -17,8 +17,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// Repair removes and restores what can be without a loss, and returns what problems are left then. Each kind of problem
-// says what Repair does about it. If ctx ends it stops after the layer that it is at.
+// Repair removes and restores everything that it can without a loss, and returns the problems that are left then. The comment on each kind
+// of problem says what Repair does about it. If ctx ends, Repair stops after the current layer.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
 	if err != nil {
@@ -30,7 +30,7 @@ func Repair(ctx context.Context, home string) ([]Problem, error) {
 	return Check(ctx, home)
 }
 
-// repair does what Repair does before it checks.
+// repair does everything that Repair does before it checks.
 func (c *checker) repair(ctx context.Context) error {
 	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
 	var failed []error
@@ -43,7 +43,7 @@ func (c *checker) repair(ctx context.Context) error {
 	return c.rubbish.SweepNotes()
 }
 
-// withoutOthers calls do under the store lock, and deletes what do returns after that.
+// withoutOthers calls do under the store lock. After unlocking it, withoutOthers removes the scratch directories that do has returned.
 func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 	made, err := store.Make(c.home)
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 	return append(former, strays...), err
 }
 
-// restoreParents completes each layers/<id> that is cut short, if what completes it is known.
+// restoreParents completes each layers/<id> that is cut short, if the rest is known.
 func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 	h := c.home
 	for {
@@ -107,19 +107,19 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			}
 			restored = true
 		}
-		// What is whole now may complete another one.
+		// A file that is whole now may complete another one.
 		if !restored {
 			return nil
 		}
 	}
 }
 
-// knownParents returns the ancestors of the layer id, if content, that of its file, is a part of them that is cut short. Its
-// children have them in their files; and its nearest parent, if the name of that is left, has all the others.
+// knownParents returns the ancestors of the layer id, if content, which its file has, is only the beginning of them. The files of the
+// layer's children list all its ancestors. And if content still has the name of the nearest parent, that parent's file lists all others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
 	h := c.home
 	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
-		// A base layer's file is empty, and its child's may be the one that is wrong.
+		// The file of a base layer is empty, and the file of its child may be the one that is wrong.
 		return nil, false
 	}
 	var known [][]string
