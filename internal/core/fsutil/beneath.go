@@ -14,32 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A container may be at work in a tree that the driver looks into. What is here finds its way through directories: a path may
-// be longer than the kernel takes in one call, and what opens a directory lets no symbolic link lead out of the tree.
+// A container may be changing a tree while the driver looks into it. So no symbolic link can lead the functions of this file out of the
+// tree. They also take paths that are longer than the kernel takes in one call.
 
-// OpenDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, neither root
-// nor below it; one in the place of a directory is ENOTDIR.
+// OpenDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, whether at root or below
+// it. A symbolic link in the place of a directory is ENOTDIR.
 func OpenDir(root, rel string) (*os.File, error) {
 	t := Tree{Root: root}
 	defer t.Close()
 	return t.openDir(rel)
 }
 
-// A Tree is a tree of which directories are opened, its root once for all.
+// A Tree opens directories of one tree. It opens the root of the tree only once.
 type Tree struct {
 	Root   string
-	fd     int // of the root, once opened is true
+	fd     int // the descriptor of the root, once opened is true
 	opened bool
 }
 
-// Close says that no more directories are wanted.
+// Close closes the root. No more directories can be opened after that.
 func (t *Tree) Close() {
 	if t.opened {
 		_ = unix.Close(t.fd) // it was only read
 	}
 }
 
-// openDir is OpenDir, for one of many directories.
+// openDir is OpenDir for one of several directories.
 func (t *Tree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
 	if IsForbidden(err) {
@@ -51,7 +51,7 @@ func (t *Tree) openDir(rel string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(t.Root, rel)), nil
 }
 
-// Open is OpenDir for a Dir, which is read from its beginning. It may be the root that t keeps.
+// Open opens the directory rel as OpenDir does, and returns a Dir that is read from its beginning. The Dir may be the root that t keeps open.
 func (t *Tree) Open(rel string) (dir Dir, err error) {
 	fd, err := t.openListed(rel)
 	if IsForbidden(err) {
@@ -63,11 +63,12 @@ func (t *Tree) Open(rel string) (dir Dir, err error) {
 	return Dir{Fd: fd, Path: filepath.Join(t.Root, rel), kept: t.opened && fd == t.fd}, nil
 }
 
-// IsForbidden tells if an error of a system call is that the kernel does not know it, or that a filter forbids it: seccomp(2) says ENOSYS
-// or EPERM of a call that its author had not heard of. EPERM can also be about the file; an older call says the same of it then.
+// IsForbidden reports whether err, from a system call, may say that the kernel does not know the call, or that a filter forbids it. To a
+// call that the filter's author had not heard of, seccomp(2) answers ENOSYS or EPERM. EPERM can also be about the file; an older call then
+// says the same about it.
 func IsForbidden(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
 
-// cannotOpen makes an error of openBeneath one that tells of the directory rel.
+// cannotOpen turns an error of openBeneath into one that names the directory rel.
 func (t *Tree) cannotOpen(rel string, err error) error {
 	if errors.Is(err, unix.ELOOP) {
 		err = unix.ENOTDIR
@@ -75,7 +76,7 @@ func (t *Tree) cannotOpen(rel string, err error) error {
 	return &fs.PathError{Op: "open", Path: filepath.Join(t.Root, rel), Err: err}
 }
 
-// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6: one after the other.
+// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6: one directory after the other.
 func openStepwise(root, rel string) (fd int, err error) {
 	if fd, err = OpenTree(root); err != nil || rel == "." || rel == "" {
 		return fd, err
@@ -91,11 +92,10 @@ func openStepwise(root, rel string) (fd int, err error) {
 	return fd, nil
 }
 
-// DirectoryFlags are those of open(2) for a directory that is to be read.
+// DirectoryFlags are the flags of open(2) for a directory that is to be read.
 const DirectoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 
-// openBeneath opens rel in as few calls as its length allows: a call for each directory of the path would make a walk of a
-// deep tree slow.
+// openBeneath opens rel in as few calls as its length allows. A call for each directory of the path would make the walk of a deep tree slow.
 func (t *Tree) openBeneath(rel string) (fd int, err error) {
 	if rel == "." || rel == "" {
 		return OpenTree(t.Root)
@@ -123,7 +123,7 @@ func (t *Tree) openBeneath(rel string) (fd int, err error) {
 	return fd, err
 }
 
-// openRoot opens the root of the tree, unless it is open.
+// openRoot opens the root of the tree, unless it is open already.
 func (t *Tree) openRoot() (err error) {
 	if !t.opened {
 		t.fd, err = OpenTree(t.Root)
@@ -132,18 +132,18 @@ func (t *Tree) openRoot() (err error) {
 	return err
 }
 
-// OpenTree opens a directory to be read, or for what is in it to be named from there, and no symbolic link to one.
+// OpenTree opens a directory, to read it or to name files from it. A symbolic link to a directory is an error.
 func OpenTree(root string) (fd int, err error) {
 	return Retried(func() (int, error) { return unix.Open(root, DirectoryFlags|unix.O_NOFOLLOW, 0) })
 }
 
-// openat2Dir opens a directory below an open one, and lets no symbolic link lead out.
+// openat2Dir opens the directory rel, below an open one. It follows no symbolic link.
 func openat2Dir(above int, rel string) (int, error) {
 	return unix.Openat2(above, rel, &unix.OpenHow{Flags: DirectoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
 }
 
-// Retried makes a call again that a signal has interrupted, as package os does: a file system in user space, or on another
-// host, may be slow to open a file.
+// Retried repeats a call that a signal has interrupted, as package os does. A file system in user space, or on another host, may be slow to
+// open a file.
 func Retried(open func() (fd int, err error)) (fd int, err error) {
 	for {
 		if fd, err = open(); !errors.Is(err, unix.EINTR) {
@@ -152,13 +152,13 @@ func Retried(open func() (fd int, err error)) (fd int, err error) {
 	}
 }
 
-// Within is a path, never long, of the file name in an open directory; name may be ".". It is for calls that take no file
+// Within returns a path of the file name in an open directory; name may be ".". The path is never long. It is for calls that take no file
 // descriptor.
 func Within(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// A ListedDir is what a directory has, and what it was when it was opened.
+// A ListedDir has the entries of a directory, and its status when it was opened.
 type ListedDir struct {
 	Entries []fs.DirEntry
 	St      syscall.Stat_t
@@ -172,7 +172,7 @@ func (d Dir) Listed() (listed ListedDir, err error) {
 	return listed, err
 }
 
-// openListed is openBeneath of a directory that is to be read from its beginning. It may be t.fd.
+// openListed is openBeneath for a directory that is to be read from its beginning. The descriptor may be t.fd.
 func (t *Tree) openListed(rel string) (fd int, err error) {
 	if rel != "." && rel != "" {
 		return t.openBeneath(rel)
@@ -189,7 +189,7 @@ func (t *Tree) openListed(rel string) (fd int, err error) {
 func OpenBelow(root, rel string) (Dir, error) {
 	t := Tree{Root: root}
 	dir, err := t.Open(rel)
-	// Whoever closes the directory closes the root, if that is it.
+	// If the directory is the root, whoever closes the directory closes the root.
 	if dir.kept {
 		dir.kept = false
 		return dir, err
@@ -198,7 +198,7 @@ func OpenBelow(root, rel string) (Dir, error) {
 	return dir, err
 }
 
-// MkdirBeneath makes the directory rel of the tree at root, for its owner alone; "." is root itself.
+// MkdirBeneath makes the directory rel of the tree at root, for its owner alone. If rel is ".", it makes root itself.
 func MkdirBeneath(root, rel string) error {
 	if rel == "." {
 		return Anywhere.mkdir(root)
@@ -230,7 +230,7 @@ func StatBeneath(root, rel string) (*unix.Stat_t, error) {
 	return StatIn(dir, filepath.Base(rel))
 }
 
-// SetTimesBeneath gives the file rel of the tree at root times of access and modification, as utimensat(2) takes them. It
+// SetTimesBeneath sets the times of access and modification of the file rel of the tree at root. times are as utimensat(2) takes them. It
 // follows no symbolic link.
 func SetTimesBeneath(root, rel string, times []unix.Timespec) error {
 	dir, err := OpenDir(root, filepath.Dir(rel))
@@ -244,9 +244,9 @@ func SetTimesBeneath(root, rel string, times []unix.Timespec) error {
 	return nil
 }
 
-// WalkBeneath calls visit for all that is in the tree at root, but for root itself: a directory before what is in it. It gets
-// the open directory that the file is in. What is deleted meanwhile is passed over, and so is the content of a directory for
-// which visit returns fs.SkipDir.
+// WalkBeneath calls visit for everything in the tree at root, except root itself. A directory comes before its content. dir is the open
+// directory that has the file in it. WalkBeneath skips files that are deleted meanwhile, and the content of a directory for which visit
+// returns fs.SkipDir.
 func WalkBeneath(root string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
 	return walkDirBeneath(root, ".", visit)
 }
@@ -287,8 +287,8 @@ func walkDirBeneath(root, rel string, visit func(dir *os.File, rel string, st *u
 	return nil
 }
 
-// IgnoreGone drops the error of a file that is not there, or not any more: a mount that is walked may be in use, and its
-// directories be deleted, or replaced by files.
+// IgnoreGone returns nil if err says that a file does not exist, or no longer exists. Otherwise it returns err. A mount may be in use while
+// it is walked, and its directories may be deleted, or replaced by files.
 func IgnoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -296,10 +296,10 @@ func IgnoreGone(err error) error {
 	return err
 }
 
-// OpenDirectory are the flags to open a directory with, for its lock.
+// OpenDirectory are the flags for opening a directory to lock it.
 const OpenDirectory = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
 
-// LstatOf is os.Lstat for what is asked often: that takes a sixth longer.
+// LstatOf is os.Lstat for frequent calls. os.Lstat takes a sixth longer.
 func LstatOf(path string) (st unix.Stat_t, err error) {
 	if _, err = Retried(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
 		err = &fs.PathError{Op: "lstat", Path: path, Err: err}
@@ -307,8 +307,8 @@ func LstatOf(path string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// RealDirectory is an error if dir is no directory, or a symbolic link to one: nothing that the driver works in lies
-// elsewhere than it says.
+// RealDirectory returns an error if dir is no directory, or a symbolic link to one. So no directory that the driver works in lies elsewhere
+// than its path says.
 func RealDirectory(dir string) error {
 	st, err := LstatOf(dir)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -317,10 +317,10 @@ func RealDirectory(dir string) error {
 	return err
 }
 
-// A VisitDir is called with a directory that is open for as long as it is visited; atRoot tells that it is that of the layer.
+// A VisitDir is called with a directory, which is open during the call. atRoot says that the directory is the root of the layer.
 type VisitDir func(dir Dir, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
 
-// Visit calls visit for one directory, and returns what was in it.
+// Visit calls visit for one directory, and returns the entries that the directory had before.
 func (t *Tree) Visit(rel string, visit VisitDir) ([]fs.DirEntry, error) {
 	dir, err := t.Open(rel)
 	if err != nil {
@@ -334,7 +334,7 @@ func (t *Tree) Visit(rel string, visit VisitDir) ([]fs.DirEntry, error) {
 	return listed.Entries, KeepTimesOf(dir, &listed.St, func() (bool, error) { return visit(dir, rel == ".", listed.Entries) })
 }
 
-// KeepTimes calls change and, if that changed the directory dir, restores its times of access and modification.
+// KeepTimes calls change. If change changed the directory dir, KeepTimes restores the times of access and modification of dir.
 func KeepTimes(dir Dir, change func() (bool, error)) error {
 	st, err := dir.Stat()
 	if err != nil {
@@ -343,7 +343,7 @@ func KeepTimes(dir Dir, change func() (bool, error)) error {
 	return KeepTimesOf(dir, &st, change)
 }
 
-// KeepTimesOf is KeepTimes for a directory that has the times in st.
+// KeepTimesOf is KeepTimes for a directory whose times are in st.
 func KeepTimesOf(dir Dir, st *syscall.Stat_t, change func() (bool, error)) error {
 	changed, err := change()
 	if changed {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncDir makes the names in a directory durable: an fsync of a file does not.
+// SyncDir makes the names in a directory durable. An fsync of a file does not do that.
 func SyncDir(dir string) error {
 	f, err := os.OpenFile(dir, OpenDirectory&^unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -21,11 +21,11 @@ func SyncDir(dir string) error {
 	return f.Sync()
 }
 
-// AtomicPrefix begins the names of the files that WriteFileAtomic makes on its way.
+// AtomicPrefix begins the names of the temporary files of WriteFileAtomic, and of the temporary links of store.Home.ReplaceLink.
 const AtomicPrefix = "file-"
 
-// WriteFileAtomic makes the file path with content, whole and durable or not at all, by way of a file in tmp, a
-// directory of the same file system.
+// WriteFileAtomic makes the file path with content. It does so wholly and durably, or not at all. It makes a temporary file in tmp first,
+// which must be a directory of the same file system.
 func WriteFileAtomic(tmp, path string, content []byte) error {
 	staged, err := StageFile(tmp, content)
 	if err != nil {
@@ -34,10 +34,10 @@ func WriteFileAtomic(tmp, path string, content []byte) error {
 	return staged.Commit(path)
 }
 
-// A StagedFile is a file on its way, whose content is durable.
+// A StagedFile is the path of a temporary file whose content is durable.
 type StagedFile string
 
-// StageFile is the first half of WriteFileAtomic.
+// StageFile is the first half of WriteFileAtomic: it makes the temporary file.
 func StageFile(tmp string, content []byte) (staged StagedFile, err error) {
 	f, err := os.CreateTemp(tmp, AtomicPrefix)
 	if err != nil {
@@ -55,14 +55,15 @@ func StageFile(tmp string, content []byte) (staged StagedFile, err error) {
 	if _, err := f.Write(content); err != nil {
 		return "", err
 	}
-	// Before the rename: a crash must not leave the name with none of the content.
+	// Sync before the rename: a crash must not leave the name without the content.
 	if err := f.Sync(); err != nil {
 		return "", err
 	}
 	return StagedFile(f.Name()), f.Close()
 }
 
-// Commit is the second half. After an error the file is neither at path, unless there was one before, nor where it was.
+// Commit is the second half: it renames the temporary file to path. After an error, the temporary file is gone, and there is a file at path
+// only if there was one before.
 func (s StagedFile) Commit(path string) error {
 	_, before := os.Lstat(path)
 	if err := os.Rename(string(s), path); err != nil {
@@ -70,7 +71,7 @@ func (s StagedFile) Commit(path string) error {
 	}
 	if err := SyncDir(filepath.Dir(path)); err != nil {
 		if errors.Is(before, fs.ErrNotExist) {
-			// Not durable, and so not there.
+			// A file that is not durable must not be there.
 			err = errors.Join(err, os.Remove(path))
 		}
 		return err
@@ -78,7 +79,7 @@ func (s StagedFile) Commit(path string) error {
 	return nil
 }
 
-// Discard removes a file that is not committed.
+// Discard removes a temporary file that was not committed.
 func (s StagedFile) Discard() error { return os.Remove(string(s)) }
 
 // Exchange swaps two directories.
@@ -89,12 +90,12 @@ func Exchange(a, b string) error {
 	return nil
 }
 
-// SyncFS makes all that was written to the file system of an open directory durable: content, names and attributes. The kernel
-// tells of what could not be written since the directory was opened.
+// SyncFS makes everything durable that was written to the file system of an open directory: content, names and attributes. The kernel
+// reports what it could not write since the directory was opened.
 func SyncFS(fd int, path string) error {
 	err := unix.Syncfs(fd)
 	if IsForbidden(err) {
-		// That is all file systems, and nobody is told of what could not be written.
+		// sync(2) writes all file systems, and reports nothing that it could not write.
 		unix.Sync()
 		return nil
 	}

@@ -12,13 +12,13 @@ import (
 
 // XattrReader reads the extended attributes of one file.
 type XattrReader interface {
-	// List returns their names.
+	// List returns the names of the attributes.
 	List() ([]string, error)
-	// Get returns the value of one; nil if it is not there.
+	// Get returns the value of one attribute, or nil if the file does not have it.
 	Get(name string) ([]byte, error)
 }
 
-// PathXattrs are those of the file with this path. No symbolic link is followed.
+// PathXattrs are the attributes of the file with this path. A symbolic link is not followed.
 type PathXattrs string
 
 // List implements XattrReader.
@@ -42,7 +42,7 @@ func (p PathXattrs) Get(name string) ([]byte, error) {
 	return content, nil
 }
 
-// Set gives the file the attribute; flags are those of setxattr(2).
+// Set sets an attribute of the file. flags are those of setxattr(2).
 func (p PathXattrs) Set(name string, value []byte, flags int) error {
 	if err := unix.Lsetxattr(string(p), name, value, flags); err != nil {
 		return &fs.PathError{Op: "lsetxattr", Path: string(p), Err: err}
@@ -50,7 +50,7 @@ func (p PathXattrs) Set(name string, value []byte, flags int) error {
 	return nil
 }
 
-// FileXattrs are those of a file that is open.
+// FileXattrs are the attributes of an open file.
 type FileXattrs struct{ File *RegularFile }
 
 // List implements XattrReader.
@@ -74,7 +74,7 @@ func (x FileXattrs) Get(name string) ([]byte, error) {
 	return content, nil
 }
 
-// sized calls a system call with buffers until one is large enough. What it returns is not nil: an empty value is one.
+// sized calls a system call with larger and larger buffers, until one is large enough. The result is never nil, because an empty value is a value.
 func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 	var small [128]byte
 	for buffer := small[:]; ; {
@@ -83,7 +83,7 @@ func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 			return buffer[:n:n], nil
 		}
 		if errors.Is(err, unix.ERANGE) {
-			// Without a buffer it tells the size.
+			// Without a buffer, the call returns the size.
 			n, err = call(nil)
 			buffer = make([]byte, n+len(small))
 		}
@@ -93,7 +93,7 @@ func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// xattrNames are the names in what listxattr(2) returns.
+// xattrNames returns the names in the result of listxattr(2).
 func xattrNames(content []byte) []string {
 	if len(content) == 0 {
 		return nil
@@ -101,8 +101,8 @@ func xattrNames(content []byte) []string {
 	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
 }
 
-// ListXattrs are the names of the attributes that path has, none if its file system has no attributes. Most files have none, and cost no
-// memory.
+// ListXattrs returns the names of the attributes of path. It returns none if the file system has no attributes. Most files have none, and
+// for them ListXattrs allocates no memory.
 func ListXattrs(path string) ([]string, error) {
 	var small [128]byte
 	n, err := unix.Llistxattr(path, small[:])
@@ -110,7 +110,7 @@ func ListXattrs(path string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		// Most likely they are too many for that.
+		// Most likely the names are longer than the buffer.
 		return PathXattrs(path).List()
 	}
 	return xattrNames(small[:n]), nil

@@ -15,11 +15,11 @@ import (
 // Lock is an open file or directory with a flock on it.
 type Lock struct {
 	Fd int
-	// abandoned gives it back if its owner forgets to, and it with him.
+	// abandoned unlocks the file if the garbage collector finds the Lock before its owner has unlocked it.
 	abandoned runtime.Cleanup
 }
 
-// OpenLockFile are the flags to open, or make, a file with that is nothing but a lock.
+// OpenLockFile are the flags for opening a file that is nothing but a lock, and for making it if it is missing.
 const OpenLockFile = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
 
 // LockDir waits for the exclusive lock on a directory.
@@ -27,12 +27,12 @@ func LockDir(dir string) (*Lock, error) {
 	return LockPath(dir, OpenDirectory, unix.LOCK_EX)
 }
 
-// TryLockDir is LockDir for one who will not wait: the result is nil if someone else has the lock.
+// TryLockDir is LockDir without the wait: it returns nil if somebody else has the lock.
 func TryLockDir(dir string) (*Lock, error) {
 	return OrNil(LockPath(dir, OpenDirectory, unix.LOCK_EX|unix.LOCK_NB))
 }
 
-// OrNil makes it no error that someone else has a lock.
+// OrNil returns nil, and no error, if the error says that somebody else has the lock.
 func OrNil(lock *Lock, err error) (*Lock, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, nil //nolint:nilnil // not having it is an answer, not an error
@@ -40,13 +40,13 @@ func OrNil(lock *Lock, err error) (*Lock, error) {
 	return lock, err
 }
 
-// LockPath locks the file path, which it opens with flags, as flock(2) does with how.
+// LockPath opens the file path with flags, and locks it as flock(2) does with how.
 func LockPath(path string, flags, how int) (*Lock, error) {
-	// A pipe in the place of a lock's file is not waited for.
+	// If a pipe is in the place of a lock file, do not wait for the pipe.
 	return LockOpened(path, func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600) }, how)
 }
 
-// LockOpened is LockPath for what open opens.
+// LockOpened is LockPath for a file that the function open opens.
 func LockOpened(path string, open func() (int, error), how int) (*Lock, error) {
 	for {
 		lock, err := flockOnce(path, open, how)
@@ -56,8 +56,8 @@ func LockOpened(path string, open func() (int, error), how int) (*Lock, error) {
 	}
 }
 
-// flockOnce locks what has the name path now. If the name went to something else, or to nothing, while it waited, the lock
-// is worth nothing and the result is nil. It makes no call that it can do without, as package os would: every operation takes
+// flockOnce locks the file that has the name path now. If, during the wait, the name went to another file or to none, the lock is worth
+// nothing, and flockOnce returns nil. It makes only the calls that are needed, while package os would make more: every operation takes
 // locks.
 func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 	fd, err := Retried(open)
@@ -91,10 +91,10 @@ func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 	return lock, nil
 }
 
-// Unlock gives the lock back. It may be called on nil, and again.
+// Unlock gives the lock back. It may be called on nil, and more than once.
 func (l *Lock) Unlock() {
 	if l != nil && l.Fd >= 0 {
-		// Nothing was written through it, so that closing it has no error to tell.
+		// Nothing was written through the descriptor, so closing it has no error to report.
 		l.abandoned.Stop()
 		_ = unix.Close(l.Fd)
 		l.Fd = -1

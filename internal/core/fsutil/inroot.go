@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names in an archive are those of a tree that has its own root directory: a symbolic link in a name, absolute or not, leads to
-// something in the tree. That is so when the archive is unpacked, and has to be so when the files are looked for again.
+// The names in an archive belong to a tree with a root directory of its own: a symbolic link in a name, absolute or not, leads to something
+// in the tree. That is so when the archive is unpacked, and must be so when the files are searched for again.
 
-// PlaceInRoot opens name as locate does, in the tree whose root is open, and as that would be found with this root directory. A symbolic
-// link at the end of the name is not followed.
+// PlaceInRoot opens name as locate does, but finds it as a process would whose root directory is the open directory root. It does not
+// follow a symbolic link at the end of name.
 func PlaceInRoot(root int, name string) (fd int, err error) {
 	name = strings.TrimLeft(name, "/")
 	if name == "" {
@@ -24,14 +24,14 @@ func PlaceInRoot(root int, name string) (fd int, err error) {
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 	})
-	// What is renamed meanwhile, anywhere, can keep the kernel from knowing where a ".." leads to: EAGAIN.
+	// While something is renamed, anywhere, the kernel may not know where a ".." leads to. It then says EAGAIN.
 	if IsForbidden(err) || errors.Is(err, unix.EAGAIN) {
 		return walkInRoot(root, name)
 	}
 	return fd, err
 }
 
-// PlaceWithoutLinks is PlaceInRoot of a relative name that no symbolic link is in. Any error can be that there is one.
+// PlaceWithoutLinks is PlaceInRoot for a relative name without symbolic links in it. Any error may mean that there is one.
 func PlaceWithoutLinks(root int, name string) (fd int, err error) {
 	return Retried(func() (int, error) {
 		return unix.Openat2(root, name, &unix.OpenHow{
@@ -80,7 +80,7 @@ func walkInRoot(root int, name string) (fd int, err error) {
 	return locate(w.here(), ".")
 }
 
-// A rootWalk is where walkInRoot is: the directories that it went through below the root.
+// A rootWalk is the position of walkInRoot. dirs are the open directories that lead to it from root.
 type rootWalk struct {
 	root int
 	dirs []int
@@ -93,7 +93,7 @@ func (w *rootWalk) here() int {
 	return w.dirs[len(w.dirs)-1]
 }
 
-// leaveTo goes up until n directories are left. The root has none above it.
+// leaveTo goes up until n directories are left, but never above the root.
 func (w *rootWalk) leaveTo(n int) {
 	for len(w.dirs) > max(n, 0) {
 		_ = unix.Close(w.here()) // nothing was done with it
@@ -101,7 +101,7 @@ func (w *rootWalk) leaveTo(n int) {
 	}
 }
 
-// look opens what is called name here. If that is a symbolic link, target is what it leads to.
+// look opens the file name in the current directory. If it is a symbolic link, look returns its target, and no descriptor.
 func (w *rootWalk) look(name string) (fd int, target string, err error) {
 	if fd, err = locate(w.here(), name); err != nil {
 		return -1, "", err
@@ -117,7 +117,7 @@ func (w *rootWalk) look(name string) (fd int, target string, err error) {
 	return fd, target, err
 }
 
-// readPlace is what the symbolic link leads to that locate has opened.
+// readPlace returns the target of the symbolic link that locate has opened as fd.
 func readPlace(fd int) (string, error) {
 	target := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", target)

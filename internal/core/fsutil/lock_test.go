@@ -38,7 +38,7 @@ func TestLockDir(t *testing.T) {
 	third.Unlock()
 }
 
-// TestLockOfReplacedDir is about one who waits for the lock of a directory that another one is put in the place of.
+// TestLockOfReplacedDir waits for the lock of a directory while another directory takes its place.
 func TestLockOfReplacedDir(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "dir")

@@ -11,18 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The flags that keep a file from being changed, or a directory's names (chattr(1); the values are <linux/fs.h>'s).
+// The flags that keep a file, or the names in a directory, from being changed (chattr(1); the values are those of <linux/fs.h>).
 const (
 	ImmutableFlag  = 0x10
 	AppendOnlyFlag = 0x20
 )
 
-// MakeMutable takes those flags, with which a container can have made files that nobody can remove, from dir and all that is
-// in it.
+// MakeMutable clears these flags on dir and everything in it. A container can set them to make files that nobody can remove.
 func MakeMutable(dir string) error {
 	top, err := os.OpenFile(dir, OpenDirectory, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		// The name of a directory of the store has something else. It has no content.
+		// Something that is no directory has the name of a directory of the store. It has nothing in it.
 		return clearFlagsAt(unix.AT_FDCWD, dir)
 	}
 	if err != nil {
@@ -40,7 +39,7 @@ func MakeMutable(dir string) error {
 	})
 }
 
-// clearFlags makes the regular file or directory name, in an open directory, one that can be removed. Nothing else has flags.
+// clearFlags clears the flags of the regular file or directory name, in an open directory, so that it can be removed. Other files have no flags.
 func clearFlags(dir *os.File, name string) error {
 	err := clearFlagsAt(int(dir.Fd()), name)
 	if err != nil {

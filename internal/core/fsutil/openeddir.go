@@ -15,25 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Dir is a directory that is open. A container can exchange a directory of its layer with a symbolic link at any time, and a
-// path would lead elsewhere then. So whoever changes something in a layer names it from the open directory that it is in, and no call
-// follows a symbolic link in the place of that name.
+// A Dir is an open directory. A container can exchange a directory of its layer with a symbolic link at any time. A path would then lead
+// elsewhere. So code that changes something in a layer names it from the open directory that has it, and no call follows a symbolic link in
+// the place of that name.
 //
 // Paths are good for what no container can change: the directories of the store; diff/<id> itself and, in a call that follows no symbolic
 // link, a name in it; and scratch directories and shadows, which no mount has while they are made.
 type Dir struct {
 	Fd   int
-	Path string // where it was opened, for errors alone
-	kept bool   // Close leaves it to its owner
+	Path string // what it was opened with, only for errors
+	kept bool   // Close leaves the descriptor to its owner
 }
 
-// Anywhere takes paths for names.
+// Anywhere is a Dir in which the names of files are their paths.
 var Anywhere = Dir{Fd: unix.AT_FDCWD, kept: true}
 
-// OpenReal opens a directory that has a path which no container can change, and no symbolic link to one.
+// OpenReal opens the directory path, which no container can change. A symbolic link to a directory is ENOTDIR.
 func OpenReal(path string) (Dir, error) { return Anywhere.Open(path) }
 
-// Open opens the directory name in d. A symbolic link to one is ENOTDIR.
+// Open opens the directory name in d. A symbolic link to a directory is ENOTDIR.
 func (d Dir) Open(name string) (Dir, error) {
 	fd, err := Retried(func() (int, error) { return unix.Openat(d.Fd, name, DirectoryFlags|unix.O_NOFOLLOW, 0) })
 	if errors.Is(err, unix.ELOOP) {
@@ -45,17 +45,17 @@ func (d Dir) Open(name string) (Dir, error) {
 	return Dir{Fd: fd, Path: d.PathOf(name)}, nil
 }
 
-// Close says that d is not needed any more.
+// Close closes d, unless the descriptor has another owner.
 func (d Dir) Close() {
 	if !d.kept {
-		_ = unix.Close(d.Fd) // nothing was written by it
+		_ = unix.Close(d.Fd) // nothing was written through it
 	}
 }
 
-// PathOf is what errors call the file name in d, or d itself if name is ".".
+// PathOf returns the path that errors show for the file name in d, or for d itself if name is ".".
 func (d Dir) PathOf(name string) string { return filepath.Join(d.Path, name) }
 
-// Failed is an error about the file name in d, or nil.
+// Failed returns err as an error about the file name in d. It returns nil if err is nil.
 func (d Dir) Failed(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -63,7 +63,8 @@ func (d Dir) Failed(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: d.PathOf(name), Err: err}
 }
 
-// Reach is a path, never long, of the file name in d, or of d itself if name is ".". It is for calls that take no descriptor.
+// Reach returns a path of the file name in d, or of d itself if name is ".". The path is never long. It is for calls that take no
+// descriptor.
 func (d Dir) Reach(name string) string {
 	if d.Fd == unix.AT_FDCWD {
 		return name
@@ -71,7 +72,7 @@ func (d Dir) Reach(name string) string {
 	return "/proc/self/fd/" + strconv.Itoa(d.Fd) + "/" + name
 }
 
-// Named has the error of a call that got a path of reach tell the path that the file was opened with.
+// Named returns err, the error of a call that got a path from Reach, with the path that PathOf returns in its place.
 func (d Dir) Named(err error) error {
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		if rest, ok := strings.CutPrefix(pathError.Path, d.Reach("")); ok {
@@ -102,7 +103,7 @@ func (d Dir) Lstat(name string) (*FileInfo, error) {
 	return info, nil
 }
 
-// exists tells if there is a file name in d.
+// exists reports whether the file name is in d.
 func (d Dir) exists(name string) (bool, error) {
 	_, err := d.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,7 +112,7 @@ func (d Dir) exists(name string) (bool, error) {
 	return err == nil, err
 }
 
-// List reads all that is left to read of d, in no order.
+// List reads all entries of d that are not read yet, in no order.
 func (d Dir) List() ([]fs.DirEntry, error) {
 	fd, err := unix.FcntlInt(uintptr(d.Fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -122,7 +123,8 @@ func (d Dir) List() ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// Look looks at those of the entries of d that wanted names, or at all if it is nil. Those that are gone by now are left out.
+// Look returns the entries of d with what Lstat says of them. It calls Lstat only for the names that wanted accepts, or for all names if
+// wanted is nil, and drops those that are gone.
 func (d Dir) Look(entries []fs.DirEntry, wanted func(name string) bool) ([]fs.DirEntry, error) {
 	found := entries[:0]
 	for _, entry := range entries {
@@ -140,15 +142,15 @@ func (d Dir) Look(entries []fs.DirEntry, wanted func(name string) bool) ([]fs.Di
 	return found, nil
 }
 
-// Remove removes the file name in d, which is no directory.
+// Remove removes the file name in d. It must not be a directory.
 func (d Dir) Remove(name string) error {
 	return d.Failed("remove", name, unix.Unlinkat(d.Fd, name, 0))
 }
 
-// RemoveAll removes the file name in d, and all that is in it.
+// RemoveAll removes the file name in d, and everything in it.
 func (d Dir) RemoveAll(name string) error { return d.Named(RemoveAll(d.Reach(name))) }
 
-// RemoveEmpty removes the file name in d, if it is there, and a directory only if nothing is in it.
+// RemoveEmpty removes the file name in d, if it exists. A directory that has something in it stays.
 func (d Dir) RemoveEmpty(name string) error {
 	err := unix.Unlinkat(d.Fd, name, 0)
 	if errors.Is(err, unix.EISDIR) {
@@ -165,12 +167,12 @@ func (d Dir) mkdir(name string) error {
 	return d.Failed("mkdir", name, unix.Mkdirat(d.Fd, name, 0o700))
 }
 
-// rename moves the file name in d, and replaces what is there.
+// rename moves the file name in d to toName in to. It replaces a file that is there.
 func (d Dir) rename(name string, to Dir, toName string) error {
 	return d.linkError("rename", name, to, toName, unix.Renameat(d.Fd, name, to.Fd, toName))
 }
 
-// RenameNew is rename, and an error if anything is there.
+// RenameNew is rename, but it is an error if there is a file already.
 func (d Dir) RenameNew(name string, to Dir, toName string) error {
 	err := unix.Renameat2(d.Fd, name, to.Fd, toName, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || IsForbidden(err) {
@@ -187,7 +189,7 @@ func (d Dir) RenameNew(name string, to Dir, toName string) error {
 	return d.linkError("rename", name, to, toName, err)
 }
 
-// Link makes a hard link to the file name in d; of a symbolic link, to the link.
+// Link makes a hard link to the file name in d. If the file is a symbolic link, the hard link is to that link and not to its target.
 func (d Dir) Link(name string, to Dir, toName string) error {
 	return d.linkError("link", name, to, toName, unix.Linkat(d.Fd, name, to.Fd, toName, 0))
 }
@@ -199,13 +201,13 @@ func (d Dir) linkError(op, name string, to Dir, toName string, err error) error 
 	return &os.LinkError{Op: op, Old: d.PathOf(name), New: to.PathOf(toName), Err: err}
 }
 
-// SetTimes gives d itself the times of access and modification that st has.
+// SetTimes sets the times of access and modification of d itself to those in st.
 func (d Dir) SetTimes(st *syscall.Stat_t) error {
 	times := []unix.Timespec{unix.Timespec(st.Atim), unix.Timespec(st.Mtim)}
 	return d.Failed("setting the times of", ".", unix.UtimesNanoAt(d.Fd, ".", times, unix.AT_SYMLINK_NOFOLLOW))
 }
 
-// statOfPackageOS is st as the files of package os have it.
+// statOfPackageOS returns st in the type that package os uses.
 func statOfPackageOS(st *unix.Stat_t) syscall.Stat_t {
 	return syscall.Stat_t{
 		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
@@ -214,37 +216,37 @@ func statOfPackageOS(st *unix.Stat_t) syscall.Stat_t {
 	}
 }
 
-// A FileInfo is what os.Lstat would tell of a file.
+// A FileInfo is what os.Lstat would return for a file.
 type FileInfo struct {
 	name string
 	St   syscall.Stat_t
 }
 
-// Name implements fs.FileInfo, as do those that follow.
+// Name implements fs.FileInfo, as do the methods below.
 func (i *FileInfo) Name() string { return i.name }
 
-// Size is that of a regular file's content.
+// Size returns the size of a regular file's content.
 func (i *FileInfo) Size() int64 { return i.St.Size }
 
-// ModTime is when the content was changed.
+// ModTime returns the time when the content was last changed.
 func (i *FileInfo) ModTime() time.Time { return time.Unix(i.St.Mtim.Unix()) }
 
-// IsDir tells if it is a directory.
+// IsDir reports whether the file is a directory.
 func (i *FileInfo) IsDir() bool { return i.St.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// Sys is what stat(2) has said.
+// Sys returns the result of stat(2).
 func (i *FileInfo) Sys() any { return &i.St }
 
-// fileKinds are the types of files in st_mode.
+// fileKinds maps the file types in st_mode to those in fs.FileMode.
 var fileKinds = map[uint32]fs.FileMode{
 	unix.S_IFDIR: fs.ModeDir, unix.S_IFLNK: fs.ModeSymlink, unix.S_IFIFO: fs.ModeNamedPipe, unix.S_IFSOCK: fs.ModeSocket,
 	unix.S_IFBLK: fs.ModeDevice, unix.S_IFCHR: fs.ModeDevice | fs.ModeCharDevice,
 }
 
-// Mode is the type and the permissions.
+// Mode returns the type and the permissions.
 func (i *FileInfo) Mode() fs.FileMode { return fileMode(i.St.Mode) }
 
-// fileMode is what package os calls an st_mode.
+// fileMode returns an st_mode as an fs.FileMode, as package os does.
 func fileMode(st uint32) fs.FileMode {
 	mode := fs.FileMode(st&0o777) | fileKinds[st&unix.S_IFMT]
 	if st&unix.S_ISUID != 0 {
@@ -259,13 +261,13 @@ func fileMode(st uint32) fs.FileMode {
 	return mode
 }
 
-// StatOf is the stat(2) of a file that was looked at with os.Lstat or the like.
+// StatOf returns the result of stat(2) that is in info, from os.Lstat or the like.
 func StatOf(info fs.FileInfo) *syscall.Stat_t {
 	return info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // so says os.FileInfo on Linux
 }
 
-// MkdirWithoutACL is os.Mkdir of a directory that inherits no list: what a store's own directory has, by a default list of one
-// above it, is not content of layers.
+// MkdirWithoutACL is os.Mkdir for a directory that inherits no access control list. A store's own directory may have lists, because a
+// directory above it has a default list. Such lists are not content of layers.
 func MkdirWithoutACL(path string, mode fs.FileMode) error {
 	return Anywhere.mkdirWithoutACL(path, mode)
 }
@@ -292,10 +294,10 @@ func (d Dir) RemoveACLs(name string) error {
 	return nil
 }
 
-// DropDefaultACL removes the default list of a directory of the driver's own, so that nothing made in it inherits that. A directory that
-// is not there has none. The access list stays.
+// DropDefaultACL removes the default list of one of the driver's own directories, so that nothing made in it inherits that list. A missing
+// directory is no error. The access list stays.
 func DropDefaultACL(dir string) error {
-	// To remove a list that is not there takes a file system that can be written to, and some set the time of the change.
+	// Look first: to remove a list that is not there takes a writable file system, and some file systems then set the time of the change.
 	list, err := PathXattrs(dir).Get(ACLDefault)
 	if err == nil && list != nil {
 		err = unix.Lremovexattr(dir, ACLDefault)
@@ -311,7 +313,7 @@ func DropDefaultACL(dir string) error {
 	return nil
 }
 
-// The names of the two attributes, and what they begin with.
+// The names of the two attributes, and the prefix of both.
 const (
 	ACLPrefix  = "system.posix_acl_"
 	ACLAccess  = ACLPrefix + "access"

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A RegularFile is a regular file that is open, and the fs.FileInfo of it. An archive has tens of thousands of them: what os.File does to
-// wait for pipes, and to be closed by whoever forgets it, takes longer than to open a small one.
+// A RegularFile is an open regular file, and the fs.FileInfo of it. An archive has tens of thousands of such files. os.File prepares to
+// wait for pipes, and to be closed if its user forgets to do so: that takes longer than opening a small file.
 type RegularFile struct {
 	Fd   int
-	dir  string // the path of the directory, and the name in it
+	dir  string // the path of the directory that has the file
 	name string
 	st   syscall.Stat_t
 }
@@ -28,8 +28,8 @@ type RegularFile struct {
 // ErrNotRegular says that something else is in the place of a regular file.
 var ErrNotRegular = errors.New("it is not a regular file")
 
-// OpenRegular opens a regular file in an open directory. All that there is to know of the file is asked of it then, and not looked for by
-// a path once more.
+// OpenRegular opens the regular file name in an open directory. It gets the file's status from the open file, so that nobody has to look
+// the file up again by a path.
 func OpenRegular(dir *os.File, name string) (*RegularFile, error) {
 	f := &RegularFile{dir: dir.Name(), name: name}
 	path, err := locate(int(dir.Fd()), name)
@@ -43,8 +43,8 @@ func OpenRegular(dir *os.File, name string) (*RegularFile, error) {
 	return f, nil
 }
 
-// OpenQuietly is OpenRegular where nobody else is at work, and nobody puts a device in the place of what was a regular file a moment ago.
-// It takes half as long.
+// OpenQuietly is OpenRegular for a directory that nobody else is working in, where no device can take the place of what was a regular file
+// a moment ago. It takes half as long.
 func OpenQuietly(dir *os.File, name string) (*RegularFile, error) {
 	f := &RegularFile{dir: dir.Name(), name: name}
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
@@ -63,14 +63,14 @@ func OpenQuietly(dir *os.File, name string) (*RegularFile, error) {
 	return f, nil
 }
 
-// locate opens whatever has the name in an open directory as no more than a place: nothing waits for a pipe, and no device notices.
-// It follows no symbolic link.
+// locate opens whatever has the name in an open directory, but only as a place: it waits for no pipe, and no device notices. It follows no
+// symbolic link.
 func locate(dir int, name string) (fd int, err error) {
 	return Retried(func() (int, error) { return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 }
 
-// OpenKind opens what locate has opened, for reading, if it is of one of these kinds of files, and fills st with what fstat(2) says of
-// it. Else it is not opened: that can wait for ever, or make a device do something.
+// OpenKind opens for reading the file that locate has opened as path, if the file is of one of these kinds. It sets st to the result of
+// fstat(2). It does not open a file of another kind: that can wait forever, or make a device do something.
 func OpenKind(path int, st *syscall.Stat_t, kinds ...uint32) (fd int, err error) {
 	if _, err = Retried(func() (int, error) { return 0, syscall.Fstat(path, st) }); err != nil {
 		return -1, err
@@ -81,7 +81,7 @@ func OpenKind(path int, st *syscall.Stat_t, kinds ...uint32) (fd int, err error)
 	return openPlace(path)
 }
 
-// openPlace opens for reading what locate has opened.
+// openPlace opens for reading the file that locate has opened as path.
 func openPlace(path int) (fd int, err error) {
 	place := "/proc/self/fd/" + strconv.Itoa(path)
 	return Retried(func() (int, error) { return unix.Open(place, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
@@ -91,7 +91,7 @@ func (f *RegularFile) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: filepath.Join(f.dir, f.name), Err: err}
 }
 
-// Close says that no more is read of it.
+// Close closes the file.
 func (f *RegularFile) Close() { _ = unix.Close(f.Fd) }
 
 // Read implements io.Reader.
@@ -106,20 +106,20 @@ func (f *RegularFile) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Name implements fs.FileInfo, as do those that follow.
+// Name implements fs.FileInfo, as do the methods below.
 func (f *RegularFile) Name() string { return f.name }
 
-// Size is that of the file's content.
+// Size returns the size of the file's content.
 func (f *RegularFile) Size() int64 { return f.st.Size }
 
-// Mode is that of a regular file.
+// Mode returns the permissions, in the mode of a regular file.
 func (f *RegularFile) Mode() fs.FileMode { return fileMode(f.st.Mode) }
 
-// ModTime is when the content was changed.
+// ModTime returns the time when the content was last changed.
 func (f *RegularFile) ModTime() time.Time { return time.Unix(f.st.Mtim.Unix()) }
 
-// IsDir is false.
+// IsDir returns false.
 func (f *RegularFile) IsDir() bool { return false }
 
-// Sys is what fstat(2) has said.
+// Sys returns the result of fstat(2).
 func (f *RegularFile) Sys() any { return &f.st }

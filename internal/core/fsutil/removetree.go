@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveFiles is store.RemoveTree where it is known that nothing is mounted.
+// RemoveFiles is store.RemoveTree for a directory in which certainly nothing is mounted.
 func RemoveFiles(dir string) error {
 	err := RemoveAll(dir)
 	if errors.Is(err, unix.EPERM) {
@@ -24,8 +24,8 @@ func RemoveFiles(dir string) error {
 	return err
 }
 
-// RemoveAll is os.RemoveAll, which has each directory open that it is in, for trees that are deeper than a process may have
-// files open.
+// RemoveAll is os.RemoveAll for trees of any depth. On its way down, os.RemoveAll keeps each directory open, and a tree may be deeper than
+// the number of files that a process may have open.
 func RemoveAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if !errors.Is(err, unix.EMFILE) {
@@ -37,10 +37,10 @@ func RemoveAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// flatDepth is how deep a tree is, at most, when flatten is done with it.
+// flatDepth is the greatest depth of a tree after flatten.
 const flatDepth = 64
 
-// flatten moves each directory that is deep in the tree at root up, to root itself, under a name that is new there.
+// flatten moves each directory that is too deep in the tree at root up to root itself, under a new name.
 func flatten(root string) error {
 	top, err := os.OpenFile(root, DirectoryFlags|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -61,16 +61,16 @@ func flatten(root string) error {
 	return nil
 }
 
-// flattener is flatten at work.
+// flattener is the state of flatten.
 type flattener struct {
 	top *os.File
-	// todo are the names of directories in top which may be too deep.
+	// todo are the names of directories in top that may have too deep trees in them.
 	todo []string
-	// moved counts the names that were tried.
+	// moved counts the new names that were tried.
 	moved int
 }
 
-// enter goes through the directory name of an open one; depth is what a directory in it would have.
+// enter walks through the directory name in parent. depth is the depth of the directories in it.
 func (f *flattener) enter(parent *os.File, name string, depth int) error {
 	fd, err := Retried(func() (int, error) {
 		return unix.Openat(int(parent.Fd()), name, DirectoryFlags|unix.O_NOFOLLOW, 0)
@@ -97,7 +97,7 @@ func (f *flattener) enter(parent *os.File, name string, depth int) error {
 	return nil
 }
 
-// lift moves the directory name of an open one to the top.
+// lift moves the directory name in dir to the top.
 func (f *flattener) lift(dir *os.File, name string) error {
 	for {
 		f.moved++
@@ -114,12 +114,12 @@ func (f *flattener) lift(dir *os.File, name string) error {
 	}
 }
 
-// opened is an open directory, for as long as the file is open.
+// opened returns dir as a Dir, which is open as long as dir is.
 func opened(dir *os.File) Dir {
 	return Dir{Fd: int(dir.Fd()), Path: dir.Name(), kept: true}
 }
 
-// subdirectories are the names of the directories in an open one.
+// subdirectories returns the names of the directories in dir.
 func subdirectories(dir *os.File) ([]string, error) {
 	all, err := dir.Readdirnames(-1)
 	if err != nil {

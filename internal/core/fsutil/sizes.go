@@ -6,10 +6,10 @@ import (
 	"io/fs"
 )
 
-// Sizes add up files, each of them once, whatever names it has.
+// Sizes adds up the sizes of files. It counts each file once, no matter how many names the file has.
 type Sizes struct {
 	Sum, Inodes int64
-	seen        map[uint64]bool // of those that have several
+	seen        map[uint64]bool // the inodes of counted files that have several names
 }
 
 // Add counts one file.
@@ -24,7 +24,7 @@ func (s *Sizes) Add(info fs.FileInfo) {
 		s.seen[st.Ino] = true
 	}
 	s.Inodes++
-	// What a directory takes depends on the file system more than on the layer.
+	// How much space a directory takes depends on the file system more than on the layer.
 	if !info.IsDir() {
 		s.Sum += info.Size()
 	}

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFile is os.ReadFile of a regular file that is no symbolic link, for small files, in as few calls as can be: a mount reads
-// several.
+// ReadFile is os.ReadFile for a small regular file that is no symbolic link. It makes as few calls as possible, because a mount reads
+// several such files.
 func ReadFile(path string) ([]byte, error) {
-	// Of a regular file, less than was asked for is the end.
+	// If a read of a regular file returns less than was asked for, it has reached the end.
 	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
 }
 
-// mustBeRegular is an error if what is open is no regular file.
+// mustBeRegular returns an error if the open file is not a regular file.
 func mustBeRegular(fd int) error {
 	var st unix.Stat_t
 	_, err := Retried(func() (int, error) { return 0, unix.Fstat(fd, &st) })
@@ -26,14 +26,15 @@ func mustBeRegular(fd int) error {
 	return err
 }
 
-// ReadProc is ReadFile for a file of proc, which gives what it has in pieces.
+// ReadProc is ReadFile for a file in /proc. Such a file gives its content in pieces.
 func ReadProc(path string) ([]byte, error) {
 	return readUntil(path, 16384, func(n, _ int) bool { return n == 0 })
 }
 
-// readUntil reads into a buffer of size bytes, or more if need be, until end says so of how much a call has read, and wanted to.
+// readUntil reads until end reports true. After each read, end gets the number of bytes that were read, and the number that were wanted.
+// The buffer begins with size bytes and grows when it is full.
 func readUntil(path string, size int, end func(n, wanted int) bool) ([]byte, error) {
-	// Nobody waits for a pipe to be written to. It would read as an empty file.
+	// Do not wait until somebody writes to a pipe. Without mustBeRegular, the pipe would then read as an empty file.
 	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := Retried(func() (int, error) { return unix.Open(path, flags, 0) })
 	if err != nil {

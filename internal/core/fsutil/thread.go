@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Recovered calls f, and makes a panic an error: whoever has made an archive is not to end this process.
+// Recovered calls f, and turns a panic into an error: the author of an archive must not be able to end this process.
 func Recovered(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -19,9 +19,9 @@ func Recovered(f func() error) (err error) {
 	return f()
 }
 
-// OnOtherThread runs f on a thread that is not the process's first one, and that is gone afterwards.
+// OnOtherThread runs f on a thread that is not the first thread of the process, and that ends afterwards.
 func OnOtherThread(f func()) {
-	// A thread ends with the goroutine that is locked to it; but the first one only sleeps, and /proc/self is about it.
+	// A thread ends with the goroutine that is locked to it. But the first thread, which /proc/self shows, only sleeps then.
 	runtime.LockOSThread()
 	if unix.Gettid() != unix.Getpid() {
 		f()
