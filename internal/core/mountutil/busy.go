@@ -16,21 +16,21 @@ import (
 )
 
 // BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
-// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. It matches
+// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. BusyError matches
 // unix.EBUSY.
 type BusyError struct {
 	// Target is where the layer is mounted, or would be.
 	Target string
-	// Holders are those that /proc shows to this process; there may be others.
+	// Holders are the holders that /proc shows to this process. There may be others.
 	Holders []Holder
 }
 
 // Holder is something that uses a mount.
 type Holder struct {
-	// PID is a process, and Command what /proc/<PID>/comm calls it; PID is 0 if it is a mount in this mount namespace.
+	// PID is the number of a process, and Command its name in /proc/<PID>/comm. PID is 0 if the holder is a mount in this mount namespace.
 	PID     int
 	Command string
-	// How it uses the mount, as in "has its working directory in it".
+	// How says how the holder uses the mount, as in "has its working directory in it".
 	How string
 	// Path is the file, as the holder sees it, or the mount point.
 	Path string
@@ -43,7 +43,7 @@ func (h Holder) String() string {
 	return fmt.Sprintf("process %d (%s) %s: %s", h.PID, h.Command, h.How, h.Path)
 }
 
-// mostHolders are named in the text of an error.
+// mostHolders is how many holders the text of an error names.
 const mostHolders = 5
 
 // Error names some of the holders.
@@ -65,7 +65,7 @@ func (e *BusyError) Error() string {
 // Unwrap returns unix.EBUSY.
 func (e *BusyError) Unwrap() error { return unix.EBUSY }
 
-// Busy is the error for a mount at target that stays busy.
+// Busy returns the error for a mount at target that stays busy.
 func Busy(target string) *BusyError {
 	e := &BusyError{Target: target}
 	mounts, err := MountsUnder(target)
@@ -99,7 +99,7 @@ func Busy(target string) *BusyError {
 	return e
 }
 
-// holds tells how the process with the directory proc in /proc uses the mount, if it does.
+// holds reports whether the process with the directory proc in /proc uses the mount, and how.
 func holds(proc string, held place) (Holder, bool) {
 	links := []struct{ name, how string }{
 		{"cwd", "has its working directory in it"}, {"root", "has its root directory in it"}, {"exe", "runs a program of it"},
@@ -118,17 +118,17 @@ func holds(proc string, held place) (Holder, bool) {
 	return mapped(proc, held)
 }
 
-// place is where in the system a file is.
+// place says where in the system a file is.
 type place struct {
 	path string
-	// mount is the id of its mount, or 0 if the kernel does not tell; device that of its file system.
+	// mount is the id of the file's mount, or 0 if the kernel does not tell. device is the number of the mount's file system.
 	mount, device uint64
-	// alone: the mount is the only one of its file system.
+	// alone says that the mount is the only one of its file system.
 	alone bool
 }
 
-// sameMount tells if two files are in one mount. Before Linux 5.8 that is not known, and those are taken for such that are on
-// one file system: a layer's mount is one of its own.
+// sameMount reports whether two files are in the same mount. Kernels before Linux 5.8 do not tell. For these, sameMount assumes that files
+// on the same file system are in the same mount: a layer's mount has a file system of its own.
 func (p place) sameMount(q place) bool {
 	if p.mount != 0 || q.mount != 0 {
 		return p.mount == q.mount
@@ -136,10 +136,10 @@ func (p place) sameMount(q place) bool {
 	return p.device == q.device
 }
 
-// IsBelow tells if path is dir, or below it.
+// IsBelow reports whether path is dir, or below it.
 func IsBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// placeOf is the place of the file that path leads to. No network is asked for it, which might not answer.
+// placeOf returns the place of the file that path leads to. It asks nothing of a network file system, which might not answer.
 func placeOf(path string) (place, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_MNT_ID, &st)
@@ -155,8 +155,8 @@ func placeOf(path string) (place, error) {
 	return p, err
 }
 
-// mapped is holds for files that are mapped into memory, and need not be open any more. Of those no more is told than the
-// path and the file system, which for overlayfs can be the one below it.
+// mapped is holds for files that are mapped into memory, which need not be open any more. For these, /proc tells only the path and the file
+// system. For overlayfs, this can be the file system below it.
 func mapped(proc string, held place) (Holder, bool) {
 	f, err := os.Open(filepath.Join(proc, "maps"))
 	if err != nil {

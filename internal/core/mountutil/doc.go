@@ -1,2 +1,2 @@
-// Package mountutil makes, moves, finds and unmounts mounts, and says who uses one. It knows nothing of layers.
+// Package mountutil makes, moves, finds and unmounts mounts, and finds out who uses a mount. It knows nothing of layers.
 package mountutil

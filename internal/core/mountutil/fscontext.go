@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What mounts with fsopen(2), fsconfig(2) and fsmount(2) have in common, of whichever file system they are.
+// The functions of this file are for all mounts that are made with fsopen(2), fsconfig(2) and fsmount(2), whatever their file system.
 
-// Option is one key with its value.
+// Option is a key with its value.
 type Option struct{ Key, Value string }
 
-// MaxParameter is how long a value for fsconfig(2) may be, the NUL at its end included.
+// MaxParameter is the length of the longest value for fsconfig(2), with the NUL at its end.
 const MaxParameter = 256
 
 // SetOptions passes options to a file system context.
@@ -33,7 +33,7 @@ func SetOptions(fsfd int, options []Option) error {
 	return nil
 }
 
-// WithKernelLog adds to err what the kernel had to say about it.
+// WithKernelLog adds to err what the kernel says about it.
 func WithKernelLog(fsfd int, err error) error {
 	var lines []string
 	buf := make([]byte, 4096)
@@ -50,7 +50,7 @@ func WithKernelLog(fsfd int, err error) error {
 	return fmt.Errorf("%w (the kernel says: %s)", err, strings.Join(lines, "; "))
 }
 
-// MountAttributes are the attributes of fsmount(2) for flags of mount(2).
+// MountAttributes returns the attributes for fsmount(2) that mean the same as these flags of mount(2).
 func MountAttributes(flags uintptr) int {
 	attributes := 0
 	for flag, attribute := range map[uintptr]int{

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error is a system call about a mount that failed.
+// Error is the error of a system call about a mount.
 type Error struct {
 	Op     string
 	Target string
@@ -27,7 +27,7 @@ type Error struct {
 	Err    error
 }
 
-// Error names all that was passed to the kernel, which for its part says no more than one error number.
+// Error names everything that was passed to the kernel. The kernel itself returns no more than an error number.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", e.Op, e.Target)
@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 // Unwrap returns the error of the kernel.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Mount is mount(2) with the error told in full.
+// Mount is mount(2) with an error that tells everything.
 func Mount(op, target, fstype string, flags uintptr, data string) error {
 	if err := unix.Mount("none", target, fstype, flags, data); err != nil {
 		return &Error{Op: op, Target: target, Fstype: fstype, Flags: flags, Data: data, Err: err}
@@ -55,7 +55,7 @@ func Mount(op, target, fstype string, flags uintptr, data string) error {
 	return nil
 }
 
-// Move moves the mount at from to the directory to. The mount that from is in must not be shared.
+// Move moves the mount at from to the directory to. The mount that contains from must not be shared.
 func Move(from, to string) error {
 	if err := unix.Mount(from, to, "", unix.MS_MOVE, ""); err != nil {
 		return &Error{Op: "move the mount " + from + " to", Target: to, Err: err}
@@ -64,14 +64,14 @@ func Move(from, to string) error {
 }
 
 const (
-	// unmountTries and unmountDelay bound how long EBUSY is taken for something that passes: the kernel, and whoever
-	// looks through a new mount, hold one for moments. One and a half seconds in all.
+	// unmountTries and unmountDelay limit how long EBUSY is taken for something that passes: the kernel, and programs that look through a
+	// new mount, hold a mount for moments. The limit is about 1.3 seconds in all.
 	unmountTries = 8
 	unmountDelay = 10 * time.Millisecond
 )
 
-// UnmountRetry is umount(2), without MNT_DETACH: when it succeeds the file system is gone from this mount namespace. EBUSY
-// is retried for a bounded time; the error is a *BusyError then. A target that is not a mount, or is not there, is no error.
+// UnmountRetry is umount(2) without MNT_DETACH: when it succeeds, the file system is gone from this mount namespace. It retries after EBUSY
+// for a limited time, and then returns an error that wraps a *BusyError. A target that is not a mount, or does not exist, is no error.
 func UnmountRetry(target string) error {
 	delay := unmountDelay
 	for try := 1; ; try++ {
@@ -80,7 +80,7 @@ func UnmountRetry(target string) error {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 			return nil
 		case errors.Is(err, unix.EINVAL):
-			// Not a mount, says the manual; and other things.
+			// The manual says that target is not a mount then. There are other reasons as well.
 			if mounted, merr := IsMounted(target); merr == nil && !mounted {
 				return nil
 			}
@@ -95,7 +95,7 @@ func UnmountRetry(target string) error {
 	}
 }
 
-// UnmountStacked is UnmountRetry for all that is mounted at target, one on top of the other.
+// UnmountStacked is UnmountRetry for all mounts at target, one on top of the other.
 func UnmountStacked(target string) error {
 	for {
 		if err := UnmountRetry(target); err != nil {
@@ -107,9 +107,9 @@ func UnmountStacked(target string) error {
 	}
 }
 
-// IsMounted tells if target is a mount point in this mount namespace. One that does not exist is none.
+// IsMounted reports whether target is a mount point in this mount namespace. A target that does not exist is no mount point.
 func IsMounted(target string) (bool, error) {
-	// One call, since Linux 5.8.
+	// One call is enough, since Linux 5.8.
 	var stx unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stx)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +118,7 @@ func IsMounted(target string) (bool, error) {
 	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 	}
-	// One or two, since Linux 5.6.
+	// One or two calls are enough, since Linux 5.6.
 	mounted, sure, err := mountinfo.MountedFast(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -129,7 +129,7 @@ func IsMounted(target string) (bool, error) {
 	return MountedByTable(target)
 }
 
-// MakePrivateMount makes the directory dir a private mount: onto itself, unless something is mounted there.
+// MakePrivateMount makes the directory dir a private mount. If nothing is mounted at dir, it mounts dir onto itself first.
 func MakePrivateMount(dir string) error {
 	mounted, err := IsMounted(dir)
 	if err != nil {
@@ -146,8 +146,8 @@ func MakePrivateMount(dir string) error {
 	return nil
 }
 
-// MountsUnder returns the mount points below dir in this mount namespace, the deepest and the newest first, so that they
-// can be unmounted in this order. dir itself is not among them.
+// MountsUnder returns the mounts below dir in this mount namespace, the deepest and the newest first, so that they can be unmounted in this
+// order. A mount at dir itself is not among them.
 func MountsUnder(dir string) ([]*mountinfo.Info, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -169,7 +169,7 @@ func MountsUnder(dir string) ([]*mountinfo.Info, error) {
 	return under, nil
 }
 
-// UnmountUnder unmounts all mounts below dir, and looks into none of them.
+// UnmountUnder unmounts all mounts below dir. It looks into none of them.
 func UnmountUnder(dir string) error {
 	mounts, err := MountsUnder(dir)
 	if err != nil {
@@ -182,13 +182,13 @@ func UnmountUnder(dir string) error {
 	return errors.Join(errs...)
 }
 
-// ContextOption is the mount option that gives all files of a mount the SELinux label mountLabel, or "" without one.
+// ContextOption returns the mount option that gives all files of a mount the SELinux label mountLabel. It returns "" if there is no label.
 func ContextOption(mountLabel string) string {
 	return label.FormatMountLabel("", mountLabel)
 }
 
-// InUserNamespace tells if this process runs in a user namespace other than the initial one, whose map is that of all
-// ids to themselves (user_namespaces(7)). A process with several threads stays in the one that it is in.
+// InUserNamespace reports whether this process is in a user namespace other than the initial one. The initial one maps all ids to
+// themselves (user_namespaces(7)). The first answer is kept, because a process with several threads cannot change its user namespace.
 func InUserNamespace() (bool, error) {
 	if nested := nestedProcess.Load(); nested != nil {
 		return *nested, nil
@@ -199,11 +199,11 @@ func InUserNamespace() (bool, error) {
 	}
 	fields := strings.Fields(string(content))
 	initial := len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295"
-	// Without the file it is a kernel without user namespaces.
+	// A kernel without user namespaces does not have the file.
 	nested := err == nil && !initial
 	nestedProcess.Store(&nested)
 	return nested, nil
 }
 
-// nestedProcess is the answer of InUserNamespace, once there was one.
+// nestedProcess is the answer of InUserNamespace, once there is one.
 var nestedProcess atomic.Pointer[bool]

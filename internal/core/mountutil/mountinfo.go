@@ -14,8 +14,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// An overlay mount of hundreds of layers, also one that is not this driver's, can have a line in mountinfo that is longer than the parser
-// in github.com/moby/sys reads. What makes it long are the lower directories, and nobody here asks for those.
+// The line in mountinfo of an overlay mount of hundreds of layers can be longer than the parser in github.com/moby/sys reads. The mount
+// need not be this driver's. The lower directories make the line long, and nobody here asks for those.
 
 // MountsHere returns the mounts of this mount namespace that filter does not skip.
 func MountsHere(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
@@ -32,17 +32,17 @@ func MountsIn(file string, filter mountinfo.FilterFunc) ([]*mountinfo.Info, erro
 	return mountinfo.GetMountsFromReader(NewLineShortener(f), filter)
 }
 
-// MaxLine is how long a line may be for GetMountsFromReader.
+// MaxLine is the length of the longest line that GetMountsFromReader reads.
 const MaxLine = bufio.MaxScanTokenSize - 1
 
-// A LineShortener reads mountinfo. It leaves the lower directories out of the lines that are longer than MaxLine.
+// A LineShortener reads mountinfo. It drops the lower directories from lines that are longer than MaxLine.
 type LineShortener struct {
 	in *bufio.Reader
-	// out is what was read from in, and has to be given out.
+	// out is what was read from in and has not been returned yet.
 	out []byte
 }
 
-// NewLineShortener reads from mountinfo.
+// NewLineShortener returns a LineShortener that reads from mountinfo.
 func NewLineShortener(mountinfo io.Reader) *LineShortener {
 	return &LineShortener{in: bufio.NewReaderSize(mountinfo, MaxLine)}
 }
@@ -57,7 +57,7 @@ func (l *LineShortener) Read(p []byte) (int, error) {
 		if len(chunk) == 0 {
 			return 0, err
 		}
-		// An error comes again with the next call.
+		// The next call gets the error again.
 		l.out = chunk
 	}
 	n := copy(p, l.out)
@@ -65,7 +65,7 @@ func (l *LineShortener) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// shortened reads the rest of the line that begins with chunk, and returns what is kept of all of it.
+// shortened reads the rest of the line that begins with chunk, and returns what is kept of the whole line.
 func (l *LineShortener) shortened(chunk []byte) ([]byte, error) {
 	var line keptLine
 	for {
@@ -82,20 +82,20 @@ func (l *LineShortener) shortened(chunk []byte) ([]byte, error) {
 	}
 }
 
-// keptLine is what is kept of a line of mountinfo. Its last field is a list of options with commas: see proc(5).
+// keptLine collects what is kept of a line of mountinfo. The last field of a line is a list of options, with commas between them: see proc(5).
 type keptLine struct {
 	kept []byte
-	// fieldsAfter counts the fields that have ended, from the separator "-" on.
+	// fieldsAfter counts the fields that have ended, beginning with the separator "-".
 	fieldsAfter int
-	// field and option are where in kept the last field, and the last option in it, begin.
+	// field and option are the positions in kept where the last field begins, and the last option in it.
 	field, option int
-	// skipping: the bytes up to the next comma are left out.
+	// skipping says that the bytes up to the next comma are dropped.
 	skipping bool
 }
 
-// add takes the next byte of the line.
+// add adds the next byte of the line, or drops it.
 func (l *keptLine) add(b byte) {
-	// The file system's type and its source stand between the separator and the options.
+	// Between the separator and the options are the file system's type and its source.
 	inOptions := l.fieldsAfter == 3
 	switch {
 	case inOptions && l.skipping && b == ',':
@@ -104,7 +104,7 @@ func (l *keptLine) add(b byte) {
 	case l.skipping && b != '\n':
 		return
 	case len(l.kept) > MaxLine && b != '\n':
-		// The parser refuses it, and has no need of the rest.
+		// The parser refuses this line, and does not need the rest.
 		return
 	case !inOptions && b == ' ':
 		if l.fieldsAfter > 0 || string(l.kept[l.field:]) == "-" {
@@ -122,12 +122,12 @@ func (l *keptLine) add(b byte) {
 	}
 }
 
-// isLowerOption tells if an option of overlayfs names lower directories. What follows its "=" is not looked at.
+// isLowerOption reports whether an option of overlayfs, up to its "=", names lower directories.
 func isLowerOption(option string) bool {
 	return option == "lowerdir=" || option == "lowerdir+=" || option == "datadir+="
 }
 
-// MountedByTable is IsMounted for kernels that do not tell it of a path.
+// MountedByTable is IsMounted for kernels that cannot say whether a path is a mount point.
 func MountedByTable(target string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(target)
 	if errors.Is(err, fs.ErrNotExist) {

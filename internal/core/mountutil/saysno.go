@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SaysNo tells if an error is what a kernel says, or a filter of system calls, that does not know one, and not about what it was asked
-// for.
+// SaysNo reports whether err is one that a kernel, or a filter of system calls, returns for a call that it does not know. Such an error is
+// not about what the call was asked for.
 func SaysNo(err error) bool {
 	for _, no := range []error{unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
 		if errors.Is(err, no) {
