@@ -1,2 +1,2 @@
-// Package migration brings a store that an earlier version of the driver has written to the layout of this one.
+// Package migration brings a store that an earlier version of the driver has written to the layout of this version.
 package migration

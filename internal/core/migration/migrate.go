@@ -20,37 +20,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Before layers had forms, this driver brought a layer into overlay form for each overlay mount, and back after it. A store of that time
-// has, in overlay/ unless another place is named,
+// Before layers had forms, this driver converted a layer to overlay form for each overlay mount, and back after it. A store of that time
+// has the following, in overlay/ unless another place is named:
 //
 //	mark/<id>           the layer is in overlay form, wholly or in part: a symbolic link to FORM or FORM:..., or a file with that content
-//	trace/<boot>/<id>   it was at some time of that boot of the kernel, and may be so on the disk: a symbolic link to FORM
+//	trace/<boot>/<id>   the layer was in overlay form during that boot of the kernel, and may be so on the disk: a symbolic link to FORM
 //	aside/<id>/         aufs's own files of a layer in overlay form
 //	twin/, run/, old/   copies that overlay mounts had in the place of layers; also beside diff
-//	../whiteouts/       what is in overlay/shadow now, of the aufs backend
+//	../whiteouts/       the cache of the aufs backend, which is in overlay/shadow now
 //	synced/, used/, forgotten/, generation, whiteout   what went with these
 //
-// The first Init makes records of forms of that, and removes it. What a live mount may have as a branch stays until the first Init after
-// that mount is gone.
+// The first Init makes records of forms from mark/ and trace/, and removes everything. A directory that a live mount may have as a branch
+// stays until the first Init after that mount is gone.
 
-// The names in overlay/, of files that no mount uses, and of directories that a mount may use.
+// The names in overlay/. No mount uses formerFiles. A mount may use formerDirs.
 var (
 	formerFiles = []string{"mark", "trace", "synced", "aside", "used", "forgotten", "generation", "whiteout"}
 	formerDirs  = []string{"twin", "run", "old"}
 )
 
-// formerWhiteouts is the name in home of the cache of the aufs backend.
+// formerWhiteouts is the name in home of the former cache of the aufs backend.
 const formerWhiteouts = "whiteouts"
 
-// A Migration brings one store to the layout of now.
+// A Migration brings one store to the current layout.
 type Migration struct {
 	Home    store.Home
 	rubbish *removal.Remover
-	// users asks under the store lock.
+	// users is a probe for a caller that holds the store lock.
 	users *inuse.Probe
 }
 
-// Migrate does what is written above. It returns what is to be deleted when the store lock, which the caller holds, is given back.
+// Migrate does what the comment above says of Init. It returns scratch directories, which the caller, who holds the store lock, removes
+// after unlocking it.
 func Migrate(h store.Home, runRoot string, rubbish *removal.Remover) ([]*store.Scratch, error) {
 	m := Migration{h, rubbish, inuse.NewProbe(h, runRoot)}
 	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
@@ -71,7 +72,7 @@ func (m Migration) run() ([]*store.Scratch, error) {
 		return nil, err
 	}
 	if unix.Access(string(m.Home), unix.W_OK) == unix.EROFS && len(forms) == 0 { //nolint:errorlint // unix.Access wraps nothing
-		// What is there is a cache that nobody reads.
+		// Nothing can be removed from a read-only store. Without forms, this is only a cache that nobody reads.
 		return nil, nil
 	}
 	alive, err := m.recordForms(forms)
@@ -89,11 +90,11 @@ func (m Migration) run() ([]*store.Scratch, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
-	// The earlier version may have been at work again, and changed layers without a trace in what is known of them.
+	// The earlier version may have run again, and changed layers without a trace in the cache of this version. So remove that cache as well.
 	return m.moveOut(append(files, m.Home.Overlay(store.KnownDir)))
 }
 
-// Former are the paths of what an earlier version has left.
+// Former returns the paths of everything that an earlier version has left. No mount uses files. A mount may use dirs.
 func (m Migration) Former() (files, dirs []string) {
 	add := func(paths []string, path string) []string {
 		if store.IsThere(path) {
@@ -112,7 +113,7 @@ func (m Migration) Former() (files, dirs []string) {
 	return files, add(dirs, filepath.Join(string(m.Home), formerWhiteouts))
 }
 
-// recordForms makes records of the layers that may be in overlay form, durably. It tells if a mount of one of them is alive.
+// recordForms durably records the forms of the layers that may be in overlay form. It reports whether a mount of one of them is alive.
 func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err error) {
 	for id, f := range forms {
 		if !m.Home.Exists(id) {
@@ -123,7 +124,7 @@ func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 			return false, err
 		}
 		if r.Form != "" {
-			// The migration was cut short after that.
+			// An earlier migration made this record, and was cut short after that.
 			continue
 		}
 		used := false
@@ -132,17 +133,18 @@ func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 				return false, err
 			}
 		}
-		// A layer was wholly in overlay form before it was mounted. Otherwise there may have been a crash.
+		// The earlier version converted a layer wholly before mounting it. If the layer is not mounted, a crash may have cut the conversion short.
 		if err := m.Home.SetForm(id, store.FormRecord{Form: f, Converting: !used}); err != nil {
 			return false, err
 		}
 		alive = alive || used
 	}
-	// The layers without a record have to be on the disk as they are.
+	// Layers without a record must be on the disk as they are now.
 	return alive, m.Home.Sync()
 }
 
-// inUse tells if an overlay mount has the layer id, in form f, as its upper directory. If that cannot be told, a conversion will ask again.
+// inUse reports whether an overlay mount has the layer id, in form f, as its upper directory. If it cannot find out, it returns false, and
+// the conversion asks again.
 func (m Migration) inUse(id string, f whiteout.Form) (bool, error) {
 	mounted, err := mountutil.IsMounted(m.Home.Mnt(id))
 	if err != nil || mounted || conversion.MustRead(f) != nil {
@@ -152,7 +154,8 @@ func (m Migration) inUse(id string, f whiteout.Form) (bool, error) {
 	return used && err == nil, nil
 }
 
-// ofEarlierBoot tells if the layer id was in overlay form in an earlier boot of the kernel, and not in this one: nothing can have it mounted.
+// ofEarlierBoot reports whether the layer id was in overlay form in an earlier boot of the kernel, and not in this one. Then nothing can
+// have it mounted.
 func (m Migration) ofEarlierBoot(id string) bool {
 	boots, err := os.ReadDir(m.Home.Overlay("trace"))
 	earlier := false
@@ -167,7 +170,7 @@ func (m Migration) ofEarlierBoot(id string) bool {
 	return err == nil && earlier
 }
 
-// formerForms are the forms of the layers that may be in overlay form.
+// formerForms returns the forms of the layers that may be in overlay form.
 func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 	forms := map[string]whiteout.Form{}
 	boots, err := os.ReadDir(m.Home.Overlay("trace"))
@@ -176,7 +179,7 @@ func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 	}
 	for _, boot := range boots {
 		if boot.Name() == BootID() {
-			// The layer was brought back, unless it has a mark.
+			// The layer was converted back, unless overlay/mark has it.
 			continue
 		}
 		if err := readFormerForms(m.Home.Overlay("trace", boot.Name()), forms); err != nil {
@@ -186,7 +189,7 @@ func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 	return forms, readFormerForms(m.Home.Overlay("mark"), forms)
 }
 
-// readFormerForms adds what the marks or traces in dir say.
+// readFormerForms adds to forms what the entries of dir say. dir is overlay/mark or a directory of overlay/trace.
 func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -213,7 +216,7 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 	return nil
 }
 
-// BootID tells one boot of the kernel from another. It is "" if the kernel does not say (random(4), boot_id).
+// BootID returns a name for this boot of the kernel, which no other boot has. It is "" if the kernel does not tell (random(4), boot_id).
 func BootID() string {
 	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -222,7 +225,7 @@ func BootID() string {
 	return strings.TrimSpace(string(content))
 }
 
-// mountAlive tells if a mount may be alive, in any mount namespace, that uses one of formerDirs.
+// mountAlive reports whether a mount that uses one of formerDirs may be alive, in any mount namespace.
 func (m Migration) mountAlive() (bool, error) {
 	mounts, err := mountutil.MountsUnder(m.Home.Mnt(""))
 	if err != nil || len(mounts) > 0 {
@@ -234,7 +237,7 @@ func (m Migration) mountAlive() (bool, error) {
 	}
 	for _, id := range ids {
 		if r, err := m.Home.ReadForm(id); err != nil || r.Converting {
-			// It is not mounted: see recordForms.
+			// The layer is not mounted: see recordForms.
 			continue
 		}
 		if used, err := m.users.Of(id); err != nil || used {
@@ -249,7 +252,7 @@ func (m Migration) mountAlive() (bool, error) {
 	return false, nil
 }
 
-// runsAlive tells if one of the mounts is alive that something in all/<id>/ was made for.
+// runsAlive reports whether one of the mounts is alive that the directories all/<id>/<run> were made for.
 func (m Migration) runsAlive(all string) (bool, error) {
 	layers, err := os.ReadDir(all)
 	if err != nil {
@@ -269,7 +272,7 @@ func (m Migration) runsAlive(all string) (bool, error) {
 	return false, nil
 }
 
-// runAlive tells if the mount that run/<id>/<run> was made for is alive.
+// runAlive reports whether the mount is alive that the directory run was made for, which is run/<id>/<run>.
 func (m Migration) runAlive(run string) (bool, error) {
 	if alive, err := inuse.AliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
 		return len(alive) > 0, err
@@ -281,7 +284,7 @@ func (m Migration) runAlive(run string) (bool, error) {
 	return m.users.UpperInUse(upper, store.OwnForm())
 }
 
-// moveOut moves paths to a scratch directory, to be deleted there; or deletes them, where they are in another mount, or the disk is full.
+// moveOut moves paths to a scratch directory, to be deleted there. If a path is in another mount, or the disk is full, moveOut deletes it at once.
 func (m Migration) moveOut(paths []string) (out []*store.Scratch, err error) {
 	trash, err := m.rubbish.NewTrash()
 	if err == nil {
