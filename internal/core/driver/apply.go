@@ -18,8 +18,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// ApplyDiff unpacks an archive into the layer id, and returns how many bytes are in its files. It goes through a mount if the layer is
-// mounted, or not empty, or if parent is not its parent. When it returns the files are on the disk.
+// ApplyDiff unpacks an archive into the layer id, and returns how many bytes are in its files. It applies the archive through a mount if
+// the layer is mounted or not empty, or if parent is not the layer's parent. When ApplyDiff returns, the files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
 	if options.Diff == nil {
 		return 0, store.LayerError("applying a diff to", id, errors.New("there is no archive"))
@@ -41,15 +41,15 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 	return size, nil
 }
 
-// applyToContent applies an archive to a layer that is mounted, or has something already, or is compared with another one than
-// its parent: through a mount.
+// applyToContent applies an archive through a mount of the layer. ApplyDiff uses it for a layer that is mounted or has content, and for an
+// archive made against another layer than the parent.
 func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, err error) {
 	dir, err := os.OpenFile(d.home.Diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer dir.Close()
-	// It is about an archive that was applied before.
+	// The layer's kept files belong to an archive that was applied before.
 	if err := kept.Drop(d.home, id); err != nil {
 		return 0, err
 	}
@@ -75,13 +75,13 @@ func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err 
 		return 0, err
 	}
 	how := d.UnpackOptions(options)
-	// The overlay driver's way does not have it either.
+	// The overlay driver passes no ForceMask in this case either.
 	how.ForceMask = nil
 	size, err = d.library.ApplyLayer(dir, options.Diff, how)
 	return size, errors.Join(err, d.Put(id))
 }
 
-// UnpackOptions are those with which the library unpacks an archive.
+// UnpackOptions returns the options with which the library unpacks an archive.
 func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 	return layertar.UnpackOptions{
 		Mappings:          orNone(options.Mappings),
@@ -91,8 +91,9 @@ func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 	}
 }
 
-// stripForeign takes overlayfs's own attributes off the files of the layer id: aufs lets an archive bring them, and the directory
-// of a layer without parents does. A layer that overlayfs has mounted has its own, and overlayfs lets nobody set others.
+// stripForeign removes overlayfs's own attributes from the files of the layer id. An archive can bring such attributes through an aufs
+// mount, and into the directory of a layer without parents. stripForeign skips a layer that overlayfs has mounted: its attributes are
+// overlayfs's own, and overlayfs lets nobody set others.
 func (d *Driver) stripForeign(id string) error {
 	lock, err := d.home.LockID(id)
 	if err != nil {
@@ -113,14 +114,14 @@ func (d *Driver) stripForeign(id string) error {
 	})
 }
 
-// canUnpack tells if the layer id is empty and not mounted, so that an archive can just be unpacked into its directory. A
-// layer that has something already is changed by the archive like any tree.
+// canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. In a
+// layer with content, an archive has to change and delete files, as in any tree.
 func (d *Driver) canUnpack(id string) (bool, error) {
 	mounted, err := mountutil.IsMounted(d.home.Mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}
-	// Of overlayfs that is asked if the layer has its form.
+	// This asks about aufs mounts only. ToAufs asks about overlay mounts, if the layer is in overlay form.
 	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
 		return false, err
 	}
@@ -133,12 +134,12 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 	return err == nil, err
 }
 
-// unpack extracts the archive into the directory of the layer id, and returns the size of what is in it, as DiffSize does.
+// unpack extracts the archive into the directory of the layer id, and returns the size of its files, as DiffSize does.
 //
-// It extracts into a scratch directory, which takes the place of the layer's once all of it is on the disk: the layer has
-// all of the archive, or nothing, whatever happens on the way.
+// unpack extracts into a scratch directory, which takes the place of the layer's directory once everything is on the disk. So the layer has
+// all of the archive or nothing, unless directories cannot be exchanged (see unpack.TakePlace).
 //
-// If the layer has something already, or is mounted, it does nothing, and alone is false.
+// If the layer has content or is mounted, unpack does nothing, and alone is false.
 func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64, err error) {
 	lock, err := d.home.LockLayer("applying a diff to", id)
 	if err != nil {
@@ -157,7 +158,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	}
 	defer func() {
 		if rerr := s.Remove(); rerr != nil {
-			// The next Init sweeps it.
+			// The next Init sweeps the scratch directory.
 			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
 		}
 	}()
@@ -173,9 +174,9 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	return true, size, d.putUnpacked(id, dir, marked, s)
 }
 
-// prepareUnpack makes the layer id, which has to be empty, ready for other content. The caller holds its lock.
+// prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.
 func (d *Driver) prepareUnpack(id string) error {
-	// It has no marks, being empty, and is to have those of the archive.
+	// The layer is empty and has no marks to convert, and the marks of the archive are in aufs form.
 	if err := d.forms.ToAufs(id); err != nil {
 		return err
 	}
@@ -185,8 +186,8 @@ func (d *Driver) prepareUnpack(id string) error {
 	return d.home.Forget(id)
 }
 
-// putUnpacked makes the directory dir, in s, in which an archive was unpacked, that of the layer id, which has to be
-// empty. The caller holds its lock. marked is what unpack.Into has returned.
+// putUnpacked makes dir, a directory in s that an archive was unpacked into, the directory of the layer id. The layer has to be empty, and
+// the caller holds its lock. marked is as returned by unpack.Into.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
 	below, err := d.home.LayersBelow(id)
 	if err != nil {
@@ -199,11 +200,11 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 	if err := s.SyncData(); err != nil {
 		return err
 	}
-	// The path of a layer without parents is known to whoever has asked for it.
+	// Whoever has called Get for a layer without parents knows the path of its directory, and can write there.
 	if still, err := d.canUnpack(id); err != nil || !still {
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
-	// Before the layer: it does not exist without it.
+	// The kept files go in first: the content must never be there without them.
 	if err := kept.Place(d.home, kept.Beside(dir), id); err != nil {
 		return err
 	}
@@ -217,15 +218,15 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 	return nil
 }
 
-// learn finds out about the layer id, which was just unpacked, what the first mount would have to. marked is as in putUnpacked. The caller
-// holds the lock of id.
+// learn finds out now what the first mount of the layer id, which was just unpacked, would otherwise have to find out. marked is as in
+// putUnpacked. The caller holds the layer's lock.
 func (d *Driver) learn(id string, marked []string) {
 	parents, err := d.home.Parents(id)
 	if err == nil {
 		_, err = d.shadows.Find(append([]string{id}, parents...), true, marked)
 	}
 	if err != nil {
-		// It is the mount that fails, if that has the same error.
+		// Not fatal here: if the error persists, the mount fails with it.
 		logrus.Debugf("%v", store.LayerError("preparing", id, err))
 	}
 }

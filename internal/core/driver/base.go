@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer without parents needs no mount: Get returns its own directory. It is mounted all the same, at mnt/<id>, where the options ask for
-// what a directory cannot have: by a bind mount with their flags or, for what takes a file system, by the backend.
+// A layer without parents needs no mount: Get returns its own directory. But a plain directory cannot have mount flags or an SELinux label.
+// If the options ask for these, the layer is mounted at mnt/<id>: with a bind mount, or by the backend for what a bind mount cannot have.
 
 // baseUses counts the users of layers without parents in this process.
 type baseUses struct {
 	mu sync.Mutex
-	// of has the layers that are in use, by their ids; under mu.
+	// of has the layers that are in use, by id. mu protects it.
 	of map[string]baseUse
 }
 
 type baseUse struct {
-	// gets is how many Gets have had no Put yet. Put does not say which one it ends: one that has mounted the layer, or one that has not.
+	// gets counts the Gets that have had no Put yet. A Put does not say whether it ends a Get that has mounted the layer.
 	gets int
-	// mounted: one of them has mounted it.
+	// mounted says that one of these Gets has mounted the layer.
 	mounted bool
 }
 
-// get counts a Get of the layer id, which has mounted it or not.
+// get counts a Get of the layer id. mounted says that this Get has mounted the layer.
 func (b *baseUses) get(id string, mounted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -44,8 +44,8 @@ func (b *baseUses) get(id string, mounted bool) {
 	b.of[id] = baseUse{gets: use.gets + 1, mounted: use.mounted || mounted}
 }
 
-// put counts a Put, and tells if the layer is to be unmounted: if it was the last one, and the layer was mounted by this process, or if it
-// ends a Get of another process.
+// put counts a Put, and reports whether the layer is to be unmounted: if this was the last Put and this process mounted the layer, or if
+// the Put ends a Get of another process.
 func (b *baseUses) put(id string) (unmount bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,21 +61,21 @@ func (b *baseUses) put(id string) (unmount bool) {
 	return use.mounted
 }
 
-// forget is for a layer that is removed.
+// forget drops the count of a layer that was removed.
 func (b *baseUses) forget(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.of, id)
 }
 
-// forgetAll is for a Cleanup: no layer is mounted any more.
+// forgetAll drops all counts: after a Cleanup, no layer is mounted any more.
 func (b *baseUses) forgetAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.of = nil
 }
 
-// getBase is Get for a layer without parents. The caller has its lock.
+// getBase is Get for a layer without parents. The caller holds the layer's lock.
 func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
 	if !o.ReadOnly() {
 		if err := d.home.MarkWritten(id); err != nil {
@@ -98,7 +98,8 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mountBase mounts a layer without parents. Options of aufs say how it puts layers together, and here is one.
+// mountBase mounts a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and here
+// is only one layer.
 func (d *Driver) mountBase(id string, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^store.BindFlags != 0 {
 		return d.mount(id, nil, o, label)
@@ -109,13 +110,13 @@ func (d *Driver) mountBase(id string, o backend.MountOptions, label string) erro
 	}
 	err := d.home.Bind(d.home.Diff(id), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
-		// A user namespace may not change how access times are kept, in a copy of a mount from outside.
+		// In a copy of a mount from outside, a user namespace may not change how access times are kept.
 		return d.mount(id, nil, o, label)
 	}
 	return err
 }
 
-// putBase is Put for a layer without parents. The caller has its lock.
+// putBase is Put for a layer without parents. The caller holds the layer's lock.
 func (d *Driver) putBase(id string) error {
 	if d.bases.put(id) {
 		if err := d.unmountBase(id); err != nil {
@@ -135,14 +136,14 @@ func (d *Driver) unmountBase(id string) error {
 		return err
 	}
 	if err := d.dropOwnFiles(id); err != nil {
-		// Aufs makes them anew, and nobody else goes by them.
+		// Not fatal: aufs makes these files anew, and nobody else relies on them.
 		logrus.Warnf("%v", store.LayerError("cleaning up after", id, err))
 	}
 	return nil
 }
 
-// dropOwnFiles removes what aufs has left in a layer without parents, which shows it to those who get its directory. What else is there under
-// such names is somebody's content.
+// dropOwnFiles removes the files that aufs has left for itself in a layer without parents: whoever gets the layer's directory would see
+// them. Other files under such names are content, and stay.
 func (d *Driver) dropOwnFiles(id string) error {
 	if !shadow.WasWritable(d.home.Diff(id)) {
 		return nil

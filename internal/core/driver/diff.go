@@ -14,10 +14,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Parent is the direct parent of the layer id, or "" for one without any.
+// Parent returns the direct parent of the layer id, or "" if the layer has none.
 func (d *Driver) Parent(id string) (string, error) { return d.home.Parent(id) }
 
-// orNone is the mapping that leaves ids as they are, for none given.
+// orNone returns m or, if m is nil, the mapping that leaves ids as they are.
 func orNone(m *idmap.Mappings) *idmap.Mappings {
 	if m == nil {
 		return &idmap.Mappings{}
@@ -25,11 +25,11 @@ func orNone(m *idmap.Mappings) *idmap.Mappings {
 	return m
 }
 
-// Diff returns a tar archive, uncompressed, of what makes the layer out of parent. Deletions and opaque directories are in
-// it as OCI's layers have them, in names that begin with .wh.; owners are as idMappings has them in the container.
+// Diff returns an uncompressed tar archive of what the layer changes in its parent. Deletions and opaque directories appear as in OCI's
+// layers, under names that begin with .wh.; owners are the ids in the container, according to idMappings.
 //
-// The layer is not mounted. Until the archive is closed it should be neither mounted nor unmounted: the storage library's Store holds its
-// lock for that. The error is ErrNotParent if parent is not its parent.
+// Diff does not mount the layer. Nobody should mount or unmount the layer until the archive is closed: the storage library's Store holds
+// its lock for that long. The error is ErrNotParent if parent is not the layer's parent.
 func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (io.ReadCloser, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
@@ -50,13 +50,13 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	if err != nil {
 		return nil, store.LayerError("reading", id, err)
 	}
-	// A layer without parents is used without a mount.
+	// A layer without parents can be in use without a mount.
 	quiet := !mounted && parent != ""
 	return layerdiff.Archive(held, f, orNone(idMappings), only, quiet, d.library.FileInfoHeader), nil
 }
 
-// readable makes the layer's own directory show all that the layer is, as far as that can be had without mounting it, and
-// returns the form that it is in.
+// readable makes the layer's own directory show all of the layer's content, as far as that is possible without mounting the layer. It
+// returns the layer's form, and whether the layer is mounted.
 func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) {
 	lock, err := d.home.LockLayer("reading", id)
 	if err != nil {
@@ -76,8 +76,9 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 	return f, mounted, err
 }
 
-// DiffSize returns how many bytes are in the files that make the layer out of parent. Against its own parent that is what
-// ReadWriteDiskUsage says, but for files that UpdateLayerIDMap has put there; against any other, the error is ErrNotParent.
+// DiffSize returns the size in bytes of the files that the layer changes in its parent. ReadWriteDiskUsage returns the same size, except
+// that it also counts files that are in the layer only because UpdateLayerIDMap has changed their owners. The error is ErrNotParent if
+// parent is not the layer's parent.
 func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (int64, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
@@ -101,19 +102,22 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	return usage.Size, nil
 }
 
-// DiffGetter returns a reader of the files of a layer, by their names in its archive. A file that the layer's own directory does not have
-// is that of the nearest ancestor, if the layer does not hide it: a layer that was made from a template has all of its files there.
+// DiffGetter returns a reader of the files of a layer, by their names in the layer's archive. If the layer's own directory does not have a
+// file, the reader takes the file from the nearest ancestor that has it, unless a layer above hides it: a layer made from a template has
+// all of its files in ancestors.
 //
-// Names and symbolic links in them are looked up with the layer's directory as the root. Only regular files are opened.
+// The reader looks up names, and symbolic links in them, with the layer's directory as the root. It opens only regular files.
 func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
 	return layerdiff.NewGetter(d.home, id)
 }
 
-// Changes returns what makes the layer out of parent, sorted by path. A file in the layer is a change, even if its content
-// is as before: it was written to. Where UpdateLayerIDMap put it there, it is one if anything but its owner is another now. A directory is one if its owner, mode, time of modification or extended attributes
-// differ, or if anything in it is a change. What an opaque directory hides is deleted.
+// Changes returns what the layer changes in its parent, sorted by path. A file in the layer is a change even if its content is the same as
+// before: somebody has written to it. A file that UpdateLayerIDMap has put there is a change if anything but its owner differs. A directory
+// is a change if its owner, mode, time of modification or extended attributes differ, or if anything in it is a change. Files that an
+// opaque directory hides count as deleted.
 //
-// The layer is not mounted, and each directory of an ancestor is read once at most. The error is ErrNotParent if parent is not its parent.
+// Changes does not mount the layer, and reads each directory of an ancestor at most once. The error is ErrNotParent if parent is not the
+// layer's parent.
 func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
@@ -147,8 +151,8 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idmap.Mappings) 
 	})
 }
 
-// ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A
-// file with several names counts once; whiteouts, and the files that aufs keeps for itself, do not count.
+// ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A file with
+// several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*layerdiff.Usage, error) {
 	if _, err := d.home.Parents(id); err != nil {
 		return nil, err

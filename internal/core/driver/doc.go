@@ -1,3 +1,3 @@
-// Package driver is the graph driver without a storage library: layers are made, mounted, filled, compared, archived and removed.
-// The module's root package gives it the storage library's functions, types and errors.
+// Package driver is the graph driver without a storage library: it makes, mounts, fills, compares, archives and removes layers. The
+// module's root package gives it the storage library's functions, types and errors.
 package driver

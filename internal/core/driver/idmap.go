@@ -13,16 +13,17 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// UpdateLayerIDMap changes the owners of all files that the layer shows, its root included, from what toContainer maps to the ids in a
-// container to what toHost does; those in access control lists as well. All else stays as it is. It mounts the layer: the files of its
-// ancestors are copied up. What is mounted in the layer it leaves alone. Like the storage library, which calls it on a layer that it
-// has just made, it expects nobody else to be using the layer.
+// UpdateLayerIDMap changes the owners of all files that the layer shows, its root included. toContainer maps the old owner to an id in a
+// container, and toHost maps that id to the new owner. Owners in access control lists change as well. All else stays as it is.
 //
-// A change that was cut short is finished first, if it is called again.
+// UpdateLayerIDMap mounts the layer, so that the files of its ancestors are copied up. It leaves alone what is mounted in the layer. It
+// expects that nobody else is using the layer: the storage library calls it on a layer that it has just made.
+//
+// If an earlier change was cut short, UpdateLayerIDMap finishes that change first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings, mountLabel string) error {
 	o := d.options
 	if d.backend.Name() == backend.Aufs && !o.Has("acl") {
-		// Else it shows no access control lists.
+		// Without this option the mount shows no access control lists.
 		o.Data = append(slices.Clone(o.Data), "acl")
 	}
 	dir, err := d.getWith(id, o, mountLabel)

@@ -20,23 +20,23 @@ import (
 // defaultRootMode is the mode of the root directory of a layer without a parent.
 const defaultRootMode = 0o555
 
-// Create makes an empty layer on top of parent, or with none if that is "". It appears whole or not at all: after a
-// failure nothing of it is left, and after a crash the next Init removes what is.
+// Create makes an empty layer on top of parent, or without a parent if parent is "". The layer appears whole or not at all: a failure
+// leaves nothing of it, and the next Init removes what a crash leaves.
 //
-// Its root directory has the owner and mode of the parent's or, without a parent, mode 0555 and the owner to whom
-// opts.IDMappings maps root. The error matches ErrLayerUnknown if there is no such parent, and fs.ErrExist
-// if there is such a layer.
+// The layer's root directory has the owner and mode of the parent's. Without a parent it has mode 0555 and the owner to whom
+// opts.IDMappings maps root. The error matches ErrLayerUnknown if there is no such parent, and fs.ErrExist if there already is such a
+// layer.
 func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
 	return d.createIn(whiteout.AufsForm, id, parent, opts)
 }
 
-// CreateReadWrite is Create for a layer that is going to be mounted writable: with the overlay backend it is in overlay form at once, so that its
-// first mount need not wait for the disk.
+// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend the layer is in overlay form from
+// the start, so that its first mount need not wait for the disk.
 func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
 	return d.createIn(d.shadows.To, id, parent, opts)
 }
 
-// createIn is Create of a layer in form f.
+// createIn is Create for a layer in form f.
 func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions) error {
 	if err := store.CheckNewID(id); err != nil {
 		return err
@@ -67,7 +67,7 @@ func refusedLayerOptions(options map[string]string) error {
 	return errors.Join(errs...)
 }
 
-// createLocked is Create under the store lock. It returns what was left of a layer of that name, to be removed.
+// createLocked is Create under the store lock. rubbish is what was left of an earlier layer of that name; the caller has to remove it.
 func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *store.Scratch, err error) {
 	locked, err := d.home.LockStore()
 	if err != nil {
@@ -95,7 +95,8 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	return rubbish, nil
 }
 
-// CreateFromTemplate makes a layer with the content of the layer template. It is a child of it, so that it takes neither time nor space.
+// CreateFromTemplate makes a layer with the content of the layer template. The new layer is a child of template, and so takes neither time
+// nor space.
 func (d *Driver) CreateFromTemplate(id, template string, opts *CreateOptions, readWrite bool) error {
 	if readWrite {
 		return d.CreateReadWrite(id, template, opts)
@@ -103,7 +104,7 @@ func (d *Driver) CreateFromTemplate(id, template string, opts *CreateOptions, re
 	return d.Create(id, template, opts)
 }
 
-// lineage returns the ancestors of a layer id to be made on parent, nearest first.
+// lineage returns the ancestors that a layer id made on top of parent has, nearest first.
 func (d *Driver) lineage(id, parent string) ([]string, error) {
 	if parent == "" {
 		return nil, nil
@@ -121,7 +122,7 @@ func (d *Driver) lineage(id, parent string) ([]string, error) {
 	return append([]string{parent}, ancestors...), nil
 }
 
-// create makes the directories of a layer, and the record of the form f, and then, which is what makes it exist, its layers/<id>.
+// create makes the directories of a layer and the record of the form f. It makes layers/<id> last: from then on the layer exists.
 func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *CreateOptions) (err error) {
 	root, err := d.rootOf(parents, opts)
 	if err != nil {
@@ -140,7 +141,7 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 			return err
 		}
 		made = append(made, dir)
-		// The owner first: a change of it clears bits of the mode.
+		// The owner comes first: changing the owner clears bits of the mode.
 		if err := os.Lchown(dir, root.uid, root.gid); err != nil {
 			return err
 		}
@@ -159,15 +160,15 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 	if err != nil {
 		return err
 	}
-	// A layer that exists after a crash has its directory as well. The file was made durable first, since on most file systems that has
-	// written all that was done before it, and there is nothing left to wait for.
+	// After a crash, a layer that exists must have its directory as well. The file was made durable before this point: on most file systems
+	// that has also written everything done before, and these syncs have nothing left to wait for.
 	if err := errors.Join(fsutil.SyncDir(d.home.Diff("")), syncForm()); err != nil {
 		return errors.Join(err, file.Discard())
 	}
 	return file.Commit(d.home.Layers(id))
 }
 
-// rootDir is what the root directory of a layer is made with.
+// rootDir is the mode and owner of a layer's new root directory.
 type rootDir struct {
 	mode     fs.FileMode
 	uid, gid int
@@ -191,9 +192,9 @@ func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) 
 	return root, nil
 }
 
-// Remove unmounts the layer, whoever uses it, and removes it with all its files. A layer whose mount stays busy keeps all
-// its data, and the error says what to look for. A copy of the mount in another mount namespace does not keep it: that
-// would be forever. An id that is not there is no error.
+// Remove unmounts the layer, whoever uses it, and removes it with all its files. If the mount stays busy, the layer keeps all its data, and
+// the error says what to look for. A copy of the mount in another mount namespace does not keep the layer: that could be forever. An id
+// that is not in the store is no error.
 func (d *Driver) Remove(id string) error {
 	clean, err := d.DeferredRemove(id)
 	if err != nil {
@@ -202,8 +203,8 @@ func (d *Driver) Remove(id string) error {
 	return clean()
 }
 
-// DeferredRemove is Remove but for the deletion of the files, which is up to clean; the layer is gone before. It returns
-// clean, too, when it returns an error. If clean is never called, or fails, the next Init deletes them.
+// DeferredRemove is Remove, except that clean deletes the files. The layer is gone before that. clean can be called even if err is not nil.
+// If clean is never called, or fails, the next Init deletes the files.
 func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	nothing := func() error { return nil }
 	if err := store.CheckID(id); err != nil {
@@ -214,7 +215,7 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 		return nothing, store.LayerError("removing", id, err)
 	}
 	defer lock.Unlock()
-	// While the layer is whole.
+	// Unmount while the layer is whole: a busy layer keeps its data.
 	if err := d.rubbish.ClearMounts(id); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}

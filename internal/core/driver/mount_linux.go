@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Get mounts the layer, unless it is mounted already, and returns where: mnt/<id>. A layer without parents is mounted if the options have a
-// flag, or there is a mount label; otherwise the result is diff/<id>. Each Get wants a Put; the last one unmounts. A layer that is mounted stays
-// as it was mounted.
+// Get mounts the layer, unless it is mounted already, and returns the path of the mount, mnt/<id>. It mounts a layer without parents only
+// if the options have a flag or there is a mount label; otherwise it returns diff/<id>. Each Get needs a Put, and the last Put unmounts. A
+// layer that is already mounted keeps the options of its mount.
 //
-// After an error nothing is mounted that was not before. It matches store.ErrLayerUnknown if there is no such layer.
+// After an error nothing is mounted that was not mounted before. The error matches store.ErrLayerUnknown if there is no such layer.
 func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	o := d.options
 	if len(options.Options) > 0 {
@@ -33,7 +33,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	return d.getWith(id, o, options.MountLabel)
 }
 
-// getWith is Get with mount options that are parsed, and an SELinux label.
+// getWith is Get with parsed mount options and an SELinux label.
 func (d *Driver) getWith(id string, o backend.MountOptions, label string) (string, error) {
 	var parents []string
 	lock, err := d.home.LockLayerAnd("mounting", id, func() (err error) {
@@ -52,7 +52,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string) (strin
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			return target, nil
 		}
-		// Another driver's Cleanup, or somebody else, has unmounted it.
+		// Another driver's Cleanup, or somebody else, has unmounted the layer.
 	}
 	if err := d.mount(id, parents, o, label); err != nil {
 		d.mounted.Decrement(target)
@@ -61,7 +61,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mount mounts the layer id, of which the caller has the lock.
+// mount mounts the layer id. The caller holds the layer's lock.
 func (d *Driver) mount(id string, parents []string, o backend.MountOptions, label string) error {
 	s := backend.Stack{ID: id, Target: d.home.Mnt(id), Options: o, Label: label}
 	if err := makeMountPoint(s.Target); err != nil {
@@ -79,8 +79,8 @@ func (d *Driver) mount(id string, parents []string, o backend.MountOptions, labe
 	}
 }
 
-// mountStack mounts the stack s with these layers below. same is false if one of them is in another form by then than it was found in: nobody is
-// kept from converting a layer by one who is only about to mount another one on top of it.
+// mountStack mounts the stack s with layers below it. same is false, and nothing is mounted, if one of the layers has changed its form
+// meanwhile: whoever mounts a layer does not keep others from converting the layers below it.
 func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err error) {
 	if s.Layers, err = d.shadows.Stack(layers, s.ID); err != nil {
 		return false, err
@@ -95,7 +95,7 @@ func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err er
 	}
 	for _, layer := range s.Layers {
 		if layer.Form == "" && d.shadows.To != whiteout.AufsForm {
-			// Its shadows do, in either form, what its marks say.
+			// The layer's shadows do what its marks say, whichever form the marks are in by now.
 			continue
 		}
 		r, err := d.home.ReadForm(layer.ID)
@@ -111,8 +111,8 @@ func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err er
 	return true, nil
 }
 
-// unlearn drops what is known of the layer id, an ancestor, if its record says that nothing can be: a crash may have brought it back, and each
-// mount would go by it.
+// unlearn drops what is known of the ancestor id if its record says that it is in overlay form: nothing can be known of such a layer. A
+// crash may have brought the knowledge back, and each mount would rely on it.
 func (d *Driver) unlearn(id string) error {
 	lock, err := d.home.LockID(id)
 	if err != nil {
@@ -125,8 +125,8 @@ func (d *Driver) unlearn(id string) error {
 	return d.home.Forget(id)
 }
 
-// prepare makes the layer of the stack s one that can be mounted writable. If its root directory is opaque, no other layer shows through. Neither
-// aufs nor overlayfs looks at that of a branch.
+// prepare makes the layer of the stack s ready to be mounted writable. If the layer's root directory is opaque, prepare drops the layers
+// below: neither aufs nor overlayfs looks for an opaque mark at the root of a branch.
 func (d *Driver) prepare(s *backend.Stack) error {
 	if err := d.backend.Prepare(s.ID); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (d *Driver) prepare(s *backend.Stack) error {
 	return err
 }
 
-// makeMountPoint makes the directory target if it is not there: somebody has removed it then, and nothing is lost with it.
+// makeMountPoint makes the directory target if somebody has removed it. Nothing was lost with it.
 func makeMountPoint(target string) error {
 	st, err := fsutil.LstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -150,8 +150,8 @@ func makeMountPoint(target string) error {
 	return err
 }
 
-// Put says that a Get's caller is done. The last one unmounts the layer, and what somebody has mounted on top of it; EBUSY
-// is retried for a bounded time, about a second and a half, and is a *BusyError then. If it fails, the layer is still mounted, and Put can be called again.
+// Put ends the use that a Get began. The last Put unmounts the layer, and whatever somebody has mounted on top of it. Put retries EBUSY for
+// about a second and a half, and then returns a *BusyError. After an error the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	alone := false
 	lock, err := d.home.LockLayerAnd("unmounting", id, func() (err error) {
@@ -159,7 +159,7 @@ func (d *Driver) Put(id string) error {
 		return err
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
-		// Callers ask os.IsNotExist, which looks through no wrapping of ours.
+		// Callers use os.IsNotExist, which looks into a PathError, but not into errors of our own.
 		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.Layers(id), Err: fs.ErrNotExist}
 	}
 	if err != nil {
@@ -179,8 +179,8 @@ func (d *Driver) Put(id string) error {
 	return nil
 }
 
-// unmount unmounts the layer id, of which the caller has the lock, from target, with all that is mounted on top of it. The mount may be
-// that of another driver, which has another backend: what to do goes by what is mounted.
+// unmount unmounts the layer id, and all that is mounted on top of it, from target. The caller holds the layer's lock. Another driver, with
+// another backend, may have made the mount, so unmount looks at what is mounted.
 func (d *Driver) unmount(id, target string) error {
 	noted := false
 	for mounted := true; mounted; {
@@ -202,12 +202,12 @@ func (d *Driver) unmount(id, target string) error {
 	return nil
 }
 
-// flush makes the directory of the layer id, which is mounted at target, show all that the mount does, and tells if that is one
-// of aufs. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
+// flush makes the directory of the layer id, which is mounted at target, show all that the mount shows. aufs reports whether the mount is
+// one of aufs. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
 func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
 	aufs, err = aufsfs.IsAufs(target)
 	if errors.Is(err, unix.ESTALE) {
-		// Somebody has deleted a branch of it: it shows nothing any more, and all that can be done is to unmount it.
+		// Somebody has deleted a branch of the mount. The mount shows nothing any more, and can only be unmounted.
 		return false, nil
 	}
 	if err != nil || !aufs {
@@ -219,8 +219,8 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)})
 }
 
-// Cleanup unmounts all that is mounted under mnt/, by whichever process, and looks into none of it. It removes what
-// ApplyDiffWithDiffer of this driver has made and nobody has used.
+// Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have
+// not been applied to a layer.
 func (d *Driver) Cleanup() error {
 	mounts, err := mountutil.MountsUnder(d.home.Mnt(""))
 	if err != nil {
@@ -239,7 +239,7 @@ func (d *Driver) Cleanup() error {
 	return errors.Join(append(errs, d.leavePrivate())...)
 }
 
-// unmountFound unmounts a mount that was found under mnt/: that of a layer, or one that somebody put there.
+// unmountFound unmounts target, a mount that was found under mnt/: the mount of a layer, or one that somebody put there.
 func (d *Driver) unmountFound(target string) error {
 	id := filepath.Base(target)
 	lock, err := d.home.LockLayer("unmounting", id)
@@ -247,7 +247,7 @@ func (d *Driver) unmountFound(target string) error {
 		return mountutil.UnmountRetry(target)
 	}
 	defer lock.Unlock()
-	// The target is without symbolic links, and home need not be.
+	// target has no symbolic links in it, but the path of the store may.
 	resolved, err := filepath.EvalSymlinks(d.home.Mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {
 		return errors.Join(err, mountutil.UnmountRetry(target))

@@ -14,22 +14,23 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 )
 
-// Library is what the driver has a storage library do, of which there are several: each program has its own.
+// A Library is what the driver needs of a storage library. There are several storage libraries, and each program uses one of them.
 type Library struct {
-	// Rootless: the library takes this process for one without the rights of root.
+	// Rootless says that the library takes this process for one without the rights of root.
 	Rootless bool
-	// NewCounter makes a counter of the users of mount points.
+	// NewCounter returns a counter of the users of mount points.
 	NewCounter func(isMounted func(path string) bool) Counter
-	// FSName is what the library calls the file system that path is on.
+	// FSName returns the library's name for the file system that path is on.
 	FSName         func(path string) string
 	FileInfoHeader layerdiff.HeaderFunc
 	// Extractor unpacks archives.
 	Extractor unpack.Extractor
-	// ApplyLayer changes the tree at dir by an archive, whose whiteouts delete, and returns the size of what it brought.
+	// ApplyLayer applies an archive to the tree at dir, where the archive's whiteouts delete files. It returns the size of what the archive
+	// brought.
 	ApplyLayer func(dir string, archive io.Reader, options layertar.UnpackOptions) (size int64, err error)
 }
 
-// Counter counts the users of mount points. One that is mounted already when it is first asked about has one more.
+// A Counter counts the users of mount points. A mount point that is already mounted when the Counter first sees it has one more user.
 type Counter interface {
 	Increment(path string) int
 	Decrement(path string) int
@@ -37,15 +38,15 @@ type Counter interface {
 
 // CreateOptions say how a layer is made.
 type CreateOptions struct {
-	// StorageOpt are options of the layer, of which the driver has none.
+	// StorageOpt are options for the one layer. The driver has no such options, and refuses them.
 	StorageOpt map[string]string
-	// IDMappings have the owner of the root directory of a layer without parents.
+	// IDMappings map root to the owner of the root directory of a layer without parents.
 	IDMappings *idmap.Mappings
 }
 
 // GetOptions say how a layer is mounted.
 type GetOptions struct {
-	// Options stand in place of those of the driver.
+	// Options replace the driver's options, if there are any.
 	Options []string
 	// MountLabel is the SELinux label.
 	MountLabel string
@@ -55,25 +56,25 @@ type GetOptions struct {
 type ApplyOptions struct {
 	// Diff is the archive.
 	Diff io.Reader
-	// MountLabel is the SELinux label of a mount that it goes through.
+	// MountLabel is the SELinux label of the mount, if the archive is applied through one.
 	MountLabel        string
 	Mappings          *idmap.Mappings
 	IgnoreChownErrors bool
 	ForceMask         *fs.FileMode
 }
 
-// Config is how a driver is to work.
+// Config says how a driver works.
 type Config struct {
 	Backend backend.Name
 	Mount   backend.MountOptions
-	// IgnoreChownErrors: files of an archive whose owner cannot be set belong to whoever unpacks them.
+	// IgnoreChownErrors says that an archive's file whose owner cannot be set belongs to whoever unpacks it.
 	IgnoreChownErrors bool
-	// SkipMountHome: the driver does not make home a private mount.
+	// SkipMountHome says that the driver does not make home a private mount.
 	SkipMountHome bool
-	// RunRoot is where the storage library counts mounts, or "".
+	// RunRoot is the directory where the storage library counts mounts, or "".
 	RunRoot string
 	Library Library
 }
 
-// ErrNoQuotas says that sizes of layers cannot be limited.
+// ErrNoQuotas means that the driver cannot limit the size of a layer.
 var ErrNoQuotas = errors.New("this driver does not support quotas")

@@ -24,33 +24,32 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Driver is a driver on one store, without a storage library. Its methods may be called from several goroutines, and several drivers, in one
-// process or in many, may be at work on one store: see internal/core/store/lock.go.
+// Driver is a graph driver on one store, without a storage library. Several goroutines may call its methods, and several drivers, in one
+// process or in many, may work on one store: see internal/core/store/lock.go.
 type Driver struct {
 	home    store.Home
 	options backend.MountOptions
-	// ignoreChownErrors and skipMountHome are those of Config.
+	// ignoreChownErrors and skipMountHome are as in Config.
 	ignoreChownErrors bool
 	skipMountHome     bool
 	library           Library
 	backend           backend.Backend
 	forms             *conversion.Converter
-	// shadows are those of the backend.
+	// shadows finds and makes the shadows for the backend.
 	shadows *shadow.Cache
-	// runRoot is where the storage library counts mounts, or "".
+	// runRoot is the directory where the storage library counts mounts, or "".
 	runRoot string
-	// mounted counts the users of each mount point in this process. One that another process has mounted counts as used
-	// by one more.
+	// mounted counts the users of each mount point in this process. A mount that another process made counts one more user.
 	mounted Counter
 	// bases counts the users of layers without parents.
 	bases baseUses
-	// staged are the staging directories that have not become those of layers.
+	// staged are the staging directories that have not been applied to a layer.
 	staged stagings
-	// rubbish is what layers are removed with.
+	// rubbish takes layers out of the store, and sweeps what is left of them.
 	rubbish *removal.Remover
 }
 
-// Open opens the store at homePath, or makes one.
+// Open opens the store at homePath, or makes a new store there.
 func Open(homePath string, c Config) (*Driver, error) {
 	absolute, err := filepath.Abs(homePath)
 	if err != nil {
@@ -87,7 +86,8 @@ func Open(homePath string, c Config) (*Driver, error) {
 	return d, nil
 }
 
-// isMounted tells the counter what is mounted. What cannot be told counts as not mounted: the mount that follows says why.
+// isMounted reports to the counter whether path is a mount point. On error, it assumes that nothing is mounted: the mount that follows says
+// why.
 func isMounted(path string) bool {
 	mounted, err := mountutil.IsMounted(path)
 	return err == nil && mounted
@@ -100,13 +100,13 @@ func (d *Driver) start(c Config) error {
 		return err
 	}
 	if d.runRoot != "" && d.backend.Name() == backend.Aufs {
-		// A store without room for it, or for tmp/, can be used.
+		// A store with no room for the record, or for tmp/, can still be used.
 		if err := inuse.RecordRunRoot(d.home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("aufs: opening the store: %w", err)
 		}
 	}
 	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
-	// Not under the store lock: that may take long.
+	// Removing may take long: the store lock is not held meanwhile.
 	for _, trash := range strays {
 		if err := trash.Remove(); err != nil {
 			warn(err)
@@ -124,9 +124,9 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 		return nil, err
 	}
 	defer locked.Unlock()
-	// Before any other mount, which would be out of reach below it.
+	// This comes before any other mount, which the private mount would hide.
 	private := d.makePrivate()
-	// What keeps one mount from being made keeps the other, and the probe says more about it.
+	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	return append(former, strays...), err
 }
 
-// probe finds the backend that was asked for, or says why it cannot be had.
+// probe returns the backend that was asked for, or an error that says why the host cannot use it.
 func (d *Driver) probe(name backend.Name) (backend.Backend, error) {
 	switch name {
 	case backend.Aufs:
@@ -172,10 +172,10 @@ func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
 	return backend.ProbeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
 }
 
-// probeIn runs one probe in a scratch directory of its own. Where the store has no room for that, it is elsewhere: what the
-// kernel can do shows there as well, and layers can only be removed from a store that can be opened.
+// probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory, which shows as well
+// what the kernel can do. Opening such a store must not fail: nobody could remove layers from it.
 func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
-	// The first place's error is the one about the store.
+	// first is the error of the first place, which is about the store.
 	var first error
 	for _, newScratch := range []func() (*store.Scratch, error){
 		func() (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked("probe") },
@@ -191,14 +191,14 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error))
 		case first == nil:
 			first = err
 		case errors.Is(err, store.ErrNotSupported), errors.Is(err, store.ErrPrerequisites):
-			// That is so everywhere.
+			// Other places would say the same.
 			return nil, errors.Join(first, err)
 		}
 	}
 	return nil, first
 }
 
-// probeWith runs one probe in a scratch directory that newScratch makes.
+// probeWith runs one probe in a scratch directory from newScratch.
 func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	s, err := newScratch()
 	if err != nil {
@@ -214,7 +214,7 @@ func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir 
 	return b, nil
 }
 
-// Status returns what there is to know about the store and the host, as pairs of a name and a value.
+// Status describes the store and the host, in pairs of a name and a value.
 func (d *Driver) Status() [][2]string {
 	dirs := "unknown"
 	if ids, err := d.home.List(); err == nil {
@@ -229,9 +229,9 @@ func (d *Driver) Status() [][2]string {
 	return append(status, d.backend.Status()...)
 }
 
-// Metadata returns where the layer's files are: UpperDir, its own directory; LowerDir, those of its ancestors, nearest
-// first, with colons between them, if it has any; MergedDir, where Get shows it: one without ancestors has that at mnt/<id> while it is
-// mounted.
+// Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists the directories of the ancestors, if
+// there are any, nearest first and separated by colons. MergedDir is where Get shows the layer: mnt/<id>, or the layer's own directory if
+// the layer has no ancestors and is not mounted.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	parents, err := d.home.Parents(id)
 	if err != nil {
@@ -251,13 +251,13 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 	return metadata, nil
 }
 
-// Exists tells if the layer id is in the store.
+// Exists reports whether the layer id is in the store.
 func (d *Driver) Exists(id string) bool { return d.home.Exists(id) }
 
 // ListLayers returns the ids of the layers in the store.
 func (d *Driver) ListLayers() ([]string, error) { return d.home.List() }
 
-// makePrivate makes home a private mount, unless the option skip_mount_home says that it stays as it is.
+// makePrivate makes home a private mount, unless the option skip_mount_home forbids it.
 func (d *Driver) makePrivate() error {
 	if d.skipMountHome {
 		return nil
@@ -265,7 +265,7 @@ func (d *Driver) makePrivate() error {
 	return d.home.MakePrivate()
 }
 
-// leavePrivate takes away the mount that makePrivate has made. With skip_mount_home a mount of home is somebody else's.
+// leavePrivate removes the mount that makePrivate has made. With skip_mount_home, a mount of home belongs to somebody else.
 func (d *Driver) leavePrivate() error {
 	if d.skipMountHome {
 		return nil

@@ -21,19 +21,20 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// What another one than ApplyDiff fills a layer with: a differ of the storage library, as that of pkg/chunked, which fetches those parts of
-// a layer that no other layer has. It fills a staging directory, while no layer is known that this is for; later that takes
-// the place of a layer's directory, or is removed. The storage library calls the path that the differ fills its target.
+// Not only ApplyDiff fills layers: a differ of the storage library can do so as well. For example, the differ of pkg/chunked fetches only
+// those parts of a layer that no other layer has. A differ fills a staging directory before it is known which layer the content is for.
+// Later the staging directory takes the place of a layer's directory, or is removed. The storage library calls the path that a differ fills
+// its target.
 
 // stagingPurpose begins the names of staging directories.
 const stagingPurpose = "staging"
 
-// stagedRoot is the name of the target in a staging directory.
+// stagedRoot is the name of the target within its staging directory.
 const stagedRoot = "root"
 
-// stagings are a driver's staging directories, by their targets. Those of another driver are locked by it.
+// stagings has a driver's staging directories, by their targets. Another driver locks its own staging directories.
 type stagings struct {
-	// pool is where they are.
+	// pool makes the staging directories, all in one scratch directory.
 	pool store.SharedScratch
 	mu   sync.Mutex // protects open
 	open map[string]*store.Scratch
@@ -48,7 +49,7 @@ func (s *stagings) add(target string, dir *store.Scratch) {
 	s.open[target] = dir
 }
 
-// take returns the staging directory of target, which is the caller's from then on, or nil.
+// take returns the staging directory of target and hands it over to the caller. It returns nil if there is none.
 func (s *stagings) take(target string) *store.Scratch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +58,7 @@ func (s *stagings) take(target string) *store.Scratch {
 	return dir
 }
 
-// takeAll is take of all.
+// takeAll is take for all staging directories.
 func (s *stagings) takeAll() []*store.Scratch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,8 +67,9 @@ func (s *stagings) takeAll() []*store.Scratch {
 	return all
 }
 
-// Stage has fill fill a staging directory, and returns that. It is to be given to ApplyStaged or to CleanupStagingDirectory of this driver;
-// after a crash the next Init removes it. After an error it is gone. scratch is a directory that fill can have files of its own in.
+// Stage makes a staging directory, has fill fill it, and returns its target. The caller has to pass the target to ApplyStaged or
+// CleanupStagingDirectory of this driver; after a crash the next Init removes the staging directory. After an error nothing is left of it.
+// fill may put files of its own into the directory scratch.
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
 	s, err := d.staged.pool.Join(func() (*store.Scratch, error) { return d.home.NewScratch(stagingPurpose) })
 	if err != nil {
@@ -91,10 +93,12 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 	return target, nil
 }
 
-// ApplyStaged makes the staging directory target the content of the layer, which has to be empty and not mounted, on top of parent,
-// which has to be its parent. The target has to be one of this driver. hasRoot says that the target's root directory has the metadata that
-// the layer is to have. The layer has all of it or nothing, and when it returns all is on the disk. If the layer is not as it has to be, the
-// staging directory stays, for another one; after other errors it is gone.
+// ApplyStaged makes the staging directory target the content of the layer id. The layer has to be empty and not mounted, parent has to be
+// its parent, and this driver has to have staged target. hasRoot says that the target's root directory already has the metadata that the
+// layer is to have.
+//
+// The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer or its parent does not
+// fit, the staging directory stays, and can be applied to another layer; after other errors it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	direct, err := d.home.IsParent(id, parent)
@@ -122,7 +126,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	}
 	defer func() {
 		if rerr := s.Remove(); rerr != nil {
-			// The next Init sweeps it.
+			// The next Init sweeps the scratch directory.
 			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
 		}
 	}()
@@ -132,7 +136,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	return nil
 }
 
-// applyStaged makes the staging directory in s that of the layer id, whose lock the caller holds.
+// applyStaged makes the directory target, in s, the directory of the layer id. The caller holds the layer's lock.
 func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
@@ -145,8 +149,8 @@ func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) 
 	return d.putUnpacked(id, target, nil, s)
 }
 
-// CleanupStagingDirectory removes a staging directory with all that is in it. One that is gone, or has become that of a layer,
-// is no error; what another driver is at work on is one, and so is what is no staging directory.
+// CleanupStagingDirectory removes a staging directory with everything in it. It is no error if the staging directory is gone, or has been
+// applied to a layer. It is an error if another driver is using it, or if target is no staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
 	s := d.staged.take(target)
 	if s == nil {
@@ -161,8 +165,8 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	return nil
 }
 
-// abandonedStaging returns the scratch directory that target is in, and that may have other targets, if no live driver has it; nil if it
-// is gone.
+// abandonedStaging returns the scratch directory that has target in it, and perhaps other targets, unless a live driver is using it. The
+// result is nil if the scratch directory is gone.
 func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Dir(filepath.Clean(dir))
@@ -195,7 +199,7 @@ func (d *Driver) dropStaged() error {
 	return errors.Join(errs...)
 }
 
-// DifferTarget returns the directory that the layer's files are in. It is not to be changed, and has whiteouts.
+// DifferTarget returns the directory that has the layer's files. It has whiteouts, and must not be changed.
 func (d *Driver) DifferTarget(id string) (string, error) {
 	if _, err := d.home.Parents(id); err != nil {
 		return "", err
