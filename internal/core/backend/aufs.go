@@ -27,16 +27,16 @@ import (
 type AufsBackend struct {
 	Home  store.Home
 	Forms *conversion.Converter
-	// dirperm1: the kernel takes the option of this name, without which aufs also looks at the permission bits of the
-	// lower branches' directories.
+	// Dirperm1 says that the kernel takes the option dirperm1. Without this option, aufs also looks at the permission bits of the
+	// directories in lower branches.
 	Dirperm1 bool
-	// NoDetached: this kernel's aufs does not take stacks of several calls in the way of aufsfs.MountDetached.
+	// NoDetached says that aufsfs.MountDetached does not work with this kernel's aufs.
 	NoDetached atomic.Bool
-	// XinoDir is where the external inode number files are made. They are written to often, and gone with the mount.
+	// XinoDir is the directory of the external inode number files. Aufs often writes to such a file, and the file is gone with the mount.
 	XinoDir string
 }
 
-// ProbeAufs finds out by a trial mount in scratchDir if layers of the store h can be mounted with aufs.
+// ProbeAufs makes a trial mount in scratchDir to find out whether aufs can mount layers of the store h.
 func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*AufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", store.ErrAufsNested, store.ErrNotSupported))
@@ -51,7 +51,7 @@ func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsN
 	}
 	err := b.trial(scratchDir)
 	if (errors.Is(err, unix.EINVAL) || store.HasNoRoom(err)) && b.XinoDir != h.Tmp() {
-		// An xino file may not be on every file system either, nor on a full one.
+		// Not every file system can have an xino file, and a full one cannot.
 		b.XinoDir = h.Tmp()
 		err = b.trial(scratchDir)
 	}
@@ -65,7 +65,7 @@ func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsN
 	return b, nil
 }
 
-// trial mounts and unmounts a stack of two branches made for it in dir.
+// trial makes two branches in dir, and mounts and unmounts a stack of them.
 func (b *AufsBackend) trial(dir string) error {
 	for _, name := range []string{"upper", "lower", "mnt"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
@@ -84,7 +84,7 @@ func (b *AufsBackend) trial(dir string) error {
 	return mountutil.UnmountRetry(target)
 }
 
-// explainAufs turns the failure of a trial mount into one that says what the host lacks.
+// explainAufs turns the error of a trial mount into one that says what the host lacks.
 func explainAufs(h store.Home, err error, fsName func(path string) string) error {
 	switch {
 	case store.HasNoRoom(err):
@@ -108,7 +108,7 @@ func (b *AufsBackend) Status() [][2]string {
 	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.Dirperm1)}}
 }
 
-// Prepare implements Backend: it brings the layer into aufs form, and makes it one that aufs takes as its writable branch.
+// Prepare implements Backend: it converts the layer to aufs form, and makes it usable as aufs's writable branch.
 func (b *AufsBackend) Prepare(id string) error {
 	if err := b.Forms.ToAufs(id); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (b *AufsBackend) Mount(s Stack) error {
 // mountBranches mounts branches at the target of s.
 func (b *AufsBackend) mountBranches(s Stack, branches []aufsfs.Branch) error {
 	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
-		// Each call costs the kernel as much as twenty branches do.
+		// Shorter paths save calls, and each call costs the kernel as much as twenty branches.
 		short, done, err := ShortPaths(b.Home, branches)
 		if err != nil {
 			return err
@@ -160,8 +160,8 @@ func (b *AufsBackend) mountBranches(s Stack, branches []aufsfs.Branch) error {
 	return b.mountInSteps(s, branches, calls, xino)
 }
 
-// mountInSteps mounts a stack that takes more than one call. A process that is killed between two of them must not leave a mount that
-// lacks layers.
+// mountInSteps mounts a stack that takes more than one call. A process that is killed between two calls must not leave a mount that lacks
+// layers.
 func (b *AufsBackend) mountInSteps(s Stack, branches []aufsfs.Branch, calls []aufsfs.Call, xino string) error {
 	detached := aufsfs.ErrNotDetached
 	if s.Options.Flags&^aufsfs.DetachedFlags == 0 && !b.NoDetached.Load() {
@@ -170,7 +170,7 @@ func (b *AufsBackend) mountInSteps(s Stack, branches []aufsfs.Branch, calls []au
 		}
 		logrus.Debugf("aufs: layer %s: %v; mounting it in another way", s.ID, detached)
 	}
-	// Out of the way, and moved to its target once it is whole.
+	// MountStaged mounts the stack out of the way, and moves it to its target once it is whole.
 	err := b.Home.MountStaged(s.Target, func(at string) error { return mountCalled(at, calls, s.Options.Flags, xino) })
 	if err == nil && mountutil.SaysNo(detached) {
 		b.NoDetached.Store(true)
@@ -178,8 +178,8 @@ func (b *AufsBackend) mountInSteps(s Stack, branches []aufsfs.Branch, calls []au
 	return err
 }
 
-// mountDetached is mountInSteps by fsopen(2), which leaves no trace in the store: the directory that a
-// stack is staged in makes the next unmount wait for the disk.
+// mountDetached is mountInSteps with fsopen(2), which leaves no trace in the store. If a stack is staged in a directory instead, that
+// directory makes the next unmount wait for the disk.
 func (b *AufsBackend) mountDetached(s Stack, branches []aufsfs.Branch) error {
 	xino, options := b.fileSystemOptions(s.Options)
 	batches, err := aufsfs.Batches(branches, options, s.Label)
@@ -189,17 +189,17 @@ func (b *AufsBackend) mountDetached(s Stack, branches []aufsfs.Branch) error {
 	return b.Home.Mounting(func() error { return aufsfs.MountDetached(s.Target, batches, s.Options.Flags, xino) })
 }
 
-// Calls returns the mount calls for branches, and the path of the xino file that they name.
+// Calls returns the mount calls for branches, and the path of the xino file that the calls name.
 func (b *AufsBackend) Calls(branches []aufsfs.Branch, o MountOptions, mountLabel string) (calls []aufsfs.Call, xino string, err error) {
 	xino, options := b.fileSystemOptions(o)
-	// mount(2) clips its data to a page, the NUL at its end included.
+	// mount(2) clips its data to a page, including the NUL at the end.
 	calls, err = aufsfs.Calls(branches, options, mountutil.ContextOption(mountLabel), unix.Getpagesize()-1)
 	return calls, xino, err
 }
 
-// fileSystemOptions are the options of a mount but for its branches, and the path of the xino file among them.
+// fileSystemOptions returns all options of a mount except its branches, and the path of the xino file that they name.
 func (b *AufsBackend) fileSystemOptions(o MountOptions) (xino string, options []string) {
-	// Two mounts with one path for it, in whatever processes, make each other fail.
+	// Two mounts with the same xino path make each other fail, even if different processes make them.
 	xino = filepath.Join(b.XinoDir, "aufs-xino-"+rand.Text())
 	options = []string{"xino=" + xino}
 	if !o.Has("dio") {
@@ -211,8 +211,7 @@ func (b *AufsBackend) fileSystemOptions(o MountOptions) (xino string, options []
 	return xino, append(options, o.Data...)
 }
 
-// mountCalled makes calls, the first of which mounts and the others of which add branches. If one fails, nothing stays
-// mounted.
+// mountCalled makes the calls: the first one mounts, and the others add branches. If a call fails, nothing stays mounted.
 func mountCalled(target string, calls []aufsfs.Call, flags uintptr, xino string) error {
 	err := mountutil.Mount("mount", target, "aufs", flags, calls[0].Data)
 	aufsfs.RemoveXino(xino)
@@ -231,7 +230,7 @@ func mountCalled(target string, calls []aufsfs.Call, flags uintptr, xino string)
 	return nil
 }
 
-// tooManyBranches explains the ENOSPC of an append: the kernel has as many branches now as it can.
+// tooManyBranches explains the ENOSPC of an append: the mount has as many branches as the kernel allows.
 func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 	needed := 0
 	for _, call := range calls {
@@ -244,7 +243,8 @@ func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 	return fmt.Errorf("the stack has %d branches, and this kernel's aufs allows %s: %w", needed, limit, err)
 }
 
-// PrepareOwnFiles makes the layer id one that aufs can have as its writable branch.
+// PrepareOwnFiles makes the layer id usable as aufs's writable branch. It renames files that are in the way of aufs's own, and removes
+// pseudo-links that earlier mounts have left.
 func (b *AufsBackend) PrepareOwnFiles(id string) error {
 	root, err := fsutil.OpenReal(b.Home.Diff(id))
 	if err != nil {
@@ -255,7 +255,7 @@ func (b *AufsBackend) PrepareOwnFiles(id string) error {
 	if err != nil || len(useless) == 0 && len(stale) == 0 {
 		return err
 	}
-	// The files of a live mount are aufs's, and in use.
+	// While a mount is alive, these files are aufs's, and in use.
 	if used, err := b.Forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
@@ -267,7 +267,7 @@ func (b *AufsBackend) PrepareOwnFiles(id string) error {
 	return whiteout.DropPseudoLinks(root, stale)
 }
 
-// noteMount writes down what aufs calls its mount of the stack s.
+// noteMount records the name that aufs gives its mount of the stack s.
 func (b *AufsBackend) noteMount(s Stack) error {
 	si, err := aufsfs.MountID(s.Target)
 	if err != nil {
@@ -275,7 +275,7 @@ func (b *AufsBackend) noteMount(s Stack) error {
 	}
 	err = b.Forms.Users.Notes.Add(b.Home, s.ID, si)
 	if errors.Is(err, unix.EROFS) && s.Options.ReadOnly() {
-		// No layer can change there, so that nobody has to know of the mount.
+		// No layer can change in a read-only store, so nobody has to know of the mount.
 		return nil
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// BranchesOf are the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
+// BranchesOf returns the branches of the stack s, top to bottom. top is the directory that is written to, unless the mount is read-only.
 func BranchesOf(s Stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.Layers {
@@ -32,7 +32,7 @@ func BranchesOf(s Stack, top string) []aufsfs.Branch {
 	return branches
 }
 
-// PlainBranches are BranchesOf a stack without its shadows; none if one of the layers cannot do without.
+// PlainBranches is BranchesOf without shadows. The result is nil if one of the layers needs its shadow.
 func PlainBranches(s Stack, top string) []aufsfs.Branch {
 	branches := topBranch(s, top)
 	for _, layer := range s.Layers {
@@ -52,8 +52,8 @@ func topBranch(s Stack, top string) []aufsfs.Branch {
 	return append(branches, aufsfs.Branch{Path: top, Permission: aufsfs.BranchWritable})
 }
 
-// ShortPaths are the branches with paths that are as short as can be, so that more of them fit into one call: by way of open
-// directories of the store. They are good until done is called.
+// ShortPaths returns the branches with shorter paths, so that more of them fit into one call. The paths lead through open directories of
+// the store, and are valid until done is called.
 func ShortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
 	diff, err := os.OpenFile(h.Diff(""), fsutil.OpenDirectory, 0)
 	if err != nil {

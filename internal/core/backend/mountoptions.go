@@ -17,23 +17,23 @@ const (
 	Aufs Name = "aufs"
 	// Overlay mounts with overlayfs.
 	Overlay Name = "overlay"
-	// Auto takes aufs where it can be had and overlayfs where it cannot.
+	// Auto uses aufs if the host can mount it, and overlayfs otherwise.
 	Auto Name = "auto"
 )
 
 // MountOptions are the options of one mount.
 type MountOptions struct {
-	// Flags of mount(2); MS_RDONLY among them.
+	// Flags are flags of mount(2), such as MS_RDONLY.
 	Flags uintptr
-	// Data are options for aufs itself, in the order given. Overlayfs has none of them, and they change how aufs works,
-	// not what a layer holds: the overlay backend leaves them out.
+	// Data are options for aufs itself, in the order given. The overlay backend leaves them out: overlayfs has no such options, and they
+	// change how aufs works, not what a layer holds.
 	Data []string
 }
 
-// ReadOnly tells if nothing can be written through the mount.
+// ReadOnly reports whether the mount is read-only.
 func (o MountOptions) ReadOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
 
-// Has tells if the user said how he wants the aufs option name, in either sense.
+// Has reports whether the user has chosen a value for the setting name of aufs, be it on or off.
 func (o MountOptions) Has(name string) bool {
 	for _, option := range o.Data {
 		if settingOf(option) == name {
@@ -43,13 +43,13 @@ func (o MountOptions) Has(name string) bool {
 	return false
 }
 
-// mountFlag is an option that is a flag of mount(2): aufs does not take it as data.
+// A mountFlag is an option that is a flag of mount(2): aufs does not take it as data.
 type mountFlag struct {
 	flag  uintptr
 	clear bool
 }
 
-// mountFlags are the flags of mount(8) that belong to one mount. Those of propagation, and of bind mounts, do not.
+// mountFlags are the options of mount(8) that set or clear a flag of one mount. Those for propagation and for bind mounts are left out.
 var mountFlags = map[string]mountFlag{
 	"ro":            {unix.MS_RDONLY, false},
 	"rw":            {unix.MS_RDONLY, true},
@@ -72,8 +72,8 @@ var mountFlags = map[string]mountFlag{
 	"nostrictatime": {unix.MS_STRICTATIME, true},
 }
 
-// AufsSettings are the options of aufs(5) that are the user's to choose, each with the setting that it is about: two
-// options about one setting are a conflict.
+// AufsSettings maps each option of aufs(5) that the user may choose to the setting that it changes. Two different options for one setting
+// contradict each other.
 var AufsSettings = map[string]string{
 	"acl": "acl", "noacl": "acl",
 	"copyup": "cpup", "copyup_policy": "cpup", "cpup": "cpup",
@@ -96,7 +96,7 @@ var AufsSettings = map[string]string{
 	"warn_perm": "warn_perm", "nowarn_perm": "warn_perm",
 }
 
-// DriverSettings are options of aufs that the driver sets by itself, or that would take a mount out of its hands.
+// DriverSettings are the options of aufs that the driver sets itself, or that would take a mount out of its hands.
 var DriverSettings = map[string]bool{
 	"br": true, "add": true, "ins": true, "append": true, "prepend": true, "del": true, "mod": true, "dirs": true,
 	"imod": true, "reorder": true, "xino": true, "noxino": true, "zxino": true, "xino_path": true,
@@ -104,14 +104,14 @@ var DriverSettings = map[string]bool{
 	"context": true, "fscontext": true, "defcontext": true, "rootcontext": true,
 }
 
-// settingOf is what an option of aufs is about, or "" where it is none.
+// settingOf returns the setting that an option of aufs changes, or "" if the user cannot choose the option.
 func settingOf(option string) string {
 	name, _, _ := strings.Cut(option, "=")
 	return AufsSettings[name]
 }
 
-// ParseMountOptions sorts options, each of which may be a list with commas, into flags of mount(2) and data for aufs.
-// An option that is not known, that is the driver's to set, or that contradicts another one is an error that names it.
+// ParseMountOptions sorts options, each of which may be a list separated by commas, into flags of mount(2) and data for aufs. An option is
+// an error if it is unknown, is the driver's to set, or contradicts another option. The error names the option.
 func ParseMountOptions(options []string) (MountOptions, error) {
 	var o MountOptions
 	said := map[uintptr]string{}

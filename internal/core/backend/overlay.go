@@ -19,17 +19,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OverlayBackend mounts with overlayfs. The layer that is written to gets, and keeps, overlay form; ancestors in aufs form are mounted as they
-// are, between shadows.
+// OverlayBackend mounts with overlayfs. The layer that is written to is converted to overlay form, and keeps it. Ancestors in aufs form are
+// mounted as they are, between shadows.
 type OverlayBackend struct {
 	home    store.Home
 	forms   *conversion.Converter
 	shadows *shadow.Cache
-	// Form is the one that this process can mount.
+	// Form is the overlay form that this process can mount.
 	Form whiteout.Form
 }
 
-// ProbeOverlay finds out by a trial mount in scratchDir if layers of the store h can be mounted with overlayfs.
+// ProbeOverlay makes a trial mount in scratchDir to find out whether overlayfs can mount layers of the store h.
 func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*OverlayBackend, error) {
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
@@ -45,10 +45,10 @@ func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 	return b, nil
 }
 
-// errWhiteouts: what layers need beyond a mount does not work.
+// errWhiteouts says that a mount alone works, but not the marks that layers need.
 var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
 
-// trial mounts, in dir, a layer with a whiteout and an opaque directory, and looks if they hide what they should.
+// trial mounts, in dir, a layer with a whiteout and an opaque directory, and checks that they hide what they should.
 func (b *OverlayBackend) trial(dir string) error {
 	m := overlayfs.Mount{
 		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
@@ -79,7 +79,7 @@ func (b *OverlayBackend) trial(dir string) error {
 	return nil
 }
 
-// explainOverlay turns the failure of a trial mount into one that says what the host lacks.
+// explainOverlay turns the error of a trial mount into one that says what the host lacks.
 func explainOverlay(h store.Home, nested bool, err error, fsName func(path string) string) error {
 	switch {
 	case store.HasNoRoom(err):
@@ -107,12 +107,12 @@ func (b *OverlayBackend) Status() [][2]string {
 	}
 }
 
-// Prepare implements Backend: it brings the layer into overlay form.
+// Prepare implements Backend: it converts the layer to overlay form.
 func (b *OverlayBackend) Prepare(id string) error {
 	return b.forms.ToOverlay(id, b.Form, func() bool { return b.shadows.Unmarked(id) })
 }
 
-// MostLowers is how many lower directories overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
+// MostLowers is the largest number of lower directories that overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
 const MostLowers = 500
 
 // Mount implements Backend.
@@ -138,7 +138,7 @@ func (b *OverlayBackend) Mount(s Stack) error {
 	return b.home.Mounting(m.Mount)
 }
 
-// LowersOf are the directories of layers and their shadows, top to bottom.
+// LowersOf returns the directories of layers and their shadows, top to bottom.
 func LowersOf(layers []shadow.Shown) []string {
 	lowers := make([]string, 0, len(layers)+2)
 	for n, layer := range layers {
@@ -155,7 +155,7 @@ func LowersOf(layers []shadow.Shown) []string {
 	return lowers
 }
 
-// addFewest adds an empty directory where overlayfs wants one more: it takes one lower directory with an upper one, and two without.
+// addFewest adds an empty lower directory if overlayfs needs one more: it needs one with an upper directory, and two without.
 func (b *OverlayBackend) addFewest(m *overlayfs.Mount) error {
 	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
 		return nil
@@ -169,7 +169,7 @@ func (b *OverlayBackend) addFewest(m *overlayfs.Mount) error {
 	return err
 }
 
-// makeDir makes a directory of the driver's own, and those around it, if it is not there.
+// makeDir makes one of the driver's own directories, and those around it, unless it exists.
 func makeDir(dir string) error {
 	err := unix.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -181,8 +181,8 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// addWatch gives the read-only mount m of the layer id an upper directory, for nothing but this: by that it can be found out if the mount, or a
-// copy of it in another mount namespace, is alive.
+// addWatch gives the read-only mount m of the layer id an upper directory. It serves the in-use probe only: by this directory the probe can
+// find out whether the mount, or a copy of it in another mount namespace, is alive.
 func (b *OverlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 	m.Upper, m.Work = b.home.Watch(id), filepath.Join(filepath.Dir(b.home.Watch(id)), "work")
 	err := makeDir(m.Upper)
@@ -190,14 +190,14 @@ func (b *OverlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 		err = makeDir(m.Work)
 	}
 	if err == nil {
-		// It is the root of the mount, and may be that of an earlier one.
+		// This directory is the root of the mount, and may have the metadata of an earlier one.
 		err = whiteout.DropMetadata(m.Upper, b.Form)
 	}
 	if err == nil {
 		err = whiteout.CopyDirMetadata(m.Lowers[0], b.Form, m.Upper)
 	}
 	if errors.Is(err, unix.EROFS) {
-		// No layer can change there, so that nobody has to know of the mount.
+		// No layer can change in a read-only store, so nobody has to know of the mount.
 		m.Upper, m.Work = "", ""
 		return nil
 	}
