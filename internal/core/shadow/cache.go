@@ -15,23 +15,24 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Shadows are made once, named after what is in them, and neither changed nor replaced:
+// A shadow is made once, named after its content, and never changed or replaced:
 //
 //	overlay/shadow/<id>/<digest>/above, below
 //
-// They are a cache, which may be deleted when nothing is mounted.
+// Shadows are a cache. They may be deleted when nothing is mounted.
 
-// Cache makes and finds the shadows for one backend.
+// A Cache makes and finds the shadows for one backend.
 type Cache struct {
 	Home  store.Home
 	Forms *conversion.Converter
 	// To is the form that the backend reads.
 	To whiteout.Form
-	// Elsewhere is where shadows are made if the store is read-only or full; "" if there is no such place.
+	// Elsewhere is the directory for shadows if the store is read-only or full. It is "" if there is no such directory.
 	Elsewhere string
 }
 
-// New is the cache of the shadows in the store at h, for a backend that reads the form to. runRoot is where shadows go that the store has no room for.
+// New returns the cache of the shadows in the store at h, for a backend that reads the form to. Shadows that the store has no room for go
+// below runRoot.
 func New(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot string) *Cache {
 	s := &Cache{Home: h, Forms: forms, To: to}
 	if runRoot != "" {
@@ -40,30 +41,30 @@ func New(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot st
 	return s
 }
 
-// Shown is a layer as it is mounted in a stack.
+// A Shown says how a layer is mounted in a stack.
 type Shown struct {
 	ID, Dir string
 	// Above and Below are the shadows beside it in the stack, or "".
 	Above, Below string
-	// Unread: the marks of Dir are not to count.
+	// Unread says that the marks of Dir are not to count.
 	Unread bool
-	// Opaque: no layer below shows through.
+	// Opaque says that no layer below shows through.
 	Opaque bool
-	// Joined: Below has all that Above of the next layer has.
+	// Joined says that Below has all that Above of the next layer has.
 	Joined bool
 	// Form is the overlay form that the layer is in, or "".
 	Form whiteout.Form
 }
 
-// Stack finds out how layers, uppermost first, are mounted. It leaves out those that do not show through. held is one of which the caller has the
-// lock, or "".
+// Stack finds out how layers, uppermost first, are mounted. It leaves out layers that do not show through. held is the layer whose lock the
+// caller holds, or "".
 func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 	look, err := s.LookAt(layers)
 	if err != nil {
 		return nil, err
 	}
 	defer look.Close()
-	// A layer below one that is known to be opaque does not matter.
+	// Layers below an opaque one do not matter.
 	found, unknown, errs := make([]Shown, 0, len(layers)), []int{}, make([]error, len(layers))
 	for n := range layers {
 		v, ok := look.Known(n)
@@ -74,7 +75,7 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 			break
 		}
 	}
-	// What is found out about a layer is kept if what is below it is known.
+	// The lowest comes first: Find can keep a result that depends on the layers below only if those are known.
 	for _, n := range slices.Backward(unknown) {
 		found[n], errs[n] = s.Find(layers[n:], layers[n] == held, nil)
 	}
@@ -89,8 +90,8 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 	return found, nil
 }
 
-// Find finds out how the first of layers is mounted on top of the others, and keeps it if it can be relied on. held says that the caller
-// has its lock; only is as for PlanOf.
+// Find finds out how the first of layers is mounted on top of the others, and keeps the result if it can be relied on. held says that the
+// caller holds the first layer's lock; only is as for PlanOf.
 func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err error) {
 	id := layers[0]
 	if !held {
@@ -103,7 +104,7 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 	if err := s.Forms.Finish(id, s.To); err != nil {
 		return v, err
 	}
-	// Somebody may have found it out during the wait for the lock. The stamps are those of before the layers are read.
+	// Somebody else may have found it out while this call waited for the lock. The stamps must be taken before the layers are read.
 	look, err := s.LookAt(layers)
 	if err != nil {
 		return v, err
@@ -114,7 +115,7 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 	}
 	read := layers
 	if s.To != whiteout.AufsForm {
-		// Overlayfs does not go by what is below: see PlanOf.
+		// For overlayfs, the plan does not depend on the layers below: see PlanOf.
 		read = layers[:1]
 	}
 	dirs, written, err := s.Read(read)
@@ -133,15 +134,15 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 			return v, err
 		}
 	}
-	// Who changes a layer of which something is known gives it another stamp: see store.Home.Forget.
+	// Whoever changes a layer that is known changes the layer's stamp: see store.Home.Forget.
 	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
 		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}
 	return v, nil
 }
 
-// Read returns layers with the forms that they are in. written says which of them may have been changed, by others than this driver, without a
-// trace in their root directories.
+// Read returns the directories of layers, with their forms. written says which layers others than this driver may have changed without a
+// trace in the layer's root directory.
 func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
 	for n, id := range layers {
 		r, err := s.Home.ReadForm(id)
@@ -164,7 +165,7 @@ func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool,
 	return dirs, written, nil
 }
 
-// finishLocked ends the conversion of an ancestor, and returns its record.
+// finishLocked takes the lock of the ancestor id, finishes its conversion, and returns its record.
 func (s *Cache) finishLocked(id string) (store.FormRecord, error) {
 	lock, err := s.Home.LockID(id)
 	if err != nil {
@@ -177,10 +178,10 @@ func (s *Cache) finishLocked(id string) (store.FormRecord, error) {
 	return s.Home.ReadForm(id)
 }
 
-// WasWritable tells if the layer at dir has been a writable branch: aufs then has left its files there.
+// WasWritable reports whether the layer at dir has been a writable branch. Aufs leaves its own files in such a branch.
 func WasWritable(dir string) bool { return store.IsThere(filepath.Join(dir, whiteout.Base)) }
 
-// Plan is PlanOf for the first of dirs, the layer id, on top of the others. aboveParent is the shadow above its parent, or "".
+// Plan is PlanOf for the layer id, the first of dirs, on top of the others. aboveParent is the shadow above the layer's parent, or "".
 func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v Shown, p Plan, digest string, err error) {
 	v = Shown{ID: id, Dir: dirs[0].Root}
 	if dirs[0].Form != whiteout.AufsForm {
@@ -200,7 +201,7 @@ func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, on
 	return v, p, digest, err
 }
 
-// places are the directories that shadows can be in, in <id>/<digest>/.
+// places returns the directories that can have shadows, in <id>/<digest>/.
 func (s *Cache) places() []string {
 	places := []string{s.Home.BesideDiff().Overlay(store.ShadowDir)}
 	if s.Elsewhere != "" {
@@ -224,7 +225,7 @@ func (s *Cache) Make(id, digest string, p Plan, layer whiteout.LayerDir) error {
 	return first
 }
 
-// makeAt makes shadows in the directory dir, which gets there whole.
+// makeAt makes shadows in the directory dir, which appears whole or not at all.
 func (s *Cache) makeAt(dir string, p Plan, layer whiteout.LayerDir) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
@@ -241,7 +242,7 @@ func (s *Cache) makeAt(dir string, p Plan, layer whiteout.LayerDir) error {
 	if err == nil {
 		err = os.Rename(filepath.Join(made.Dir, "new"), dir)
 		if errors.Is(err, fs.ErrExist) {
-			// Somebody else has made it.
+			// Somebody else has made the same shadows.
 			err = nil
 		}
 	}

@@ -1,3 +1,3 @@
-// Package shadow finds out which shadows a layer needs in a mount, makes them, and keeps them. A shadow is a directory of whiteouts that stands
-// above the layer, or below it, when the backend does not take the layer's own marks as they are meant.
+// Package shadow finds out which shadows a layer needs in a mount, makes them, and keeps them. A shadow is a directory of marks that is
+// mounted above or below a layer. It is needed if the backend does not read the layer's own marks as they are meant.
 package shadow

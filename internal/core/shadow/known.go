@@ -17,39 +17,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What was found out about a layer that nobody has had mounted writable is kept in a symbolic link, one for each form that a backend reads:
+// A symbolic link keeps what was found out about a layer that nobody has mounted writable. There is one link for each form that a backend
+// reads:
 //
 //	overlay/known/<form>/<id>   VERSION FLAGS DIGEST STAMP
 //
-// It is a cache, like shadows. A layer that was mounted writable is looked through by each mount that has it as an ancestor in another form:
-// somebody may have changed it deep inside.
+// Like shadows, the links are a cache. A layer that was mounted writable has none, since somebody may have changed it deep inside. If such
+// a layer is an ancestor in another form, each mount has to look through it.
 
-// knownVersion begins each link. It changes when something else is made of the same layers.
+// knownVersion begins each link. It changes whenever the driver makes something else of the same layers.
 const knownVersion = "1"
 
 // The flags of a link.
 const (
 	flagOpaque  = "o" // no layer below shows through
 	flagUnread  = "u" // the marks of the layer's own directory are not to count
-	flagStacked = "s" // the stamp is that of the layer and all below it
+	flagStacked = "s" // the stamp covers the layer and all layers below it
 	flagAbove   = "a" // there is a shadow above the layer
-	flagBelow   = "b" // there is one below it
-	flagJoined  = "j" // that has all that is above the parent, and the stamp is that of both
-	flagNone    = "-" // in the place of flags, or of a digest
+	flagBelow   = "b" // there is a shadow below the layer
+	flagJoined  = "j" // the shadow below has all that is above the parent, and the stamp covers both layers
+	flagNone    = "-" // stands for no flags, or for no digest
 )
 
-// A Look reads what is known of the layers of a stack, from open directories: the kernel goes the way to them once.
+// A Look reads what is known of the layers of a stack. It reads from open directories, so that the kernel looks up their paths only once.
 type Look struct {
 	*Cache
 	layers  []string
 	stamps  []string
-	stacked []string    // the stamps of each layer and all below it, once they are wanted
-	links   int         // the directory of the links; -1: there is none
-	read    []knownLink // the links, each once it was read: what is found in one and what is made of that go together
-	places  []string    // the directories that shadows can be in
+	stacked []string    // for each layer, the stamp of it and all layers below, once needed
+	links   int         // descriptor of the directory of the links, or -1 if there is none
+	read    []knownLink // the links, each read at most once, so that all answers agree
+	places  []string    // the directories that can have shadows
 }
 
-// A knownLink is what a link says; all of it is "" if there is none.
+// A knownLink is the content of a link. Without a link, all its strings are "".
 type knownLink struct {
 	version, flags, digest, stamp string
 
@@ -58,7 +59,7 @@ type knownLink struct {
 
 func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-// LookAt begins a look at what is known of layers, a stack of which they are. It has to be closed.
+// LookAt begins a look at what is known of layers, which are a stack. The caller has to close the Look.
 func (s *Cache) LookAt(layers []string) (*Look, error) {
 	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
@@ -73,7 +74,7 @@ func (s *Cache) LookAt(layers []string) (*Look, error) {
 			err = unix.ENOTDIR
 		}
 		if err != nil {
-			// A stack without it would show, without a word, another tree.
+			// Without this layer, the stack would show another tree, and nobody would be told.
 			return nil, store.LayerError("using", layer, &fs.PathError{Op: "lstat", Path: s.Home.Diff(layer), Err: err})
 		}
 		l.stamps[n] = stampOf(&st)
@@ -84,15 +85,16 @@ func (s *Cache) LookAt(layers []string) (*Look, error) {
 	return l, nil
 }
 
-// Close ends the look. It only read.
+// Close ends the look.
 func (l *Look) Close() {
 	if l.links >= 0 {
 		_ = unix.Close(l.links) // it was only read
 	}
 }
 
-// stampOf tells one state of a layer from another, as far as its root directory shows it. That is enough where all that changes the layer calls
-// forget; and where aufs has had it as its writable branch, that has left files in the root directory.
+// stampOf returns a stamp that tells one state of a layer from another, as far as the layer's root directory shows it. That is enough where
+// whatever changes the layer calls store.Home.Forget. It is also enough where aufs has changed the layer: aufs leaves files in the root
+// directory of its writable branch.
 func stampOf(st *unix.Stat_t) string {
 	stamp := make([]byte, 0, 64)
 	stamp = strconv.AppendUint(stamp, st.Ino, 36)
@@ -102,7 +104,7 @@ func stampOf(st *unix.Stat_t) string {
 	return string(stamp)
 }
 
-// stackedStamp is the stamp of the layer n and all below it.
+// stackedStamp returns the stamp of the layer n and all layers below it.
 func (l *Look) stackedStamp(n int) string {
 	if l.stacked == nil {
 		l.stacked = stackStamps(l.stamps)
@@ -110,7 +112,7 @@ func (l *Look) stackedStamp(n int) string {
 	return l.stacked[n]
 }
 
-// stackStamps are the stamps of each of the layers, which have these stamps, and all below it.
+// stackStamps makes, from the stamp of each layer, the stamp of that layer and all layers below it.
 func stackStamps(stamps []string) []string {
 	stacked, below := make([]string, len(stamps)), ""
 	for n := len(stamps) - 1; n >= 0; n-- {
@@ -121,7 +123,7 @@ func stackStamps(stamps []string) []string {
 	return stacked
 }
 
-// Known is how the layer n is mounted; ok is false if that has to be found out.
+// Known returns how the layer n is mounted; ok is false if that has to be found out.
 func (l *Look) Known(n int) (v Shown, ok bool) {
 	link := l.link(n)
 	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
@@ -133,7 +135,7 @@ func (l *Look) Known(n int) (v Shown, ok bool) {
 	return v, link.digest == flagNone || l.Place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
 }
 
-// link is the link of the layer n.
+// link returns the link of the layer n.
 func (l *Look) link(n int) knownLink {
 	link := &l.read[n]
 	if link.wasRead || l.links < 0 {
@@ -150,7 +152,8 @@ func (l *Look) link(n int) knownLink {
 	return *link
 }
 
-// stamp is what the link of the layer n has to say of it. If its shadow is joined with the parent's, it goes by the parent and its shadows as well.
+// stamp returns the stamp that the link of the layer n must have. If the layer's shadow is joined with the parent's, the stamp covers the
+// parent and the parent's shadows as well.
 func (l *Look) stamp(n int, joined, stacked bool) string {
 	switch {
 	case joined && n+1 < len(l.layers):
@@ -162,7 +165,7 @@ func (l *Look) stamp(n int, joined, stacked bool) string {
 	return l.stamps[n]
 }
 
-// Place finds the shadows of the layer v that have this digest.
+// Place puts the shadows of the layer v with this digest into v, and reports whether it has found them.
 func (l *Look) Place(v *Shown, digest string, above, below bool) bool {
 	for _, place := range l.places {
 		dir := place + "/" + v.ID + "/" + digest
@@ -180,8 +183,8 @@ func (l *Look) Place(v *Shown, digest string, above, below bool) bool {
 	return false
 }
 
-// aboveParent is the shadow above the second layer, for one below the first to be joined with. It is "" if there is none, or if that is not to be
-// relied on.
+// aboveParent returns the shadow above the second layer, to be joined with the shadow below the first. It returns "" if there is none, or
+// if it cannot be relied on.
 func (l *Look) aboveParent() string {
 	if l.To == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
@@ -192,7 +195,7 @@ func (l *Look) aboveParent() string {
 	return ""
 }
 
-// knowsFrom tells if the layer n, and each one below it, is known.
+// knowsFrom reports whether the layer n and all layers below it are known.
 func (l *Look) knowsFrom(n int) bool {
 	for ; n < len(l.layers); n++ {
 		if _, ok := l.Known(n); !ok {
@@ -202,7 +205,7 @@ func (l *Look) knowsFrom(n int) bool {
 	return true
 }
 
-// keep is for the next known. What cannot be kept is found out again.
+// keep writes the link of the layer id, for the next call of Known. If that fails, the next mount finds everything out again.
 func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 	flags := ""
 	for _, f := range []struct {
@@ -225,10 +228,10 @@ func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 	}
 }
 
-// Links is the directory of the links.
+// Links returns the directory of the links.
 func (s *Cache) Links() string { return s.Home.Overlay(store.KnownDir, string(s.To)) }
 
-// Unmarked tells if the layer id is known to have no marks.
+// Unmarked reports whether the layer id is known to have no marks.
 func (s *Cache) Unmarked(id string) bool {
 	look, err := s.LookAt([]string{id})
 	if err != nil {

@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A backend mounts a layer as it is, between shadows: directories of marks that the backend reads. A plan says which shadows a layer needs, and
-// makes them; the cache keeps them. "Above" is what stands above the layer in the mount, and hides its marks; "below" is what stands below it, and
-// does what its marks say.
+// A backend mounts a layer as it is, between shadows: directories of marks that the backend can read. A plan says which shadows a layer
+// needs, and makes them; the cache keeps them. The shadow above the layer hides the layer's marks. The shadow below the layer does what the
+// marks say.
 //
 //	backend    layer      above it                      below it
 //	overlayfs  aufs       a whiteout of each .wh.*      a whiteout of each name that .wh.* deletes, and the opaque directories
@@ -30,16 +30,16 @@ import (
 //	                      and the directories with overlayfs's attributes
 //	aufs       aufs*      nothing                       the same
 //
-// * only a layer with opaque directories. Of a directory that is opaque in
-// several branches, aufs takes the lowest one for the one that counts (measured with aufs 2024-07-01 on Linux 6.1; au_lkup_dentry in
-// fs/aufs/dentry.c, which looks on below an opaque directory that it has not seen before): what the upper ones hide is seen again. So no
-// branch but the writable one may have an opaque directory that counts.
+// * only a layer with opaque directories. If a directory is opaque in several branches, aufs obeys only the lowest of them, and shows again
+// what the upper ones hide (measured with aufs 2024-07-01 on Linux 6.1; au_lkup_dentry in fs/aufs/dentry.c goes on below an opaque
+// directory that it has not seen before). So only the writable branch may have an opaque directory that counts.
 //
-// A file beside its own whiteout, which aufs hides, is hidden from above as well.
+// Aufs hides a file that stands beside its own whiteout. The shadow above hides such a file as well.
 //
-// For overlayfs, what is below a layer and what is above its parent can be one directory (see join): each directory of a stack takes it time.
+// For overlayfs, the shadow below a layer and the shadow above its parent can be one directory (see Join). That saves time, because
+// overlayfs spends some on each directory of a stack.
 
-// The names of the shadow above a layer, and of the one below it, in the directory that Make makes.
+// DirAbove and DirBelow are the names of a layer's two shadows, in the directory that Make makes.
 const (
 	DirAbove = "above"
 	DirBelow = "below"
@@ -50,13 +50,13 @@ type Tree map[string]*Marks
 
 // Marks are the marks of one directory of a shadow.
 type Marks struct {
-	Whiteouts map[string]bool // the names that it deletes
+	Whiteouts map[string]bool // the names that the directory deletes
 	Opaque    bool
-	// of is the tree whose directory it stands in for; the zero value is the layer.
+	// of is the tree whose directory this one stands in for. The zero value stands for the layer.
 	of whiteout.LayerDir
 }
 
-// source is the tree whose directory m, of a shadow of layer, stands in for.
+// source returns the tree whose directory m, of a shadow of layer, stands in for.
 func (m *Marks) source(layer whiteout.LayerDir) whiteout.LayerDir {
 	if m.of.Root == "" {
 		return layer
@@ -64,7 +64,7 @@ func (m *Marks) source(layer whiteout.LayerDir) whiteout.LayerDir {
 	return m.of
 }
 
-// Dir is the directory rel, which is added, with those around it, if it is not there.
+// Dir returns the directory rel. It adds the directory, and those around it, if they are missing.
 func (t Tree) Dir(rel string) *Marks {
 	if t[rel] == nil {
 		t[rel] = &Marks{Whiteouts: map[string]bool{}}
@@ -75,25 +75,25 @@ func (t Tree) Dir(rel string) *Marks {
 	return t[rel]
 }
 
-// dirs are the paths of the directories, each after the one that it is in.
+// dirs returns the paths of the directories, parents first.
 func (t Tree) dirs() []string {
 	return slices.SortedFunc(maps.Keys(t), whiteout.ParentsFirst)
 }
 
-// A Plan says how a layer is to be mounted among the ancestors of a stack.
+// A Plan says how to mount a layer among the others of a stack.
 type Plan struct {
 	Above, Below Tree
-	// Unread: the marks of the layer's own directory are not to count.
+	// Unread says that the marks of the layer's own directory are not to count.
 	Unread bool
-	// Opaque: no layer below shows through.
+	// Opaque says that no layer below shows through.
 	Opaque bool
-	// Stacked: the plan depends on the layers below, and not on the layer alone.
+	// Stacked says that the plan depends not on the layer alone, but also on the layers below it.
 	Stacked bool
-	// Joined: what is below the layer has all that is above its parent.
+	// Joined says that the shadow below the layer has all that the shadow above its parent has.
 	Joined bool
 }
 
-// PlanOf finds out what shadows the layer needs in a mount of a backend that reads marks in the form to. below are the layers below it;
+// PlanOf finds out which shadows the layer needs in a mount of a backend that reads marks in the form to. below are the layers below it;
 // only are the directories that can have marks, if that is known (see whiteout.Search).
 func PlanOf(layer whiteout.LayerDir, to whiteout.Form, below []whiteout.LayerDir, only []string) (p Plan, err error) {
 	p = Plan{Above: Tree{}, Below: Tree{}}
@@ -101,7 +101,7 @@ func PlanOf(layer whiteout.LayerDir, to whiteout.Form, below []whiteout.LayerDir
 		return p, err
 	}
 	if p.Opaque {
-		// There is nothing below to be hidden.
+		// No layer below shows through, so there is nothing to hide.
 		below = nil
 		defer func() { p.Below = Tree{} }()
 	}
@@ -127,7 +127,7 @@ func PlanOf(layer whiteout.LayerDir, to whiteout.Form, below []whiteout.LayerDir
 	return p, p.addHidden(layer, ".", below)
 }
 
-// addMarks is for a layer in aufs form that overlayfs mounts.
+// addMarks plans the shadows of a layer in aufs form that overlayfs mounts.
 func (p *Plan) addMarks(marked []whiteout.MarkedDir) {
 	for _, m := range marked {
 		above := p.Above.Dir(m.Rel)
@@ -146,7 +146,8 @@ func (p *Plan) addMarks(marked []whiteout.MarkedDir) {
 	}
 }
 
-// addBeside is for a layer in aufs form that aufs mounts. It tells if the marks of its own directory must not count.
+// addBeside plans the shadow above a layer in aufs form that aufs mounts. It reports whether the marks of the layer's own directory must
+// not count.
 func (p *Plan) addBeside(marked []whiteout.MarkedDir) (unread bool) {
 	for _, m := range marked {
 		for _, name := range m.Beside {
@@ -157,8 +158,8 @@ func (p *Plan) addBeside(marked []whiteout.MarkedDir) (unread bool) {
 	return unread
 }
 
-// addDevices is for a layer in an overlay form that aufs mounts, and whose whiteouts would be files. What is above it stands in for each directory
-// that has an attribute of overlayfs as well: aufs would copy that up.
+// addDevices plans the shadow above a layer in overlay form that aufs mounts. Aufs would show the layer's whiteouts as files, so the shadow
+// hides them. The shadow also stands in for each directory that has an attribute of overlayfs: aufs would copy the attribute up.
 func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	l, err := whiteout.ReadListing(layer.Root, rel, layer.Form)
 	if err != nil {
@@ -184,7 +185,7 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	return nil
 }
 
-// dirXattrs are the names of the attributes of the directory rel of the tree at root.
+// dirXattrs returns the names of the extended attributes of the directory rel of the tree at root.
 func dirXattrs(root, rel string) ([]string, error) {
 	dir, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
@@ -195,8 +196,8 @@ func dirXattrs(root, rel string) ([]string, error) {
 	return attrs, dir.Named(err)
 }
 
-// addHidden adds to what is below the layer the names that it hides in the directory rel, which the layers below it have as well, and in those
-// directories of it that they have. aufs then goes by that alone.
+// addHidden adds to the shadow below the layer each name that the layer hides in the directory rel and that the layers below it have. It
+// goes on in those subdirectories of the layer that the layers below have as well. Aufs then obeys that shadow alone.
 func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.LayerDir) error {
 	own, err := whiteout.ReadListing(layer.Root, rel, layer.Form)
 	if err != nil {
@@ -216,7 +217,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		}
 	}
 	if own.Opaque {
-		// All that the layers below have here is hidden by that.
+		// That hides everything that the layers below have here.
 		return nil
 	}
 	for name, entry := range own.Entries {
@@ -229,14 +230,14 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 			}
 			continue
 		}
-		// A directory in the place of a file. Aufs looks for more directories of that name below the file.
+		// This directory takes the place of a file. Aufs looks for more directories of that name below the file.
 		p.Below.Dir(rel).Whiteouts[name] = true
 	}
 	return nil
 }
 
-// Join adds to what is below the layer, for overlayfs, what is above its parent: the shadow at dir. Where the layer hides what its parent has,
-// there is nothing to be added; nor is there if nothing is below the layer.
+// Join adds the shadow at dir, which is the one above the layer's parent, to the shadow below the layer. It is for overlayfs. Join adds
+// nothing where the layer hides what its parent has, and nothing at all if there is no shadow below the layer.
 func (p *Plan) Join(dir string) error {
 	if len(p.Below) == 0 {
 		return nil
@@ -273,7 +274,7 @@ func (p *Plan) join(dir, rel string) error {
 				return err
 			}
 		case own != nil:
-			// The parent has a whiteout beside that directory, which hides it and those of the layers below.
+			// The parent has a whiteout beside its directory of that name. The whiteout hides that directory and those of the layers below.
 			own.Opaque = true
 		default:
 			m.Whiteouts[entry.Name()] = true
@@ -282,7 +283,7 @@ func (p *Plan) join(dir, rel string) error {
 	return nil
 }
 
-// TooLong is an error if a name cannot be deleted in the form to.
+// TooLong returns an error if the plan has a name that is too long to be deleted in the form to.
 func (p *Plan) TooLong(to whiteout.Form) error {
 	if to != whiteout.AufsForm {
 		return nil
@@ -299,8 +300,9 @@ func (p *Plan) TooLong(to whiteout.Form) error {
 	return nil
 }
 
-// Digest names what the plan makes of the layer in the form to: two plans that make the same have the same one. It is "" if they make nothing.
-// In a copy of the store it is another one: not every program copies the attributes of directories in shadows.
+// Digest returns a name for what the plan makes of the layer in the form to. Two plans that make the same have the same digest. The digest
+// of a plan that makes nothing is "". A copy of the store has other digests: not every program copies the attributes of directories in
+// shadows.
 func (p *Plan) Digest(layer whiteout.LayerDir, to whiteout.Form) (string, error) {
 	if len(p.Above) == 0 && len(p.Below) == 0 {
 		return "", nil
@@ -326,7 +328,7 @@ func (p *Plan) Digest(layer whiteout.LayerDir, to whiteout.Form) (string, error)
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
-// digestMetadata adds to sum what whiteout.CopyMetadataBeneath copies of the directory rel of the layer, but for the time of access.
+// digestMetadata adds to sum what whiteout.CopyMetadataBeneath copies of the directory rel of the layer, except the time of access.
 func digestMetadata(sum hash.Hash, layer whiteout.LayerDir, rel string) error {
 	dir, err := fsutil.OpenBelow(layer.Root, rel)
 	if err != nil {
@@ -348,7 +350,7 @@ func digestMetadata(sum hash.Hash, layer whiteout.LayerDir, rel string) error {
 	return err
 }
 
-// make makes the shadow at target, which is not there yet.
+// make makes the shadow at target, which must not exist yet.
 func (t Tree) make(target string, layer whiteout.LayerDir, to whiteout.Form) error {
 	dirs := t.dirs()
 	for _, rel := range dirs {
@@ -360,7 +362,7 @@ func (t Tree) make(target string, layer whiteout.LayerDir, to whiteout.Form) err
 			return err
 		}
 	}
-	// What is made in a directory changes its times.
+	// Making something in a directory changes the directory's times, so this comes last.
 	for _, rel := range slices.Backward(dirs) {
 		of := t[rel].source(layer)
 		if err := whiteout.CopyMetadataBeneath(of.Root, rel, of.Form, target); err != nil {
