@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MustHaveAufsForm is an error if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file. It is asked
-// before anything is changed: a conversion that is given up on its way takes away what a container has made under the names of aufs's marks.
+// MustHaveAufsForm returns an error if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file.
+// This has to be checked before anything is changed: giving up a conversion halfway removes what a container has made under the names of
+// aufs's marks.
 func MustHaveAufsForm(root string, f Form) error {
 	return EachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		for _, entry := range entries {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ToOverlayForm and ToAufsForm are inverse to each other. Both work in place, and can be called again on a layer on which either was cut
-// short: what is in the form asked for stays as it is.
+// ToOverlayForm and ToAufsForm are the inverse of each other. Both work in place. If either was cut short on a layer, both can be called on
+// that layer again: marks that already have the new form stay as they are.
 
-// ToOverlayForm writes the marks of the layer at root, whose marked directories these are, in overlay form f. It removes what aufs
-// has left there for itself, which a container would see.
+// ToOverlayForm converts the marks of the layer at root to overlay form f. marked are the layer's marked directories. It removes the files
+// that aufs has left there for itself, since a container would see them.
 func ToOverlayForm(root string, marked []MarkedDir, f Form) error {
 	t := fsutil.Tree{Root: root}
 	defer t.Close()
@@ -70,9 +70,9 @@ func entryToOverlay(w *Maker, entry fs.DirEntry, f Form) error {
 	return nil
 }
 
-// whiteoutToOverlay replaces .wh.<hidden>. One with content is not what aufs makes: it is a file of that name from a time
-// when overlayfs had the layer mounted, and is left alone. So is one that stands beside the file that it hides, for
-// which overlayfs has no form.
+// whiteoutToOverlay replaces .wh.<hidden>. It leaves alone a file with content, since aufs makes no such file: a container made it while
+// overlayfs had the layer mounted. It also leaves alone a whiteout that stands beside the file that it hides, because overlayfs has no form
+// for that.
 func whiteoutToOverlay(w *Maker, hidden string, entry fs.DirEntry, f Form) error {
 	info, err := w.Dir.Lstat(entry.Name())
 	if err != nil || info.Size() > 0 {
@@ -98,9 +98,9 @@ func whiteoutToOverlay(w *Maker, hidden string, entry fs.DirEntry, f Form) error
 	return w.Dir.Remove(entry.Name())
 }
 
-// markWhiteouts has overlayfs look for whiteouts when it lists a directory. In one that a single layer has it would not, and
-// show them, were it not for the attribute "origin"; an empty one means that the origin is not known (ovl_get_inode and
-// ovl_get_fh in the kernel's fs/overlayfs).
+// markWhiteouts makes overlayfs look for whiteouts when it lists a directory. In a directory that only one layer has, overlayfs would not
+// look for whiteouts, and would show them, unless the directory has the attribute "origin". An empty attribute means that the origin is not
+// known (ovl_get_inode and ovl_get_fh in the kernel's fs/overlayfs).
 func markWhiteouts(dir fsutil.Dir, f Form) error {
 	err := dir.Named(fsutil.PathXattrs(dir.Reach(".")).Set(f.XattrPrefix()+"origin", nil, unix.XATTR_CREATE))
 	if errors.Is(err, unix.EEXIST) {
@@ -109,13 +109,13 @@ func markWhiteouts(dir fsutil.Dir, f Form) error {
 	return err
 }
 
-// MarkOpaque makes a directory opaque, in overlay form f.
+// MarkOpaque makes a directory opaque in overlay form f.
 func MarkOpaque(dir fsutil.Dir, f Form) error {
 	return dir.Named(fsutil.PathXattrs(dir.Reach(".")).Set(f.XattrPrefix()+"opaque", []byte("y"), 0))
 }
 
-// ToAufsForm writes the marks of the layer at root, which are in overlay form f, in aufs form, and takes overlayfs's
-// extended attributes from its files.
+// ToAufsForm converts the marks of the layer at root from overlay form f to aufs form, and removes overlayfs's extended attributes from the
+// layer's files.
 func ToAufsForm(root string, f Form) error {
 	base, err := lookAtBase(root)
 	if err != nil {
@@ -164,7 +164,7 @@ func entryToAufs(w *Maker, entry fs.DirEntry, f Form) (changed bool, err error) 
 			return true, dir.Remove(name)
 		}
 	}
-	// Nothing has the layer mounted, and its own path is the faster one to read by.
+	// Nobody has the layer mounted, so the file can be read by its own path, which is faster.
 	names, err := fsutil.ListXattrs(dir.PathOf(name))
 	if err == nil && !slices.ContainsFunc(names, f.OwnXattr) {
 		return false, nil
@@ -172,7 +172,7 @@ func entryToAufs(w *Maker, entry fs.DirEntry, f Form) (changed bool, err error) 
 	return false, StripXattrs(dir, name, f)
 }
 
-// dirToAufs marks dir as opaque in aufs form if it is so in overlay form.
+// dirToAufs converts an opaque mark of dir from overlay form f to aufs form, and removes overlayfs's extended attributes from dir.
 func dirToAufs(dir fsutil.Dir, f Form) (changed bool, err error) {
 	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
@@ -189,14 +189,14 @@ func dirToAufs(dir fsutil.Dir, f Form) (changed bool, err error) {
 			return false, err
 		}
 	}
-	// After that: cut short in between, the directory must not lose the mark.
+	// The attributes go last: if the conversion is cut short in between, the directory must still be opaque.
 	return opaque, stripListed(dir, ".", names, f)
 }
 
-// linkedBase is the file that aufs links its whiteouts to, if the layer has one with other names.
+// A linkedBase is the file that aufs links its whiteouts to, if the layer has such a file with more than one name.
 type linkedBase struct {
-	inode  uint64 // 0: there is none
-	others uint64 // how many of its names are not known to be those of whiteouts
+	inode  uint64 // 0 if there is no such file
+	others uint64 // how many names of the file are not known to be whiteouts
 }
 
 func lookAtBase(root string) (b linkedBase, err error) {
@@ -207,7 +207,7 @@ func lookAtBase(root string) (b linkedBase, err error) {
 	return linkedBase{st.Ino, uint64(st.Nlink)}, nil
 }
 
-// count looks for its names among the whiteouts of a directory.
+// count subtracts from others the names of the file that are whiteouts in one directory.
 func (b *linkedBase) count(dir fsutil.Dir, entries []fs.DirEntry) error {
 	for _, entry := range entries {
 		if b.inode == 0 || !strings.HasPrefix(entry.Name(), Prefix) || entry.IsDir() {
@@ -224,8 +224,8 @@ func (b *linkedBase) count(dir fsutil.Dir, entries []fs.DirEntry) error {
 	return nil
 }
 
-// hide gives it another name if it has one that is no whiteout's: a container has made it then, and each of aufs's whiteouts would become a name
-// of that file.
+// hide renames the file if one of its names is not a whiteout. A container has made the file then, and each of aufs's whiteouts would
+// become another name of that file.
 func (b *linkedBase) hide(root string) error {
 	if b.others == 0 {
 		return nil

@@ -1,3 +1,3 @@
-// Package whiteout reads and writes what a layer's directory takes away from the layers below it, in aufs form and in overlay form, and
-// brings a layer from one form into the other.
+// Package whiteout reads and writes the whiteouts and opaque directories by which a layer hides what the layers below it have. It knows
+// aufs form and overlay form, and converts a layer from one form to the other.
 package whiteout

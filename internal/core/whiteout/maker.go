@@ -10,22 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Maker makes the whiteouts of one directory: the first one anew and the others as links to it, as aufs and overlayfs do for
-// themselves. To link and unlink takes the file system half of the time that a file takes.
+// A Maker makes the whiteouts of one directory: the first one anew, and the others as links to it, as aufs and overlayfs do themselves.
+// Linking and unlinking takes the file system half the time that a new file takes.
 type Maker struct {
 	Dir  fsutil.Dir
 	Anew func(dir fsutil.Dir, name string) error
-	// First is the one that this maker has made last without a link. Nothing that was there before is linked to: it may be a
-	// file that a container has.
+	// First is the whiteout that this Maker has last made anew. The Maker links to nothing that was there before: that may be a file that a
+	// container has.
 	First string
-	// begun: the directory is ready for whiteouts.
+	// begun says that the directory is ready for whiteouts.
 	begun bool
 }
 
-// Make makes a file that is a whiteout. The error matches unix.EEXIST if there is a file of that name.
+// Make makes the file name, which is a whiteout. The error matches unix.EEXIST if there is a file of that name.
 func (w *Maker) Make(name string) error {
 	if w.First != "" {
-		// The error may be that of a file system that has no links, or no more of them for one file (EPERM, EMLINK).
+		// Linking fails on a file system that has no links, or no more of them for one file (EPERM, EMLINK).
 		if err := w.Dir.Link(w.First, w.Dir, name); err == nil {
 			return nil
 		}
@@ -37,25 +37,25 @@ func (w *Maker) Make(name string) error {
 	return err
 }
 
-// MakeOverlay makes a whiteout of overlay form.
+// MakeOverlay makes a whiteout in overlay form.
 func MakeOverlay(dir fsutil.Dir, name string) error {
 	return dir.Failed("making the whiteout", name, unix.Mknodat(dir.Fd, name, unix.S_IFCHR, 0))
 }
 
-// MakeAufs makes a whiteout, or the mark of an opaque directory, of aufs form: an empty file with the mode that aufs gives
-// them, whatever the umask of the process is.
+// MakeAufs makes a whiteout or an opaque mark in aufs form: an empty file with the mode that aufs gives it, whatever the umask of the
+// process is.
 func MakeAufs(dir fsutil.Dir, name string) error {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := fsutil.Retried(func() (int, error) { return unix.Openat(dir.Fd, name, flags, Mode) })
 	if err != nil {
 		return dir.Failed("making the whiteout", name, err)
 	}
-	// By its name, it may be another file by now.
+	// Not by its name: another file may have the name by now.
 	err = unix.Fchmod(fd, Mode)
 	return dir.Failed("making the whiteout", name, errors.Join(err, unix.Close(fd)))
 }
 
-// MakeMark is MakeAufs for one that may be there.
+// MakeMark is MakeAufs for a mark that may already be there.
 func MakeMark(dir fsutil.Dir, name string) error {
 	err := MakeAufs(dir, name)
 	if errors.Is(err, unix.EEXIST) {
@@ -64,7 +64,7 @@ func MakeMark(dir fsutil.Dir, name string) error {
 	return err
 }
 
-// checkMark is an error if the file name in dir is not what MakeMark makes.
+// checkMark returns an error unless the file name in dir is an empty regular file, as MakeMark makes it.
 func checkMark(dir fsutil.Dir, name string) error {
 	there, err := dir.Lstat(name)
 	if err == nil && (!there.Mode().IsRegular() || there.Size() > 0) {
@@ -73,7 +73,7 @@ func checkMark(dir fsutil.Dir, name string) error {
 	return err
 }
 
-// MakeOpaque marks the directory name in an open one, of a layer in aufs form, as opaque.
+// MakeOpaque makes the directory name in above opaque, in aufs form.
 func MakeOpaque(above fsutil.Dir, name string) error {
 	dir, err := above.Open(name)
 	if err != nil {
@@ -83,7 +83,7 @@ func MakeOpaque(above fsutil.Dir, name string) error {
 	return fsutil.KeepTimes(dir, func() (bool, error) { return true, MakeMark(dir, OpaqueMark) })
 }
 
-// MakeOpaqueBeneath is MakeOpaque of the directory rel of the tree at root.
+// MakeOpaqueBeneath is MakeOpaque for the directory rel of the tree at root.
 func MakeOpaqueBeneath(root, rel string) error {
 	above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 	if err != nil {

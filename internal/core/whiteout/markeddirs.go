@@ -13,23 +13,23 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
-// A MarkedDir is a directory of a layer in aufs form that has whiteouts, the mark of an opaque directory or files of aufs's own.
+// A MarkedDir is a directory of a layer in aufs form that has whiteouts, an opaque mark or files of aufs's own.
 type MarkedDir struct {
-	Rel   string        // from the root of the layer, which is "."
-	Marks []fs.DirEntry // whose names begin with .wh.
-	// Beside are the names of the files that stand beside their own whiteouts, and which aufs does not show.
+	Rel   string        // its path in the layer, whose root is "."
+	Marks []fs.DirEntry // the entries whose names begin with .wh.
+	// Beside are the names of files that stand beside their own whiteouts. Aufs does not show such files.
 	Beside []string
 	st     syscall.Stat_t
 }
 
-// Opaque tells if the directory is opaque.
+// Opaque reports whether the directory is opaque.
 func (m MarkedDir) Opaque() bool { return slices.ContainsFunc(m.Marks, isOpaqueMark) }
 
 func isOpaqueMark(entry fs.DirEntry) bool {
 	return entry.Name() == OpaqueMark && entry.Type().IsRegular()
 }
 
-// Whiteouts are the names that the directory deletes.
+// Whiteouts returns the names that the directory deletes.
 func (m MarkedDir) Whiteouts() []string {
 	var names []string
 	for _, entry := range m.Marks {
@@ -40,17 +40,18 @@ func (m MarkedDir) Whiteouts() []string {
 	return names
 }
 
-// A Search looks for the marked directories of the layer at root, which is in aufs form.
+// A Search looks for the marked directories of the layer at Root, which is in aufs form.
 type Search struct {
 	Root string
-	// Only are the directories that may have whiteouts, if that is known: then only they and those directly in them may be opaque. nil
-	// stands for all directories.
+	// Only are the directories that may have whiteouts, if they are known. In that case, only these directories and those directly in them
+	// may be opaque. nil stands for all directories.
 	Only []string
-	// Devices: a character device 0/0 is no error. A layer whose conversion was begun has some.
+	// Devices says that a character device 0/0 is no error. A layer whose conversion was begun has some.
 	Devices bool
 }
 
-// Find returns the marked directories, parents first. A character device 0/0 is an error: overlayfs would take it for a whiteout.
+// Find returns the marked directories, parents first. A character device 0/0 is an error, unless Devices is set: overlayfs would take it
+// for a whiteout.
 func (s Search) Find() ([]MarkedDir, error) {
 	t := fsutil.Tree{Root: s.Root}
 	defer t.Close()
@@ -63,7 +64,7 @@ func (s Search) Find() ([]MarkedDir, error) {
 	var within []string
 	for _, rel := range s.Only {
 		below, err := s.in(&t, rel, looked, add)
-		// One that the archive only implied may have gone.
+		// A directory that the archive only implied may be gone.
 		if fsutil.IgnoreGone(err) != nil {
 			return nil, err
 		}
@@ -71,7 +72,7 @@ func (s Search) Find() ([]MarkedDir, error) {
 			within = append(within, filepath.Join(rel, name))
 		}
 	}
-	// After those that may have whiteouts: what is in one of them is not looked for if it was looked at before.
+	// The directories of Only come before these, because in returns no subdirectories of a directory that it has seen before.
 	for _, rel := range within {
 		if _, err := s.in(&t, rel, looked, add); err != nil {
 			return nil, err
@@ -81,8 +82,8 @@ func (s Search) Find() ([]MarkedDir, error) {
 	return found, nil
 }
 
-// ParentsFirst compares the paths of directories: each comes after the one that it is in. Some names come before ".", the root, in the order of
-// bytes.
+// ParentsFirst compares the paths of two directories for an order in which each directory comes after the one that it is in. In the order
+// of bytes, some names would come before the root, ".".
 func ParentsFirst(a, b string) int {
 	for i, root := range []bool{a == ".", b == "."} {
 		if root && a != b {
@@ -92,7 +93,7 @@ func ParentsFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// below finds the marked directories in rel and below it.
+// below finds the marked directories from rel downward.
 func (s Search) below(t *fsutil.Tree, rel string, add func(MarkedDir)) error {
 	directories, err := s.in(t, rel, nil, add)
 	if err != nil {
@@ -106,7 +107,7 @@ func (s Search) below(t *fsutil.Tree, rel string, add func(MarkedDir)) error {
 	return nil
 }
 
-// in looks at one directory, unless it was looked at. It returns the names of the directories in it that the layer shows.
+// in looks at the directory rel, or does nothing if looked has rel. It returns the names of the subdirectories that the layer shows.
 func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(MarkedDir)) (directories []string, err error) {
 	if looked[rel] {
 		return nil, nil
@@ -148,7 +149,7 @@ func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(
 	return directories, nil
 }
 
-// refuseDevice is an error if a file in a directory of a layer in aufs form is a character device 0/0.
+// refuseDevice returns an error if the file is a character device 0/0, unless Devices is set.
 func (s Search) refuseDevice(dir fsutil.Dir, entry fs.DirEntry) error {
 	if s.Devices || entry.Type()&fs.ModeCharDevice == 0 {
 		return nil

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LayerDir is a layer whose directory is read together with others.
+// A LayerDir is the directory of a layer, and the form of the layer.
 type LayerDir struct {
 	Root string
 	Form Form
 }
 
-// Merged is one directory as the ancestors show it, read once.
+// A Merged is one directory as several layers show it together, read once.
 type Merged struct {
 	layers   []LayerDir
 	listings []Listing
 }
 
-// ReadMerged reads the directory rel of layers, nearest first, as far as they are not hidden. All of them have it. Those files that are
-// wanted can be asked for with Stat; nil stands for none.
+// ReadMerged reads the directory rel of layers, nearest first, as far as the layers are not hidden. All of the layers must have the
+// directory. wanted has the files that can be asked for with Stat; nil stands for none.
 func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (Merged, error) {
 	m := Merged{}
 	look := func(name string) bool { return wanted[name] != nil && !m.Shows(name) }
@@ -43,7 +43,7 @@ func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (M
 	return m, nil
 }
 
-// top is the number of the nearest layer that shows name, or -1 if none does.
+// top returns the index of the nearest layer that shows name, or -1 if none does.
 func (m Merged) top(name string) int {
 	for i, l := range m.listings {
 		switch {
@@ -56,10 +56,10 @@ func (m Merged) top(name string) int {
 	return -1
 }
 
-// Shows tells if the directory shows something under name.
+// Shows reports whether the directory shows something under name.
 func (m Merged) Shows(name string) bool { return m.top(name) >= 0 }
 
-// Names are all that the directory shows.
+// Names returns all names that the directory shows.
 func (m Merged) Names() map[string]bool {
 	names := map[string]bool{}
 	for _, l := range m.listings {
@@ -72,7 +72,8 @@ func (m Merged) Names() map[string]bool {
 	return names
 }
 
-// Stat describes what the directory shows under name, which was wanted, or is nil if it shows nothing.
+// Stat describes what the directory shows under name. The result is nil if the directory shows nothing there. name has to be one of those
+// that ReadMerged was given as wanted.
 func (m Merged) Stat(name string) (fs.FileInfo, error) {
 	i := m.top(name)
 	if i < 0 {
@@ -81,11 +82,10 @@ func (m Merged) Stat(name string) (fs.FileInfo, error) {
 	return m.listings[i].Entries[name].Info()
 }
 
-// Root is that of the layer of which the directory shows something under name; it has to show something.
+// Root returns the root of the layer whose file the directory shows under name. The directory has to show something there.
 func (m Merged) Root(name string) string { return m.layers[m.top(name)].Root }
 
-// Dirs are the layers whose directories make up the directory name: from the nearest one on down to a file, a whiteout or
-// the end.
+// Dirs returns the layers whose directories make up the directory name: from the nearest one down to a file, a whiteout or the last layer.
 func (m Merged) Dirs(name string) []LayerDir {
 	var dirs []LayerDir
 	for i, l := range m.listings {
@@ -104,8 +104,8 @@ func (m Merged) Dirs(name string) []LayerDir {
 	return dirs
 }
 
-// Hides tells if the layer, which does not have the file rel, keeps that of its ancestors from being seen: by a whiteout, an opaque
-// directory, or something else in the place of a directory.
+// Hides reports whether the layer, which does not have the file rel, hides the file that its ancestors have there. It can do so by a
+// whiteout, an opaque directory, or something else in the place of a directory.
 func (l LayerDir) Hides(rel string) (bool, error) {
 	dir := "."
 	for _, name := range strings.Split(rel, "/") {
@@ -118,7 +118,7 @@ func (l LayerDir) Hides(rel string) (bool, error) {
 	return false, nil
 }
 
-// hidesIn is Hides for one name in the directory dir. There is more to look at if that is a directory of the layer.
+// hidesIn is Hides for one name in the directory dir. more says that name is a directory of the layer, in which to look for more.
 func (l LayerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	open, err := fsutil.OpenDir(l.Root, dir)
 	if err != nil {
@@ -139,7 +139,7 @@ func (l LayerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	if err != nil {
 		return false, false, fsutil.IgnoreGone(err)
 	}
-	// In the place of a directory of the ancestors, anything else hides it. So does a whiteout of overlay form.
+	// Anything but a directory hides the ancestors' directory of that name. So does a whiteout in overlay form.
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	return !isDir, isDir, nil
 }

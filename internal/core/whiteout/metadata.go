@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CopyDirMetadata is copyMetadata for directories whose paths no container can change, as those of the roots of layers.
+// CopyDirMetadata is copyMetadata for directories whose paths no container can change, such as the roots of layers.
 func CopyDirMetadata(source string, f Form, target string) error {
 	return CopyMetadataBeneath(source, ".", f, target)
 }
 
-// CopyMetadataBeneath is copyMetadata for the directory rel of the tree at root, and that of the tree at target.
+// CopyMetadataBeneath is copyMetadata from the directory rel of the tree at root to the directory rel of the tree at target.
 func CopyMetadataBeneath(root, rel string, f Form, target string) error {
 	from, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
@@ -29,8 +29,8 @@ func CopyMetadataBeneath(root, rel string, f Form, target string) error {
 	return copyMetadata(from, f, to)
 }
 
-// copyMetadata gives the directory target the owner, mode, times and extended attributes of source, but for those that
-// overlayfs has set there in form f. It comes last: making entries changes the times, and a change of owner the mode.
+// copyMetadata gives the directory target the owner, mode, times and extended attributes of source. It leaves out the attributes that
+// overlayfs has set in form f. It has to come last: making entries changes the times, and a change of owner changes the mode.
 func copyMetadata(source fsutil.Dir, f Form, target fsutil.Dir) error {
 	st, err := source.Stat()
 	if err != nil {
@@ -51,8 +51,8 @@ func copyMetadata(source fsutil.Dir, f Form, target fsutil.Dir) error {
 	return target.SetTimes(&st)
 }
 
-// DropMetadata takes the extended attributes from a directory whose path no container can change, but for those that overlayfs has set there in
-// form f. Access control lists are some of them.
+// DropMetadata removes the extended attributes, such as access control lists, from a directory whose path no container can change. It keeps
+// the attributes that overlayfs has set in form f.
 func DropMetadata(dir string, f Form) error {
 	opened, err := fsutil.OpenReal(dir)
 	if err != nil {
@@ -62,18 +62,19 @@ func DropMetadata(dir string, f Form) error {
 	return EachXattr(opened, f, func(name string, _ []byte) error {
 		err := unix.Lremovexattr(opened.Reach("."), name)
 		if strings.HasPrefix(name, "security.") && err != nil {
-			// Such as the label of SELinux, which each file has, and copyMetadata replaces.
+			// For example, every file has an SELinux label, which copyMetadata replaces.
 			return nil
 		}
 		return opened.Failed("removing the attribute "+name+" from", ".", err)
 	})
 }
 
-// rawACLs begins the names under which xfs lists access control lists once more, for whoever may administer the system. They come and go
-// with the lists of the usual names (xfs_xattr_put_listent in fs/xfs/xfs_xattr.c of the kernel).
+// rawACLs begins the names under which xfs lists access control lists a second time, for whoever may administer the system. These
+// attributes come and go with the lists under the usual names (xfs_xattr_put_listent in fs/xfs/xfs_xattr.c of the kernel).
 const rawACLs = "trusted.SGI_ACL_"
 
-// EachXattr calls do for each extended attribute of the directory dir, but for those that overlayfs has set there in form f.
+// EachXattr calls do for each extended attribute of the directory dir. It leaves out those that overlayfs has set in form f, and those that
+// rawACLs begins.
 func EachXattr(dir fsutil.Dir, f Form, do func(name string, value []byte) error) error {
 	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Aufs keeps three files at the root of its writable branch. A container on overlayfs can make what it wants under their names. Where
-// that is of another type, aufs refuses the mount; a file with content, or one that has other names in the layer, becomes
-// each whiteout. So what aufs cannot use gets another name, which aufs shows nowhere and takes for nothing, and nothing is lost.
+// Aufs keeps three files at the root of its writable branch. A container on overlayfs can make anything under their names. If the
+// container's file has another type, aufs refuses the mount. If it has content, or other names in the layer, each whiteout becomes that
+// file. So a file that aufs cannot use gets another name, which aufs neither shows nor interprets, and nothing is lost.
 
 const (
 	// Base is the empty file that aufs links its whiteouts to.
@@ -27,13 +27,13 @@ const (
 	OrphanDir = ".wh..wh.orph"
 )
 
-// OwnFileNames are the names of all three.
+// OwnFileNames are the names of aufs's three files.
 var OwnFileNames = []string{Base, PseudoLinkDir, OrphanDir}
 
-// HiddenMark is in the names that such files get, before something random.
+// HiddenMark stands between the old name and a random end in the name of a renamed file.
 const HiddenMark = ".aside-"
 
-// LookAtOwnFiles finds those of aufs's own files that it cannot use, and the pseudo-links that mounts before have left.
+// LookAtOwnFiles returns the names of aufs's own files that aufs cannot use, and of the pseudo-links that earlier mounts have left.
 func LookAtOwnFiles(root fsutil.Dir) (useless, stale []string, err error) {
 	for _, name := range OwnFileNames {
 		info, err := root.Lstat(name)
@@ -59,7 +59,7 @@ func LookAtOwnFiles(root fsutil.Dir) (useless, stale []string, err error) {
 	return useless, stale, nil
 }
 
-// listPseudoLinks returns the names in the directory of pseudo-links, and if all of them are such.
+// listPseudoLinks returns the names in the directory of pseudo-links. all reports whether all of them are names of pseudo-links.
 func listPseudoLinks(root fsutil.Dir) (names []string, all bool, err error) {
 	dir, err := root.Open(PseudoLinkDir)
 	if err != nil {
@@ -87,7 +87,7 @@ func ParsePseudoLink(name string) (inMount, inBranch uint64, ok bool) {
 	return inMount, inBranch, merr == nil && berr == nil
 }
 
-// HideOwnFile gives what a container has made under one of aufs's own names another name. The times of the root directory stay.
+// HideOwnFile renames what a container has made under one of aufs's own names. The times of the root directory stay.
 func HideOwnFile(root fsutil.Dir, name string) error {
 	hidden := name + HiddenMark + rand.Text()
 	err := fsutil.KeepTimes(root, func() (bool, error) { return true, root.RenameNew(name, root, hidden) })
@@ -98,7 +98,7 @@ func HideOwnFile(root fsutil.Dir, name string) error {
 	return nil
 }
 
-// showOwnFile gives what HideOwnFile has hidden its name again, if that is free.
+// showOwnFile gives a file that HideOwnFile has renamed its old name again, if that name is free.
 func showOwnFile(root fsutil.Dir, hidden string) error {
 	name, _, _ := strings.Cut(hidden, HiddenMark)
 	if !slices.Contains(OwnFileNames, name) {
@@ -111,8 +111,8 @@ func showOwnFile(root fsutil.Dir, hidden string) error {
 	return err
 }
 
-// DropPseudoLinks removes pseudo-links that mounts before have left, which aufs does not read again: each flush would look for their names
-// in vain.
+// DropPseudoLinks removes pseudo-links that earlier mounts have left. Aufs does not read them again, and each flush would look for their
+// names in vain.
 func DropPseudoLinks(root fsutil.Dir, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -130,8 +130,8 @@ func DropPseudoLinks(root fsutil.Dir, names []string) error {
 	return nil
 }
 
-// DropOwnFiles removes what aufs has left at the root of a layer that it does not have mounted. What else is there under such names is somebody's
-// content.
+// DropOwnFiles removes the files that aufs has left for itself at the root of a layer. Aufs must not have the layer mounted. Other files
+// under such names are content, and stay.
 func DropOwnFiles(root fsutil.Dir) error {
 	useless, stale, err := LookAtOwnFiles(root)
 	if err == nil {
@@ -149,7 +149,7 @@ func DropOwnFiles(root fsutil.Dir) error {
 	return errors.Join(errs...)
 }
 
-// isRemoval tells if a name is one that aufs gives a file which it is about to remove: .wh..wh.<name>.<four digits> (au_whtmp_lkup in
+// isRemoval reports whether a name is one that aufs gives a file before it removes the file: .wh..wh.<name>.<four digits> (au_whtmp_lkup in
 // fs/aufs/whout.c).
 func isRemoval(name string) bool {
 	const digits = "0123456789abcdef"
@@ -157,5 +157,5 @@ func isRemoval(name string) bool {
 	return IsOwnFile(name) && at > len(MetaPrefix) && name[at] == '.' && strings.Trim(name[at+1:], digits) == ""
 }
 
-// PseudoLinkDir is where aufs keeps the pseudo-links of a writable branch, at its root.
+// PseudoLinkDir is the directory, at the root of a writable branch, in which aufs keeps the branch's pseudo-links.
 const PseudoLinkDir = ".wh..wh.plnk"

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 )
 
-// EachDir calls visit for the directory at root and each one below it, parents first, and puts the times of those that it
-// changed back to what they were. It does not go into aufs's own directories at the root.
+// EachDir calls visit for the directory at root and each directory below it, parents first. If visit changes a directory, EachDir restores
+// the directory's times. EachDir does not enter aufs's own directories at the root.
 func EachDir(root string, visit fsutil.VisitDir) error {
 	t := fsutil.Tree{Root: root}
 	defer t.Close()
@@ -25,7 +25,7 @@ func eachDirBelow(t *fsutil.Tree, rel string, visit fsutil.VisitDir) error {
 		if !entry.IsDir() || rel == "." && IsOwnFile(entry.Name()) {
 			continue
 		}
-		// visit may have removed it.
+		// visit may have removed the directory.
 		if err := eachDirBelow(t, filepath.Join(rel, entry.Name()), visit); fsutil.IgnoreGone(err) != nil {
 			return err
 		}

@@ -13,47 +13,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer's directory says what it takes away from its ancestors by whiteouts and opaque directories. There are two ways
-// to write them down.
+// A layer hides content of its ancestors by whiteouts and opaque directories. These can be in two forms.
 //
-// In aufs form, that of archives and so of image layers: the name X is deleted by an empty file .wh.X beside it, and a directory
-// hides what ancestors have in it by an empty file .wh..wh..opq inside (aufs(5); OCI's layers have the
-// same names). Other names that begin with .wh..wh. are aufs's own: at the
-// root those of its files, elsewhere those of what it has renamed to remove it (au_whtmp_lkup in fs/aufs/whout.c), which it
-// does in its own time and a crash leaves behind. No mount of aufs shows them.
+// Aufs form is the form of archives, and so of image layers. An empty file .wh.X deletes the name X beside it. An empty file .wh..wh..opq
+// in a directory hides what ancestors have in that directory (aufs(5); OCI's layers have the same names). Other names that begin with
+// .wh..wh. are aufs's own, and no mount of aufs shows them. At the root, they are the names of aufs's own files. Elsewhere, they are the
+// names of files that aufs has renamed to remove them (au_whtmp_lkup in fs/aufs/whout.c). Aufs removes these in its own time, and a crash
+// leaves them behind.
 //
-// In overlay form, that of a layer that overlayfs has mounted writable: X is deleted by a character device 0/0 of that
-// name, and an opaque directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, of "y"
+// Overlay form is the form of a layer that overlayfs has mounted writable. A character device 0/0 of the name X deletes X. An opaque
+// directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, with the value "y"
 // (Documentation/filesystems/overlayfs.rst of the kernel).
 
 const (
-	// Prefix begins the name of a whiteout: the rest is the name that it deletes.
+	// Prefix begins the name of a whiteout. The rest is the name that the whiteout deletes.
 	Prefix = ".wh."
 	// OpaqueMark is the name of the file that makes a directory opaque.
 	OpaqueMark = MetaPrefix + ".opq"
-	// MetaPrefix begins the names that are aufs's own, and OpaqueMark.
+	// MetaPrefix begins OpaqueMark and the names that are aufs's own.
 	MetaPrefix = Prefix + Prefix
 )
 
-// Form is the way that the whiteouts of a layer are written.
+// A Form is the way in which the marks of a layer are written.
 type Form string
 
 const (
-	// AufsForm is the one of archives, and so of image layers.
+	// AufsForm is the form of archives, and so of image layers.
 	AufsForm Form = "aufs"
-	// OverlayTrusted is overlay form with attributes trusted.overlay.*: that of the initial user namespace.
+	// OverlayTrusted is overlay form with attributes trusted.overlay.*. It is used in the initial user namespace.
 	OverlayTrusted Form = "trusted"
-	// OverlayUser is overlay form with attributes user.overlay.*: that of the mount option userxattr.
+	// OverlayUser is overlay form with attributes user.overlay.*. It goes with the mount option userxattr.
 	OverlayUser Form = "user"
 )
 
-// XattrPrefix is what the names of overlayfs's extended attributes begin with in this form.
+// XattrPrefix returns the beginning of the names of overlayfs's extended attributes in this form.
 func (f Form) XattrPrefix() string {
 	return string(f) + ".overlay."
 }
 
-// Of returns X for the name .wh.X of a whiteout in aufs form. Names of aufs's own, the mark of an opaque directory, and
-// what would delete "." or ".." are no whiteouts.
+// Of returns X for the name .wh.X of a whiteout in aufs form. Aufs's own names, the opaque mark, and names that would delete "." or ".."
+// are no whiteouts.
 func Of(name string) (string, bool) {
 	if strings.HasPrefix(name, MetaPrefix) {
 		return "", false
@@ -62,8 +61,8 @@ func Of(name string) (string, bool) {
 	return hidden, ok && hidden != "" && hidden != "." && hidden != ".."
 }
 
-// IsOwnFile tells if name, at the root of a layer, or anywhere in one in aufs form, is that of one of aufs's own files: neither
-// content nor a whiteout.
+// IsOwnFile reports whether name belongs to one of aufs's own files, which are neither content nor whiteouts. It is for names at the root
+// of a layer, or anywhere in a layer in aufs form.
 func IsOwnFile(name string) bool {
 	return strings.HasPrefix(name, MetaPrefix) && name != OpaqueMark
 }
@@ -73,18 +72,18 @@ func IsOwnFileIn(f Form, atRoot bool, name string) bool {
 	return (atRoot || f == AufsForm) && IsOwnFile(name)
 }
 
-// IsOverlay tells if a file is a whiteout of overlay form.
+// IsOverlay reports whether a file is a whiteout in overlay form.
 func IsOverlay(info fs.FileInfo) bool {
 	return info.Mode()&fs.ModeCharDevice != 0 && fsutil.StatOf(info).Rdev == 0
 }
 
-// Listing is one directory of a layer, its whiteouts told apart from its content.
+// A Listing is one directory of a layer, with its whiteouts separated from its content.
 type Listing struct {
-	// Entries is the content, by name.
+	// Entries has the content, by name.
 	Entries map[string]fs.DirEntry
 	// Whiteouts are the names that are deleted.
 	Whiteouts map[string]bool
-	// Opaque: what ancestors have in this directory is hidden.
+	// Opaque says that the directory hides what ancestors have in it.
 	Opaque bool
 }
 
@@ -93,13 +92,13 @@ func ReadListing(root, rel string, f Form) (Listing, error) {
 	return listDirectory(root, rel, f, nil)
 }
 
-// ReadListingLook is ReadListing that has looked at each file: nobody but the open directory can tell what a file is, where a container
-// may be at work.
+// ReadListingLook is ReadListing with a look at each file. Where a container may be at work, only the open directory can tell what a file
+// is.
 func ReadListingLook(root, rel string, f Form) (Listing, error) {
 	return listDirectory(root, rel, f, func(string) bool { return true })
 }
 
-// listDirectory is ReadListing, which looks at those files that are wanted.
+// listDirectory is ReadListing with a look at the files that are wanted.
 func listDirectory(root, rel string, f Form, wanted func(name string) bool) (Listing, error) {
 	dir, err := fsutil.OpenBelow(root, rel)
 	if err != nil {
@@ -109,7 +108,7 @@ func listDirectory(root, rel string, f Form, wanted func(name string) bool) (Lis
 	return listOpened(dir, rel == ".", f, wanted)
 }
 
-// listOpened is listDirectory of an open directory.
+// listOpened is listDirectory for an open directory.
 func listOpened(dir fsutil.Dir, atRoot bool, f Form, wanted func(name string) bool) (Listing, error) {
 	l := Listing{Entries: map[string]fs.DirEntry{}, Whiteouts: map[string]bool{}}
 	entries, err := dir.List()
@@ -130,7 +129,7 @@ func listOpened(dir fsutil.Dir, atRoot bool, f Form, wanted func(name string) bo
 	return l, dir.Named(err)
 }
 
-// addWhiteout adds a file .wh.<hidden>. In a layer in overlay form one with content is a file that a container has made.
+// addWhiteout adds a file .wh.<hidden>. In a layer in overlay form, such a file with content is one that a container has made.
 func (l *Listing) addWhiteout(dir fsutil.Dir, hidden string, entry fs.DirEntry, f Form) error {
 	if f != AufsForm {
 		info, err := dir.Lstat(entry.Name())
@@ -146,7 +145,8 @@ func (l *Listing) addWhiteout(dir fsutil.Dir, hidden string, entry fs.DirEntry, 
 	return nil
 }
 
-// IsOpaque tells if dir, the root directory of a layer in form f, is opaque. No container can change what its path leads to.
+// IsOpaque reports whether dir, the root directory of a layer in form f, is opaque. No container can change what the path of a layer's root
+// leads to.
 func IsOpaque(dir string, f Form) (bool, error) {
 	info, err := os.Lstat(filepath.Join(dir, OpaqueMark))
 	if err == nil && info.Mode().IsRegular() {
@@ -158,8 +158,8 @@ func IsOpaque(dir string, f Form) (bool, error) {
 	return HasOpaqueXattr(dir, f)
 }
 
-// add sorts one entry of a directory in. A layer in overlay form may hold whiteouts of both forms, if its conversion was
-// cut short: both count.
+// add adds one entry of a directory. If the conversion of a layer was cut short, a layer in overlay form may have whiteouts of both forms:
+// both count.
 func (l *Listing) add(dir fsutil.Dir, entry fs.DirEntry, atRoot bool, f Form) error {
 	name := entry.Name()
 	hidden, isWhiteout := Of(name)
@@ -186,7 +186,7 @@ func (l *Listing) add(dir fsutil.Dir, entry fs.DirEntry, atRoot bool, f Form) er
 	return nil
 }
 
-// HasOpaqueXattr tells if dir is marked as opaque in overlay form f.
+// HasOpaqueXattr reports whether dir is opaque in overlay form f.
 func HasOpaqueXattr(dir string, f Form) (bool, error) {
 	value, err := fsutil.PathXattrs(dir).Get(f.XattrPrefix() + "opaque")
 	if errors.Is(err, unix.ENOTSUP) {

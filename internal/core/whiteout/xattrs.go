@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StripXattrs removes the attributes that overlayfs has set on the file name in dir for itself, in any of forms. Those of an overlayfs mounted inside of the
-// layer, which the outer one writes with its own prefix twice, are the layer's content.
+// StripXattrs removes the attributes that overlayfs has set for itself on the file name in dir, in any of forms. It keeps the attributes of
+// an overlayfs mounted inside of the layer: they are the layer's content. The outer overlayfs writes those with its own prefix twice.
 func StripXattrs(dir fsutil.Dir, name string, forms ...Form) error {
 	names, err := fsutil.ListXattrs(dir.Reach(name))
 	if err != nil {
@@ -20,7 +20,7 @@ func StripXattrs(dir fsutil.Dir, name string, forms ...Form) error {
 	return stripListed(dir, name, names, forms...)
 }
 
-// stripListed is StripXattrs of a file that has these attributes.
+// stripListed is StripXattrs for a file that has the attributes attrs.
 func stripListed(dir fsutil.Dir, name string, attrs []string, forms ...Form) error {
 	for _, attr := range attrs {
 		if !slices.ContainsFunc(forms, func(f Form) bool { return f.OwnXattr(attr) }) {
@@ -33,7 +33,7 @@ func stripListed(dir fsutil.Dir, name string, attrs []string, forms ...Form) err
 	return nil
 }
 
-// OwnXattr tells if overlayfs sets the attribute for itself, in form f.
+// OwnXattr reports whether overlayfs sets the attribute name for itself, in form f.
 func (f Form) OwnXattr(name string) bool {
 	own, ok := strings.CutPrefix(name, f.XattrPrefix())
 	return ok && !strings.HasPrefix(own, "overlay.")
