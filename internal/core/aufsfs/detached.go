@@ -14,15 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stack that takes the kernel more than one call is put together where nobody sees it: with fsopen(2) the mount is attached to
-// nothing until it has all of its branches, and goes away with the process if that dies. Kernels before 5.2 do not have that call.
+// A stack that takes the kernel more than one call is put together where nobody sees it. With fsopen(2), the mount is attached to nothing
+// until it has all of its branches, and goes away if the process dies. Kernels before 5.2 do not have fsopen(2).
 
-// ErrNotDetached says that the stack cannot be passed to the kernel in this way.
+// ErrNotDetached says that a stack cannot be passed to the kernel with fsconfig(2).
 var ErrNotDetached = errors.New("too many for fsconfig(2), or too long")
 
-// Batches are the branches of a stack and its options in the order in which fsconfig(2) is to pass them: those of the first batch
-// make the file system, and each of the others is for a reconfiguration of it. None has more than MaxOptionsPerCall. label, unless it
-// is "", goes into each.
+// Batches returns the branches of a stack and its options in the order in which fsconfig(2) is to pass them. The first batch makes the file
+// system, and each of the others is for one reconfiguration. No batch has more than MaxOptionsPerCall options and branches. label goes into
+// each batch, unless it is "".
 func Batches(branches []Branch, options []string, label string) (batches [][]mountutil.Option, err error) {
 	var every, tail []mountutil.Option
 	if label != "" {
@@ -54,12 +54,13 @@ func Batches(branches []Branch, options []string, label string) (batches [][]mou
 	return batches, nil
 }
 
-// DetachedFlags are the flags of mount(2) that MountDetached knows. MS_RDONLY is none of them: aufs reads it when a reconfiguration begins,
-// where fspick(2) has no way to say it, and would complain of a first branch that is not "rw" (aufs_fsctx_init in fs/aufs/fsctx.c).
+// DetachedFlags are the flags of mount(2) that MountDetached knows. MS_RDONLY is not among them: aufs reads it when a reconfiguration
+// begins, and fspick(2) has no way to pass it. Without it, aufs would complain of a first branch that is not "rw" (aufs_fsctx_init in
+// fs/aufs/fsctx.c).
 const DetachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME |
 	unix.MS_STRICTATIME
 
-// MountDetached mounts a stack at target, whole or not at all. xino is the path of the file of that name, which is removed.
+// MountDetached mounts a stack at target, whole or not at all. xino is the path of the stack's xino file, which MountDetached removes.
 func MountDetached(target string, batches [][]mountutil.Option, flags uintptr, xino string) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{
@@ -95,7 +96,7 @@ func MountDetached(target string, batches [][]mountutil.Option, flags uintptr, x
 	return nil
 }
 
-// reconfigure passes options to a mount.
+// reconfigure passes a batch of options to the mount mfd.
 func reconfigure(mfd int, batch []mountutil.Option) error {
 	fsfd, err := unix.Fspick(mfd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
 	if err != nil {
@@ -111,7 +112,7 @@ func reconfigure(mfd int, batch []mountutil.Option) error {
 	return nil
 }
 
-// RemoveXino removes the xino file of a mount. The kernel unlinks it once it has it open, but not in a mount that fails.
+// RemoveXino removes the xino file of a mount. The kernel unlinks the file once it has opened it, but not if the mount fails.
 func RemoveXino(path string) {
 	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logrus.Warnf("aufs: removing %s: %v", path, err)

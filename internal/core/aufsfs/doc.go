@@ -1,2 +1,2 @@
-// Package aufsfs makes aufs mounts, and flushes their pseudo-links before it unmounts them. It knows nothing of layers.
+// Package aufsfs makes aufs mounts, and flushes their pseudo-links before unmounting them. It knows nothing of layers.
 package aufsfs

@@ -8,20 +8,19 @@ import (
 	"strings"
 )
 
-// The grammar of the data of an aufs mount is that of aufs(5): "br:PATH=PERMISSION[:PATH=PERMISSION...]" and, in a
-// remount, "append:PATH=PERMISSION", separated from other options by commas.
+// The data of an aufs mount has the grammar of aufs(5): "br:PATH=PERMISSION[:PATH=PERMISSION...]" and, in a remount,
+// "append:PATH=PERMISSION", separated from other options by commas.
 
 const (
-	// BranchDelimiters cannot stand in the path of a branch: aufs has no way to escape them.
+	// BranchDelimiters are the characters that the path of a branch cannot have: aufs has no way to escape them.
 	BranchDelimiters = ",:="
 
-	// MaxOptionsPerCall bounds the options and branches of one mount call. Since aufs moved to fs_context the parsed
-	// options of a call are an array in one page; a call that overflows it fails with E2BIG and corrupts the kernel's
-	// memory. 84 were seen to fit.
+	// MaxOptionsPerCall limits the options and branches of one mount call. Since aufs moved to fs_context, the parsed options of a call are
+	// an array in one page. A call that overflows the array fails with E2BIG and corrupts the kernel's memory. 84 were seen to fit.
 	MaxOptionsPerCall = 64
 )
 
-// Branch is one directory of an aufs stack.
+// A Branch is one directory of an aufs stack.
 type Branch struct {
 	Path       string
 	Permission string
@@ -34,13 +33,13 @@ func (b Branch) String() string {
 // Permissions of branches.
 const (
 	BranchWritable = "rw"
-	// BranchRead: its whiteouts and opaque directories count.
+	// BranchRead is for a branch whose whiteouts and opaque directories count.
 	BranchRead = "ro+wh"
-	// BranchUnread: they do not.
+	// BranchUnread is for a branch whose whiteouts and opaque directories do not count.
 	BranchUnread = "ro"
 )
 
-// PathBytes is how long the paths of branches are in all.
+// PathBytes returns the length of the paths of branches in all.
 func PathBytes(branches []Branch) int {
 	n := 0
 	for _, b := range branches {
@@ -49,17 +48,16 @@ func PathBytes(branches []Branch) int {
 	return n
 }
 
-// Call is one mount call of several that make a stack.
+// A Call is one of the mount calls that make a stack.
 type Call struct {
 	Data string
-	// Branches is how many branches it adds.
+	// Branches is how many branches the call adds.
 	Branches int
 }
 
-// Calls returns the mount calls that make an aufs mount of branches: the first is for a new mount, the
-// others are for remounts of it. options go into the first call, everyCall (the SELinux context, or nothing) into
-// each. No call's data is longer than maxBytes, nor does it hold more than MaxOptionsPerCall options and branches.
-// It fails when a call cannot hold what has to be in it.
+// Calls returns the mount calls that make an aufs mount of branches: the first call is for a new mount, and the others are for remounts of
+// it. options go into the first call, and everyCall (the SELinux context, or nothing) goes into each. No call has more than maxBytes of
+// data, or more than MaxOptionsPerCall options and branches. Calls fails if a call cannot hold what has to be in it.
 func Calls(branches []Branch, options []string, everyCall string, maxBytes int) ([]Call, error) {
 	tail := append([]string{}, options...)
 	if everyCall != "" {
@@ -85,8 +83,7 @@ func Calls(branches []Branch, options []string, everyCall string, maxBytes int) 
 	return calls, nil
 }
 
-// fillCall packs as many of branches, at least one, as fit into one call beside the options of tail, and returns the
-// others.
+// fillCall packs as many of branches as fit, and at least one, into one call beside the options of tail. It returns the other branches.
 func fillCall(branches []Branch, prefix, separator string, tail []string, maxBytes int) (Call, []Branch, error) {
 	if len(branches) == 0 {
 		return Call{}, nil, errors.New("a stack without a branch cannot be mounted")

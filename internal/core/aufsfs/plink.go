@@ -21,19 +21,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lower file with several names that is written to through one of them is copied up under that name only; the others
-// are pseudo-links: aufs remembers, in a file of the writable branch's .wh..wh.plnk, that they are the same file.
-// The branch alone does not show them, so that whoever reads it (an archive of the layer, a child's mount) would get the
-// old content under the other names. Flushing gives each name its hard link in the branch.
+// If a lower file with several names is written to through one of them, aufs copies the file up under that name only. The other names
+// become pseudo-links: in a file of the writable branch's .wh..wh.plnk, aufs remembers that they are the same file. The branch alone does
+// not show them. Whoever reads the branch (an archive of the layer, a child's mount) would get the old content under the other names.
+// Flushing gives each name its hard link in the branch.
 
-// aufsMagic is what statfs(2) tells of an aufs mount: "aufs".
+// aufsMagic is the type of file system that statfs(2) returns for an aufs mount: "aufs".
 const aufsMagic = 0x61756673
 
-// Unmount unmounts the aufs mount at target, after it has flushed its pseudo-links. EBUSY is retried for a bounded
-// time, about a second and a half; the error then says what to look for. A target that is not mounted, or does not
-// exist, is no error.
+// Unmount flushes the pseudo-links of the aufs mount at target, and unmounts it. Unmount retries EBUSY for about a second and a half; after
+// that, the error says what to look for. A target that is not mounted, or does not exist, is no error.
 //
-// If the flush fails the mount stays: without it, some names would have their old content again.
+// If the flush fails the mount stays: without the flush, some names would have their old content again.
 func Unmount(target string) error {
 	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
@@ -57,7 +56,7 @@ func Unmount(target string) error {
 	return nil
 }
 
-// IsAufs tells if target is on aufs.
+// IsAufs reports whether target is on aufs.
 func IsAufs(target string) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(target, &st); err != nil {
@@ -66,7 +65,7 @@ func IsAufs(target string) (bool, error) {
 	return uint32(st.Type) == aufsMagic, nil
 }
 
-// writableBranches are the paths of the writable branches of the aufs mount at target: none if it is no aufs mount.
+// writableBranches returns the paths of the writable branches of the aufs mount at target. There are none if target is not on aufs.
 func writableBranches(target string) ([]string, error) {
 	aufs, err := IsAufs(target)
 	if err != nil || !aufs {
@@ -85,8 +84,9 @@ func writableBranches(target string) ([]string, error) {
 	return writable, nil
 }
 
-// PseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch, named
-// <inode number in the mount>.<inode number in the branch>.
+// A PseudoLink is an entry of .wh..wh.plnk: a hard link to a file of the branch. Its name is
+//
+//	<inode number in the mount>.<inode number in the branch>
 type PseudoLink struct {
 	Name string
 	// BranchInode is the inode number in the branch.
@@ -97,7 +97,7 @@ type PseudoLink struct {
 func ReadPseudoLinks(branchPath string) (map[uint64][]PseudoLink, error) {
 	dir, err := fsutil.OpenBelow(branchPath, whiteout.PseudoLinkDir)
 	if err != nil {
-		// What else a container can have made there is none.
+		// A container can have made something else under that name, which has no pseudo-links.
 		return nil, fsutil.IgnoreGone(err)
 	}
 	defer dir.Close()
@@ -109,7 +109,7 @@ func ReadPseudoLinks(branchPath string) (map[uint64][]PseudoLink, error) {
 	for _, entry := range entries {
 		ino, branchInode, ok := whiteout.ParsePseudoLink(entry.Name())
 		if !ok {
-			// A container can have made it, where overlayfs had the layer mounted: it is content, and no fault.
+			// A container can have made this file while overlayfs had the layer mounted. The file is content, and no error.
 			logrus.Debugf("aufs: %s in %s is not the name of a pseudo-link", entry.Name(), branchPath)
 			continue
 		}
@@ -118,7 +118,7 @@ func ReadPseudoLinks(branchPath string) (map[uint64][]PseudoLink, error) {
 	return links, nil
 }
 
-// namesOf returns the names that the mount at target has for the inodes of links, relative to it.
+// namesOf returns the names that the mount at target has for the inodes of links, relative to target.
 func namesOf(target string, links map[uint64][]PseudoLink) (map[uint64][]string, error) {
 	root, err := os.Lstat(target)
 	if err != nil {
@@ -140,17 +140,18 @@ func namesOf(target string, links map[uint64][]PseudoLink) (map[uint64][]string,
 	return names, err
 }
 
-// maintenanceFile is where aufs is told that its pseudo-links are being flushed: it refuses others the mount until that is
-// done, EAGAIN, though not in every call, nor those who have an ancestor of the flusher's process number. It takes "si=<id of the mount>", and then "clean" (fs/aufs/procfs.c).
+// maintenanceFile tells aufs that somebody is flushing its pseudo-links. Until that is done, aufs refuses the mount to others, with EAGAIN.
+// It does not do so in every call, nor to a process that has an ancestor with the flusher's process number. The file takes "si=<id of the
+// mount>", and then "clean" (fs/aufs/procfs.c).
 const maintenanceFile = "/proc/fs/aufs/plink_maint"
 
-// maintenance is the time in which one thread alone can use an aufs mount.
+// A maintenance is the time in which only one thread can use an aufs mount.
 type maintenance struct {
-	// f is nil on a kernel that has no such thing: everything but the last step works without.
+	// f is nil on a kernel without maintenanceFile: everything but clean works without.
 	f *os.File
 }
 
-// enterMaintenance begins it, for the calling thread.
+// enterMaintenance begins the maintenance of the mount at target, for the calling thread.
 func enterMaintenance(target string) (maintenance, error) {
 	id, err := MountID(target)
 	if err != nil {
@@ -171,7 +172,7 @@ func enterMaintenance(target string) (maintenance, error) {
 	return maintenance{f}, nil
 }
 
-// clean makes aufs forget its pseudo-links, and removes the entries of those that were flushed.
+// clean makes aufs forget its pseudo-links, and removes the entries of the flushed ones.
 func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
 	if m.f == nil {
 		return nil
@@ -195,7 +196,7 @@ func (m maintenance) clean(branchPath string, flushed map[string]bool) error {
 	return nil
 }
 
-// leave ends it.
+// leave ends the maintenance.
 func (m maintenance) leave() error {
 	if m.f == nil {
 		return nil
@@ -204,8 +205,8 @@ func (m maintenance) leave() error {
 	return m.f.Close()
 }
 
-// sysfsBranches reads the branches of the aufs mount at target, "PATH=PERMISSION" each, in no order.
-// It must not be asked of a mount that somebody may be taking down meanwhile: the kernel can crash (see AufsBackend.noteMount in internal/core/backend/aufs.go).
+// sysfsBranches reads the branches of the aufs mount at target, "PATH=PERMISSION" each, in no order. It must not be called for a mount that
+// somebody may be unmounting meanwhile: the kernel can crash (see internal/core/inuse/notes.go).
 func sysfsBranches(target string) ([]string, error) {
 	dir, err := sysfsDir(target)
 	if err != nil {
@@ -230,29 +231,29 @@ func sysfsBranches(target string) ([]string, error) {
 	return branches, nil
 }
 
-// CountBranches is how many branches the aufs mount at target has.
+// CountBranches returns the number of branches of the aufs mount at target.
 func CountBranches(target string) (int, error) {
 	branches, err := sysfsBranches(target)
 	return len(branches), err
 }
 
-// sysfsDir is where the kernel describes the aufs mount at target.
+// sysfsDir returns the directory in which the kernel describes the aufs mount at target.
 func sysfsDir(target string) (string, error) {
 	id, err := MountID(target)
 	return Sysfs + "/si_" + id, err
 }
 
-// MountID is what aufs calls its mount at target.
+// MountID returns the name that aufs gives its mount at target.
 func MountID(target string) (string, error) {
 	var stx unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &stx); err != nil && !fsutil.IsForbidden(err) {
 		return "", &fs.PathError{Op: "statx", Path: target, Err: err}
 	}
 	if stx.Mask&unix.STATX_MNT_ID == 0 {
-		// Before Linux 5.8, or forbidden.
+		// The kernel is older than Linux 5.8, or the call is forbidden.
 		return MountIDByPath(target)
 	}
-	// Of hundreds of mounts, one line counts.
+	// There may be hundreds of mounts, and only one line counts.
 	content, err := fsutil.ReadProc("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", err
@@ -283,7 +284,7 @@ func MountIDByPath(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The last one is on top.
+	// The last mount is on top.
 	for _, m := range slices.Backward(mounts) {
 		for option := range strings.SplitSeq(m.VFSOptions, ",") {
 			if id, ok := strings.CutPrefix(option, "si="); ok && m.FSType == "aufs" {
@@ -294,5 +295,5 @@ func MountIDByPath(target string) (string, error) {
 	return "", fmt.Errorf("no aufs mount at %s in mountinfo", target)
 }
 
-// Sysfs is where the kernel describes aufs mounts.
+// Sysfs is the directory in which the kernel describes aufs mounts.
 const Sysfs = "/sys/fs/aufs"

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A LinkFlush makes each name of a pseudo-linked file a hard link in the writable branch of the aufs mount at target, as
-// auplink(8) of aufs-tools does.
+// A LinkFlush makes each name of a pseudo-linked file a hard link in the writable branch of the aufs mount at Target, as auplink(8) of
+// aufs-tools does.
 type LinkFlush struct {
 	Target, Writable string
-	// Entering is called, unless it is nil, before the mount is taken from its users: it is for tests.
+	// Entering, unless it is nil, is called before the mount is taken from its users. It is for tests.
 	Entering func()
 }
 
-// Live flushes a mount that stays. Those who use it go on: aufs keeps its pseudo-links, and the ones that come meanwhile are left
-// to the next flush.
+// Live flushes a mount that stays. The users of the mount go on: aufs keeps its pseudo-links, and those made meanwhile are left to the next
+// flush.
 func (f LinkFlush) Live() error {
 	links, err := f.links()
 	if err != nil || len(links) == 0 {
@@ -30,7 +30,7 @@ func (f LinkFlush) Live() error {
 	return err
 }
 
-// Last flushes a mount that is about to go: nobody else can use it meanwhile, and aufs forgets its pseudo-links.
+// Last flushes a mount that is about to be unmounted. Nobody else can use the mount meanwhile, and aufs forgets its pseudo-links.
 func (f LinkFlush) Last() (err error) {
 	links, err := f.links()
 	if err != nil || len(links) == 0 {
@@ -44,7 +44,7 @@ func (f LinkFlush) Last() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.leave()) }()
-	// Once more: there may have come some before the mount was ours alone, and aufs is about to forget all.
+	// Read the pseudo-links again: some may have been made before the mount was ours alone, and aufs is about to forget all of them.
 	if links, err = ReadPseudoLinks(f.Writable); err != nil {
 		return err
 	}
@@ -55,8 +55,8 @@ func (f LinkFlush) Last() (err error) {
 	return m.clean(f.Writable, flushed)
 }
 
-// links are the pseudo-links of the mount by their inode numbers in it. A mount without a writable branch has none: what is there was left
-// by one of before.
+// links returns the pseudo-links of the mount, by their inode numbers in the mount. A mount without a writable branch has none: an earlier
+// mount has left what is there.
 func (f LinkFlush) links() (map[uint64][]PseudoLink, error) {
 	links, err := ReadPseudoLinks(f.Writable)
 	if err != nil || len(links) == 0 {
@@ -75,7 +75,7 @@ func (f LinkFlush) links() (map[uint64][]PseudoLink, error) {
 	return links, nil
 }
 
-// flush flushes links, and returns the names of those whose files have all their names in the branch.
+// flush flushes links, and returns the names of those whose files now have all their names in the branch.
 func (f LinkFlush) flush(links map[uint64][]PseudoLink) (flushed map[string]bool, err error) {
 	names, err := namesOf(f.Target, links)
 	if err != nil {
@@ -95,12 +95,12 @@ func (f LinkFlush) flush(links map[uint64][]PseudoLink) (flushed map[string]bool
 	return flushed, nil
 }
 
-// flushName gives the file that the mount shows as path its hard link in the branch, and returns the name of that
-// one of links which is the same file there, or "" if none is or path is gone. No name of the file need have been in the
-// branch before: the one that was written to may be deleted since.
+// flushName gives the file that the mount shows as path its hard link in the branch. It returns the name of the link, among links, that is
+// the same file in the branch. The result is "" if there is no such link, or if path is gone. The file need not have had a name in the
+// branch before: the name that was written to may be deleted since.
 //
-// That the links have the file's inode number in the mount does not tell: some may be left by a mount of before. Then the
-// file is copied up for nothing, which costs space, and no content.
+// The inode number in the mount does not prove that links are about this file: an earlier mount may have left some of them. In that case
+// the file is copied up for nothing, which costs space, but no content.
 func (f LinkFlush) flushName(path string, links []PseudoLink) (string, error) {
 	linkOf := func(st *unix.Stat_t) string {
 		for _, link := range links {
@@ -135,14 +135,14 @@ func (f LinkFlush) flushName(path string, links []PseudoLink) (string, error) {
 	return entry, f.restoreTimes(above)
 }
 
-// directoriesAbove are those that aufs makes something in when it copies the file path up, as the mount shows them: the
-// directories that it has to copy up first, and the one that it makes the first of them in, or path itself. The root is left out, as no archive
-// has it.
+// directoriesAbove returns the directories in which aufs makes something when it copies up the file path, as the mount shows them. These
+// are the directories that aufs has to copy up first, and the nearest one that the branch already has. The root is left out, since no
+// archive has it.
 func (f LinkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error) {
 	above := map[string]*unix.Stat_t{}
 	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
 		_, missing := fsutil.StatBeneath(f.Writable, dir)
-		// As late as can be: the container may be changing it.
+		// This comes as late as possible, because the container may be changing the directory.
 		st, err := fsutil.StatBeneath(f.Target, dir)
 		if err != nil {
 			return nil, err
@@ -155,12 +155,12 @@ func (f LinkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error
 	return above, nil
 }
 
-// copyUp makes aufs have the file path in its writable branch, by giving it the time of access that it has. A change of owner
-// that changes nothing, auplink's way, would take setuid bits and capabilities from it; and the time of modification is another one
-// by now if the container has just written to the file.
+// copyUp makes aufs copy the file path up to its writable branch, by setting the time of access that the file already has. Setting the
+// owner that the file already has, as auplink(8) does, would take setuid bits and capabilities from the file. Setting the time of
+// modification would undo a change if the container has just written to the file.
 //
-// It is told the time once more in the branch, as aufs cuts what it is told to whole seconds (utimensat(2): aufs sets no
-// s_time_gran, of which the kernel's default is a second).
+// copyUp sets the time again in the branch, because aufs cuts it to whole seconds (utimensat(2): aufs sets no s_time_gran, and the kernel's
+// default is a second).
 func (f LinkFlush) copyUp(path string) error {
 	st, err := fsutil.StatBeneath(f.Target, path)
 	if err != nil {
@@ -173,8 +173,8 @@ func (f LinkFlush) copyUp(path string) error {
 	return fsutil.SetTimesBeneath(f.Writable, path, times)
 }
 
-// restoreTimes gives directories of the branch their times back, which they lost by what aufs made in them: else they would be as
-// new, and changed in the layer, though nothing happened there.
+// restoreTimes restores the times of directories in the branch, which aufs changed by making something in them. The layer would otherwise
+// count these directories as changed, though nothing happened there.
 func (f LinkFlush) restoreTimes(had map[string]*unix.Stat_t) error {
 	for dir, st := range had {
 		if err := fsutil.SetTimesBeneath(f.Writable, dir, []unix.Timespec{st.Atim, st.Mtim}); fsutil.IgnoreGone(err) != nil {
