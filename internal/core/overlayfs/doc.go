@@ -1,2 +1,2 @@
-// Package overlayfs makes one overlay mount, by whichever calls the kernel has. It knows nothing of layers.
+// Package overlayfs makes one overlay mount, with whichever calls the kernel has. It knows nothing of layers.
 package overlayfs

@@ -15,23 +15,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount is one overlayfs mount, without how the driver came to want it.
+// A Mount describes one overlayfs mount.
 type Mount struct {
 	Target string
-	// Lowers are the read-only directories, top to bottom: one at least.
+	// Lowers are the read-only directories, top to bottom. There must be at least one.
 	Lowers []string
-	// Upper and Work are the writable directory and the scratch space that overlayfs wants beside it, or both "".
+	// Upper and Work are the writable directory, and the scratch directory that overlayfs needs beside it. Both may be "".
 	Upper, Work string
 	Flags       uintptr
 	Label       string
-	// UserXattr: overlayfs is to keep its marks in user.overlay.*, as it must in a user namespace.
+	// UserXattr makes overlayfs keep its marks in user.overlay.*, as it must in a user namespace.
 	UserXattr bool
-	// Index makes the kernel refuse, with EBUSY, an upper that another mount is using, in whichever mount namespace.
+	// Index makes the kernel refuse, with EBUSY, an upper directory that another mount is using, in any mount namespace.
 	Index bool
 }
 
-// Mount mounts it: by mount(2), if all paths fit into its data, a page; by the calls that take one directory at a time; or by names that are
-// shorter than the paths, where the kernel does not have those calls, or where it would show too many paths.
+// Mount makes the mount. If all paths fit into the data of mount(2), which is a page, it uses mount(2). Otherwise it uses the calls that
+// take one directory at a time. If the kernel does not have those calls, or would show too many paths, it uses mount(2) with names that are
+// shorter than the paths.
 func (m Mount) Mount() error {
 	data, fits := m.PlainData()
 	var err error
@@ -48,18 +49,18 @@ func (m Mount) Mount() error {
 	if err == nil {
 		return nil
 	}
-	// The calls that take one directory at a time take more of them, and say more than a number of what is wrong.
+	// The calls that take one directory at a time accept more directories, and say more of an error than its number.
 	if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
 		return perr
 	}
 	return err
 }
 
-// mostPaths is how long the paths of lower directories may be in a line of mountinfo, which shows them by the names that they are mounted with.
-// Many a program reads no line of more than 64 KiB.
+// mostPaths limits the length of the paths of all lower directories in a line of mountinfo, which shows the names that they were mounted
+// with. Many programs read no line of more than 64 KiB.
 const mostPaths = 32 << 10
 
-// showsPaths tells if mountinfo may show the paths of the lower directories.
+// showsPaths reports whether mountinfo may show the paths of the lower directories.
 func (m Mount) showsPaths() bool {
 	length := 0
 	for _, lower := range m.Lowers {
@@ -68,12 +69,12 @@ func (m Mount) showsPaths() bool {
 	return length < mostPaths
 }
 
-// options are all but the directories. The features that would put redirects or data-less copies into the writable
-// directory are off, whatever the kernel's defaults: aufs could not read such a layer.
+// options returns all options except the directories. It turns off the features that would put redirects or copies without data into the
+// writable directory, whatever the kernel's defaults are: aufs could not read such a layer.
 func (m Mount) options() []mountutil.Option {
 	var o []mountutil.Option
 	if m.UserXattr {
-		// It turns redirect_dir and metacopy off by itself, and does not go with options that name them.
+		// userxattr turns off redirect_dir and metacopy by itself, and cannot be combined with them.
 		o = append(o, mountutil.Option{Key: "userxattr", Value: ""})
 	} else {
 		o = append(o, mountutil.Option{Key: "redirect_dir", Value: "nofollow"}, mountutil.Option{Key: "metacopy", Value: "off"})
@@ -85,15 +86,15 @@ func (m Mount) options() []mountutil.Option {
 		}
 		o = append(o, mountutil.Option{Key: "index", Value: index})
 		if KernelTakesParts() {
-			// Since Linux 6.6 overlayfs gives each upper directory a number of its own, in an attribute that is no part of the
-			// layer.
+			// Since Linux 6.6, overlayfs gives each upper directory a number of its own, in an attribute that is no part of the layer. This
+			// option prevents that.
 			o = append(o, mountutil.Option{Key: "uuid", Value: "null"})
 		}
 	}
 	return o
 }
 
-// errNoParts: this kernel's overlayfs does not take its lower directories one by one.
+// errNoParts says that this kernel's overlayfs does not take its lower directories one by one.
 var errNoParts = errors.New("overlayfs cannot take its lower directories one by one")
 
 // mountByParts mounts with fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
@@ -117,7 +118,7 @@ func (m Mount) mountByParts() error {
 	return nil
 }
 
-// Try finds out if it could be mounted. Nothing is mounted after it.
+// Try finds out whether the mount can be made. It leaves nothing mounted.
 func (m Mount) Try() error {
 	err := m.tryOutByParts()
 	if !errors.Is(err, errNoParts) {
@@ -129,7 +130,7 @@ func (m Mount) Try() error {
 	return mountutil.UnmountRetry(m.Target)
 }
 
-// tryOutByParts makes the file system, and leaves it unattached: the kernel drops it with the descriptor.
+// tryOutByParts makes the file system, but does not attach it: the kernel drops it with the descriptor.
 func (m Mount) tryOutByParts() error {
 	fsfd, err := m.openByParts()
 	if err != nil {
@@ -150,7 +151,7 @@ func (m Mount) make(fsfd int) error {
 	return nil
 }
 
-// openByParts begins to make a file system. errNoParts says that this kernel cannot.
+// openByParts opens a file system context. The error matches errNoParts if this kernel cannot mount by parts.
 func (m Mount) openByParts() (fsfd int, err error) {
 	if !KernelTakesParts() {
 		return -1, errNoParts
@@ -162,7 +163,8 @@ func (m Mount) openByParts() (fsfd int, err error) {
 	return fsfd, nil
 }
 
-// orNoParts makes an error of one of the calls errNoParts as well if it may be that the call is forbidden; mount(2) will tell.
+// orNoParts makes the error of a call match errNoParts if the call may be forbidden. The caller then falls back to mount(2), which shows
+// whether mounting itself is forbidden.
 func orNoParts(err error) error {
 	if fsutil.IsForbidden(err) {
 		return fmt.Errorf("%w: %w", errNoParts, err)
@@ -170,8 +172,8 @@ func orNoParts(err error) error {
 	return err
 }
 
-// KernelTakesParts tells if the kernel is of Linux 6.7, which brought lowerdir+, or later. An older one would refuse it as
-// well, but not without a line in the kernel's log for each mount.
+// KernelTakesParts reports whether the kernel is Linux 6.7, which brought lowerdir+, or later. An older kernel would refuse lowerdir+ as
+// well, but would write a line to its log for each mount.
 var KernelTakesParts = sync.OnceValue(func() bool {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
@@ -180,7 +182,7 @@ var KernelTakesParts = sync.OnceValue(func() bool {
 	return ReleaseTakesParts(unix.ByteSliceToString(name.Release[:]))
 })
 
-// ReleaseTakesParts is KernelTakesParts for a kernel that calls itself release.
+// ReleaseTakesParts is KernelTakesParts for a kernel whose release is release.
 func ReleaseTakesParts(release string) bool {
 	var major, minor int
 	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
@@ -221,12 +223,12 @@ func (m Mount) configure(fsfd int) error {
 	return nil
 }
 
-// setDirectory passes the directory path to the file system context fsfd: by its path, if plain says so and fsconfig(2) takes one that long,
-// or by a name in /proc/self/fd. The kernel looks it up at once.
+// setDirectory passes the directory path to the file system context fsfd. If plain is true and fsconfig(2) takes a value of that length,
+// setDirectory passes the path itself, and otherwise a name in /proc/self/fd. The kernel looks up the directory at once.
 func setDirectory(fsfd int, key, path string, plain bool) error {
 	escaped := path
 	if key != "lowerdir+" {
-		// Of the other two the kernel takes a backslash for the beginning of an escape.
+		// For the other two keys, the kernel takes a backslash for the beginning of an escape.
 		escaped = strings.ReplaceAll(path, `\`, `\\`)
 	}
 	if plain && len(escaped) < mountutil.MaxParameter {
@@ -240,8 +242,8 @@ func setDirectory(fsfd int, key, path string, plain bool) error {
 	return unix.FsconfigSetString(fsfd, key, selfFds+strconv.Itoa(fd))
 }
 
-// PlainData is the data of mount(2), and tells if it can be used: if the paths of the lower directories need no escapes, and fit into a
-// page with all else.
+// PlainData returns the data for mount(2). fits reports whether the data can be used: the paths of the lower directories must need no
+// escapes, and everything must fit into a page.
 func (m Mount) PlainData() (data string, fits bool) {
 	for _, lower := range m.Lowers {
 		if strings.ContainsAny(lower, `\,:`) {
@@ -252,7 +254,7 @@ func (m Mount) PlainData() (data string, fits bool) {
 	return data, len(data) < unix.Getpagesize()
 }
 
-// data is that of mount(2), where the lower directories have these names.
+// data returns the data for mount(2), with these names for the lower directories.
 func (m Mount) data(lowers []string) string {
 	data := "lowerdir=" + strings.Join(lowers, ":")
 	if m.Upper != "" {
@@ -267,7 +269,7 @@ func (m Mount) data(lowers []string) string {
 	return label.FormatMountLabel(data, m.Label)
 }
 
-// EscapeOption writes path so that overlayfs's parser of options takes it for one value.
+// EscapeOption escapes path so that overlayfs's option parser takes it for one value.
 func EscapeOption(path string) string {
 	if !strings.ContainsAny(path, `\,`) {
 		return path

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lower directories of a deep stack are named by the numbers of their descriptors. A thread whose working directory is /proc/self/fd needs
-// no more than the bare numbers: as many directories as overlayfs takes, 500, fit into one mount(2).
+// The lower directories of a deep stack are named by the numbers of their descriptors. A thread whose working directory is /proc/self/fd
+// can use the bare numbers. In this way, as many directories as overlayfs takes, 500, fit into one mount(2).
 
-// selfFds begins the names of a process's descriptors.
+// selfFds begins the paths of the process's descriptors.
 const selfFds = "/proc/self/fd/"
 
-// mountNumbered mounts with mount(2), and with numbers for the lower directories. mountinfo shows these numbers.
+// mountNumbered mounts with mount(2) and numbers for the lower directories. mountinfo shows these numbers.
 func (m Mount) mountNumbered() error {
 	numbers, closeAll, err := openPaths(m.Lowers)
 	defer closeAll()
@@ -38,7 +38,7 @@ func (m Mount) mountNumbered() error {
 	return nil
 }
 
-// mountNamed is mount(2), where the lower directories have these names.
+// mountNamed calls mount(2) with these names for the lower directories.
 func (m Mount) mountNamed(lowers []string) error {
 	data := m.data(lowers)
 	if len(data) >= unix.Getpagesize() {
@@ -50,7 +50,8 @@ func (m Mount) mountNamed(lowers []string) error {
 	return nil
 }
 
-// openPaths opens directories, and returns the numbers of the descriptors. closeAll closes them; it is to be called in any case.
+// openPaths opens directories, and returns the numbers of the descriptors. closeAll closes the descriptors, and has to be called even after
+// an error.
 func openPaths(dirs []string) (numbers []string, closeAll func(), err error) {
 	fds := make([]int, 0, len(dirs))
 	closeAll = func() {
@@ -69,7 +70,7 @@ func openPaths(dirs []string) (numbers []string, closeAll func(), err error) {
 	return numbers, closeAll, nil
 }
 
-// openPath opens a directory, for nothing but its place.
+// openPath opens a directory with O_PATH: nothing is read from it.
 func openPath(dir string) (int, error) {
 	fd, err := fsutil.Retried(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -78,10 +79,10 @@ func openPath(dir string) (int, error) {
 	return fd, nil
 }
 
-// errNotAmong: this process may not have a thread with a working directory of its own.
+// errNotAmong says that this process may not have a thread with a working directory of its own.
 var errNotAmong = errors.New("no thread of this mount namespace can have /proc/self/fd as its working directory")
 
-// amongDescriptors runs do on a thread whose working directory is /proc/self/fd, and which is gone afterwards.
+// amongDescriptors runs do on a thread whose working directory is /proc/self/fd. The thread ends afterwards.
 func amongDescriptors(do func() error) error {
 	var caller unix.Stat_t
 	if err := unix.Stat(ownMountNamespace, &caller); err != nil {
@@ -100,8 +101,8 @@ func amongDescriptors(do func() error) error {
 
 const ownMountNamespace = "/proc/thread-self/ns/mnt"
 
-// enterDescriptors makes /proc/self/fd the working directory of the calling thread alone. It is an error if the thread is not in the mount
-// namespace of the caller: threads can have one of their own, and what they mount is there.
+// enterDescriptors makes /proc/self/fd the working directory of the calling thread alone. It returns an error if the thread is not in the
+// mount namespace of the caller: a thread can have a mount namespace of its own, and what it mounts is there.
 func enterDescriptors(caller unix.Stat_t) error {
 	var own unix.Stat_t
 	if err := unix.Stat(ownMountNamespace, &own); err != nil {
@@ -110,7 +111,7 @@ func enterDescriptors(caller unix.Stat_t) error {
 	if own.Dev != caller.Dev || own.Ino != caller.Ino {
 		return unix.EXDEV
 	}
-	// The other threads have these, and their umask, together.
+	// The other threads go on sharing their working directory and umask.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
