@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// HeadersOf is a tar archive of headers, with content of the size that each says.
+// HeadersOf returns a tar archive of headers. Each entry has as much content as its header says.
 func HeadersOf(t *testing.T, headers ...*tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -27,7 +27,7 @@ func HeadersOf(t *testing.T, headers ...*tar.Header) []byte {
 	return b.Bytes()
 }
 
-// Content is n bytes that show if some are lost, or change places.
+// Content returns n bytes that show if some of them are lost or change places.
 func Content(n int) []byte {
 	content := make([]byte, n)
 	for i := range content {
@@ -36,10 +36,10 @@ func Content(n int) []byte {
 	return content
 }
 
-// Member is one of an archive: its header, and as much content as that says.
+// A Member is an entry of an archive: its header, and as much content as the header says.
 type Member tar.Header
 
-// Packed is an archive of members.
+// Packed returns an archive of members.
 func Packed(t *testing.T, members ...Member) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -65,7 +65,7 @@ func NeedRoot(t *testing.T) {
 	}
 }
 
-// Numbered is an archive of members, each with other content.
+// Numbered returns an archive of members, each with different content.
 func Numbered(t *testing.T, members ...Member) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -86,25 +86,25 @@ func Numbered(t *testing.T, members ...Member) []byte {
 	return b.Bytes()
 }
 
-// FileOf is a file of one byte in an archive.
+// FileOf returns a file of one byte for an archive.
 func FileOf(name string) Member {
 	return Member{Name: name, Size: 1, Typeflag: tar.TypeReg}
 }
 
-// LinkOf is a member of an archive: a hard link.
+// LinkOf returns a hard link for an archive.
 func LinkOf(name, target string) Member {
 	return Member{Name: name, Linkname: target, Typeflag: tar.TypeLink}
 }
 
-// SymlinkOf is a member of an archive: a symbolic link.
+// SymlinkOf returns a symbolic link for an archive.
 func SymlinkOf(name, target string) Member {
 	return Member{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}
 }
 
-// DirOf is a member of an archive: a directory.
+// DirOf returns a directory for an archive.
 func DirOf(name string) Member { return Member{Name: name, Typeflag: tar.TypeDir} }
 
-// AnyArchive draws an archive whose few names are there in any order, as anything.
+// AnyArchive draws a random archive. It has few different names, in any order, and each can be anything.
 func AnyArchive(t *testing.T, r *rand.Rand) []byte {
 	t.Helper()
 	name := func() string {
@@ -134,7 +134,7 @@ func AnyArchive(t *testing.T, r *rand.Rand) []byte {
 			m = SymlinkOf(m.Name, "/"+earlier())
 		case 3:
 			m = LinkOf(m.Name, earlier())
-			// Some archives say the size of what a link leads to.
+			// In some archives, a hard link has the size of its target.
 			m.Size = int64(r.IntN(2))
 		}
 		members = append(members, m)

@@ -11,19 +11,19 @@ import (
 	"testing"
 )
 
-// backendsVariable names, in the environment, the backends that the tests have to run on, with blanks between them. If
-// it is not set they run on those that the host has, which has to be one at least.
+// backendsVariable is the environment variable that names the backends that the tests have to run on, separated by blanks. If it is not
+// set, the tests run on the backends that the host has, and there must be at least one.
 const backendsVariable = "AUFS_TEST_BACKENDS"
 
-// Backends are those that tests run on, each in a subtest of its name.
+// Backends are the backends that tests run on, each in a subtest of its name.
 type Backends[N ~string] struct {
-	// Aufs and Overlay are the names of all that there are.
+	// Aufs and Overlay are the names of all backends.
 	Aufs, Overlay N
-	// Try opens a store on a backend, in a directory that is not there yet, and closes it.
+	// Try opens a store on a backend, in a directory that does not exist yet, and closes it.
 	Try func(home string, name N) error
 }
 
-// OfHost are the backends that tests run on.
+// OfHost returns the backends that tests run on.
 func (b Backends[N]) OfHost(t *testing.T) []N {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -50,7 +50,7 @@ func (b Backends[N]) OfHost(t *testing.T) []N {
 	return backends
 }
 
-// Has tells if tests run on the backend name.
+// Has reports whether tests run on the backend name.
 func (b Backends[N]) Has(t *testing.T, name N) bool {
 	t.Helper()
 	return slices.Contains(b.OfHost(t), name)
@@ -64,7 +64,7 @@ func (b Backends[N]) ForEach(t *testing.T, test func(t *testing.T, name N)) {
 	}
 }
 
-// On runs test in a subtest with the name of one backend, if the host has all that are needed.
+// On runs test in a subtest with the name of one backend, if tests run on all of the needed backends.
 func (b Backends[N]) On(t *testing.T, name N, test func(t *testing.T), needed ...N) {
 	t.Helper()
 	backends := b.OfHost(t)

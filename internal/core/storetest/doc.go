@@ -1,2 +1,2 @@
-// Package storetest has what tests of several packages are made of: trees of files, archives, and the backends of the host.
+// Package storetest has what the tests of several packages need: trees of files, archives, and the backends of the host.
 package storetest

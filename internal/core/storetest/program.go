@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Build returns the program that a variable of the environment names, or else builds one: the package pkg, in the directory dir of its
-// module.
+// Build returns the program that an environment variable names. If the variable is not set, Build builds the package pkg, in the directory
+// dir of its module.
 func Build(t *testing.T, variable, dir, pkg, tags string) string {
 	t.Helper()
 	if program := os.Getenv(variable); program != "" {
@@ -27,12 +27,12 @@ func Build(t *testing.T, variable, dir, pkg, tags string) string {
 	return program
 }
 
-// A Program runs a graph driver on the store at Home, each command in a process of its own: see internal/intree.
+// A Program runs a graph driver on the store at Home, with a process for each command: see internal/intree.
 type Program struct {
 	Path, Home string
 }
 
-// Run runs a command, which has to succeed, and returns what it prints.
+// Run runs a command, which has to succeed, and returns its output.
 func (p Program) Run(t *testing.T, stdin io.Reader, args ...string) string {
 	t.Helper()
 	c := exec.Command(p.Path, append([]string{"-home", p.Home}, args...)...)

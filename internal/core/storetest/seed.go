@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Seed chooses the seed of random sequences, if the command line does not: the same on all backends.
+// Seed returns the seed of random sequences, the same for all backends. It chooses one unless the command line does.
 var Seed = sync.OnceValue(func() string {
 	seed := flag.Lookup("rapid.seed")
 	if seed.Value.String() == "0" {

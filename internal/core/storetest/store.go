@@ -9,7 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// StoreOf makes the directories of a store with nothing in it.
+// StoreOf makes the directories of an empty store.
 func StoreOf(t *testing.T) store.Home {
 	t.Helper()
 	h := store.Home(t.TempDir())

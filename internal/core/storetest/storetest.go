@@ -37,7 +37,7 @@ func NoMounts(t *testing.T, dir string) {
 	}
 }
 
-// Must fails the test at once if err is one.
+// Must fails the test at once if err is not nil.
 func Must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -45,10 +45,10 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// Tree describes files: by path, all that matters of each.
+// A Tree describes files: by path, everything that matters of each file.
 type Tree map[string]string
 
-// ReadTree describes all files under dir, dir itself included. Times are those of files that are not directories.
+// ReadTree describes all files under dir, and dir itself. It has the times of regular files only.
 func ReadTree(t *testing.T, dir string) Tree {
 	t.Helper()
 	result := Tree{}
@@ -120,7 +120,7 @@ func describe(path string, info fs.FileInfo) (string, error) {
 	return node, nil
 }
 
-// SameTree fails the test for each file that differs.
+// SameTree fails the test for each file that differs between got and want.
 func SameTree(t *testing.T, got, want Tree) {
 	t.Helper()
 	for path, node := range want {
@@ -135,7 +135,7 @@ func SameTree(t *testing.T, got, want Tree) {
 	}
 }
 
-// Names are the paths of a tree, sorted, without that of its root.
+// Names returns the paths of a tree, sorted and without the root.
 func (tr Tree) Names() []string {
 	var names []string
 	for name := range tr {
@@ -147,7 +147,7 @@ func (tr Tree) Names() []string {
 	return names
 }
 
-// SameNames fails the test unless got and want hold the same, in whatever order.
+// SameNames fails the test unless got and want have the same elements, in any order.
 func SameNames(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	got, want = slices.Clone(got), slices.Clone(want)
@@ -158,10 +158,10 @@ func SameNames(t *testing.T, got []string, want ...string) {
 	}
 }
 
-// Files are made by write: a path that ends in '/' is a directory, any other a file with that content.
+// Files are files for Write to make. A path that ends in '/' is a directory, and any other path is a file with that content.
 type Files map[string]string
 
-// Write makes files under dir, with the directories that they want.
+// Write makes files under dir, with the directories that they need.
 func Write(t *testing.T, dir string, f Files) {
 	t.Helper()
 	paths := make([]string, 0, len(f))
@@ -180,13 +180,13 @@ func Write(t *testing.T, dir string, f Files) {
 	}
 }
 
-// Entry is one of an archive: a directory if the name ends in '/', a hard link if link is set, otherwise a file.
+// An Entry is an entry of an archive: a directory if Name ends in '/', a hard link if Link is set, and otherwise a file.
 type Entry struct {
 	Name, Content, Link string
 	Mode                int64
 }
 
-// ArchiveOf is a tar archive of entries.
+// ArchiveOf returns a tar archive of entries.
 func ArchiveOf(t *testing.T, entries ...Entry) io.Reader {
 	t.Helper()
 	var b bytes.Buffer
@@ -233,7 +233,7 @@ func ReadArchive(t *testing.T, r io.Reader) map[string]*tar.Header {
 	}
 }
 
-// KeysOf are the names in an archive.
+// KeysOf returns the names in an archive.
 func KeysOf(headers map[string]*tar.Header) []string {
 	var names []string
 	for name := range headers {
@@ -242,7 +242,7 @@ func KeysOf(headers map[string]*tar.Header) []string {
 	return names
 }
 
-// Wants fails the test unless err matches target and its text has all the words.
+// Wants fails the test unless err matches target and its text has all of words.
 func Wants(t *testing.T, err, target error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -258,7 +258,7 @@ func Wants(t *testing.T, err, target error, words ...string) {
 	}
 }
 
-// HasUserXattrs tells if files can have attributes of users. On tmpfs they cannot, before Linux 6.6.
+// HasUserXattrs reports whether files can have attributes of users. On tmpfs, they cannot before Linux 6.6.
 func HasUserXattrs(t *testing.T) bool {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "file")
@@ -270,7 +270,7 @@ func HasUserXattrs(t *testing.T) bool {
 	return err == nil
 }
 
-// ArchiveBytes is all of ArchiveOf.
+// ArchiveBytes returns the content of ArchiveOf.
 func ArchiveBytes(t *testing.T, entries ...Entry) []byte {
 	t.Helper()
 	content, err := io.ReadAll(ArchiveOf(t, entries...))
@@ -284,7 +284,7 @@ func Drain(archive io.ReadCloser) error {
 	return errors.Join(err, archive.Close())
 }
 
-// NewLayer is an archive for a layer on top of middle.
+// NewLayer has the entries of an archive for a layer on top of middle.
 var NewLayer = []Entry{
 	{Name: "d/"},
 	{Name: "d/.wh..wh..opq"},
