@@ -4,7 +4,7 @@ package driver
 
 import "github.com/seed-642172e2/aufs/internal/core/storetest"
 
-// Tests are full of these, so they have short names.
+// Tests use these all the time, so they have short names.
 
 type (
 	tree   = storetest.Tree

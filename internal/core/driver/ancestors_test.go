@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fingerprint is all that stat(2) and listxattr(2) tell of each file under a directory, but for the time of access.
+// fingerprint returns all that stat(2) and listxattr(2) report about each file under a directory, except the access time.
 func fingerprint(t *testing.T, dir string) tree {
 	t.Helper()
 	result := tree{}
@@ -35,7 +35,7 @@ func fingerprint(t *testing.T, dir string) tree {
 	return result
 }
 
-// useImage does in a container on markedImage what makes a union file system copy files up and hide them.
+// useImage changes a container on markedImage in ways that make a union file system copy up files and hide names.
 func useImage(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range []string{"etc/conf", "bin/sh", "usr/lib/deep/f", "opt/tool"} {
@@ -48,19 +48,19 @@ func useImage(t *testing.T, dir string) {
 	write(t, dir, files{"usr/lib/new": "new", "gone": "again", "etc/old": "again"})
 }
 
-// imageInUse is what useImage makes of the names in markedImage.
+// imageInUse lists the names that a container on markedImage shows after useImage.
 var imageInUse = []string{
 	"bin", "bin/bash", "bin/sh", "etc", "etc/conf", "etc/old", "gone", "opt", "opt/moved", "opt/tool", "usr", "usr/lib", "usr/lib/new",
 	"var", "var/d",
 }
 
-// TestMountsLeaveAncestorsAlone wants nothing in a layer's directory to change, not even a number of links or a time, when others on top of
-// it are mounted, written to, and read. Tools that compare or copy the store by these, as rsync does, go by it.
+// TestMountsLeaveAncestorsAlone shows that nothing in a layer's directory changes when others mount, write and read layers on top of it,
+// not even a link count or a time. Tools that compare or copy the store, as rsync does, go by these.
 func TestMountsLeaveAncestorsAlone(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		makeImage(t, s)
-		// A layer that was a container's before it became another's parent.
+		// A container's layer that later became a parent.
 		s.create(t, "upper", "built")
 		s.change(t, "built", func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, "etc/conf")))
@@ -112,7 +112,8 @@ func TestMountsLeaveAncestorsAlone(t *testing.T) {
 	})
 }
 
-// An editByHand is what somebody does in the directory of the layer middle of markedImage. shows and hides are paths in a mount of child.
+// An editByHand is a change that somebody makes in the directory of the layer middle of markedImage. shows and hides are paths in a mount
+// of child.
 type editByHand struct {
 	name  string
 	edit  func(t *testing.T, dir string)
@@ -120,8 +121,8 @@ type editByHand struct {
 	hides []string
 }
 
-// editsByHand come each on top of those before it. None of them is both at the root of the layer and below it: a change of the root is easy
-// to find.
+// editsByHand are made one after another. None of them is both at the root of the layer and below the root, because a change of the root is
+// easy to find.
 var editsByHand = []editByHand{
 	{
 		"files added deep", writes(files{"etc/added": "1", "var/added": "2"}),
@@ -155,7 +156,7 @@ var editsByHand = []editByHand{
 	{"a deletion removed at the root", removes(".wh.gone"), files{"gone": "gone"}, []string{"top", "etc/old"}},
 }
 
-// look fails the test unless the mount at dir shows what it has to.
+// look fails the test unless the mount at dir shows and hides the paths of the edit.
 func (e editByHand) look(t *testing.T, what, dir string) {
 	t.Helper()
 	for path, want := range e.shows {
@@ -195,8 +196,8 @@ func removes(paths ...string) func(*testing.T, string) {
 	}
 }
 
-// TestEditsByHandShowInTheNextMount changes files of an ancestor in the store, as administrators do: whoever mounts a layer on top of it
-// next sees that, as with the in-tree driver.
+// TestEditsByHandShowInTheNextMount changes files of an ancestor in the store, as administrators do. The next mount of a layer on top of it
+// shows the change, as with the in-tree driver.
 func TestEditsByHandShowInTheNextMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -213,8 +214,9 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 	})
 }
 
-// TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer where one above it is opaque: they show no more than those that were
-// there before. On aufs they do, until what is known of the layers is found out again: there, each hidden name is listed.
+// TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer below an opaque directory of a higher layer. They stay hidden, like
+// the files that were there before. On aufs they show until the driver reads the layers again, because there the driver lists each hidden
+// name.
 func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -228,7 +230,7 @@ func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 	})
 }
 
-// TestAncestorsThatCannotBeChanged mounts, and removes, layers on top of one in which files are immutable or append-only.
+// TestAncestorsThatCannotBeChanged mounts and removes layers on top of a layer with immutable or append-only files.
 func TestAncestorsThatCannotBeChanged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, fixed := range map[string]map[string]int{
@@ -268,7 +270,7 @@ func TestAncestorsThatCannotBeChanged(t *testing.T) {
 	})
 }
 
-// readOnlyKinds are ways in which the directory of a layer can be on a read-only mount.
+// readOnlyKinds are ways to put the directory of a layer on a mount, which the test then makes read-only.
 var readOnlyKinds = []part{
 	{"bind mount of itself", func(t *testing.T, dir string) { t.Helper(); bind(t, dir, dir) }},
 	{"another file system", func(t *testing.T, dir string) {
@@ -280,8 +282,8 @@ var readOnlyKinds = []part{
 	}},
 }
 
-// TestAncestorsOnReadOnlyMounts has the layers of an image be on read-only mounts, as when they are shared by hosts: a container on top of
-// them works as ever.
+// TestAncestorsOnReadOnlyMounts puts the layers of an image on read-only mounts, as when hosts share them. A container on top of them works
+// as usual.
 func TestAncestorsOnReadOnlyMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, kind := range readOnlyKinds {

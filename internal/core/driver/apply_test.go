@@ -18,8 +18,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
-// TestApplyKeepsWhatIsWrittenMeanwhile is about who has the path of a layer without parents, which Get gave before, and writes there
-// while an archive is read: the archive does not take the place of the file.
+// TestApplyKeepsWhatIsWrittenMeanwhile has somebody write to the directory of a layer without parents, which an earlier Get returned, while
+// ApplyDiff reads an archive. ApplyDiff fails, and the file stays.
 func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -40,15 +40,15 @@ func TestApplyKeepsWhatIsWrittenMeanwhile(t *testing.T) {
 	})
 }
 
-// TestFailedApplyReadsAll is about an archive that cannot be unpacked, with entries that replace others: whoever writes it waits for its end
-// to be read.
+// TestFailedApplyReadsAll shows that ApplyDiff reads an archive to its end even if it cannot unpack the archive: the writer of the archive
+// waits for that. The archive has entries that replace others.
 func TestFailedApplyReadsAll(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
 		for what, begin := range map[string][]member{
 			"unpacking": {linkOf("a", "missing")},
-			// There is a link that leads nowhere where the directory for what is kept has to be.
+			// In the place of the directory for kept files is a link that leads nowhere.
 			"keeping": {fileOf(".wh.a"), fileOf(".wh.a")},
 		} {
 			t.Run(what, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 	})
 }
 
-// TestApplyReaderPanics is about a caller who lives on after a panic of what reads the archive, in the middle of a header.
+// TestApplyReaderPanics has the archive's reader panic in the middle of a header, and the caller recover: no goroutines are left.
 func TestApplyReaderPanics(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -94,7 +94,7 @@ func TestApplyReaderPanics(t *testing.T) {
 				t.Errorf("the error is %v", err)
 			}()
 		}
-		// A thread ends a moment after its goroutine.
+		// The goroutines may take a moment to end.
 		for range 1000 {
 			if runtime.NumGoroutine() < before+8 {
 				return
@@ -105,7 +105,7 @@ func TestApplyReaderPanics(t *testing.T) {
 	})
 }
 
-// TestApplyDiffOnOneThread is about a caller who is bound to a thread, as those who deal with namespaces are.
+// TestApplyDiffOnOneThread applies an archive in a goroutine that is locked to its thread, as callers that deal with namespaces are.
 func TestApplyDiffOnOneThread(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A part is a directory of a store that something is mounted at.
+// A part is a directory of a store at which something is mounted.
 type part struct {
 	name string
-	// mount mounts it, empty, at dir.
+	// mount mounts an empty directory at dir.
 	mount func(t *testing.T, dir string)
 }
 
-// partKinds are what can be mounted there.
+// partKinds are the kinds of mounts for a part.
 var partKinds = []part{
 	{"tmpfs", mountTmpfs},
 	{"bind mount of another file system", func(t *testing.T, dir string) {
@@ -42,7 +42,7 @@ func bind(t *testing.T, from, dir string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // after a failure
 }
 
-// mountPart mounts a part of the store home, with what is there now.
+// mountPart mounts the part dir of the store home, and copies the present content of the part into the mount.
 func mountPart(t *testing.T, kind part, home, dir string) {
 	t.Helper()
 	path := filepath.Join(home, dir)
@@ -53,7 +53,7 @@ func mountPart(t *testing.T, kind part, home, dir string) {
 	copyDir(t, before, path)
 }
 
-// unmountParts unmounts the parts of a store, which must be all that is mounted there.
+// unmountParts unmounts the parts of a store. Nothing else may be mounted there.
 func unmountParts(t *testing.T, home string, dirs ...string) {
 	t.Helper()
 	for _, dir := range slices.Backward(dirs) {
@@ -62,7 +62,7 @@ func unmountParts(t *testing.T, home string, dirs ...string) {
 	noMounts(t, home)
 }
 
-// life makes layers in all ways that there are, and returns what they show.
+// life makes layers in every way that exists, and returns what they show.
 func life(t *testing.T, s testStore) layerTrees {
 	t.Helper()
 	childEdited(t, s)
@@ -88,7 +88,7 @@ func life(t *testing.T, s testStore) layerTrees {
 	return shown(t, s)
 }
 
-// shown is what the layers of a store show, and what Diff and Changes say of them.
+// shown returns what the layers of a store show, and what Diff and Changes report about them.
 func shown(t *testing.T, s testStore) layerTrees {
 	t.Helper()
 	ids, err := s.ListLayers()
@@ -126,8 +126,8 @@ func sameLayers(t *testing.T, got, want layerTrees) {
 	}
 }
 
-// TestPartsOnOtherDisks has the parts of a store that can be mount points be such, before there is a store, and from then on when there is
-// one, and until there is another one.
+// TestPartsOnOtherDisks mounts other file systems at the parts of a store that can be mount points: first before the store exists, then at
+// those of a copy of the store, which has been on one disk before and is on one disk again afterwards.
 func TestPartsOnOtherDisks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		plain := newStore(t, name)
@@ -147,7 +147,7 @@ func TestPartsOnOtherDisks(t *testing.T) {
 					must(t, err)
 					sameLayers(t, life(t, s), want)
 					must(t, s.Cleanup())
-					// All of it on one disk, and on two again.
+					// All of it on one disk, then on several, then on one again.
 					moved := filepath.Join(t.TempDir(), "home")
 					copyDir(t, home, moved)
 					unmountParts(t, home, dirs...)
@@ -168,7 +168,8 @@ func TestPartsOnOtherDisks(t *testing.T) {
 	})
 }
 
-// sweptAndRemoved makes a layer, removes it in two ways, and has Init sweep what others have left.
+// sweptAndRemoved removes one layer with Remove, and has Init sweep another layer, whose file of parents is gone, and scratch directories
+// that others have left.
 func sweptAndRemoved(t *testing.T, s testStore) {
 	t.Helper()
 	for _, id := range []string{"removed", "killed"} {
@@ -183,7 +184,7 @@ func sweptAndRemoved(t *testing.T, s testStore) {
 	noLeftovers(t, s)
 }
 
-// TestPartsInASharedMount has no mount of a layer appear in other mount namespaces, whatever is mounted in the store.
+// TestPartsInASharedMount shows that mounts of layers do not appear in other mount namespaces, whatever is mounted in the store.
 func TestPartsInASharedMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, dirs := range [][]string{{store.DiffDir}, {store.MntDir}} {
@@ -214,7 +215,7 @@ func TestPartsInASharedMount(t *testing.T) {
 	})
 }
 
-// TestPartsThatCannotBeMounts has a store not opened in which something is mounted that files could not be moved to.
+// TestPartsThatCannotBeMounts shows that Open refuses a store with a mount at a directory that files have to be moved to.
 func TestPartsThatCannotBeMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, dir := range []string{
@@ -250,7 +251,7 @@ func TestPartsThatCannotBeMounts(t *testing.T) {
 	})
 }
 
-// TestBesideIsNoLayer has the name of the directory in diff be that of no layer.
+// TestBesideIsNoLayer shows that no layer can have the name of the driver's own directory in diff.
 func TestBesideIsNoLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -265,7 +266,8 @@ func TestBesideIsNoLayer(t *testing.T) {
 	})
 }
 
-// TestFoundFilesStay has directories of a store be the roots of disks, on which fsck(8) has put what it has found.
+// TestFoundFilesStay has directories of a store be the roots of disks on which fsck(8) has put files that it found: the driver leaves these
+// files alone.
 func TestFoundFilesStay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// testBackends are those that tests run on.
+// testBackends are the backends that tests can run on.
 var testBackends = storetest.Backends[backend.Name]{
 	Aufs: backend.Aufs, Overlay: backend.Overlay,
 	Try: func(home string, name backend.Name) error {
@@ -23,19 +23,19 @@ var testBackends = storetest.Backends[backend.Name]{
 	},
 }
 
-// hostBackends are the backends that tests run on.
+// hostBackends returns the backends that tests run on.
 func hostBackends(t *testing.T) []backend.Name {
 	t.Helper()
 	return testBackends.OfHost(t)
 }
 
-// hasBackend tells if tests run on the backend name.
+// hasBackend reports whether tests run on the backend name.
 func hasBackend(t *testing.T, name backend.Name) bool {
 	t.Helper()
 	return testBackends.Has(t, name)
 }
 
-// forEachBackend runs test once for each backend that the host has, in a subtest of its name.
+// forEachBackend runs test once for each backend of the host, in a subtest with the name of the backend.
 func forEachBackend(t *testing.T, test func(t *testing.T, name backend.Name)) {
 	t.Helper()
 	testBackends.ForEach(t, test)
@@ -59,12 +59,12 @@ func onBoth(t *testing.T, test func(t *testing.T)) {
 	testBackends.On(t, backend.Aufs, test, backend.Aufs, backend.Overlay)
 }
 
-// configFor is how tests open a store.
+// configFor returns the configuration with which tests open a store.
 func configFor(name backend.Name) Config {
 	return Config{Backend: name, Library: testLibrary()}
 }
 
-// withMountOptions are the options that mounts have unless a Get says others.
+// withMountOptions sets the options of mounts for which Get gives no others.
 func withMountOptions(options string) func(c *Config) {
 	return func(c *Config) {
 		o, err := backend.ParseMountOptions([]string{options})
@@ -75,8 +75,8 @@ func withMountOptions(options string) func(c *Config) {
 	}
 }
 
-// idmapsOf are mappings of users and of groups.
+// idmapsOf returns the mappings of these users and groups.
 func idmapsOf(uids, gids []idmap.Map) *idmap.Mappings { return &idmap.Mappings{UIDs: uids, GIDs: gids} }
 
-// whiteoutMetaPrefix begins the names that are aufs's own.
+// whiteoutMetaPrefix begins the names that aufs keeps for itself.
 const whiteoutMetaPrefix = whiteout.Prefix + whiteout.Prefix

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withBase is a store with the layer base, which has no parents, and in it what mount options are about.
+// withBase returns a store with the layer base, which has no parents and contains files that show the effect of mount options.
 func withBase(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -35,11 +35,11 @@ func withBase(t *testing.T, name backend.Name) testStore {
 	return s
 }
 
-// hasOptions fails the test unless the mount at dir, of withBase's layer, does what the options say, and nothing else.
+// hasOptions fails the test unless the mount at dir, of withBase's layer, does what the options say and nothing else.
 func hasOptions(t *testing.T, dir string, options []string) {
 	t.Helper()
 	asked := func(option string) bool {
-		// As in mount(2).
+		// As mount(2) says, strictatime overrides noatime.
 		return slices.Contains(options, option) && (option != "noatime" || !slices.Contains(options, "strictatime"))
 	}
 	if err := os.WriteFile(filepath.Join(dir, "d/new"), nil, 0o600); errors.Is(err, unix.EROFS) != asked("ro") || !asked("ro") && err != nil {
@@ -69,7 +69,7 @@ func hasOptions(t *testing.T, dir string, options []string) {
 	}
 }
 
-// mountAt is the one mount at dir.
+// mountAt returns the only mount at dir.
 func mountAt(t *testing.T, dir string) *mountinfo.Info {
 	t.Helper()
 	mounts, err := mountutil.MountsHere(mountinfo.SingleEntryFilter(dir))
@@ -80,7 +80,7 @@ func mountAt(t *testing.T, dir string) *mountinfo.Info {
 	return mounts[0]
 }
 
-// baseOptions are what a layer without parents is mounted for.
+// baseOptions are options for which Get mounts a layer without parents, instead of returning its directory.
 var baseOptions = [][]string{
 	{"ro"},
 	{"nodev"},
@@ -94,12 +94,12 @@ var baseOptions = [][]string{
 	{"ro", "nodev", "nosuid", "noexec", "noatime"},
 }
 
-// TestBaseWithOptions mounts a layer without parents with each option by itself, and looks at it from within.
+// TestBaseWithOptions mounts a layer without parents with each of several options, and tests them from inside the mount.
 func TestBaseWithOptions(t *testing.T) {
 	forEachBackend(t, baseWithOptions)
 }
 
-// TestBaseWithOptionsInUserNamespace is the same in a user namespace, where most of what a bind mount copies is locked.
+// TestBaseWithOptionsInUserNamespace does the same in a user namespace, where most flags that a bind mount copies are locked.
 func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		baseWithOptions(t, backend.Overlay)
@@ -137,7 +137,7 @@ func baseWithOptions(t *testing.T, name backend.Name) {
 		}
 		must(t, s.Put("base"))
 	}
-	// As storage.conf has it.
+	// Options from storage.conf.
 	other := openStore(t, string(h), name, withMountOptions("nodev"))
 	hasOptions(t, other.get(t, "base"), []string{"nodev"})
 	must(t, other.Put("base"))
@@ -146,7 +146,7 @@ func baseWithOptions(t *testing.T, name backend.Name) {
 	noLeftovers(t, s)
 }
 
-// TestBindOnOldKernels is about bind mounts as they are made without mount_setattr(2).
+// TestBindOnOldKernels makes bind mounts the way that works without mount_setattr(2).
 func TestBindOnOldKernels(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
@@ -188,7 +188,7 @@ func TestRemountFlags(t *testing.T) {
 	}
 }
 
-// TestBaseUsers is about a layer without parents that some have as its directory, and others as a mount.
+// TestBaseUsers has some users hold a layer without parents as a directory, and others as a mount.
 func TestBaseUsers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
@@ -224,7 +224,7 @@ func TestBaseUsers(t *testing.T) {
 		must(t, s.Put("base"))
 		is(false)
 
-		// Another process has it mounted, and this one has it as well for a while.
+		// Another driver, as of another process, mounts the layer, and this driver uses the layer as well for a while.
 		other, err := reopen(string(h), name)
 		must(t, err)
 		other.get(t, "base", "ro")
@@ -235,13 +235,13 @@ func TestBaseUsers(t *testing.T) {
 		is(true)
 		must(t, other.Put("base"))
 		is(false)
-		// A process has died that had mounted it, or had nothing else to do.
+		// A Put without a Get unmounts the layer for a process that has mounted it and then died or ended.
 		other.get(t, "base", "ro")
 		must(t, s.Put("base"))
 		is(false)
 		must(t, other.Put("base"))
 
-		// Who uses it keeps it.
+		// An open file keeps the mount.
 		f, err := os.Open(filepath.Join(s.get(t, "base", "ro"), "f"))
 		must(t, err)
 		wants(t, s.Put("base"), unix.EBUSY, "base", f.Name())
@@ -249,7 +249,7 @@ func TestBaseUsers(t *testing.T) {
 		must(t, f.Close())
 		must(t, s.Put("base"))
 		is(false)
-		// Cleanup, and Remove, unmount it, whoever has it.
+		// Cleanup and Remove unmount the layer, whoever has mounted it.
 		s.get(t, "base", "nodev")
 		must(t, other.Cleanup())
 		is(false)
@@ -267,8 +267,8 @@ func TestBaseUsers(t *testing.T) {
 	})
 }
 
-// TestBaseWrittenThroughMount is about a layer without parents that is written to through a mount of it, under one that was mounted before:
-// what was found out about it is forgotten.
+// TestBaseWrittenThroughMount writes to a layer without parents through a mount, after a layer on top of it was mounted. This invalidates
+// the cached knowledge of the layer.
 func TestBaseWrittenThroughMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
@@ -283,7 +283,8 @@ func TestBaseWrittenThroughMount(t *testing.T) {
 	})
 }
 
-// TestBaseOfTheBackend mounts a layer without parents as for a mount label, which a bind mount cannot have.
+// TestBaseOfTheBackend has the backend mount a layer without parents, as the driver does for a mount label: a bind mount cannot have a
+// label.
 func TestBaseOfTheBackend(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
@@ -305,7 +306,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 			noMounts(t, h.Mnt(""))
 			s.oneForm(t, "base")
 		}
-		// Written to through a mount of aufs, which leaves files of its own.
+		// Write through the mount. Aufs leaves files of its own in the layer.
 		must(t, s.inner.mount("base", nil, backend.MountOptions{}, ""))
 		must(t, os.Remove(filepath.Join(target, "run")))
 		write(t, target, files{"d/more": "more"})
@@ -315,7 +316,8 @@ func TestBaseOfTheBackend(t *testing.T) {
 	})
 }
 
-// TestBaseWithLabel is about the label of a layer without parents: whatever this kernel says of it, it is not left out without a word.
+// TestBaseWithLabel shows that the driver passes the label of a layer without parents to the kernel. If the kernel refuses the label, Get
+// fails: the driver never drops a label silently.
 func TestBaseWithLabel(t *testing.T) {
 	const label = "system_u:object_r:container_file_t:s0:c1,c2"
 	m := overlayfs.Mount{Lowers: []string{"/diff/base", "/empty"}, Flags: unix.MS_RDONLY, Label: label}
@@ -348,12 +350,13 @@ func TestBaseWithLabel(t *testing.T) {
 	})
 }
 
-// TestBaseKeepsForeignFiles has files of others under names of aufs in a layer without parents: its mount by a backend takes none of them away.
+// TestBaseKeepsForeignFiles has a layer without parents contain others' files under aufs's own names. When a backend mounts the layer, none
+// of these files is lost.
 func TestBaseKeepsForeignFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, mounted := range map[string]bool{"by its directory": false, "by a mount": true} {
 			if mounted && name == backend.Aufs {
-				// Aufs lets nobody make them.
+				// Aufs lets nobody make files with these names.
 				continue
 			}
 			t.Run(what, func(t *testing.T) {

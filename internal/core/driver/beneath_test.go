@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deepDir makes a directory below root whose path is longer than the kernel takes in one call, and returns that.
+// deepDir makes a directory below root, and returns its path relative to root, which is longer than the kernel takes in one call.
 func deepDir(t *testing.T, root string) string {
 	t.Helper()
 	name := strings.Repeat("d", 200)
@@ -36,13 +36,13 @@ func deepDir(t *testing.T, root string) string {
 	return rel
 }
 
-// withOpenat2AndWithout runs test with openat2(2), and once more where it is not to be had, as on old kernels and below
-// the filters of some containers.
+// withOpenat2AndWithout runs test with openat2(2), and again where openat2(2) fails, as it does on old kernels and under the system call
+// filters of some containers.
 func withOpenat2AndWithout(t *testing.T, test func(t *testing.T)) {
 	t.Run("openat2", test)
 	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EPERM} {
 		t.Run(errno.Error(), func(t *testing.T) {
-			// The filter is that of one thread, which ends with the goroutine that is locked to it.
+			// The filter applies to one thread, which ends with the goroutine that is locked to it.
 			runtime.LockOSThread()
 			failCall(t, unix.SYS_OPENAT2, errno)
 			if _, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: fsutil.DirectoryFlags}); !errors.Is(err, errno) {
@@ -53,7 +53,7 @@ func withOpenat2AndWithout(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// failCall makes a system call fail in this thread, from now on.
+// failCall makes a system call fail in this thread from now on.
 func failCall(t *testing.T, nr uint32, errno unix.Errno) {
 	t.Helper()
 	filter := []unix.SockFilter{

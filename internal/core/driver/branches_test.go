@@ -25,7 +25,7 @@ func lowers(n, length int) []string {
 	return paths
 }
 
-// stackOf is a stack of layers without shadows, with these directories.
+// stackOf returns a stack of layers without shadows, with these directories.
 func stackOf(readOnly bool, dirs ...string) backend.Stack {
 	var s backend.Stack
 	if readOnly {
@@ -73,7 +73,7 @@ func TestMountCallsInFull(t *testing.T) {
 	}
 }
 
-// TestMountCallsBounds is about what no call may exceed, and about none being made in vain.
+// TestMountCallsBounds shows that no call exceeds a limit of the kernel, and that there are no more calls than needed.
 func TestMountCallsBounds(t *testing.T) {
 	for _, c := range []struct {
 		name             string
@@ -120,7 +120,7 @@ func TestMountCallsBounds(t *testing.T) {
 	}
 }
 
-// pathsIn are the branches in the data of a mount call, read without the code under test.
+// pathsIn returns the branches in the data of a mount call. It does not use the code under test.
 func pathsIn(data string) []string {
 	var found []string
 	for _, part := range strings.FieldsFunc(data, func(r rune) bool { return r == ',' || r == ':' }) {

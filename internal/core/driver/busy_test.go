@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holding is a way to hold the mount of a layer, at dir.
+// holding is a way to keep the mount of a layer, at dir, in use.
 type holding struct {
 	name string
-	// hold returns who holds it, as the error has to name him, and how to let go.
+	// hold returns what the error must say about the holder, and a function that lets go of the mount.
 	hold func(t *testing.T, dir string) (named []string, end func())
 }
 
@@ -53,8 +53,8 @@ var holdings = []holding{
 	}},
 }
 
-// TestBusy is about a layer that something uses: it keeps everything, the error says who it is, and the operation succeeds when
-// he is gone.
+// TestBusy shows that a layer that is in use keeps all of its data, that the error names the user, and that the operation succeeds once the
+// user is gone.
 func TestBusy(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, held := range holdings {
@@ -65,7 +65,7 @@ func TestBusy(t *testing.T) {
 					"Cleanup": func(s testStore) error { return s.Cleanup() },
 				} {
 					if op == "Cleanup" && held.name == "nested mount" {
-						// It unmounts all there is.
+						// Cleanup unmounts everything.
 						continue
 					}
 					t.Run(op, func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestBusy(t *testing.T) {
 	})
 }
 
-// TestBusyElsewhere is about a copy of the mount in another mount namespace. It keeps nobody from unmounting or removing the
-// layer here, where it is not seen, nor does that take anything from the layer.
+// TestBusyElsewhere copies the mount into another mount namespace. The copy, which is not visible here, does not keep anybody from
+// unmounting the layer here, and the unmount takes nothing from the layer.
 func TestBusyElsewhere(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for op, do := range map[string]func(s testStore) error{
@@ -165,7 +165,7 @@ func TestPutCovered(t *testing.T) {
 		s.hasForm(t, "child", s.written())
 		want := []string{".wh.foo", "kept"}
 		if name == backend.Aufs {
-			// Its names stay together there.
+			// On aufs the names of a file stay together.
 			want = append(want, "link")
 		}
 		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)

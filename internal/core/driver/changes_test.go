@@ -19,7 +19,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// kinds are changes as "A /path", "C /path", "D /path".
+// kinds returns changes as "A /path", "C /path", "D /path".
 func kinds(changes []layerdiff.Change) []string {
 	var out []string
 	for _, c := range changes {
@@ -53,7 +53,7 @@ func TestChanges(t *testing.T) {
 	})
 }
 
-// TestChangesAgreeWithTheNaiveWay compares, over several parents, with what the library finds by comparing two mounts.
+// TestChangesAgreeWithTheNaiveWay compares Changes, over several parents, with the changes that the library finds between two mounts.
 func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
@@ -80,7 +80,7 @@ func TestChangesAgreeWithTheNaiveWay(t *testing.T) {
 	})
 }
 
-// TestChangesOfDirectories is about what makes a directory a change.
+// TestChangesOfDirectories shows which differences make a directory a change.
 func TestChangesOfDirectories(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -113,7 +113,7 @@ func TestChangesOfDirectories(t *testing.T) {
 	})
 }
 
-// TestChangesHideAndSeek is about whiteouts and opaque directories among the ancestors.
+// TestChangesHideAndSeek compares a layer whose ancestors have whiteouts and opaque directories.
 func TestChangesHideAndSeek(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -137,7 +137,7 @@ func TestChangesHideAndSeek(t *testing.T) {
 	})
 }
 
-// TestChangesWithoutMounts is about Changes against the parent: nothing is mounted for it, even where nothing can be.
+// TestChangesWithoutMounts shows that Changes against the parent mounts nothing: it works even where nothing can be mounted.
 func TestChangesWithoutMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
@@ -155,7 +155,7 @@ func TestChangesWithoutMounts(t *testing.T) {
 	})
 }
 
-// BenchmarkChanges shows that the time does not grow with the number of parents that have nothing to do with it.
+// BenchmarkChanges shows that the time does not grow with the number of parents that have none of the changed files.
 func BenchmarkChanges(b *testing.B) {
 	for _, parents := range []int{2, 100} {
 		b.Run(fmt.Sprintf("%dparents", parents), func(b *testing.B) {
@@ -191,7 +191,7 @@ func BenchmarkChanges(b *testing.B) {
 	}
 }
 
-// mountedChanges are those that the library finds between mounts of both layers.
+// mountedChanges returns the changes that the library finds between mounts of both layers.
 func (s testStore) mountedChanges(t *testing.T, id, parent string) []string {
 	t.Helper()
 	dir, before := s.get(t, id, "ro"), s.get(t, parent, "ro")

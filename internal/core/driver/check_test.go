@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// damage is one of a store with the layers base, middle on top of it and top on top of that.
+// damage is done to a store with the layers base, middle on top of base, and top on top of middle.
 type damage struct {
 	name string
 	do   func(t *testing.T, s testStore)
-	// found are the kinds of problems that it makes, and left those that Repair leaves, each with the layer that it is about.
+	// found are the kinds of problems that the damage causes, and left the kinds that Repair leaves, each with the layer concerned.
 	found, left []string
 }
 
@@ -142,7 +142,7 @@ func TestCheck(t *testing.T) {
 				for _, id := range []string{"middle", "top"} {
 					s.change(t, id, func(dir string) { write(t, dir, files{id: id}) })
 				}
-				// aufs alone leaves files that show that a layer was written to.
+				// Only aufs leaves files which show that somebody has written to a layer.
 				write(t, s.inner.home.Diff("middle"), files{".wh..wh.aufs": ""})
 				want := s.see(t, "top")
 				damage.do(t, s)
@@ -160,7 +160,7 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// treeOf is the store as a tree, without what is mounted in it, and locks.
+// treeOf returns the store as a tree, without locks and without what is mounted in the store.
 func treeOf(t *testing.T, s testStore) tree {
 	t.Helper()
 	all := readTree(t, string(s.inner.home))
@@ -172,7 +172,7 @@ func treeOf(t *testing.T, s testStore) tree {
 	return all
 }
 
-// kindsOf are the problems' kinds, and the layers that they are about.
+// kindsOf returns the kinds of the problems, each with the layer concerned.
 func kindsOf(problems []maintenance.Problem, err error) []string {
 	var kinds []string
 	for _, p := range problems {
@@ -199,8 +199,8 @@ func TestCheckErrors(t *testing.T) {
 	})
 }
 
-// TestCheckChangesNothing looks at a store that this driver has never opened, which has no lock files, and at one whose layer
-// is gone while something is mounted in its place.
+// TestCheckChangesNothing checks a store that this driver has never opened, which has no lock files, and in which something is mounted in
+// the place of a layer that is gone.
 func TestCheckChangesNothing(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("it mounts")
@@ -224,7 +224,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	if len(problems) != 2 || kinds[maintenance.StaleMount] != "gone" || kinds[maintenance.Orphan] != "gone" {
 		t.Errorf("%v", problems)
 	}
-	// With its lock taken, somebody is about to finish with it.
+	// If somebody holds the lock of the layer, he may be about to unmount it: Check does not report the mount.
 	lock, err := h.LockID("gone")
 	must(t, err)
 	problems, err = maintenance.Check(context.Background(), dir)
