@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inOverlayForm brings the layer at root into overlay form.
+// inOverlayForm converts the layer at root to the overlay form f.
 func inOverlayForm(t *testing.T, root string, f whiteout.Form) {
 	t.Helper()
 	marked, err := whiteout.Search{Root: root, Devices: true}.Find()
@@ -31,7 +31,7 @@ func inOverlayForm(t *testing.T, root string, f whiteout.Form) {
 	must(t, whiteout.ToOverlayForm(root, marked, f))
 }
 
-// testForm is the overlay form that conversions are tested with.
+// testForm returns the overlay form that conversions are tested with.
 func testForm(t *testing.T) whiteout.Form {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -54,7 +54,7 @@ func opaque(t *testing.T, dir string, f whiteout.Form) {
 	must(t, system.Lsetxattr(dir, f.XattrPrefix()+"opaque", []byte("y"), 0))
 }
 
-// withTimes is readTree, with the times of directories.
+// withTimes returns readTree's tree with the times of directories.
 func withTimes(t *testing.T, root string) tree {
 	t.Helper()
 	all := readTree(t, root)
@@ -68,7 +68,7 @@ func withTimes(t *testing.T, root string) tree {
 	return all
 }
 
-// age gives all directories of a tree a time of their own in the past.
+// age gives each directory of a tree its own time in the past.
 func age(t *testing.T, root string) {
 	t.Helper()
 	second := int64(1_000_000_000)
@@ -81,7 +81,7 @@ func age(t *testing.T, root string) {
 	}))
 }
 
-// withoutMarks is a tree without marks, in whatever form they are, without what aufs keeps there, and without overlayfs's attributes.
+// withoutMarks returns the tree without the marks of either form, without aufs's own files, and without overlayfs's attributes.
 func withoutMarks(all tree) tree {
 	rest := tree{}
 	for path, node := range all {
@@ -98,19 +98,19 @@ func withoutMarks(all tree) tree {
 	return rest
 }
 
-// longName is a name of so many bytes.
+// longName returns a name of that many bytes.
 func longName(bytes int) string { return strings.Repeat("n", bytes) }
 
 // A convertedTree is a layer in aufs form, and its names in overlay form.
 type convertedTree struct {
 	name string
 	aufs files
-	// more makes what files cannot say.
+	// more makes what files cannot express.
 	more    func(t *testing.T, root string)
 	overlay []string
-	// opaque are the directories that are opaque.
+	// opaque lists the opaque directories.
 	opaque []string
-	// back are the names that it has in aufs form again, if they are others than before.
+	// back lists the names after the conversion back to aufs form, if they differ from those before.
 	back []string
 }
 
@@ -144,7 +144,7 @@ var convertedTrees = []convertedTree{
 		overlay: []string{"a", "b", "d", "d/c", "d/d", "f"}, back: []string{".wh.a", ".wh.b", "d", "d/.wh.c", "d/.wh.d", "f"},
 	},
 	{
-		// Overlayfs has no form for it: both stay.
+		// Overlayfs has no form for this: both files stay.
 		name: "a file beside its whiteout", aufs: files{"f": "f", ".wh.f": "", ".wh.g": ""}, overlay: []string{"f", ".wh.f", "g"},
 	},
 	{
@@ -178,7 +178,7 @@ var convertedTrees = []convertedTree{
 	},
 }
 
-// TestConvertThereAndBack converts layers both ways, each time twice: what is done is not done again.
+// TestConvertThereAndBack converts layers both ways, and twice each way: the second conversion changes nothing.
 func TestConvertThereAndBack(t *testing.T) {
 	f := testForm(t)
 	for _, c := range convertedTrees {
@@ -222,7 +222,7 @@ func TestConvertThereAndBack(t *testing.T) {
 	}
 }
 
-// TestConvertFromOverlay begins with what overlayfs and a container have written.
+// TestConvertFromOverlay converts a layer that overlayfs and a container have written.
 func TestConvertFromOverlay(t *testing.T) {
 	f := testForm(t)
 	root := filepath.Join(t.TempDir(), "layer")
@@ -252,7 +252,7 @@ func TestConvertFromOverlay(t *testing.T) {
 	}
 }
 
-// TestConvertCutShort begins with each mixture that a crash can leave: some marks in one form, some in the other.
+// TestConvertCutShort converts each mixture of the two forms that a crash can leave.
 func TestConvertCutShort(t *testing.T) {
 	f := testForm(t)
 	layer := files{"kept": "k", "dir/kept": "k", ".wh.gone": "", "dir/.wh.gone": "", "opaque/.wh..wh..opq": "", "opaque/f": "f", "opaque/sub/.wh.x": ""}
@@ -284,8 +284,8 @@ func TestConvertCutShort(t *testing.T) {
 	}
 }
 
-// TestConvertKeepsForeignFiles has a container on overlayfs make files under names that aufs keeps for itself: they are there again when
-// overlayfs has the layer again.
+// TestConvertKeepsForeignFiles has a container on overlayfs make files under names that aufs keeps for itself. The files are hidden in aufs
+// form, and there again when overlayfs mounts the layer again.
 func TestConvertKeepsForeignFiles(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -307,7 +307,7 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 	})
 }
 
-// layersWithoutAufsForm make the layer child, which aufs has no form for, and return the path of the file that is in the way.
+// layersWithoutAufsForm turn the layer child into one that has no aufs form, and return the path of the file that is in the way.
 var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path string){
 	"a whiteout with a name of 252 bytes": func(t *testing.T, s testStore) string {
 		t.Helper()
@@ -345,8 +345,8 @@ var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path str
 	},
 }
 
-// TestConvertRefusesWhatAufsHasNoFormFor has layers that are usable on overlayfs alone: they stay as they are, and stay usable there. The error
-// names the file.
+// TestConvertRefusesWhatAufsHasNoFormFor has layers that only overlayfs can use. Convert leaves them as they are, and usable on overlayfs;
+// the error names the file.
 func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for what, spoil := range layersWithoutAufsForm {
@@ -360,7 +360,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				for _, id := range []string{"child", "another"} {
 					s.change(t, id, func(dir string) {
 						must(t, os.Remove(filepath.Join(dir, "a")))
-						// Some file that aufs would take for one of its own, and one that it would take for a whiteout.
+						// Aufs would take the first file for one of its own, and the second one for a whiteout.
 						write(t, dir, files{"d/.wh..wh.x": "precious", ".wh.kept": ""})
 					})
 				}
@@ -382,7 +382,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				sameTree(t, s.see(t, "child"), want)
 				sameTree(t, s.see(t, "child", "ro"), want)
 				sameTree(t, s.see(t, "top"), want)
-				// A crash at a time when that was not found out before.
+				// A driver that did not check this beforehand has crashed while it converted the layer.
 				setRecord(t, h, "child", "trusted converting")
 				sameNames(t, s.see(t, "top", "ro").Names(), s.see(t, "child", "ro").Names()...)
 				if got := recordOf(t, h, "child"); got != string(whiteout.OverlayTrusted) {
@@ -393,10 +393,10 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 	})
 }
 
-// overlayAttribute is one of overlayfs's attributes, as a tree has it.
+// overlayAttribute matches one of overlayfs's attributes in a node of a tree.
 var overlayAttribute = regexp.MustCompile(` (trusted|user)\.overlay\.\w+="([^"\\]|\\.)*"`)
 
-// bare is a tree without overlayfs's attributes, which aufs shows.
+// bare returns the tree without overlayfs's attributes, which aufs shows.
 func bare(all tree) tree {
 	rest := tree{}
 	for path, node := range all {
@@ -405,8 +405,8 @@ func bare(all tree) tree {
 	return rest
 }
 
-// changedOnly is sameTree of what allOf has returned, but for what the kernel leaves on the root directory when it is asked if that is in use:
-// overlayfs's attributes, and the time of the last change.
+// changedOnly is sameTree for trees of allOf. It ignores what the kernel leaves on the root directory when the driver asks whether the
+// directory is in use: overlayfs's attributes, and the time of the last change.
 func changedOnly(t *testing.T, got, want tree) {
 	t.Helper()
 	bare := func(node string) string {
@@ -438,8 +438,8 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	}
 }
 
-// TestDeviceZeroOfAContainer has a container on aufs make what overlayfs would take for a whiteout: no mount of overlayfs shows the layer
-// without it, nor does it change.
+// TestDeviceZeroOfAContainer has a container on aufs make a character device 0/0, which overlayfs would take for a whiteout. The overlay
+// backend refuses to mount the layer, and leaves it unchanged.
 func TestDeviceZeroOfAContainer(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -481,7 +481,7 @@ func TestMarkedDirs(t *testing.T) {
 			want:  map[string]string{".": "", "a": "b"},
 		},
 		{files: files{"a/.wh.f": "", "a/f": "", "b/.wh.d": "", "b/d/.wh.x": ""}, want: map[string]string{"a": "f beside f", "b": "d beside d"}},
-		// Only those that the archive has named, and the directories in them.
+		// Search only looks in the directories that the archive has named, and in those below them.
 		{files: files{"a/.wh.x": "", "b/.wh.y": "", "b/c/.wh..wh..opq": "", "b/c/d/.wh.z": ""}, only: []string{"b"}, want: map[string]string{"b": "y", "b/c": "opaque"}},
 		{files: files{"a/.wh.x": ""}, only: []string{"gone", "gone/too"}},
 		{files: files{"a/b/.wh.x": "", "a/.wh.y": ""}, only: []string{"a/b", "a", "a/b"}, want: map[string]string{"a": "y", "a/b": "x"}},
@@ -512,7 +512,7 @@ func TestMarkedDirs(t *testing.T) {
 	}
 }
 
-// TestWhiteoutMaker is about links, and about file systems that do not make any.
+// TestWhiteoutMaker shows that whiteouts are links to one file, and that a file system that makes no more links gets a new file.
 func TestWhiteoutMaker(t *testing.T) {
 	dir, err := fsutil.OpenReal(t.TempDir())
 	must(t, err)
@@ -536,7 +536,7 @@ func TestWhiteoutMaker(t *testing.T) {
 	if err := w.Make(".wh.b"); !errors.Is(err, unix.EEXIST) {
 		t.Errorf("one that is there: %v", err)
 	}
-	// As if there were too many links.
+	// Linking fails, as if there were too many links.
 	w.First += "-gone"
 	must(t, errors.Join(w.Make(".wh.d"), w.Make(".wh.e")))
 	if n := inodes(".wh.a", ".wh.d", ".wh.e"); n != 2 {
@@ -544,8 +544,8 @@ func TestWhiteoutMaker(t *testing.T) {
 	}
 }
 
-// TestWhiteoutsAreNoFilesOfOthers has a container make a file that the driver takes for a whiteout, and that has another name: no
-// whiteout may become a link to it.
+// TestWhiteoutsAreNoFilesOfOthers has a container make a file that the driver takes for a whiteout and that has a second name. No whiteout
+// may become a link to this file.
 func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -569,11 +569,11 @@ func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 		if n := fsutil.StatOf(info).Nlink; n != 2 {
 			t.Errorf("the file has %d names, which are to be two", n)
 		}
-		// As a container on aufs would.
+		// A container on aufs could write this.
 		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff("top"), "data"), []byte("x"), 0o600))
 		s.change(t, "top", func(dir string) {
 			for _, e := range base {
-				// The one that the container has made a file for is its own affair.
+				// The container has made a file for this whiteout itself, so that one is its own affair.
 				if _, err := os.Lstat(filepath.Join(dir, e.Name)); err == nil && e.Name != "gone07" {
 					t.Errorf("%s is back", e.Name)
 				}
@@ -606,5 +606,5 @@ func TestReadListing(t *testing.T) {
 	}
 }
 
-// sorted are these names in their order.
+// sorted returns the names in order.
 func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConvertOfTheStore converts layers of which some are in use: the others are converted all the same, and the error names those.
+// TestConvertOfTheStore converts layers some of which are in use. It converts the others all the same, and the error names those in use.
 func TestConvertOfTheStore(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -101,7 +101,7 @@ func TestConvertOfTheStore(t *testing.T) {
 	})
 }
 
-// TestConvertFindsEachMount has a layer on top mounted in each way that there is by a driver of which Convert knows nothing but the store.
+// TestConvertFindsEachMount mounts a layer on top in each possible way, by a driver of which Convert knows nothing but the store.
 func TestConvertFindsEachMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
@@ -129,7 +129,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "layer", whiteout.AufsForm)
 		must(t, s.Cleanup())
-		// It sweeps what tells of the mounts that nobody has unmounted.
+		// Open sweeps what still tells of the mounts that nobody has unmounted.
 		noLeftovers(t, openStore(t, string(s.inner.home), name))
 	})
 }
@@ -144,7 +144,7 @@ func TestConvertOfOtherStores(t *testing.T) {
 		s.apply(t, "base", "", entry{Name: "f"})
 		s.apply(t, "child", "base", entry{Name: ".wh.f"})
 		must(t, s.Cleanup())
-		// As the in-tree driver leaves it.
+		// The in-tree driver leaves a store like this.
 		must(t, os.RemoveAll(s.inner.home.Overlay()))
 		must(t, os.RemoveAll(s.inner.home.Tmp()))
 		before := allOf(t, s.inner.home.Diff(""))
@@ -152,7 +152,7 @@ func TestConvertOfOtherStores(t *testing.T) {
 			must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		}
 		sameTree(t, allOf(t, s.inner.home.Diff("")), before)
-		// A record of a layer that is gone.
+		// The record of a layer that is gone.
 		setRecord(t, s.inner.home, "gone", "trusted")
 		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s = openStore(t, string(s.inner.home), name)
@@ -195,7 +195,7 @@ func TestConvertWhileOthersWork(t *testing.T) {
 	})
 }
 
-// meanwhile is a backend that lets somebody else do something right before it mounts.
+// meanwhile is a backend that calls do right before its next mount.
 type meanwhile struct {
 	backend.Backend
 	do func()
@@ -209,8 +209,8 @@ func (m *meanwhile) Mount(s backend.Stack) error {
 	return m.Backend.Mount(s)
 }
 
-// TestConvertRightBeforeAMount has a layer converted after it was found out how it is to be mounted below another one: the mount shows what it
-// is to show.
+// TestConvertRightBeforeAMount converts a layer after the driver has found out how to mount it below another one. The mount still shows the
+// right files.
 func TestConvertRightBeforeAMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, d := range directions {

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killed kills the operation at its steps. Then a new driver has to find each layer as it was, or as it is to be, and leave
+// killed kills the operation at its steps. Afterwards, a new driver must find each layer as before the operation or as after it, and leave
 // nothing else.
 func (tr *trial) killed(t *testing.T) {
 	if tr.op.splits && tr.backend == backend.Aufs {
-		// A reboot is the end of its mount.
+		// A reboot ends the mount of aufs.
 		t.Cleanup(wire.ExpectMessages(unflushed))
 	}
 	var all []kill
@@ -49,14 +49,14 @@ func (tr *trial) killed(t *testing.T) {
 	t.Logf("killed %d times, in %d ways of %d", killed, len(chosen), len(all))
 }
 
-// kill is one of an operation.
+// kill is a point at which an operation is killed.
 type kill struct {
 	step int
-	// reboot: all mounts are gone after it.
+	// reboot says that all mounts are gone afterwards.
 	reboot bool
 }
 
-// kill tells if the operation came so far: it need not make the same calls each time.
+// kill reports whether the operation got as far as the step of k. An operation need not make the same calls each time.
 func (tr *trial) kill(t *testing.T, k kill) (killed bool) {
 	t.Helper()
 	home := tr.copyStore(t)
@@ -86,7 +86,7 @@ func (tr *trial) kill(t *testing.T, k kill) (killed bool) {
 	return killed
 }
 
-// isDone tells if all layers are as after the operation.
+// isDone reports whether all layers are as after the operation.
 func (tr *trial) isDone(shown layerTrees) bool {
 	for id, want := range tr.after {
 		if !sameAs(shown[id], want) {
@@ -96,7 +96,7 @@ func (tr *trial) isDone(shown layerTrees) bool {
 	return len(shown) == len(tr.after)
 }
 
-// compare fails the test unless each layer is as before the operation, or as after it, and no other one is there.
+// compare fails the test unless each layer is as before the operation or as after it, and there is no other layer.
 func (tr *trial) compare(t *testing.T, shown layerTrees, reboot bool) {
 	t.Helper()
 	for id, got := range shown {
@@ -122,8 +122,8 @@ func (tr *trial) compare(t *testing.T, shown layerTrees, reboot bool) {
 	}
 }
 
-// compareSplit is for the one layer whose hard links aufs has forgotten: f and its other names need not be one file any
-// more, and the others may have their old content. All else has to be as it is after the operation.
+// compareSplit compares the one layer whose hard links aufs has forgotten. f and its other names need not be one file any more, and the
+// other names may have their old content. All else must be as after the operation.
 func (tr *trial) compareSplit(t *testing.T, got, after tree) {
 	t.Helper()
 	old := tr.before["middle"]
@@ -151,7 +151,7 @@ func sameAs(a, b tree) bool {
 	return true
 }
 
-// unmountLazily takes all mounts in dir, and on it, out of this mount namespace, as a reboot does.
+// unmountLazily takes all mounts below dir and on dir out of this mount namespace, as a reboot does.
 func unmountLazily(t *testing.T, dir string) {
 	t.Helper()
 	mounts, err := mountutil.MountsUnder(dir)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDeepTrees is about a container that makes, and deletes, in directories deeper than any path can tell.
+// TestDeepTrees has a container make and delete files in directories that are too deep for any path.
 func TestDeepTrees(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -89,7 +89,7 @@ func TestDeepTrees(t *testing.T) {
 			}
 		}
 
-		// On top of it, and with its whiteouts stood in for.
+		// Mount a layer on top of it, with a shadow for its whiteouts.
 		s.create(t, "child", "top")
 		look(s.get(t, "top"), shown)
 		must(t, s.Put("top"))
@@ -100,7 +100,7 @@ func TestDeepTrees(t *testing.T) {
 	})
 }
 
-// TestRemoveVeryDeepTree is about a tree that is deeper than the process may have files open.
+// TestRemoveVeryDeepTree removes a tree that has more levels than the process may have files open.
 func TestRemoveVeryDeepTree(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -124,7 +124,7 @@ func TestRemoveVeryDeepTree(t *testing.T) {
 	})
 }
 
-// deepTree makes directories in one another, as many as depth, and a file in each.
+// deepTree makes depth directories, each in the one before, and a file in each of them.
 func deepTree(t *testing.T, root string, depth int) {
 	t.Helper()
 	dir, err := os.Open(root)
@@ -140,8 +140,7 @@ func deepTree(t *testing.T, root string, depth int) {
 	must(t, dir.Close())
 }
 
-// TestApplyDeepArchive is about an archive with a name that is longer than a path can be: it is refused, and the layer stays
-// empty.
+// TestApplyDeepArchive applies an archive with a name that is longer than a path can be. ApplyDiff fails, and the layer stays empty.
 func TestApplyDeepArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deepLayers is how many layers an image can have for docker, and so for everybody.
+// deepLayers is the maximum number of layers of an image for docker, and so for everybody.
 const deepLayers = 127
 
-// deepFiles are those of layer number n of an image in which each layer deletes a file, at the root and in keep/, and replaces the
-// directory d, of the layer below.
+// deepFiles returns the files of layer number n of an image. Each layer of this image deletes two files of the layer below, one at the root
+// and one in keep/, and replaces the directory d of the layer below.
 func deepFiles(n int) files {
 	f := files{
 		fmt.Sprintf("f%03d", n): "f", "d/.wh..wh..opq": "", fmt.Sprintf("d/f%03d", n): "d",
@@ -35,7 +35,7 @@ func deepFiles(n int) files {
 	return f
 }
 
-// deepNames are what a layer shows on top of n such layers.
+// deepNames returns the names that a layer on top of n such layers shows.
 func deepNames(n int) []string {
 	names := []string{
 		fmt.Sprintf("f%03d", n-1), "d", fmt.Sprintf("d/f%03d", n-1), "keep", fmt.Sprintf("keep/t%03d", n-1),
@@ -46,7 +46,7 @@ func deepNames(n int) []string {
 	return names
 }
 
-// deepImage unpacks that many such layers, and returns the id of layer number n.
+// deepImage unpacks that many such layers, and returns a function that returns the id of layer number n.
 func deepImage(t *testing.T, s testStore, layers int) (id func(n int) string) {
 	t.Helper()
 	id = func(n int) string { return fmt.Sprintf("layer%03d", n) }
@@ -63,7 +63,7 @@ func deepImage(t *testing.T, s testStore, layers int) (id func(n int) string) {
 	return id
 }
 
-// usesDeepImage makes a layer on top of layers of such an image, works in it, and removes it.
+// usesDeepImage makes a layer on top of such an image, works in it, and removes it.
 func usesDeepImage(t *testing.T, s testStore, parent string, layers int) {
 	t.Helper()
 	s.create(t, parent, "child")
@@ -79,11 +79,11 @@ func usesDeepImage(t *testing.T, s testStore, parent string, layers int) {
 	must(t, s.Remove("child"))
 }
 
-// allowed finds in an error how many branches the kernel's aufs allows.
+// allowed finds in the text of an error how many branches the kernel's aufs allows.
 var allowed = regexp.MustCompile(`allows (\d+)`)
 
-// TestDeepImageWithMarksInEachLayer mounts an image with as many layers as there can be, each of which has deletions and an opaque
-// directory. The branches that aufs takes for that are more than some kernels allow: then the image is as deep as can be there.
+// TestDeepImageWithMarksInEachLayer mounts an image with the maximum number of layers, each of which has deletions and an opaque directory.
+// If the kernel allows fewer branches than aufs needs for that, the test uses as many layers as the kernel allows.
 func TestDeepImageWithMarksInEachLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -104,7 +104,7 @@ func TestDeepImageWithMarksInEachLayer(t *testing.T) {
 					t.Errorf("%d layers do not fit into %d branches", layers+1, limit)
 				}
 				t.Logf("this kernel allows %d branches", limit)
-				// One is the child's, and each layer takes another one for what it hides.
+				// One branch is the child's, and each layer takes a second branch for what it hides.
 				layers = min(layers, (limit-1)/2)
 			} else {
 				must(t, err)
@@ -116,7 +116,7 @@ func TestDeepImageWithMarksInEachLayer(t *testing.T) {
 	})
 }
 
-// numbersIn are the numbers in a text that stand for themselves.
+// numbersIn returns the numbers in a text that are words of their own.
 func numbersIn(text string) []int {
 	var numbers []int
 	for _, word := range regexp.MustCompile(`\b[1-9]\d{0,5}\b`).FindAllString(text, -1) {
@@ -128,7 +128,8 @@ func numbersIn(text string) []int {
 	return numbers
 }
 
-// saysBoth fails the test unless err, of a mount that takes more directories than overlayfs does, has the number of both.
+// saysBoth fails the test unless err, from a mount that takes more directories than overlayfs does, has both the limit and a number for
+// which taken returns true.
 func saysBoth(t *testing.T, err error, taken func(n int) bool) {
 	t.Helper()
 	limit, found := false, false
@@ -158,8 +159,8 @@ func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 	})
 }
 
-// TestStackThatShadowsMakeTooDeep has fewer layers than overlayfs takes directories, and so many marks in them that it may take more to
-// show them right: the mount shows all of it, or the error says why not.
+// TestStackThatShadowsMakeTooDeep has fewer layers than overlayfs takes directories, but so many marks in them that it may take more
+// directories to show the layers correctly. The mount shows everything, or the error says why not.
 func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -183,7 +184,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 	})
 }
 
-// TestMarksInADeepDirectory has marks in a directory whose path is longer than the kernel takes, in the shadows of two layers.
+// TestMarksInADeepDirectory has marks, in the shadows of two layers, in a directory whose path is longer than the kernel takes.
 func TestMarksInADeepDirectory(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

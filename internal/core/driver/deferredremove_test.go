@@ -14,10 +14,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// TestDeferredRemove has the layer gone at once, and its files when they are to be deleted.
+// TestDeferredRemove shows that DeferredRemove removes the layer at once, and its files only when the caller deletes them.
 func TestDeferredRemove(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
-		// The process ends without the deletion.
+		// The process ends without deleting the files.
 		s, err := reopen(args[0], backend.Name(args[1]))
 		must(t, err)
 		_, err = s.DeferredRemove("child")
@@ -47,7 +47,7 @@ func TestDeferredRemove(t *testing.T) {
 			}
 		}
 		trash(1)
-		// Neither another layer of this name, nor another driver, is disturbed, or disturbs.
+		// A new layer of this name and another driver neither disturb the files in the trash nor are disturbed by them.
 		layer()
 		_, err = reopen(string(h), name)
 		must(t, err)

@@ -25,7 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deniedCalls are system calls that a filter may forbid whose author had not heard of them, or that containers are not to make.
+// deniedCalls are system calls that a filter may forbid, because its author had not heard of them or because containers are not to make
+// them.
 var deniedCalls = map[string]uintptr{
 	"statx": unix.SYS_STATX, "openat2": unix.SYS_OPENAT2, "renameat2": unix.SYS_RENAMEAT2, "syncfs": unix.SYS_SYNCFS,
 	"fsopen": unix.SYS_FSOPEN, "fsconfig": unix.SYS_FSCONFIG, "fsmount": unix.SYS_FSMOUNT, "fspick": unix.SYS_FSPICK,
@@ -33,10 +34,10 @@ var deniedCalls = map[string]uintptr{
 	"unshare": unix.SYS_UNSHARE, "chroot": unix.SYS_CHROOT,
 }
 
-// newCalls stands for all of the calls that an old kernel does not have.
+// newCalls stands for all of deniedCalls that an old kernel does not have.
 const newCalls = "new calls"
 
-// numbersOf are the numbers of a call, or of those that newCalls stands for.
+// numbersOf returns the number of a call, or the numbers of all calls that newCalls stands for.
 func numbersOf(call string) []uintptr {
 	if call != newCalls {
 		return []uintptr{deniedCalls[call]}
@@ -50,19 +51,19 @@ func numbersOf(call string) []uintptr {
 	return numbers
 }
 
-// mayFail tells if there may be no other way to do the operation than by the call: to give an archive a root directory of its own takes
-// unshare(2), and chroot(2) where pivot_root(2) cannot be had.
+// mayFail reports whether the operation may have no way to do without the call. Giving an archive its own root directory takes unshare(2),
+// and chroot(2) where pivot_root(2) is not available.
 func mayFail(call string, op operation) bool {
 	return (call == "unshare" || call == "chroot") && slices.Contains([]string{"apply", "apply-below", "apply-ignoring-chown", "apply-ignoring-chown-by-option"}, op.name)
 }
 
-// concerns tells if an operation can be about the call. A long stack takes long.
+// concerns reports whether the operation is tried without the call. A long stack takes long, so get-long is tried without few calls only.
 func concerns(call string, op operation) bool {
 	return op.name != "get-long" || call == "statx" || call == newCalls || strings.HasPrefix(call, "fs") || call == "move_mount"
 }
 
-// TestDeniedCalls has calls fail, for each operation, one by one; how many, stepsVariable says. That leads to an older way with the same result, or to an error that
-// names the call and the layer, and changes nothing.
+// TestDeniedCalls has system calls fail in each operation, one at a time; stepsVariable says how many calls. The operation takes an older
+// way with the same result, or it changes nothing and returns an error that names the call and the layer.
 func TestDeniedCalls(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
 		asDenied(t, args[0], backend.Name(args[1]), args[2], args[3])
@@ -131,7 +132,8 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 	}
 }
 
-// asDenied is the process that cannot make the call. What an operation has failed with is in the directory of its store.
+// asDenied runs in the process that cannot make the call. If an operation fails, asDenied writes the error to the directory of the
+// operation's store.
 func asDenied(t *testing.T, dir string, name backend.Name, call, errno string) {
 	t.Helper()
 	number, err := strconv.Atoi(errno)
@@ -165,7 +167,7 @@ func asDenied(t *testing.T, dir string, name backend.Name, call, errno string) {
 	}
 }
 
-// mountInUse is about the error of a mount that is in use: it names who uses it.
+// mountInUse shows that the error for a mount in use names the user.
 func mountInUse(t *testing.T, home string, name backend.Name) {
 	t.Helper()
 	s, err := reopen(home, name)
@@ -180,7 +182,7 @@ func mountInUse(t *testing.T, home string, name backend.Name) {
 	noMountsBelow(t, home)
 }
 
-// renameInDeepTree is what the removal of a deep tree does.
+// renameInDeepTree renames directories as the removal of a deep tree does.
 func renameInDeepTree(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -196,10 +198,10 @@ func renameInDeepTree(t *testing.T) {
 	sameNames(t, readTree(t, dir).Names(), "a", "new", "new/f", "taken")
 }
 
-// mountsTriedOut is about overlay mounts by the calls that take one directory at a time, and about mounts that are only tried out.
+// mountsTriedOut makes an overlay mount with the calls that take one directory at a time, and trial mounts.
 func mountsTriedOut(t *testing.T) {
 	dir := t.TempDir()
-	// The comma keeps the directory from being named in the data of mount(2).
+	// Because of the comma, the data of mount(2) cannot name this directory.
 	write(t, dir, files{"mnt/": "", "low,er/f": "", "upper/": "", "work/": ""})
 	in := func(name string) string { return filepath.Join(dir, name) }
 	m := overlayfs.Mount{Target: in("mnt"), Lowers: []string{in("low,er")}, Upper: in("upper"), Work: in("work"), Index: true}

@@ -74,7 +74,7 @@ func TestMountBatches(t *testing.T) {
 	}
 }
 
-// createStack makes the layer top, on top of so many layers with a file each, whose ids have that length.
+// createStack makes the layer top on top of that many layers. Each of these has one file and an id of that length.
 func (s testStore) createStack(t *testing.T, layers, length int) {
 	t.Helper()
 	parent := ""
@@ -88,7 +88,8 @@ func (s testStore) createStack(t *testing.T, layers, length int) {
 	s.create(t, parent, "top")
 }
 
-// TestNotDetached mounts a stack with names that are too long to be passed to fsopen(2): that says nothing of other stacks.
+// TestNotDetached mounts a stack with names that are too long for fsopen(2). The driver does not conclude that other stacks cannot be
+// mounted that way.
 func TestNotDetached(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -102,7 +103,7 @@ func TestNotDetached(t *testing.T) {
 	})
 }
 
-// TestDetachedOrStaged mounts a stack that takes several calls in the two ways that there are.
+// TestDetachedOrStaged mounts a stack that takes several calls in both possible ways.
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)

@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// baseFiles and changeIt make a layer that changes its parent in each of the ways there are.
+// baseFiles and changeIt make a layer that changes its parent in every possible way.
 var baseFiles = files{
 	"kept": "kept", "modified": "old", "deleted": "x", "dir/kept": "k", "dir/deleted": "x",
 	"replaced/old": "x", "replaced/sub/old": "x", "gone/a": "x", "gone/b": "x", "becomesdir": "x", "becomesfile/f": "x",
@@ -45,7 +45,7 @@ func changeIt(t *testing.T, dir string) {
 	})
 }
 
-// changed makes a store with a layer base, and on top of it child, which was changed by changeIt.
+// changed makes a store with the layer base, and the layer child on top of base, which changeIt has changed.
 func changed(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -56,7 +56,7 @@ func changed(t *testing.T, name backend.Name) testStore {
 	return s
 }
 
-// wantedDiff is what an archive of child has to hold.
+// wantedDiff lists the names that the archive of child must have.
 var wantedDiff = []string{
 	"modified", "added", "newdir/", "newdir/f", ".wh.deleted", "dir/", "dir/.wh.deleted", ".wh.gone",
 	"replaced/", "replaced/new", "replaced/.wh..wh..opq", "becomesdir/", "becomesdir/f", "becomesfile",
@@ -66,7 +66,7 @@ func TestDiff(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
 		got := keysOf(s.diff(t, "child", "base"))
-		// A directory that replaces a file may be marked as opaque or not: it means the same.
+		// A directory that replaces a file may have an opaque mark or not; both mean the same.
 		got = slices.DeleteFunc(got, func(name string) bool { return name == "becomesdir/.wh..wh..opq" || name == ".wh.becomesdir" })
 		sameNames(t, got, wantedDiff...)
 		if h := s.diff(t, "base", "")["dir/kept"]; h == nil || h.Size != 1 {
@@ -75,7 +75,7 @@ func TestDiff(t *testing.T) {
 	})
 }
 
-// TestDiffWhileMounted is about a layer that is in use: its archive is the same as at rest.
+// TestDiffWhileMounted shows that the archive of a layer is the same in use as at rest.
 func TestDiffWhileMounted(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
@@ -97,7 +97,7 @@ func TestDiffWhileMounted(t *testing.T) {
 	})
 }
 
-// TestDiffAndApply takes a layer out, puts it in again, and compares what mounts show.
+// TestDiffAndApply archives a layer, applies the archive to another layer, and compares what mounts of both show.
 func TestDiffAndApply(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := changed(t, name)
@@ -132,8 +132,8 @@ func TestDiffAndApply(t *testing.T) {
 	})
 }
 
-// TestDiffHeaders is about times, which archives have in whole seconds that have begun, and whiteouts, each of which is a file of
-// its own, on a mounted layer as well.
+// TestDiffHeaders shows that archives have times in whole seconds, rounded down, and that each whiteout is a file of its own, on a mounted
+// layer as well.
 func TestDiffHeaders(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -189,7 +189,7 @@ func TestDiffHonoursIDMappings(t *testing.T) {
 	})
 }
 
-// TestOwnFilesNeverShow is about what aufs keeps in a writable branch.
+// TestOwnFilesNeverShow shows that nobody sees the files that aufs keeps in a writable branch.
 func TestOwnFilesNeverShow(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -214,7 +214,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 			t.Errorf("size: %d, %v", size, err)
 		}
 		if name == backend.Overlay {
-			// Nor in a mount, nor in the archive of a mounted layer.
+			// A mount and the archive of a mounted layer do not have them either.
 			sameNames(t, readTree(t, s.get(t, "child")).Names(), "f", "d")
 			sameNames(t, keysOf(s.diff(t, "child", "base")), "f", ".wh.x", "d/", "d/.wh..wh..opq")
 			must(t, s.Put("child"))
@@ -222,7 +222,7 @@ func TestOwnFilesNeverShow(t *testing.T) {
 	})
 }
 
-// TestReadWriteDiskUsage is about the writable branch alone: not what its ancestors have.
+// TestReadWriteDiskUsage shows that the usage is that of the writable branch alone, without the ancestors.
 func TestReadWriteDiskUsage(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -243,7 +243,7 @@ func TestReadWriteDiskUsage(t *testing.T) {
 	})
 }
 
-// TestApplyReplacements is about archives that delete a name and bring it again.
+// TestApplyReplacements applies an archive that deletes names and brings them again.
 func TestApplyReplacements(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -258,8 +258,8 @@ func TestApplyReplacements(t *testing.T) {
 	})
 }
 
-// TestApplyDirectoryOverFile is about a directory that an archive has where the parent has a file, which for its part hides
-// a directory: the content of that one stays hidden.
+// TestApplyDirectoryOverFile applies an archive that has a directory where the parent has a file. That file hides a directory of the
+// grandparent, whose content stays hidden.
 func TestApplyDirectoryOverFile(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -275,7 +275,7 @@ func TestApplyDirectoryOverFile(t *testing.T) {
 	})
 }
 
-// TestTakePlaceWithoutSync has the directory that a layer was to become be put back when it cannot be made durable.
+// TestTakePlaceWithoutSync shows that TakePlace puts the directories back if it cannot make the exchange durable.
 func TestTakePlaceWithoutSync(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, files{"made/f": "f", "diff/layer/": ""})
@@ -291,7 +291,7 @@ func TestTakePlaceWithoutSync(t *testing.T) {
 	sameNames(t, readTree(t, layer).Names(), "f")
 }
 
-// TestApplyOldArchives is about those that have aufs's own files in them, hard links among them.
+// TestApplyOldArchives applies an archive that has aufs's own files in it, and a hard link to one of them.
 func TestApplyOldArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -315,7 +315,7 @@ func TestApplyNoArchive(t *testing.T) {
 	})
 }
 
-// TestApplyToAMountedLayer goes through the mount, which has to see it.
+// TestApplyToAMountedLayer applies an archive through the mount of a layer, which must show the files.
 func TestApplyToAMountedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -350,7 +350,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 			}
 		}
 		must(t, s.Put("mapped"))
-		// The base is as it was.
+		// The base is unchanged.
 		info, err := os.Lstat(filepath.Join(s.inner.home.Diff("base"), "f"))
 		must(t, err)
 		if fsutil.StatOf(info).Uid != 5 {
@@ -359,7 +359,7 @@ func TestUpdateLayerIDMap(t *testing.T) {
 	})
 }
 
-// TestTwoAppliesAtOnce has two drivers apply an archive each to one layer: what was reported as applied is there.
+// TestTwoAppliesAtOnce has two drivers apply an archive each to the same layer at once: the layer has all that was reported as applied.
 func TestTwoAppliesAtOnce(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -399,9 +399,9 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 	})
 }
 
-// TestNamesThatAufsHides is about files that nobody can open on aufs: one beside its own whiteout, as the in-tree driver unpacks
-// it from some archives, and what aufs was about to remove when the host went down. Aufs may list the former, by the order of
-// the names in its directory, and says EIO then.
+// TestNamesThatAufsHides has files that nobody can open on aufs. One is beside its own whiteout: the in-tree driver unpacks some archives
+// like that. The other is what aufs was about to remove when the host went down. Aufs may list the former, depending on the order of the
+// names in its directory, and returns EIO then.
 func TestNamesThatAufsHides(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -425,8 +425,8 @@ func TestNamesThatAufsHides(t *testing.T) {
 	})
 }
 
-// TestInodeUsedAgain is about a container that removes a file with several names, which was archived, and makes another one
-// that gets its inode.
+// TestInodeUsedAgain has a container remove a file with several names, which is in the archive already, and make another file that gets the
+// same inode.
 func TestInodeUsedAgain(t *testing.T) {
 	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
@@ -488,7 +488,7 @@ func TestAttributeThatNoArchiveHolds(t *testing.T) {
 	}
 }
 
-// TestApplyDiffSize is about what ApplyDiff says of archives that do not say so plainly.
+// TestApplyDiffSize shows that ApplyDiff and DiffSize return the right size, also for archives that do not state it plainly.
 func TestApplyDiffSize(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -519,7 +519,7 @@ func TestApplyDiffSize(t *testing.T) {
 	})
 }
 
-// TestArchiveIsInOneOrder compares the archives of a layer in both forms.
+// TestArchiveIsInOneOrder shows that the archive of a layer has the same order in both forms.
 func TestArchiveIsInOneOrder(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -71,8 +71,8 @@ func TestParentsOfNoLayer(t *testing.T) {
 	wants(t, err, store.ErrLayerUnknown, "nobody")
 }
 
-// TestDamagedParents is about what a crash, or somebody, can make of layers/<id>: such a layer is not mounted, nor read, nor
-// is one made on top of it; it can be removed.
+// TestDamagedParents damages layers/<id> as a crash or somebody can. Nobody can mount or read such a layer, or make a layer on top of it,
+// but Remove works.
 func TestDamagedParents(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, content := range map[string]string{
@@ -122,7 +122,7 @@ func TestWriteFileAtomic(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
-	// A directory cannot be replaced by a file; nothing may be left of the attempt.
+	// A file cannot replace a directory, and the attempt must leave nothing.
 	must(t, os.Remove(path))
 	must(t, os.Mkdir(path, 0o700))
 	if err := fsutil.WriteFileAtomic(dir, path, []byte("x")); err == nil {

@@ -14,14 +14,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The library unpacks archives in a child of this very program.
+	// The library unpacks archives in a child process that runs this program.
 	if reexec.Init() {
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// testLibrary is the storage library that the driver is tested with.
+// testLibrary returns the storage library that the driver is tested with.
 func testLibrary() Library {
 	return Library{
 		Rootless:       unshare.IsRootless(),
@@ -33,5 +33,5 @@ func testLibrary() Library {
 	}
 }
 
-// fsName is what the library calls a file system.
+// fsName returns the library's name for the file system that a path is on.
 var fsName = storagelib.FSName

@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peculiar are files that a layer may have, each made by a container in its root directory, dir.
+// peculiar are files that a layer may have. make makes them in the directory dir.
 var peculiar = []struct {
 	name string
 	make func(t *testing.T, dir string)
@@ -43,7 +43,7 @@ var peculiar = []struct {
 		write(t, dir, files{"f": "f", "d/before": "x", "d/sub/": ""})
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 1000, 7)
 		setACL(t, filepath.Join(dir, "d"), fsutil.ACLDefault, 1001, 5)
-		// It comes by a list for being made there.
+		// What is made there inherits a list.
 		write(t, dir, files{"d/after": "x", "d/new/": ""})
 	}},
 	{"devices and FIFOs", func(t *testing.T, dir string) {
@@ -96,11 +96,11 @@ var peculiar = []struct {
 	}},
 }
 
-// aufsLongestName is how many bytes a name can have on aufs: 255 without the room for two prefixes and a number
-// (AUFS_MAX_NAMELEN in include/uapi/linux/aufs_type.h).
+// aufsLongestName is how many bytes a name can have on aufs: 255 minus the room for two prefixes and a number (AUFS_MAX_NAMELEN in
+// include/uapi/linux/aufs_type.h).
 const aufsLongestName = 242
 
-// TestLongestNames has layers with names of 255 bytes unpacked and archived. Aufs mounts them, and cannot open such names.
+// TestLongestNames unpacks and archives layers with names of 255 bytes. Aufs mounts such layers, but cannot open files with these names.
 func TestLongestNames(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -124,7 +124,7 @@ func TestLongestNames(t *testing.T) {
 	})
 }
 
-// setACL gives the file path a list with an entry for one user, and one for a group of the same number.
+// setACL gives the file path an access control list with an entry for the user id and one for the group id.
 func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	t.Helper()
 	const aclMask = 0x10
@@ -138,7 +138,7 @@ func setACL(t *testing.T, path, name string, id uint32, bits uint16) {
 	must(t, system.Lsetxattr(path, name, list, 0))
 }
 
-// secondsTree is readTree, with the times of all files but the root in whole seconds.
+// secondsTree returns readTree's tree without the root, and with the times of all files in whole seconds.
 func secondsTree(t *testing.T, dir string) tree {
 	t.Helper()
 	tr := readTree(t, dir)
@@ -154,14 +154,14 @@ func secondsTree(t *testing.T, dir string) tree {
 	return tr
 }
 
-// TestExact takes layers with peculiar files from a container's mount to an archive, into another layer, and to its mount. The
-// second archive is, byte for byte, the first.
+// TestExact takes layers with peculiar files from a container's mount to an archive, from there to another layer, and to its mount. The
+// archive of the second layer equals the first archive byte for byte.
 func TestExact(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, p := range peculiar {
 			t.Run(p.name, func(t *testing.T) {
 				s := newStore(t, name)
-				// Aufs knows lists where it is told to. Overlayfs needs no option.
+				// Aufs handles access control lists only with this option. Overlayfs needs no option.
 				options := []string{"acl"}
 				s.create(t, "", "base")
 				write(t, s.inner.home.Diff("base"), files{"gone": "x", "opaque/f": "x"})
@@ -179,7 +179,7 @@ func TestExact(t *testing.T) {
 				content := readDiff(t, s, "child", nil)
 				_, err := s.ApplyDiff("again", "base", ApplyOptions{Diff: bytes.NewReader(content)})
 				must(t, err)
-				// Before the mount: overlayfs makes whiteouts anew.
+				// Compare before the mount: overlayfs makes whiteouts anew.
 				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
 					t.Errorf("the archive of the layer that was unpacked is another one:\n%q\n%q",
 						keysOf(readArchive(t, bytes.NewReader(got))), keysOf(readArchive(t, bytes.NewReader(content))))
@@ -200,13 +200,13 @@ func readDiff(t *testing.T, s testStore, id string, mappings *idmap.Mappings) []
 	return content
 }
 
-// TestACLOwners has the owners in access control lists be, in archives, those in the container.
+// TestACLOwners shows that access control lists in archives name the owners as the container sees them.
 func TestACLOwners(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "child")
 		s.create(t, "base", "again")
-		// In the container it is 1000.
+		// In the container, the owner 101,000 is 1000.
 		maps := []idmap.Map{{ContainerID: 0, HostID: 100_000, Size: 65536}}
 		mappings := idmapsOf(maps, maps)
 		dir := s.inner.home.Diff("child")
@@ -228,7 +228,7 @@ func TestACLOwners(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%q, not %q", got, want)
 		}
-		// An owner whom the container does not know cannot be told, nor the other way round.
+		// An archive leaves out owners whom the container does not know. The same holds the other way round.
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
 		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if len(list) != layertar.ACLHeaderLen+4*layertar.ACLEntryLen {
@@ -253,7 +253,7 @@ func TestMapACL(t *testing.T) {
 	}
 }
 
-// TestStoreInheritsACL has the store below a directory with a default list, which is not to get into layers.
+// TestStoreInheritsACL has the store below a directory with a default access control list, which must not get into layers.
 func TestStoreInheritsACL(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		above := t.TempDir()
@@ -273,8 +273,8 @@ func TestStoreInheritsACL(t *testing.T) {
 	})
 }
 
-// TestListsOfTheRoot gives the root of an empty layer lists of its own, and has an archive unpacked in it, whose files get none
-// of them.
+// TestListsOfTheRoot unpacks an archive into an empty layer whose root has access control lists. The root keeps its lists, and the files
+// get none of them.
 func TestListsOfTheRoot(t *testing.T) {
 	ids := []idmap.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	mappings := idmapsOf(ids, ids)
@@ -306,8 +306,8 @@ func TestListsOfTheRoot(t *testing.T) {
 	}
 }
 
-// TestWhiteoutsBringNoAttributes applies an archive whose whiteout has attributes: those of overlayfs are not taken, and the owners in
-// its access control list are mapped.
+// TestWhiteoutsBringNoAttributes applies an archive whose whiteout has attributes. The driver drops overlayfs's attributes, and maps the
+// owners in the access control list.
 func TestWhiteoutsBringNoAttributes(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -331,7 +331,7 @@ func TestWhiteoutsBringNoAttributes(t *testing.T) {
 		path := filepath.Join(s.inner.home.Diff("top"), ".wh.x")
 		names, err := system.Llistxattr(path)
 		must(t, err)
-		// Xfs shows the list under a name of its own as well.
+		// Xfs also shows the list under a name of its own.
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "trusted.SGI_ACL_FILE" })
 		sameNames(t, names, fsutil.ACLAccess)
 		list, err = system.Lgetxattr(path, fsutil.ACLAccess)

@@ -25,15 +25,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is here is about containers that have a path of their layer lead to files of the host, while the driver is at work in the layer.
+// These tests have containers make a path of their layer lead to files of the host, while the driver works in the layer.
 
-// confused are in what the kernel says of this test, and of its children, when a branch changes under its hands.
+// confused are parts of kernel messages about this test and its children, which appear because a branch changes unexpectedly.
 var confused = []string{"driver.t", "exe["}
 
-// exchangedDirs are the directories of a layer that are exchanged with symbolic links, those in others first.
+// exchangedDirs are the directories of a layer that are exchanged with symbolic links. Directories in others come before those.
 var exchangedDirs = []string{"d/e/g", "d/e", "d", "h", ".wh..wh.plnk", ".wh..wh.orph"}
 
-// outsideTree makes files outside of any layer that a driver would change, were they in one. Each directory of a layer has one there.
+// outsideTree makes files outside of any layer that a driver would change if they were in a layer. Each of exchangedDirs has a counterpart
+// there.
 func outsideTree(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "outside")
@@ -52,7 +53,7 @@ func outsideTree(t *testing.T) string {
 	return root
 }
 
-// allOf is all that can be known of the files of a tree, but for when they were read.
+// allOf returns all that can be known about the files of a tree, except the times of access.
 func allOf(t *testing.T, dir string) tree {
 	t.Helper()
 	all := readTree(t, dir)
@@ -64,7 +65,7 @@ func allOf(t *testing.T, dir string) tree {
 	return all
 }
 
-// layerTree makes a layer that has something to do for the driver in each of its directories.
+// layerTree makes a layer that has something for the driver to do in each of its directories.
 func layerTree(t *testing.T, dir string) {
 	t.Helper()
 	for _, rel := range []string{".", "d", "d/e", "d/e/g", "h"} {
@@ -73,8 +74,8 @@ func layerTree(t *testing.T, dir string) {
 	write(t, dir, files{"h/.wh..wh..opq": "", ".wh..wh.plnk/1.2": "", ".wh..wh.orph/f": "", "g": "g"})
 }
 
-// keepExchanging makes symbolic links to the same directories of outside take the places of directories of the tree at root, and back, until
-// stop is called, which returns how often.
+// keepExchanging exchanges directories of the tree at root with symbolic links to the same directories of outside, and back, until the
+// caller calls stop, which returns the number of exchanges.
 func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	t.Helper()
 	links, err := os.MkdirTemp(root, "links-")
@@ -90,7 +91,7 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	for n, rel := range exchangedDirs {
 		above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 		if err != nil {
-			// No mount of aufs has its own directories.
+			// A mount of aufs does not have aufs's own directories.
 			continue
 		}
 		link := fmt.Sprint("link", n)
@@ -115,7 +116,7 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 				return
 			default:
 			}
-			// One after the other: with all of them away, hardly anything would be done in the tree.
+			// Exchange one after the other: with all of them away, the driver would do hardly anything in the tree.
 			for _, p := range pairs {
 				for range 10 {
 					swap(p)
@@ -156,7 +157,7 @@ func inTime(t *testing.T, do func()) {
 	}
 }
 
-// attributedArchive has files with attributes, some of them overlayfs's.
+// attributedArchive returns an archive of files that have an attribute of overlayfs.
 func attributedArchive(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -172,11 +173,11 @@ func attributedArchive(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// errAny are the errors of an operation that may fail, as long as it does no harm.
+// errAny are the errors of an operation. It may fail, as long as it does no harm.
 type errAny = []error
 
-// An exchangedOperation is what a driver does with the layers base, mid and top, each of which is on the one before, while directories
-// are exchanged in one of them. It is slow if it does not have to be tried with each of many layers.
+// An exchangedOperation is something that a driver does with the layers base, mid and top, each on top of the one before, while directories
+// in layer are exchanged.
 type exchangedOperation struct {
 	name  string
 	layer string
@@ -194,7 +195,7 @@ func (s testStore) applyBytes(id, parent string, content []byte) error {
 	return err
 }
 
-// applyToNew applies to a layer that is made for it, on top of parent, and removed.
+// applyToNew makes a layer on top of parent, applies an archive to it, and removes it.
 func (s testStore) applyToNew(parent string, content []byte) errAny {
 	return errAny{s.Create("new", parent, nil), s.applyBytes("new", parent, content), s.Remove("new")}
 }
@@ -217,7 +218,7 @@ func (s testStore) readAll(id, parent string) errAny {
 	return append(errs, cerr, serr, uerr)
 }
 
-// inOverlayForm leaves the layer id as a process does that dies with the layer mounted.
+// inOverlayForm leaves the layer id as a process does that dies while it has the layer mounted.
 func (s testStore) inOverlayForm(id string) error {
 	return s.inner.forms.ToOverlay(id, store.OwnForm(), func() bool { return false })
 }
@@ -266,7 +267,7 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 	}
 }
 
-// newExchanged is a store with base, mid and top.
+// newExchanged returns a store with the layers base, mid and top.
 func newExchanged(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -278,8 +279,8 @@ func newExchanged(t *testing.T, name backend.Name) testStore {
 	return s
 }
 
-// TestExchangedDirectories has a container exchange directories of its layer with symbolic links, while the driver does whatever it does
-// with the layer. Not one file outside of the store may be another afterwards.
+// TestExchangedDirectories has a container exchange directories of its layer with symbolic links, while the driver does each of its
+// operations with the layer. No file outside of the store may change.
 func TestExchangedDirectories(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(confused...))
@@ -303,7 +304,7 @@ func TestExchangedDirectories(t *testing.T) {
 					t.Error("nothing was exchanged")
 				}
 				sameTree(t, allOf(t, outside), want)
-				// What is mounted still is not to be.
+				// Unmount what an operation has left mounted.
 				_ = s.Put("top")
 			})
 		}
@@ -318,7 +319,7 @@ func TestExchangedInAMount(t *testing.T) {
 		s.create(t, "top", "child")
 		outside := outsideTree(t)
 		want := allOf(t, outside)
-		// Overlayfs exchanges no directories that a lower one has.
+		// Overlayfs does not exchange directories that a lower layer has.
 		dir := filepath.Join(s.get(t, "child"), "mine")
 		write(t, dir, files{"d/e/g/f": "f", "h/f": "f"})
 		archive := attributedArchive(t)
@@ -330,7 +331,7 @@ func TestExchangedInAMount(t *testing.T) {
 				_ = s.applyBytes("child", "top", archive)
 				_, _ = maintenance.Check(t.Context(), string(s.inner.home))
 			}
-			// Unmounted as it is at work.
+			// Unmount while the directories are being exchanged.
 			_ = s.Put("child")
 		})
 		if stop() == 0 {

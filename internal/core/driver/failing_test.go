@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// callFails has a system call of the operation fail. The operation has to say so, or do without it; and it has to succeed
-// when it is called once more by the same driver.
+// callFails has a system call of the operation fail. The operation must report this or do without the call, and it must succeed when the
+// same driver runs it once more.
 func (tr *trial) callFails(t *testing.T) {
 	var all []failure
 	for n, call := range tr.steps {
@@ -36,13 +36,13 @@ func (tr *trial) callFails(t *testing.T) {
 	t.Logf("%d calls failed, in %d ways; the operation failed %d times", len(chosen), len(all), failed)
 }
 
-// failure is that of one call of an operation.
+// failure is the failure of one call of an operation.
 type failure struct {
 	step  int
 	errno unix.Errno
 }
 
-// failuresOf are the errors that a call is tried with.
+// failuresOf returns the errors that a call is tried with.
 func failuresOf(call faults.Call) []unix.Errno {
 	switch {
 	case call.Opens:
@@ -54,7 +54,7 @@ func failuresOf(call faults.Call) []unix.Errno {
 	}
 }
 
-// fail tells if the operation failed.
+// fail reports whether the operation failed.
 func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
 	t.Helper()
 	home := tr.copyStore(t)
@@ -73,8 +73,8 @@ func (tr *trial) fail(t *testing.T, f failure) (failed bool) {
 	return strings.Contains(said, "failed:")
 }
 
-// TestApplyDiffWithoutChroot is about a process whose threads may not change their root directory: it has a child, which changes its own
-// in whichever way the library does that.
+// TestApplyDiffWithoutChroot has a process whose threads may not change their root directory. The process runs a child, which changes its
+// own root directory in whichever way the library does that.
 func TestApplyDiffWithoutChroot(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		tr := newTrial(t, operationNamed("apply"), name)
@@ -96,7 +96,7 @@ func TestApplyDiffWithoutChroot(t *testing.T) {
 	})
 }
 
-// TestApplyDiffIgnoresChown is about files that nobody may give to their owners, as where there are no other users than one.
+// TestApplyDiffIgnoresChown has files that nobody may give to their owners, as where there is only one user.
 func TestApplyDiffIgnoresChown(t *testing.T) {
 	for _, operation := range []string{"apply-ignoring-chown", "apply-ignoring-chown-by-option"} {
 		t.Run(operation, func(t *testing.T) { ignoresChown(t, operation) })

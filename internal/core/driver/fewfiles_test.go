@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyLayers are more than a process with fewFiles can have an open file for each of.
+// manyLayers is too many for a process with the limit fewFiles to have an open file for each layer.
 const (
 	manyLayers = 150
 	fewFiles   = 128
 )
 
-// TestFewOpenFiles has a process that can open few files do at once to more layers than that what can wait to be ended.
+// TestFewOpenFiles has a process that can open few files begin more operations than that, on a layer each, before it ends any of them.
 func TestFewOpenFiles(t *testing.T) {
 	works := map[string]func(*testing.T, testStore){"DeferredRemove": removeMany, "ApplyDiffWithDiffer": stageMany, "Init": sweepMany}
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
@@ -36,7 +36,7 @@ func TestFewOpenFiles(t *testing.T) {
 			t.Run(work, func(t *testing.T) {
 				s := newStore(t, name)
 				for n := range manyLayers {
-					// As Create does, but for what makes it durable.
+					// Make the layers as Create does, but not durable.
 					write(t, string(s.inner.home), files{fmt.Sprintf("layers/layer%d", n): "", fmt.Sprintf("diff/layer%d/f", n): "f", fmt.Sprintf("mnt/layer%d/", n): ""})
 				}
 				c := exec.Command("/proc/self/exe", "-test.run=^TestFewOpenFiles$", "-test.v")
@@ -68,7 +68,7 @@ func removeMany(t *testing.T, s testStore) {
 	}
 }
 
-// stageMany fills a staging directory for each layer before any gets its own.
+// stageMany fills a staging directory for each layer before it applies any of them.
 func stageMany(t *testing.T, s testStore) {
 	t.Helper()
 	for n := range manyLayers {
@@ -86,7 +86,7 @@ func stageMany(t *testing.T, s testStore) {
 	}
 }
 
-// sweepMany is Init after a crash that has left that many of all things.
+// sweepMany runs Init after a crash that has left manyLayers of everything.
 func sweepMany(t *testing.T, s testStore) {
 	t.Helper()
 	for n := range manyLayers {

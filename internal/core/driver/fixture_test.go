@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// A fixture is a store as text, and what its layers show: see testdata/migration/README.md, which describes the format.
+// A fixture is a store as text, with what its layers show. testdata/migration/README.md describes the format.
 type fixture struct {
 	// store is the tree of the store's home directory, in the order of a walk.
 	store []node
 	// layers are in the order of the file.
 	layers []*fixtureLayer
-	// mounts are those that were alive.
+	// mounts are the mounts that were alive.
 	mounts []fixtureMount
-	// namesBoot says that it depends on when the kernel was started.
+	// namesBoot says that the fixture depends on when the kernel was started.
 	namesBoot bool
 	// diffMounted says that diff/ was a mount point.
 	diffMounted bool
@@ -29,24 +29,24 @@ type fixture struct {
 // fixtureLayer is what a fixture says of one layer.
 type fixtureLayer struct {
 	id string
-	// state is one of these below.
+	// state is one of the constants below.
 	state string
-	// shows is the tree that a mount shows, archive that of Diff.
+	// shows is the tree that a mount shows, archive the tree in the archive of Diff.
 	shows, archive []node
 }
 
 const (
-	// stateRest: the layer is in aufs form, whatever marks there are.
+	// stateRest: the layer is in aufs form, whatever marks it has.
 	stateRest = "rest"
-	// stateLong: so is it, and it has a name that is too long for aufs.
+	// stateLong: the layer is in aufs form, and has a name that is too long for aufs.
 	stateLong = "long"
-	// stateForm: it is in overlay form, or between the two.
+	// stateForm: the layer is in overlay form, or between the two forms.
 	stateForm = "form"
-	// stateStuck: it is in overlay form, and has no aufs form.
+	// stateStuck: the layer is in overlay form, and has no aufs form.
 	stateStuck = "stuck"
 )
 
-// atRest tells if the layer was at rest.
+// atRest reports whether the layer was at rest.
 func (l *fixtureLayer) atRest() bool { return l.state == stateRest || l.state == stateLong }
 
 // fixtureMount is an overlay mount of a layer. The paths are relative to home.
@@ -57,13 +57,13 @@ type fixtureMount struct {
 	lowers      []string
 }
 
-// fixtureDir is where they are.
+// fixtureDir is the directory of the fixtures.
 const fixtureDir = "testdata/migration"
 
 // bootPlaceholder stands in a fixture for the boot id of the kernel that ran when the store was written.
 const bootPlaceholder = "{boot}"
 
-// readFixture reads testdata/migration/<name>.txt. boot takes the place of bootPlaceholder.
+// readFixture reads testdata/migration/<name>.txt, and replaces bootPlaceholder by boot.
 func readFixture(t *testing.T, name, boot string) fixture {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(fixtureDir, name+".txt"))
@@ -97,7 +97,7 @@ func parseFixture(text string) (f fixture, err error) {
 	return f, nil
 }
 
-// directive reads a line that is no node, and returns where the nodes after it belong.
+// directive reads a line that is no node, and returns where the nodes that follow it belong.
 func (f *fixture) directive(word string, args []string) (*[]node, error) {
 	switch {
 	case word == "store" && len(args) == 0:

@@ -13,16 +13,16 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Operations that find out about layers, or bring them from one form to the other.
+// These operations find out which marks layers have, or convert layers.
 
 func init() { operations = append(operations, formOperations...) }
 
 var formOperations = []operation{
 	// The first writable mount of a layer without marks.
 	{name: "get-first", build: threeLayers, again: true, run: get("child")},
-	// That of one with marks, which the overlay backend converts.
+	// The first writable mount of a layer with marks, which the overlay backend converts.
 	{name: "get-marked", build: childApplied, again: true, run: get("child")},
-	// And the way back.
+	// The conversion back.
 	{name: "get-overlay-form", build: childInOverlayForm, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "convert", build: childInOverlayForm, again: true,
@@ -47,7 +47,7 @@ func getReadOnly(id string) func(*testing.T, testStore) error {
 	}
 }
 
-// childApplied has an archive with marks of all kinds in the layer child.
+// childApplied makes the layer child from an archive with marks of all kinds.
 func childApplied(t *testing.T, s testStore) {
 	t.Helper()
 	threeLayers(t, s)
@@ -55,7 +55,7 @@ func childApplied(t *testing.T, s testStore) {
 	s.apply(t, "child", "middle", newLayer...)
 }
 
-// childInOverlayForm has the layer child changed by a container, and in overlay form, whichever the backend is.
+// childInOverlayForm makes a layer child that a container has changed, and that is in overlay form with either backend.
 func childInOverlayForm(t *testing.T, s testStore) {
 	t.Helper()
 	childEdited(t, s)
@@ -63,7 +63,7 @@ func childInOverlayForm(t *testing.T, s testStore) {
 	must(t, s.inner.forms.ToOverlay("child", whiteout.OverlayTrusted, func() bool { return false }))
 }
 
-// nothingKnown has layers with marks below top, of which nothing is known.
+// nothingKnown makes layers with marks below top, and removes what is cached about layers.
 func nothingKnown(t *testing.T, s testStore) {
 	t.Helper()
 	threeLayers(t, s)
@@ -74,7 +74,7 @@ func nothingKnown(t *testing.T, s testStore) {
 	}
 }
 
-// writtenParent has layers below top that the other backend, or another user, has written.
+// writtenParent makes layers below top that the other backend, or another user, has written.
 func writtenParent(t *testing.T, s testStore) {
 	t.Helper()
 	nothingKnown(t, s)
@@ -85,7 +85,8 @@ func writtenParent(t *testing.T, s testStore) {
 	write(t, s.inner.home.Diff("new"), files{whiteout.Base: ""})
 }
 
-// TestFormIsDurableBeforeTheMount looks at the order of the calls that the first writable mount of a layer makes.
+// TestFormIsDurableBeforeTheMount shows that the first writable mount of a layer makes the record of the layer's form durable before it
+// mounts.
 func TestFormIsDurableBeforeTheMount(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for _, name := range []string{"get-first", "get-marked"} {
@@ -108,7 +109,7 @@ func TestFormIsDurableBeforeTheMount(t *testing.T) {
 	})
 }
 
-// applyOf are the options of ApplyDiff for an archive of entries.
+// applyOf returns options of ApplyDiff for an archive of entries.
 func applyOf(t *testing.T, entries ...entry) ApplyOptions {
 	t.Helper()
 	return ApplyOptions{Diff: archiveOf(t, entries...)}

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recordOf is the record of the layer id, as it is on the disk, or "" if there is none.
+// recordOf returns the record of the layer id as it is on the disk, or "" if there is none.
 func recordOf(t *testing.T, h store.Home, id string) string {
 	t.Helper()
 	target, err := os.Readlink(h.Overlay(store.FormDir, id))
@@ -83,7 +83,7 @@ func TestFormRecordIsReplaced(t *testing.T) {
 	}
 }
 
-// TestUnreadableForm is about a record that says nothing that could be trusted: nobody touches the layer, nor mounts one on top of it.
+// TestUnreadableForm has a record that says nothing that can be trusted. Nobody touches the layer, or mounts a layer on top of it.
 func TestUnreadableForm(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, place := range map[string]func(path string) error{
@@ -127,7 +127,7 @@ func TestUnreadableForm(t *testing.T) {
 				must(t, s.Remove("grandchild"))
 				must(t, place(path+"x"))
 				must(t, os.RemoveAll(path+"x"))
-				// It does not keep anybody from removing the layer.
+				// Such a record does not keep anybody from removing the layer.
 				must(t, os.RemoveAll(path))
 				must(t, place(path))
 				must(t, s.Remove("child"))
@@ -137,7 +137,7 @@ func TestUnreadableForm(t *testing.T) {
 	})
 }
 
-// TestFormOfAWrittenLayer follows the record of a layer: it is made by the first writable mount, and stays.
+// TestFormOfAWrittenLayer shows that the first writable mount of a layer makes its record, and that the record stays.
 func TestFormOfAWrittenLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -185,7 +185,7 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 		if got := recordOf(t, h, "child"); got != "" {
 			t.Errorf("the record %q outlives its layer", got)
 		}
-		// Another layer of that name has nothing of it.
+		// A new layer of that name has no record.
 		s.create(t, "base", "child")
 		if got := recordOf(t, h, "child"); got != "" {
 			t.Errorf("the record of a new layer is %q", got)
@@ -195,7 +195,7 @@ func TestFormOfAWrittenLayer(t *testing.T) {
 	})
 }
 
-// TestFormOfABase is about a layer without parents, whose directory is given to whoever asks for it.
+// TestFormOfABase follows the record of a layer without parents, whose directory Get gives to whoever asks for it.
 func TestFormOfABase(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -225,7 +225,7 @@ func TestFormOfABase(t *testing.T) {
 			}
 			must(t, s.Put("base"))
 			s = openStore(t, string(h), name)
-			// He may write to it as well who has put it.
+			// Somebody may still write to the directory after his Put.
 		}
 		s.hasForm(t, "base", whiteout.AufsForm)
 		must(t, s.Remove("child"))
@@ -234,8 +234,8 @@ func TestFormOfABase(t *testing.T) {
 	})
 }
 
-// cutShort makes the layer child on top of base and middle one whose conversion was cut short: it has marks of both forms. It returns what
-// the layer is to show.
+// cutShort makes the layer child, on top of base and middle, as a conversion that was cut short leaves it: with marks of both forms. It
+// returns what child must show.
 func cutShort(t *testing.T, s testStore) []string {
 	t.Helper()
 	s.create(t, "", "base", "middle", "child", "grandchild")
@@ -252,8 +252,8 @@ func cutShort(t *testing.T, s testStore) []string {
 	return []string{"kept", "d", "d/new", "e", "e/y"}
 }
 
-// TestCutShortConversionIsFinished has a record say that a conversion was begun: whoever mounts the layer, or one on top of it, ends it; whoever
-// only reads the layer reads both forms.
+// TestCutShortConversionIsFinished has a record say that a conversion has begun. Whoever mounts the layer, or a layer on top of it,
+// finishes the conversion; whoever only reads the layer reads both forms.
 func TestCutShortConversionIsFinished(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for how, do := range map[string]func(t *testing.T, s testStore) []string{
@@ -288,7 +288,7 @@ func TestCutShortConversionIsFinished(t *testing.T) {
 	})
 }
 
-// TestCutShortConversionInAReadOnlyStore is about one that cannot be ended: the error says so.
+// TestCutShortConversionInAReadOnlyStore has a conversion that cannot be finished: the error says so.
 func TestCutShortConversionInAReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -308,7 +308,7 @@ func TestCutShortConversionInAReadOnlyStore(t *testing.T) {
 	})
 }
 
-// readOnlyCopy mounts the store of s, of which no mount is left, read-only at another place until the test ends.
+// readOnlyCopy mounts the store of s, in which nothing may be mounted, read-only at another place until the test ends.
 func readOnlyCopy(t *testing.T, s testStore) (home string) {
 	t.Helper()
 	home = filepath.Join(t.TempDir(), "home")
@@ -319,7 +319,7 @@ func readOnlyCopy(t *testing.T, s testStore) (home string) {
 	return home
 }
 
-// TestFormsInAReadOnlyStore mounts, in a store that cannot be written to, layers that another mount has left in the form of the backend.
+// TestFormsInAReadOnlyStore mounts layers in a store that cannot be written to. Earlier mounts have left the layers in the backend's form.
 func TestFormsInAReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -341,7 +341,7 @@ func TestFormsInAReadOnlyStore(t *testing.T) {
 	})
 }
 
-// TestLayerLeftByACrash is about a layer whose process, or host, went down while it was mounted: it reads as it was.
+// TestLayerLeftByACrash has a process or the host go down while a layer is mounted: the layer reads as it was.
 func TestLayerLeftByACrash(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, next := range []string{"Get", "read-only Get", "Diff", "Changes", "ApplyDiff", "child", "read-only child", "Repair", "Convert", "Remove"} {
@@ -397,7 +397,7 @@ func TestLayerLeftByACrash(t *testing.T) {
 	})
 }
 
-// TestUserFormOutsideOfAUserNamespace has root mount a layer that a user without root has written, below another one and by itself.
+// TestUserFormOutsideOfAUserNamespace has root mount a layer that a user without root has written, by itself and below another layer.
 func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		if !hasUserXattrs(t) {
@@ -425,7 +425,7 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 	})
 }
 
-// TestOverlayInAUserNamespace does what a user without root does, where the kernel lets him.
+// TestOverlayInAUserNamespace does what a user without root does, if the kernel allows it.
 func TestOverlayInAUserNamespace(t *testing.T) {
 	home := os.Getenv(childVariable)
 	if home == "" {
@@ -433,7 +433,7 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 			if !hasUserXattrs(t) {
 				t.Skip("overlayfs keeps its marks in attributes of users there, and the tests' file system has none")
 			}
-			// Root has written a layer of it before.
+			// Root has written a layer of this store before.
 			s := newStore(t, backend.Overlay)
 			s.create(t, "", "base", "trusted")
 			s.apply(t, "base", "", entry{Name: "f"})
@@ -450,7 +450,7 @@ func TestOverlayInAUserNamespace(t *testing.T) {
 	t.Run("overlay", func(t *testing.T) { inUserNamespaceOf(t, home) })
 }
 
-// inUserNamespaceOf is in a user namespace; root has written the store at home.
+// inUserNamespaceOf runs in a user namespace. Root has written the store at home.
 func inUserNamespaceOf(t *testing.T, home string) {
 	t.Helper()
 	d, err := Open(home, configFor(backend.Overlay))
@@ -459,7 +459,7 @@ func inUserNamespaceOf(t *testing.T, home string) {
 		t.Logf("this kernel does not allow it: %v", err)
 		return
 	}
-	// The marks of that layer cannot be read here.
+	// The marks of the layer trusted cannot be read here.
 	for _, options := range [][]string{nil, {"ro"}} {
 		_, err = d.Get("trusted", GetOptions{Options: options})
 		wants(t, err, nil, "trusted", "outside of this user namespace")
@@ -502,7 +502,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	t.Log("overlayfs works in a user namespace")
 }
 
-// TestReplaceLinkWhileTheStoreIsSwept has Init take for rubbish what is on its way to become a record.
+// TestReplaceLinkWhileTheStoreIsSwept has Init's sweep take a link for rubbish that is about to become a record: SetForm succeeds all the
+// same.
 func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -533,7 +534,8 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	wg.Wait()
 }
 
-// TestBaseOfAReadOnlyStoreIsGivenOut is about a store that nobody can write to.
+// TestBaseOfAReadOnlyStoreIsGivenOut shows that Get gives out the directory of a layer without parents even if nobody can write to the
+// store.
 func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -552,8 +554,8 @@ func TestBaseOfAReadOnlyStoreIsGivenOut(t *testing.T) {
 	})
 }
 
-// TestKnownOfALayerWithARecord has something be known of a layer in overlay form, as a power cut may leave it: a mount on top of it comes to an
-// end, and shows what it is to show.
+// TestKnownOfALayerWithARecord has cached knowledge of a layer in overlay form, as a power cut may leave it. A mount on top of the layer
+// does not hang, and shows the right files.
 func TestKnownOfALayerWithARecord(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -579,8 +581,8 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 	})
 }
 
-// TestNewContainersHaveTheirForm makes layers as those of containers are made: the first mount need not record their form. One that gets an
-// archive all the same is in aufs form.
+// TestNewContainersHaveTheirForm makes layers as those of containers are made: their first mount need not record the form. Such a layer is
+// in aufs form if an archive is applied to it all the same.
 func TestNewContainersHaveTheirForm(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -606,8 +608,8 @@ func TestNewContainersHaveTheirForm(t *testing.T) {
 	})
 }
 
-// TestConvertedBaseIsGivenOutStill has the directory of a layer without parents be written to after the layer was converted: nothing is known of
-// it that could be wrong then.
+// TestConvertedBaseIsGivenOutStill has somebody write to the directory of a layer without parents after the layer was converted: the driver
+// has cached nothing that is wrong then.
 func TestConvertedBaseIsGivenOutStill(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
