@@ -177,7 +177,7 @@ func attributedArchive(t *testing.T) []byte {
 type errAny = []error
 
 // An exchangedOperation is something that a driver does with the layers base, mid and top, each on top of the one before, while directories
-// in layer are exchanged.
+// in layer are exchanged. TestOwnNamesOfOthers, which repeats the operations with many layers, leaves out those that are slow.
 type exchangedOperation struct {
 	name  string
 	layer string

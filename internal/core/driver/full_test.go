@@ -15,19 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFullDisk is about a store whose disk is full: what needs space says so, and leaves nothing half done; what reads, and
-// what makes space, works; and once there is space again, everything does.
+// TestFullDisk has a store on a full disk. An operation that needs space says so, and leaves nothing half done; operations that read or
+// make space work. Once there is space again, everything works.
 func TestFullDisk(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		if name == backend.Aufs {
-			// Its own files do not find room either.
+			// Aufs's own files do not find room either.
 			t.Cleanup(wire.ExpectMessages("an error(-28) on the writable branch"))
 		}
 		disk := newDisk(t).dir
 		s := openStore(t, filepath.Join(disk, "home"), name)
 		s.create(t, "", "base", "child", "grandchild")
 		s.create(t, "base", "big")
-		// Its file of parents is empty: no room comes of the removal of that.
+		// The layer's file of parents is empty, so the removal of that file makes no room.
 		s.create(t, "", "alone")
 		s.apply(t, "alone", "", entry{Name: "f", Content: strings.Repeat("f", 1<<20)})
 		s.apply(t, "base", "", entry{Name: "d/"}, entry{Name: "d/f", Content: "f"}, entry{Name: "gone", Content: "x"})
@@ -43,14 +43,14 @@ func TestFullDisk(t *testing.T) {
 			_, err := s.ApplyDiff("big", "base", ApplyOptions{
 				Diff: archiveOf(t, entry{Name: "small", Content: "s"}, entry{Name: "large", Content: strings.Repeat("l", 64<<20)}),
 			})
-			// The library unpacks in a process of its own, of whose error it has the text.
+			// The library unpacks in a process of its own, and only has the text of that process's error.
 			wants(t, err, nil, "big", unix.ENOSPC.Error())
 			sameNames(t, readTree(t, s.inner.home.Diff("big")).Names())
 		}
 		tooBig()
 		noLeftovers(t, s)
 
-		// While a container is at work in it.
+		// A container is at work in the layer.
 		dir := s.get(t, "grandchild")
 		must(t, os.Remove(filepath.Join(dir, "d/g")))
 		filler := fill(t, disk)
@@ -95,8 +95,8 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// TestFullDiskWithoutLocks opens a store on a full disk that has no files for locks yet, as earlier drivers leave one, and removes a layer
-// from it.
+// TestFullDiskWithoutLocks opens a store on a full disk and removes a layer from it. The store has no lock files yet, as earlier drivers
+// leave it.
 func TestFullDiskWithoutLocks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		if name == backend.Aufs {
@@ -125,7 +125,7 @@ func TestFullDiskWithoutLocks(t *testing.T) {
 	})
 }
 
-// fill leaves no space on a disk, and returns the file that takes it.
+// fill fills a disk, and returns the path of the file that takes the space.
 func fill(t *testing.T, disk string) string {
 	t.Helper()
 	path := filepath.Join(disk, "filler")

@@ -107,7 +107,7 @@ func FuzzMountCalls(f *testing.F) {
 	})
 }
 
-// FuzzMountinfo looks for an upper directory in what the kernel would say of its mount.
+// FuzzMountinfo looks for an upper directory in the line that the kernel would write about its mount.
 func FuzzMountinfo(f *testing.F) {
 	for _, path := range []string{"/a", "/a b", "/a,b", "/a=b", `/a\b`, "/a\tb", "/a\nb", "/,upperdir=/x", "/a#b", "/é"} {
 		f.Add(path)
@@ -130,8 +130,8 @@ func FuzzMountinfo(f *testing.F) {
 	})
 }
 
-// FuzzConversion makes a layer of bytes, and brings it into overlay form and back: it has to be the same again, also if either
-// way is gone twice. What cannot be brought back is refused before.
+// FuzzConversion makes a layer from bytes, and converts it to overlay form and back, each way twice. The layer must be the same again. A
+// layer that cannot be converted back is refused beforehand.
 func FuzzConversion(f *testing.F) {
 	for _, text := range []string{"f", "fw", "dwfu", "dofwu", "cd", "dddfuuu", "wxyz", "nfdnw", "slds"} {
 		f.Add([]byte(text))
@@ -152,7 +152,7 @@ func FuzzConversion(f *testing.F) {
 		if _, err := (whiteout.Search{Root: root}).Find(); err != nil {
 			return
 		}
-		// Whiteouts are made anew, with the time of then. Aufs makes its own file when it needs it.
+		// The conversion makes whiteouts anew, with a new time. Aufs makes its own file when it needs the file.
 		read := func() tree {
 			all := readTree(t, root)
 			delete(all, whiteout.Base)
@@ -174,8 +174,8 @@ func FuzzConversion(f *testing.F) {
 	})
 }
 
-// FuzzArchive applies whole archives, whose members are drawn from names, types and targets that do harm, cut short or not.
-// It is slow: each archive goes through all that is done with a layer.
+// FuzzArchive applies whole archives, cut short or not. Their members are drawn from names, types and targets that do harm. It is slow:
+// each archive goes through everything that the driver does with a layer.
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x01\x01\x00\x0c\x02\x01\x0d\x00\x00"), uint16(0))
 	f.Add([]byte("\x0c\x02\x02\x0f\x00\x00\x03\x00\x00"), uint16(0))
@@ -192,7 +192,7 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-// membersOf makes three bytes of program, each, a member of an archive: its name, its type and its target.
+// membersOf makes a member of an archive from each three bytes of program: its name, its type and its target.
 func membersOf(program []byte) []member {
 	names := []string{
 		"f", "d", "d/f", "d/.wh.f", ".wh.d", ".wh..wh..opq", "d/.wh..wh..opq", ".wh..", ".wh...", "..", "../outside/secret",
@@ -204,7 +204,7 @@ func membersOf(program []byte) []member {
 	for ; len(program) >= 3; program = program[3:] {
 		m := member{
 			Name: names[int(program[0])%len(names)], Typeflag: types[int(program[1])%len(types)],
-			// Of a device; 0/0 is what the overlay backend refuses.
+			// For a device. The overlay backend refuses the device 0/0.
 			Devmajor: 1, Devminor: 3,
 		}
 		switch m.Typeflag {
@@ -218,7 +218,7 @@ func membersOf(program []byte) []member {
 	return members
 }
 
-// layerOf makes a layer at root: each byte of program is a step. What a step cannot do is left out.
+// layerOf makes a layer at root: each byte of program is a step. It leaves out a step that cannot be done.
 func layerOf(root string, program []byte) {
 	dir := root
 	for n, step := range program {

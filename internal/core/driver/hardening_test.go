@@ -22,8 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUntranslatableLayers is about what a container can do on overlayfs that cannot be written down in aufs form. Such a
-// layer goes on working there, and its archive has all of it.
+// TestUntranslatableLayers has a container on overlayfs make changes that have no aufs form. The layer still works on overlayfs, and its
+// archive has all of the changes.
 func TestUntranslatableLayers(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		long := strings.Repeat("n", 253)
@@ -85,7 +85,7 @@ func TestUntranslatableLayers(t *testing.T) {
 	})
 }
 
-// TestContainerMakesAufsNames is about files that a container makes, on overlayfs, under the names of aufs's own.
+// TestContainerMakesAufsNames has a container on overlayfs make files under aufs's own names.
 func TestContainerMakesAufsNames(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -96,7 +96,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 				write(t, dir, files{".wh..wh.plnk/mine": "x", "f": "x"})
 			})
 		}
-		// They are files like others there, and no archive can have them.
+		// They are files like others there, but no archive can have them.
 		sameNames(t, s.see(t, "child").Names(), "f", ".wh..wh.plnk", ".wh..wh.plnk/mine")
 		sameNames(t, keysOf(s.diff(t, "child", "base")), "f")
 		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
@@ -107,7 +107,7 @@ func TestContainerMakesAufsNames(t *testing.T) {
 	})
 }
 
-// TestPutGoesByWhatIsMounted is about one driver that unmounts what another one, with the other backend, has mounted.
+// TestPutGoesByWhatIsMounted has a driver unmount what another driver, with the other backend, has mounted.
 func TestPutGoesByWhatIsMounted(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)
@@ -115,7 +115,7 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		sameNames(t, keysOf(other.diff(t, "child", "base")), "f", "sub/", "sub/g", "gone")
-		// As a driver does that finds the layer mounted already.
+		// A driver does this when it finds the layer mounted already.
 		other.get(t, "child")
 		must(t, other.Put("child"))
 		must(t, other.Cleanup())
@@ -131,12 +131,12 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 		if mountedAt(t, dir) {
 			t.Error("it is still mounted")
 		}
-		// That of the one who mounted it last.
+		// The layer has the form of the driver that mounted it last.
 		s.hasForm(t, "child", store.OwnForm())
 	})
 }
 
-// TestAncestorOfALiveMount is about a layer that is mounted writable, and changed, while a mount on top of it is alive.
+// TestAncestorOfALiveMount mounts a layer writable, and changes it, while a mount on top of it is alive.
 func TestAncestorOfALiveMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -162,7 +162,7 @@ func TestAncestorOfALiveMount(t *testing.T) {
 	})
 }
 
-// TestContainerLocksItsRoot is about a container that takes the lock of the directory that it was given.
+// TestContainerLocksItsRoot has a container lock the directory that it was given: the driver does not wait for the container.
 func TestContainerLocksItsRoot(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -186,7 +186,7 @@ func TestContainerLocksItsRoot(t *testing.T) {
 	})
 }
 
-// TestHomeWithAPatternInItsName is about characters that mean something to a shell.
+// TestHomeWithAPatternInItsName has stores at paths with characters that mean something to a shell.
 func TestHomeWithAPatternInItsName(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, odd := range []string{"h[om]e", "ho[me", "h*me?"} {
@@ -207,7 +207,7 @@ func TestHomeWithAPatternInItsName(t *testing.T) {
 	})
 }
 
-// TestLeakedAufsMount is about an aufs mount that lives on in another mount namespace: overlayfs may not have the layer.
+// TestLeakedAufsMount has an aufs mount live on in another mount namespace: the overlay backend may not mount the layer.
 func TestLeakedAufsMount(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -232,8 +232,7 @@ func TestLeakedAufsMount(t *testing.T) {
 	})
 }
 
-// TestStraysAreNotGuessed is about layers/<id> that cannot be looked at, or is something else: nothing of the layer is
-// taken for rubbish.
+// TestStraysAreNotGuessed has a layers/<id> that cannot be read or is no file. The driver does not take anything of the layer for rubbish.
 func TestStraysAreNotGuessed(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -256,7 +255,8 @@ func TestStraysAreNotGuessed(t *testing.T) {
 	})
 }
 
-// TestCleanupLeavesTheAdminsMount is about a store on a file system of its own, mounted at the store's very directory.
+// TestCleanupLeavesTheAdminsMount has a store on a file system of its own, which is mounted at the store's very directory: Cleanup does not
+// unmount it.
 func TestCleanupLeavesTheAdminsMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := filepath.Join(t.TempDir(), "home")
@@ -289,7 +289,7 @@ func TestFailedInitLeavesNoMount(t *testing.T) {
 	})
 }
 
-// TestApplyTwice is about an archive that deletes what the layer itself has from one before.
+// TestApplyTwice applies an archive that deletes what the layer has from an earlier archive.
 func TestApplyTwice(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -305,7 +305,7 @@ func TestApplyTwice(t *testing.T) {
 	})
 }
 
-// TestOpaqueRoot is about a layer that hides all of its ancestors.
+// TestOpaqueRoot has a layer that hides all of its ancestors.
 func TestOpaqueRoot(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -323,7 +323,8 @@ func TestOpaqueRoot(t *testing.T) {
 	})
 }
 
-// TestBaseChangesUnderItsChildren is about a layer without parents, whose directory is handed out as it is.
+// TestBaseChangesUnderItsChildren changes a layer without parents, whose directory Get gives out as it is: the layer on top shows the
+// changes.
 func TestBaseChangesUnderItsChildren(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -341,7 +342,7 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 	})
 }
 
-// TestArchiveWithOverlayAttributes is about an archive that would have overlayfs hide or move what is below.
+// TestArchiveWithOverlayAttributes applies an archive with attributes that would make overlayfs hide or move what is below.
 func TestArchiveWithOverlayAttributes(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -366,7 +367,7 @@ func TestArchiveWithOverlayAttributes(t *testing.T) {
 	})
 }
 
-// TestUnmountOfADirectoryInAMount is about a path that is not mounted, in a mount.
+// TestUnmountOfADirectoryInAMount unmounts paths in a mount at which nothing is mounted.
 func TestUnmountOfADirectoryInAMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -382,7 +383,7 @@ func TestUnmountOfADirectoryInAMount(t *testing.T) {
 	})
 }
 
-// TestListingStaysInTheLayer is about a directory that is swapped for a symbolic link while it is read.
+// TestListingStaysInTheLayer shows that ReadListing does not follow a symbolic link that has taken the place of a directory.
 func TestListingStaysInTheLayer(t *testing.T) {
 	outside, root := t.TempDir(), t.TempDir()
 	write(t, outside, files{"secret": ""})

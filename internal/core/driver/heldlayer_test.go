@@ -16,7 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// TestHeldLayer is about a layer that is removed, or gets other content, while it is read.
+// TestHeldLayer has a layer removed, or filled with other content, while somebody reads it.
 func TestHeldLayer(t *testing.T) {
 	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base", "child")
@@ -47,7 +47,8 @@ func TestHeldLayer(t *testing.T) {
 	}
 }
 
-// TestReadersOfARemovedLayer has a layer removed while each of those who read layers does. They have all of it, or an error that names it.
+// TestReadersOfARemovedLayer removes a layer while each kind of reader reads it. A reader gets everything, or an error that names the
+// layer.
 func TestReadersOfARemovedLayer(t *testing.T) {
 	const most = 200
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -101,7 +102,7 @@ func TestReadersOfARemovedLayer(t *testing.T) {
 	})
 }
 
-// TestDiffOfARemovedLayer has it removed when a part of its archive was read.
+// TestDiffOfARemovedLayer removes a layer after a part of its archive was read.
 func TestDiffOfARemovedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

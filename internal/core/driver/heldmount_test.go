@@ -13,7 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// heardLog is what the log got, from the level info on.
+// heardLog holds what was logged, from the level info on.
 type heardLog struct {
 	mu    sync.Mutex
 	lines []string // under mu
@@ -32,7 +32,7 @@ func (l *heardLog) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// none fails the test for each line since the last call.
+// none fails the test for each line that was logged since the last call.
 func (l *heardLog) none(t *testing.T, when string) {
 	t.Helper()
 	l.mu.Lock()
@@ -43,7 +43,7 @@ func (l *heardLog) none(t *testing.T, when string) {
 	l.lines = nil
 }
 
-// hearLog has the log heard until the test ends.
+// hearLog listens to the log until the test ends.
 func hearLog(t *testing.T) *heardLog {
 	t.Helper()
 	l, logger := &heardLog{}, logrus.StandardLogger()
@@ -53,8 +53,8 @@ func hearLog(t *testing.T) *heardLog {
 	return l
 }
 
-// TestHeldMountIsNotLogged is about a layer whose mount lives on in another mount namespace, as that of a container does for as long
-// as the process that watches over it: that is normal, and nobody has to do anything about it.
+// TestHeldMountIsNotLogged has the mount of a layer live on in another mount namespace. The mount of a container does so for as long as the
+// process that watches over the container runs. This is normal and nobody has to do anything about it, so the driver does not log it.
 func TestHeldMountIsNotLogged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		log := hearLog(t)

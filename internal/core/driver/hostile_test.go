@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Archives that somebody has made to do harm.
+// These archives are made to do harm.
 
-// victim is a store in a directory beside which there is something that no layer may touch.
+// victim is a store with something beside it that no layer may touch.
 type victim struct {
 	testStore
 	outside string // a directory beside the store, with the file secret in it
@@ -36,12 +36,12 @@ func newVictim(t *testing.T, name backend.Name) victim {
 	write(t, v.outside, files{"secret": "secret", "d/": ""})
 	v.create(t, "", "base", "child")
 	v.apply(t, "base", "", entry{Name: "f", Content: "f"}, entry{Name: "d/"}, entry{Name: "d/f", Content: "df"})
-	// With all that a first use makes.
+	// The first use makes files of its own.
 	v.see(t, "child")
 	return v
 }
 
-// around is all that is there, but for the layer child and what exists to mount it.
+// around returns all that is beside and in the store, except the layer child and what exists to mount child.
 func (v victim) around(t *testing.T) tree {
 	t.Helper()
 	all := readTree(t, filepath.Dir(v.outside))
@@ -55,13 +55,13 @@ func (v victim) around(t *testing.T) tree {
 	return all
 }
 
-// secretNames are names that lead to a file outside of a layer, from inside of it.
+// secretNames returns names that lead from inside a layer to a file outside.
 func (v victim) secretNames() []string {
 	up := strings.Repeat("../", 30)
 	return []string{filepath.Join(v.outside, "secret"), up + v.outside[1:] + "/secret"}
 }
 
-// hostile are archives, made for a victim.
+// hostile has functions that make an archive for a victim.
 var hostile = map[string]func(v victim) []member{
 	"absolute": func(v victim) []member {
 		return []member{{Name: filepath.Join(v.outside, "made"), Size: 1, Typeflag: tar.TypeReg}}
@@ -195,8 +195,8 @@ var hostile = map[string]func(v victim) []member{
 	},
 }
 
-// TestHostileArchives applies archives to a layer. Whether that succeeds or not, nothing outside of the layer is made, changed or
-// removed; after an error the layer is empty; and it can be mounted, unless that is refused for what is in it, and removed.
+// TestHostileArchives applies archives to a layer. Whether this succeeds or not, nothing outside of the layer is made, changed or removed.
+// After an error the layer is empty. The layer can be removed, and it can be mounted unless the mount is refused because of its content.
 func TestHostileArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, members := range hostile {
@@ -208,7 +208,7 @@ func TestHostileArchives(t *testing.T) {
 	})
 }
 
-// tryArchive applies one archive, and tells if that succeeded.
+// tryArchive applies one archive, and reports whether that succeeded.
 func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	t.Helper()
 	before := v.around(t)
@@ -217,7 +217,7 @@ func (v victim) tryArchive(t *testing.T, content []byte) (applied bool) {
 	diff := v.inner.home.Diff("child")
 	if err != nil {
 		wants(t, err, nil, "child")
-		// aufs has left its own files there.
+		// Aufs has left its own files there.
 		names := slices.DeleteFunc(readTree(t, diff).Names(), func(name string) bool { return whiteout.IsOwnFile(strings.Split(name, "/")[0]) })
 		if len(names) > 0 {
 			t.Errorf("after %v the layer has %q", err, names)
@@ -268,14 +268,14 @@ func without(tr tree, path string) tree {
 	return rest
 }
 
-// TestBrokenArchives applies archives that are cut short, or have bits flipped.
+// TestBrokenArchives applies archives that are cut short or have flipped bits.
 func TestBrokenArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		v := newVictim(t, name)
 		whole := packed(t,
 			member{Name: "d/", Typeflag: tar.TypeDir}, member{Name: "d/.wh.f", Typeflag: tar.TypeReg}, member{Name: "g", Size: 700, Typeflag: tar.TypeReg},
 			member{Name: "link", Linkname: "g", Typeflag: tar.TypeLink}, member{Name: "sym", Linkname: "../../g", Typeflag: tar.TypeSymlink})
-		// One that ends between its members cannot be told from one that lacks the mark of its end, as some do.
+		// An archive that ends between two members looks like an archive without an end mark, and some archives have none.
 		for _, n := range []int{1, 511, 513, 1100, 1700, 2000, 2047, 2600} {
 			if v.tryArchive(t, whole[:n]) {
 				t.Errorf("the first %d bytes of an archive are taken for one", n)
@@ -298,8 +298,8 @@ func TestBrokenArchives(t *testing.T) {
 	})
 }
 
-// TestOverlayWhiteoutsInAnArchive is about character devices 0/0. They are files like others, and overlayfs would take them for
-// whiteouts: with it the layer is refused, with aufs it has them.
+// TestOverlayWhiteoutsInAnArchive applies an archive with a character device 0/0. To aufs it is a file like any other. Overlayfs would take
+// it for a whiteout, so the overlay backend refuses to mount the layer.
 func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -325,7 +325,7 @@ func TestOverlayWhiteoutsInAnArchive(t *testing.T) {
 	})
 }
 
-// TestOverlayAttributesOnContent is about an archive that goes on top of what the layer has, and brings overlayfs's attributes.
+// TestOverlayAttributesOnContent applies an archive with attributes of overlayfs to layers that have content.
 func TestOverlayAttributesOnContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -340,7 +340,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				member{Name: "e", Typeflag: tar.TypeReg, PAXRecords: map[string]string{
 					layertar.PaxXattr + "trusted.overlay.metacopy": "", layertar.PaxXattr + "user.kept": "x",
 				}})
-			// Overlayfs may refuse them, which is an answer as well.
+			// Overlayfs may refuse the attributes, which is all right.
 			_, err := s.ApplyDiff(id, parent, ApplyOptions{Diff: bytes.NewReader(content)})
 			if err != nil && (name == backend.Aufs || id == "base") {
 				t.Error(err)
@@ -352,7 +352,8 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 				}
 				f, err := s.inner.home.Form(id)
 				must(t, err)
-				// Overlayfs sets others than it was told, which mean nothing to it. In its own layer it has some, which say where a file is from.
+				// Overlayfs sets such attributes under other names, which mean nothing to it. In its own layer it has some attributes that
+				// say where a file is from.
 				own := []string{"trusted.overlay.origin", "trusted.overlay.impure"}
 				if slices.ContainsFunc(names, func(name string) bool {
 					return strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "trusted.overlay.overlay.") &&
@@ -368,7 +369,7 @@ func TestOverlayAttributesOnContent(t *testing.T) {
 	})
 }
 
-// TestWhiteoutWithContent is about whiteouts that are not as aufs makes them.
+// TestWhiteoutWithContent applies whiteouts that differ from those that aufs makes.
 func TestWhiteoutWithContent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

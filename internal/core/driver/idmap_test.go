@@ -33,11 +33,11 @@ var (
 	noMaps = &idmap.Mappings{}
 	// fewIDs has no ids for some of the owners of peculiar files.
 	fewIDs = idMaps(idmap.Map{HostID: 100_000, Size: 5000})
-	// twoRanges has ids for all.
+	// twoRanges has ids for all owners.
 	twoRanges = idMaps(idmap.Map{HostID: 100_000, Size: 1000}, idmap.Map{ContainerID: 1000, HostID: 200_000, Size: 2_000_000_000})
 )
 
-// onHost is who id is on the host: nobody, if the map has nobody.
+// onHost returns the id that id has on the host, or that of nobody if m has none.
 func onHost(id uint32, m *idmap.Mappings) uint32 {
 	if to, err := idmap.ToHost(int(id), m.UIDs); err == nil {
 		return uint32(to)
@@ -45,7 +45,7 @@ func onHost(id uint32, m *idmap.Mappings) uint32 {
 	return 65534
 }
 
-// ownedTree is all that there is to see of the tree at dir, with owners mapped by m.
+// ownedTree returns all that there is to see of the tree at dir, with owners mapped by m.
 func ownedTree(t *testing.T, dir string, m *idmap.Mappings) map[string]trees.Entry {
 	t.Helper()
 	entries, err := trees.Read(dir)
@@ -72,7 +72,7 @@ func sameEntries(t *testing.T, what string, got, want map[string]trees.Entry) {
 	}
 }
 
-// seeOwned is ownedTree of a mount of the layer id.
+// seeOwned returns the ownedTree of a mount of the layer id.
 func (s testStore) seeOwned(t *testing.T, id string, m *idmap.Mappings) map[string]trees.Entry {
 	t.Helper()
 	dir := s.get(t, id)
@@ -81,13 +81,13 @@ func (s testStore) seeOwned(t *testing.T, id string, m *idmap.Mappings) map[stri
 	return tr
 }
 
-// makePeculiar makes in dir one directory for each kind of peculiar files, and files with names of one letter.
+// makePeculiar makes in dir a directory for each kind of peculiar files, and files with names of one letter.
 func makePeculiar(t *testing.T, dir string) {
 	t.Helper()
 	makeSome(t, dir, func(string) bool { return true })
 }
 
-// makeSome is makePeculiar with those kinds only that are wanted.
+// makeSome is makePeculiar for the wanted kinds only.
 func makeSome(t *testing.T, dir string, wanted func(kind string) bool) {
 	t.Helper()
 	write(t, dir, files{"a": "a", "b": "b", "c/": "", "z": "z"})
@@ -119,8 +119,8 @@ func peculiarImage(t *testing.T, s testStore) {
 	must(t, s.Put("middle"))
 }
 
-// TestOwnersAloneAreChanged has the owners in layers of peculiar files changed, those of a base and those on top of an image, and changed
-// back: all else is as it was.
+// TestOwnersAloneAreChanged changes the owners in layers of peculiar files, a base and a layer on top of an image, and changes them back.
+// Everything else stays as it was.
 func TestOwnersAloneAreChanged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -129,7 +129,7 @@ func TestOwnersAloneAreChanged(t *testing.T) {
 		makePeculiar(t, s.inner.home.Diff("plain"))
 		s.create(t, "middle", "mapped")
 		for _, id := range []string{"plain", "mapped"} {
-			// Aufs makes files of its own in a layer when it mounts it first.
+			// Aufs makes files of its own when it first mounts a layer.
 			must(t, drainMount(s, id))
 			before := s.seeOwned(t, id, noMaps)
 			want := s.seeOwned(t, id, twoRanges)
@@ -160,7 +160,7 @@ func drainMount(s testStore, id string) error {
 	return s.Put(id)
 }
 
-// TestOwnersInListsAreChanged is about access control lists.
+// TestOwnersInListsAreChanged shows that a change of owners also maps the owners in access control lists.
 func TestOwnersInListsAreChanged(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -184,7 +184,7 @@ func TestOwnersInListsAreChanged(t *testing.T) {
 	})
 }
 
-// TestOwnersOfMountsStay has another file system mounted in a layer whose owners are changed.
+// TestOwnersOfMountsStay changes the owners of a layer in which other files are mounted: those keep their owners.
 func TestOwnersOfMountsStay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -207,8 +207,8 @@ func TestOwnersOfMountsStay(t *testing.T) {
 	})
 }
 
-// mappedChanges are the changes of the layer id, whose owners were mapped by m, as Changes, Diff and DiffSize see them: the names in the
-// archive are those of changes, and the sizes add up.
+// mappedChanges returns the changes of the layer id, whose owners were mapped by m. It fails the test unless Changes, Diff and DiffSize
+// agree: the archive has the names of the changes, and its sizes add up to the size.
 func (s testStore) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappings) []string {
 	t.Helper()
 	changes, err := s.Changes(id, m, parent, noMaps)
@@ -238,7 +238,7 @@ func (s testStore) mappedChanges(t *testing.T, id, parent string, m *idmap.Mappi
 	return kinds(changes)
 }
 
-// TestOwnersAreNoChanges compares a layer, whose owners were changed and nothing else, with its parent, and then what happens in it.
+// TestOwnersAreNoChanges shows that a layer in which only the owners were changed has no changes, and that later changes show.
 func TestOwnersAreNoChanges(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, m := range map[string]*idmap.Mappings{"few ids": fewIDs, "two ranges": twoRanges} {
@@ -257,7 +257,7 @@ func TestOwnersAreNoChanges(t *testing.T) {
 					must(t, appendTo(filepath.Join(dir, "links/d/two"), "more"))
 					must(t, os.Remove(filepath.Join(dir, "z")))
 					write(t, dir, files{"c/new": "new"})
-					// All but its content is as it was.
+					// Change only the content of a file.
 					info, err := os.Lstat(filepath.Join(dir, "same"))
 					must(t, err)
 					must(t, os.WriteFile(filepath.Join(dir, "same"), []byte("emas"), 0o644))
@@ -273,8 +273,8 @@ func TestOwnersAreNoChanges(t *testing.T) {
 	})
 }
 
-// TestMappedLayerAsAnArchive applies the archive of a layer, whose owners were changed when it had content of its own, to another one on
-// the same parent: that shows the same.
+// TestMappedLayerAsAnArchive changes the owners of a layer that has content of its own, and applies its archive to another layer on the
+// same parent. Both layers show the same.
 func TestMappedLayerAsAnArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -284,7 +284,7 @@ func TestMappedLayerAsAnArchive(t *testing.T) {
 		edit := func(dir string) {
 			info, err := os.Lstat(filepath.Join(dir, "opaque/f"))
 			must(t, err)
-			// A directory that is replaced, by one with a file like that of before.
+			// Replace a directory by one that has a file like that of before.
 			must(t, os.RemoveAll(filepath.Join(dir, "opaque")))
 			write(t, dir, files{"opaque/f": "f", "opaque/d/": "", "own": "own"})
 			must(t, os.Chtimes(filepath.Join(dir, "opaque/f"), info.ModTime(), info.ModTime()))
@@ -303,7 +303,7 @@ func TestMappedLayerAsAnArchive(t *testing.T) {
 	})
 }
 
-// secondsOf is a tree with times as archives have them, without its root, which they do not have.
+// secondsOf returns the tree as archives have it: with times in whole seconds, and without the root.
 func secondsOf(tr map[string]trees.Entry) map[string]trees.Entry {
 	delete(tr, ".")
 	for path, e := range tr {
@@ -313,8 +313,8 @@ func secondsOf(tr map[string]trees.Entry) map[string]trees.Entry {
 	return tr
 }
 
-// TestChangeOfOwnersCutShort has changes of owners interrupted anywhere: the layer can be read, and is as it should be when that is done
-// again.
+// TestChangeOfOwnersCutShort interrupts changes of owners at several points. The layer can be read, and is as it should be when the change
+// is made again.
 func TestChangeOfOwnersCutShort(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -346,7 +346,7 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 				must(t, s.UpdateLayerIDMap(id, noMaps, twoRanges, ""))
 				sameEntries(t, id, s.seeOwned(t, id, noMaps), want)
 				s.oneForm(t, id)
-				// What was cut short is finished before another one.
+				// A change that was cut short is finished before another change begins.
 				must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
 				s.cutShort(t, id, n)
 				must(t, s.UpdateLayerIDMap(id, twoRanges, noMaps, ""))
@@ -357,7 +357,7 @@ func TestChangeOfOwnersCutShort(t *testing.T) {
 	})
 }
 
-// cutShort begins with a change of owners, and does n quarters of it. It tells if that is something.
+// cutShort begins a change of owners, makes n quarters of it, and reports whether that is anything.
 func (s testStore) cutShort(t *testing.T, id string, n int) bool {
 	t.Helper()
 	dir := s.get(t, id)
@@ -370,13 +370,13 @@ func (s testStore) cutShort(t *testing.T, id string, n int) bool {
 	}
 	must(t, s.Put(id))
 	if s.backend == backend.Overlay {
-		// A link that was on its way.
+		// A change was interrupted while it made a link.
 		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff(id), owners.LinkName), nil, 0o600))
 	}
 	return len(some) > 0
 }
 
-// TestOwnersChangedAfterOtherThings has files changed, each in one respect, before the owners are: they are changes still.
+// TestOwnersChangedAfterOtherThings changes files, each in one respect, before it changes the owners. The files still count as changed.
 func TestOwnersChangedAfterOtherThings(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -385,7 +385,7 @@ func TestOwnersChangedAfterOtherThings(t *testing.T) {
 		write(t, base, files{"same": "x", "size": "x", "time": "x", "mode": "x", "owner": "x", "kind": "x"})
 		must(t, os.Symlink("aa", filepath.Join(base, "target")))
 		must(t, unix.Mknod(filepath.Join(base, "device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
-		// All times are the same, of whole seconds, as aufs cuts what it is told.
+		// All times are the same and in whole seconds, because aufs cuts off the rest of a time that it is given.
 		age := func(dir string, names ...string) {
 			for _, name := range names {
 				must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), []unix.Timespec{{Sec: 7}, {Sec: 7}}, unix.AT_SYMLINK_NOFOLLOW))
@@ -409,7 +409,8 @@ func TestOwnersChangedAfterOtherThings(t *testing.T) {
 	})
 }
 
-// TestOwnersOfReplacedFiles has a change of owners cut short, and files replaced before it is done again: they are left as they are.
+// TestOwnersOfReplacedFiles cuts a change of owners short, and replaces files before it makes the change again: the new files stay as they
+// are.
 func TestOwnersOfReplacedFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -437,7 +438,7 @@ func TestOwnersOfReplacedFiles(t *testing.T) {
 	})
 }
 
-// TestWriteRightAfterAChangeOfOwners changes a file, all but whose content is as it was, in the moment after its owner was changed.
+// TestWriteRightAfterAChangeOfOwners changes only the content of a file, in the moment after its owner was changed.
 func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -457,7 +458,7 @@ func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 	})
 }
 
-// TestChangeOfOwnersWaitsForTheClock has the time of a change of owners be one that the clock of the layer's file system has yet to come to.
+// TestChangeOfOwnersWaitsForTheClock gives a change of owners a time that the clock of the layer's file system has yet to reach.
 func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// imageLayer is one layer of an image, as its archive brings it.
+// imageLayer is one layer of an image, with the entries of its archive.
 type imageLayer struct {
 	id      string
 	entries []entry
 }
 
-// markedImage is an image with a deletion and an opaque directory in each of its layers.
+// markedImage is an image each of whose layers has a deletion and an opaque directory.
 var markedImage = []imageLayer{
 	{"base", []entry{
 		{Name: "bin/"},
@@ -67,7 +67,7 @@ var markedImage = []imageLayer{
 	}},
 }
 
-// markedFiles are the files that the image shows, with how many names each has in its archive.
+// markedFiles are the files that the image shows, with the number of names that each has in its archive.
 var markedFiles = map[string]uint64{
 	"bin/sh": 2, "bin/bash": 2, "etc/conf": 1, "top": 1, "opt/tool": 1, "var/c": 2, "var/d": 2,
 	"usr/two": 1, "usr/lib/deep/f": 3, "usr/lib/deep/g": 3, "usr/lib/h": 3,
@@ -85,7 +85,7 @@ func makeImage(t *testing.T, s testStore) {
 	s.create(t, parent, "child")
 }
 
-// imageIDs are the ids of the layers of markedImage.
+// imageIDs returns the ids of the layers of markedImage.
 func imageIDs() []string {
 	var ids []string
 	for _, layer := range markedImage {
@@ -94,7 +94,7 @@ func imageIDs() []string {
 	return ids
 }
 
-// statsUnder is stat(2) of all that is under dir, by path, dir itself included.
+// statsUnder returns the stat(2) of dir and of everything below it, by path.
 func statsUnder(t *testing.T, dir string) map[string]unix.Stat_t {
 	t.Helper()
 	stats := map[string]unix.Stat_t{}
@@ -118,8 +118,8 @@ func statsUnder(t *testing.T, dir string) map[string]unix.Stat_t {
 
 func isDirectory(st unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// TestFilesOfAnImageHaveTheirOwnLinkCount wants the number of links that stat(2) shows in a container to be the number of names in the
-// archive. Programs that look for hard links, as tar and rsync do, go by it.
+// TestFilesOfAnImageHaveTheirOwnLinkCount shows that the link count of a file in a container is the number of its names in the archive.
+// Programs that look for hard links, as tar and rsync do, go by it.
 func TestFilesOfAnImageHaveTheirOwnLinkCount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -146,11 +146,11 @@ func TestFilesOfAnImageHaveTheirOwnLinkCount(t *testing.T) {
 	})
 }
 
-// TestInodeNumbersStayWhenFilesAreWritten wants a file of the image to have the same inode number before and after the first write, and on
-// overlay in the next mount as well. Programs that keep a file open and look if it was replaced, as tail and databases do, go by it. Aufs
-// gives out its numbers anew in each mount.
+// TestInodeNumbersStayWhenFilesAreWritten shows that a file of the image has the same inode number before and after the first write, and on
+// overlay in the next mount as well. Programs that keep a file open and check whether it was replaced, as tail and databases do, go by it.
+// Aufs gives out new numbers in each mount.
 //
-// The files with several names are left out: overlayfs makes a file of its own of each name that is written to.
+// The test leaves out files with several names, because overlayfs makes a separate file of each name that is written to.
 func TestInodeNumbersStayWhenFilesAreWritten(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -185,10 +185,10 @@ func TestInodeNumbersStayWhenFilesAreWritten(t *testing.T) {
 	})
 }
 
-// namesOfOneFile is near the most that a file can have on ext4, 65,000. Xfs and btrfs allow more.
+// namesOfOneFile is near the maximum of ext4, which is 65,000. Xfs and btrfs allow more.
 const namesOfOneFile = 64_000
 
-// namesPossible is how many names, up to namesOfOneFile, a file can have on the file system of the tests.
+// namesPossible returns how many names, up to namesOfOneFile, a file can have on the tests' file system.
 func namesPossible(t *testing.T) int {
 	t.Helper()
 	dir := t.TempDir()
@@ -203,13 +203,13 @@ func namesPossible(t *testing.T) int {
 	return namesOfOneFile
 }
 
-// TestImageFileWithManyNames mounts an image in which a file has so many names that the layer's own are nearly all that there can be.
+// TestImageFileWithManyNames mounts an image with a file that has nearly as many names in its layer as a file can have.
 func TestImageFileWithManyNames(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base", "many", "child")
 		s.apply(t, "base", "", entry{Name: "gone", Content: "gone"}, entry{Name: "d/"}, entry{Name: "d/hidden", Content: "hidden"})
-		// Aufs takes minutes to list all of them in one directory.
+		// Aufs takes minutes to list all of the names in one directory.
 		const perDir = 1000
 		path := func(n int) string { return fmt.Sprintf("names/%d/%d", n/perDir, n%perDir) }
 		first := entry{Name: path(0), Content: "content"}
@@ -247,7 +247,7 @@ func TestImageFileWithManyNames(t *testing.T) {
 	})
 }
 
-// TestImmutableFileInAContainerStaysSo wants chattr(1) in a container to be for as long as the container is.
+// TestImmutableFileInAContainerStaysSo shows that a flag that chattr(1) sets in a container stays for as long as the container exists.
 func TestImmutableFileInAContainerStaysSo(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -276,7 +276,7 @@ func TestImmutableFileInAContainerStaysSo(t *testing.T) {
 	})
 }
 
-// clearAllFlags makes files under dir mutable again, if dir is there.
+// clearAllFlags makes the files below dir mutable again, if dir exists.
 func clearAllFlags(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -299,8 +299,8 @@ func clearAllFlags(t *testing.T, dir string) {
 	}
 }
 
-// TestImageLayersAreInAufsForm wants a store that has no layers of containers to be one that the in-tree driver can read, whatever was
-// mounted before: no device 0/0 is in it, and no attribute of overlayfs.
+// TestImageLayersAreInAufsForm shows that the in-tree driver can read a store that has no layers of containers, whatever was mounted
+// before: the layers have no device 0/0, and no attribute of overlayfs.
 func TestImageLayersAreInAufsForm(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

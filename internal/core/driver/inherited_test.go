@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withUmask runs test with the process's umask being one that takes all from others, and with one that takes nothing. Nothing else may run
-// meanwhile.
+// withUmask runs test with a umask that takes everything from others, and with one that takes nothing. The umask is that of the process, so
+// nothing else may run meanwhile.
 func withUmask(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	for _, mask := range []int{0o077, 0} {
@@ -33,7 +33,7 @@ func withUmask(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// withWays runs test with the options of ApplyDiff that have an archive unpacked on a thread, and in a child.
+// withWays runs test with the options that make ApplyDiff unpack an archive on a thread, and with those that make it unpack in a child.
 func withWays(t *testing.T, test func(t *testing.T, options ApplyOptions)) {
 	t.Helper()
 	for way, inChild := range map[string]bool{"thread": false, "child": true} {
@@ -53,8 +53,8 @@ func hasModes(t *testing.T, dir string, modes map[string]fs.FileMode) {
 	}
 }
 
-// TestImpliedDirectoriesHaveAMode has an archive name files in directories that it has no entry for: whatever the umask of the process
-// is, anybody can get to the files.
+// TestImpliedDirectoriesHaveAMode applies an archive that has files in directories for which it has no entry. Anybody can get to the files,
+// whatever the umask of the process is.
 func TestImpliedDirectoriesHaveAMode(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestImpliedDirectoriesHaveAMode(t *testing.T) {
 				}
 				hasModes(t, s.inner.home.Diff("child"), modes)
 				hasModes(t, s.get(t, "top"), modes)
-				// It is mounted.
+				// The layer top is mounted.
 				options.Diff = archiveOf(t, entry{Name: "e/f/g"})
 				_, err = s.ApplyDiff("top", "child", options)
 				must(t, err)
@@ -91,8 +91,8 @@ func TestImpliedDirectoriesHaveAMode(t *testing.T) {
 	})
 }
 
-// TestWhiteoutsHaveAMode has a container delete files, and an archive bring a whiteout with content: they have the mode of whiteouts in archives,
-// whatever the umask is.
+// TestWhiteoutsHaveAMode has a container delete files, and an archive bring a whiteout with content. All whiteouts have the mode that
+// whiteouts have in archives, whatever the umask is.
 func TestWhiteoutsHaveAMode(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 			})
 			s.apply(t, "applied", "child", entry{Name: ".wh.e", Content: "content"})
 			if name == backend.Overlay {
-				// Aufs makes them itself.
+				// Aufs makes its whiteouts itself.
 				must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 				hasModes(t, s.inner.home.Diff("child"), map[string]fs.FileMode{".wh.f": whiteout.Mode, ".wh.g": whiteout.Mode, "d/.wh..wh..opq": whiteout.Mode})
 			}
@@ -122,8 +122,8 @@ func TestWhiteoutsHaveAMode(t *testing.T) {
 	})
 }
 
-// TestNothingInheritsFromTheStore has the store, and all that the driver keeps in it, below a directory with a default list: neither a
-// container nor an archive has it.
+// TestNothingInheritsFromTheStore has the store, and all that the driver keeps in it, below a directory with a default access control list.
+// Neither a container nor an archive gets the list.
 func TestNothingInheritsFromTheStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		withUmask(t, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestNothingInheritsFromTheStore(t *testing.T) {
 				home := filepath.Join(above, "home")
 				s := openStore(t, home, name)
 				useAll(t, s, "new-", options)
-				// As a driver left it that did not see to it.
+				// A driver that did not prevent this has left the store.
 				must(t, s.Cleanup())
 				listOnAll(t, s.inner.home)
 				s = openStore(t, home, name)
@@ -143,7 +143,7 @@ func TestNothingInheritsFromTheStore(t *testing.T) {
 	})
 }
 
-// listOnAll gives a default list to all directories of a store that are not of layers.
+// listOnAll gives a default access control list to all directories of a store, except those of layers and shadows.
 func listOnAll(t *testing.T, h store.Home) {
 	t.Helper()
 	ids, err := h.List()
@@ -164,7 +164,7 @@ func listOnAll(t *testing.T, h store.Home) {
 	}))
 }
 
-// useAll makes layers with all that the driver makes for them, and looks for lists.
+// useAll makes layers with everything that the driver makes for them, and looks for access control lists.
 func useAll(t *testing.T, s testStore, prefix string, options ApplyOptions) {
 	t.Helper()
 	base, marked, child := prefix+"base", prefix+"marked", prefix+"child"
@@ -175,7 +175,7 @@ func useAll(t *testing.T, s testStore, prefix string, options ApplyOptions) {
 		must(t, err)
 	}
 	apply(base, "", entry{Name: "d/"}, entry{Name: "d/f"}, entry{Name: "d/e/g"}, entry{Name: "f"}, entry{Name: "h"})
-	// A layer with marks has a twin, or a whiteout branch.
+	// A layer with marks has a shadow.
 	apply(marked, base, entry{Name: "d/.wh.f"}, entry{Name: "d/e/"}, entry{Name: "d/e/.wh..wh..opq"}, entry{Name: "i/k", Content: "k"}, entry{Name: "l"})
 	must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
 	s.change(t, child, func(dir string) {

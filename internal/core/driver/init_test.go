@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failInit calls Init, which has to fail, and to leave nothing in the directory that home was to be made in.
+// failInit calls Open, which must fail, and leave nothing in the directory in which home was to be made.
 func failInit(t *testing.T, name string, c Config) error {
 	t.Helper()
 	parent := t.TempDir()
@@ -37,7 +37,7 @@ func failInit(t *testing.T, name string, c Config) error {
 	return err
 }
 
-// TestInitWithoutAufs is about the default on a host whose kernel has no aufs.
+// TestInitWithoutAufs asks for the aufs backend on a host whose kernel has no aufs.
 func TestInitWithoutAufs(t *testing.T) {
 	if hasBackend(t, backend.Aufs) {
 		t.Skip("this kernel has aufs")
@@ -50,7 +50,7 @@ func TestInitWithoutAufs(t *testing.T) {
 	}
 }
 
-// TestBackendAuto is about the choice that auto makes.
+// TestBackendAuto shows which backend auto chooses.
 func TestBackendAuto(t *testing.T) {
 	backends := hostBackends(t)
 	t.Run(string(backends[0]), func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestBackendAuto(t *testing.T) {
 	})
 }
 
-// TestInitHomeThatAufsCannotParse is about paths that no option of aufs can name.
+// TestInitHomeThatAufsCannotParse has stores at paths that no option of aufs can name.
 func TestInitHomeThatAufsCannotParse(t *testing.T) {
 	for _, name := range hostBackends(t) {
 		t.Run(string(name), func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 					wants(t, err, store.ErrPrerequisites, odd, "cannot parse")
 					continue
 				}
-				// Overlayfs can.
+				// Overlayfs can name them.
 				s := openStore(t, filepath.Join(t.TempDir(), odd), name)
 				s.create(t, "", "base", "child")
 				s.change(t, "child", func(dir string) { write(t, dir, files{"f": "f"}) })
@@ -86,7 +86,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 	}
 }
 
-// TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount without room for a second one on top of it.
+// TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount, which leaves no room for a second mount on top of it.
 func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := t.TempDir()
@@ -94,7 +94,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 		for _, sub := range []string{"mnt", "lower", "upper", "work"} {
 			must(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 		}
-		// Neither takes an overlay mount as its writable directory.
+		// Neither backend takes an overlay mount as its writable directory.
 		m := overlayfs.Mount{
 			Target: backing, Lowers: []string{filepath.Join(dir, "lower")},
 			Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
@@ -110,7 +110,7 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 	})
 }
 
-// TestInitWhereHomeCannotBeMade is about a home below a file.
+// TestInitWhereHomeCannotBeMade puts home below a file.
 func TestInitWhereHomeCannotBeMade(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := t.TempDir()
@@ -121,7 +121,7 @@ func TestInitWhereHomeCannotBeMade(t *testing.T) {
 	})
 }
 
-// TestDirperm1IsProbed looks for what the probe found in the mounts that follow it.
+// TestDirperm1IsProbed shows that mounts use the option dirperm1 if the probe has found that the kernel knows it.
 func TestDirperm1IsProbed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -142,7 +142,7 @@ func TestDirperm1IsProbed(t *testing.T) {
 	})
 }
 
-// TestXinoPathsDiffer has eight processes choose paths of xino files. Two mounts with the same one would break each other.
+// TestXinoPathsDiffer has eight processes choose paths of xino files. Two mounts with the same path would break each other.
 func TestXinoPathsDiffer(t *testing.T) {
 	const processes, paths = 8, 50
 	if os.Getenv(childVariable) != "" {
@@ -173,10 +173,10 @@ func TestXinoPathsDiffer(t *testing.T) {
 	}
 }
 
-// childVariable makes the test program, run again in namespaces of its own, be one of the programs below.
+// childVariable makes the test program, which a test runs again as a child, do the child's part of that test.
 const childVariable = "AUFS_TEST_CHILD"
 
-// inNamespaces runs the test t again in a child that unshare(1) has given the namespaces flags, and returns its output.
+// inNamespaces runs the test t again in a child to which unshare(1) has given the namespaces flags, and returns its output.
 func inNamespaces(t *testing.T, home string, flags ...string) (string, error) {
 	t.Helper()
 	args := append(flags, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
@@ -188,7 +188,8 @@ func inNamespaces(t *testing.T, home string, flags ...string) (string, error) {
 	return out.String(), err
 }
 
-// TestAufsInAUserNamespace is about the error there, which comes before any mount: it is the same on all kernels.
+// TestAufsInAUserNamespace shows the error of the aufs backend in a user namespace. The error comes before any mount, so it is the same on
+// all kernels.
 func TestAufsInAUserNamespace(t *testing.T) {
 	if home := os.Getenv(childVariable); home != "" {
 		_, err := Open(home, configFor(backend.Aufs))
@@ -205,7 +206,7 @@ func TestAufsInAUserNamespace(t *testing.T) {
 	}
 }
 
-// TestInitWithoutRoot is about a user who may not mount.
+// TestInitWithoutRoot opens a store as a user who may not mount.
 func TestInitWithoutRoot(t *testing.T) {
 	if home := os.Getenv(childVariable); home != "" {
 		must(t, unix.Setresgid(65534, 65534, 65534))
@@ -230,7 +231,7 @@ func TestInitWithoutRoot(t *testing.T) {
 	}
 }
 
-// TestSkipMountHome has the store on a shared mount, which is not this driver's to change.
+// TestSkipMountHome has the store on a shared mount, which this driver must not change.
 func TestSkipMountHome(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")

@@ -28,7 +28,7 @@ type intree struct{ storetest.Program }
 
 func inTree(program, home string) intree { return intree{storetest.Program{Path: program, Home: home}} }
 
-// list is the listing of what a mount of the layer id shows, as intree prints it.
+// list returns the listing of what a mount of the layer id shows, in the format of intree.
 func (s testStore) list(t *testing.T, id string, options ...string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -37,7 +37,7 @@ func (s testStore) list(t *testing.T, id string, options ...string) string {
 	return b.String()
 }
 
-// sameText fails the test with the lines that are in one text only.
+// sameText fails the test with the lines that are in only one of the texts.
 func sameText(t *testing.T, what, got, want string) {
 	t.Helper()
 	only := func(sign, these, those string) string {
@@ -58,7 +58,7 @@ func sameText(t *testing.T, what, got, want string) {
 	}
 }
 
-// someOf leaves out most of the layers of the long stack in the in-tree driver's sample: they are alike, and each takes a process.
+// someOf leaves out most of the layers of the long stack in the in-tree driver's sample, because they are alike and each takes a process.
 func someOf(ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
 		number, deep := strings.CutPrefix(id, "deep-")
@@ -67,8 +67,8 @@ func someOf(ids []string) []string {
 	})
 }
 
-// TestStoreOfTheInTreeDriver has the in-tree driver write a store, reads it, adds to it with both backends, and has the
-// in-tree driver read that.
+// TestStoreOfTheInTreeDriver has the in-tree driver write a store. It reads the store and adds to it with both backends, and has the
+// in-tree driver read the result.
 func TestStoreOfTheInTreeDriver(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		home := filepath.Join(t.TempDir(), "home")
@@ -96,8 +96,8 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 			}
 			must(t, s.Cleanup())
 		}
-		// Ours, by turns. Each replaces directories of its own, once: of one that is replaced twice, the
-		// in-tree driver shows too much (package shadow).
+		// Our backends add layers by turns. Each layer replaces directories of its own, and only once: the in-tree driver shows too much of
+		// a directory that is replaced twice (package shadow).
 		s := openStore(t, home, backend.Aufs)
 		s.create(t, "top", "ground")
 		s.change(t, "ground", func(dir string) {
@@ -129,7 +129,7 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 		for id, want := range mine {
 			sameText(t, "the in-tree driver's view of "+id, old.Run(t, nil, "tree", id), want)
 		}
-		// The in-tree driver on top of ours, and ours reads that.
+		// The in-tree driver adds layers on top of ours, and our backends read them.
 		old.Run(t, nil, "create-rw", "theirs", top)
 		old.Run(t, nil, "run", "theirs", "--", "rm", "-r", "by-mine0", "d5")
 		theirs := old.Run(t, nil, "tree", "theirs")
@@ -150,8 +150,8 @@ func TestStoreOfTheInTreeDriver(t *testing.T) {
 	})
 }
 
-// TestCapturedStore reads a store that the in-tree driver wrote on a kernel with aufs, and compares layers with what the
-// in-tree driver itself saw. testdata/intree/README.md says how it was made.
+// TestCapturedStore reads a store that the in-tree driver wrote on a kernel with aufs, and compares its layers with what the in-tree driver
+// itself saw. testdata/intree/README.md says how the store was made.
 func TestCapturedStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home := filepath.Join(t.TempDir(), "home")
@@ -175,8 +175,8 @@ func TestCapturedStore(t *testing.T) {
 	})
 }
 
-// capturedTrees reads what the in-tree driver saw: for each layer a line "layer ID", and its listing. Where files cannot have
-// attributes of users the archive is unpacked without them.
+// capturedTrees reads what the in-tree driver saw: for each layer a line "layer ID", and the layer's listing. Where files cannot have user
+// attributes, it removes these from the listings, because the archive is unpacked without them.
 func capturedTrees(t *testing.T) map[string]string {
 	t.Helper()
 	f, err := os.Open("testdata/intree/trees.txt")

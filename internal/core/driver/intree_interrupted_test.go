@@ -18,24 +18,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What TestInterrupted promises of this driver is no small thing: the same is asked of the in-tree driver here, which fails.
-// This shows that such tests can fail, and what the users of that driver have met.
+// TestInterrupted shows that this driver promises no small thing: the in-tree driver is put to the same test here, and fails. This shows
+// that such tests can fail, and what the users of that driver have met.
 
 // harm is what an interrupted operation has done to a store.
 type harm string
 
 const (
 	noHarm harm = "nothing"
-	// lostLayer: one that was there before, and is after, is not in the store, or cannot be mounted.
+	// lostLayer: a layer that was there before, and is to be there afterwards, is not in the store or cannot be mounted.
 	lostLayer harm = "a layer is lost, or cannot be mounted"
-	// halfDone: a layer is neither as before nor as after.
+	// halfDone: a layer is neither as before the operation nor as after it.
 	halfDone harm = "a layer is half done"
-	// leftBehind: there are directories that belong to no layer, and nothing removes them.
+	// leftBehind: some directories belong to no layer, and nothing removes them.
 	leftBehind harm = "files of no layer are left"
 )
 
-// TestInTreeInterrupted kills the in-tree driver's operations at each of their steps, or of many steps at at most eight of them,
-// and has the power go off after one.
+// TestInTreeInterrupted kills the in-tree driver's operations, and has their calls fail with ENOSPC, at four steps at most, or at each step
+// if stepsVariable says "all". It also has the power go off after one operation.
 func TestInTreeInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
 		t.Skip("none was asked for")
@@ -50,7 +50,7 @@ func TestInTreeInterrupted(t *testing.T) {
 			op    string
 			args  []string
 			stdin []byte
-			// finds is what is found at some step.
+			// finds is the harm that the test must find at some step.
 			finds harm
 		}{
 			{"create", []string{"create", "new", "middle"}, nil, leftBehind},
@@ -104,7 +104,7 @@ type oldTrial struct {
 	program, template string
 	args              []string
 	stdin             []byte
-	// before and after are what layers show if it is not run, and if it is.
+	// before and after are what layers show without the operation and after it.
 	before, after map[string]string
 	steps         []faults.Call
 }
@@ -130,7 +130,7 @@ func newOldTrial(t *testing.T, args []string, stdin []byte) *oldTrial {
 	return tr
 }
 
-// run runs the operation, and tells if it said that it succeeded.
+// run runs the operation, and reports whether the operation said that it succeeded.
 func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) faults.Verdict) (done bool) {
 	t.Helper()
 	cmd := exec.Command(tr.program, append([]string{"-home", old.Home}, tr.args...)...)
@@ -147,7 +147,7 @@ func (tr *oldTrial) run(t *testing.T, old intree, decide func(faults.Call) fault
 	return err == nil
 }
 
-// interrupt interrupts the operation at a step, and tells what that has done.
+// interrupt interrupts the operation at a step, and returns the harm that this has done.
 func (tr *oldTrial) interrupt(t *testing.T, step int, verdict faults.Verdict) harm {
 	t.Helper()
 	old := inTree(tr.program, copyOfStore(t, tr.template))
@@ -163,7 +163,7 @@ func (tr *oldTrial) interrupt(t *testing.T, step int, verdict faults.Verdict) ha
 	return got
 }
 
-// look returns what each layer shows: "" if it cannot be mounted.
+// look returns what each layer shows, or "" for a layer that cannot be mounted.
 func (tr *oldTrial) look(t *testing.T, old intree) map[string]string {
 	t.Helper()
 	shown := map[string]string{}
@@ -182,7 +182,7 @@ func (tr *oldTrial) look(t *testing.T, old intree) map[string]string {
 	return shown
 }
 
-// harm is the worst that is found in the store; done says that the operation has come to its end.
+// harm returns the worst harm in the store. done says that the operation has come to its end.
 func (tr *oldTrial) harm(t *testing.T, old intree, done bool) harm {
 	t.Helper()
 	shown := tr.look(t, old)

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// What the in-tree driver does with a layer that is in use, and with archives that somebody has made to do harm.
-// TestInTreeInterrupted has the rest. Whatever it does, these tests are to notice when it does something else.
+// These tests show what the in-tree driver does with a layer that is in use, and with archives that are made to do harm.
+// TestInTreeInterrupted shows the rest. The tests are to fail when that driver begins to do something else.
 
-// newOldStore is a store that the in-tree driver has made, with child on top of base.
+// newOldStore returns a store that the in-tree driver has made, with the layer child on top of base.
 func newOldStore(t *testing.T) intree {
 	t.Helper()
 	old := newIntree(t, filepath.Join(t.TempDir(), "home"))
@@ -30,7 +30,7 @@ func newOldStore(t *testing.T) intree {
 	return old
 }
 
-// try is run of a command that may fail.
+// try is Run for a command that may fail. It returns what the command wrote.
 func (i intree) try(stdin []byte, args ...string) (said string, err error) {
 	c := exec.Command(i.Path, append([]string{"-home", i.Home}, args...)...)
 	c.Stdin = bytes.NewReader(stdin)
@@ -38,7 +38,7 @@ func (i intree) try(stdin []byte, args ...string) (said string, err error) {
 	return string(out), err
 }
 
-// mountOf is a mount of child by another process, as a container has it, until the end of the test.
+// mountOf has another process mount child until the end of the test, as a container does, and returns the mount point.
 func (i intree) mountOf(t *testing.T) (dir string) {
 	t.Helper()
 	c := exec.Command(i.Path, "-home", i.Home, "run", "child", "--", "/bin/sh", "-c", "echo mine > mine; echo ready; read x")
@@ -56,7 +56,7 @@ func (i intree) mountOf(t *testing.T) (dir string) {
 	return filepath.Join(i.Home, store.MntDir, "child")
 }
 
-// TestInTreeBusy has a container in a layer. This driver's errors name it, see TestBusy.
+// TestInTreeBusy has a container in a layer. This driver's errors name the container; see TestBusy.
 func TestInTreeBusy(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		skipWithoutInTree(t)
@@ -84,8 +84,8 @@ func TestInTreeBusy(t *testing.T) {
 	})
 }
 
-// TestInTreeHostile applies the archives of TestHostileArchives. The library's way to unpack keeps to the layer with this driver,
-// too: nothing outside is ever touched. The rest is this driver's own.
+// TestInTreeHostile applies the archives of TestHostileArchives. With the in-tree driver, too, the library unpacks in the layer only:
+// nothing outside is ever touched. Only our driver passes the other checks.
 func TestInTreeHostile(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		skipWithoutInTree(t)
@@ -125,7 +125,7 @@ const (
 	unreadable  harm = "the layer cannot be mounted, or read"
 )
 
-// harmOf is what is wrong with a file of a layer that an archive was applied to, of which err came.
+// harmOf returns the harm in one file of a layer, after an archive was applied to the layer with the result err.
 func harmOf(path, node string, err error) harm {
 	base := filepath.Base(path)
 	switch {
@@ -140,7 +140,7 @@ func harmOf(path, node string, err error) harm {
 	return noHarm
 }
 
-// skipWithoutInTree skips where the in-tree driver refuses to work.
+// skipWithoutInTree skips the test where the in-tree driver refuses to work.
 func skipWithoutInTree(t *testing.T) {
 	t.Helper()
 	if name := fsName(t.TempDir()); name == "btrfs" {

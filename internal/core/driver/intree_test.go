@@ -8,10 +8,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
-// intreeVariable names, in the environment, a binary of internal/intree. Without it the tests build one.
+// intreeVariable names the environment variable that has the path of a binary of internal/intree. Without it the tests build one.
 const intreeVariable = "AUFS_TEST_INTREE"
 
-// newIntree is for tests that run where the kernel has aufs.
+// newIntree returns the in-tree driver on the store home, for tests that run where the kernel has aufs.
 func newIntree(t *testing.T, home string) intree {
 	t.Helper()
 	return inTree(storetest.Build(t, intreeVariable, "../../..", "./internal/intree", "exclude_graphdriver_btrfs"), home)
