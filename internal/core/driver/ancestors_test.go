@@ -121,8 +121,8 @@ type editByHand struct {
 	hides []string
 }
 
-// editsByHand are made one after another. None of them is both at the root of the layer and below the root, because a change of the root is
-// easy to find.
+// editsByHand are made one after another. No edit changes both the root of the layer and something below the root, because a change of the
+// root is easy to find.
 var editsByHand = []editByHand{
 	{
 		"files added deep", writes(files{"etc/added": "1", "var/added": "2"}),
@@ -214,9 +214,9 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 	})
 }
 
-// TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer below an opaque directory of a higher layer. They stay hidden, like
-// the files that were there before. On aufs they show until the driver reads the layers again, because there the driver lists each hidden
-// name.
+// TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer below an opaque directory of a higher layer. On overlay they stay
+// hidden, like the files that were there before. On aufs they show until the driver reads the layers again, because there the driver lists
+// each hidden name.
 func TestEditsByHandUnderAnOpaqueDirectoryStayHidden(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

@@ -48,7 +48,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 		s.create(t, "", "base")
 		for what, begin := range map[string][]member{
 			"unpacking": {linkOf("a", "missing")},
-			// In the place of the directory for kept files is a link that leads nowhere.
+			// A link that leads nowhere takes the place of the directory for kept files.
 			"keeping": {fileOf(".wh.a"), fileOf(".wh.a")},
 		} {
 			t.Run(what, func(t *testing.T) {

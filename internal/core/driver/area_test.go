@@ -126,8 +126,8 @@ func sameLayers(t *testing.T, got, want layerTrees) {
 	}
 }
 
-// TestPartsOnOtherDisks mounts other file systems at the parts of a store that can be mount points: first before the store exists, then at
-// those of a copy of the store, which has been on one disk before and is on one disk again afterwards.
+// TestPartsOnOtherDisks mounts other file systems at the parts of a store that can be mount points. It first does so before the store
+// exists, and then with a copy of the store that was on one disk.
 func TestPartsOnOtherDisks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		plain := newStore(t, name)
@@ -168,8 +168,8 @@ func TestPartsOnOtherDisks(t *testing.T) {
 	})
 }
 
-// sweptAndRemoved removes one layer with Remove, and has Init sweep another layer, whose file of parents is gone, and scratch directories
-// that others have left.
+// sweptAndRemoved makes two layers, and scratch directories as others leave them. It removes one layer with Remove. Init sweeps the rest:
+// the other layer has lost its file of parents.
 func sweptAndRemoved(t *testing.T, s testStore) {
 	t.Helper()
 	for _, id := range []string{"removed", "killed"} {

@@ -224,7 +224,7 @@ func TestBaseUsers(t *testing.T) {
 		must(t, s.Put("base"))
 		is(false)
 
-		// Another driver, as of another process, mounts the layer, and this driver uses the layer as well for a while.
+		// The driver other, which stands for another process, mounts the layer, and s also uses the layer for a while.
 		other, err := reopen(string(h), name)
 		must(t, err)
 		other.get(t, "base", "ro")
@@ -235,7 +235,7 @@ func TestBaseUsers(t *testing.T) {
 		is(true)
 		must(t, other.Put("base"))
 		is(false)
-		// A Put without a Get unmounts the layer for a process that has mounted it and then died or ended.
+		// Here other stands for a process that has died after its Get, or has just ended. A Put by s unmounts the layer.
 		other.get(t, "base", "ro")
 		must(t, s.Put("base"))
 		is(false)
@@ -268,7 +268,7 @@ func TestBaseUsers(t *testing.T) {
 }
 
 // TestBaseWrittenThroughMount writes to a layer without parents through a mount, after a layer on top of it was mounted. This invalidates
-// the cached knowledge of the layer.
+// what the driver has cached about the layer.
 func TestBaseWrittenThroughMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := withBase(t, name)
@@ -350,8 +350,8 @@ func TestBaseWithLabel(t *testing.T) {
 	})
 }
 
-// TestBaseKeepsForeignFiles has a layer without parents contain others' files under aufs's own names. When a backend mounts the layer, none
-// of these files is lost.
+// TestBaseKeepsForeignFiles puts files of others, under aufs's own names, into a layer without parents. A mount by a backend loses none of
+// them.
 func TestBaseKeepsForeignFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, mounted := range map[string]bool{"by its directory": false, "by a mount": true} {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// damage is done to a store with the layers base, middle on top of base, and top on top of middle.
+// A damage is something that happens to a store with the layers base, middle on top of base, and top on top of middle.
 type damage struct {
 	name string
 	do   func(t *testing.T, s testStore)

@@ -54,7 +54,7 @@ func opaque(t *testing.T, dir string, f whiteout.Form) {
 	must(t, system.Lsetxattr(dir, f.XattrPrefix()+"opaque", []byte("y"), 0))
 }
 
-// withTimes returns readTree's tree with the times of directories.
+// withTimes returns the tree of readTree, and adds the times of directories.
 func withTimes(t *testing.T, root string) tree {
 	t.Helper()
 	all := readTree(t, root)
@@ -285,7 +285,7 @@ func TestConvertCutShort(t *testing.T) {
 }
 
 // TestConvertKeepsForeignFiles has a container on overlayfs make files under names that aufs keeps for itself. The files are hidden in aufs
-// form, and there again when overlayfs mounts the layer again.
+// form, and show again when overlayfs mounts the layer again.
 func TestConvertKeepsForeignFiles(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -307,7 +307,7 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 	})
 }
 
-// layersWithoutAufsForm turn the layer child into one that has no aufs form, and return the path of the file that is in the way.
+// Each of layersWithoutAufsForm gives the layer child something that has no aufs form, and returns the path of the file that is in the way.
 var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path string){
 	"a whiteout with a name of 252 bytes": func(t *testing.T, s testStore) string {
 		t.Helper()
@@ -382,7 +382,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				sameTree(t, s.see(t, "child"), want)
 				sameTree(t, s.see(t, "child", "ro"), want)
 				sameTree(t, s.see(t, "top"), want)
-				// A driver that did not check this beforehand has crashed while it converted the layer.
+				// An earlier driver, which did not look for this first, has crashed during the conversion.
 				setRecord(t, h, "child", "trusted converting")
 				sameNames(t, s.see(t, "top", "ro").Names(), s.see(t, "child", "ro").Names()...)
 				if got := recordOf(t, h, "child"); got != string(whiteout.OverlayTrusted) {
@@ -481,7 +481,7 @@ func TestMarkedDirs(t *testing.T) {
 			want:  map[string]string{".": "", "a": "b"},
 		},
 		{files: files{"a/.wh.f": "", "a/f": "", "b/.wh.d": "", "b/d/.wh.x": ""}, want: map[string]string{"a": "f beside f", "b": "d beside d"}},
-		// Search only looks in the directories that the archive has named, and in those below them.
+		// Search looks only in the directories that an archive has named, and in those below them.
 		{files: files{"a/.wh.x": "", "b/.wh.y": "", "b/c/.wh..wh..opq": "", "b/c/d/.wh.z": ""}, only: []string{"b"}, want: map[string]string{"b": "y", "b/c": "opaque"}},
 		{files: files{"a/.wh.x": ""}, only: []string{"gone", "gone/too"}},
 		{files: files{"a/b/.wh.x": "", "a/.wh.y": ""}, only: []string{"a/b", "a", "a/b"}, want: map[string]string{"a": "y", "a/b": "x"}},
@@ -512,7 +512,7 @@ func TestMarkedDirs(t *testing.T) {
 	}
 }
 
-// TestWhiteoutMaker shows that whiteouts are links to one file, and that a file system that makes no more links gets a new file.
+// TestWhiteoutMaker shows that whiteouts are links to one file, and that Make makes another file where the file system makes no link.
 func TestWhiteoutMaker(t *testing.T) {
 	dir, err := fsutil.OpenReal(t.TempDir())
 	must(t, err)
@@ -573,7 +573,7 @@ func TestWhiteoutsAreNoFilesOfOthers(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(s.inner.home.Diff("top"), "data"), []byte("x"), 0o600))
 		s.change(t, "top", func(dir string) {
 			for _, e := range base {
-				// The container has made a file for this whiteout itself, so that one is its own affair.
+				// The container has made the file .wh.gone07 itself, so what becomes of gone07 is its own affair.
 				if _, err := os.Lstat(filepath.Join(dir, e.Name)); err == nil && e.Name != "gone07" {
 					t.Errorf("%s is back", e.Name)
 				}

@@ -19,7 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConvertOfTheStore converts layers some of which are in use. It converts the others all the same, and the error names those in use.
+// TestConvertOfTheStore converts a store some of whose layers are in use. Convert converts the others all the same, and its error names
+// those in use.
 func TestConvertOfTheStore(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -101,7 +102,8 @@ func TestConvertOfTheStore(t *testing.T) {
 	})
 }
 
-// TestConvertFindsEachMount mounts a layer on top in each possible way, by a driver of which Convert knows nothing but the store.
+// TestConvertFindsEachMount mounts a layer on top of another one in each possible way. Convert finds each mount, although it shares nothing
+// but the store with the driver that made the mount.
 func TestConvertFindsEachMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
@@ -129,7 +131,7 @@ func TestConvertFindsEachMount(t *testing.T) {
 		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
 		s.hasForm(t, "layer", whiteout.AufsForm)
 		must(t, s.Cleanup())
-		// Open sweeps what still tells of the mounts that nobody has unmounted.
+		// Open sweeps what the store still has about mounts that nobody has unmounted.
 		noLeftovers(t, openStore(t, string(s.inner.home), name))
 	})
 }

@@ -100,7 +100,7 @@ func TestDeepTrees(t *testing.T) {
 	})
 }
 
-// TestRemoveVeryDeepTree removes a tree that has more levels than the process may have files open.
+// TestRemoveVeryDeepTree removes a tree with more levels than the process can have open files.
 func TestRemoveVeryDeepTree(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

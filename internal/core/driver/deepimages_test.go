@@ -159,8 +159,8 @@ func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 	})
 }
 
-// TestStackThatShadowsMakeTooDeep has fewer layers than overlayfs takes directories, but so many marks in them that it may take more
-// directories to show the layers correctly. The mount shows everything, or the error says why not.
+// TestStackThatShadowsMakeTooDeep has fewer layers than overlayfs takes directories, but so many marks in them that a correct mount may
+// take more directories than that. The mount shows everything, or the error says why not.
 func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

@@ -57,13 +57,14 @@ func mayFail(call string, op operation) bool {
 	return (call == "unshare" || call == "chroot") && slices.Contains([]string{"apply", "apply-below", "apply-ignoring-chown", "apply-ignoring-chown-by-option"}, op.name)
 }
 
-// concerns reports whether the operation is tried without the call. A long stack takes long, so get-long is tried without few calls only.
+// concerns reports whether to try the operation without the call. A long stack takes long, so get-long is tried only without the calls that
+// can matter to it.
 func concerns(call string, op operation) bool {
 	return op.name != "get-long" || call == "statx" || call == newCalls || strings.HasPrefix(call, "fs") || call == "move_mount"
 }
 
-// TestDeniedCalls has system calls fail in each operation, one at a time; stepsVariable says how many calls. The operation takes an older
-// way with the same result, or it changes nothing and returns an error that names the call and the layer.
+// TestDeniedCalls has system calls fail in each operation, one at a time; stepsVariable says how many of the calls. The operation takes an
+// older way with the same result, or it changes nothing and returns an error that names the call and the layer.
 func TestDeniedCalls(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
 		asDenied(t, args[0], backend.Name(args[1]), args[2], args[3])
@@ -105,7 +106,7 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "--- PASS: TestDeniedCalls") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
-	// Without open_tree(2) home itself stays mounted.
+	// Without open_tree(2), home itself stays mounted.
 	left, err := reopen(filepath.Join(dir, "in-use"), trials[0].backend)
 	must(t, err)
 	must(t, left.Cleanup())

@@ -488,7 +488,7 @@ func TestAttributeThatNoArchiveHolds(t *testing.T) {
 	}
 }
 
-// TestApplyDiffSize shows that ApplyDiff and DiffSize return the right size, also for archives that do not state it plainly.
+// TestApplyDiffSize shows that ApplyDiff and DiffSize return the right size, also for archives whose entries do not simply add up to it.
 func TestApplyDiffSize(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

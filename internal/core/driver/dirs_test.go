@@ -71,7 +71,7 @@ func TestParentsOfNoLayer(t *testing.T) {
 	wants(t, err, store.ErrLayerUnknown, "nobody")
 }
 
-// TestDamagedParents damages layers/<id> as a crash or somebody can. Nobody can mount or read such a layer, or make a layer on top of it,
+// TestDamagedParents damages layers/<id> as a crash or a person can. Nobody can mount or read such a layer, or make a layer on top of it,
 // but Remove works.
 func TestDamagedParents(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {

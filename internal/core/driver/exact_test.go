@@ -43,7 +43,7 @@ var peculiar = []struct {
 		write(t, dir, files{"f": "f", "d/before": "x", "d/sub/": ""})
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 1000, 7)
 		setACL(t, filepath.Join(dir, "d"), fsutil.ACLDefault, 1001, 5)
-		// What is made there inherits a list.
+		// Files that are made there now inherit a list from d.
 		write(t, dir, files{"d/after": "x", "d/new/": ""})
 	}},
 	{"devices and FIFOs", func(t *testing.T, dir string) {

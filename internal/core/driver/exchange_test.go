@@ -27,10 +27,10 @@ import (
 
 // These tests have containers make a path of their layer lead to files of the host, while the driver works in the layer.
 
-// confused are parts of kernel messages about this test and its children, which appear because a branch changes unexpectedly.
+// confused are parts of the kernel's messages about processes of this test when a branch changes unexpectedly.
 var confused = []string{"driver.t", "exe["}
 
-// exchangedDirs are the directories of a layer that are exchanged with symbolic links. Directories in others come before those.
+// exchangedDirs are the directories of a layer that are exchanged with symbolic links. A directory comes before the one that it is in.
 var exchangedDirs = []string{"d/e/g", "d/e", "d", "h", ".wh..wh.plnk", ".wh..wh.orph"}
 
 // outsideTree makes files outside of any layer that a driver would change if they were in a layer. Each of exchangedDirs has a counterpart
@@ -91,7 +91,7 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	for n, rel := range exchangedDirs {
 		above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 		if err != nil {
-			// A mount of aufs does not have aufs's own directories.
+			// A mount of aufs does not show aufs's own directories.
 			continue
 		}
 		link := fmt.Sprint("link", n)
@@ -279,8 +279,8 @@ func newExchanged(t *testing.T, name backend.Name) testStore {
 	return s
 }
 
-// TestExchangedDirectories has a container exchange directories of its layer with symbolic links, while the driver does each of its
-// operations with the layer. No file outside of the store may change.
+// TestExchangedDirectories has a container exchange directories of its layer with symbolic links, while the driver does each of
+// exchangedOperations. No file outside of the store may change.
 func TestExchangedDirectories(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(confused...))

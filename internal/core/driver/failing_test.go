@@ -96,7 +96,8 @@ func TestApplyDiffWithoutChroot(t *testing.T) {
 	})
 }
 
-// TestApplyDiffIgnoresChown has files that nobody may give to their owners, as where there is only one user.
+// TestApplyDiffIgnoresChown applies an archive where nobody may give files to their owners, as where there is only one user. ApplyDiff is
+// told to ignore that.
 func TestApplyDiffIgnoresChown(t *testing.T) {
 	for _, operation := range []string{"apply-ignoring-chown", "apply-ignoring-chown-by-option"} {
 		t.Run(operation, func(t *testing.T) { ignoresChown(t, operation) })

@@ -20,7 +20,7 @@ const (
 	fewFiles   = 128
 )
 
-// TestFewOpenFiles has a process that can open few files begin more operations than that, on a layer each, before it ends any of them.
+// TestFewOpenFiles begins operations on many layers, and only then finishes them, in a process that cannot open as many files.
 func TestFewOpenFiles(t *testing.T) {
 	works := map[string]func(*testing.T, testStore){"DeferredRemove": removeMany, "ApplyDiffWithDiffer": stageMany, "Init": sweepMany}
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {

@@ -502,8 +502,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	t.Log("overlayfs works in a user namespace")
 }
 
-// TestReplaceLinkWhileTheStoreIsSwept has Init's sweep take a link for rubbish that is about to become a record: SetForm succeeds all the
-// same.
+// TestReplaceLinkWhileTheStoreIsSwept sets records while the store is swept. The sweep may take a link that is about to become a record for
+// rubbish; SetForm succeeds all the same.
 func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -581,8 +581,8 @@ func TestKnownOfALayerWithARecord(t *testing.T) {
 	})
 }
 
-// TestNewContainersHaveTheirForm makes layers as those of containers are made: their first mount need not record the form. Such a layer is
-// in aufs form if an archive is applied to it all the same.
+// TestNewContainersHaveTheirForm makes layers as those of containers are made: their first mount need not record the form. If an archive is
+// applied to such a layer, the layer is in aufs form.
 func TestNewContainersHaveTheirForm(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -50,7 +50,7 @@ func TestFullDisk(t *testing.T) {
 		tooBig()
 		noLeftovers(t, s)
 
-		// A container is at work in the layer.
+		// Fill the disk while a container works in the layer.
 		dir := s.get(t, "grandchild")
 		must(t, os.Remove(filepath.Join(dir, "d/g")))
 		filler := fill(t, disk)

@@ -115,7 +115,7 @@ func TestPutGoesByWhatIsMounted(t *testing.T) {
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		sameNames(t, keysOf(other.diff(t, "child", "base")), "f", "sub/", "sub/g", "gone")
-		// A driver does this when it finds the layer mounted already.
+		// The driver other finds the layer mounted already.
 		other.get(t, "child")
 		must(t, other.Put("child"))
 		must(t, other.Cleanup())
@@ -207,7 +207,7 @@ func TestHomeWithAPatternInItsName(t *testing.T) {
 	})
 }
 
-// TestLeakedAufsMount has an aufs mount live on in another mount namespace: the overlay backend may not mount the layer.
+// TestLeakedAufsMount has an aufs mount live on in another mount namespace: the overlay backend must not mount the layer.
 func TestLeakedAufsMount(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -333,7 +333,7 @@ func TestBaseChangesUnderItsChildren(t *testing.T) {
 		s.create(t, "base", "child")
 		sameNames(t, s.see(t, "child").Names(), "d", "d/f")
 		s.change(t, "base", func(dir string) {
-			// With a mount of the child in between.
+			// Mount the child in between.
 			sameNames(t, s.see(t, "child").Names(), "d", "d/f")
 			must(t, os.Remove(filepath.Join(dir, "d/f")))
 			write(t, dir, files{"d/new": ""})

@@ -273,8 +273,8 @@ func TestOwnersAreNoChanges(t *testing.T) {
 	})
 }
 
-// TestMappedLayerAsAnArchive changes the owners of a layer that has content of its own, and applies its archive to another layer on the
-// same parent. Both layers show the same.
+// TestMappedLayerAsAnArchive changes the owners of a layer that has content of its own, and applies the layer's archive to another layer on
+// the same parent. Both layers show the same.
 func TestMappedLayerAsAnArchive(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -438,7 +438,8 @@ func TestOwnersOfReplacedFiles(t *testing.T) {
 	})
 }
 
-// TestWriteRightAfterAChangeOfOwners changes only the content of a file, in the moment after its owner was changed.
+// TestWriteRightAfterAChangeOfOwners changes only the content of a file, in the moment after its owner was changed: the file counts as
+// changed.
 func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -458,7 +459,8 @@ func TestWriteRightAfterAChangeOfOwners(t *testing.T) {
 	})
 }
 
-// TestChangeOfOwnersWaitsForTheClock gives a change of owners a time that the clock of the layer's file system has yet to reach.
+// TestChangeOfOwnersWaitsForTheClock gives a change of owners a time that the clock of the layer's file system has yet to reach: PassTime
+// waits for that.
 func TestChangeOfOwnersWaitsForTheClock(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

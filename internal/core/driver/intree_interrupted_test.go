@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestInterrupted shows that this driver promises no small thing: the in-tree driver is put to the same test here, and fails. This shows
-// that such tests can fail, and what the users of that driver have met.
+// TestInterrupted asks no small thing of this driver. Here the in-tree driver is put to the same test, and fails. This shows that such
+// tests can fail, and what the users of that driver have met.
 
 // harm is what an interrupted operation has done to a store.
 type harm string
