@@ -20,7 +20,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 )
 
-// givesBack fails the test unless the getter of the layer id gives back all content of an archive, as the storage library asks for it.
+// givesBack fails the test unless the getter of the layer id returns the content of every file in an archive, in the order in which the
+// storage library asks for them.
 func (s testStore) givesBack(t *testing.T, id string, content []byte) {
 	t.Helper()
 	getter, err := s.inner.DiffGetter(id)
@@ -50,7 +51,8 @@ func (s testStore) givesBack(t *testing.T, id string, content []byte) {
 	}
 }
 
-// TestArchiveIsGivenBack is about content that an archive brings and its layer does not show.
+// TestArchiveIsGivenBack applies archives with content that the layer cannot show. The layer's getter must return that content all the
+// same.
 func TestArchiveIsGivenBack(t *testing.T) {
 	for what, members := range map[string][]member{
 		"a whiteout with content":  {fileOf("b"), fileOf(".wh.a"), fileOf("d/.wh..wh..opq"), fileOf("d/.wh.e")},
@@ -91,7 +93,7 @@ func TestArchiveIsGivenBack(t *testing.T) {
 	}
 }
 
-// TestDeepFileIsGivenBack is about a file whose path is longer than the kernel says in one call.
+// TestDeepFileIsGivenBack applies an archive with a file whose path is longer than the kernel reports in one call.
 func TestDeepFileIsGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -103,7 +105,8 @@ func TestDeepFileIsGivenBack(t *testing.T) {
 	})
 }
 
-// TestManyLinksAreTaken is about an archive that writes more files through symbolic links than are remembered.
+// TestManyLinksAreTaken reports more files, written through symbolic links, than a Keeper remembers. The Keeper must give up within its
+// limits.
 func TestManyLinksAreTaken(t *testing.T) {
 	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {
 		names := layertar.NewNames()
@@ -120,7 +123,7 @@ func TestManyLinksAreTaken(t *testing.T) {
 	}
 }
 
-// TestKeptIsDropped is about a layer that gets other content.
+// TestKeptIsDropped checks that the driver drops what it kept for a layer when the layer gets other content.
 func TestKeptIsDropped(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -131,7 +134,7 @@ func TestKeptIsDropped(t *testing.T) {
 		_, err := s.ApplyDiff("child", "base", ApplyOptions{Diff: bytes.NewReader(content)})
 		must(t, err)
 		s.givesBack(t, "child", content)
-		// What has something already gets the archive on top of it.
+		// A layer that already has content gets the archive on top of it.
 		must(t, s.applyBytes("child", "base", numbered(t, fileOf("b"), fileOf("b"))))
 		s.getsFile(t, "child", "b", "content 1")
 		must(t, os.MkdirAll(s.inner.home.Kept("child"), 0o700))
@@ -147,7 +150,7 @@ func TestKeptIsDropped(t *testing.T) {
 	})
 }
 
-// TestHostileArchivesAreGivenBack applies the hostile archives.
+// TestHostileArchivesAreGivenBack is TestArchiveIsGivenBack for the hostile archives.
 func TestHostileArchivesAreGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, members := range hostile {
@@ -162,7 +165,7 @@ func TestHostileArchivesAreGivenBack(t *testing.T) {
 	})
 }
 
-// TestAnyArchiveIsGivenBack draws archives.
+// TestAnyArchiveIsGivenBack is TestArchiveIsGivenBack for random archives.
 func TestAnyArchiveIsGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -186,7 +189,7 @@ func TestAnyArchiveIsGivenBack(t *testing.T) {
 	})
 }
 
-// TestChildKeepsWhatItLeaves is about an archive that a child unpacks: what the layer cannot show is kept, and no more.
+// TestChildKeepsWhatItLeaves has a child process unpack archives. The child must keep what the layer cannot show, and nothing else.
 func TestChildKeepsWhatItLeaves(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

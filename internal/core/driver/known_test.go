@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layersOf makes the directories of layers, uppermost first, of a store without a driver, and returns what a backend that reads marks in the form
-// to has to know of them.
+// layersOf makes the directories of layers, uppermost first, in a store without a driver. It returns the cache for a backend that reads
+// marks in the form to, and the ids of the layers.
 func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s *shadow.Cache, ids []string) {
 	t.Helper()
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
@@ -34,7 +34,7 @@ func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s 
 	return shadow.New(h, conversion.New(h, ""), to, ""), ids
 }
 
-// hides are the names of the shadow below the first of layers, as a stack of them is mounted.
+// hides returns the names in the shadow below the first of layers, when layers are mounted as a stack.
 func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 	t.Helper()
 	stack, err := s.Stack(layers, "")
@@ -45,7 +45,7 @@ func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 	return readTree(t, stack[0].Below).Names()
 }
 
-// isKnown tells if it is known how the first of layers is mounted.
+// isKnown reports whether the cache knows how the first of layers is mounted.
 func isKnown(s *shadow.Cache, t *testing.T, layers []string) bool {
 	t.Helper()
 	look, err := s.LookAt(layers)
@@ -55,7 +55,7 @@ func isKnown(s *shadow.Cache, t *testing.T, layers []string) bool {
 	return ok
 }
 
-// TestKnownGoesByTheStamp is about all that a link can be, and a layer that is not as it was.
+// TestKnownGoesByTheStamp checks that the cache ignores a malformed link, and the link of a layer whose root directory has changed.
 func TestKnownGoesByTheStamp(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -91,13 +91,13 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 			t.Fatal("it is not known any more")
 		}
 	}
-	// The other backend has links of its own, and so has a user without root.
+	// Each backend has links of its own, and so does a user without root.
 	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
 		if isKnown(shadow.New(h, s.Forms, to, ""), t, ids) {
 			t.Errorf("known in the form %s", to)
 		}
 	}
-	// What changes in the root directory shows.
+	// A change of the root directory changes the stamp.
 	for what, change := range map[string]func(dir string) error{
 		"a file of aufs": func(dir string) error { return os.WriteFile(filepath.Join(dir, ".wh..wh.orph"), nil, 0o600) },
 		"a new mode":     func(dir string) error { return os.Chmod(dir, 0o700) },
@@ -121,15 +121,15 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 	}
 }
 
-// TestKnownOfWrittenLayers is about layers that others may change deep inside, without a trace in their root directories: each mount looks
-// through them.
+// TestKnownOfWrittenLayers uses layers that others may change deep inside, without a trace in their root directories. Each mount must
+// look through such layers.
 func TestKnownOfWrittenLayers(t *testing.T) {
 	needRoot(t)
 	for what, written := range map[string]func(t *testing.T, h store.Home, id string){
 		"mounted by aufs, or the in-tree driver": func(t *testing.T, h store.Home, id string) {
 			t.Helper()
 			write(t, h.Diff(id), files{whiteout.Base: ""})
-			// Some time has gone by.
+			// Some time has passed.
 			must(t, store.RenewTime(h.Diff(id)))
 		},
 		"given out": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
@@ -160,8 +160,8 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 	}
 }
 
-// TestKnownFollowsTheLayersBelow is about a layer whose shadows hide what the layers below it have: one of them changes, of which nothing was
-// known by itself, or something was.
+// TestKnownFollowsTheLayersBelow changes the lowest layer below a layer whose shadow hides files of that lowest layer. The shadow must
+// follow the change, whether or not the cache knew the layers.
 func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	for what, look := range map[string]func(t *testing.T, s *shadow.Cache, ids []string){
 		"looked at alone": func(t *testing.T, s *shadow.Cache, ids []string) {
@@ -192,7 +192,8 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 				sameNames(t, hides(s, t, ids), "d", "d/.wh.old")
 				must(t, os.RemoveAll(s.Home.Overlay(store.KnownDir)))
 				look(t, s, ids)
-				// It goes by those below, of which nothing is known if it was looked at alone.
+				// What the cache keeps about the layer depends on the layers below it. Find alone leaves those unknown, and so keeps
+				// nothing.
 				if isKnown(s, t, ids) != (what != "looked at alone") {
 					t.Error("it is known, or not")
 				}
@@ -209,7 +210,8 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	}
 }
 
-// TestKnownAfterOneMount has many layers that go by those below them: after one mount all is known of each.
+// TestKnownAfterOneMount mounts many layers whose shadows depend on the layers below them. After one mount, the cache must know each
+// layer.
 func TestKnownAfterOneMount(t *testing.T) {
 	h := storeOf(t)
 	var layers []files
@@ -235,7 +237,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 	}
 }
 
-// TestLayersBelowAnOpaqueOne has something wrong with a layer that does not show through.
+// TestLayersBelowAnOpaqueOne checks that a bad file in a layer below an opaque layer does no harm: that layer does not show through.
 func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -252,8 +254,8 @@ func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	wants(t, err, nil, ids[1], "zero")
 }
 
-// TestKnownOnACoarseClock is about a file system whose clock goes in steps of some milliseconds, as those of most kernels do: a layer is looked
-// at right after it was changed, and changed right after that.
+// TestKnownOnACoarseClock uses a file system whose clock advances in steps of some milliseconds, as on most kernels. It reads a layer
+// right after a change, and changes the layer again right after that.
 func TestKnownOnACoarseClock(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
@@ -278,7 +280,8 @@ func TestKnownOnACoarseClock(t *testing.T) {
 	}
 }
 
-// TestKnownIsUsed has a link say something else of a layer than is true: nobody looks through a layer of which something is known.
+// TestKnownIsUsed puts a false statement about a layer into its link. Mounts must believe the link: they do not look through a layer that
+// has one.
 func TestKnownIsUsed(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -304,7 +307,7 @@ func TestKnownIsUsed(t *testing.T) {
 		}
 		must(t, os.Remove(link))
 		sameNames(t, s.see(t, "top").Names(), "kept", "own")
-		// It is known to the other drivers that have the store.
+		// Other drivers on the same store use the link as well.
 		other := openStore(t, string(h), backend.Overlay)
 		must(t, h.ReplaceLink(strings.Replace(target, fields[2], "fake", 1), link))
 		sameNames(t, other.see(t, "top").Names(), ".wh.gone", "gone", "own")
@@ -313,8 +316,8 @@ func TestKnownIsUsed(t *testing.T) {
 	})
 }
 
-// TestKnownIsDropped has a layer change in each way that there is: nothing is known of it any more, and what is mounted on top of it shows the
-// change.
+// TestKnownIsDropped checks that each operation that changes a layer drops the layer's link, and that other operations keep it. Later
+// mounts on top of the layer must show the change.
 func TestKnownIsDropped(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		want := []string{"d", "d/new", "kept"}
@@ -366,7 +369,8 @@ func TestKnownIsDropped(t *testing.T) {
 	})
 }
 
-// TestKnownOfAReplacedLayer applies an archive to a layer that is empty, of which something is known.
+// TestKnownOfAReplacedLayer applies an archive to an empty layer that has a link, and later replaces the layer by an empty one of the
+// same id.
 func TestKnownOfAReplacedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -387,8 +391,8 @@ func TestKnownOfAReplacedLayer(t *testing.T) {
 	})
 }
 
-// TestInTreeWriteIsSeen has the in-tree driver mount a layer writable, of which something is known, and change it deep inside: it has then made its
-// files in the root directory.
+// TestInTreeWriteIsSeen changes a layer that has a link deep inside, as a writable mount of the in-tree driver does. Such a mount leaves
+// aufs's files in the layer's root directory.
 func TestInTreeWriteIsSeen(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -400,7 +404,7 @@ func TestInTreeWriteIsSeen(t *testing.T) {
 		write(t, dir, files{whiteout.Base: "", whiteout.OrphanDir + "/": "", whiteout.PseudoLinkDir + "/": ""})
 		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.x")))
 		sameNames(t, s.see(t, "top", "ro").Names(), "d", "d/own", "d/y", "e")
-		// Again, with nothing to be seen in the root directory.
+		// A second change leaves no trace in the root directory.
 		must(t, os.Link(filepath.Join(dir, whiteout.Base), filepath.Join(dir, "d/.wh.y")))
 		must(t, os.Remove(filepath.Join(dir, "d/own")))
 		sameNames(t, s.see(t, "top").Names(), "d", "e")
@@ -432,14 +436,14 @@ func TestCacheMayBeDeleted(t *testing.T) {
 			if !isKnown(s.inner.shadows, t, []string{"opaque", "middle", "base"}) {
 				t.Error("nothing is known again")
 			}
-			// All that is made of a layer is named after what is in it.
+			// A shadow is named after its content, so the mounts have made the same ones again.
 			sameNames(t, readTree(t, h.Overlay(store.ShadowDir)).Names(), made.Names()...)
 		}
 		noLeftovers(t, s)
 	})
 }
 
-// TestCacheOfLinks has symbolic links where the driver keeps what it has found out: nothing is written to where they lead.
+// TestCacheOfLinks puts symbolic links in the place of entries of the cache. The driver must not write to their targets.
 func TestCacheOfLinks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -458,7 +462,7 @@ func TestCacheOfLinks(t *testing.T) {
 		sameNames(t, s.see(t, "top", "ro").Names(), "b", "d")
 		sameTree(t, allOf(t, outside), before)
 		must(t, s.Cleanup())
-		// No store is opened in which a directory of it is a link.
+		// Opening a store fails if one of these directories is a symbolic link.
 		for _, dir := range []string{store.ShadowDir, store.KnownDir, store.FormDir} {
 			path := s.inner.home.Overlay(dir)
 			must(t, os.MkdirAll(path, 0o700))
@@ -474,7 +478,7 @@ func TestCacheOfLinks(t *testing.T) {
 	})
 }
 
-// TestShadowsAreMadeByMany has many drivers make the same shadows at once, in a store where there are none.
+// TestShadowsAreMadeByMany has many drivers make the same shadows at once, in a store that has none.
 func TestShadowsAreMadeByMany(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -521,7 +525,7 @@ func TestShadowsAreMadeByMany(t *testing.T) {
 	})
 }
 
-// TestShadowIsThere has two make the shadow of a layer at once, one of whom is done first.
+// TestShadowIsThere makes the shadow of a layer twice, like two processes at once of which one is done first.
 func TestShadowIsThere(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -545,7 +549,8 @@ func TestShadowIsThere(t *testing.T) {
 	sameNames(t, readTree(t, h.Overlay(store.ShadowDir, ids[0], digest)).Names(), "above", "above/.wh.a", "below", "below/a")
 }
 
-// TestGivenOutBaseIsForgottenAfterACrash has a layer without parents have a record, and something known of it, as a crash leaves it.
+// TestGivenOutBaseIsForgottenAfterACrash gives a layer without parents both a form record and a link, as a crash leaves them. Get must
+// drop the link.
 func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -564,7 +569,7 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 	})
 }
 
-// TestForgetIsWholeOrNothing has forget fail: what it could not drop is still there, for the next one to drop.
+// TestForgetIsWholeOrNothing makes Forget fail. The link that Forget could not drop must still be there, for the next Forget.
 func TestForgetIsWholeOrNothing(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
@@ -582,7 +587,8 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	}
 }
 
-// TestJoinedShadowGoesByTheParents has a whiteout made by hand in a layer's parent, and what is known of the parent deleted.
+// TestJoinedShadowGoesByTheParents adds a whiteout by hand to a layer's parent and deletes the parent's link. Mounts of the layer must
+// follow.
 func TestJoinedShadowGoesByTheParents(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -597,7 +603,8 @@ func TestJoinedShadowGoesByTheParents(t *testing.T) {
 	})
 }
 
-// TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts: what is known of those that are not on it stays.
+// TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts. The links of layers that are not directly on top
+// of it must stay.
 func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// getFile is Get of a getter for the layer id, read to its end.
+// getFile reads the whole file name through a getter of the layer id.
 func (s testStore) getFile(t *testing.T, id, name string) (string, error) {
 	t.Helper()
 	getter, err := s.inner.DiffGetter(id)
@@ -39,7 +39,7 @@ func (s testStore) getsFile(t *testing.T, id, name, want string) {
 	}
 }
 
-// getsNo fails the test unless the getter of the layer id has an error for the file name.
+// getsNo fails the test unless the getter of the layer id returns the error target for the file name.
 func (s testStore) getsNo(t *testing.T, id, name string, target error) {
 	t.Helper()
 	_, err := s.getFile(t, id, name)
@@ -61,7 +61,7 @@ func TestDiffGetter(t *testing.T) {
 	})
 }
 
-// TestDiffGetterLinks is about names that lead through symbolic links, as those of some archives do.
+// TestDiffGetterLinks gets names that lead through symbolic links, as some archives have them.
 func TestDiffGetterLinks(t *testing.T) { withOpenat2AndWithout(t, testDiffGetterLinks) }
 
 func testDiffGetterLinks(t *testing.T) {
@@ -90,7 +90,8 @@ func testDiffGetterLinks(t *testing.T) {
 	s.getsNo(t, "base", "top/x", nil)
 }
 
-// TestDiffGetterOpensRegularFiles is about a name of an archive that leads to what waits for ever, or does something, when it is opened.
+// TestDiffGetterOpensRegularFiles checks that a getter opens only regular files: to open a pipe can wait for ever, and to open a device
+// can have effects.
 func TestDiffGetterOpensRegularFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -105,14 +106,15 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 		for _, file := range []string{"s/f", "null", "d"} {
 			s.getsNo(t, "base", file, fsutil.ErrNotRegular)
 		}
-		// The content that the archive had for it is kept. Nobody asks for more, but the pipe is there.
+		// The driver has kept the content that the archive had for d/f. Nobody asks for this name without that content, but the getter
+		// would find the pipe.
 		s.getsFile(t, "base", "d/f", "xxx")
 		must(t, os.RemoveAll(s.inner.home.Kept("base")))
 		s.getsNo(t, "base", "d/f", fsutil.ErrNotRegular)
 	})
 }
 
-// TestNoPipeIsWaitedFor is about pipes in the place of the store's own files.
+// TestNoPipeIsWaitedFor puts pipes in the place of the store's own files.
 func TestNoPipeIsWaitedFor(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, file := range []string{"layers/child", "overlay/mark/child", "overlay/lock/child", "overlay/form/child", "overlay/form/base"} {
@@ -126,7 +128,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 				}
 				must(t, unix.Mkfifo(path, 0o600))
 				if _, err := s.Get("child", GetOptions{}); err == nil {
-					// Such a stamp is not asked for by every backend, and is no stamp.
+					// Not every backend reads this file, and a pipe does not count as a stamp.
 					must(t, s.Put("child"))
 				} else {
 					wants(t, err, nil, "child")
@@ -149,7 +151,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 	})
 }
 
-// TestDiffGetterOfTemplate is about a layer whose files are in the layer that it was made from.
+// TestDiffGetterOfTemplate uses a layer that was made from a template, and whose files are in the template.
 func TestDiffGetterOfTemplate(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

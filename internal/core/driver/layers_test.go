@@ -62,14 +62,14 @@ func TestCreateRootDirectory(t *testing.T) {
 		if mode, uid, gid := root("child"); mode != 0o711|fs.ModeSetgid|fs.ModeSticky || uid != 7 || gid != 8 {
 			t.Errorf("child: %v %d:%d", mode, uid, gid)
 		}
-		// It is what the mount shows as well.
+		// The mount shows these bits as well.
 		if got := s.see(t, "child")["."]; got[:len("dgt-")-1] != "dgt" {
 			t.Errorf("the mount's root is %s", got)
 		}
 	})
 }
 
-// badIDs are refused by everything that takes the id of a layer.
+// badIDs are ids that every function refuses.
 var badIDs = []string{"", ".", "..", "a/b", "/etc", "../diff", "a\x00"}
 
 func TestBadIDsAreRefusedEverywhere(t *testing.T) {
@@ -127,7 +127,7 @@ func TestUnknownIDsAreErrors(t *testing.T) {
 		for call, err := range calls {
 			t.Run(call, func(t *testing.T) { wants(t, err, store.ErrLayerUnknown, "nobody") })
 		}
-		// The storage library asks exactly this about the error of a Put.
+		// The storage library calls os.IsNotExist on the error of Put.
 		if err := s.Put("nobody"); !os.IsNotExist(err) {
 			t.Errorf("Put: %v", err)
 		}
@@ -161,7 +161,7 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base")
 				dir := filepath.Join(string(s.inner.home), blocked)
-				// Not even root can make a name in a directory that was removed.
+				// Not even root can create a name in a directory that is gone.
 				away := filepath.Join(string(s.inner.home), "away")
 				must(t, os.Rename(dir, away))
 				err := s.Create("child", "base", nil)
@@ -181,7 +181,7 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// TestCreateAfterCrash is about what a Create that was killed has left.
+// TestCreateAfterCrash creates a layer over what a killed Create has left.
 func TestCreateAfterCrash(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

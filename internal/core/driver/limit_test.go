@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestBranchLimit is about a stack with more branches than the kernel's aufs was built for.
+// TestBranchLimit mounts a stack with more branches than the kernel's aufs was built for.
 func TestBranchLimit(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		const layers = 1100
 		s := newStore(t, backend.Aufs)
 		t.Cleanup(wire.ExpectMessages("number of branches exceeded"))
 		h := s.inner.home
-		// As Create would, but for what makes it durable.
+		// Make the layers as Create does, but do not sync them.
 		id := func(i int) string { return fmt.Sprintf("l%04d", i) }
 		var parents []string
 		for i := range layers {
@@ -48,9 +48,9 @@ func TestBranchLimit(t *testing.T) {
 		limit, err := strconv.Atoi(found[1])
 		must(t, err)
 		t.Logf("this kernel allows %d branches", limit)
-		// That many can be mounted, and not one more.
+		// Exactly that many branches can be mounted.
 		s.see(t, id(limit-1))
-		// Even if more would be better for directories that are replaced.
+		// They can be mounted even if opaque directories would need more branches to be shown right.
 		write(t, h.Diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
 		write(t, h.Diff(id(0)), files{"d/hidden": ""})
 		must(t, h.Forget(id(1)))

@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allLocked has a process of another user lock all that it can open under dir, until the test ends. It is told the paths, and says which it has
-// locked.
+// allLocked has a process of another user lock everything that the process can open under dir, until the test ends. It returns the paths
+// that the process has locked.
 func allLocked(t *testing.T, dir string) (locked []string) {
 	t.Helper()
 	var paths []string
@@ -61,7 +61,7 @@ func allLocked(t *testing.T, dir string) (locked []string) {
 	return nil
 }
 
-// lockAll is the process of allLocked. It reads paths, up to an empty line, and tells which it has locked.
+// lockAll is the body of allLocked's process. It reads paths up to an empty line, and prints those that it has locked.
 func lockAll(t *testing.T) {
 	t.Helper()
 	lines := bufio.NewScanner(os.Stdin)
@@ -73,12 +73,12 @@ func lockAll(t *testing.T) {
 	}
 	fmt.Println()
 	for lines.Scan() {
-		// Until its end.
+		// Hold the locks until the end of the input.
 	}
 }
 
-// openedTo gives everybody a way through the directories around a store, and those in it these modes. Its graph root is the directory of
-// the test.
+// openedTo sets the mode of a store's graph root, which is the directory of the test, and the mode of the directories in the store. It
+// opens the directories around the graph root to everybody.
 func openedTo(t *testing.T, home string, graphRoot, inside fs.FileMode) {
 	t.Helper()
 	for dir := filepath.Dir(filepath.Dir(home)); strings.Contains(filepath.Base(dir), "Test"); dir = filepath.Dir(dir) {
@@ -93,7 +93,7 @@ func openedTo(t *testing.T, home string, graphRoot, inside fs.FileMode) {
 	}
 }
 
-// TestLocksOfOthers is about another user of the host, who locks what he can open of a store: nobody waits for him.
+// TestLocksOfOthers has another user of the host lock everything in a store that he can open. Nobody must wait for him.
 func TestLocksOfOthers(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		lockAll(t)
@@ -147,7 +147,7 @@ func TestLocksOfOthers(t *testing.T) {
 	})
 }
 
-// TestLocksOfOthersInReadOnlyStore is TestLocksOfOthers for a store that has no files for locks, and in which none can be made.
+// TestLocksOfOthersInReadOnlyStore is TestLocksOfOthers for a store that has no lock files, and in which nobody can make any.
 func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -188,8 +188,8 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 	})
 }
 
-// TestLockOfMounts is about the two ways to have the lock of mounts: each keeps those out who come by the other one, and by the second one
-// home can be unmounted.
+// TestLockOfMounts takes the mounts lock in its two ways. Each way must keep the other out, and the second way must allow home to be
+// unmounted.
 func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		h := newStore(t, name).inner.home
@@ -231,7 +231,7 @@ func TestLockOfMounts(t *testing.T) {
 		if !free() {
 			t.Error("the lock is not free")
 		}
-		// Nothing is made where home was.
+		// LeavePrivate makes nothing in the place of a home that is gone.
 		must(t, h.LeavePrivate())
 		must(t, os.Rename(string(h), string(h)+"-elsewhere"))
 		if err := h.LeavePrivate(); err != nil {
@@ -244,7 +244,7 @@ func TestLockOfMounts(t *testing.T) {
 	})
 }
 
-// TestCheckMakesNoLock is about Check of a store that this driver has never opened.
+// TestCheckMakesNoLock checks a store that this driver has never opened. Check must not make overlay/ there.
 func TestCheckMakesNoLock(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -261,7 +261,7 @@ func TestCheckMakesNoLock(t *testing.T) {
 	})
 }
 
-// TestClosedGoesByWhatIsThere is about the directory around home, which the mode of home closes to nobody.
+// TestClosedGoesByWhatIsThere checks the directory around home: the mode of home closes that directory to nobody.
 func TestClosedGoesByWhatIsThere(t *testing.T) {
 	root := t.TempDir()
 	h := store.Home(filepath.Join(root, "aufs"))
@@ -276,7 +276,7 @@ func TestClosedGoesByWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestReplacedLockDirectory has overlay/ replaced while a Cleanup waits for the lock in it.
+// TestReplacedLockDirectory replaces overlay/ while LeavePrivate waits for the lock in it.
 func TestReplacedLockDirectory(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

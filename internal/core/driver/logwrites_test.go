@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The device mapper's target log-writes writes down all that a disk is told, in an order in which a disk with a cache has
-// it for good: a write comes with the next flush (Documentation/admin-guide/device-mapper/log-writes.rst and
-// drivers/md/dm-log-writes.c of the kernel). What is there at a power cut is what the log has by then.
+// The device mapper's target log-writes logs everything that is sent to a disk, in the order in which a disk with a cache makes it
+// permanent: a write becomes permanent with the next flush (Documentation/admin-guide/device-mapper/log-writes.rst and
+// drivers/md/dm-log-writes.c of the kernel). After a power cut, the disk has what the log has at that time.
 
-// A dmCall is one of the device mapper's calls (<linux/dm-ioctl.h>).
+// A dmCall is the number of a device mapper call (<linux/dm-ioctl.h>).
 type dmCall uintptr
 
 const (
@@ -44,10 +44,10 @@ type dmHeader struct {
 	Data                             [7]byte
 }
 
-// dmBuffer is how large what goes into a call and comes out of it can be.
+// dmBuffer is the largest size of a call's input and output.
 const dmBuffer = 16 << 10
 
-// dm makes a call on the device name, with data after the header, and returns the header and the data that come back.
+// dm makes a call on the device name, with data after the header. It returns the header and the data that the kernel returns.
 func dm(call dmCall, name string, targets int, data []byte) (dmHeader, []byte, error) {
 	header := dmHeader{Version: [3]uint32{4, 0, 0}, DataSize: dmBuffer, TargetCount: uint32(targets)}
 	header.DataStart = uint32(unsafe.Sizeof(header))
@@ -72,7 +72,7 @@ func dm(call dmCall, name string, targets int, data []byte) (dmHeader, []byte, e
 	return header, buffer[header.DataStart:], err
 }
 
-// hasLogWrites tells if the kernel has the target.
+// hasLogWrites reports whether the kernel has the target log-writes.
 func hasLogWrites(t *testing.T) bool {
 	t.Helper()
 	_, versions, err := dm(dmListVersions, "", 0, nil)
@@ -83,7 +83,7 @@ func hasLogWrites(t *testing.T) bool {
 	return bytes.Contains(versions, []byte("log-writes\x00"))
 }
 
-// logged is a disk of which all writes are logged. What was on it before is in base.
+// A logged is a disk whose writes are all logged. base has the disk's content from before the log.
 type logged struct {
 	*disk
 	base, log *disk
@@ -91,7 +91,7 @@ type logged struct {
 	marks     int
 }
 
-// newLogged mounts d, which is not mounted, so that its writes are logged.
+// newLogged mounts d, which must not be mounted, so that all writes to it are logged.
 func newLogged(t *testing.T, d *disk) *logged {
 	t.Helper()
 	l := &logged{disk: d, base: d.copy(t), name: fmt.Sprintf("aufs-test-%d", os.Getpid())}
@@ -109,7 +109,7 @@ func newLogged(t *testing.T, d *disk) *logged {
 	created, _, err := dm(dmCreate, l.name, 0, nil)
 	must(t, err)
 	t.Cleanup(func() { _, _, _ = dm(dmRemove, l.name, 0, nil) }) // after a failure
-	// struct dm_target_spec, and the arguments.
+	// This is struct dm_target_spec, followed by the target's arguments.
 	var spec bytes.Buffer
 	target := [16]byte{}
 	copy(target[:], "log-writes")
@@ -125,7 +125,7 @@ func newLogged(t *testing.T, d *disk) *logged {
 	return l
 }
 
-// cut has the power go off now, as far as the log is concerned.
+// cut marks this time in the log as a power cut.
 func (l *logged) cut(t *testing.T) {
 	t.Helper()
 	message := append(make([]byte, 8), fmt.Sprintf("mark %d\x00", l.marks)...)
@@ -134,7 +134,7 @@ func (l *logged) cut(t *testing.T) {
 	l.marks++
 }
 
-// disks unmounts the disk, and returns those of the power cuts, in their order.
+// disks unmounts the disk, and returns a disk for each power cut, in order.
 func (l *logged) disks(t *testing.T) []*disk {
 	t.Helper()
 	must(t, mountutil.UnmountRetry(l.dir))

@@ -36,8 +36,8 @@ func longestLine(t *testing.T, dir string) int {
 	return longest
 }
 
-// longStack makes layers, each on top of the one before and with a file of its own, as Create would, but for what makes it durable. It
-// returns the id of the uppermost one.
+// longStack makes layers as Create does, but does not sync them. Each layer is on top of the one before, and has a file of its own.
+// longStack returns the id of the uppermost layer.
 func (s testStore) longStack(t *testing.T, layers int) (top string) {
 	t.Helper()
 	h := s.inner.home
@@ -52,7 +52,7 @@ func (s testStore) longStack(t *testing.T, layers int) (top string) {
 	return top
 }
 
-// newStoreIn is newStore with a path of some length.
+// newStoreIn is newStore with a long path.
 func newStoreIn(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long-", 8))
@@ -60,8 +60,8 @@ func newStoreIn(t *testing.T, name backend.Name) testStore {
 	return openStore(t, filepath.Join(dir, "home"), name)
 }
 
-// TestLineOfLongStackIsShort mounts a stack of as many layers as there can be, in each of the ways that there are: what mountinfo says of
-// it is no more than programs read.
+// TestLineOfLongStackIsShort mounts a stack of as many layers as possible, with and without options. Its line in mountinfo must be no
+// longer than what programs read.
 func TestLineOfLongStackIsShort(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStoreIn(t, backend.Overlay)
@@ -79,7 +79,7 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 			}
 			must(t, s.Put(top))
 		}
-		// What is of no use to a mount of read-only directories alone is left out.
+		// A mount of read-only directories alone leaves out what is of no use to it.
 		below := fmt.Sprintf("%064d", backend.MostLowers-1)
 		if seen := s.see(t, below, "ro"); len(seen) != backend.MostLowers+1 {
 			t.Errorf("the read-only mount has %d files", len(seen))
@@ -87,8 +87,8 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 	})
 }
 
-// TestLongStackWithoutThread mounts long stacks where no thread may have a working directory of its own, and where files cannot be open
-// all at once.
+// TestLongStackWithoutThread mounts long stacks where no thread can have a working directory of its own, and where not all files can be
+// open at once.
 func TestLongStackWithoutThread(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStoreIn(t, backend.Overlay)
@@ -99,7 +99,8 @@ func TestLongStackWithoutThread(t *testing.T) {
 		top := s.longStack(t, layers)
 		ended := make(chan bool)
 		go func() {
-			// The other threads are not in this mount namespace: none can mount for this one. It ends with the goroutine.
+			// The other threads are not in this mount namespace, so none of them can mount for this thread. The thread ends with the
+			// goroutine.
 			defer close(ended)
 			runtime.LockOSThread()
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
@@ -141,8 +142,8 @@ func TestLongStackWithoutThread(t *testing.T) {
 	})
 }
 
-// foreignLongLine mounts, beside dir, an overlay of so many directories with long names that its line in mountinfo is longer than the parser
-// there reads. Kernels that take no lowerdir+ cannot have one.
+// foreignLongLine mounts, in dir, an overlay of so many directories with long names that the parser of package mountinfo cannot read its
+// line. Kernels without lowerdir+ cannot have such a line.
 func foreignLongLine(t *testing.T, dir string) {
 	t.Helper()
 	foreign := filepath.Join(dir, "foreign")
@@ -166,10 +167,10 @@ func foreignLongLine(t *testing.T, dir string) {
 	}
 }
 
-// TestForeignLongLine uses a store on a host where something else has a mount of which mountinfo has more to say than most programs read.
+// TestForeignLongLine uses a store on a host with a foreign mount whose line in mountinfo is longer than most programs read.
 func TestForeignLongLine(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
-		// Older kernels have no mounts with lines that long: see TestLongLinesOfMountinfo.
+		// Older kernels have no lines as long as that: see TestLongLinesOfMountinfo.
 		if overlayfs.KernelTakesParts() {
 			foreignLongLine(t, t.TempDir())
 		}

@@ -18,13 +18,13 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 )
 
-// namesVariable says, in the environment, how many files TestManyNames makes in one directory.
+// namesVariable is the environment variable that says how many files TestManyNames makes in one directory.
 const namesVariable = "AUFS_TEST_NAMES"
 
-// bytesPerName bounds the memory that an operation may take for each name in a directory.
+// bytesPerName is the most memory that an operation may take for each name in a directory.
 const bytesPerName = 1500
 
-// TestManyNames is about a directory with very many files: no operation takes more memory than a bound for each of them.
+// TestManyNames uses a directory with very many files. No operation may take more than bytesPerName of memory for each file.
 func TestManyNames(t *testing.T) {
 	names := 5000
 	if text := os.Getenv(namesVariable); text != "" {
@@ -54,7 +54,7 @@ func TestManyNames(t *testing.T) {
 			{"ReadWriteDiskUsage", func() error { _, err := s.ReadWriteDiskUsage("child"); return err }},
 			{"Changes", func() error {
 				changes, err := s.Changes("child", nil, "base", nil)
-				// The directory, the files, and what was deleted.
+				// These are the directory, its files, and the deleted file.
 				if want := names + 2; err == nil && len(changes) != want {
 					err = fmt.Errorf("%d changes, not %d", len(changes), want)
 				}
@@ -88,7 +88,7 @@ func TestManyNames(t *testing.T) {
 	})
 }
 
-// peakOf is how many bytes more are on the heap at some time while run runs, as far as can be seen by looking often.
+// peakOf returns by how many bytes the heap grows at most while run runs, as far as frequent samples show.
 func peakOf(run func()) uint64 {
 	heap := func() uint64 {
 		var m runtime.MemStats

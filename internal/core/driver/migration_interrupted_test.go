@@ -16,8 +16,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
-// TestMigrationInterrupted kills the Init that brings an old store to the layout of now, at its steps. The next one has to finish that. As
-// many stores as steps of each are drawn.
+// TestMigrationInterrupted kills Init at its steps, while it brings an old store to the current layout. The next Init must finish that
+// work. The test draws as many stores as it draws steps of each.
 func TestMigrationInterrupted(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
 		faults.Mark(faults.Begin)
@@ -59,7 +59,7 @@ func TestMigrationInterrupted(t *testing.T) {
 	})
 }
 
-// initKilled runs Init in a process of its own, which decide may kill.
+// initKilled runs Init in a process of its own, which decide can kill.
 func (o oldStore) initKilled(t *testing.T, chosen backend.Name, decide func(faults.Call) faults.Verdict) {
 	t.Helper()
 	var out bytes.Buffer

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMigrationOfMountedLayers opens stores in which layers are mounted, as the driver of commit f9c230f mounted them: at their
-// places, or, as it seems to who looks there, nowhere.
+// TestMigrationOfMountedLayers opens stores whose layers are mounted as the driver of commit f9c230f mounted them: at their mount points,
+// or elsewhere, so that the store seems to have no mounts.
 func TestMigrationOfMountedLayers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		for _, name := range fixtureNames(t) {
@@ -45,7 +45,7 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 		private = filepath.Join(o.home, store.MntDir)
 	}
 	if !elsewhere {
-		// As the process that has mounted the layers did before.
+		// The process that mounted the layers did this first.
 		must(t, mountutil.MakePrivateMount(private))
 	}
 	targets := map[string]string{}
@@ -62,14 +62,15 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 	for _, m := range o.mounts {
 		o.stillWorks(t, m, targets[m.id])
 	}
-	// One more does no more than the first one.
+	// To open the store again must change nothing more.
 	_, err = reopen(o.home, chosen)
 	must(t, err)
 	for _, m := range o.mounts {
 		must(t, unix.Unmount(targets[m.id], 0))
 	}
 	must(t, s.Cleanup())
-	// A process that another test program has begun meanwhile, in a mount namespace of its own, has copies of the mounts until it ends.
+	// If another test program has meanwhile started a process in a mount namespace of its own, that process has copies of the mounts
+	// until it ends.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		s = openStore(t, o.home, chosen)
 		if files, dirs := (migration.Migration{Home: s.inner.home}).Former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
@@ -83,7 +84,7 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 	must(t, s.Cleanup())
 }
 
-// mountAsBefore makes a mount again that was alive when the fixture was written.
+// mountAsBefore makes a mount again that existed when the fixture was written.
 func (o oldStore) mountAsBefore(t *testing.T, m fixtureMount, target string) {
 	t.Helper()
 	in := func(path string) string { return filepath.Join(o.home, path) }
@@ -98,8 +99,8 @@ func (o oldStore) mountAsBefore(t *testing.T, m fixtureMount, target string) {
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
 }
 
-// stillWorks fails the test unless the mount m at target shows what it did, and can be written to if it could. What is written
-// there the fixture has from then on.
+// stillWorks fails the test unless the mount m at target shows what it showed before, and can be written to if it could be before. The
+// fixture then gets what stillWorks has written to the mount.
 func (o oldStore) stillWorks(t *testing.T, m fixtureMount, target string) {
 	t.Helper()
 	l := o.layer(m.id)
@@ -107,10 +108,10 @@ func (o oldStore) stillWorks(t *testing.T, m fixtureMount, target string) {
 	must(t, err)
 	sameOf(t, "mount of "+m.id, got, l.shows)
 	if m.readOnly || o.isParent(m.id) {
-		// What becomes of a mount whose lower layer changes is not promised.
+		// Nothing is promised about a mount whose lower layer changes.
 		return
 	}
-	// This takes the work directory.
+	// These changes need the work directory.
 	must(t, os.Remove(filepath.Join(target, "fifo")))
 	must(t, os.Chmod(filepath.Join(target, "place"), 0o700))
 	l.shows, err = shownTree(target)
@@ -118,7 +119,7 @@ func (o oldStore) stillWorks(t *testing.T, m fixtureMount, target string) {
 	o.written[m.id] = true
 }
 
-// isParent tells if the layer id has others on top of it.
+// isParent reports whether the layer id has other layers on top of it.
 func (o oldStore) isParent(id string) bool {
 	return slices.ContainsFunc(o.store, func(n node) bool {
 		return filepath.Dir(n.path) == store.LayersDir && slices.Contains(strings.Fields(n.value), id)

@@ -23,17 +23,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// oldFiles are those of the driver that wrote the fixtures, which the driver of now does not have.
+// oldFiles are the files of the driver that wrote the fixtures, except for those that the current driver has as well.
 var oldFiles = []string{
 	"overlay/mark", "overlay/trace", "overlay/synced", "overlay/aside", "overlay/run", "overlay/twin", "overlay/old", "overlay/used",
 	"overlay/forgotten", "overlay/generation", "whiteouts",
 	"diff/aufs-removing/overlay/aside", "diff/aufs-removing/overlay/run", "diff/aufs-removing/overlay/twin", "diff/aufs-removing/overlay/old",
 }
 
-// formLink is where it says that the layer id is in overlay form.
+// formLink is the path of the link that says that the layer id is in overlay form.
 func formLink(home, id string) string { return filepath.Join(home, "overlay/form", id) }
 
-// earlierBoot is the boot id of a kernel that is gone.
+// earlierBoot is the boot id of a boot that has ended.
 const earlierBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
 // fixtureNames are the names of all fixtures.
@@ -51,19 +51,19 @@ func fixtureNames(t *testing.T) []string {
 	return names
 }
 
-// oldStore is a store that a fixture describes, and what has to stay as it is there.
+// An oldStore is a store built from a fixture, and what must stay as it is in it.
 type oldStore struct {
 	fixture
 	home string
-	// rest is the content of the layers that are at rest.
+	// rest is the content of the layers at rest.
 	rest map[string]tree
-	// written are the layers that were written to since, whose archives nobody knows.
+	// written are the layers that were written to since the fixture was built. Nobody knows their archives.
 	written map[string]bool
-	// interrupted: Init was killed. Directories that it was at work in may have lost their times.
+	// interrupted says that Init was killed. Directories that Init was working in may have lost their times.
 	interrupted bool
 }
 
-// buildOldStore builds the fixture name as it was left during that boot of the kernel.
+// buildOldStore builds the fixture name as it was left during the kernel's boot with the id boot.
 func buildOldStore(t *testing.T, name, boot string) oldStore {
 	t.Helper()
 	o := oldStore{fixture: readFixture(t, name, boot), home: filepath.Join(t.TempDir(), "home"), rest: map[string]tree{}, written: map[string]bool{}}
@@ -87,7 +87,7 @@ func buildOldStore(t *testing.T, name, boot string) oldStore {
 	return o
 }
 
-// content is all that there is of the layer id's files, with their inode numbers, and of what is kept for it.
+// content returns all of the layer id's files, with their inode numbers, and all that is kept for the layer.
 func (o oldStore) content(t *testing.T, id string) tree {
 	t.Helper()
 	result := tree{}
@@ -109,7 +109,7 @@ func (o oldStore) mountDiff(t *testing.T) {
 	bind(t, dir, dir)
 }
 
-// migrated fails the test unless the store, which was opened by s and in which nothing has been mounted since, is all that it is to be.
+// migrated fails the test unless the store is as a migration has to leave it. s has opened the store, and nothing has been mounted since.
 func (o oldStore) migrated(t *testing.T, s testStore) {
 	t.Helper()
 	for _, path := range oldFiles {
@@ -131,13 +131,13 @@ func (o oldStore) migrated(t *testing.T, s testStore) {
 	o.archivesAreRight(t, s)
 }
 
-// formIsRight fails the test unless the layer l has a form that it may have, and says so.
+// formIsRight fails the test unless the layer l is in a form that it may have, and its record says so.
 func (o oldStore) formIsRight(t *testing.T, l *fixtureLayer) {
 	t.Helper()
 	f, converting := o.form(t, l.id)
 	switch {
 	case l.atRest():
-		// Without a look at all of it nobody knows that it is, if it has a trace of an earlier boot.
+		// If the layer has a trace of an earlier boot, only a look at all of its files could show that it is in aufs form.
 		if f != whiteout.AufsForm && !(converting && o.hasEarlierTrace(l.id)) {
 			t.Errorf("layer %s is in form %s", l.id, f)
 		}
@@ -159,7 +159,7 @@ func (o oldStore) formIsRight(t *testing.T, l *fixtureLayer) {
 	}
 }
 
-// form is the form of the layer id, as it is written down, or, if it is being converted, the one that it may have in part.
+// form returns the recorded form of the layer id. If the layer is being converted, it may have that form only in part.
 func (o oldStore) form(t *testing.T, id string) (f whiteout.Form, converting bool) {
 	t.Helper()
 	target, err := os.Readlink(formLink(o.home, id))
@@ -175,7 +175,7 @@ func (o oldStore) form(t *testing.T, id string) (f whiteout.Form, converting boo
 	return f, converting
 }
 
-// hasEarlierTrace tells if it was written down of the layer id that it was in overlay form at some time of an earlier boot.
+// hasEarlierTrace reports whether the store recorded during an earlier boot that the layer id was in overlay form.
 func (o oldStore) hasEarlierTrace(id string) bool {
 	return slices.ContainsFunc(o.store, func(n node) bool {
 		elements := strings.Split(n.path, "/")
@@ -183,7 +183,7 @@ func (o oldStore) hasEarlierTrace(id string) bool {
 	})
 }
 
-// keptDirs are the directories that have what is kept for the layer id.
+// keptDirs returns the directories that hold what is kept for the layer id.
 func (o oldStore) keptDirs(id string) (dirs []string) {
 	for _, n := range o.store {
 		if filepath.Base(n.path) == id && filepath.Base(filepath.Dir(n.path)) == store.KeptDir {
@@ -193,7 +193,7 @@ func (o oldStore) keptDirs(id string) (dirs []string) {
 	return dirs
 }
 
-// noOtherNames fails the test for each file of the layer id that has a name elsewhere than there and in what is kept for it.
+// noOtherNames fails the test for each file of the layer id that has a name outside of the layer and of what is kept for the layer.
 func (o oldStore) noOtherNames(t *testing.T, id string) {
 	t.Helper()
 	names, links := map[uint64][]string{}, map[uint64]uint64{}
@@ -214,7 +214,7 @@ func (o oldStore) noOtherNames(t *testing.T, id string) {
 	}
 }
 
-// archivesAreRight fails the test for each layer of which Diff does not make what it has to.
+// archivesAreRight fails the test for each layer for which Diff makes another archive than the fixture has.
 func (o oldStore) archivesAreRight(t *testing.T, s testStore) {
 	t.Helper()
 	for _, l := range o.layers {
@@ -235,7 +235,7 @@ func (o oldStore) archivesAreRight(t *testing.T, s testStore) {
 	}
 }
 
-// mountsAreRight mounts each layer, and fails the test if that does not show what it has to.
+// mountsAreRight mounts each layer, and fails the test if the mount does not show what the fixture says.
 func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 	t.Helper()
 	for _, l := range o.layers {
@@ -245,7 +245,8 @@ func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 		dir, err := s.Get(l.id, GetOptions{Options: options})
 		want := l.shows
 		if l.state == stateStuck && s.backend == backend.Aufs {
-			// What has a directory .wh.f of its own stays as it is if it is not mounted writable, and aufs does not show the directory.
+			// A layer with a directory .wh.f of its own stays as it is unless it is mounted writable, and aufs does not show that
+			// directory.
 			if l.id != "box" || !slices.Contains(options, "ro") {
 				wants(t, err, nil, l.id)
 				continue
@@ -259,7 +260,7 @@ func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 	}
 }
 
-// sameOf fails the test for each file of what is called name that differs.
+// sameOf fails the test for each file that differs between got and want. name says in messages what they are.
 func sameOf(t *testing.T, name string, got, want []node) {
 	t.Helper()
 	if !maps.Equal(linesOf(got), linesOf(want)) {
@@ -323,8 +324,8 @@ func testMigration(t *testing.T, chosen backend.Name, o oldStore, mountDiff bool
 	must(t, s.Cleanup())
 }
 
-// TestMigrationLeavesDevicesAlone is about a layer at rest that has what overlayfs would take for its own, and that overlayfs has never
-// had mounted.
+// TestMigrationLeavesDevicesAlone uses a layer at rest with files that overlayfs would take for its own marks, although overlayfs has
+// never mounted the layer.
 func TestMigrationLeavesDevicesAlone(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
 		o := buildOldStore(t, "killed", earlierBoot)
