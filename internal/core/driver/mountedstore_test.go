@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bindFull mounts a directory with a file in it at target, and returns a function that fails the test unless the file is there yet.
+// bindFull mounts a directory with a file in it at target, and returns a function that fails the test unless the file is still there.
 func bindFull(t *testing.T, target string) (unharmed func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ func mountTmpfs(t *testing.T, target string) {
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
 }
 
-// keepBusy has a file open in dir until it is called.
+// keepBusy keeps a file open in dir until end is called.
 func keepBusy(t *testing.T, dir string) (end func()) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "open"))
@@ -47,11 +47,11 @@ func keepBusy(t *testing.T, dir string) (end func()) {
 	}
 }
 
-// foreignMounts are what somebody can mount in the place of the directories of the layer child. mount returns how to take it away, if
-// Remove cannot, and what is to be looked at in the end.
+// foreignMounts are mounts that somebody can make in the place of the directories of the layer child. mount returns away, which takes the
+// mount away if Remove cannot, and unharmed, which checks in the end what was mounted.
 var foreignMounts = []struct {
 	name string
-	// refused is the path, in home, that Remove fails with, or "".
+	// refused is the path in home with which Remove fails, or "" if Remove succeeds.
 	refused string
 	mount   func(t *testing.T, h store.Home) (away, unharmed func())
 }{
@@ -93,8 +93,8 @@ var foreignMounts = []struct {
 	}},
 }
 
-// TestRemoveOfForeignMounts is about a layer that somebody has mounted something over: it is removed, or it stays whole. What is mounted
-// is not touched.
+// TestRemoveOfForeignMounts removes a layer that somebody has mounted something over. The layer must be gone or stay whole, and what is
+// mounted must stay untouched.
 func TestRemoveOfForeignMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, foreign := range foreignMounts {
@@ -117,7 +117,7 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 					t.Error("the layer is gone")
 				}
 				unharmedNow()
-				// The first one may have unmounted a part of what is busy.
+				// The first Remove may have unmounted some of the busy mounts.
 				must(t, mountutil.UnmountStacked(s.inner.home.Mnt("child")))
 				must(t, mountutil.UnmountUnder(s.inner.home.Diff("child")))
 				sameTree(t, s.see(t, "child"), before)
@@ -129,7 +129,8 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 	})
 }
 
-// TestSweepOfForeignMounts is the same for what a process that was killed in Remove has left: it is swept as soon as it can be.
+// TestSweepOfForeignMounts is TestRemoveOfForeignMounts for a layer that a process left when it was killed in Remove. The driver must
+// sweep such a layer as soon as it can.
 func TestSweepOfForeignMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, foreign := range foreignMounts {

@@ -34,7 +34,7 @@ func TestGetOfBaseIsItsDirectory(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		// A Put without a Get, and measuring, must not change what Get returns.
+		// Neither a Put without a Get nor ReadWriteDiskUsage must change what Get returns.
 		must(t, s.Put("base"))
 		_, err := s.ReadWriteDiskUsage("base")
 		must(t, err)
@@ -86,7 +86,7 @@ func TestGetIsCounted(t *testing.T) {
 		if mountedAt(t, target) {
 			t.Fatal("mounted after the last Put")
 		}
-		// One too many does nothing, and does not spoil the count.
+		// One Put too many does nothing, and does not spoil the count.
 		must(t, s.Put("child"))
 		s.get(t, "child")
 		must(t, s.Put("child"))
@@ -96,7 +96,7 @@ func TestGetIsCounted(t *testing.T) {
 	})
 }
 
-// TestGetOfAnotherDriversMount is about a layer that another process has mounted: its mount is not this one's to end.
+// TestGetOfAnotherDriversMount uses a layer that another driver has mounted. This driver must not unmount it.
 func TestGetOfAnotherDriversMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -194,7 +194,7 @@ func TestMountFlags(t *testing.T) {
 	})
 }
 
-// TestReadOnlyMount is about a mount without a writable branch: what the layer deletes stays deleted in it.
+// TestReadOnlyMount checks that files that a layer deletes stay deleted in a mount without a writable branch.
 func TestReadOnlyMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -224,8 +224,7 @@ func TestGetRefusesOptions(t *testing.T) {
 	})
 }
 
-// TestFailedGetLeavesNothing is about a stack that cannot be mounted, once because an ancestor is damaged, and then
-// because the mount point is.
+// TestFailedGetLeavesNothing makes Get fail, first because an ancestor is damaged, and then because the mount point is damaged.
 func TestFailedGetLeavesNothing(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -251,7 +250,7 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 		noMounts(t, s.inner.home.Mnt(""))
 		sameTree(t, readTree(t, s.inner.home.Diff("child")), before)
 		s.oneForm(t, "child")
-		// No count was left: one Get and one Put are a pair. The mount point, gone by now, is made again.
+		// The failed Gets left no count, so that one Put ends one Get. Get makes the mount point again, which is gone by now.
 		target := s.get(t, "child")
 		must(t, s.Put("child"))
 		if mountedAt(t, target) {
@@ -260,7 +259,7 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestMissingDiff is about a layer whose own directory is gone.
+// TestMissingDiff uses a layer whose own directory is gone.
 func TestMissingDiff(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -272,7 +271,7 @@ func TestMissingDiff(t *testing.T) {
 	})
 }
 
-// TestCleanup is about mounts of this driver and of others: all go, and none is walked.
+// TestCleanup checks that Cleanup unmounts the mounts of this driver and of others, and deletes nothing in them.
 func TestCleanup(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -280,7 +279,7 @@ func TestCleanup(t *testing.T) {
 		s.create(t, "base", "two")
 		one, two := s.get(t, "one"), s.get(t, "two")
 		write(t, one, files{"f": "f"})
-		// A mount inside of a mount, as a container's volume is.
+		// This is a mount inside of a mount, like a container's volume.
 		must(t, os.Mkdir(filepath.Join(two, "volume"), 0o755))
 		must(t, unix.Mount(one, filepath.Join(two, "volume"), "", unix.MS_BIND, ""))
 		must(t, s.Cleanup())
@@ -290,7 +289,7 @@ func TestCleanup(t *testing.T) {
 		if mounted, err := mountutil.IsMounted(string(s.inner.home)); err != nil || mounted {
 			t.Errorf("home is mounted: %v, %v", mounted, err)
 		}
-		// The store is still of use.
+		// The store still works.
 		sameNames(t, s.see(t, "one").Names(), "f")
 	})
 }
@@ -348,7 +347,7 @@ func TestMountErrorTellsAll(t *testing.T) {
 	}
 }
 
-// TestNoteOfNoLayer is about a note in the run root of a layer that is not there any more: it goes, and leaves nothing.
+// TestNoteOfNoLayer puts a note into the run root about a layer that is gone. Open must remove the note, and leave nothing else.
 func TestNoteOfNoLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		home, runRoot := filepath.Join(t.TempDir(), "home"), t.TempDir()

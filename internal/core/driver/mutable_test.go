@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setFlags is chattr(1). It tells if the file system has such flags.
+// setFlags is chattr(1). It reports whether the file system has such flags.
 func setFlags(t *testing.T, path string, flags int) bool {
 	t.Helper()
 	f, err := os.Open(path)
@@ -31,7 +31,7 @@ func setFlags(t *testing.T, path string, flags int) bool {
 	return true
 }
 
-// TestRemoveImmutable is about files that a container has made immutable, or append-only, so that nothing can remove them.
+// TestRemoveImmutable removes a layer with files that a container has made immutable or append-only.
 func TestRemoveImmutable(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, fixed := range map[string]map[string]int{

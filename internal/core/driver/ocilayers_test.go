@@ -27,9 +27,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// layerCases are stacks of archives, as package ocimodel writes them, and the names that the uppermost layer shows.
+// layerCases are stacks of archives, in the notation of package ocimodel, and the names that the uppermost layer shows.
 var layerCases = []struct{ stack, shows string }{
-	// A directory that is only implied, and holds nothing but whiteouts, is no entry.
+	// An implied directory that holds only whiteouts does not count as an entry.
 	{"foo/x foo/bar/baz stay | .wh.foo foo/.wh.x", "stay"},
 	{"foo/x foo/bar/baz stay | foo/.wh.x .wh.foo", "stay"},
 	{"stay | foo/.wh.x", "stay"},
@@ -40,20 +40,20 @@ var layerCases = []struct{ stack, shows string }{
 	{"foo/x | foo/x/.wh.y .wh..wh..opq", ""},
 	{"foo/x | new/ new/d/.wh.x", "foo foo/x new"},
 	{"foo/.wh.x stay | x", "stay x"},
-	// One that has an entry of its own is there, and hides what its whiteout says.
+	// A directory with an entry of its own, or with a file in it, exists, and the whiteout of its name hides what is below.
 	{"foo/x | .wh.foo foo/ foo/.wh.x", "foo"},
 	{"foo/x | foo/y .wh.foo", "foo foo/y"},
 	{"foo/x/y | .wh.foo foo/x/z", "foo foo/x foo/x/z"},
-	// One that is implied keeps its metadata, or gets some.
+	// An implied directory keeps the metadata that it has below, or gets default metadata.
 	{"d/ d/e/ | d/e/f", "d d/e d/e/f"},
 	{"d/ d/e/ | d/f | d/e/g d/.wh.f", "d d/e d/e/g"},
 	{"d/ | .wh.d d/f", "d d/f"},
 	{"d | d/f", "d d/f"},
 	{"a/d/ | a/d/x a/", "a a/d a/d/x"},
-	// A name that is there twice.
+	// A name occurs twice in an archive.
 	{"d/f | d/ d d/ d/e/g", "d d/e d/e/g d/f"},
 	{"d/x/ | d/ d/x/ d d/ d/x/.wh.y", "d d/x"},
-	// A new directory in a new one.
+	// A new directory is inside of a new directory.
 	{".wh.d d/.wh.e d/e/f | g", "d d/e d/e/f g"},
 }
 
@@ -75,8 +75,8 @@ func TestLayerCases(t *testing.T) {
 	})
 }
 
-// TestImpliedDirectoriesKeepAttributes has a directory that an archive only implies keep all that the layer below says of it, and a new one
-// have nothing of the directory that it is in.
+// TestImpliedDirectoriesKeepAttributes checks that a directory that an archive only implies keeps all metadata that the layer below has
+// for it, and that a new implied directory takes nothing over from the directory around it.
 func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 	ids := []idmap.Map{{ContainerID: 0, HostID: 100_000, Size: 65536}}
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -123,7 +123,7 @@ func TestImpliedDirectoriesKeepAttributes(t *testing.T) {
 	})
 }
 
-// TestManyImpliedDirectoriesAreRefused is about what is remembered of them.
+// TestManyImpliedDirectoriesAreRefused checks that the driver remembers only so many implied directories, and refuses more.
 func TestManyImpliedDirectoriesAreRefused(t *testing.T) {
 	for _, rel := range []string{"d", strings.Repeat("d/", 2000)} {
 		var i unpack.ImpliedDirs
@@ -140,7 +140,7 @@ func TestManyImpliedDirectoriesAreRefused(t *testing.T) {
 
 // TestLayersAreOfTheSpecification is TestLayerCases for random stacks. -rapid.checks, or RAPID_CHECKS in the environment, says how many.
 func TestLayersAreOfTheSpecification(t *testing.T) {
-	// What a failure prints belongs in layerCases.
+	// No file is needed: a failure prints the stack, which belongs in layerCases.
 	must(t, flag.Set("rapid.nofailfile", "true"))
 	storetest.Seed()
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -156,8 +156,8 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 	})
 }
 
-// compareStack applies archives to layers whose ids begin with prefix, and compares what the uppermost one shows with what the specification
-// says. It removes the layers again.
+// compareStack applies archives to layers whose ids begin with prefix, and compares what the uppermost layer shows with what the
+// specification says. It removes the layers in the end.
 func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyOptions) (want map[string]*ocimodel.Node, problems []string) {
 	t.Helper()
 	root, parent := ocimodel.NewTree(), ""
@@ -178,7 +178,7 @@ func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyO
 		options.Diff = bytes.NewReader(content)
 		_, err = s.ApplyDiff(id, parent, options)
 		if err != nil && layer.Doubtful {
-			// The layer is as empty as it was.
+			// The layer is as empty as before. Apply an empty archive to it.
 			options.Diff = bytes.NewReader(make([]byte, 1024))
 			_, err = s.ApplyDiff(id, parent, options)
 		} else if err == nil {
@@ -192,7 +192,7 @@ func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyO
 	return root.All(), compareTree(t, dir, root.All())
 }
 
-// compareTree compares the files in a directory with what they are to be.
+// compareTree compares the files in a directory with the expected ones.
 func compareTree(t *testing.T, dir string, want map[string]*ocimodel.Node) (problems []string) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -221,7 +221,7 @@ func compareTree(t *testing.T, dir string, want map[string]*ocimodel.Node) (prob
 	return problems
 }
 
-// describeFile says what a file is, and what it is to be.
+// describeFile returns what a file is, and what it should be.
 func describeFile(t *testing.T, path string, node *ocimodel.Node) (got, want string) {
 	t.Helper()
 	info, err := os.Lstat(path)

@@ -22,29 +22,30 @@ import (
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
-// Operations of the driver, which tests run in processes of their own, and interrupt at each of their steps: the system
-// calls that would change anything, or open something.
+// Tests run these operations of the driver in processes of their own, and interrupt them at each of their steps: the system calls that
+// would change or open something.
 
 func init() { faults.Launch() }
 
-// operation is what is interrupted.
+// An operation is what the tests interrupt.
 type operation struct {
 	name string
-	// build makes the store that it finds.
+	// build makes the store that the operation begins with.
 	build func(t *testing.T, s testStore)
-	// prepare comes before it in its own process, and is not interrupted.
+	// prepare runs before the operation in the same process, and is not interrupted.
 	prepare func(t *testing.T, s testStore)
 	// run is nil for Init.
 	run func(t *testing.T, s testStore) error
-	// again says if it can be done again where it may be done already.
+	// again says that the operation can run again even if it is already done.
 	again bool
-	// only is the one backend that has it, if not both do.
+	// only is the one backend that has the operation, or "" if both have it.
 	only backend.Name
-	// splits: until it is done aufs alone knows that some names are one file, and a reboot would make aufs forget.
+	// splits says that only aufs knows, until the operation is done, that some names are one file, and that a reboot would make aufs
+	// forget it.
 	splits bool
-	// ignores: a call that fails makes another result, as is asked for: see TestApplyDiffIgnoresChown.
+	// ignores says that a failed call changes the result, as the caller asks for: see TestApplyDiffIgnoresChown.
 	ignores bool
-	// reads is a backend on which it changes nothing, so that no kill can cut it short.
+	// reads is a backend on which the operation changes nothing, so that no kill can cut it short.
 	reads backend.Name
 }
 
@@ -137,7 +138,7 @@ func get(id string) func(*testing.T, testStore) error {
 
 func remove(_ *testing.T, s testStore) error { return s.Remove("child") }
 
-// diff reads the archive of child. What it lacks is an error of the test, unless there is one of Diff.
+// diff reads the archive of child. It fails the test if the archive lacks something and Diff reported no error.
 func diff(t *testing.T, s testStore) error {
 	archive, err := s.Diff("child", nil, "middle", nil)
 	if err != nil {
@@ -180,7 +181,7 @@ func edit(t *testing.T, dir string) {
 	}
 }
 
-// longPrefix begins the ids of the layers of a long stack, but for the top.
+// longPrefix begins the ids of all layers of a long stack except the top.
 const longPrefix = "long"
 
 // applyOthers applies an archive of files that belong to others than root to the layer new.
@@ -190,7 +191,7 @@ func applyOthers(t *testing.T, s testStore, ignore bool) error {
 	return err
 }
 
-// longStack is one that takes several calls to mount.
+// longStack makes a stack that takes several calls to mount.
 func longStack(t *testing.T, s testStore) {
 	t.Helper()
 	parent := ""
@@ -203,7 +204,7 @@ func longStack(t *testing.T, s testStore) {
 	s.create(t, parent, "child")
 }
 
-// rubbish is what interrupted operations have left.
+// rubbish makes what interrupted operations leave.
 func rubbish(t *testing.T, s testStore) {
 	t.Helper()
 	write(t, string(s.inner.home), files{
@@ -212,16 +213,16 @@ func rubbish(t *testing.T, s testStore) {
 	})
 }
 
-// What the process of an operation does.
+// These constants say what the process of an operation does.
 const (
-	// prepareOnly: not the operation.
+	// prepareOnly leaves out the operation.
 	prepareOnly = "prepare"
 	runOnce     = "run"
-	// runTwice: once more if it has failed.
+	// runTwice runs the operation once more if it has failed.
 	runTwice = "twice"
 )
 
-// asOperation is the process of an operation.
+// asOperation is the body of the process of an operation.
 func asOperation(t *testing.T, home string, name backend.Name, opName, how string) {
 	t.Helper()
 	op := operationNamed(opName)
@@ -257,22 +258,22 @@ func operationNamed(name string) operation {
 	return operations[slices.IndexFunc(operations, func(op operation) bool { return op.name == name })]
 }
 
-// layerTrees are what the layers of a store show, by their ids.
+// layerTrees are the trees that the layers of a store show, by the layers' ids.
 type layerTrees map[string]tree
 
-// trial is a test of one operation on one backend.
+// A trial is a test of one operation on one backend.
 type trial struct {
 	op      operation
 	backend backend.Name
-	// template is the store that the operation finds.
+	// template is the store that the operation begins with.
 	template string
-	// before and after are what layers show if it is not run, and if it is.
+	// before and after are what the layers show before the operation and after it.
 	before, after layerTrees
-	// steps are the calls that it makes.
+	// steps are the system calls that the operation makes.
 	steps []faults.Call
 }
 
-// TestInterrupted interrupts each operation, on each backend, in three ways.
+// TestInterrupted interrupts each operation on each backend in three ways.
 func TestInterrupted(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
 		asOperation(t, args[0], backend.Name(args[1]), args[2], args[3])
@@ -295,7 +296,7 @@ func TestInterrupted(t *testing.T) {
 				if !op.ignores {
 					t.Run("call fails", tr.callFails)
 				}
-				// What a container writes is not promised to be there. A long stack takes long, and a mount writes nothing.
+				// Nothing promises that a container's writes survive a power cut. The mount of a long stack is slow and writes nothing.
 				if !op.splits && op.name != "get-long" {
 					t.Run("power cut", tr.powerCut)
 				}
@@ -322,13 +323,13 @@ func newTrial(t *testing.T, op operation, name backend.Name) *trial {
 	return tr
 }
 
-// copyStore makes a copy of the store that the operation finds.
+// copyStore copies the store that the operation begins with.
 func (tr *trial) copyStore(t *testing.T) string {
 	t.Helper()
 	return copyOfStore(t, tr.template)
 }
 
-// copyOfStore makes a copy of the store template, which is not mounted, in a directory of its own.
+// copyOfStore copies the store template, which must not be mounted, into a directory of its own.
 func copyOfStore(t *testing.T, template string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(template), "store-")
@@ -343,8 +344,8 @@ func copyStoreTo(t *testing.T, template, home string) {
 	copyDir(t, template, home)
 }
 
-// child runs the operation in a process of its own, and returns what that wrote. It fails the test unless the process ends
-// well, or is killed.
+// child runs the operation in a process of its own, and returns what the process printed. It fails the test unless the process succeeds
+// or is killed.
 func (tr *trial) child(t *testing.T, home, how string, decide func(faults.Call) faults.Verdict) (said string, killed bool) {
 	t.Helper()
 	var out bytes.Buffer
@@ -365,11 +366,10 @@ func (tr *trial) child(t *testing.T, home, how string, decide func(faults.Call) 
 	return out.String(), killed
 }
 
-// look opens the store at home by new drivers, checks that nothing is there that should not be, and returns what its layers
-// show.
+// look opens the store at home with new drivers, checks that no leftovers are in it, and returns what its layers show.
 func (tr *trial) look(t *testing.T, home string) layerTrees {
 	t.Helper()
-	// What is still mounted keeps the layers below it from being converted.
+	// A layer that is still mounted keeps the layers below it from being converted.
 	shown := tr.show(t, home, "ro")
 	s, err := reopen(home, tr.backend)
 	must(t, err)
@@ -385,7 +385,7 @@ func (tr *trial) look(t *testing.T, home string) layerTrees {
 	return shown
 }
 
-// show returns what the layers of the store at home show, and unmounts them all.
+// show returns what the layers of the store at home show. It unmounts all of them.
 func (tr *trial) show(t *testing.T, home string, options ...string) layerTrees {
 	t.Helper()
 	s, err := reopen(home, tr.backend)
@@ -395,7 +395,7 @@ func (tr *trial) show(t *testing.T, home string, options ...string) layerTrees {
 	shown := layerTrees{}
 	for _, id := range ids {
 		if strings.HasPrefix(id, longPrefix) {
-			// The top of the stack shows all of it.
+			// The top of the long stack shows all of its layers.
 			shown[id] = tree{}
 			continue
 		}
@@ -406,7 +406,7 @@ func (tr *trial) show(t *testing.T, home string, options ...string) layerTrees {
 	return shown
 }
 
-// isAfter fails the test unless the store at home is as the operation leaves it.
+// isAfter fails the test unless the layers of the store at home show what they show after the operation.
 func (tr *trial) isAfter(t *testing.T, home string) {
 	t.Helper()
 	shown := tr.look(t, home)
@@ -420,14 +420,14 @@ func (tr *trial) isAfter(t *testing.T, home string) {
 	}
 }
 
-// stepsVariable says, in the environment, how many interruptions of each operation are tried, chosen at random: a number,
+// stepsVariable is the environment variable that says how many interruptions of each operation the tests try, chosen at random: a number,
 // or "all".
 const stepsVariable = "AUFS_TEST_STEPS"
 
-// fewSteps is for want of stepsVariable.
+// fewSteps is the number of interruptions if stepsVariable is not set.
 const fewSteps = 2
 
-// some are those of all that are to be tried.
+// some returns those elements of all that the test tries.
 func some[T any](t *testing.T, all []T) []T {
 	t.Helper()
 	most := fewSteps

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeOther makes something else of the name path, as far as it is there: a link that leads outside, and so on.
+// makeOther replaces what is at path by something else: a link that leads outside, and so on.
 func makeOther(t *testing.T, what, path, outside string) {
 	t.Helper()
 	must(t, os.RemoveAll(path))
@@ -33,8 +33,8 @@ func makeOther(t *testing.T, what, path, outside string) {
 	}[what]())
 }
 
-// TestOwnNamesOfOthers is about layers that have something else under each of aufs's own names: a container on overlayfs can make what it
-// wants there. Nothing that the driver does with such a layer may change a file outside of it, or wait for one.
+// TestOwnNamesOfOthers uses layers that have something else under each of aufs's own names, as a container on overlayfs can make it.
+// Nothing that the driver does with such a layer may change a file outside of the layer, or wait for a file.
 func TestOwnNamesOfOthers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, what := range []string{"a link", "a file's link", "a pipe", "a device", "a file", "a directory"} {
@@ -66,7 +66,8 @@ func TestOwnNamesOfOthers(t *testing.T) {
 	})
 }
 
-// TestPseudoLinksAreNoLink is the shortest case of it: a layer that aufs is to mount has a link in the place of its pseudo-links.
+// TestPseudoLinksAreNoLink is the shortest case of TestOwnNamesOfOthers: a layer for aufs has a symbolic link in the place of its
+// directory of pseudo-links.
 func TestPseudoLinksAreNoLink(t *testing.T) {
 	needRoot(t)
 	s := newStoreWithout(t)
@@ -83,7 +84,7 @@ func TestPseudoLinksAreNoLink(t *testing.T) {
 	}
 }
 
-// newStoreWithout is the aufs backend on a kernel that need not have aufs, with the directory of a layer.
+// newStoreWithout makes an aufs backend, on a kernel that need not have aufs, and the directory of a layer.
 func newStoreWithout(t *testing.T) *backend.AufsBackend {
 	t.Helper()
 	h := store.Home(t.TempDir())

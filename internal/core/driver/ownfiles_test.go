@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// foreignFiles are what a container can make under one of aufs's own names, of which aufs can use nothing.
+// foreignFiles make files that a container can make under one of aufs's own names, and that aufs cannot use.
 var foreignFiles = map[string]func(path string) error{
 	"a link": func(path string) error { return os.Symlink("/etc", path) },
 	"a pipe": func(path string) error { return unix.Mkfifo(path, 0o644) },
@@ -29,13 +29,13 @@ var foreignFiles = map[string]func(path string) error{
 	"a link to its file": func(path string) error { return os.Link(filepath.Join(filepath.Dir(path), "empty"), path) },
 }
 
-// isForeign tells if aufs cannot use what is under the name own.
+// isForeign reports whether aufs cannot use the file that foreignFiles calls what, under the name own.
 func isForeign(what, own string) bool {
-	// Aufs's own has content as well.
+	// Aufs's own directory of orphans has content as well.
 	return own != whiteout.OrphanDir || what != "a directory"
 }
 
-// hiddenOf are the names in dir that whiteout.HideOwnFile has given to own.
+// hiddenOf returns the names in dir that whiteout.HideOwnFile has given to the file own.
 func hiddenOf(t *testing.T, dir, own string) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, own+whiteout.HiddenMark+"*"))
@@ -43,13 +43,13 @@ func hiddenOf(t *testing.T, dir, own string) []string {
 	return found
 }
 
-// TestForeignOwnFilesGiveWay has files in the way of aufs that it would refuse to mount.
+// TestForeignOwnFilesGiveWay makes files under aufs's own names that would make aufs refuse the mount. PrepareOwnFiles must rename them.
 func TestForeignOwnFilesGiveWay(t *testing.T) {
 	needRoot(t)
 	for what, place := range foreignFiles {
 		for _, own := range whiteout.OwnFileNames {
 			if what == "a link to its file" && own == whiteout.Base {
-				// It cannot be told from aufs's own, whose other names are whiteouts.
+				// Nobody can tell this file from aufs's own, whose other names are whiteouts.
 				continue
 			}
 			t.Run(what+" as "+own, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestForeignOwnFilesGiveWay(t *testing.T) {
 	}
 }
 
-// TestOwnFilesStay is about what aufs itself has left.
+// TestOwnFilesStay checks that files that aufs itself has left stay, except for old pseudo-links.
 func TestOwnFilesStay(t *testing.T) {
 	needRoot(t)
 	b := newStoreWithout(t)
@@ -94,8 +94,8 @@ func TestOwnFilesStay(t *testing.T) {
 	sameNames(t, readTree(t, dir).Names(), whiteout.Base, whiteout.PseudoLinkDir, whiteout.OrphanDir, whiteout.OrphanDir+"/f", ".wh.gone")
 }
 
-// TestContainerMadeOwnFiles has a container on overlayfs make files under aufs's own names. Aufs mounts the layer then, and shows all else
-// of it; no whiteout is one of its files; and no archive has them.
+// TestContainerMadeOwnFiles has a container on overlayfs make files under aufs's own names. Aufs must then mount the layer and show
+// everything else in it. None of the files may become a whiteout, and no archive may have them.
 func TestContainerMadeOwnFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, place := range foreignFiles {
@@ -130,7 +130,7 @@ func testContainerMadeOwnFiles(t *testing.T, name backend.Name, place func(path 
 	must(t, s.Cleanup())
 
 	s = openStore(t, home, name)
-	// Overlayfs shows them, as files like others.
+	// Overlayfs shows these files like others.
 	own := whiteout.OwnFileNames
 	if name == backend.Aufs {
 		own = nil
@@ -169,7 +169,7 @@ func testContainerMadeOwnFiles(t *testing.T, name backend.Name, place func(path 
 	noLeftovers(t, s)
 }
 
-// shownNames is what the layer shows.
+// shownNames returns the names that the layer shows.
 func shownNames(first backend.Name) []string {
 	names := []string{"empty", "content", "g"}
 	if first != backend.Overlay {
@@ -178,7 +178,7 @@ func shownNames(first backend.Name) []string {
 	return names
 }
 
-// TestOwnFilesOfOverlayAndAufs is about a name that both aufs and a container on overlayfs have made something of.
+// TestOwnFilesOfOverlayAndAufs uses names under which both aufs and a container on overlayfs have made files.
 func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -186,7 +186,7 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 		dir := s.inner.home.Diff("layer")
 		write(t, dir, files{whiteout.Base: "", whiteout.PseudoLinkDir + "/1.2": "aufs", whiteout.OrphanDir + "/": ""})
 		s.change(t, "layer", func(mnt string) {
-			// Aufs's are gone.
+			// The mount does not show aufs's own files any more.
 			write(t, mnt, files{"empty": "", whiteout.PseudoLinkDir + "/mine": "mine", whiteout.OrphanDir: "mine"})
 			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteout.Base)))
 		})

@@ -19,8 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStoreIsPrivate is about what others may see of a store: nothing, whatever the umask is, not even while an archive is
-// unpacked.
+// TestStoreIsPrivate checks that others can see nothing of a store, whatever the umask is, even while the driver unpacks an archive.
 func TestStoreIsPrivate(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		old := unix.Umask(0)
@@ -46,7 +45,7 @@ func TestStoreIsPrivate(t *testing.T) {
 	})
 }
 
-// spy calls look as soon as something was read.
+// A spy calls look after each read that succeeds.
 type spy struct {
 	io.Reader
 	look func()
@@ -60,8 +59,8 @@ func (s *spy) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// private fails the test if others than the owner may do anything with a directory of the store, but for those of layers, to
-// which no other one may find the way, or with a file other than those of parents, which the in-tree driver makes alike.
+// private fails the test if anybody but the owner may do anything with a file or directory of the store. It leaves out the directories of
+// layers, which nobody else can reach, and the files in layers/, which have the mode that the in-tree driver gives them.
 func private(t *testing.T, h store.Home) {
 	t.Helper()
 	seen := 0
@@ -94,8 +93,8 @@ func private(t *testing.T, h store.Home) {
 	}
 }
 
-// TestLinksOutOfTheStore has a part of a store be a symbolic link to elsewhere: nothing there is read, changed, mounted on or
-// removed.
+// TestLinksOutOfTheStore makes a part of a store a symbolic link to elsewhere. The driver must not read, change, remove or mount over
+// anything there.
 func TestLinksOutOfTheStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, part := range []string{store.LayersDir, store.DiffDir, store.MntDir, store.TmpDir, store.OverlayDir, "overlay/form", "overlay/shadow", "overlay/lock", "overlay/known"} {
@@ -138,8 +137,8 @@ func TestLinksOutOfTheStore(t *testing.T) {
 	})
 }
 
-// insistOnErrors fails the test if an operation that needs the part of a store of layers base and child gets along with
-// a symbolic link.
+// insistOnErrors fails the test if an operation that needs this part of a store succeeds although the part is a symbolic link. The store
+// has the layers base and child.
 func (s testStore) insistOnErrors(t *testing.T, part string) {
 	t.Helper()
 	operations := map[string]func() error{
@@ -178,8 +177,8 @@ func (s testStore) insistOnErrors(t *testing.T, part string) {
 	}
 }
 
-// moveAway moves a part of a store out of it, and puts a symbolic link in its place. It returns where it is, with all around
-// it, and what is there.
+// moveAway moves a part of a store out of it, and puts a symbolic link in its place. It returns the directory that the part is in now,
+// and that directory's content.
 func moveAway(t *testing.T, path string) (outside string, before tree) {
 	t.Helper()
 	outside = t.TempDir()
@@ -192,7 +191,7 @@ func moveAway(t *testing.T, path string) (outside string, before tree) {
 		must(t, os.WriteFile(target, content, 0o644))
 	default:
 		must(t, fsutil.IgnoreGone(err))
-		// What a sweep would take for rubbish.
+		// A sweep would take these files for rubbish.
 		write(t, target, files{"trash-1/f": "f", "stray/f": "f"})
 	}
 	must(t, os.RemoveAll(path))
