@@ -271,7 +271,7 @@ func TestMissingDiff(t *testing.T) {
 	})
 }
 
-// TestCleanup checks that Cleanup unmounts the mounts of this driver and of others, and deletes nothing in them.
+// TestCleanup checks that Cleanup unmounts the mounts of this driver and of others, and walks through none of them.
 func TestCleanup(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linked makes a store with a file that has three names in its base, and a layer on top of it.
+// linked makes a store whose base has a file with three names, and a layer child on top of it.
 func linked(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -44,14 +44,14 @@ func writeThrough(t *testing.T, path, content string) {
 	must(t, f.Close())
 }
 
-// TestPseudoLinksAreFlushed is about a lower file that is written to by one of its names.
+// TestPseudoLinksAreFlushed writes to a lower file through one of its names. The layer must get the file under each name that is left.
 func TestPseudoLinksAreFlushed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)
 		dir := s.get(t, "child")
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		must(t, os.Remove(filepath.Join(dir, "gone")))
-		// While it is mounted, the archive has all names.
+		// While the layer is mounted, its archive has all names.
 		want := []string{"f", "sub/", "sub/g", ".wh.gone"}
 		sameNames(t, keysOf(s.diff(t, "child", "base")), want...)
 		must(t, s.Put("child"))
@@ -73,11 +73,11 @@ func TestPseudoLinksAreFlushed(t *testing.T) {
 	})
 }
 
-// unflushed is what aufs says when it is unmounted with pseudo-links.
+// unflushed is what aufs logs when it is unmounted with pseudo-links.
 const unflushed = "pseudo-link is not flushed"
 
-// TestStalePseudoLinks is about what a driver that did not flush has left: numbers that mean nothing any more, or another
-// file. Nothing may be copied up for them.
+// TestStalePseudoLinks uses pseudo-links that a driver has left because it did not flush: their inode numbers mean nothing any more, or
+// another file. Nothing may be copied up for them.
 func TestStalePseudoLinks(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)
@@ -92,7 +92,7 @@ func TestStalePseudoLinks(t *testing.T) {
 		}
 		const numbers = 40
 		for ino := range numbers {
-			// One of them has the number that "other" will have.
+			// One of these pseudo-links has the inode number that "other" will have.
 			must(t, os.WriteFile(filepath.Join(branch, whiteout.PseudoLinkDir, itoa(ino)+".999999"), nil, 0o644))
 		}
 		s.get(t, "child")
@@ -112,7 +112,7 @@ func TestStalePseudoLinks(t *testing.T) {
 
 func itoa(n int) string { return string(rune('0'+n/10)) + string(rune('0'+n%10)) }
 
-// TestFlushKeepsRights is about what a file lends to whoever runs it: no flush may take that away.
+// TestFlushKeepsRights checks that a flush keeps the rights that a file lends to whoever runs it: the setuid bit and capabilities.
 func TestFlushKeepsRights(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)
@@ -141,7 +141,7 @@ func TestFlushKeepsRights(t *testing.T) {
 	})
 }
 
-// TestUnmountFlushes is about the function for those who have no driver.
+// TestUnmountFlushes checks that aufsfs.Unmount, which is for callers without a driver, flushes.
 func TestUnmountFlushes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)
@@ -156,8 +156,9 @@ func TestUnmountFlushes(t *testing.T) {
 	})
 }
 
-// TestFlushKeepsTimes is about the names that are flushed, and the directories that the layer does not have until the flush
-// copies them up: nothing has happened in them. Times have fractions of seconds, which aufs cuts when it is told a time.
+// TestFlushKeepsTimes checks the times of the names that a flush makes, and of the directories that a flush copies up. Nothing has
+// happened in these directories, so they must keep their times. The times have fractions of seconds, which aufs cuts off when it sets a
+// time.
 func TestFlushKeepsTimes(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -168,7 +169,7 @@ func TestFlushKeepsTimes(t *testing.T) {
 		for _, name := range names {
 			must(t, os.Link(filepath.Join(base, "f"), filepath.Join(base, name)))
 		}
-		// The uppermost directory counts.
+		// The time of the uppermost directory counts.
 		write(t, s.inner.home.Diff("middle"), files{"one/two/": ""})
 		dirs := []string{"one", "one/two", "one/two/three", "one/beside", "has"}
 		for n, dir := range dirs {
@@ -190,7 +191,7 @@ func TestFlushKeepsTimes(t *testing.T) {
 			}
 			return all
 		}
-		// This one is in the layer before the flush, and so are its parents from here on.
+		// This write copies up has/, so that the layer has this directory and its parents before the flush.
 		write(t, dir, files{"has/new": ""})
 		writeThrough(t, filepath.Join(dir, "f"), "new")
 		before := times(dir)
@@ -216,8 +217,8 @@ func TestFlushKeepsTimes(t *testing.T) {
 	})
 }
 
-// TestFlushDeepTree is about a container that makes directories deeper than any path can tell: it must not keep its layer
-// from being flushed, nor from being unmounted.
+// TestFlushDeepTree has a container make directories that are deeper than any path can name. They must not keep the layer from being
+// flushed or unmounted.
 func TestFlushDeepTree(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := linked(t, backend.Aufs)

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// containerAtWork makes a container work in dir until stop is closed: it makes, reads, renames, links and writes to files, in d/ and in
-// pairs/, and gives many/a another time of modification in each round. It returns the first error, or what it saw that was not so.
+// containerAtWork works in dir as a container does, until stop is closed: it makes, reads, renames, links and writes files in d/ and in
+// pairs/, and gives many/a another modification time in each round. It returns the first error, or the first wrong thing that it saw.
 func containerAtWork(dir string, stop <-chan struct{}, rounds *atomic.Int64) error {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	for n := 0; ; n++ {
@@ -69,8 +69,8 @@ func appendTo(path, content string) error {
 // numPairs is how many files with two names linkedForWork makes.
 const numPairs = 40
 
-// linkedForWork makes a layer on top of one that has what containerAtWork works with: pairs of names of one file, and many/, which has many
-// names of one file. It returns what is to be in each archive of it.
+// linkedForWork makes a layer on top of one that has the files for containerAtWork: pairs of names of one file, and many/, which has many
+// names of one file. It returns the names that each archive of the layer must have.
 func linkedForWork(t *testing.T, s testStore) (archived []string) {
 	t.Helper()
 	s.create(t, "", "base")
@@ -88,15 +88,16 @@ func linkedForWork(t *testing.T, s testStore) (archived []string) {
 	return append(archived, "many/a")
 }
 
-// TestReadingALayerDisturbsNobody has a container at work in a layer while its archive is made and its changes are looked for: nothing
-// that it does fails, no time that it sets is put back, and the archive shows under all names of a file what it has written to one.
+// TestReadingALayerDisturbsNobody has a container work in a layer while the driver makes the layer's archive and looks for its changes.
+// Nothing that the container does may fail, and no time that it sets may be put back. The archive must have, under all names of a file,
+// what the container wrote to one of them.
 func TestReadingALayerDisturbsNobody(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		archived := linkedForWork(t, s)
 		dir := s.get(t, "child")
 		if name == backend.Overlay {
-			// It gives a file that it copies up the name alone that was written to.
+			// Overlayfs copies up a file under only the name that was written to.
 			archived = []string{"many/a"}
 		}
 		must(t, appendTo(filepath.Join(dir, "many/a"), "new"))
@@ -124,8 +125,8 @@ func TestReadingALayerDisturbsNobody(t *testing.T) {
 	})
 }
 
-// TestLateLinksAreFlushed has a file written to when the flush before an unmount has read the pseudo-links, and the mount is not yet its
-// own: it is flushed as well.
+// TestLateLinksAreFlushed writes to a file when the flush before an unmount has read the pseudo-links, but does not have the mount to
+// itself yet. That file must be flushed as well.
 func TestLateLinksAreFlushed(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -145,8 +146,8 @@ func TestLateLinksAreFlushed(t *testing.T) {
 	})
 }
 
-// TestFlushLeavesOtherFileSystemsAlone has another file system mounted in a layer, whose files have the numbers of pseudo-links, and one of
-// them mounted by itself.
+// TestFlushLeavesOtherFileSystemsAlone mounts another file system in a layer, with a file that has the inode number of a pseudo-link, and
+// mounts that file by itself as well. A flush must not change either.
 func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -169,7 +170,7 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 		}
 		look(&before)
 		write(t, filepath.Join(branch, whiteout.PseudoLinkDir), files{fmt.Sprintf("%d.999999", before[1].Ino): ""})
-		// So that a time of now would be another one.
+		// Wait, so that the current time would show as a change.
 		time.Sleep(50 * time.Millisecond)
 		s.diff(t, "child", "base")
 		look(&after)
@@ -182,8 +183,8 @@ func TestFlushLeavesOtherFileSystemsAlone(t *testing.T) {
 	})
 }
 
-// TestReadOnlyMountWithOldLinks has a layer mounted read-only in which a mount of before has left pseudo-links, with numbers that files of this
-// one have: it is read and unmounted, and nothing is to be flushed.
+// TestReadOnlyMountWithOldLinks mounts a layer read-only in which an earlier mount has left pseudo-links, with inode numbers that files
+// of this mount have. The layer must be readable, and its unmount must find nothing to flush.
 func TestReadOnlyMountWithOldLinks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

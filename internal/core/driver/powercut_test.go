@@ -18,6 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// powerCut makes the power go off at steps of the operation, and after it. The disk then has what the file system has written by then. The file
+// system has no reason to write but an fsync, because the operation takes less than its five seconds. A new driver must find each layer as it was
+// before the operation or as it is after it, and as it is after it once the operation has returned.
 func (tr *trial) powerCut(t *testing.T) {
 	wanted := map[int]bool{}
 	for _, call := range some(t, slices.Clone(tr.steps)) {
@@ -56,16 +59,16 @@ func (tr *trial) powerCut(t *testing.T) {
 	t.Logf("the power went off %d times, at %d steps, by %T", len(calls), len(tr.steps), rec)
 }
 
-// recording is what a power cut leaves of a disk, at several times.
+// A recording has what a power cut leaves of a disk, at several times.
 type recording interface {
-	// cut has the power go off now.
+	// cut makes the power go off now.
 	cut(t *testing.T)
 	// disks unmounts the disk, and returns what each cut has left.
 	disks(t *testing.T) []*disk
 }
 
-// newRecording begins one of a disk that is mounted: with the device mapper's log of writes, where the kernel has that, and
-// else by copies of what the file system has written.
+// newRecording begins a recording of a mounted disk: with the device mapper's log of writes if the kernel has it, and otherwise with
+// copies of what the file system has written.
 func newRecording(t *testing.T, d *disk) recording {
 	t.Helper()
 	if !hasLogWrites(t) {
@@ -75,7 +78,7 @@ func newRecording(t *testing.T, d *disk) recording {
 	return newLogged(t, d)
 }
 
-// copies are made of the image at each cut. All that the file system has written is there, as if the disk had no cache.
+// copies has a copy of the image for each cut. A copy has all that the file system has written, as if the disk had no cache.
 type copies struct {
 	*disk
 	made []*disk
@@ -92,12 +95,12 @@ func (c *copies) disks(t *testing.T) []*disk {
 	return c.made
 }
 
-// disk is one with an ext4 file system of 48 MB.
+// A disk is an image with an ext4 file system of 48 MB.
 type disk struct {
 	image, dir string
 }
 
-// newDisk makes an empty one, and mounts it.
+// newDisk makes an empty disk, and mounts it.
 func newDisk(t *testing.T) *disk {
 	t.Helper()
 	packed, err := os.Open("testdata/ext4.img.gz")
@@ -114,7 +117,7 @@ func newDisk(t *testing.T) *disk {
 	return d
 }
 
-// sync has all that was written to the disk on it.
+// sync writes everything to the disk that is pending.
 func (d *disk) sync(t *testing.T) {
 	t.Helper()
 	dir, err := os.Open(d.dir)
@@ -123,10 +126,7 @@ func (d *disk) sync(t *testing.T) {
 	must(t, fsutil.SyncFS(int(dir.Fd()), dir.Name()))
 }
 
-// powerCut has the power go off at steps of the operation, and after it: of the disk there is what the file system had
-// written by then, and it has no reason to write but an fsync, as the operation takes less than its five seconds. A new
-// driver has to find each layer as it was, or as it is to be; and as it is to be once the operation has returned.
-// copy makes a disk of what is on this one by now. It is not mounted.
+// copy makes a disk with the content that this disk has now. The new disk is not mounted.
 func (d *disk) copy(t *testing.T) *disk {
 	t.Helper()
 	to := &disk{filepath.Join(t.TempDir(), "image"), t.TempDir()}
@@ -140,7 +140,7 @@ func (d *disk) copy(t *testing.T) *disk {
 	return to
 }
 
-// mount mounts it, through a loop device that goes with the mount.
+// mount mounts the disk, through a loop device that goes away with the mount.
 func (d *disk) mount(t *testing.T) {
 	t.Helper()
 	device, err := attach(d.image)
@@ -156,7 +156,7 @@ func (d *disk) unmount(t *testing.T) {
 	must(t, os.Remove(d.image))
 }
 
-// attach makes a loop device of an image.
+// attach attaches an image to a loop device.
 func attach(image string) (*os.File, error) {
 	f, err := os.OpenFile(image, os.O_RDWR, 0)
 	if err != nil {
@@ -185,6 +185,6 @@ func attach(image string) (*os.File, error) {
 		if err = errors.Join(os.NewSyscallError("LOOP_CONFIGURE", err), device.Close()); !errors.Is(err, unix.EBUSY) {
 			return nil, err
 		}
-		// Somebody else has taken it.
+		// Somebody else has taken the device.
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// TestManyProcesses has several processes at work on one store, each with Init, Create, Get, Put and Remove of layers of
-// its own on top of one parent, and of one layer that they share.
+// TestManyProcesses has several processes at work on one store. Each calls Init, uses layers of its own on top of one parent with Create,
+// Get, Put and Remove, and mounts one layer that all of them share.
 func TestManyProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
 		oneOfManyProcesses(t, args[0], backend.Name(args[1]), args[2])

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestReadOnlyStore is about a store on a file system that is mounted read-only: what reads works, and what would write says
-// that it cannot.
+// TestReadOnlyStore uses a store on a file system that is mounted read-only. What reads must work, and what would write must say that it
+// cannot.
 func TestReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, prepare := range map[string]func(t *testing.T, s testStore){
 			"as it was left": func(t *testing.T, s testStore) {
 				t.Helper()
-				// This makes what stands in for layers with whiteouts.
+				// This makes the shadows of layers with whiteouts.
 				s.see(t, "top", "ro")
 			},
 			"as the in-tree driver leaves it": func(t *testing.T, s testStore) {

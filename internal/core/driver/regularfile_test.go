@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRegularFile compares it with os.File.
+// TestRegularFile compares fsutil.RegularFile with what package os says of the same file.
 func TestRegularFile(t *testing.T) {
 	t.Run("at work", func(t *testing.T) { testRegularFile(t, fsutil.OpenRegular, fsutil.ErrNotRegular) })
 	t.Run("quiet", func(t *testing.T) { testRegularFile(t, fsutil.OpenQuietly, unix.ELOOP) })

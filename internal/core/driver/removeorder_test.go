@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRemoveIsOnTheDiskBeforeFilesGo is about the order of the calls of a Remove: whatever of them the disk has after a power cut, a layer
-// that exists has all of its files.
+// TestRemoveIsOnTheDiskBeforeFilesGo checks the order of the system calls of a Remove: whichever of them the disk has after a power cut,
+// a layer that exists must have all of its files.
 func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, op := range []string{"remove", "remove-mounted", "deferred-remove"} {
@@ -47,7 +47,7 @@ func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 	})
 }
 
-// TestRemoveThatCannotMoveFiles has the layer there again if its files cannot be moved out of the store.
+// TestRemoveThatCannotMoveFiles checks that Remove restores the layer if its files cannot be moved out of the store.
 func TestRemoveThatCannotMoveFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, what := range []string{store.MntDir, store.DiffDir} {
@@ -60,7 +60,7 @@ func TestRemoveThatCannotMoveFiles(t *testing.T) {
 						failed = true
 						return faults.Fail(unix.EIO)
 					case failed && !strings.HasPrefix(call.Name, "rename") && strings.Contains(call.Paths[0], "/tmp/trash-"):
-						// At the end of it, the store is as it was before.
+						// The failed Remove ends here, and the store is as it was before.
 						looked = true
 						for _, path := range []string{"layers/child", "mnt/child", "diff/child/mine"} {
 							if _, err := os.Lstat(filepath.Join(home, path)); err != nil {

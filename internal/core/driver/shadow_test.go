@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inodeOf is the inode number of a path, or 0 if there is none.
+// inodeOf returns the inode number of path, or 0 if there is no such file.
 func inodeOf(path string) uint64 {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -31,10 +31,10 @@ func inodeOf(path string) uint64 {
 	return fsutil.StatOf(info).Ino
 }
 
-// leak copies all mounts into another mount namespace, which lives until the function that is returned is called.
+// leak copies all mounts into another mount namespace, which lives until end is called.
 func leak(t *testing.T) (end func()) {
 	t.Helper()
-	// The mounts of other test programs, which run side by side, would live on there as well.
+	// The script unmounts the mounts of other test programs, which run side by side with this one. They would live on there as well.
 	const onlyOwn = `while read -r _ _ _ _ target _; do case "$target" in "$0"*) ;; "$1"/*) umount -l "$target" ;; esac; done </proc/self/mountinfo
 		exec sleep 1000`
 	test, _, _ := strings.Cut(t.Name(), "/")
@@ -65,7 +65,7 @@ func leak(t *testing.T) (end func()) {
 	return end
 }
 
-// A shownStack is what layers show on top of one another, with an empty one on top.
+// A shownStack is a stack of layers, and what a mount of the stack shows with an empty layer on top.
 type shownStack struct {
 	name string
 	// layers are in aufs form, the lowest first.
@@ -116,7 +116,7 @@ var shownStacks = []shownStack{
 	},
 }
 
-// besideStacks have what only a layer in aufs form can have.
+// besideStacks have files that only a layer in aufs form can have.
 var besideStacks = []shownStack{
 	{
 		"files beside their whiteouts",
@@ -131,8 +131,8 @@ var besideStacks = []shownStack{
 	},
 }
 
-// TestShadows mounts layers in each form, on each backend: what they show is the same, before and after what is written on top of them; and they
-// stay as they are, where the backend can show them so.
+// TestShadows mounts layers in each form on each backend. The mounts must show the same, before and after writes on top of the layers.
+// The layers must stay as they are, if the backend can show them so.
 func TestShadows(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
@@ -174,7 +174,7 @@ func (c shownStack) isShown(t *testing.T, name backend.Name, f whiteout.Form) {
 	sameNames(t, s.see(t, parent, "ro").Names(), c.want...)
 	c.isWritten(t, s)
 	if other := string(f) + ".overlay."; f != s.written() {
-		// What is copied up has no marks of the other form.
+		// Files that are copied up have no marks of the other form.
 		for path, node := range readTree(t, h.Diff("other")) {
 			if strings.Contains(node, other) {
 				t.Errorf("%s was copied up with the attributes of a layer below: %s", path, node)
@@ -182,14 +182,15 @@ func (c shownStack) isShown(t *testing.T, name backend.Name, f whiteout.Form) {
 		}
 	}
 	c.isDeleted(t, s)
-	// A layer with the attributes of the other kind of overlay mounts is brought into aufs form: each mount would show them.
+	// A layer with the attributes of the other kind of overlay mount is converted to aufs form, because each mount would show these
+	// attributes.
 	for id, want := range diffs {
 		if f != whiteout.OverlayUser || name != backend.Overlay {
 			sameTree(t, allOf(t, h.Diff(id)), want)
 		}
 	}
 	noLeftovers(t, s)
-	// Mounted writable itself, it shows the same.
+	// The layer shows the same when it is mounted writable itself.
 	s.change(t, parent, func(dir string) { write(t, dir, files{"last": "last"}) })
 	if f == whiteout.AufsForm && slices.ContainsFunc(besideStacks, func(b shownStack) bool { return b.name == c.name }) {
 		return
@@ -198,7 +199,7 @@ func (c shownStack) isShown(t *testing.T, name backend.Name, f whiteout.Form) {
 	s.oneForm(t, parent)
 }
 
-// isWritten changes all that is shown, in the layer other.
+// isWritten changes, in the layer other, everything that the stack shows.
 func (c shownStack) isWritten(t *testing.T, s testStore) {
 	t.Helper()
 	want := slices.Clone(c.want)
@@ -231,7 +232,7 @@ func (c shownStack) isWritten(t *testing.T, s testStore) {
 	}
 }
 
-// isDeleted deletes all that is shown, in the layer top, and makes directories in its place.
+// isDeleted deletes, in the layer top, everything that the stack shows, and makes directories in its place.
 func (c shownStack) isDeleted(t *testing.T, s testStore) {
 	t.Helper()
 	var roots, gone []string
@@ -264,7 +265,7 @@ func (c shownStack) isDeleted(t *testing.T, s testStore) {
 	}
 }
 
-// parentOf is the parent of the layer id.
+// parentOf returns the parent of the layer id.
 func (s testStore) parentOf(t *testing.T, id string) string {
 	t.Helper()
 	parents, err := s.inner.home.Parents(id)
@@ -272,7 +273,7 @@ func (s testStore) parentOf(t *testing.T, id string) string {
 	return parents[0]
 }
 
-// TestShadowsOfArchives unpacks layers with marks of all kinds: what a mount has to know of them is known when ApplyDiff returns.
+// TestShadowsOfArchives unpacks layers with marks of all kinds. When ApplyDiff returns, the cache must know how to mount the layer.
 func TestShadowsOfArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, c := range shownStacks {
@@ -296,7 +297,7 @@ func TestShadowsOfArchives(t *testing.T) {
 						t.Errorf("%s is not known", ids[n])
 					}
 				}
-				// A directory that the archive only implies for what it deletes there is not made.
+				// The driver does not make a directory that the archive only implies by whiteouts in it.
 				want := slices.DeleteFunc(slices.Clone(c.want), func(name string) bool { return name == "bare" || c.name == "names of aufs" && name == "d" })
 				made := treeOf(t, s)
 				sameNames(t, s.see(t, "top", "ro").Names(), want...)
@@ -311,7 +312,7 @@ func TestShadowsOfArchives(t *testing.T) {
 	})
 }
 
-// TestMountedLayerAsParent is about a stack on top of a layer that is mounted itself.
+// TestMountedLayerAsParent mounts a stack on top of a layer that is mounted itself.
 func TestMountedLayerAsParent(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -335,7 +336,7 @@ func TestMountedLayerAsParent(t *testing.T) {
 	})
 }
 
-// TestDeepStack mounts as many layers as are asked of a driver, with a whiteout in each, in each form.
+// TestDeepStack mounts, in each form, as many layers as a driver must be able to mount, with a whiteout in each.
 func TestDeepStack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted} {
@@ -367,7 +368,7 @@ func TestDeepStack(t *testing.T) {
 	})
 }
 
-// TestTooManyShadows is about a stack that is too long for overlayfs with its shadows alone: the error has both numbers.
+// TestTooManyShadows mounts a stack that is too long for overlayfs only because of its shadows. The error must have both numbers.
 func TestTooManyShadows(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -381,7 +382,7 @@ func TestTooManyShadows(t *testing.T) {
 	})
 }
 
-// TestBackendsShareLayers has layers of one backend below a mount of the other one, which writes on top of them.
+// TestBackendsShareLayers has one backend write layers, and the other backend mount them and write on top of them.
 func TestBackendsShareLayers(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		for _, first := range []backend.Name{backend.Overlay, backend.Aufs} {
@@ -435,7 +436,8 @@ func TestBackendsShareLayers(t *testing.T) {
 	})
 }
 
-// TestLeakedReadOnlyMount is about a read-only mount that lives on in another mount namespace: what it shows stays, whatever is mounted here.
+// TestLeakedReadOnlyMount keeps a detached read-only mount alive by an open file. The mount must go on showing the same, whatever is
+// mounted here.
 func TestLeakedReadOnlyMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
@@ -463,7 +465,7 @@ func TestLeakedReadOnlyMount(t *testing.T) {
 	})
 }
 
-// TestReadOnlyStoreMakesShadowsElsewhere mounts layers of a store that cannot be written to, of which nothing is known.
+// TestReadOnlyStoreMakesShadowsElsewhere mounts layers of a store that nobody can write to, with an empty cache.
 func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -496,7 +498,7 @@ func TestReadOnlyStoreMakesShadowsElsewhere(t *testing.T) {
 	})
 }
 
-// TestShadowsOfNamesBeforeTheDot has whiteouts in directories whose names come before "." in the order of bytes.
+// TestShadowsOfNamesBeforeTheDot has whiteouts in directories whose names sort before "." in the order of bytes.
 func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -507,7 +509,7 @@ func TestShadowsOfNamesBeforeTheDot(t *testing.T) {
 	})
 }
 
-// TestRootOfAReadOnlyMount has the root directory of a layer change between two read-only mounts: the second one shows it as it is then.
+// TestRootOfAReadOnlyMount changes the root directory of a layer between two read-only mounts. The second mount must show the change.
 func TestRootOfAReadOnlyMount(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -517,7 +519,7 @@ func TestRootOfAReadOnlyMount(t *testing.T) {
 			s.change(t, "layer", set)
 			return s.see(t, "layer", "ro")["."]
 		}
-		// The list lets a user in whom the mode keeps out.
+		// The list lets in a user whom the mode keeps out.
 		list := []byte("\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff")
 		before := root(func(dir string) { must(t, os.Chmod(dir, 0o750)) })
 		with := root(func(dir string) { must(t, unix.Lsetxattr(dir, "trusted.test", []byte("v"), 0)) })

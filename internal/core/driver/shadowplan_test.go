@@ -20,7 +20,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// summaryOf is a shadow tree, with the marks of each directory in one line.
+// summaryOf returns a shadow tree with the marks of each directory in one line.
 func summaryOf(t shadow.Tree) map[string]string {
 	lines := map[string]string{}
 	for rel, dir := range t {
@@ -41,12 +41,12 @@ func summaryOf(t shadow.Tree) map[string]string {
 type plannedLayer struct {
 	name  string
 	layer files
-	// form is that of the layer, which is aufs form but for the one to be tested.
+	// form is the form of layer. The layers below are in aufs form.
 	form  whiteout.Form
 	below []files
 	only  []string
 	to    whiteout.Form
-	// above and under are the shadows, as summary has them.
+	// above and under are the shadows, as summaryOf returns them.
 	above, under            map[string]string
 	unread, opaque, stacked bool
 }
@@ -118,7 +118,7 @@ var plannedLayers = []plannedLayer{
 	},
 }
 
-// build makes the layer, and those below it.
+// build makes the layer and the layers below it.
 func (p plannedLayer) build(t *testing.T) (layer whiteout.LayerDir, below []whiteout.LayerDir) {
 	t.Helper()
 	for n, content := range append([]files{p.layer}, p.below...) {
@@ -165,7 +165,7 @@ func TestShadowPlans(t *testing.T) {
 	}
 }
 
-// isShadow fails the test unless the shadow at dir is what was planned.
+// isShadow fails the test unless the shadow at dir is as planned.
 func isShadow(t *testing.T, dir string, planned shadow.Tree, to whiteout.Form) {
 	t.Helper()
 	if len(planned) == 0 {
@@ -204,7 +204,7 @@ func isShadow(t *testing.T, dir string, planned shadow.Tree, to whiteout.Form) {
 	sameNames(t, found, opaque...)
 }
 
-// TestShadowsLookLikeTheLayer compares the directories of shadows with those of the layer: a mount shows the uppermost.
+// TestShadowsLookLikeTheLayer compares the directories of shadows with the layer's, because a mount shows the uppermost directory.
 func TestShadowsLookLikeTheLayer(t *testing.T) {
 	needRoot(t)
 	for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
@@ -233,7 +233,7 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 				}
 			}
 		}
-		// Whatever of that changes makes it another shadow.
+		// A change of any of these gives the shadow another digest.
 		for what, change := range map[string]func(path string) error{
 			"a mode":       func(path string) error { return os.Chmod(path, 0o755) },
 			"an owner":     func(path string) error { return os.Lchown(path, 5, 6) },
@@ -256,7 +256,8 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 	}
 }
 
-// TestNameTooLongForAufs has a layer in overlay form delete a name that no whiteout of aufs can have: no mount of aufs shows it.
+// TestNameTooLongForAufs has a layer in overlay form delete a name that is too long for a whiteout of aufs. No mount of aufs can show
+// that.
 func TestNameTooLongForAufs(t *testing.T) {
 	needRoot(t)
 	for length, fits := range map[int]bool{251: true, 252: false, 255: false} {
@@ -271,7 +272,7 @@ func TestNameTooLongForAufs(t *testing.T) {
 	}
 }
 
-// TestShadowsAreJoined is about what is below a layer, and has all that is above its parent.
+// TestShadowsAreJoined checks the shadow below a layer that is joined with the shadow above the layer's parent.
 func TestShadowsAreJoined(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {
@@ -345,7 +346,7 @@ func TestShadowsAreJoined(t *testing.T) {
 			if lowers := backend.LowersOf(stack); slices.Contains(lowers, stack[1].Above) || !slices.Contains(lowers, stack[0].Above) {
 				t.Errorf("they are mounted as %q", lowers)
 			}
-			// What is above the parent is another one from now on.
+			// From now on, another shadow is above the parent.
 			must(t, h.Forget(ids[1]))
 			write(t, h.Diff(ids[1]), files{"more/.wh.n": ""})
 			stack, err = s.Stack(ids, "")

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFullDiskMakesShadowsElsewhere mounts layers of a store on a full disk, of which nothing is known.
+// TestFullDiskMakesShadowsElsewhere mounts layers of a store on a full disk, with an empty cache.
 func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		disk := newDisk(t).dir
@@ -30,7 +30,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/y"})
 		s.apply(t, "opaque", "middle", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/z"})
 		want := []string{"kept", "d", "d/z"}
-		// All that a mount has to have but for shadows.
+		// This makes everything that a mount needs, and the shadows, which are deleted again.
 		sameNames(t, s.see(t, "top", "ro").Names(), want...)
 		must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
 		must(t, os.RemoveAll(h.Overlay(store.ShadowDir)))
@@ -49,7 +49,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 	})
 }
 
-// TestConvertOnAFullDisk converts a layer that has marks in many directories, where there is no room for others.
+// TestConvertOnAFullDisk converts a layer with marks in many directories while the disk has no room for other marks.
 func TestConvertOnAFullDisk(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		disk := newDisk(t).dir

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
-// filling is what a staging directory is filled with: an archive, which the library unpacks. What pkg/chunked makes is tried with a real
-// store, in internal/imagetest.
+// A filling is the content of a staging directory: an archive, which the library unpacks. Package imagetest tests what pkg/chunked makes,
+// with a real store.
 type filling struct {
 	content []byte
 	mode    *os.FileMode
@@ -41,7 +41,7 @@ func (s testStore) stage(t *testing.T, f filling) (target string) {
 	return target
 }
 
-// TestStagedLayer compares a layer that a differ has filled with one that ApplyDiff has.
+// TestStagedLayer compares a layer that a differ has filled with a layer that ApplyDiff has filled.
 func TestStagedLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -63,7 +63,7 @@ func TestStagedLayer(t *testing.T) {
 		if dir, err := s.DifferTarget("staged"); err != nil || dir != s.inner.home.Diff("staged") {
 			t.Errorf("%s, %v", dir, err)
 		}
-		// It is no staging directory any more.
+		// out is no staging directory any more.
 		must(t, s.CleanupStagingDirectory(out))
 		noLeftovers(t, s)
 
@@ -99,7 +99,7 @@ func TestStagingErrors(t *testing.T) {
 		other, err := reopen(string(s.inner.home), name)
 		must(t, err)
 		wants(t, other.CleanupStagingDirectory(out), nil, out, "in use")
-		// After all of these it is there yet.
+		// After all of these errors, the staging directory is still there.
 		must(t, apply("child", "base", out))
 		sameNames(t, s.see(t, "child").Names(), "g")
 		sameNames(t, s.see(t, "full").Names(), "g", "precious")
@@ -116,7 +116,7 @@ func TestStagingErrors(t *testing.T) {
 		_, err = s.DifferTarget("none")
 		wants(t, err, store.ErrLayerUnknown, "none")
 
-		// What is not used is removed, by its owner, or by another one if that is gone.
+		// An unused staging directory is removed by its owner, or by another driver if the owner is gone.
 		must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
 		write(t, s.inner.home.Tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
 		left := filepath.Join(s.inner.home.Tmp(), "staging-9", "1", stagedRoot)

@@ -26,10 +26,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Many at work on one store at once, with layers of their own and with the same ones. What a layer has to hold follows from
-// its name, so that whoever finds it can tell if it is whole.
+// The stress tests have many workers use one store at once, with layers of their own and with shared layers. The content of a layer
+// follows from its name, so that whoever finds a layer can tell whether it is whole.
 
-// stressVariable says, in the environment, how long the stress tests are.
+// stressVariable is the environment variable that says how long each stress test runs.
 const stressVariable = "AUFS_TEST_STRESS"
 
 func stressTime(t *testing.T) time.Duration {
@@ -43,7 +43,7 @@ func stressTime(t *testing.T) time.Duration {
 	return d
 }
 
-// stressed makes the layers that all share: base, top on it, and seen on that.
+// stressed makes the layers that all workers share: base, top on base, and seen on top.
 func stressed(t *testing.T, name backend.Name) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -53,13 +53,13 @@ func stressed(t *testing.T, name backend.Name) testStore {
 	return s
 }
 
-// seen is what a layer on top of top shows, and hidden what it does not.
+// seen is what a layer on top of the layer top shows, and hidden is what it does not show.
 var (
 	seen   = files{"f": "f", "d/g": "dg"}
 	hidden = []string{"gone", "d/f"}
 )
 
-// looksAt compares dir with that.
+// looksAt compares dir with seen and hidden.
 func looksAt(dir string) error {
 	for path, want := range seen {
 		if content, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(content) != want {
@@ -74,14 +74,14 @@ func looksAt(dir string) error {
 	return nil
 }
 
-// worker is one of many.
+// A worker is one of many that use a store.
 type worker struct {
 	s  testStore
 	me string
 	n  int
 }
 
-// imageEntries is what an image layer of that id holds.
+// imageEntries returns the entries of an image layer with this id.
 func imageEntries(id string) []entry {
 	return []entry{
 		{Name: "d/"},
@@ -93,7 +93,7 @@ func imageEntries(id string) []entry {
 	}
 }
 
-// round does one thing, and says what was wrong with it.
+// round does one thing at random, and returns what was wrong with it.
 func (w *worker) round() error {
 	kinds := []struct {
 		name string
@@ -114,7 +114,7 @@ func (w *worker) round() error {
 	return nil
 }
 
-// life is that of an image layer and a container, which nobody else knows.
+// life is the life of an image layer and a container that nobody else knows.
 func (w *worker) life() error {
 	w.n++
 	image := fmt.Sprintf("%s-%d", w.me, w.n)
@@ -144,7 +144,7 @@ func (w *worker) life() error {
 	return w.s.Remove(image)
 }
 
-// contain does what a container does, twice.
+// contain does twice what a container does.
 func (w *worker) contain(container, image string) error {
 	for i := range 2 {
 		err := w.within(container, func(dir string) error {
@@ -170,15 +170,15 @@ func (w *worker) contain(container, image string) error {
 	return nil
 }
 
-// within mounts a layer, calls do with a directory that shows it for as long as that takes, whatever others do, and unmounts
-// the layer.
+// within mounts a layer, calls do with a directory that shows the layer for as long as do runs, whatever others do, and unmounts the
+// layer.
 func (w *worker) within(id string, do func(dir string) error) error {
 	for {
 		dir, err := w.s.Get(id, GetOptions{})
 		if err != nil {
 			return err
 		}
-		// An open directory keeps the mount, if it is one: another Cleanup may have been between.
+		// An open directory keeps the mount alive. There may be no mount any more, because of somebody else's Cleanup.
 		held, err := os.Open(dir)
 		if err != nil {
 			return errors.Join(err, w.s.Put(id))
@@ -199,7 +199,7 @@ func onOtherDevice(f *os.File, path string) (bool, error) {
 	return here.Dev != there.Dev, err
 }
 
-// check compares the archive of a container, and its changes, with what contain has done.
+// check compares the archive and the changes of a container with what contain has done.
 func (w *worker) check(container string) error {
 	image := strings.TrimSuffix(container, "-container")
 	archive, err := w.s.Diff(container, nil, image, nil)
@@ -228,10 +228,10 @@ func (w *worker) check(container string) error {
 	return errors.Join(err, cerr, archive.Close())
 }
 
-// look is at a layer that all mount at once.
+// look looks at a layer that all workers mount at once.
 func (w *worker) look() error { return w.within("seen", looksAt) }
 
-// quarrel makes, mounts, reads or removes a layer that others do the same with.
+// quarrel makes, mounts, reads or removes a layer while others do the same.
 func (w *worker) quarrel() error {
 	id := fmt.Sprintf("quarrel-%d", rand.IntN(3))
 	var err error
@@ -257,11 +257,11 @@ func (w *worker) quarrel() error {
 	return err
 }
 
-// mountedElsewhere is what overlayfs says when a layer is mounted again while a copy of its last mount is still there, in the
-// mount namespace that the library unpacks an archive in. Nobody works in that copy.
+// mountedElsewhere is what overlayfs logs when a layer is mounted again while a copy of its last mount is still in the mount namespace in
+// which the library unpacks an archive. Nobody works in that copy.
 const mountedElsewhere = "accessing files from both mounts"
 
-// isQuarrel tells if an error, and each one that is joined in it, comes of what others do with the layer.
+// isQuarrel reports whether an error, and each error that is joined in it, comes from what others do with the layer.
 func isQuarrel(err error) bool {
 	if inner := errors.Unwrap(err); inner != nil {
 		return isQuarrel(inner)
@@ -270,7 +270,7 @@ func isQuarrel(err error) bool {
 		if fmt.Sprintf("%T", err) == fmt.Sprintf("%T", errors.Join(err)) {
 			return !slices.ContainsFunc(several.Unwrap(), func(part error) bool { return !isQuarrel(part) })
 		}
-		// Of several %w, one may say what the whole is.
+		// If an error wraps several errors by %w, one of them may say what the whole error is.
 		return slices.ContainsFunc(several.Unwrap(), isQuarrel)
 	}
 	allowed := []error{fs.ErrExist, fs.ErrNotExist, store.ErrLayerUnknown, unix.EBUSY, unix.ESTALE}
@@ -301,8 +301,8 @@ func packEntries(entries []entry) (io.Reader, error) {
 	return &b, w.Close()
 }
 
-// TestStressProcesses has processes at work that are killed at random, and replaced by others. Whatever they have left then
-// has to be whole.
+// TestStressProcesses has processes at work, kills them at random, and starts others in their place. What they leave in the end must be
+// whole.
 func TestStressProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {
 		s, err := reopen(args[0], backend.Name(args[1]))
@@ -326,7 +326,7 @@ func TestStressProcesses(t *testing.T) {
 			}
 		}
 		begun := time.Now()
-		// A slow machine takes its time to begin.
+		// A slow machine takes a while to begin.
 		for (time.Since(begun) < stressTime(t) || rounds == 0 && time.Since(begun) < 2*time.Minute) && !t.Failed() {
 			for i := range running {
 				if running[i] == nil {
@@ -337,7 +337,7 @@ func TestStressProcesses(t *testing.T) {
 			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 			i := rand.IntN(processes)
 			if running[i].out.lines() == 0 && rand.IntN(4) > 0 {
-				// Most get to do something.
+				// Most processes get to do something.
 				continue
 			}
 			end(running[i])
@@ -354,13 +354,13 @@ func TestStressProcesses(t *testing.T) {
 	})
 }
 
-// process is a worker in a process of its own.
+// A process is a worker in a process of its own.
 type process struct {
 	cmd *exec.Cmd
 	out lockedBuffer
 }
 
-// lockedBuffer can be looked at while it is written to.
+// A lockedBuffer can be read while it is written to.
 type lockedBuffer struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -378,7 +378,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-// lines is how many rounds there are in what a process has said.
+// lines returns how many rounds the process has reported.
 func (b *lockedBuffer) lines() int { return strings.Count(b.String(), "done\n") }
 
 func startProcess(t *testing.T, s testStore, me string) *process {
@@ -386,16 +386,16 @@ func startProcess(t *testing.T, s testStore, me string) *process {
 	p := &process{cmd: exec.Command("/proc/self/exe", "-test.run=^TestStressProcesses$")}
 	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s", childVariable, s.inner.home, s.backend, me))
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	// It may have a child, that unpacks an archive.
+	// The process may have a child that unpacks an archive.
 	p.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	must(t, p.cmd.Start())
 	return p
 }
 
-// kill kills the process, which should not have ended by itself, and returns how many rounds it has done.
+// kill kills the process, which must not have ended by itself, and returns how many rounds it has done.
 func (p *process) kill(t *testing.T) int {
 	t.Helper()
-	_ = unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL) // if it has ended, that shows
+	_ = unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL) // if it has ended, its status shows that
 	_ = p.cmd.Wait()
 	if status, ok := p.cmd.ProcessState.Sys().(interface{ Signaled() bool }); !ok || !status.Signaled() {
 		t.Errorf("a process has ended: %v\n%s", p.cmd.ProcessState, p.out.String())
@@ -403,7 +403,7 @@ func (p *process) kill(t *testing.T) int {
 	return p.out.lines()
 }
 
-// afterStress looks at all that is left in a store, by a new driver.
+// afterStress checks with a new driver everything that is left in a store.
 func afterStress(t *testing.T, old testStore) {
 	t.Helper()
 	home, name := string(old.inner.home), old.backend
@@ -414,7 +414,7 @@ func afterStress(t *testing.T, old testStore) {
 	found := map[string]bool{}
 	for _, id := range ids {
 		found[id] = true
-		// What those who were killed have left mounted keeps the layers below it from being converted.
+		// A layer that killed processes have left mounted keeps the layers below it from being converted.
 		dir, err := s.Get(id, GetOptions{Options: []string{"ro"}})
 		must(t, err)
 		if err := isWhole(id, dir); err != nil {
@@ -437,7 +437,7 @@ func afterStress(t *testing.T, old testStore) {
 	noMounts(t, home)
 }
 
-// isWhole tells what is wrong with a layer, of which dir is a mount.
+// isWhole returns what is wrong with the layer id, which is mounted at dir.
 func isWhole(id, dir string) error {
 	image, isContainer := strings.CutSuffix(id, "-container")
 	switch {
@@ -448,7 +448,7 @@ func isWhole(id, dir string) error {
 	}
 	content, err := os.ReadFile(filepath.Join(dir, "d/of"))
 	if errors.Is(err, fs.ErrNotExist) && !isContainer {
-		// Nothing was unpacked in it yet.
+		// Nothing has been unpacked into the layer yet.
 		return looksAt(dir)
 	}
 	if err != nil || string(content) != image {
@@ -466,7 +466,7 @@ func isWhole(id, dir string) error {
 	return nil
 }
 
-// TestStressThreads has goroutines at work on one store, with two drivers. None of them is left then, nor an open file.
+// TestStressThreads has goroutines at work on one store, with two drivers. In the end, no goroutine and no open file must be left.
 func TestStressThreads(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages(mountedElsewhere))
@@ -506,12 +506,12 @@ func TestStressThreads(t *testing.T) {
 	})
 }
 
-// resources are those of this process that something could leave.
+// resources counts the goroutines and the open files of this process.
 func resources(t *testing.T) string {
 	t.Helper()
 	runtime.GC()
 	var text string
-	// What is about to end may take a moment.
+	// A goroutine that is about to end may take a moment.
 	for range 20 {
 		fds, err := os.ReadDir("/proc/self/fd")
 		must(t, err)

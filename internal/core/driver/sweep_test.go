@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestInitSweeps is about a store on which operations were cut short.
+// TestInitSweeps opens a store on which operations were cut short.
 func TestInitSweeps(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -20,14 +20,14 @@ func TestInitSweeps(t *testing.T) {
 		write(t, s.inner.home.Diff("base"), files{"f": "f"})
 		h := string(s.inner.home)
 		write(t, h, files{
-			// A Create that had not come to its layers file; a Remove that had deleted it; the in-tree driver's Remove.
+			// A Create that had not made its layers file; a Remove that had deleted that file; a Remove of the in-tree driver.
 			"diff/created/": "", "mnt/created/": "",
 			"diff/removed/data": "x", "overlay/shadow/removed/digest/above/data": "x", "overlay/form/removed": "trusted\n",
 			"diff/old-removing/data": "x", "mnt/old-removing/": "",
-			// Scratch directories, and a file that was to be renamed.
+			// Scratch directories, and a file that was about to be renamed.
 			"tmp/create-1/diff/": "", "tmp/trash-2/diff/f": "x", "tmp/file-3": "x",
 		})
-		// One with a mount in it, as a process has it that is killed while it mounts.
+		// A scratch directory with a mount in it, as a process leaves it when it is killed while it mounts.
 		must(t, os.MkdirAll(filepath.Join(h, "tmp/mount-4/mnt"), 0o700))
 		must(t, unix.Mount("none", filepath.Join(h, "tmp/mount-4/mnt"), "tmpfs", 0, ""))
 		before := readTree(t, s.inner.home.Diff("base"))
@@ -46,7 +46,7 @@ func TestInitSweeps(t *testing.T) {
 	})
 }
 
-// TestInitOnALiveStore is about an Init while other drivers are at work.
+// TestInitOnALiveStore opens a store while other drivers are at work on it.
 func TestInitOnALiveStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -54,7 +54,7 @@ func TestInitOnALiveStore(t *testing.T) {
 		target := s.get(t, "child")
 		write(t, target, files{"f": "f"})
 		must(t, os.Remove(filepath.Join(target, "f")))
-		// Somebody's scratch directory.
+		// This is another driver's scratch directory.
 		busy, err := s.inner.home.NewScratch("busy")
 		must(t, err)
 		write(t, busy.Dir, files{"f": "f"})
@@ -74,7 +74,7 @@ func TestInitOnALiveStore(t *testing.T) {
 	})
 }
 
-// TestSweepKeepsWhatIsBusy is about a mount without a layer that cannot be unmounted: nothing under it is touched.
+// TestSweepKeepsWhatIsBusy has a mount without a layer that cannot be unmounted. The sweep must not touch anything under it.
 func TestSweepKeepsWhatIsBusy(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

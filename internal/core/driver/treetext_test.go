@@ -20,11 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Trees of files as text, a line for each file.
+// These functions write trees of files as text, a line for each file.
 
-// node is one file of a tree.
+// A node is one file of a tree.
 type node struct {
-	// kind is the letter of "find -type", or 'h' for a further name of a file.
+	// kind is the letter of "find -type", or 'h' for another name of a file.
 	kind     byte
 	mode     uint32
 	uid, gid int
@@ -32,13 +32,13 @@ type node struct {
 	mtime int64
 	// path is relative to the root, which is ".".
 	path string
-	// value is the content of a regular file, the target of a symbolic link, MAJOR:MINOR of a device, the first name for 'h'.
+	// value is the content of a regular file, the target of a symbolic link, MAJOR:MINOR of a device, or the first name of an 'h'.
 	value string
-	// xattrs are written NAME="VALUE", each after a blank, sorted.
+	// xattrs are written as NAME="VALUE", sorted, with a blank before each.
 	xattrs string
 }
 
-// String is the line that parseNode reads.
+// String returns the line that parseNode reads.
 func (n node) String() string {
 	return fmt.Sprintf("%c %04o %d:%d %d %q %q%s", n.kind, n.mode, n.uid, n.gid, n.mtime, n.path, n.value, n.xattrs)
 }
@@ -64,7 +64,7 @@ func buildTree(root string, nodes []node) error {
 			return fmt.Errorf("making %s: %w", n, err)
 		}
 	}
-	// What is made in a directory changes its times.
+	// Making files in a directory has changed its times.
 	for _, n := range slices.Backward(nodes) {
 		if n.kind != 'd' {
 			continue
@@ -100,7 +100,7 @@ func (n node) make(root string) error {
 	return errors.New("there is no such kind of file")
 }
 
-// setMetadata comes after all else: a change of owner drops capabilities and the setuid bit, and any change the times.
+// setMetadata must come last: a change of the owner drops capabilities and the setuid bit, and any change sets the times.
 func (n node) setMetadata(root string) error {
 	if n.kind == 'h' {
 		return nil
@@ -217,7 +217,7 @@ func formatXattrs(values map[string]string) string {
 	return strings.Join(all, "")
 }
 
-// shownTree is listTree of a mount: without the times of directories, which union file systems have no rule for.
+// shownTree is listTree for a mount. It leaves out the times of directories, for which union file systems have no rule.
 func shownTree(root string) ([]node, error) {
 	nodes, err := listTree(root)
 	return withoutDirTimes(nodes), err
@@ -233,7 +233,7 @@ func withoutDirTimes(nodes []node) []node {
 	return nodes
 }
 
-// archiveTree is the tree in an archive. Whiteouts have no more than a name: the rest of them means nothing.
+// archiveTree returns the tree in an archive. It takes only the name of a whiteout, because the rest means nothing.
 func archiveTree(r io.Reader) (nodes []node, err error) {
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
@@ -286,7 +286,7 @@ func archiveNode(h *tar.Header, content string) node {
 	return n
 }
 
-// linesOf is nodes as sameTree compares them.
+// linesOf returns nodes as sameTree compares them.
 func linesOf(nodes []node) tree {
 	tr := tree{}
 	for _, n := range nodes {

@@ -24,9 +24,10 @@ import (
 // A mountHold keeps a layer's mount alive in some way.
 type mountHold struct {
 	name string
-	// begin is called with the mount of the layer id, and returns what ends it. Then the layer is put.
+	// begin keeps the mount of the layer id alive, and returns what ends that. If the mount is neither elsewhere nor detached, the caller
+	// then puts the layer.
 	begin func(t *testing.T, s testStore, id string) (end func())
-	// elsewhere: the mount lives on in another mount namespace; detached: in none.
+	// elsewhere says that the mount lives on in another mount namespace, and detached that it lives on in none.
 	elsewhere, detached bool
 }
 
@@ -53,7 +54,7 @@ var mountHolds = []mountHold{
 	}},
 }
 
-// detach opens a file in the mount of the layer id, and takes the mount out of the namespace.
+// detach opens a file in the mount of the layer id, and detaches the mount from the namespace.
 func detach(t *testing.T, s testStore, id, file string, flags int) (end func()) {
 	t.Helper()
 	fd, err := unix.Open(filepath.Join(s.inner.home.Mnt(id), file), flags|unix.O_CLOEXEC, 0)
@@ -63,11 +64,11 @@ func detach(t *testing.T, s testStore, id, file string, flags int) (end func()) 
 	return func() { must(t, unix.Close(fd)) }
 }
 
-// A direction is one of the two in which a layer is converted.
+// A direction is one of the two directions in which a layer can be converted.
 type direction struct {
 	name string
 	from whiteout.Form
-	// convert has the converter of s bring the layer id into the other form.
+	// convert converts the layer id to the other form.
 	convert func(s testStore, id string) error
 }
 
@@ -83,7 +84,7 @@ var directions = []direction{
 	}},
 }
 
-// busyStore has a layer with marks of the form that a direction begins with, and top on top of it.
+// busyStore makes a store that has a layer with marks of the form in which a direction begins, and the layer top on top of it.
 func busyStore(t *testing.T, name backend.Name, d direction) testStore {
 	t.Helper()
 	s := newStore(t, name)
@@ -99,7 +100,7 @@ func busyStore(t *testing.T, name backend.Name, d direction) testStore {
 	return s
 }
 
-// idleSoon waits until no mount of the layers is alive: the kernel takes down those of a namespace that ends in its own time.
+// idleSoon waits until no mount of the layers is alive: when a namespace ends, the kernel takes down its mounts in its own time.
 func idleSoon(t *testing.T, s testStore, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
@@ -116,11 +117,11 @@ func idleSoon(t *testing.T, s testStore, ids ...string) {
 	}
 }
 
-// TestConversionIsRefused has a layer, or one on top of it, mounted in each way that there is: the layer stays as it is, and the error says who
-// uses it. The kernel is asked in both of the ways that there are.
+// TestConversionIsRefused converts a layer while it, or a layer on top of it, is mounted in each possible way. The layer must stay as it
+// is, and the error must say who uses it. The test asks the kernel in both possible ways.
 func TestConversionIsRefused(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
-		// An upper directory that is in use elsewhere makes overlayfs warn.
+		// Overlayfs warns about an upper directory that is in use elsewhere.
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		for _, d := range directions {
 			for _, how := range []inuse.Answer{inuse.AnswerTrial, inuse.AnswerMountinfo} {
@@ -143,7 +144,7 @@ func TestConversionIsRefused(t *testing.T) {
 						t.Errorf("the kernel was asked in the way %d", u.How)
 					}
 					if recordOf(t, s.inner.home, "layer") != map[whiteout.Form]string{whiteout.OverlayTrusted: "trusted"}[d.from] {
-						// That way did not see it: see refused.
+						// Asked in this way, the kernel did not tell of the mount: see refused.
 						return
 					}
 					must(t, d.convert(s, "layer"))
@@ -161,7 +162,7 @@ func TestConversionIsRefused(t *testing.T) {
 	})
 }
 
-// refused mounts the layer id, has hold keep the mount alive, and converts layer.
+// refused mounts the layer id, has hold keep the mount alive, and fails the test unless the conversion of the layer "layer" is refused.
 func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold mountHold, id string, options []string) {
 	t.Helper()
 	h := s.inner.home
@@ -171,7 +172,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 	record := recordOf(t, h, "layer")
 	err := d.convert(s, "layer")
 	if how == inuse.AnswerMountinfo && hold.detached && s.backend == backend.Overlay {
-		// Such a mount is in no mountinfo: what cannot be done on such a kernel is not promised.
+		// Such a mount is in no mountinfo. On a kernel that cannot be asked in another way, nothing promises that the driver sees it.
 		if err != nil {
 			t.Errorf("mountinfo shows a mount that is in no namespace: %v", err)
 		}
@@ -191,7 +192,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 	if busy.Target != h.Mnt(id) {
 		t.Errorf("it says that %s is in use, and not %s", busy.Target, h.Mnt(id))
 	}
-	// Other test programs may have copies of the mount, for a moment.
+	// Other test programs may have copies of the mount for a moment.
 	if hold.elsewhere && !slices.ContainsFunc(busy.Holders, func(holder mountutil.Holder) bool {
 		return holder.Command == "sleep" && holder.PID != 0 && holder.Path == h.Mnt(id)
 	}) {
@@ -209,11 +210,11 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 		must(t, s.Put(id))
 	}
 	idleSoon(t, s, "layer", "top")
-	// Aufs gives another mount the name of one that is gone; and nobody has put this one.
+	// Aufs can give the name of this mount to another one, now that it is gone, and nobody has put the mount.
 	must(t, s.inner.rubbish.SweepNotes())
 }
 
-// TestRunRootIsRecorded has a store be used with one run root, and with another one.
+// TestRunRootIsRecorded uses a store with one run root, and then with another one.
 func TestRunRootIsRecorded(t *testing.T) {
 	h := storeOf(t)
 	for _, dir := range []string{h.Tmp(), h.Overlay()} {
@@ -233,8 +234,8 @@ func TestRunRootIsRecorded(t *testing.T) {
 	}
 }
 
-// TestLeakedMount is about a mount that lives on in another mount namespace: its layer reads as it should, may be a parent, be mounted again, and
-// be there after an Init.
+// TestLeakedMount has a mount live on in another mount namespace. The driver must be able to read its layer, to use it as a parent, to
+// mount it again, and to keep it over an Init.
 func TestLeakedMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
@@ -269,7 +270,7 @@ func TestLeakedMount(t *testing.T) {
 	})
 }
 
-// TestBackendsTakeTurns is about one store that is mounted by aufs and by overlayfs, after each other.
+// TestBackendsTakeTurns mounts one store by aufs and by overlayfs in turn.
 func TestBackendsTakeTurns(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := changed(t, backend.Aufs)
@@ -292,8 +293,8 @@ func TestBackendsTakeTurns(t *testing.T) {
 	})
 }
 
-// TestAufsTakesWhatOverlayLeft is about a host that has aufs now, where an overlay mount of before lives on: aufs may have the layer below others,
-// and writes to it when that mount is gone.
+// TestAufsTakesWhatOverlayLeft opens a store by aufs while an earlier overlay mount of a layer lives on. Aufs may use the layer below
+// others, and writes to it only when that mount is gone.
 func TestAufsTakesWhatOverlayLeft(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := changed(t, backend.Overlay)
@@ -335,7 +336,8 @@ func TestTrialAnswer(t *testing.T) {
 	}
 }
 
-// TestWithoutOverlayfs is about a kernel that has none: no mount of it can be alive, nor is anything mounted to find that out.
+// TestWithoutOverlayfs uses a Probe for a kernel without overlayfs. No overlay mount can be alive, and the Probe must not mount anything
+// to find that out.
 func TestWithoutOverlayfs(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"layers/base": "", "layers/layer": "base\n", "diff/base/": "", "diff/layer/": "", "mnt/layer/": "", "mnt/base/": ""})
@@ -352,7 +354,7 @@ func TestWithoutOverlayfs(t *testing.T) {
 	sameNames(t, readTree(t, h.Tmp()).Names())
 }
 
-// TestIdleGoesByDescendants asks for a layer that others are on top of, of which one is damaged.
+// TestIdleGoesByDescendants asks whether a layer is idle that has other layers on top of it, one of which is damaged.
 func TestIdleGoesByDescendants(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
@@ -389,7 +391,7 @@ func TestEscapes(t *testing.T) {
 	}
 	for shown, real := range map[string]string{
 		"/s/diff/a": "/s/diff/a", `/a\040b\134c/d`: `/a b\c/d`, "/a=b": "/a=b", `/a\075b`: "/a=b", `/a\054b`: "/a,b",
-		// As it is shown where mount(2) was given it.
+		// mountinfo shows these if mount(2) was given the option.
 		`/a\134\054b`: "/a,b", `/a\134\134b`: `/a\b`, `/a\134\134\134\054b`: `/a\,b`, "/\303\251": "/\u00e9",
 	} {
 		must(t, os.WriteFile(file, bytes.Join([][]byte{line("/other"), line(shown)}, nil), 0o600))
@@ -402,12 +404,12 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
-// mountOpts are those of Get.
+// mountOpts returns options for Get.
 func mountOpts(options ...string) GetOptions {
 	return GetOptions{Options: options}
 }
 
-// TestUsersOfAnOddPath asks mountinfo for the mounts of a store whose path has all that the kernel escapes there.
+// TestUsersOfAnOddPath looks in mountinfo for the mounts of a store whose path has the characters that the kernel escapes there.
 func TestUsersOfAnOddPath(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		for _, odd := range []string{"a,b", "a=b", "a b", `a\b`, "a#b", "a\tb", `a\,b`, `a\054b`} {
@@ -427,7 +429,7 @@ func TestUsersOfAnOddPath(t *testing.T) {
 	})
 }
 
-// TestUsersAreAskedForByMany has two ask at the same time.
+// TestUsersAreAskedForByMany has several goroutines ask at the same time.
 func TestUsersAreAskedForByMany(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
@@ -452,8 +454,8 @@ func TestUsersAreAskedForByMany(t *testing.T) {
 	})
 }
 
-// TestSecondMountOfALayerIsSeen has a layer mounted again while a copy of its first mount is alive: the kernel takes the directory for one that the
-// first mount alone uses, and tells nothing of the second one when the first is gone.
+// TestSecondMountOfALayerIsSeen mounts a layer again while a copy of its first mount is alive. The kernel then counts the directory as
+// used by the first mount alone, and does not tell of the second mount when the first is gone. The driver must see it all the same.
 func TestSecondMountOfALayerIsSeen(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
@@ -469,7 +471,7 @@ func TestSecondMountOfALayerIsSeen(t *testing.T) {
 					must(t, s.Put("layer"))
 				}
 				ends[0]()
-				// The kernel takes the first one down in its own time.
+				// The kernel takes down the first mount in its own time.
 				for range 50 {
 					time.Sleep(5 * time.Millisecond)
 					used, err := s.inner.forms.Users.Of("layer")

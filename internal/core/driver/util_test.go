@@ -21,7 +21,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// testStore is a driver under test: all of it, and what only this package sees.
+// A testStore is a driver under test. inner is the same driver.
 type testStore struct {
 	*Driver
 	inner   *Driver
@@ -35,7 +35,7 @@ func newStore(t *testing.T, name backend.Name, more ...func(*Config)) testStore 
 	return s
 }
 
-// openStore makes a driver on the store at dir, which may be there already.
+// openStore makes a driver on the store at dir, which may exist already.
 func openStore(t *testing.T, dir string, name backend.Name, more ...func(*Config)) testStore {
 	t.Helper()
 	s, err := reopen(dir, name, more...)
@@ -49,7 +49,7 @@ func openStore(t *testing.T, dir string, name backend.Name, more ...func(*Config
 	return s
 }
 
-// reopen is Open on the store at home. Nothing happens when the test ends.
+// reopen opens the store at home. It cleans up nothing when the test ends.
 func reopen(home string, name backend.Name, more ...func(*Config)) (testStore, error) {
 	c := configFor(name)
 	c.RunRoot = runRootOf(home)
@@ -63,10 +63,10 @@ func reopen(home string, name backend.Name, more ...func(*Config)) (testStore, e
 	return testStore{Driver: d, inner: d, backend: name}, nil
 }
 
-// runRootOf is the run root of the store at home.
+// runRootOf returns the run root of the store at home.
 func runRootOf(home string) string { return home + "-run" }
 
-// noLeftovers fails the test if anything is in the store, in which nothing is mounted, that belongs to no layer.
+// noLeftovers fails the test if the store, in which nothing may be mounted, has something that belongs to no layer.
 func noLeftovers(t *testing.T, s testStore) {
 	t.Helper()
 	h := s.inner.home
@@ -84,7 +84,7 @@ func noLeftovers(t *testing.T, s testStore) {
 	for _, a := range h.Areas() {
 		allowed[a.Tmp()] = nil
 	}
-	// Nothing is mounted.
+	// Nothing is mounted, so that this directory must be empty.
 	allowed[h.Overlay(store.AufsDir)] = nil
 	for dir, names := range allowed {
 		entries, err := os.ReadDir(dir)
@@ -105,7 +105,7 @@ func noLeftovers(t *testing.T, s testStore) {
 	}
 }
 
-// get is Driver.Get, with the Put when the test ends if put was not called before.
+// get is Driver.Get. It fails the test on an error.
 func (s testStore) get(t *testing.T, id string, options ...string) string {
 	t.Helper()
 	dir, err := s.Get(id, GetOptions{Options: options})
@@ -122,7 +122,7 @@ func (s testStore) create(t *testing.T, parent string, ids ...string) {
 	}
 }
 
-// change mounts the layer id, calls edit with the place, and unmounts it.
+// change mounts the layer id, calls edit with the mount point, and unmounts the layer.
 func (s testStore) change(t *testing.T, id string, edit func(dir string)) {
 	t.Helper()
 	dir := s.get(t, id)
@@ -166,7 +166,7 @@ func (s testStore) oneForm(t *testing.T, id string) {
 	}
 }
 
-// written is the form of a layer that the store's backend has mounted writable.
+// written returns the form of a layer that the store's backend has mounted writable.
 func (s testStore) written() whiteout.Form {
 	if s.backend == backend.Aufs {
 		return whiteout.AufsForm
@@ -181,7 +181,7 @@ func (s testStore) apply(t *testing.T, id, parent string, entries ...entry) {
 	must(t, err)
 }
 
-// diff reads the archive that Diff makes.
+// diff returns the headers of the archive that Diff makes.
 func (s testStore) diff(t *testing.T, id, parent string) map[string]*tar.Header {
 	t.Helper()
 	r, err := s.Diff(id, nil, parent, nil)
@@ -191,7 +191,7 @@ func (s testStore) diff(t *testing.T, id, parent string) map[string]*tar.Header 
 	return headers
 }
 
-// threeLayers are base, middle on top of it, and child, which is empty, on top of that; other is beside them.
+// threeLayers makes the layers base, middle on top of base, and child, which is empty, on top of middle. The layer other is beside them.
 func threeLayers(t *testing.T, s testStore) {
 	t.Helper()
 	s.create(t, "", "base", "middle", "child")
@@ -205,7 +205,7 @@ func threeLayers(t *testing.T, s testStore) {
 	s.apply(t, "other", "", entry{Name: "f", Content: "other"})
 }
 
-// copyDir copies a directory with all attributes. The library leaves some out, where it is built without C.
+// copyDir copies a directory with all extended attributes. The library leaves some out when it is built without C.
 func copyDir(t *testing.T, from, to string) {
 	t.Helper()
 	must(t, copy.DirCopy(from, to, copy.Content, true))
