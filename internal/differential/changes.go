@@ -10,7 +10,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
-// snapshot is a tree by path.
+// A snapshot is a tree by path.
 type snapshot map[string]listing.Entry
 
 func snapshotOf(entries []listing.Entry) snapshot {
@@ -21,10 +21,10 @@ func snapshotOf(entries []listing.Entry) snapshot {
 	return s
 }
 
-// expectedChanges compares two trees as a graph driver's Changes has to: all
-// paths that are new; of those that are gone, the ones whose directory is
-// still there; those whose file differs, and all directories above a change.
-// Which names a file has besides is not a change of it.
+// expectedChanges compares two trees as a graph driver's Changes must. It
+// returns all new paths, all deleted paths whose directory is still there, all
+// paths whose file differs, and all directories above a change. A change of a
+// file's other names is not a change of the file.
 func expectedChanges(before, after snapshot) map[string]Kind {
 	changes := map[string]Kind{}
 	note := func(p string, kind Kind) {
@@ -59,9 +59,10 @@ func expectedChanges(before, after snapshot) map[string]Kind {
 	return changes
 }
 
-// compareChanges says how the changes of a driver are not those expected. More
-// files may be modified than differ, if allowed says so of them: a driver
-// cannot know that a file was written to and is as before.
+// compareChanges returns how the changes of a driver differ from the expected
+// ones. If allowed reports true for a file, the driver may call it modified
+// although it does not differ: a driver cannot know that a file that was
+// written to is as before.
 func compareChanges(got []Change, want map[string]Kind, allowed func(string) bool) error {
 	var faults []string
 	seen := map[string]bool{}
@@ -86,7 +87,7 @@ func compareChanges(got []Change, want map[string]Kind, allowed func(string) boo
 	return faultsError(faults)
 }
 
-// compareTrees says how a tree is not as the model is.
+// compareTrees returns how a tree differs from the model.
 func compareTrees(got, model []listing.Entry) error {
 	var faults []string
 	want := snapshotOf(model)
@@ -106,7 +107,7 @@ func compareTrees(got, model []listing.Entry) error {
 	return faultsError(faults)
 }
 
-// mostFaults is how many of them are told.
+// mostFaults is how many faults an error lists at most.
 const mostFaults = 8
 
 func faultsError(faults []string) error {

@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyTree copies a file, or a directory with all below it, to another path in the tree at root. The library's archives would do,
-// were it not that version v1.64 follows symbolic links there, and loses what is in directories whose names are not UTF-8.
+// copyTree copies a file, or a directory with everything below it, to another path in the tree at root. It does not use
+// the library's archives: version v1.64 follows symbolic links there, and loses what is in directories whose names are
+// not UTF-8.
 func copyTree(root, from, to string) error {
-	// The first name that each file with several has in the copy.
+	// names has the first name in the copy of each file, for files with several names.
 	names := map[uint64]string{}
-	// Times come last, for what is put into a directory changes them.
+	// Times are set last, because making a file in a directory changes the directory's time.
 	var stamps []func() error
 	source, target := filepath.Join(root, from), filepath.Join(root, to)
 	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
@@ -51,7 +52,7 @@ func copyTree(root, from, to string) error {
 	return err
 }
 
-// copyContent makes a file of the same kind and content.
+// copyContent makes a file of the same kind and with the same content.
 func copyContent(from, to string, st unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -79,7 +80,8 @@ func copyContent(from, to string, st unix.Stat_t) error {
 	}
 }
 
-// copyAttributes gives a file the owner, mode and extended attributes of another one. The owner comes first: it changes the others.
+// copyAttributes gives a file the owner, mode and extended attributes of another file. It sets the owner first, because
+// that changes the others.
 func copyAttributes(from, to string, st unix.Stat_t) error {
 	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err

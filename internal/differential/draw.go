@@ -14,16 +14,16 @@ import (
 	"pgregory.net/rapid"
 )
 
-// maxDepth is how many names a drawn path has at most.
+// maxDepth is the largest number of names in a drawn path.
 const maxDepth = 4
 
-// names are few, so that what was deleted is made again.
+// names returns only a few names, so that what was deleted is made again.
 func names() []string {
 	return []string{"a", "b", "c", "d", "dir", "file", "x y", "ä", "\xff", strings.Repeat("long", 20)}
 }
 
-// Draw draws a script of three to six layers. All of its operations are valid
-// ones: they are tried in scratch, an empty directory.
+// Draw draws a script of three to six layers. It tries all operations in
+// scratch, an empty directory, so that all of them are valid.
 func Draw(t *rapid.T, scratch string) Script {
 	d := drawer{t: t, root: scratch}
 	script := make(Script, rapid.IntRange(3, 6).Draw(t, "layers"))
@@ -42,16 +42,16 @@ type drawer struct {
 	t    *rapid.T
 	root string
 
-	// What is in the tree now, by kind, in order.
+	// These are the files in the tree now, by kind, in order.
 	files   []string // regular ones
 	others  []string // neither regular nor directories
 	dirs    []string
-	empty   []string // directories
+	empty   []string // empty directories
 	present map[string]bool
 }
 
-// op draws an operation, and carries it out. In the lowest layer most of them
-// make something.
+// op draws an operation, and carries it out. In the lowest layer, most
+// operations make something.
 func (d *drawer) op(lowest bool) Op {
 	if err := d.look(); err != nil {
 		d.t.Fatalf("%v", err)
@@ -107,8 +107,8 @@ func (d *drawer) look() error {
 // A choice draws the arguments of one verb.
 type choice = func() Op
 
-// making are the choices that make files. They need nothing to be there, but
-// for link.
+// making returns the choices that make files. Only link needs a file to be
+// there.
 func (d *drawer) making() []choice {
 	choices := []choice{
 		func() Op { return newOp("create", d.newPath(), d.mode(), d.size(), d.seed()) },
@@ -125,7 +125,7 @@ func (d *drawer) making() []choice {
 }
 
 // mknod makes no socket, which archives don't carry, and no device 0/0, which
-// overlayfs has for itself.
+// overlayfs uses for whiteouts.
 func (d *drawer) mknod() Op {
 	kind := draw(d.t, "kind", uint32(unix.S_IFIFO), unix.S_IFCHR, unix.S_IFBLK)
 	major := 0
@@ -135,7 +135,7 @@ func (d *drawer) mknod() Op {
 	return newOp("mknod", d.newPath(), fmt.Sprintf("%#o", kind|0o640), fmt.Sprint(major), "3")
 }
 
-// changing are the choices that change files that are there.
+// changing returns the choices that change existing files.
 func (d *drawer) changing() []choice {
 	choices := []choice{func() Op { return newOp(remount) }}
 	if len(d.files) > 0 {
@@ -164,7 +164,7 @@ func (d *drawer) changing() []choice {
 	return choices
 }
 
-// removexattr removes an attribute that is there, or sets one if there is none.
+// removexattr removes an existing attribute, or sets one if there is none.
 func (d *drawer) removexattr(paths []string) choice {
 	return func() Op {
 		type attr struct{ path, name string }
@@ -184,8 +184,8 @@ func (d *drawer) removexattr(paths []string) choice {
 	}
 }
 
-// rename moves a file or directory to where nothing is, or a file over a file,
-// or a directory over an empty one.
+// rename moves a file or directory to a free path, a file over a file, or a
+// directory over an empty directory.
 func (d *drawer) rename() Op {
 	from := draw(d.t, "path", slices.Concat(d.files, d.dirs, d.others)...)
 	to := d.newPath()
@@ -199,7 +199,7 @@ func (d *drawer) rename() Op {
 	return newOp("rename", from, to)
 }
 
-// removing are the choices that remove files.
+// removing returns the choices that remove files.
 func (d *drawer) removing() []choice {
 	var choices []choice
 	if files := slices.Concat(d.files, d.others); len(files) > 0 {
@@ -215,7 +215,7 @@ func (d *drawer) removing() []choice {
 	return choices
 }
 
-// newPath draws a path at which nothing is.
+// newPath draws a free path.
 func (d *drawer) newPath() string {
 	var dirs []string
 	for _, dir := range append([]string{"."}, d.dirs...) {

@@ -11,19 +11,19 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A side is a backend that mounts, with a driver that is open.
+// A side is a backend that mounts, with an open driver.
 type side struct {
 	Subject
 	driver Driver
 }
 
-// mixedMounts is how many mounts of a layer the two backends take turns at:
-// there are seldom more.
+// mixedMounts is for how many mounts of a layer Mix draws a backend. There are
+// seldom more.
 const mixedMounts = 8
 
-// Mix draws what happens to the layers of a script besides its operations:
-// which backend has each mount, when the store is converted, and which layers
-// are made on top of read-only ones.
+// Mix draws what else happens to the layers of a script: which backend makes
+// each mount, when the store is converted, and which layers are made on top of
+// read-only ones.
 func Mix(t *rapid.T, script Script) Script {
 	mixed := slices.Clone(script)
 	for i := range mixed {
@@ -41,12 +41,12 @@ func Mix(t *rapid.T, script Script) Script {
 	return mixed
 }
 
-// byOther says that the other backend has some of the mounts.
+// byOther reports whether the other backend makes some of the mounts.
 func (s Script) byOther() bool {
 	return slices.ContainsFunc(s, func(l Layer) bool { return l.Others != 0 })
 }
 
-// open opens the store on the backends that the script wants.
+// open opens the store on the backends that the script uses.
 func (r *runner) open(script Script) error {
 	subjects := []Subject{r.subject}
 	if script.byOther() && r.subject.Other != nil {
@@ -63,7 +63,7 @@ func (r *runner) open(script Script) error {
 	return nil
 }
 
-// cleanup is Cleanup of all drivers that are open.
+// cleanup calls Cleanup of all open drivers.
 func (r *runner) cleanup() error {
 	var err error
 	for _, s := range r.sides {
@@ -72,7 +72,7 @@ func (r *runner) cleanup() error {
 	return err
 }
 
-// choose makes it the turn of the backend that is to have the next mount.
+// choose gives the turn to the backend that makes the next mount.
 func (r *runner) choose() {
 	n := 0
 	if r.others&1 != 0 && len(r.sides) > 1 {
@@ -83,15 +83,15 @@ func (r *runner) choose() {
 	r.side = r.sides[n]
 }
 
-// leavesOut says if an operation cannot be carried out on all of the backends,
-// for what they make of extended attributes.
+// leavesOut reports whether an operation cannot be carried out on all backends
+// because of how they treat extended attributes.
 func (r *runner) leavesOut(op Op) bool {
 	return slices.ContainsFunc(r.sides, func(s *side) bool {
 		return s.LacksXattrs && strings.HasSuffix(op.Verb, "xattr") || s.LosesXattrs && r.losesXattr(op)
 	})
 }
 
-// convert has the store converted.
+// convert converts the store, if the subject can do that.
 func (r *runner) convert() error {
 	if r.subject.Convert == nil {
 		return nil
@@ -103,8 +103,8 @@ func (r *runner) convert() error {
 	return nil
 }
 
-// readOnly has the layer id, and all that it is on top of, be read-only until
-// undo is called.
+// readOnly makes the layer id and all layers below it read-only until undo is
+// called.
 func (r *runner) readOnly(id string) (undo func() error, err error) {
 	if r.subject.ReadOnly == nil {
 		return func() error { return nil }, nil

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Run carries out a script, in the empty directory dir. Its error is the first
-// difference, or why the script could not be carried out.
+// Run carries out a script in the empty directory dir. Its error is the first
+// difference, or the reason why the script could not be carried out.
 func Run(s Subject, script Script, dir string) (counts Counts, err error) {
 	r := &runner{
 		subject: s, home: filepath.Join(dir, "home"), model: filepath.Join(dir, "model"),
 		shown: map[string][]listing.Entry{}, parents: map[string]string{},
 	}
-	// That is how drivers make the root of a layer without a parent.
+	// Drivers make the root of a layer without a parent with this mode.
 	if err := os.Mkdir(r.model, 0o555); err != nil {
 		return r.counts, err
 	}
@@ -44,22 +44,25 @@ func Run(s Subject, script Script, dir string) (counts Counts, err error) {
 	return r.counts, r.reopen(top)
 }
 
-// copyOf is the layer that is made by applying the Diff of the layer id.
+// copyOf returns the id of the layer that is made by applying the Diff of the
+// layer id.
 func copyOf(id string) string { return id + "-copy" }
 
-// runner is the state of a run.
+// A runner is the state of a run.
 type runner struct {
 	subject     Subject
 	home, model string
-	// sides are the backends that mount: that of the subject, and its other one if the script wants it. side is the one whose turn it is.
+	// sides are the backends that mount: the subject, and its other backend if
+	// the script uses it. side is the backend whose turn it is.
 	sides  []*side
 	side   *side
 	counts Counts
-	// shown is what each layer has to show, and parents says what it is on top of.
+	// shown is what each layer must show, and parents has the parent of each
+	// layer.
 	shown   map[string][]listing.Entry
 	parents map[string]string
 
-	// Of the layer that is being made:
+	// These fields are about the layer that is being made.
 	others  uint64
 	mount   string
 	lower   hardLinks
@@ -67,7 +70,7 @@ type runner struct {
 }
 
 // layer makes the layer id on parent, and a copy of it, and checks both.
-// diffMounted says that its Diff is read while it is mounted.
+// diffMounted says that the layer's Diff is read while the layer is mounted.
 func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) (err error) {
 	r.parents[id], r.parents[copyOf(id)], r.others = parent, parent, layer.Others
 	if layer.Convert {
@@ -85,7 +88,7 @@ func (r *runner) layer(id, parent string, layer Layer, diffMounted bool) (err er
 	return r.fill(id, parent, layer, diffMounted)
 }
 
-// fill is layer, when all that is below the layer is as it is to be.
+// fill is layer once the layers below are in the state that the script wants.
 func (r *runner) fill(id, parent string, layer Layer, diffMounted bool) error {
 	before, err := r.readModel()
 	if err != nil {
@@ -135,7 +138,7 @@ func (r *runner) fill(id, parent string, layer Layer, diffMounted bool) error {
 // readModel lists the model.
 func (r *runner) readModel() ([]listing.Entry, error) { return readTree(r.model) }
 
-// readTree lists a tree, but for the time of its root: see stamp.
+// readTree lists a tree without the time of its root: see Op.changed.
 func readTree(root string) ([]listing.Entry, error) {
 	entries, err := listing.Read(root)
 	if err != nil {
@@ -153,7 +156,8 @@ func compareMount(mount string, want []listing.Entry) error {
 	return compareTrees(got, want)
 }
 
-// copyLayer applies the Diff of the layer id to another one on its parent.
+// copyLayer applies the Diff of the layer id to another layer on the same
+// parent.
 func (r *runner) copyLayer(id, parent string) error {
 	if err := r.side.driver.Create(copyOf(id), parent); err != nil {
 		return err
@@ -165,13 +169,14 @@ func (r *runner) copyLayer(id, parent string) error {
 	return errors.Join(r.side.driver.ApplyDiff(copyOf(id), parent, diff), diff.Close())
 }
 
-// checkNext is checkLayer with the driver whose turn it is.
+// checkNext is checkLayer with the driver whose turn is next.
 func (r *runner) checkNext(id string) error {
 	r.choose()
 	return r.checkLayer(r.side.driver, id)
 }
 
-// checkLayer mounts the layer id, and compares.
+// checkLayer mounts the layer id, and compares the mount with what the layer
+// must show.
 func (r *runner) checkLayer(d Driver, id string) error {
 	mount, err := d.Get(id)
 	if err != nil {
@@ -195,8 +200,9 @@ func (r *runner) checkChanges(id, parent string, want map[string]Kind) error {
 }
 
 // reopen checks all layers with a new driver on the other backend, if there is
-// one, and the layer top, and with it the state of all that it stands on, with
-// a new driver on this one; all of them, if they were converted.
+// one. It then checks the layer top and its copy with a new driver on this
+// backend, which shows the state of all layers below as well. If the store was
+// converted, it checks all layers.
 func (r *runner) reopen(top string) error {
 	if err := r.cleanup(); err != nil {
 		return err
@@ -217,7 +223,7 @@ func (r *runner) reopen(top string) error {
 	return nil
 }
 
-// checkWith checks layers with a driver of their own.
+// checkWith checks layers with a new driver that open opens.
 func (r *runner) checkWith(open func(string) (Driver, error), ids []string) error {
 	d, err := open(r.home)
 	if err != nil {
@@ -267,14 +273,16 @@ func (r *runner) apply(id string, op Op) error {
 			}
 		}
 	}
-	// A directory that nothing has copied up, as when it is renamed to its own name, is copied up by its stamp, which
-	// changes the one that it is in: that has to come after it.
+	// Setting the time of a directory copies it up, if nothing has done so
+	// before (as when it is renamed to its own name). That changes the
+	// directory that it is in, whose time must be set later.
 	slices.SortStableFunc(paths, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	return errors.Join(stamp(r.mount, paths, now), stamp(r.model, paths, now))
 }
 
-// attempt carries out an operation in the mount, and does about a refusal what
-// applications do. It returns what the operation has become, and its error.
+// attempt carries out an operation in the mount. If the mount refuses the
+// operation, attempt does what applications do about that. It returns the
+// operation that it tried last, and its error.
 func (r *runner) attempt(op Op) (Op, error) {
 	err := errno(op.do(r.mount))
 	switch {
@@ -297,7 +305,8 @@ func (r *runner) attempt(op Op) (Op, error) {
 	return op, errno(op.do(r.mount))
 }
 
-// losesXattr says if the operation removes an attribute, or sets an empty one.
+// losesXattr reports whether the operation removes an attribute, sets an empty
+// one, or makes the kernel remove a file's capabilities.
 func (r *runner) losesXattr(op Op) bool {
 	switch op.Verb {
 	case "removexattr":
@@ -312,10 +321,10 @@ func (r *runner) losesXattr(op Op) bool {
 	}
 }
 
-// do carries the operation out in a tree.
+// do carries out the operation in a tree.
 func (op Op) do(root string) error { return verbs[op.Verb].do(root, op.Args) }
 
-// errno is the system's part of an error.
+// errno returns the unix.Errno in err, or err if there is none.
 func errno(err error) error {
 	var number unix.Errno
 	if errors.As(err, &number) {
@@ -329,7 +338,7 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// remount is what the operation of that name does.
+// remount carries out the operation remount, and checks the new mount.
 func (r *runner) remount(id string) (err error) {
 	if err := r.side.driver.Put(id); err != nil {
 		return err
@@ -346,7 +355,7 @@ func (r *runner) remount(id string) (err error) {
 }
 
 // copyUp does to the model what the backend does to files that the operation
-// copies up: nothing, for a name that is renamed to itself.
+// copies up. A name that is renamed to itself is not copied up.
 func (r *runner) copyUp(op Op) error {
 	if op.Verb == "rename" && op.Args[0] == op.Args[1] {
 		return nil

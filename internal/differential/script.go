@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// A Script is what makes a stack of layers, the lowest one first.
+// A Script describes how to make a stack of layers, the lowest layer first.
 //
-// Its text has a line "layer" for each, or "layer on-copy" for one whose
-// parent is not the layer before but the layer that was made by applying that
-// one's Diff. The words "converted", "read-only" and "others" with a number
-// stand for what else there is in a Layer. After it come the operations of the
-// layer, a line for each: the verb, and its arguments with blanks between them, numbers as Go has them and
-// anything else quoted as Go does. Lines that begin with '#', and empty ones,
-// mean nothing.
+// Its text has a line "layer" for each layer. With "layer on-copy", the parent
+// is not the layer before, but the copy of that layer, which was made by
+// applying its Diff. The words "converted", "read-only" and "others" with a
+// number stand for the other fields of a Layer. The operations of the layer
+// follow, one on each line: the verb and its arguments, with blanks between
+// them. Numbers are written as in Go, and anything else is quoted as in Go.
+// Empty lines and lines that begin with '#' mean nothing.
 type Script []Layer
 
 // A Layer is what happens in one layer.
@@ -27,17 +27,18 @@ type Layer struct {
 	OnCopy bool
 	// Convert says that the store is converted before the layer is made.
 	Convert bool
-	// ReadOnly says that the layer, and its copy, are on top of layers that
+	// ReadOnly says that the layer and its copy are made on top of layers that
 	// are on a read-only mount.
 	ReadOnly bool
-	// Others has a bit for each mount of the layer, and of its copy, the lowest
-	// one for the first: the subject's other backend has it.
+	// Others has a bit for each mount of the layer and of its copy, the lowest
+	// bit for the first mount. The subject's other backend makes the mounts
+	// whose bit is set.
 	Others uint64
 	Ops    []Op
 }
 
-// An Op is one operation on a tree. What the arguments are depends on the
-// verb; a number is in the text as Go's syntax for integers has it.
+// An Op is one operation on a tree. The verb says what the arguments are. A
+// number is in Go's syntax for integers.
 type Op struct {
 	Verb string
 	Args []string
@@ -51,7 +52,7 @@ const (
 	othersWord   = "others"
 )
 
-// String is the script's text.
+// String returns the script's text.
 func (s Script) String() string {
 	var b strings.Builder
 	for _, layer := range s {
@@ -63,7 +64,7 @@ func (s Script) String() string {
 	return b.String()
 }
 
-// line is the line that begins the layer.
+// line returns the line that begins the layer.
 func (l Layer) line() string {
 	line := layerWord
 	for _, word := range []struct {
@@ -106,7 +107,7 @@ func parseLayer(words string) (Layer, error) {
 	return l, nil
 }
 
-// String is the operation's line in a script.
+// String returns the operation's line in a script.
 func (op Op) String() string {
 	line := op.Verb
 	for i, arg := range op.Args {
@@ -138,7 +139,7 @@ func Parse(r io.Reader) (Script, error) {
 	return s, lines.Err()
 }
 
-// add takes one line.
+// add adds one line of a script's text.
 func (s *Script) add(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	if verb == layerWord {
@@ -198,8 +199,8 @@ func cutQuoted(s string) (arg, rest string, err error) {
 	return arg, s[len(quoted):], err
 }
 
-// checkPath refuses paths that lead out of a tree, and the tree's root, which
-// no operation is about.
+// checkPath refuses paths that lead out of a tree. It refuses the tree's root
+// as well, on which there are no operations.
 func checkPath(path string) error {
 	for _, name := range strings.Split(path, "/") {
 		if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) {

@@ -62,8 +62,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestShrink has scripts that fail for as long as they make d/x and remove
-// the layer's only file.
+// TestShrink shrinks a script that fails for as long as it makes d/x and
+// unlinks a/x.
 func TestShrink(t *testing.T) {
 	script, err := Parse(strings.NewReader(`
 layer others 0b1

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Shrink looks for a shorter script that fails as well, until nothing more can
-// be left out of it or the time is up. It returns the shortest one and its
-// error. An operation that has become invalid does no harm: it fails in the
-// model as well.
+// Shrink looks for a shorter script that fails as well, until it can leave
+// nothing more out or the time is up. It returns the shortest script and that
+// script's error. An operation that has become invalid does no harm, because it
+// fails in the model as well.
 func Shrink(script Script, deadline time.Time, run func(Script) error) (Script, error) {
 	failure := run(script)
 	try := func(candidate Script) bool {
@@ -52,15 +52,15 @@ func Shrink(script Script, deadline time.Time, run func(Script) error) (Script, 
 	return script, failure
 }
 
-// simplifications take something from a layer that it has besides its
-// operations, and say if it had that.
+// simplifications each remove something from a layer, other than operations,
+// and report whether the layer had it.
 var simplifications = []func(*Layer) bool{
 	func(l *Layer) (had bool) { had, l.Convert = l.Convert, false; return had },
 	func(l *Layer) (had bool) { had, l.ReadOnly = l.ReadOnly, false; return had },
 	func(l *Layer) (had bool) { had, l.Others = l.Others != 0, 0; return had },
 }
 
-// size is how many layers and operations there are.
+// size returns the number of layers and operations.
 func (s Script) size() int {
 	n := len(s)
 	for _, layer := range s {
@@ -69,8 +69,8 @@ func (s Script) size() int {
 	return n
 }
 
-// withoutName leaves all operations out that have to do with a name of the
-// root, or with anything in that directory.
+// withoutName leaves out all operations on a name in the root, and on anything
+// in the directory of that name.
 func (s Script) withoutName(name string) Script {
 	short := make(Script, len(s))
 	for i, layer := range s {
@@ -85,7 +85,7 @@ func (s Script) withoutName(name string) Script {
 	return short
 }
 
-// isIn says whether one of the operation's paths begins with the name.
+// isIn reports whether one of the operation's paths begins with the name.
 func (op Op) isIn(name string) bool {
 	for i, kind := range verbs[op.Verb].args {
 		if kind == argPath && strings.HasPrefix(op.Args[i]+"/", name+"/") {
@@ -95,7 +95,7 @@ func (op Op) isIn(name string) bool {
 	return false
 }
 
-// without leaves n operations out of the layer i.
+// without leaves n operations out of the layer i, beginning at from.
 func (s Script) without(i, from, n int) Script {
 	s = slices.Clone(s)
 	s[i].Ops = slices.Delete(slices.Clone(s[i].Ops), from, from+n)

@@ -4,17 +4,17 @@ package differential
 
 import "io"
 
-// A Driver is a graph driver, as far as a run has to do with it. Package library
-// makes one of a driver of the storage library.
+// A Driver is what a run needs of a graph driver. Package library makes a
+// Driver from a driver of the storage library.
 type Driver interface {
-	// Create makes a layer for ApplyDiff, CreateReadWrite one to be written to
-	// where Get mounts it.
+	// Create makes a layer for ApplyDiff. CreateReadWrite makes a layer that is
+	// written to where Get mounts it.
 	Create(id, parent string) error
 	CreateReadWrite(id, parent string) error
 	// Get mounts a layer, until Put.
 	Get(id string) (dir string, err error)
 	Put(id string) error
-	// Diff is an archive of what a layer has and its parent has not.
+	// Diff returns an archive of what a layer has and its parent does not have.
 	Diff(id, parent string) (io.ReadCloser, error)
 	ApplyDiff(id, parent string, diff io.Reader) error
 	Changes(id, parent string) ([]Change, error)
@@ -22,7 +22,7 @@ type Driver interface {
 	Cleanup() error
 }
 
-// A Change is a path at which a layer is not as its parent.
+// A Change is a path at which a layer differs from its parent.
 type Change struct {
 	Path string // begins with "/"
 	Kind Kind
@@ -38,57 +38,61 @@ const (
 	Deleted  Kind = "D"
 )
 
-// A Subject is what is compared with the model.
+// A Subject is a driver that Run compares with the model.
 type Subject struct {
 	// Open makes or opens the store at home with the driver under test.
 	Open func(home string) (Driver, error)
-	// Other is the driver on its other backend, which opens the same stores; nil: there is none.
+	// Other is the driver on its other backend, which opens the same stores, or
+	// nil if there is none.
 	Other *Subject
-	// Convert brings all layers of the store at home, which nobody has mounted, into the form that they were unpacked in; nil: that is
-	// left out.
+	// Convert converts all layers of the store at home, none of which is
+	// mounted, to the form in which they were unpacked. If it is nil, Run
+	// leaves that out.
 	Convert func(home string) error
-	// ReadOnly has layers of the store at home be on a read-only mount until undo is called; nil: that is left out.
+	// ReadOnly puts layers of the store at home on a read-only mount until undo
+	// is called. If it is nil, Run leaves that out.
 	ReadOnly func(home string, ids []string) (undo func() error, err error)
-	// SplitsLinks says that a file that is copied up under one of its names
-	// is no longer the file that its other names have, as on overlayfs.
+	// SplitsLinks says that a file that is copied up under one of its names is
+	// no longer the file of its other names, as on overlayfs.
 	SplitsLinks bool
-	// TouchesDirs says that a directory that is copied up, for something below
-	// it, or that is renamed, has a new time of modification, as on aufs, which
-	// may copy a file up under any of its names, and makes a directory opaque
-	// that takes the place of a whiteout. Run gives those directories the
-	// operation's time.
+	// TouchesDirs says that a directory gets a new time of modification when it
+	// is copied up for something below it, or when it is renamed, as on aufs.
+	// Aufs may copy up a file under any of its names, and makes a directory
+	// opaque that takes the place of a whiteout. Run gives those directories
+	// the operation's time.
 	TouchesDirs bool
-	// LosesXattrs says that an attribute that is removed is empty instead, or
-	// that copy-up loses an empty one, as aufs does it in Linux 6.1. Run leaves
-	// operations out that remove an attribute, or set an empty one, or make
+	// LosesXattrs says that an attribute becomes empty when it is removed, or
+	// that copy-up loses an empty attribute, as with aufs in Linux 6.1. Run
+	// leaves out operations that remove an attribute, set an empty one, or make
 	// the kernel remove a file's capabilities.
 	LosesXattrs bool
-	// LacksXattrs says that there are none at all, as with an aufs that was built
-	// so. Run leaves all operations out that are about them.
+	// LacksXattrs says that there are no attributes at all, as with an aufs
+	// that was built without them. Run leaves out all operations on them.
 	LacksXattrs bool
 }
 
-// Counts is what was done in a run.
+// Counts counts what was done in a run.
 type Counts struct {
 	Layers, Ops int
 	// MovedByCopy is how many times a directory could not be renamed, with
-	// EXDEV, and was copied and removed.
+	// EXDEV, and was copied and removed instead.
 	MovedByCopy int
 	// CopiedUpFirst is how many times a file could not be truncated, with
-	// EINVAL, and was copied up by something else before. The aufs of Linux 6.1
-	// fails so where the file system can share blocks, as xfs can: it copies up
-	// no more than what is to stay, and that cannot be shared if it ends within
-	// a block.
+	// EINVAL, and had to be copied up by another operation first. The aufs of
+	// Linux 6.1 fails like this where the file system can share blocks, as xfs
+	// can: it copies up only the part that is to stay, and that part cannot be
+	// shared if it ends within a block.
 	CopiedUpFirst int
-	// LeftOut is how many operations were not carried out for
-	// Subject.LosesXattrs or LacksXattrs. Ops does not have them.
+	// LeftOut is how many operations were left out because of
+	// Subject.LosesXattrs or LacksXattrs. Ops does not count them.
 	LeftOut int
-	// ByOther is how many mounts Subject.Other has made, Conversions how many times Subject.Convert was called, and ReadOnly how many
-	// layers were made on top of others that could not be written to.
+	// ByOther is how many mounts Subject.Other made, Conversions is how many
+	// times Subject.Convert was called, and ReadOnly is how many layers were
+	// made on top of layers on a read-only mount.
 	ByOther, Conversions, ReadOnly int
 }
 
-// Add adds what was done in another run.
+// Add adds the counts of another run.
 func (c *Counts) Add(other Counts) {
 	c.Layers += other.Layers
 	c.Ops += other.Ops

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// touched is what the operations of a layer were about.
+// touched has the paths that the operations of a layer were about.
 type touched struct {
 	paths    map[string]bool
 	subtrees []string
 }
 
-// names are the paths that the operation is about, and all other names in the
-// tree at root of the files there.
+// names returns the paths of the operation, and all other names in the tree at
+// root of the files at these paths.
 func (op Op) names(root string) []string {
 	var names []string
 	for i, kind := range verbs[op.Verb].args {
 		if kind == argPath {
-			// There may be nothing yet.
+			// There may be no file yet.
 			others, _ := otherNames(root, op.Args[i])
 			names = append(append(names, op.Args[i]), others...)
 		}
@@ -40,8 +40,9 @@ func (t *touched) add(op Op, names []string) {
 	}
 }
 
-// has says whether path, or something in that directory, or a directory that
-// it is in and that went or came as a whole, was the object of an operation.
+// has reports whether an operation was about path, about something in that
+// directory, or about a directory above path that appeared or went away as a
+// whole.
 func (t *touched) has(path string) bool {
 	if t.paths[path] {
 		return true

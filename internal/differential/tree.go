@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock is the time of operation number n of a script. It is a whole number of
-// seconds because aufs cuts the times that it is told to seconds.
+// clock returns the time of operation number n of a script. It is in whole
+// seconds, because aufs cuts the times that it sets to seconds.
 func clock(n int) time.Time { return time.Unix(1_000_000_000+int64(n), 0) }
 
-// changed are the paths whose time of modification the operation sets: of what
-// it makes or writes, and of the directories in which it adds or removes a
-// name. The root is left out: the driver has files of its own there.
+// changed returns the paths whose time of modification the operation sets: of
+// the files that it makes or writes, and of the directories in which it adds or
+// removes a name. It leaves out the root, because the driver has files of its
+// own there.
 func (op Op) changed() []string {
 	v := verbs[op.Verb]
 	var paths []string
@@ -34,7 +35,7 @@ func (op Op) changed() []string {
 	return paths
 }
 
-// dirsAbove are the directories that paths are in, but for the root.
+// dirsAbove returns the directories above paths, without the root.
 func dirsAbove(paths []string) []string {
 	var dirs []string
 	for _, path := range paths {
@@ -64,10 +65,10 @@ func setTime(path string, t time.Time) error {
 
 // hardLinks are files of the model that had several names when the layer was
 // begun, so that overlayfs finds them in a lower layer. They are held open,
-// for an inode number means another file once the file is gone.
+// because an inode number means another file once its file is gone.
 type hardLinks map[uint64]*os.File
 
-// findHardLinks finds them in the tree at root.
+// findHardLinks returns the files with several names in the tree at root.
 func findHardLinks(root string) (hardLinks, error) {
 	found := hardLinks{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -94,9 +95,9 @@ func (h hardLinks) close() {
 	}
 }
 
-// split does to the tree at root what overlayfs does when it copies a file up:
-// that name has a file of its own from then on. Files that are not hard links,
-// or that the layer itself has, stay as they are.
+// split does to the tree at root what overlayfs does when it copies up a file:
+// the name path gets a file of its own. Files with one name, and files that the
+// layer itself has, stay as they are.
 func (h hardLinks) split(root, path string) error {
 	full := filepath.Join(root, path)
 	st, err := lstat(full)
@@ -107,7 +108,7 @@ func (h hardLinks) split(root, path string) error {
 		return nil
 	}
 	if st.Nlink < 2 {
-		// Its other names are gone.
+		// The file's other names are gone.
 		return h.keep(root, path)
 	}
 	dir, err := os.Lstat(filepath.Dir(full))
@@ -121,8 +122,8 @@ func (h hardLinks) split(root, path string) error {
 		setTime(filepath.Dir(full), dir.ModTime()))
 }
 
-// keep is split for a backend that copies all names of a file up: it is a
-// lower file no more, for whichever backend mounts the layer next.
+// keep is split for a backend that copies up all names of a file. The file is
+// then no longer a lower file, whichever backend mounts the layer next.
 func (h hardLinks) keep(root, path string) error {
 	st, err := lstat(filepath.Join(root, path))
 	if err != nil {
@@ -143,8 +144,8 @@ func lstat(path string) (unix.Stat_t, error) {
 	return st, nil
 }
 
-// otherNames are all names in the tree at root of the file path that is not a
-// directory, path among them.
+// otherNames returns all names of the file path in the tree at root, including
+// path. A directory has one name.
 func otherNames(root, path string) ([]string, error) {
 	file, err := lstat(filepath.Join(root, path))
 	if err != nil {

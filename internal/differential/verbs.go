@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kinds of arguments.
+// The kinds of arguments.
 const (
 	argPath   = 'p' // of a file in the tree, from the tree's root
 	argNumber = 'n'
@@ -22,23 +22,22 @@ const (
 // A verb is a kind of operation.
 type verb struct {
 	args string // the kinds of its arguments
-	// do carries it out in the tree at root. Its error is a unix.Errno, or
-	// wraps one.
+	// do carries out the verb in the tree at root. Its error is a unix.Errno,
+	// or wraps one.
 	do func(root string, a args) error
-	// copiesUp, changes and changesDir are the indices of arguments: of files
-	// that a union file system copies up for the operation; of those whose
-	// content changes, or that are made; of those whose parent directory
+	// These are indices of arguments. copiesUp are files that a union file
+	// system copies up for the operation. changes are files that are made, or
+	// whose content changes. changesDir are files whose parent directory
 	// changes.
 	copiesUp, changes, changesDir []int
-	// subtree says that all below the files that are named changes with them.
+	// subtree says that everything below the named files changes with them.
 	subtree bool
 }
 
 // args are the arguments of an operation.
 type args []string
 
-// number is an argument that is a number. Scripts are checked as they are
-// parsed.
+// number returns an argument that is a number, as Parse has checked.
 func (a args) number(i int) int64 {
 	n, err := strconv.ParseInt(a[i], 0, 64)
 	if err != nil {
@@ -47,17 +46,18 @@ func (a args) number(i int) int64 {
 	return n
 }
 
-// path is where an argument that is a path is, in the tree at root.
+// path returns where the path in argument i is in the tree at root.
 func (a args) path(root string, i int) string { return filepath.Join(root, a[i]) }
 
-// remount is the one verb that is for the runner, and not for a tree.
+// remount is the one verb that the runner carries out, because it is not about
+// a tree.
 const remount = "remount"
 
-// moveDir is a verb that no script has: what applications do about rename
-// after EXDEV.
+// moveDir is a verb that no script has. It does what applications do when
+// rename fails with EXDEV.
 const moveDir = "move"
 
-// verbs are all there are. Files are made with their mode whatever the umask.
+// verbs are all verbs. Files are made with their mode, whatever the umask is.
 var verbs = map[string]verb{
 	// create PATH MODE SIZE SEED
 	"create": {args: "pnnn", do: create, changes: []int{0}, changesDir: []int{0}},
@@ -69,7 +69,7 @@ var verbs = map[string]verb{
 	"truncate": {args: "pn", do: truncate, copiesUp: []int{0}, changes: []int{0}},
 	// chmod PATH MODE
 	"chmod": {args: "pn", do: chmod, copiesUp: []int{0}},
-	// chown PATH UID GID; of a symlink itself.
+	// chown PATH UID GID; it changes a symlink itself.
 	"chown": {args: "pnn", do: chown, copiesUp: []int{0}},
 	// setxattr PATH NAME VALUE
 	"setxattr": {args: "ptt", do: setxattr, copiesUp: []int{0}},
@@ -121,7 +121,7 @@ func appendTo(root string, a args) error {
 	return fill(f, a.number(1), a.number(2), nil)
 }
 
-// fill writes size bytes that come of a seed, does what else there is to do,
+// fill writes size bytes that depend on the seed, calls last unless it is nil,
 // and closes the file.
 func fill(f *os.File, size, seed int64, last func() error) error {
 	content := make([]byte, size)
@@ -173,7 +173,7 @@ func mkdir(root string, a args) error {
 
 func rmdir(root string, a args) error { return unix.Rmdir(a.path(root, 0)) }
 
-// rename is not os.Rename, which refuses to replace an empty directory.
+// rename does not use os.Rename, which refuses to replace an empty directory.
 func rename(root string, a args) error { return unix.Rename(a.path(root, 0), a.path(root, 1)) }
 
 func symlink(root string, a args) error { return unix.Symlink(a[1], a.path(root, 0)) }
@@ -190,7 +190,7 @@ func mknod(root string, a args) error {
 
 func unlink(root string, a args) error { return unix.Unlink(a.path(root, 0)) }
 
-// removeAll fails if there is nothing, other than os.RemoveAll.
+// removeAll fails if there is nothing to remove, unlike os.RemoveAll.
 func removeAll(root string, a args) error {
 	if _, err := lstat(a.path(root, 0)); err != nil {
 		return err

@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A kind of system call. What its arguments are is told by their indices.
+// A kind is a kind of system call. It refers to arguments by their indices.
 type kind struct {
 	name string
 	// at are file descriptors of directories, each with a path after it; paths are paths by themselves; files are file
-	// descriptors of what the call is about.
+	// descriptors of the files that the call is about.
 	at, paths, files []int
-	// flags is the argument with the flags of a call that opens a file, or 0.
+	// flags is the argument with the flags of a call that opens a file; 0 for all other calls.
 	flags int
-	// content: the call writes content, and counts only if it does so to a regular file.
+	// content says that the call writes content. It is held only if it writes to a regular file.
 	content bool
 }
 
-// kinds are the calls that are held, by number. Calls that only amd64 has are in legacyKinds.
+// kinds are the calls that are held, by number. legacyKinds has the calls that only amd64 has.
 var kinds = map[uintptr]kind{
 	unix.SYS_OPENAT:    {name: "openat", at: []int{0}, flags: 2},
 	unix.SYS_MKDIRAT:   {name: "mkdirat", at: []int{0}},
@@ -69,7 +69,7 @@ var kinds = map[uintptr]kind{
 	unix.SYS_MOUNT_SETATTR: {name: "mount_setattr", at: []int{0}},
 }
 
-// kindOf is the kind of the call number nr, if it is held.
+// kindOf returns the kind of the call number nr, and reports whether that call is held.
 func kindOf(nr uintptr) (kind, bool) {
 	if k, ok := kinds[nr]; ok {
 		return k, true

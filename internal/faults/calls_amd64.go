@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_X86_64
 
-// legacyKinds are the calls that newer architectures do without.
+// legacyKinds are the calls that newer architectures do not have.
 var legacyKinds = map[uintptr]kind{
 	unix.SYS_OPEN:      {name: "open", paths: []int{0}, flags: 1},
 	unix.SYS_CREAT:     {name: "creat", paths: []int{0}},

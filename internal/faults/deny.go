@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Deny makes one system call, by its number, fail with errno from now on, in this process and in the children that it starts: as a filter
-// does whose author had not heard of the call. It cannot be undone.
+// Deny makes the system call with this number fail with errno from now on, in this process and in the children that it
+// starts, as a filter does whose author had not heard of the call. This cannot be undone.
 func Deny(number uintptr, errno unix.Errno) error {
 	const (
 		offsetNr, offsetArch = 0, 4
@@ -27,7 +27,7 @@ func Deny(number uintptr, errno unix.Errno) error {
 		{Code: give, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
 	}
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	// On all threads.
+	// Install the filter on all threads.
 	_, _, failed := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
 	if failed != 0 {
 		return fmt.Errorf("seccomp: %w", failed)

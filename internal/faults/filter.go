@@ -17,11 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// launchVariable names, in the environment, the file descriptor of the socket over which the listener is to be handed.
+// launchVariable is the environment variable with the file descriptor of the socket over which Launch hands over the
+// listener.
 const launchVariable = "FAULTS_LISTENER_SOCKET"
 
-// Launch does nothing in a program that Run has not started. In one that it has, it puts the filter up, hands its listener
-// over, and runs the program anew, with all its system calls filtered from the first one on. It does not return then.
+// Launch does nothing in a program that Run has not started. In a program that Run has started, Launch installs the
+// filter, hands over its listener, and runs the program anew, so that all of its system calls are filtered from the
+// first one on. In this case it does not return.
 func Launch() {
 	socket, ok := os.LookupEnv(launchVariable)
 	if !ok {
@@ -36,7 +38,7 @@ func launch(socket string) error {
 	if err != nil {
 		return err
 	}
-	// A filter is the thread's, and the thread that runs another program is all that is left of this one.
+	// A filter belongs to a thread. The thread that runs another program is all that is left of this one.
 	runtime.LockOSThread()
 	listener, err := install()
 	if err != nil {
@@ -48,18 +50,18 @@ func launch(socket string) error {
 	unix.CloseOnExec(listener)
 	unix.CloseOnExec(fd)
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, launchVariable+"=") })
-	// A goroutine that is preempted by a signal would make its call once more.
+	// A goroutine that is preempted by a signal would make its call a second time.
 	env = append(env, "GODEBUG=asyncpreemptoff=1")
 	return fmt.Errorf("running the program anew: %w", syscall.Exec("/proc/self/exe", os.Args, env))
 }
 
-// install puts the filter on the calling thread, and returns its listener.
+// install installs the filter on the calling thread, and returns its listener.
 func install() (int, error) {
 	program := filterProgram()
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	for _, flags := range []uintptr{
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-		// Before Linux 5.19.
+		// Kernels before Linux 5.19 do not have the other flag.
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
 	} {
 		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
@@ -73,7 +75,7 @@ func install() (int, error) {
 	return 0, fmt.Errorf("seccomp: %w", unix.EINVAL)
 }
 
-// filterProgram is the filter: the calls that are held wait for the listener, all others are allowed.
+// filterProgram returns the filter. The calls that are held wait for the listener, and all others are allowed.
 func filterProgram() []unix.SockFilter {
 	const (
 		offsetNr, offsetArch = 0, 4
@@ -90,7 +92,7 @@ func filterProgram() []unix.SockFilter {
 		{Code: load, K: offsetNr},
 	}
 	for i, nr := range numbers {
-		// Past the rest of them, and the one that allows.
+		// Jump past the remaining comparisons and the instruction that allows the call.
 		program = append(program, unix.SockFilter{Code: equal, Jt: uint8(len(numbers) - i), K: uint32(nr)})
 	}
 	return append(program,

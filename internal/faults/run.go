@@ -20,50 +20,51 @@ import (
 type Call struct {
 	// N counts the calls that were held since the mark Begin, from 0.
 	N int
-	// Name is that of the system call.
+	// Name is the name of the system call.
 	Name string
-	// Paths are what it is about, as the program sees them, absolute where that can be told.
+	// Paths are the paths that the call is about, as the program sees them. They are absolute where that can be told.
 	Paths []string
-	// Opens: it only opens a file that is there, and changes nothing by that.
+	// Opens says that the call only opens an existing file, and changes nothing by that.
 	Opens bool
 }
 
-// String is the call as strace(1) would roughly show it.
+// String returns the call roughly as strace(1) shows it.
 func (c Call) String() string { return c.Name + "(" + strings.Join(c.Paths, ", ") + ")" }
 
-// A Verdict is what becomes of a call.
+// A Verdict says what becomes of a call.
 type Verdict struct {
 	kill  bool
 	errno unix.Errno
 }
 
 var (
-	// Continue has the call made.
+	// Continue lets the program make the call.
 	Continue = Verdict{}
-	// Kill kills the program, with its children, instead of it.
+	// Kill kills the program and its children before the call is made.
 	Kill = Verdict{kill: true}
 )
 
-// Fail has the call fail with an error, and do nothing.
+// Fail makes the call fail with errno, and do nothing.
 func Fail(errno unix.Errno) Verdict { return Verdict{errno: errno} }
 
-// Marks are set by the program: no call is held before Begin, or from End on.
+// The program sets these marks. No call is held before Begin, or from End on.
 const (
 	Begin = "begin"
 	End   = "end"
 )
 
-// markPrefix begins the names that Mark seems to delete.
+// markPrefix begins the names of the files that Mark pretends to delete.
 const markPrefix = "\x01faults:"
 
-// Mark tells whoever supervises this program how far it is. It does nothing in a program that nobody does.
+// Mark tells the supervisor of this program how far the program is. Without a supervisor, it does nothing.
 func Mark(name string) {
-	// The call never gets to the kernel's file systems if it is supervised, and there is no such file if it is not.
+	// If the program is supervised, the call never reaches the kernel's file systems. If it is not, there is no such
+	// file.
 	_ = unix.Unlinkat(unix.AT_FDCWD, markPrefix+name, 0)
 }
 
-// Run starts the program cmd, which has to call Launch, lets decide say what becomes of its calls, and waits until it and
-// its children are gone. The error is that of cmd.Wait: an *exec.ExitError if the program was killed.
+// Run starts the program cmd, which must call Launch, asks decide what becomes of each of its calls, and waits until
+// the program and its children are gone. The error is that of cmd.Wait: an *exec.ExitError if the program was killed.
 func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
 	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -76,7 +77,7 @@ func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
 	}
 	cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", launchVariable, 3+len(cmd.ExtraFiles)))
 	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
-	// So that it can be killed with its children.
+	// The program gets a process group, so that it can be killed with its children.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
 	_ = theirs.Close() // it is the program's now
@@ -99,7 +100,7 @@ func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
 	return errors.Join(err, s.ended)
 }
 
-// receive waits for the listener.
+// receive waits for the listener, and returns it.
 func receive(socket int) (int, error) {
 	rights := make([]byte, unix.CmsgSpace(4))
 	for {
@@ -122,13 +123,13 @@ func receive(socket int) (int, error) {
 	}
 }
 
-// supervisor answers the calls of one program.
+// A supervisor answers the calls of one program.
 type supervisor struct {
 	listener, group int
 	decide          func(Call) Verdict
 	begun, over     bool
 	next            int // the number of the next call
-	// ended is how the program ended.
+	// ended is the result of cmd.Wait.
 	ended error
 }
 
@@ -150,8 +151,9 @@ type answer struct {
 	flags uint32
 }
 
-// serve answers until the program, and its children, have ended. The kernel tells of that as well, POLLHUP; but before
-// Linux 6.11 or so only once somebody has waited for all of them, and nobody may for a child that is left alone.
+// serve answers calls until the program and its children have ended. The kernel reports this as well, with POLLHUP; but
+// before Linux 6.11 or so, it does so only once somebody has waited for all of them, and nobody may wait for an
+// orphaned child.
 func (s *supervisor) serve(ended <-chan error) error {
 	waited := false
 	for {
@@ -179,7 +181,7 @@ func (s *supervisor) serve(ended <-chan error) error {
 		var call notification
 		err = s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&call))
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) {
-			continue // it has died since
+			continue // the process has died since
 		}
 		if err == nil {
 			err = s.answer(call)
@@ -197,7 +199,7 @@ func (s *supervisor) ioctl(request uintptr, arg unsafe.Pointer) error {
 	return nil
 }
 
-// answer decides about one call.
+// answer decides about one call, and sends the answer.
 func (s *supervisor) answer(n notification) error {
 	a := answer{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	counted := false
@@ -221,7 +223,7 @@ func (s *supervisor) answer(n notification) error {
 	}
 	err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a))
 	if errors.Is(err, unix.ENOENT) {
-		// A signal has come before the answer, and the call comes again, or its process is gone.
+		// A signal came before the answer, and the call will come again; or its process is gone.
 		return nil
 	}
 	if counted {
@@ -230,8 +232,8 @@ func (s *supervisor) answer(n notification) error {
 	return err
 }
 
-// alive tells if a process of the program's group lives. One that has ended, and that nobody has waited for, does not: it holds
-// nothing any more.
+// alive reports whether a process of the program's group is alive. A process that has ended, but that nobody has waited
+// for, is not: it holds nothing any more.
 func (s *supervisor) alive() bool {
 	if err := unix.Kill(-s.group, 0); errors.Is(err, unix.ESRCH) {
 		return false
@@ -240,9 +242,9 @@ func (s *supervisor) alive() bool {
 	for _, file := range processes {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			continue // it is gone
+			continue // the process is gone
 		}
-		// The command, in parentheses, may have anything in it: proc(5).
+		// The command, in parentheses, may contain anything: see proc(5).
 		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 		if len(fields) > 2 && fields[2] == strconv.Itoa(s.group) && fields[0] != "Z" && fields[0] != "X" {
 			return true
@@ -253,7 +255,7 @@ func (s *supervisor) alive() bool {
 
 func (s *supervisor) kill() { _ = unix.Kill(-s.group, unix.SIGKILL) }
 
-// describe tells what a call is about, and if it is one of those that are decided about.
+// describe returns what a call is about, and reports whether the call is one to decide about.
 func (s *supervisor) describe(n notification) (Call, bool) {
 	k, ok := kindOf(uintptr(n.nr))
 	if !ok {
@@ -282,14 +284,14 @@ func (s *supervisor) describe(n notification) (Call, bool) {
 	return call, true
 }
 
-// process is one, or a thread, that waits in a call.
+// A process is a process, or a thread, that waits in a call.
 type process uint32
 
 func (p process) proc(elem ...string) string {
 	return filepath.Join(append([]string{"/proc", fmt.Sprint(uint32(p))}, elem...)...)
 }
 
-// file is what a file descriptor of the process is open on.
+// file returns the path on which a file descriptor of the process is open.
 func (p process) file(fd int32) string {
 	link := p.proc("fd", fmt.Sprint(fd))
 	if fd == unix.AT_FDCWD {
@@ -302,13 +304,13 @@ func (p process) file(fd int32) string {
 	return path
 }
 
-// isRegular tells if a file descriptor is open on a regular file.
+// isRegular reports whether a file descriptor is open on a regular file.
 func (p process) isRegular(fd int32) bool {
 	info, err := os.Stat(p.proc("fd", fmt.Sprint(fd)))
 	return err == nil && info.Mode().IsRegular()
 }
 
-// pathAt is the path that is at an address of the process, from a directory of it.
+// pathAt returns the path at an address of the process. If it is relative, it begins at the directory dir.
 func (p process) pathAt(dir int32, address uint64) string {
 	path := p.text(address)
 	if filepath.IsAbs(path) {
@@ -317,7 +319,7 @@ func (p process) pathAt(dir int32, address uint64) string {
 	return filepath.Join(p.file(dir), path)
 }
 
-// text reads the text at an address, up to its NUL.
+// text returns the text at an address of the process, up to its NUL.
 func (p process) text(address uint64) string {
 	if address == 0 {
 		return ""
@@ -327,7 +329,7 @@ func (p process) text(address uint64) string {
 		return "?"
 	}
 	defer f.Close()
-	// It may be next to what is not mapped: then less is read.
+	// Unmapped memory may follow the text. ReadAt then reads less.
 	content := make([]byte, unix.PathMax)
 	n, _ := f.ReadAt(content, int64(address))
 	text, _, _ := bytes.Cut(content[:n], []byte{0})

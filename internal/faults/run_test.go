@@ -40,7 +40,7 @@ func program(dir string) error {
 	return exec.Command("/bin/rm", filepath.Join(dir, "d/f")).Run()
 }
 
-// run runs the program above in a directory of its own, and returns what it said, and what is in the directory.
+// run runs program in a directory of its own, and returns what it printed, and what is in the directory afterwards.
 func run(t *testing.T, decide func(Call) Verdict) (said string, left []string, err error) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -52,7 +52,7 @@ func run(t *testing.T, decide func(Call) Verdict) (said string, left []string, e
 	c.Env = append(os.Environ(), "FAULTS_TEST_DIR="+dir)
 	c.Stdout, c.Stderr = &out, &out
 	err = Run(c, func(call Call) Verdict {
-		// The runtime opens files as well, and devices.
+		// The runtime opens files and devices as well.
 		if !strings.HasPrefix(call.Paths[0], dir) {
 			return Continue
 		}

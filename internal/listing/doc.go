@@ -1,4 +1,4 @@
-// Package listing reads a directory tree into entries that are the same for
-// equal trees, whichever driver shows them and in whichever process, and
-// writes them as text.
+// Package listing reads a directory tree into entries, and writes them as text.
+// Equal trees have equal entries, whichever driver shows them, and in whichever
+// process.
 package listing

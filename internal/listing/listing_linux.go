@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Entry is all that equal trees agree on for one path. Entries can be
-// compared with ==.
+// An Entry is everything in which equal trees agree for one path. Entries can
+// be compared with ==.
 //
-// Inode numbers and link counts are left out: union file systems make them up.
+// It leaves out inode numbers and link counts, because union file systems make
+// them up.
 type Entry struct {
 	Path     string // relative to the root, which is "."
 	Type     byte   // the letter of "find -type"
@@ -28,8 +29,8 @@ type Entry struct {
 	Target   string // of a symlink
 	Rdev     uint64 // of a device
 	Sum      string // SHA-256 of a regular file's contents, in hexadecimal
-	// Link is, for the second and later names of a hard-linked file, the first
-	// one in the order of a walk.
+	// Link is set for the second and later names of a hard-linked file. It is
+	// the file's first name in the order of a walk.
 	Link string
 	// Xattrs are the extended attributes that archives carry, user.* and
 	// security.capability, as name="value" sorted by name.
@@ -59,9 +60,10 @@ func Read(root string) ([]Entry, error) {
 //
 //	type mode uid:gid size mtime "path" target sha256 xattrs
 //
-// The mode is octal, the mtime in whole seconds and that of regular files
-// alone, else 0. The target is a symlink's, quoted; for a device major:minor;
-// for a file with a Link "=" and that, quoted. What does not apply is "-".
+// The mode is octal. The mtime is in whole seconds for a regular file, and 0
+// for any other file. The target is quoted for a symlink, and major:minor for a
+// device; for a file with a Link it is "=" and the quoted Link. A "-" stands
+// for what does not apply.
 func Write(w io.Writer, root string) error {
 	entries, err := Read(root)
 	if err != nil {
@@ -74,7 +76,7 @@ func Write(w io.Writer, root string) error {
 	return out.Flush()
 }
 
-// line is one of what Write writes.
+// line returns the line that Write writes for the entry.
 func (e Entry) line() string {
 	var mtime int64
 	if e.Type == 'f' {
@@ -84,7 +86,7 @@ func (e Entry) line() string {
 		e.Type, e.Mode, e.UID, e.GID, e.Size, mtime, e.Path, e.target(), orDash(e.Sum), orDash(e.Xattrs))
 }
 
-// target says what the file stands for: see Write.
+// target returns the target that Write writes for the entry.
 func (e Entry) target() string {
 	switch {
 	case e.Link != "":
@@ -105,10 +107,10 @@ func orDash(s string) string {
 	return s
 }
 
-// names is the first path of each file, by device and inode number.
+// names has the first path of each file, by device and inode number.
 type names map[[2]uint64]string
 
-// describe is the entry of the file called name, whose path in the tree is rel.
+// describe returns the entry of the file name, whose path in the tree is rel.
 func describe(name, rel string, seen names) (Entry, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(name, &st); err != nil {
@@ -141,7 +143,7 @@ func describe(name, rel string, seen names) (Entry, error) {
 	return e, err
 }
 
-// letter is the type in st_mode as a letter.
+// letter returns the type in st_mode as a letter.
 func letter(mode uint32) byte {
 	letters := map[uint32]byte{
 		unix.S_IFDIR: 'd', unix.S_IFREG: 'f', unix.S_IFLNK: 'l', unix.S_IFIFO: 'p',
@@ -150,7 +152,7 @@ func letter(mode uint32) byte {
 	return letters[mode&unix.S_IFMT]
 }
 
-// contents is the SHA-256 of a file's contents, in hexadecimal.
+// contents returns the SHA-256 of a file's contents, in hexadecimal.
 func contents(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -164,7 +166,7 @@ func contents(name string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
-// xattrs lists the extended attributes: see Entry.
+// xattrs returns the extended attributes of a file, as Entry has them.
 func xattrs(name string) (string, error) {
 	keys, err := XattrNames(name)
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxXattr is how many bytes the kernel has at most for the names of a file's
+// maxXattr is how many bytes the kernel allows for the names of a file's
 // extended attributes together, and for one value: see xattr(7).
 const maxXattr = 1 << 16
 
-// XattrNames returns the names of the extended attributes of a file, none if its
-// file system has no attributes. It does not follow a symlink.
+// XattrNames returns the names of the extended attributes of a file, or none if
+// its file system has no attributes. It does not follow a symlink.
 //
-// The driver has such functions as well. These are others, so that a tree that
-// they read shows what is wrong with those of the driver.
+// The driver has functions like these. These are separate, so that a tree that
+// they read shows what is wrong with the driver's functions.
 func XattrNames(path string) ([]string, error) {
 	// Most files have none.
 	n, err := unix.Llistxattr(path, nil)
@@ -32,8 +32,8 @@ func XattrNames(path string) ([]string, error) {
 	return nil, nil
 }
 
-// Xattr returns the value of an extended attribute of a file, and nothing if it
-// has no such attribute. It does not follow a symlink.
+// Xattr returns the value of an extended attribute of a file, or nil if the
+// file has no such attribute. It does not follow a symlink.
 func Xattr(path, name string) ([]byte, error) {
 	buffer := make([]byte, maxXattr)
 	n, err := unix.Lgetxattr(path, name, buffer)

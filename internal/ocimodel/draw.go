@@ -6,7 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Draw draws a stack of archives, as a text for Parse. Their entries are in any order; each archive has a meaning.
+// Draw draws a stack of archives, as a text for Parse. The entries of an archive are in any order, and each archive has
+// a meaning.
 func Draw(t *rapid.T) string {
 	words := rapid.Custom(drawWord)
 	layers := make([]string, 0, 4)

@@ -15,28 +15,28 @@ const (
 
 // A Node is a file of a tree.
 type Node struct {
-	// Type is a Typeflag of a tar.Header, but for tar.TypeLink.
+	// Type is a Typeflag of a tar.Header other than tar.TypeLink.
 	Type          byte
 	Content, Link string
 	Mode          int64
 	UID, GID      int
-	// ModTime is in seconds since 1970, or 0 if nothing says what it is.
+	// ModTime is in seconds since 1970, or 0 if nothing says what it should be.
 	ModTime int64
-	// Children are those of a directory, by their names.
+	// Children are the files in a directory, by name.
 	Children map[string]*Node
 }
 
-// NewTree is the root of an empty tree.
+// NewTree returns the root of an empty tree.
 func NewTree() *Node { return newDirectory() }
 
-// newDirectory is one of which no archive says anything.
+// newDirectory returns a directory about which no archive says anything.
 func newDirectory() *Node {
 	return &Node{Type: tar.TypeDir, Mode: 0o755, Children: map[string]*Node{}}
 }
 
 func (n *Node) isDir() bool { return n != nil && n.Type == tar.TypeDir }
 
-// All are the files of a tree but for its root, by their paths.
+// All returns the files of a tree by path, without its root.
 func (n *Node) All() map[string]*Node {
 	all := map[string]*Node{}
 	for name, child := range n.Children {
@@ -51,18 +51,18 @@ func (n *Node) All() map[string]*Node {
 // A Layer is what the entries of an archive make of an empty directory.
 type Layer struct {
 	root *member
-	// directories are the paths that have had an entry as directories.
+	// directories are the paths that have had an entry for a directory.
 	directories map[string]bool
-	// Doubtful: entries replace directories of the same archive, which a driver may refuse.
+	// Doubtful says that entries replace directories of the same archive, which a driver may refuse.
 	Doubtful bool
 }
 
-// A member is a file of a layer, or a directory that it only implies.
+// A member is a file of a layer, or a directory that the layer only implies.
 type member struct {
 	Node
 	implied  bool
 	children map[string]*member
-	// whiteouts are the names that are deleted in a directory.
+	// whiteouts are the names that the layer deletes in a directory.
 	whiteouts map[string]bool
 	opaque    bool
 }
@@ -71,11 +71,12 @@ func newMember() *member {
 	return &member{Node: *newDirectory(), implied: true, children: map[string]*member{}, whiteouts: map[string]bool{}}
 }
 
-// ErrUnspecified says that nothing tells what an archive means.
+// ErrUnspecified says that nothing defines what an archive means.
 var ErrUnspecified = errors.New("an archive of this kind has no meaning")
 
-// Read reads an archive. The error is ErrUnspecified if the path of an entry leads through what is no directory, if a hard link is none to a
-// regular file before it, and if a symbolic link takes the place of a directory.
+// Read reads an archive. The error is ErrUnspecified if the path of an entry leads through something other than a
+// directory, if a hard link does not lead to a regular file before it, or if a symbolic link takes the place of a
+// directory.
 func Read(entries []Entry) (*Layer, error) {
 	l := &Layer{root: newMember(), directories: map[string]bool{}}
 	for _, e := range entries {
@@ -112,7 +113,7 @@ func (l *Layer) add(e Entry) error {
 	return err
 }
 
-// member is what an entry makes in the place of there.
+// member returns what an entry makes in the place of the member there.
 func (l *Layer) member(e Entry, there *member) (*member, error) {
 	m := newMember()
 	isDir := e.Type == tar.TypeDir
@@ -156,7 +157,7 @@ func (l *Layer) Apply(below *Node) {
 	l.root.addTo(below)
 }
 
-// hide deletes what the whiteouts of m, and of the directories in it, say.
+// hide deletes what the whiteouts and opaque marks of m, and of the directories in it, hide.
 func (m *member) hide(below *Node) {
 	if m.opaque {
 		clear(below.Children)
@@ -171,7 +172,7 @@ func (m *member) hide(below *Node) {
 	}
 }
 
-// addTo adds what is in m to the directory below.
+// addTo adds the files in m to the directory below.
 func (m *member) addTo(below *Node) {
 	for name, child := range m.children {
 		there := below.Children[name]
@@ -193,7 +194,7 @@ func (m *member) addTo(below *Node) {
 	}
 }
 
-// isNothing tells if m is an implied directory that holds nothing but whiteouts.
+// isNothing reports whether m is an implied directory that holds only whiteouts.
 func (m *member) isNothing() bool {
 	for child := range maps.Values(m.children) {
 		if !child.isNothing() {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestApply has stacks of layers, and the names that are there in the end, with the mode of those that are implied and the number of the
-// layer that the others come from.
+// TestApply applies stacks of layers, and compares the names in the result. A stack with an archive without a meaning
+// gives no names.
 func TestApply(t *testing.T) {
 	for text, want := range map[string]string{
 		"foo/x foo/bar/baz stay | .wh.foo foo/.wh.x": "stay",

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// An Entry is one of an archive.
+// An Entry is an entry of an archive.
 type Entry struct {
-	// Name has no '/' at its ends.
+	// Name neither begins nor ends with '/'.
 	Name string
 	// Type is a Typeflag of a tar.Header.
 	Type byte
-	// Link is the target of a symbolic link, or the name of the entry that a hard link is another name of.
+	// Link is the target of a symbolic link, or the name of the entry whose file a hard link shares.
 	Link     string
 	Content  string
 	Mode     int64
@@ -32,7 +32,7 @@ type Entry struct {
 //	h=f      a hard link to an entry before it
 //	p!       a named pipe
 //
-// Each entry gets other metadata than all others, by its place.
+// Each entry gets metadata of its own, which depends on its place.
 func Parse(text string) [][]Entry {
 	var stack [][]Entry
 	for _, layer := range strings.Split(text, "|") {
@@ -53,7 +53,7 @@ func parseEntry(word string, layer int, before []Entry) Entry {
 		return e
 	}
 	if name, target, ok := strings.Cut(word, "="); ok {
-		// It is the same file, and an archive says the same of it.
+		// The hard link is the same file, so that an archive has the same metadata for it.
 		for _, other := range before {
 			if other.Name == target {
 				e = other
@@ -76,7 +76,7 @@ func parseEntry(word string, layer int, before []Entry) Entry {
 	return e
 }
 
-// Archive is the tar archive of entries.
+// Archive returns the tar archive of entries.
 func Archive(entries []Entry) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

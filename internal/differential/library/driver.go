@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package library has drivers of the storage library compared by package
-// differential.
+// Package library lets package differential compare drivers of the storage
+// library.
 package library
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/differential"
 )
 
-// Driver returns the driver d as package differential wants it.
+// Driver returns the driver d as a differential.Driver.
 func Driver(d graphdriver.Driver) differential.Driver { return driver{d} }
 
 type driver struct{ graphdriver.Driver }
@@ -46,7 +46,7 @@ func (d driver) Changes(id, parent string) ([]differential.Change, error) {
 	}
 	same := make([]differential.Change, len(changes))
 	for i, c := range changes {
-		// The library writes them with the same letters.
+		// The library uses the same letters for kinds.
 		same[i] = differential.Change{Path: c.Path, Kind: differential.Kind(c.Kind.String())}
 	}
 	return same, nil

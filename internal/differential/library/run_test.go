@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sample has something of all that an archive carries, and deletions.
+// sample has some of everything that an archive carries, and deletions.
 const sample = `
 layer
 mkdir "d" 0o755
@@ -42,8 +42,8 @@ append "d/f" 1 4
 mkdir "d/sub" 0o700
 `
 
-// vfs opens the storage library's driver that needs no mounts, through what
-// wrap makes of it.
+// vfs returns a Subject for the storage library's driver vfs, which needs no
+// mounts. The Subject opens what wrap makes of the driver.
 func vfs(wrap func(differential.Driver) differential.Driver) differential.Subject {
 	return differential.Subject{Open: func(home string) (differential.Driver, error) {
 		d, err := graphdriver.GetDriver("vfs", graphdriver.Options{Root: home, RunRoot: home + "-run"})
@@ -54,10 +54,10 @@ func vfs(wrap func(differential.Driver) differential.Driver) differential.Subjec
 	}}
 }
 
-// faulty is a driver with a fault.
+// A faulty is a driver with a fault.
 type faulty struct {
 	differential.Driver
-	// unpacked changes an entry of an archive that is applied, or drops it.
+	// unpacked changes or drops an entry of an archive that is applied.
 	unpacked func(*tar.Header) (keep bool)
 	// changed changes what Changes returns.
 	changed func([]differential.Change) []differential.Change
@@ -91,7 +91,7 @@ func (f faulty) Get(id string) (string, error) {
 	return dir, err
 }
 
-// filter passes an archive on, as keep leaves its entries.
+// filter copies an archive, and has keep change or drop its entries.
 func filter(in io.Reader, keep func(*tar.Header) bool) (io.Reader, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -115,8 +115,8 @@ func filter(in io.Reader, keep func(*tar.Header) bool) (io.Reader, error) {
 	}
 }
 
-// TestRun has a driver without faults, and some with one each, of which Run
-// has to say what is wrong.
+// TestRun compares a driver without faults, and drivers with one fault each.
+// Run must say what is wrong with them.
 func TestRun(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("changing owners takes root")
@@ -202,8 +202,8 @@ append "d/f" 1 2
 remount
 `
 
-// TestRunMixed has two backends take turns, one of them with and without a
-// fault, and wants what the script says to be done.
+// TestRunMixed has two backends take turns, the other one once with a fault.
+// Without a fault, everything must be done that the script says.
 func TestRunMixed(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("changing owners takes root")
@@ -242,7 +242,7 @@ func TestRunMixed(t *testing.T) {
 			}
 			continue
 		}
-		// In the end all layers are mounted by the other one.
+		// In the end, the other backend mounts all layers.
 		if err != nil || counts.ByOther != 3 || mounts != 3+6 || counts.Conversions != 1 || counts.ReadOnly != 1 {
 			t.Errorf("%d mounts, %+v, %v", mounts, counts, err)
 		}
