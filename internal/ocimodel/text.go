@@ -24,7 +24,7 @@ type Entry struct {
 	ModTime int64
 }
 
-// Parse reads a stack of archives, the lowest one first, with " | " between them. Between entries there are blanks:
+// Parse reads a stack of archives, the lowest one first, with " | " between them. Blanks separate the entries of an archive:
 //
 //	d/       a directory
 //	f        a file; also .wh.f, a whiteout, and .wh..wh..opq, the mark of an opaque directory

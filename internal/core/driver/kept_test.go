@@ -51,8 +51,7 @@ func (s testStore) givesBack(t *testing.T, id string, content []byte) {
 	}
 }
 
-// TestArchiveIsGivenBack applies archives with content that the layer cannot show. The layer's getter must return that content all the
-// same.
+// TestArchiveIsGivenBack applies archives with content that the layer cannot show. The layer's getter must return it all the same.
 func TestArchiveIsGivenBack(t *testing.T) {
 	for what, members := range map[string][]member{
 		"a whiteout with content":  {fileOf("b"), fileOf(".wh.a"), fileOf("d/.wh..wh..opq"), fileOf("d/.wh.e")},
@@ -105,7 +104,7 @@ func TestDeepFileIsGivenBack(t *testing.T) {
 	})
 }
 
-// TestManyLinksAreTaken reports more files, written through symbolic links, than a Keeper remembers. The Keeper must give up within its
+// TestManyLinksAreTaken tells a Keeper of more files written through symbolic links than it remembers. The Keeper must give up, within its
 // limits.
 func TestManyLinksAreTaken(t *testing.T) {
 	for what, name := range map[string]string{"many": "f", "long": strings.Repeat("f", 1<<12)} {

@@ -160,7 +160,7 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 	}
 }
 
-// TestKnownFollowsTheLayersBelow changes the lowest layer below a layer whose shadow hides files of that lowest layer. The shadow must
+// TestKnownFollowsTheLayersBelow changes the lowest of several layers, whose files the shadow of the uppermost layer hides. The shadow must
 // follow the change, whether or not the cache knew the layers.
 func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	for what, look := range map[string]func(t *testing.T, s *shadow.Cache, ids []string){
@@ -192,7 +192,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 				sameNames(t, hides(s, t, ids), "d", "d/.wh.old")
 				must(t, os.RemoveAll(s.Home.Overlay(store.KnownDir)))
 				look(t, s, ids)
-				// What the cache keeps about the layer depends on the layers below it. Find alone leaves those unknown, and so keeps
+				// What is kept about the layer depends on the layers below it. After Find alone, the cache does not know them, and keeps
 				// nothing.
 				if isKnown(s, t, ids) != (what != "looked at alone") {
 					t.Error("it is known, or not")
@@ -210,8 +210,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	}
 }
 
-// TestKnownAfterOneMount mounts many layers whose shadows depend on the layers below them. After one mount, the cache must know each
-// layer.
+// TestKnownAfterOneMount mounts many layers whose shadows depend on the layers below them. One mount must make each layer known.
 func TestKnownAfterOneMount(t *testing.T) {
 	h := storeOf(t)
 	var layers []files
@@ -237,7 +236,8 @@ func TestKnownAfterOneMount(t *testing.T) {
 	}
 }
 
-// TestLayersBelowAnOpaqueOne checks that a bad file in a layer below an opaque layer does no harm: that layer does not show through.
+// TestLayersBelowAnOpaqueOne puts a bad file into a layer below an opaque layer. It must do no harm, because that layer does not show
+// through.
 func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)

@@ -106,8 +106,8 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 		for _, file := range []string{"s/f", "null", "d"} {
 			s.getsNo(t, "base", file, fsutil.ErrNotRegular)
 		}
-		// The driver has kept the content that the archive had for d/f. Nobody asks for this name without that content, but the getter
-		// would find the pipe.
+		// The driver has kept the archive's content of d/f. The storage library asks for nothing else, but without that content, the getter
+		// finds the pipe.
 		s.getsFile(t, "base", "d/f", "xxx")
 		must(t, os.RemoveAll(s.inner.home.Kept("base")))
 		s.getsNo(t, "base", "d/f", fsutil.ErrNotRegular)

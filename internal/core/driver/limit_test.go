@@ -50,7 +50,7 @@ func TestBranchLimit(t *testing.T) {
 		t.Logf("this kernel allows %d branches", limit)
 		// Exactly that many branches can be mounted.
 		s.see(t, id(limit-1))
-		// They can be mounted even if opaque directories would need more branches to be shown right.
+		// They can be mounted even where more branches would show replaced directories better.
 		write(t, h.Diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
 		write(t, h.Diff(id(0)), files{"d/hidden": ""})
 		must(t, h.Forget(id(1)))

@@ -188,8 +188,8 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 	})
 }
 
-// TestLockOfMounts takes the mounts lock in its two ways. Each way must keep the other out, and the second way must allow home to be
-// unmounted.
+// TestLockOfMounts takes the mounts lock in its two ways. Each way must keep the other out. While the lock is held in the second way, it
+// must be possible to unmount home.
 func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		h := newStore(t, name).inner.home

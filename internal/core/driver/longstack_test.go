@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// longestLine is the length of the longest line in mountinfo about mounts under dir.
+// longestLine returns the length of the longest line in mountinfo about mounts under dir.
 func longestLine(t *testing.T, dir string) int {
 	t.Helper()
 	content, err := os.ReadFile("/proc/thread-self/mountinfo")
@@ -99,8 +99,7 @@ func TestLongStackWithoutThread(t *testing.T) {
 		top := s.longStack(t, layers)
 		ended := make(chan bool)
 		go func() {
-			// The other threads are not in this mount namespace, so none of them can mount for this thread. The thread ends with the
-			// goroutine.
+			// No other thread is in this mount namespace, so none can mount for this thread. The thread ends with the goroutine.
 			defer close(ended)
 			runtime.LockOSThread()
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {

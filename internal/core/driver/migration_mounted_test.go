@@ -62,7 +62,7 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 	for _, m := range o.mounts {
 		o.stillWorks(t, m, targets[m.id])
 	}
-	// To open the store again must change nothing more.
+	// Opening the store once more must change nothing more.
 	_, err = reopen(o.home, chosen)
 	must(t, err)
 	for _, m := range o.mounts {

@@ -36,7 +36,7 @@ func formLink(home, id string) string { return filepath.Join(home, "overlay/form
 // earlierBoot is the boot id of a boot that has ended.
 const earlierBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
-// fixtureNames are the names of all fixtures.
+// fixtureNames returns the names of all fixtures.
 func fixtureNames(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(fixtureDir, "*.txt"))
@@ -137,7 +137,8 @@ func (o oldStore) formIsRight(t *testing.T, l *fixtureLayer) {
 	f, converting := o.form(t, l.id)
 	switch {
 	case l.atRest():
-		// If the layer has a trace of an earlier boot, only a look at all of its files could show that it is in aufs form.
+		// If the layer has a trace of an earlier boot, only a look at all of its files could show that it is in aufs form. Until then, it
+		// may count as being converted.
 		if f != whiteout.AufsForm && !(converting && o.hasEarlierTrace(l.id)) {
 			t.Errorf("layer %s is in form %s", l.id, f)
 		}
@@ -214,7 +215,7 @@ func (o oldStore) noOtherNames(t *testing.T, id string) {
 	}
 }
 
-// archivesAreRight fails the test for each layer for which Diff makes another archive than the fixture has.
+// archivesAreRight fails the test for each layer whose archive differs from the fixture's.
 func (o oldStore) archivesAreRight(t *testing.T, s testStore) {
 	t.Helper()
 	for _, l := range o.layers {
@@ -245,8 +246,7 @@ func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 		dir, err := s.Get(l.id, GetOptions{Options: options})
 		want := l.shows
 		if l.state == stateStuck && s.backend == backend.Aufs {
-			// A layer with a directory .wh.f of its own stays as it is unless it is mounted writable, and aufs does not show that
-			// directory.
+			// Aufs does not show a layer's directory .wh.f. A layer with such a directory stays as it is unless it is mounted writable.
 			if l.id != "box" || !slices.Contains(options, "ro") {
 				wants(t, err, nil, l.id)
 				continue
@@ -260,7 +260,7 @@ func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 	}
 }
 
-// sameOf fails the test for each file that differs between got and want. name says in messages what they are.
+// sameOf compares two trees, and fails the test for each file that differs. Messages call the trees name.
 func sameOf(t *testing.T, name string, got, want []node) {
 	t.Helper()
 	if !maps.Equal(linesOf(got), linesOf(want)) {

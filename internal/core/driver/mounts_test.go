@@ -250,7 +250,7 @@ func TestFailedGetLeavesNothing(t *testing.T) {
 		noMounts(t, s.inner.home.Mnt(""))
 		sameTree(t, readTree(t, s.inner.home.Diff("child")), before)
 		s.oneForm(t, "child")
-		// The failed Gets left no count, so that one Put ends one Get. Get makes the mount point again, which is gone by now.
+		// The failed Gets left no count, so that one Put ends one Get. Get also makes the missing mount point again.
 		target := s.get(t, "child")
 		must(t, s.Put("child"))
 		if mountedAt(t, target) {

@@ -40,7 +40,7 @@ var layerCases = []struct{ stack, shows string }{
 	{"foo/x | foo/x/.wh.y .wh..wh..opq", ""},
 	{"foo/x | new/ new/d/.wh.x", "foo foo/x new"},
 	{"foo/.wh.x stay | x", "stay x"},
-	// A directory with an entry of its own, or with a file in it, exists, and the whiteout of its name hides what is below.
+	// A directory that has an entry of its own, or holds a file, exists. The whiteout of its name hides what is below.
 	{"foo/x | .wh.foo foo/ foo/.wh.x", "foo"},
 	{"foo/x | foo/y .wh.foo", "foo foo/y"},
 	{"foo/x/y | .wh.foo foo/x/z", "foo foo/x foo/x/z"},
@@ -50,10 +50,10 @@ var layerCases = []struct{ stack, shows string }{
 	{"d/ | .wh.d d/f", "d d/f"},
 	{"d | d/f", "d d/f"},
 	{"a/d/ | a/d/x a/", "a a/d a/d/x"},
-	// A name occurs twice in an archive.
+	// A name that occurs twice in an archive.
 	{"d/f | d/ d d/ d/e/g", "d d/e d/e/g d/f"},
 	{"d/x/ | d/ d/x/ d d/ d/x/.wh.y", "d d/x"},
-	// A new directory is inside of a new directory.
+	// A new directory inside of a new directory.
 	{".wh.d d/.wh.e d/e/f | g", "d d/e d/e/f g"},
 }
 
@@ -140,7 +140,7 @@ func TestManyImpliedDirectoriesAreRefused(t *testing.T) {
 
 // TestLayersAreOfTheSpecification is TestLayerCases for random stacks. -rapid.checks, or RAPID_CHECKS in the environment, says how many.
 func TestLayersAreOfTheSpecification(t *testing.T) {
-	// No file is needed: a failure prints the stack, which belongs in layerCases.
+	// rapid need not write a file about a failure: the test prints the stack, which belongs in layerCases.
 	must(t, flag.Set("rapid.nofailfile", "true"))
 	storetest.Seed()
 	forEachBackend(t, func(t *testing.T, name backend.Name) {

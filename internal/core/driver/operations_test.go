@@ -296,7 +296,8 @@ func TestInterrupted(t *testing.T) {
 				if !op.ignores {
 					t.Run("call fails", tr.callFails)
 				}
-				// Nothing promises that a container's writes survive a power cut. The mount of a long stack is slow and writes nothing.
+				// Nothing promises that a container's writes survive a power cut. The operation get-long is slow, and a mount writes
+				// nothing.
 				if !op.splits && op.name != "get-long" {
 					t.Run("power cut", tr.powerCut)
 				}
@@ -427,7 +428,7 @@ const stepsVariable = "AUFS_TEST_STEPS"
 // fewSteps is the number of interruptions if stepsVariable is not set.
 const fewSteps = 2
 
-// some returns those elements of all that the test tries.
+// some returns the elements of all that the test tries: as many as stepsVariable says, chosen at random.
 func some[T any](t *testing.T, all []T) []T {
 	t.Helper()
 	most := fewSteps

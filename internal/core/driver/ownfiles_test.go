@@ -31,7 +31,7 @@ var foreignFiles = map[string]func(path string) error{
 
 // isForeign reports whether aufs cannot use the file that foreignFiles calls what, under the name own.
 func isForeign(what, own string) bool {
-	// Aufs's own directory of orphans has content as well.
+	// Aufs's own directory of orphans may have content as well.
 	return own != whiteout.OrphanDir || what != "a directory"
 }
 

@@ -256,8 +256,8 @@ func TestShadowsLookLikeTheLayer(t *testing.T) {
 	}
 }
 
-// TestNameTooLongForAufs has a layer in overlay form delete a name that is too long for a whiteout of aufs. No mount of aufs can show
-// that.
+// TestNameTooLongForAufs has a layer in overlay form delete a name that is too long for a whiteout of aufs, so that no mount of aufs can
+// show the deletion.
 func TestNameTooLongForAufs(t *testing.T) {
 	needRoot(t)
 	for length, fits := range map[int]bool{251: true, 252: false, 255: false} {
@@ -272,7 +272,7 @@ func TestNameTooLongForAufs(t *testing.T) {
 	}
 }
 
-// TestShadowsAreJoined checks the shadow below a layer that is joined with the shadow above the layer's parent.
+// TestShadowsAreJoined checks the shadow below a layer that has everything in the shadow above the layer's parent as well.
 func TestShadowsAreJoined(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {

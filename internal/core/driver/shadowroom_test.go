@@ -30,7 +30,7 @@ func TestFullDiskMakesShadowsElsewhere(t *testing.T) {
 		s.apply(t, "middle", "base", entry{Name: ".wh.gone"}, entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/y"})
 		s.apply(t, "opaque", "middle", entry{Name: "d/"}, entry{Name: "d/.wh..wh..opq"}, entry{Name: "d/z"})
 		want := []string{"kept", "d", "d/z"}
-		// This makes everything that a mount needs, and the shadows, which are deleted again.
+		// This mount makes everything that later mounts need. Its shadows are then deleted.
 		sameNames(t, s.see(t, "top", "ro").Names(), want...)
 		must(t, os.RemoveAll(h.Overlay(store.KnownDir)))
 		must(t, os.RemoveAll(h.Overlay(store.ShadowDir)))

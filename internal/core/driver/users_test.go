@@ -210,7 +210,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 		must(t, s.Put(id))
 	}
 	idleSoon(t, s, "layer", "top")
-	// Aufs can give the name of this mount to another one, now that it is gone, and nobody has put the mount.
+	// If nobody has put this mount, its note is left, and aufs can give its name to another mount.
 	must(t, s.inner.rubbish.SweepNotes())
 }
 
