@@ -17,8 +17,8 @@ type side struct {
 	driver Driver
 }
 
-// mixedMounts is for how many mounts of a layer Mix draws a backend. There are
-// seldom more.
+// mixedMounts is the number of mounts of a layer for which Mix draws a backend.
+// There are seldom more.
 const mixedMounts = 8
 
 // Mix draws what else happens to the layers of a script: which backend makes
