@@ -14,8 +14,8 @@ import (
 // libraryAppliesRoot says that this storage library gives a layer's root directory what an archive has of it.
 var libraryAppliesRoot = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
 
-// TestDefaultMountOptions is about a part of the newer library that refuses options with the name of this driver: README.md tells to leave
-// the name out. The older one knows no options of this driver.
+// TestDefaultMountOptions is about a part of the newer library that refuses options with the name of this driver: docs/options.md tells to
+// leave the name out. The older one knows no options of this driver.
 func TestDefaultMountOptions(t *testing.T) {
 	var want []string
 	if libraryAppliesRoot {
