@@ -17,8 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names in a store's home directory. This driver shares the first three with the in-tree driver. The doc.go of the root package
-// describes all of them.
+// The names in a store's home directory. This driver shares the first three with the in-tree driver. docs/on-disk.md describes all of them.
 const (
 	LayersDir  = "layers"
 	DiffDir    = "diff"
