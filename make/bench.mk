@@ -1,12 +1,14 @@
 # BENCH is a regular expression of benchmarks. BENCHTIME is how long each one runs in
 # each of COUNT rounds. SIZE is full, medium or small. BENCHDIR is a directory on the file
-# system under test. PROFILE=yes makes CPU profiles.
+# system under test. PROFILE=yes makes CPU profiles. DOCS=yes writes the table to
+# docs/performance.md; a variable DOCS of the environment does not.
 BENCH ?=
 BENCHTIME ?= 300ms
 COUNT ?= 6
 SIZE ?= full
 BENCHDIR ?= /var/tmp
 PROFILE ?=
+DOCS =
 
 # The confidence that the median lies between the least and the greatest of COUNT
 # results. With it, benchstat prints these two as the range.
@@ -14,6 +16,16 @@ confidence = $(or $(if $(filter 1 2,$(COUNT)),0.5),$(if $(filter 3,$(COUNT)),0.7
 # $(call bench-table,NAME): a shell command that prints the results as a table.
 bench-table = $(TOOLS)/benchstat -format csv -confidence $(confidence) -col /driver $(BUILD)/$(1).txt 2>$(BUILD)/$(1).warnings | \
 	$(BUILD)/benchtable -out $(BUILD)/$(1).md && echo 'This table is in $(BUILD)/$(1).md, and what it is made of in $(BUILD)/$(1).txt.'
+
+# $(call bench-docs,NAME): a shell command that writes the table to docs/performance.md,
+# between the lines "<!-- begin NAME -->" and "<!-- end NAME -->".
+bench-docs = awk -v table=$(BUILD)/$(1).md '\
+	$$0 == "<!-- end $(1) -->" { inside = 0; ends++ } \
+	!inside { print } \
+	$$0 == "<!-- begin $(1) -->" { inside = 1; begins++; while ((getline line <table) > 0) print line } \
+	END { exit !(begins == 1 && ends == 1 && !inside) }' docs/performance.md >$(BUILD)/performance.md && \
+	cp $(BUILD)/performance.md docs/performance.md && echo 'This table is in docs/performance.md as well.' || \
+	{ echo 'docs/performance.md has not both lines, <!-- begin $(1) --> and <!-- end $(1) -->, once.' >&2; false; }
 
 # $(call bench-profiles,NAME): a shell command that prints how much of each CPU profile of
 # the last round is in which system calls.
@@ -29,7 +41,7 @@ bench-tools: check-go
 
 # Two drivers claim the name aufs, so there are two programs. The results are shown even
 # if some of the benchmarks fail.
-#: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes]
+#: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes] [DOCS=yes]
 .PHONY: bench
 bench: bench-tools ## Measure this driver and others side by side, as root
 	@modprobe -q aufs 2>/dev/null || true
@@ -41,6 +53,7 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 	$(BUILD)/benchrun -out $(BUILD)/bench.txt -dir '$(BENCHDIR)' -bench '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' \
 		$(call bench-profiles-flag,bench) $(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
 	$(call bench-table,bench); \
+	$(if $(DOCS),{ $(call bench-docs,bench); } || status=$$?;) \
 	$(call bench-profiles,bench); \
 	exit $$status
 
@@ -64,5 +77,6 @@ vmbench: bench-tools ## Measure this driver and others on another kernel, in QEM
 		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) $(call bench-profiles-flag,vmbench) \
 		-bench $(BUILD)/vmbench.txt -run '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
 	$(call bench-table,vmbench); \
+	$(if $(DOCS),{ $(call bench-docs,vmbench); } || status=$$?;) \
 	$(call bench-profiles,vmbench); \
 	exit $$status
