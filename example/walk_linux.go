@@ -122,7 +122,7 @@ func entryFromStat(rel string, st *unix.Stat_t) entry {
 	e := entry{Path: rel, Kind: kindOf(st.Mode), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid)}
 	switch e.Kind {
 	case kindFile:
-		e.Size, e.Mtime = st.Size, int64(st.Mtim.Sec) // 32 bits on some machines.
+		e.Size, e.Mtime = st.Size, int64(st.Mtim.Sec) //nolint:unconvert // 32 bits on some machines
 	case kindChar, kindBlock:
 		e.Rdev = st.Rdev
 	}

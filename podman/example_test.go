@@ -74,7 +74,7 @@ func makeStore() (home string, remove func()) {
 	if err := os.WriteFile(filepath.Join(home, "layers", "base"), nil, 0o644); err != nil {
 		log.Fatal(err)
 	}
-	return home, func() { os.RemoveAll(root) }
+	return home, func() { _ = os.RemoveAll(root) }
 }
 
 // The store has a directory of a layer that does not exist. Check reports it, and changes nothing.

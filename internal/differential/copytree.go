@@ -76,7 +76,7 @@ func copyContent(from, to string, st unix.Stat_t) error {
 		_, err = io.Copy(made, source)
 		return errors.Join(err, made.Close())
 	default:
-		return unix.Mknod(to, st.Mode, int(st.Rdev)) //nolint:gosec // that is how the kernel has it
+		return unix.Mknod(to, st.Mode, int(st.Rdev))
 	}
 }
 

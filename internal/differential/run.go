@@ -255,10 +255,10 @@ func (r *runner) apply(id string, op Op) error {
 	}
 	want := errno(op.do(r.model))
 	if !errors.Is(got, want) {
-		return fmt.Errorf("failed with %v, and in the model with %v", got, want)
+		return fmt.Errorf("failed with %v, and in the model with %v", got, want) //nolint:errorlint // got may be nil
 	}
 	if want != nil {
-		return nil
+		return nil //nolint:nilerr // both failed alike
 	}
 	now := clock(r.counts.Ops)
 	paths := op.changed()

@@ -1,5 +1,6 @@
 //go:build !linux || (exclude_graphdriver_aufs && !ours)
 
+// Command intree, built without the aufs driver, says how to build it.
 package main
 
 import (

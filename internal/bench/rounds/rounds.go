@@ -83,7 +83,7 @@ func (p Plan) describe(w io.Writer) error {
 	}
 	_, err = fmt.Fprintf(w, "kernel: %s %s\nfilesystem: %s\nmachine: %d processors, %d MB\nauplink: %s\n",
 		unix.ByteSliceToString(uts.Sysname[:]), unix.ByteSliceToString(uts.Release[:]),
-		fsName(int64(fs.Type)), len(cpus), uint64(info.Totalram)*uint64(info.Unit)>>20, auplink)
+		fsName(int64(fs.Type)), len(cpus), uint64(info.Totalram)*uint64(info.Unit)>>20, auplink) //nolint:unconvert // the type of fs.Type depends on the architecture
 	return err
 }
 

@@ -151,7 +151,7 @@ func TestStackThatIsTooDeepForOverlayfs(t *testing.T) {
 			_, err := s.Get(top, GetOptions{Options: options})
 			wants(t, err, nil, top)
 			saysBoth(t, err, func(n int) bool { return n == backend.MostLowers+1 })
-			noMounts(t, string(s.inner.home.Mnt("")))
+			noMounts(t, s.inner.home.Mnt(""))
 		}
 		if seen := s.see(t, fmt.Sprintf("%064d", backend.MostLowers)); len(seen) != backend.MostLowers+2 {
 			t.Errorf("the layer below it shows %d files", len(seen))
@@ -176,7 +176,7 @@ func TestStackThatShadowsMakeTooDeep(t *testing.T) {
 		if err != nil {
 			wants(t, err, nil, top)
 			saysBoth(t, err, func(n int) bool { return n > backend.MostLowers })
-			noMounts(t, string(s.inner.home.Mnt("")))
+			noMounts(t, s.inner.home.Mnt(""))
 			return
 		}
 		sameNames(t, readTree(t, dir).Names(), want...)

@@ -104,13 +104,13 @@ func (f *fixture) directive(word string, args []string) (*[]node, error) {
 		return &f.store, nil
 	case word == "diff-mounted" && len(args) == 0:
 		f.diffMounted = true
-		return nil, nil
+		return nil, nil //nolint:nilnil // no nodes belong to it
 	case word == "layer" && len(args) == 2 && slices.Contains([]string{stateRest, stateLong, stateForm, stateStuck}, args[1]):
 		f.layers = append(f.layers, &fixtureLayer{id: args[0], state: args[1]})
-		return nil, nil
+		return nil, nil //nolint:nilnil // no nodes belong to it
 	case word == "mount" && len(args) > 4:
 		f.mounts = append(f.mounts, fixtureMount{id: args[0], readOnly: args[1] == "ro", upper: args[2], work: args[3], lowers: args[4:]})
-		return nil, nil
+		return nil, nil //nolint:nilnil // no nodes belong to it
 	case word == "shows" && len(args) == 1 && f.layer(args[0]) != nil:
 		return &f.layer(args[0]).shows, nil
 	case word == "archive" && len(args) == 1 && f.layer(args[0]) != nil:

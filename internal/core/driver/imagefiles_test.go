@@ -290,7 +290,7 @@ func clearAllFlags(t *testing.T, dir string) {
 		defer f.Close()
 		flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 		if err != nil {
-			return nil //nolint:nilerr // it has none
+			return nil // It has none.
 		}
 		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags&^(fsutil.ImmutableFlag|fsutil.AppendOnlyFlag)))
 	})

@@ -39,7 +39,7 @@ func TestBranchLimit(t *testing.T) {
 			return
 		}
 		wants(t, err, unix.ENOSPC, top, strconv.Itoa(layers)+" branches")
-		noMounts(t, string(h.Mnt("")))
+		noMounts(t, h.Mnt(""))
 		noMounts(t, h.Tmp())
 		found := regexp.MustCompile(`allows (\d+)`).FindStringSubmatch(err.Error())
 		if found == nil {

@@ -86,7 +86,7 @@ func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 	}
 	if err != nil || locked.Dev != named.Dev || locked.Ino != named.Ino {
 		lock.Unlock()
-		return nil, nil //nolint:nilnil // once more
+		return nil, nil //nolint:nilnil,nilerr // once more
 	}
 	return lock, nil
 }

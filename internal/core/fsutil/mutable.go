@@ -66,7 +66,7 @@ func clearFlagsAt(dir int, name string) error {
 	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
 	if err != nil || flags&(ImmutableFlag|AppendOnlyFlag) == 0 {
 		// A file system without flags has no such files.
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(ImmutableFlag|AppendOnlyFlag)))
 }

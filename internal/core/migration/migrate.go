@@ -71,7 +71,7 @@ func (m Migration) run() ([]*store.Scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unix.Access(string(m.Home), unix.W_OK) == unix.EROFS && len(forms) == 0 { //nolint:errorlint // unix.Access wraps nothing
+	if unix.Access(string(m.Home), unix.W_OK) == unix.EROFS && len(forms) == 0 {
 		// Nothing can be removed from a read-only store. Without forms, this is only a cache that nobody reads.
 		return nil, nil
 	}

@@ -17,7 +17,7 @@ const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTAT
 // bindAttributes returns the attributes that a bind mount gets for flags. The mount is also private: whatever is mounted in it appears
 // nowhere else.
 func bindAttributes(flags uintptr) unix.MountAttr {
-	attributes := unix.MountAttr{Attr_set: uint64(mountutil.MountAttributes(flags)), Propagation: unix.MS_PRIVATE} //nolint:gosec // it is not negative
+	attributes := unix.MountAttr{Attr_set: uint64(mountutil.MountAttributes(flags)), Propagation: unix.MS_PRIVATE} // It is not negative.
 	if flags&atimeFlags != 0 {
 		attributes.Attr_clr = unix.MOUNT_ATTR__ATIME
 	}

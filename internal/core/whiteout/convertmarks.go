@@ -204,7 +204,7 @@ func lookAtBase(root string) (b linkedBase, err error) {
 	if err != nil || st.Nlink <= 1 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return b, fsutil.IgnoreGone(err)
 	}
-	return linkedBase{st.Ino, uint64(st.Nlink)}, nil
+	return linkedBase{st.Ino, uint64(st.Nlink)}, nil //nolint:unconvert // its type depends on the architecture
 }
 
 // count subtracts from others the names of the file that are whiteouts in one directory.

@@ -2,8 +2,8 @@
 
 //go:build linux
 
-// Package library has drivers of the storage library compared by package
-// differential.
+// Package library lets package differential compare drivers of the storage
+// library.
 package library
 
 import (
@@ -13,7 +13,7 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// Driver returns the driver d as package differential wants it.
+// Driver returns the driver d as a differential.Driver.
 func Driver(d graphdriver.Driver) differential.Driver { return driver{d} }
 
 type driver struct{ graphdriver.Driver }
@@ -48,7 +48,7 @@ func (d driver) Changes(id, parent string) ([]differential.Change, error) {
 	}
 	same := make([]differential.Change, len(changes))
 	for i, c := range changes {
-		// The library writes them with the same letters.
+		// The library uses the same letters for kinds.
 		same[i] = differential.Change{Path: c.Path, Kind: differential.Kind(c.Kind.String())}
 	}
 	return same, nil
