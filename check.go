@@ -8,7 +8,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 )
 
-// ProblemKind says what kind of problem a Problem is.
+// ProblemKind says what kind of problem a Problem is. It is a string that users can read, such as "damaged parents".
 type ProblemKind = maintenance.ProblemKind
 
 // The kinds of problems that Check finds.
@@ -35,7 +35,7 @@ const (
 )
 
 // Problem is something that is wrong with a store. Kind says what is wrong. Layer is the id of the affected layer, or
-// "" if there is none. Path is the affected file, and Detail says more.
+// "" if there is none. Path is the affected file, and Detail says more. Its method String puts all of that in one line.
 type Problem = maintenance.Problem
 
 // Check looks for problems in the store at home, a driver's home directory. It changes nothing and mounts nothing. The
