@@ -59,12 +59,12 @@ func ShortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, 
 	if err != nil {
 		return nil, nil, err
 	}
-	locked, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
+	home, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return nil, nil, errors.Join(err, diff.Close())
 	}
-	long := []string{diff.Name() + "/", locked.Name() + "/"}
-	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", locked.Fd())}
+	long := []string{diff.Name() + "/", home.Name() + "/"}
+	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", home.Fd())}
 	short = make([]aufsfs.Branch, 0, len(branches))
 	for _, b := range branches {
 		for i, prefix := range long {
@@ -75,5 +75,5 @@ func ShortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, 
 		}
 		short = append(short, b)
 	}
-	return short, func() { _, _ = diff.Close(), locked.Close() }, nil
+	return short, func() { _, _ = diff.Close(), home.Close() }, nil
 }

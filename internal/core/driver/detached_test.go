@@ -97,7 +97,7 @@ func TestNotDetached(t *testing.T) {
 		if seen := s.see(t, "top"); len(seen) != 41 {
 			t.Errorf("the mount has %d files", len(seen))
 		}
-		if chosen, _ := s.inner.backend.(*backend.AufsBackend); chosen.NoDetached.Load() {
+		if aufs, _ := s.inner.backend.(*backend.AufsBackend); aufs.NoDetached.Load() {
 			t.Error("it is taken for what the kernel cannot do")
 		}
 	})
@@ -108,7 +108,7 @@ func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
 		s.createStack(t, 130, 64)
-		chosen, _ := s.inner.backend.(*backend.AufsBackend)
+		aufs, _ := s.inner.backend.(*backend.AufsBackend)
 		for _, options := range [][]string{{"ro"}, {"nodev", "nosuid", "noexec", "noatime"}, {"ro", "nodev", "nodiratime"}} {
 			dir, err := s.Get("top", GetOptions{Options: options})
 			must(t, err)
@@ -126,13 +126,13 @@ func TestDetachedOrStaged(t *testing.T) {
 		}
 		must(t, os.Remove(filepath.Join(s.inner.home.Diff("top"), "new")))
 		detached := s.see(t, "top")
-		if chosen.NoDetached.Load() {
+		if aufs.NoDetached.Load() {
 			t.Error("it was not mounted by fsopen(2)")
 		}
 		if len(detached) != 131 {
 			t.Errorf("the mount has %d files", len(detached))
 		}
-		chosen.NoDetached.Store(true)
+		aufs.NoDetached.Store(true)
 		sameTree(t, s.see(t, "top"), detached)
 		left, err := os.ReadDir(s.inner.home.Tmp())
 		must(t, err)

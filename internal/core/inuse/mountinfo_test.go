@@ -76,10 +76,10 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 func TestShortenedLineIsBounded(t *testing.T) {
 	endless := io.LimitReader(endlessReader("d/"), 64<<20)
 	l := mountutil.NewLineShortener(io.MultiReader(strings.NewReader("36 29 0:45 / /m rw - overlay none rw,"), endless))
-	keeps, err := io.Copy(io.Discard, l)
+	kept, err := io.Copy(io.Discard, l)
 	must(t, err)
-	if keeps > 2*mountutil.MaxLine {
-		t.Errorf("%d bytes are kept", keeps)
+	if kept > 2*mountutil.MaxLine {
+		t.Errorf("%d bytes are kept", kept)
 	}
 }
 

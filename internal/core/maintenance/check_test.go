@@ -35,7 +35,7 @@ func TestCheckDropsWhatChanges(t *testing.T) {
 				meanwhile(t, h)
 				return broken
 			})
-			if keeps := errors.Is(err, broken) && len(c.problems) == 1; keeps != (what == "nothing") {
+			if kept := errors.Is(err, broken) && len(c.problems) == 1; kept != (what == "nothing") {
 				t.Errorf("%v, %v", err, c.problems)
 			}
 		})
