@@ -75,7 +75,7 @@ func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err 
 		return 0, err
 	}
 	how := d.UnpackOptions(options)
-	// The overlay driver passes no ForceMask in this case either.
+	// The library's own way through a mount uses no such mask.
 	how.ForceMask = nil
 	size, err = d.library.ApplyLayer(dir, options.Diff, how)
 	return size, errors.Join(err, d.Put(id))

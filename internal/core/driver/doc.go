@@ -1,3 +1,3 @@
 // Package driver is the graph driver without a storage library: it makes, mounts, fills, compares, archives and removes layers. The
-// module's root package gives it the storage library's functions, types and errors.
+// module's root package gives it the functions of the storage library that it calls, and turns types and errors into the library's.
 package driver

@@ -131,9 +131,9 @@ func (u *Probe) BusyIf(mounted bool, id string) error {
 func HoldersOf(fstype, want string) []mountutil.Holder {
 	var holders []mountutil.Holder
 	// Processes that cannot be looked at are left out.
-	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool { //nolint:errcheck // see above
-		pid, _ := strconv.Atoi(process)                                 //nolint:errcheck // it is a number
-		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) //nolint:errcheck // it may be gone by now
+	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool {
+		pid, _ := strconv.Atoi(process)                                 // It is a number.
+		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) // It may be gone by now.
 		holders = append(holders, mountutil.Holder{
 			PID: pid, Command: string(bytes.TrimSpace(comm)), How: "has it mounted in its mount namespace", Path: m.Mountpoint,
 		})

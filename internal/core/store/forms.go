@@ -180,8 +180,7 @@ func (h Home) ReplaceLink(target, path string) error {
 	}
 }
 
-// OwnForm returns the overlay form that this process can mount. It decides as the library's archiver does, which needs to know the
-// attributes of an upper directory.
+// OwnForm returns the overlay form that this process can mount. Only the initial user namespace can set attributes trusted.*.
 func OwnForm() whiteout.Form {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return whiteout.OverlayUser
