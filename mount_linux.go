@@ -30,7 +30,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 // mounted, and Put can be called again.
 func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 
-// Cleanup unmounts everything that is mounted under mnt/, whichever process mounted it, without looking inside. It also
+// Cleanup unmounts everything that is mounted under mnt/, whichever process mounted it. It also
 // removes the staging directories that ApplyDiffWithDiffer of this driver has made and nobody has used.
 func (d *Driver) Cleanup() error { return ofLibrary(d.core.Cleanup()) }
 
