@@ -114,7 +114,7 @@ func (b *AufsBackend) Prepare(id string) error {
 		return err
 	}
 	if !shadow.WasWritable(b.Home.Diff(id)) {
-		if err := b.Home.Forget(id); err != nil {
+		if err := b.Home.Invalidate(id); err != nil {
 			return err
 		}
 	}

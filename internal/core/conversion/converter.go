@@ -90,7 +90,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 	if err := c.home.Sync(); err != nil {
 		return err
 	}
-	if err := c.home.Forget(id); err != nil {
+	if err := c.home.Invalidate(id); err != nil {
 		return err
 	}
 	return c.setAufsForm(id)
@@ -153,7 +153,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 		if err != nil {
 			return err
 		}
-		if err := c.home.Forget(id); err != nil {
+		if err := c.home.Invalidate(id); err != nil {
 			return err
 		}
 		if len(marked) == 0 {

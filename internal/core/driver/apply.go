@@ -183,7 +183,7 @@ func (d *Driver) prepareUnpack(id string) error {
 	if err := kept.Drop(d.home, id); err != nil {
 		return err
 	}
-	return d.home.Forget(id)
+	return d.home.Invalidate(id)
 }
 
 // putUnpacked makes dir, a directory in s that an archive was unpacked into, the directory of the layer id. The layer has to be empty, and

@@ -230,10 +230,10 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 	return []exchangedOperation{
 		{name: "Get and Put", layer: "top", do: func(s testStore) errAny { return s.mountAndPut("top") }},
 		{name: "Get on it", layer: "mid", do: func(s testStore) errAny {
-			return append(errAny{s.inner.home.Forget("mid")}, s.mountAndPut("top")...)
+			return append(errAny{s.inner.home.Invalidate("mid")}, s.mountAndPut("top")...)
 		}},
 		{name: "Get on the base", layer: "base", slow: true, do: func(s testStore) errAny {
-			return append(errAny{s.inner.home.Forget("base")}, s.mountAndPut("top")...)
+			return append(errAny{s.inner.home.Invalidate("base")}, s.mountAndPut("top")...)
 		}},
 		{name: "read", layer: "top", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
 		{name: "read on it", layer: "mid", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
@@ -274,7 +274,7 @@ func newExchanged(t *testing.T, name backend.Name) testStore {
 	s.create(t, "", "base", "mid", "top")
 	for _, id := range []string{"base", "mid", "top"} {
 		layerTree(t, s.inner.home.Diff(id))
-		must(t, s.inner.home.Forget(id))
+		must(t, s.inner.home.Invalidate(id))
 	}
 	return s
 }

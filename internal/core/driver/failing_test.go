@@ -24,8 +24,8 @@ func (tr *trial) callFails(t *testing.T) {
 		}
 	}
 	failed := 0
-	chosen := some(t, all)
-	for _, f := range chosen {
+	backendName := some(t, all)
+	for _, f := range backendName {
 		if tr.fail(t, f) {
 			failed++
 		}
@@ -33,7 +33,7 @@ func (tr *trial) callFails(t *testing.T) {
 			t.Fatalf("%v of step %d of %d, %v", f.errno, f.step, len(tr.steps), tr.steps[f.step])
 		}
 	}
-	t.Logf("%d calls failed, in %d ways; the operation failed %d times", len(chosen), len(all), failed)
+	t.Logf("%d calls failed, in %d ways; the operation failed %d times", len(backendName), len(all), failed)
 }
 
 // failure is the failure of one call of an operation.

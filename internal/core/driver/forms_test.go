@@ -248,7 +248,7 @@ func cutShort(t *testing.T, s testStore) []string {
 	must(t, unix.Mknod(filepath.Join(dir, "b"), unix.S_IFCHR, 0))
 	must(t, os.Remove(filepath.Join(dir, "d/.wh..wh..opq")))
 	must(t, unix.Lsetxattr(filepath.Join(dir, "d"), "trusted.overlay.opaque", []byte("y"), 0))
-	must(t, s.inner.home.Forget("child"))
+	must(t, s.inner.home.Invalidate("child"))
 	return []string{"kept", "d", "d/new", "e", "e/y"}
 }
 
@@ -509,7 +509,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	h := storeOf(t)
 	must(t, os.MkdirAll(h.Tmp(), 0o700))
 	must(t, os.MkdirAll(h.Overlay(), 0o700))
-	d := &Driver{home: h, rubbish: removal.New(h, nil)}
+	d := &Driver{home: h, remover: removal.New(h, nil)}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Add(1)
@@ -520,7 +520,7 @@ func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_ = d.rubbish.RemoveAbandoned(t.Context(), func(error) {})
+				_ = d.remover.RemoveAbandoned(t.Context(), func(error) {})
 			}
 		}
 	}()

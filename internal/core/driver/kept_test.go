@@ -112,7 +112,7 @@ func TestManyLinksAreTaken(t *testing.T) {
 		k := kept.New(t.TempDir(), &names)
 		entries, most := 0, 0
 		for ; entries <= kept.MostOwners && !names.GaveUp(); entries++ {
-			k.Own(&layertar.Shortened{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
+			k.Own(&layertar.Cut{Name: fmt.Sprintf("s/%s%d", name, entries)}, fmt.Sprintf("d/%s%d", name, entries))
 			most = max(most, k.OwnersText)
 		}
 		if len(k.Owners) > 0 || !names.GaveUp() || most > kept.MostOwnersText || entries < 1000 {

@@ -69,11 +69,11 @@ func refusedLayerOptions(options map[string]string) error {
 
 // createLocked is Create under the store lock. rubbish is what was left of an earlier layer of that name; the caller has to remove it.
 func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *store.Scratch, err error) {
-	locked, err := d.home.LockStore()
+	storeLock, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	absent, err := d.home.Absent(id)
 	if err == nil && !absent {
 		err = fs.ErrExist
@@ -85,7 +85,7 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	if err != nil {
 		return nil, err
 	}
-	rubbish, err = d.rubbish.SweepLayer(id)
+	rubbish, err = d.remover.SweepLayer(id)
 	if err != nil {
 		return rubbish, store.LayerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
 	}
@@ -216,10 +216,10 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	}
 	defer lock.Unlock()
 	// Unmount while the layer is whole: a busy layer keeps its data.
-	if err := d.rubbish.ClearMounts(id); err != nil {
+	if err := d.remover.ClearMounts(id); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
-	trash, left, err := d.rubbish.TakeOut(id)
+	trash, left, err := d.remover.TakeOut(id)
 	if err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}

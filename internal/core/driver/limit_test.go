@@ -53,7 +53,7 @@ func TestBranchLimit(t *testing.T) {
 		// They can be mounted even where more branches would show replaced directories better.
 		write(t, h.Diff(id(1)), files{"d/.wh..wh..opq": "", "d/f": ""})
 		write(t, h.Diff(id(0)), files{"d/hidden": ""})
-		must(t, h.Forget(id(1)))
+		must(t, h.Invalidate(id(1)))
 		sameNames(t, s.see(t, id(limit-1)).Names(), "d", "d/f")
 		_, err = s.Get(id(limit), GetOptions{})
 		wants(t, err, unix.ENOSPC, strconv.Itoa(limit+1)+" branches", "allows "+strconv.Itoa(limit))

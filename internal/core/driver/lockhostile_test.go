@@ -26,7 +26,7 @@ import (
 
 // allLocked has a process of another user lock everything that the process can open under dir, until the test ends. It returns the paths
 // that the process has locked.
-func allLocked(t *testing.T, dir string) (locked []string) {
+func allLocked(t *testing.T, dir string) (storeLock []string) {
 	t.Helper()
 	var paths []string
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -53,9 +53,9 @@ func allLocked(t *testing.T, dir string) (locked []string) {
 	must(t, err)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if lines.Text() == "" {
-			return locked
+			return storeLock
 		}
-		locked = append(locked, lines.Text())
+		storeLock = append(storeLock, lines.Text())
 	}
 	t.Fatal("it has not said what it has locked")
 	return nil
@@ -111,9 +111,9 @@ func TestLocksOfOthers(t *testing.T) {
 				s.get(t, "child")
 				must(t, s.Put("child"))
 				openedTo(t, home, modes[0], modes[1])
-				locked := allLocked(t, filepath.Dir(home))
-				if opened := slices.Contains(locked, filepath.Join(home, store.LayersDir)); opened != (what == "store") {
-					t.Fatalf("the other user has locked %q", locked)
+				storeLock := allLocked(t, filepath.Dir(home))
+				if opened := slices.Contains(storeLock, filepath.Join(home, store.LayersDir)); opened != (what == "store") {
+					t.Fatalf("the other user has locked %q", storeLock)
 				}
 				inTime(t, func() {
 					o, err := reopen(home, name)
@@ -162,9 +162,9 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 		must(t, unix.Mount(string(s.inner.home), home, "", unix.MS_BIND, ""))
 		t.Cleanup(func() { must(t, unix.Unmount(home, 0)) })
 		must(t, unix.Mount("", home, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-		locked := allLocked(t, filepath.Dir(home))
-		if !slices.Contains(locked, filepath.Join(home, store.LayersDir, "child")) {
-			t.Fatalf("the other user has locked %q", locked)
+		storeLock := allLocked(t, filepath.Dir(home))
+		if !slices.Contains(storeLock, filepath.Join(home, store.LayersDir, "child")) {
+			t.Fatalf("the other user has locked %q", storeLock)
 		}
 		inTime(t, func() {
 			r, err := reopen(home, name)

@@ -29,19 +29,19 @@ func TestMigrationInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
 		t.Skip("none was asked for")
 	}
-	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
+	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range some(t, fixtureNames(t)) {
 			t.Run(name, func(t *testing.T) {
 				var steps []faults.Call
 				o := buildOldStore(t, name, migration.BootID())
-				o.initKilled(t, chosen, func(call faults.Call) faults.Verdict {
+				o.initKilled(t, backendName, func(call faults.Call) faults.Verdict {
 					steps = append(steps, call)
 					return faults.Continue
 				})
 				unmountLazily(t, o.home)
 				for _, step := range some(t, steps) {
 					o := buildOldStore(t, name, migration.BootID())
-					o.initKilled(t, chosen, func(call faults.Call) faults.Verdict {
+					o.initKilled(t, backendName, func(call faults.Call) faults.Verdict {
 						if call.N == step.N {
 							return faults.Kill
 						}
@@ -49,7 +49,7 @@ func TestMigrationInterrupted(t *testing.T) {
 					})
 					o.interrupted = true
 					unmountLazily(t, o.home)
-					testMigration(t, chosen, o, false)
+					testMigration(t, backendName, o, false)
 					if t.Failed() {
 						t.Fatalf("killed at step %d of %d, %v", step.N, len(steps), step)
 					}
@@ -60,12 +60,12 @@ func TestMigrationInterrupted(t *testing.T) {
 }
 
 // initKilled runs Init in a process of its own, which decide can kill.
-func (o oldStore) initKilled(t *testing.T, chosen backend.Name, decide func(faults.Call) faults.Verdict) {
+func (o oldStore) initKilled(t *testing.T, backendName backend.Name, decide func(faults.Call) faults.Verdict) {
 	t.Helper()
 	var out bytes.Buffer
 	killed := false
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestMigrationInterrupted$", "-test.v")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s", childVariable, o.home, chosen))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s", childVariable, o.home, backendName))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
 		verdict := decide(call)

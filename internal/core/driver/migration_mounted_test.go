@@ -21,7 +21,7 @@ import (
 // TestMigrationOfMountedLayers opens stores whose layers are mounted as the driver of commit f9c230f mounted them: at their mount points,
 // or elsewhere, so that the store seems to have no mounts.
 func TestMigrationOfMountedLayers(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
+	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range fixtureNames(t) {
 			if len(readFixture(t, name, migration.BootID()).mounts) == 0 {
 				continue
@@ -29,14 +29,14 @@ func TestMigrationOfMountedLayers(t *testing.T) {
 			for _, elsewhere := range []bool{false, true} {
 				where := map[bool]string{false: "here", true: "elsewhere"}[elsewhere]
 				t.Run(name+" mounted "+where, func(t *testing.T) {
-					testMigrationMounted(t, chosen, buildOldStore(t, name, migration.BootID()), elsewhere)
+					testMigrationMounted(t, backendName, buildOldStore(t, name, migration.BootID()), elsewhere)
 				})
 			}
 		}
 	})
 }
 
-func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhere bool) {
+func testMigrationMounted(t *testing.T, backendName backend.Name, o oldStore, elsewhere bool) {
 	t.Helper()
 	private := o.home
 	if o.diffMounted {
@@ -56,14 +56,14 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 		}
 		o.mountAsBefore(t, m, targets[m.id])
 	}
-	s, err := reopen(o.home, chosen)
+	s, err := reopen(o.home, backendName)
 	must(t, err)
 	must(t, os.WriteFile("/proc/sys/vm/drop_caches", []byte("2\n"), 0))
 	for _, m := range o.mounts {
 		o.stillWorks(t, m, targets[m.id])
 	}
 	// Opening the store once more must change nothing more.
-	_, err = reopen(o.home, chosen)
+	_, err = reopen(o.home, backendName)
 	must(t, err)
 	for _, m := range o.mounts {
 		must(t, unix.Unmount(targets[m.id], 0))
@@ -72,7 +72,7 @@ func testMigrationMounted(t *testing.T, chosen backend.Name, o oldStore, elsewhe
 	// If another test program has meanwhile started a process in a mount namespace of its own, that process has copies of the mounts
 	// until it ends.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		s = openStore(t, o.home, chosen)
+		s = openStore(t, o.home, backendName)
 		if files, dirs := (migration.Migration{Home: s.inner.home}).Former(); len(files)+len(dirs) == 0 || time.Now().After(end) {
 			break
 		}

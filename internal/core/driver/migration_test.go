@@ -270,7 +270,7 @@ func sameOf(t *testing.T, name string, got, want []node) {
 }
 
 // again opens the store once more, and fails the test if that changes anything.
-func (o oldStore) again(t *testing.T, chosen backend.Name) testStore {
+func (o oldStore) again(t *testing.T, backendName backend.Name) testStore {
 	t.Helper()
 	all := func() tree {
 		nodes, err := listTree(o.home)
@@ -278,40 +278,40 @@ func (o oldStore) again(t *testing.T, chosen backend.Name) testStore {
 		return linesOf(withoutDirTimes(nodes))
 	}
 	before := all()
-	s, err := reopen(o.home, chosen)
+	s, err := reopen(o.home, backendName)
 	must(t, err)
 	must(t, s.Cleanup())
 	sameTree(t, all(), before)
-	return openStore(t, o.home, chosen)
+	return openStore(t, o.home, backendName)
 }
 
 // TestMigration opens stores that the driver of commit f9c230f has left, at rest and after crashes.
 func TestMigration(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
+	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range fixtureNames(t) {
-			t.Run(name, func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, migration.BootID()), false) })
+			t.Run(name, func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, migration.BootID()), false) })
 			f := readFixture(t, name, migration.BootID())
 			if f.namesBoot {
-				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, earlierBoot), false) })
+				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, earlierBoot), false) })
 			}
 			if f.diffMounted {
-				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, chosen, buildOldStore(t, name, migration.BootID()), true) })
+				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, migration.BootID()), true) })
 			}
 		}
 	})
 }
 
-func testMigration(t *testing.T, chosen backend.Name, o oldStore, mountDiff bool) {
+func testMigration(t *testing.T, backendName backend.Name, o oldStore, mountDiff bool) {
 	t.Helper()
 	if mountDiff {
 		o.mountDiff(t)
 		defer unmountParts(t, o.home, store.DiffDir)
 	}
-	s, err := reopen(o.home, chosen)
+	s, err := reopen(o.home, backendName)
 	must(t, err)
 	o.migrated(t, s)
 	must(t, s.Cleanup())
-	s = o.again(t, chosen)
+	s = o.again(t, backendName)
 	o.migrated(t, s)
 	o.mountsAreRight(t, s, "ro")
 	o.mountsAreRight(t, s)
@@ -327,13 +327,13 @@ func testMigration(t *testing.T, chosen backend.Name, o oldStore, mountDiff bool
 // TestMigrationLeavesDevicesAlone uses a layer at rest with files that overlayfs would take for its own marks, although overlayfs has
 // never mounted the layer.
 func TestMigrationLeavesDevicesAlone(t *testing.T) {
-	forEachBackend(t, func(t *testing.T, chosen backend.Name) {
+	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		o := buildOldStore(t, "killed", earlierBoot)
 		dir := filepath.Join(o.home, store.DiffDir, "plain")
 		must(t, unix.Mknod(filepath.Join(dir, "device"), unix.S_IFCHR|0o600, 0))
 		must(t, system.Lsetxattr(filepath.Join(dir, "e"), "trusted.overlay.opaque", []byte("y"), 0))
 		before := o.content(t, "plain")
-		s, err := reopen(o.home, chosen)
+		s, err := reopen(o.home, backendName)
 		must(t, err)
 		sameTree(t, o.content(t, "plain"), before)
 		if f, _ := o.form(t, "plain"); f != whiteout.AufsForm {

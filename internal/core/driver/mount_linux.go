@@ -122,7 +122,7 @@ func (d *Driver) unlearn(id string) error {
 	if r, err := d.home.ReadForm(id); err != nil || !r.IsOverlay() {
 		return err
 	}
-	return d.home.Forget(id)
+	return d.home.Invalidate(id)
 }
 
 // prepare makes the layer of the stack s ready to be mounted writable. If the layer's root directory is opaque, prepare drops the layers

@@ -45,8 +45,8 @@ type Driver struct {
 	bases baseUses
 	// staged are the staging directories that have not been applied to a layer.
 	staged stagings
-	// rubbish takes layers out of the store, and sweeps what is left of them.
-	rubbish *removal.Remover
+	// remover takes layers out of the store, and sweeps what is left of them.
+	remover *removal.Remover
 }
 
 // Open opens the store at homePath, or makes a new store there.
@@ -66,7 +66,7 @@ func Open(homePath string, c Config) (*Driver, error) {
 		runRoot:           c.RunRoot,
 		mounted:           c.Library.NewCounter(isMounted),
 	}
-	d.rubbish = removal.New(h, d.forms.Users.Notes)
+	d.remover = removal.New(h, d.forms.Users.Notes)
 	made, err := store.Make(h)
 	if err != nil {
 		store.Unmake(h, made)
@@ -112,18 +112,18 @@ func (d *Driver) start(c Config) error {
 			warn(err)
 		}
 	}
-	if err := d.rubbish.RemoveAbandoned(context.Background(), warn); err != nil {
+	if err := d.remover.RemoveAbandoned(context.Background(), warn); err != nil {
 		return err
 	}
-	return d.rubbish.SweepNotes()
+	return d.remover.SweepNotes()
 }
 
 func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
-	locked, err := d.home.LockStore()
+	storeLock, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	// This comes before any other mount, which the private mount would hide.
 	private := d.makePrivate()
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
@@ -133,11 +133,11 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	if private != nil {
 		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
 	}
-	former, err := migration.Migrate(d.home, d.runRoot, d.rubbish)
+	former, err := migration.Migrate(d.home, d.runRoot, d.remover)
 	if err != nil {
 		return former, err
 	}
-	strays, err = d.rubbish.SweepLayers()
+	strays, err = d.remover.SweepLayers()
 	return append(former, strays...), err
 }
 

@@ -293,7 +293,7 @@ func TestShadowsOfArchives(t *testing.T) {
 				}
 				s.create(t, parent, "top")
 				for n := range ids {
-					if !isKnown(s.inner.shadows, t, ids[n:]) {
+					if !isCached(s.inner.shadows, t, ids[n:]) {
 						t.Errorf("%s is not known", ids[n])
 					}
 				}

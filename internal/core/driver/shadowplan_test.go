@@ -347,7 +347,7 @@ func TestShadowsAreJoined(t *testing.T) {
 				t.Errorf("they are mounted as %q", lowers)
 			}
 			// From now on, another shadow is above the parent.
-			must(t, h.Forget(ids[1]))
+			must(t, h.Invalidate(ids[1]))
 			write(t, h.Diff(ids[1]), files{"more/.wh.n": ""})
 			stack, err = s.Stack(ids, "")
 			must(t, err)

@@ -173,11 +173,11 @@ func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 	if name != stagedRoot || filepath.Dir(dir) != d.home.BesideDiff().Tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
 		return nil, fmt.Errorf("aufs: %q is no staging directory of the store %s", target, string(d.home))
 	}
-	locked, err := d.home.LockStore()
+	storeLock, err := d.home.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	lock, err := fsutil.TryLockDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -211,7 +211,7 @@ func refused(t *testing.T, s testStore, d direction, how inuse.Answer, hold moun
 	}
 	idleSoon(t, s, "layer", "top")
 	// If nobody has put this mount, its note is left, and aufs can give its name to another mount.
-	must(t, s.inner.rubbish.SweepNotes())
+	must(t, s.inner.remover.SweepNotes())
 }
 
 // TestRunRootIsRecorded uses a store with one run root, and then with another one.

@@ -90,7 +90,7 @@ type Keeper struct {
 	OwnersText int // the length of all names that Owners has had
 	// pending is an entry whose directory did not exist at its cut. It has been unpacked since, and is not in Owners
 	// yet.
-	pending *layertar.Shortened
+	pending *layertar.Cut
 }
 
 // Beside returns the directory for what is kept of an archive that is unpacked into dir. Both are in one scratch
@@ -183,7 +183,7 @@ func realName(root, dir int) (string, error) {
 }
 
 // Before keeps what the entry c of the archive is about to destroy. All entries before c have been unpacked.
-func (k *Keeper) Before(c *layertar.Shortened) error {
+func (k *Keeper) Before(c *layertar.Cut) error {
 	root, err := os.OpenFile(k.Root, fsutil.OpenDirectory, 0)
 	if err != nil {
 		return err
@@ -271,7 +271,7 @@ func (k *Keeper) ownPending(root *os.File) error {
 }
 
 // Own records which content the file actual has after the entry c. The archive must not be read meanwhile.
-func (k *Keeper) Own(c *layertar.Shortened, actual string) {
+func (k *Keeper) Own(c *layertar.Cut, actual string) {
 	if actual == c.Name {
 		delete(k.Owners, actual)
 		return

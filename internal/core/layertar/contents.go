@@ -90,7 +90,7 @@ func keptOf(header *tar.Header, read int64) int64 {
 
 // add adds what a header says. read is how many bytes package tar has read for the header. The cut is nil unless the
 // header's entry may destroy what was before it.
-func (c *Contents) add(header *tar.Header, read int64) *Shortened {
+func (c *Contents) add(header *tar.Header, read int64) *Cut {
 	c.kept += keptOf(header, read)
 	for key := range header.PAXRecords {
 		// The library sets attributes only from such records.

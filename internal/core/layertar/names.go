@@ -36,8 +36,8 @@ type nameState struct {
 	entry             uint32 // the number of the last entry, from 1 on; 0 for a directory without an entry
 }
 
-// A Shortened is a cut: a place in an archive, before an entry that may destroy what an earlier entry has brought.
-type Shortened struct {
+// A Cut is a place in an archive, before an entry that may destroy what an earlier entry has brought.
+type Cut struct {
 	At    int64 // the offset in the archive; it is before the last byte of the entry's header
 	Name  string
 	IsDir bool
@@ -77,7 +77,7 @@ func (s nameState) content() int {
 // enter records the name of an entry, which begins with a '/'. final reports whether, as far as is known now, the name
 // is that of a file that stays. A second entry of a name replaces the first, and a name below a symbolic link is
 // somewhere else. The cut is nil if the entry destroys nothing.
-func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Shortened) {
+func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Cut) {
 	isDir := header.Typeflag == tar.TypeDir
 	if name == "/" {
 		return isDir, nil
@@ -106,7 +106,7 @@ func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Shorten
 	if final && !a.through {
 		return true, nil
 	}
-	return final, &Shortened{Name: name[1:], IsDir: isDir, Had: before.content(), Brings: brings}
+	return final, &Cut{Name: name[1:], IsDir: isDir, Had: before.content(), Brings: brings}
 }
 
 // enterDirs records the parent directories of a name, and reports whether all of them are directories.

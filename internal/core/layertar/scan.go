@@ -39,7 +39,7 @@ type Scan struct {
 // passes on no more until everything before the cut has been dealt with, and until then it does not look at the rest of
 // what was read.
 type cutting struct {
-	Cut *Shortened
+	Cut *Cut
 	// Watched makes Read return ErrCut at a cut, once.
 	Watched bool
 	resume  chan struct{}
@@ -192,7 +192,7 @@ func (s *Scan) look() {
 
 // pause waits at a cut, and reports whether anybody still reads. The cut is before the last byte of the header: whoever
 // has read everything before the cut has dealt with all earlier entries, and does not know of this one yet.
-func (s *Scan) pause(cut *Shortened) (more bool) {
+func (s *Scan) pause(cut *Cut) (more bool) {
 	cut.At = s.at - 1
 	s.Cut = cut
 	s.looked <- struct{}{}

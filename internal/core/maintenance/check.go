@@ -83,7 +83,7 @@ func Check(ctx context.Context, home string) ([]Problem, error) {
 type checker struct {
 	home     store.Home
 	forms    *conversion.Converter
-	rubbish  *removal.Remover
+	remover  *removal.Remover
 	ids      []string
 	problems []Problem
 }
@@ -103,7 +103,7 @@ func newCheck(path string) (*checker, error) {
 		return nil, err
 	}
 	forms := conversion.New(h, "")
-	return &checker{home: h, forms: forms, rubbish: removal.New(h, forms.Users.Notes)}, nil
+	return &checker{home: h, forms: forms, remover: removal.New(h, forms.Users.Notes)}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
@@ -133,9 +133,9 @@ func (c *checker) run(ctx context.Context) error {
 // not make it. If somebody makes the file meanwhile, names starts again.
 func (c *checker) names() error {
 	path := c.home.Overlay(store.StoreLock)
-	locked, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
+	storeLock, err := fsutil.LockPath(path, os.O_RDONLY|unix.O_NOFOLLOW, unix.LOCK_EX)
 	if err == nil {
-		defer locked.Unlock()
+		defer storeLock.Unlock()
 		return c.namesLocked()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +166,7 @@ func (c *checker) namesLocked() error {
 	for _, id := range c.ids {
 		c.lineage(id)
 	}
-	strays, err := c.rubbish.Strays()
+	strays, err := c.remover.Strays()
 	if err != nil {
 		return fmt.Errorf("aufs: checking: %w", err)
 	}

@@ -22,7 +22,7 @@ import (
 func Convert(ctx context.Context, home string) error {
 	c, err := newCheck(home)
 	if err == nil {
-		err = c.withoutOthers(func() ([]*store.Scratch, error) { return migration.Migrate(c.home, "", c.rubbish) })
+		err = c.withoutOthers(func() ([]*store.Scratch, error) { return migration.Migrate(c.home, "", c.remover) })
 	}
 	if err != nil {
 		return err

@@ -35,12 +35,12 @@ func (c *checker) repair(ctx context.Context) error {
 	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
 	var failed []error
 	if err == nil {
-		err = c.rubbish.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
+		err = c.remover.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
 	}
 	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
 		return fmt.Errorf("aufs: repairing: %w", err)
 	}
-	return c.rubbish.SweepNotes()
+	return c.remover.SweepNotes()
 }
 
 // withoutOthers calls do under the store lock. After unlocking it, withoutOthers removes the scratch directories that do has returned.
@@ -50,12 +50,12 @@ func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 		store.Unmake(c.home, made)
 		return err
 	}
-	locked, err := c.home.LockStore()
+	storeLock, err := c.home.LockStore()
 	if err != nil {
 		return err
 	}
 	strays, err := do()
-	locked.Unlock()
+	storeLock.Unlock()
 	for _, trash := range strays {
 		err = errors.Join(err, trash.Remove())
 	}
@@ -65,7 +65,7 @@ func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 // repairNames is repair under the store lock.
 func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 	h := c.home
-	former, err := migration.Migrate(c.home, "", c.rubbish)
+	former, err := migration.Migrate(c.home, "", c.remover)
 	if err != nil {
 		return former, err
 	}
@@ -81,7 +81,7 @@ func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 			return former, err
 		}
 	}
-	strays, err := c.rubbish.SweepLayers()
+	strays, err := c.remover.SweepLayers()
 	return append(former, strays...), err
 }
 

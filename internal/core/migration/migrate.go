@@ -45,15 +45,15 @@ const formerWhiteouts = "whiteouts"
 // A Migration brings one store to the current layout.
 type Migration struct {
 	Home    store.Home
-	rubbish *removal.Remover
+	remover *removal.Remover
 	// users is a probe for a caller that holds the store lock.
 	users *inuse.Probe
 }
 
 // Migrate does what the comment above says of Init. It returns scratch directories, which the caller, who holds the store lock, removes
 // after unlocking it.
-func Migrate(h store.Home, runRoot string, rubbish *removal.Remover) ([]*store.Scratch, error) {
-	m := Migration{h, rubbish, inuse.NewProbe(h, runRoot)}
+func Migrate(h store.Home, runRoot string, remover *removal.Remover) ([]*store.Scratch, error) {
+	m := Migration{h, remover, inuse.NewProbe(h, runRoot)}
 	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
 	trash, err := m.run()
 	if err != nil {
@@ -286,7 +286,7 @@ func (m Migration) runAlive(run string) (bool, error) {
 
 // moveOut moves paths to a scratch directory, to be deleted there. If a path is in another mount, or the disk is full, moveOut deletes it at once.
 func (m Migration) moveOut(paths []string) (out []*store.Scratch, err error) {
-	trash, err := m.rubbish.NewTrash()
+	trash, err := m.remover.NewTrash()
 	if err == nil {
 		out = []*store.Scratch{trash}
 	} else if !store.HasNoRoom(err) {

@@ -59,11 +59,11 @@ func Write(h store.Home, id string, plan *Plan) error {
 		}
 	}
 	// Under this lock, nobody removes the layer, or sweeps a file that is about to get its name.
-	locked, err := h.LockStore()
+	storeLock, err := h.LockStore()
 	if err != nil {
 		return err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	if !h.Exists(id) {
 		return fs.ErrNotExist
 	}

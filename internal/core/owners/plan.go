@@ -30,7 +30,7 @@ func PlanOf(root string, maps Maps) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := ownersPlanner{root: root, maps: maps, mounted: map[string]bool{}, first: map[[2]uint64]string{}}
+	p := planner{root: root, maps: maps, mounted: map[string]bool{}, first: map[[2]uint64]string{}}
 	for _, m := range mounts {
 		p.mounted[strings.TrimPrefix(m.Mountpoint, resolved+"/")] = true
 	}
@@ -46,8 +46,8 @@ func PlanOf(root string, maps Maps) (*Plan, error) {
 	return &p.plan, p.directory(".")
 }
 
-// ownersPlanner is the state of PlanOf.
-type ownersPlanner struct {
+// planner is the state of PlanOf.
+type planner struct {
 	root string
 	maps Maps
 	// mounted are the paths of mount points. What is mounted there is not the layer's.
@@ -58,7 +58,7 @@ type ownersPlanner struct {
 }
 
 // directory adds the content of the directory rel to the plan.
-func (p *ownersPlanner) directory(rel string) error {
+func (p *planner) directory(rel string) error {
 	below, err := p.files(rel)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (p *ownersPlanner) directory(rel string) error {
 }
 
 // files adds the files in the directory rel to the plan, and returns the directories among them.
-func (p *ownersPlanner) files(rel string) (below []string, err error) {
+func (p *planner) files(rel string) (below []string, err error) {
 	dir, err := fsutil.OpenDir(p.root, rel)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (p *ownersPlanner) files(rel string) (below []string, err error) {
 }
 
 // file adds the file path, which is in the open directory dir, to the plan.
-func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) {
+func (p *planner) file(dir *os.File, path string) (isDir bool, err error) {
 	st, err := fsutil.StatIn(dir, filepath.Base(path))
 	if err != nil {
 		return false, err
@@ -128,7 +128,7 @@ func (p *ownersPlanner) file(dir *os.File, path string) (isDir bool, err error) 
 
 // attributes adds to f the attributes that must be set when its owner is changed: a capability, which the change
 // removes, and access control lists whose owners change.
-func (p *ownersPlanner) attributes(f *File, xattrs fsutil.PathXattrs) error {
+func (p *planner) attributes(f *File, xattrs fsutil.PathXattrs) error {
 	names, err := xattrs.List()
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return err

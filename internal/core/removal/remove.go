@@ -74,11 +74,11 @@ func (r *Remover) ClearMounts(id string) error {
 // After an error the layer still exists, if it existed before, and has its files. left is the error of what could not be moved after the
 // layer's files had been. The next Init sweeps that.
 func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
-	locked, err := r.Home.LockStore()
+	storeLock, err := r.Home.LockStore()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	// Make the trash before the layer is gone: the disk may have no room for it.
 	trash, err = r.NewTrash()
 	if err != nil && !store.HasNoRoom(err) {

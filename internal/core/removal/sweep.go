@@ -58,11 +58,11 @@ func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func
 // claimAfter locks and returns some of the scratch directories in tmp that no live process is using. It looks at names after the name
 // after. last is the name to continue after, or "" if there are no more.
 func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
-	locked, err := r.Home.LockStore()
+	storeLock, err := r.Home.LockStore()
 	if err != nil {
 		return nil, "", err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	entries, err := os.ReadDir(tmp)
 	if errors.Is(err, fs.ErrNotExist) {
 		// A store that is read-only may have no tmp/.

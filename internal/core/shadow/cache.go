@@ -67,7 +67,7 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 	// Layers below an opaque one do not matter.
 	found, unknown, errs := make([]Shown, 0, len(layers)), []int{}, make([]error, len(layers))
 	for n := range layers {
-		v, ok := look.Known(n)
+		v, ok := look.Cached(n)
 		if !ok {
 			unknown = append(unknown, n)
 		}
@@ -110,7 +110,7 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 		return v, err
 	}
 	defer look.Close()
-	if v, ok := look.Known(0); ok {
+	if v, ok := look.Cached(0); ok {
 		return v, nil
 	}
 	read := layers
@@ -134,8 +134,8 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 			return v, err
 		}
 	}
-	// Whoever changes a layer that is known changes the layer's stamp: see store.Home.Forget.
-	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.knowsFrom(1)) {
+	// Whoever changes a layer that is known changes the layer's stamp: see store.Home.Invalidate.
+	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.cachedFrom(1)) {
 		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}
 	return v, nil

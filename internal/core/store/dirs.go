@@ -31,7 +31,7 @@ const (
 const (
 	// FormDir holds the records of the layers' forms: see forms.go.
 	FormDir = "form"
-	// KnownDir and ShadowDir cache what a mount needs to know of layers: see cache.go and known.go in package shadow.
+	// KnownDir and ShadowDir cache what a mount needs to know of layers: see cache.go and entry.go in package shadow.
 	KnownDir  = "known"
 	ShadowDir = "shadow"
 	// WorkDir holds the work directories of overlay mounts. A layer has one from its first such mount on.

@@ -132,8 +132,8 @@ func (h Home) UnsetForm(id string) error {
 func (h Home) MarkWritten(id string) error {
 	r, err := h.ReadForm(id)
 	if err == nil {
-		// Forget even if there is a record. The driver once made the record first, and a crash may have come between the two.
-		err = h.Forget(id)
+		// Invalidate even if there is a record. The driver once made the record first, and a crash may have come between the two.
+		err = h.Invalidate(id)
 	}
 	if err == nil && r.Form == "" {
 		err = LinkIn(string(whiteout.AufsForm), h.Overlay(FormDir), id)
@@ -188,9 +188,9 @@ func OwnForm() whiteout.Form {
 	return whiteout.OverlayTrusted
 }
 
-// Forget drops the cache entries of the layer id, which is about to change or has just changed. The entries of layers on top of it depend
+// Invalidate drops the cache entries of the layer id, which is about to change or has just changed. The entries of layers on top of it depend
 // on the times of its root directory.
-func (h Home) Forget(id string) error {
+func (h Home) Invalidate(id string) error {
 	var known []string
 	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		if path := h.Overlay(KnownDir, string(f), id); IsThere(path) {
@@ -200,7 +200,7 @@ func (h Home) Forget(id string) error {
 	if len(known) == 0 {
 		return nil
 	}
-	// Renew the time before the links go. If Forget is cut short in between, the links are invalid already, and the next Forget still finds them.
+	// Renew the time before the links go. If Invalidate is cut short in between, the links are invalid already, and the next Invalidate still finds them.
 	if err := RenewTime(h.Diff(id)); err != nil {
 		return LayerError("dropping what is known of", id, err)
 	}

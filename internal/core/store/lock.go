@@ -178,11 +178,11 @@ func (h Home) NewScratch(purpose string) (*Scratch, error) {
 
 // newScratchOf is NewScratch for the area a.
 func (h Home) newScratchOf(a Area, purpose string) (*Scratch, error) {
-	locked, err := h.LockStore()
+	storeLock, err := h.LockStore()
 	if err != nil {
 		return nil, err
 	}
-	defer locked.Unlock()
+	defer storeLock.Unlock()
 	return a.NewScratchLocked(purpose)
 }
 

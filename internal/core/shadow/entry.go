@@ -25,8 +25,8 @@ import (
 // Like shadows, the links are a cache. A layer that was mounted writable has none, since somebody may have changed it deep inside. If such
 // a layer is an ancestor in another form, each mount has to look through it.
 
-// knownVersion begins each link. It changes whenever the driver makes something else of the same layers.
-const knownVersion = "1"
+// entryVersion begins each link. It changes whenever the driver makes something else of the same layers.
+const entryVersion = "1"
 
 // The flags of a link.
 const (
@@ -39,34 +39,34 @@ const (
 	flagNone    = "-" // stands for no flags, or for no digest
 )
 
-// A Look reads what is known of the layers of a stack. It reads from open directories, so that the kernel looks up their paths only once.
+// A Look reads the cache entries of the layers of a stack. It reads from open directories, so that the kernel looks up their paths only once.
 type Look struct {
 	*Cache
 	layers  []string
 	stamps  []string
-	stacked []string    // for each layer, the stamp of it and all layers below, once needed
-	links   int         // descriptor of the directory of the links, or -1 if there is none
-	read    []knownLink // the links, each read at most once, so that all answers agree
-	places  []string    // the directories that can have shadows
+	stacked []string     // for each layer, the stamp of it and all layers below, once needed
+	links   int          // descriptor of the directory of the links, or -1 if there is none
+	read    []cacheEntry // the links, each read at most once, so that all answers agree
+	places  []string     // the directories that can have shadows
 }
 
-// A knownLink is the content of a link. Without a link, all its strings are "".
-type knownLink struct {
+// A cacheEntry is the content of a link. Without a link, all its strings are "".
+type cacheEntry struct {
 	version, flags, digest, stamp string
 
 	wasRead bool
 }
 
-func (k knownLink) has(flag string) bool { return strings.Contains(k.flags, flag) }
+func (k cacheEntry) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-// LookAt begins a look at what is known of layers, which are a stack. The caller has to close the Look.
+// LookAt begins a look at the cache entries of layers, which are a stack. The caller has to close the Look.
 func (s *Cache) LookAt(layers []string) (*Look, error) {
 	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: s.Home.Diff(""), Err: err}
 	}
 	defer unix.Close(diff)
-	l := &Look{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]knownLink, len(layers)), links: -1, places: s.places()}
+	l := &Look{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]cacheEntry, len(layers)), links: -1, places: s.places()}
 	for n, layer := range layers {
 		var st unix.Stat_t
 		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -93,7 +93,7 @@ func (l *Look) Close() {
 }
 
 // stampOf returns a stamp that tells one state of a layer from another, as far as the layer's root directory shows it. That is enough where
-// whatever changes the layer calls store.Home.Forget. It is also enough where aufs has changed the layer: aufs leaves files in the root
+// whatever changes the layer calls store.Home.Invalidate. It is also enough where aufs has changed the layer: aufs leaves files in the root
 // directory of its writable branch.
 func stampOf(st *unix.Stat_t) string {
 	stamp := make([]byte, 0, 64)
@@ -123,10 +123,10 @@ func stackStamps(stamps []string) []string {
 	return stacked
 }
 
-// Known returns how the layer n is mounted; ok is false if that has to be found out.
-func (l *Look) Known(n int) (v Shown, ok bool) {
+// Cached returns how the layer n is mounted; ok is false if that has to be found out.
+func (l *Look) Cached(n int) (v Shown, ok bool) {
 	link := l.link(n)
-	if link.version != knownVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
+	if link.version != entryVersion || link.stamp != l.stamp(n, link.has(flagJoined), link.has(flagStacked)) {
 		return v, false
 	}
 	v = Shown{
@@ -136,7 +136,7 @@ func (l *Look) Known(n int) (v Shown, ok bool) {
 }
 
 // link returns the link of the layer n.
-func (l *Look) link(n int) knownLink {
+func (l *Look) link(n int) cacheEntry {
 	link := &l.read[n]
 	if link.wasRead || l.links < 0 {
 		return *link
@@ -189,16 +189,16 @@ func (l *Look) aboveParent() string {
 	if l.To == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
 	}
-	if parent, ok := l.Known(1); ok {
+	if parent, ok := l.Cached(1); ok {
 		return parent.Above
 	}
 	return ""
 }
 
-// knowsFrom reports whether the layer n and all layers below it are known.
-func (l *Look) knowsFrom(n int) bool {
+// cachedFrom reports whether the layer n and all layers below it have valid entries.
+func (l *Look) cachedFrom(n int) bool {
 	for ; n < len(l.layers); n++ {
-		if _, ok := l.Known(n); !ok {
+		if _, ok := l.Cached(n); !ok {
 			return false
 		}
 	}
@@ -222,7 +222,7 @@ func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 	if digest == "" {
 		digest = flagNone
 	}
-	target := strings.Join([]string{knownVersion, flags, digest, stamp}, " ")
+	target := strings.Join([]string{entryVersion, flags, digest, stamp}, " ")
 	if err := store.LinkIn(target, s.Links(), id); errors.Is(err, fs.ErrExist) {
 		_ = s.Home.ReplaceLink(target, filepath.Join(s.Links(), id)) // see above
 	}
@@ -231,13 +231,13 @@ func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 // Links returns the directory of the links.
 func (s *Cache) Links() string { return s.Home.Overlay(store.KnownDir, string(s.To)) }
 
-// Unmarked reports whether the layer id is known to have no marks.
+// Unmarked reports whether the cache says that the layer id has no marks.
 func (s *Cache) Unmarked(id string) bool {
 	look, err := s.LookAt([]string{id})
 	if err != nil {
 		return false
 	}
 	defer look.Close()
-	v, ok := look.Known(0)
+	v, ok := look.Cached(0)
 	return ok && s.To != whiteout.AufsForm && v.Above == "" && v.Below == "" && !v.Opaque
 }

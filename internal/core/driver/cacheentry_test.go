@@ -45,13 +45,13 @@ func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 	return readTree(t, stack[0].Below).Names()
 }
 
-// isKnown reports whether the cache knows how the first of layers is mounted.
-func isKnown(s *shadow.Cache, t *testing.T, layers []string) bool {
+// isCached reports whether the cache knows how the first of layers is mounted.
+func isCached(s *shadow.Cache, t *testing.T, layers []string) bool {
 	t.Helper()
 	look, err := s.LookAt(layers)
 	must(t, err)
 	defer look.Close()
-	_, ok := look.Known(0)
+	_, ok := look.Cached(0)
 	return ok
 }
 
@@ -60,12 +60,12 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{"d/.wh.x": "", "d/f": "", ".wh.gone": ""}, files{"plain/f": ""})
-	if isKnown(s, t, ids) {
+	if isCached(s, t, ids) {
 		t.Error("known, before anybody has looked")
 	}
 	sameNames(t, hides(s, t, ids), "gone", "d", "d/x")
 	for _, layers := range [][]string{ids, ids[1:]} {
-		if !isKnown(s, t, layers) {
+		if !isCached(s, t, layers) {
 			t.Errorf("%s is not known", layers[0])
 		}
 	}
@@ -82,18 +82,18 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		} else {
 			must(t, os.WriteFile(link, []byte(whole), 0o600))
 		}
-		if isKnown(s, t, ids) {
+		if isCached(s, t, ids) {
 			t.Errorf("known by %q", odd)
 		}
 		must(t, os.Remove(link))
 		must(t, os.Symlink(whole, link))
-		if !isKnown(s, t, ids) {
+		if !isCached(s, t, ids) {
 			t.Fatal("it is not known any more")
 		}
 	}
 	// Each backend has links of its own, and so does a user without root.
 	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
-		if isKnown(shadow.New(h, s.Forms, to, ""), t, ids) {
+		if isCached(shadow.New(h, s.Forms, to, ""), t, ids) {
 			t.Errorf("known in the form %s", to)
 		}
 	}
@@ -110,12 +110,12 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		if _, err := os.Lstat(before); err != nil {
 			must(t, os.Mkdir(before, 0o755))
 		}
-		if isKnown(s, t, ids) {
+		if isCached(s, t, ids) {
 			t.Errorf("known, after %s", what)
 		}
 		_, err := s.Stack(ids, "")
 		must(t, err)
-		if !isKnown(s, t, ids) {
+		if !isCached(s, t, ids) {
 			t.Errorf("not known again, after %s", what)
 		}
 	}
@@ -151,7 +151,7 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 					if !strings.Contains(strings.Join(got, " "), hidden) {
 						t.Errorf("%s is not hidden: %q", hidden, got)
 					}
-					if isKnown(s, t, ids) {
+					if isCached(s, t, ids) {
 						t.Error("it is kept what was found out of a layer that was written to")
 					}
 				}
@@ -184,7 +184,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	} {
 		for how, change := range map[string]func(t *testing.T, h store.Home, id string){
 			"given out":   func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
-			"to be other": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Forget(id)) },
+			"to be other": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Invalidate(id)) },
 		} {
 			t.Run(what+", "+how, func(t *testing.T) {
 				h := storeOf(t)
@@ -194,7 +194,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 				look(t, s, ids)
 				// What is kept about the layer depends on the layers below it. After Find alone, the cache does not know them, and keeps
 				// nothing.
-				if isKnown(s, t, ids) != (what != "looked at alone") {
+				if isCached(s, t, ids) != (what != "looked at alone") {
 					t.Error("it is known, or not")
 				}
 				bottom := h.Diff(ids[2])
@@ -225,7 +225,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 		t.Errorf("below an opaque layer there are more: %+v", stack)
 	}
 	for n := range ids[:6] {
-		if !isKnown(s, t, ids[n:]) {
+		if !isCached(s, t, ids[n:]) {
 			t.Errorf("%s is not known", ids[n])
 		}
 	}
@@ -270,9 +270,9 @@ func TestKnownOnACoarseClock(t *testing.T) {
 	for n := range 30 {
 		name := fmt.Sprintf("f%02d", n)
 		want = append(want, "d/.wh."+name)
-		must(t, h.Forget(ids[1]))
+		must(t, h.Invalidate(ids[1]))
 		write(t, h.Diff(ids[1]), files{"d/" + name: ""})
-		must(t, h.Forget(ids[1]))
+		must(t, h.Invalidate(ids[1]))
 		got := hides(s, t, ids)
 		if len(got) != len(want) {
 			t.Fatalf("with %d files below, %q are hidden", n+1, got)
@@ -433,7 +433,7 @@ func TestCacheMayBeDeleted(t *testing.T) {
 			for _, options := range [][]string{{"ro"}, nil} {
 				sameNames(t, s.see(t, "top", options...).Names(), want...)
 			}
-			if !isKnown(s.inner.shadows, t, []string{"opaque", "middle", "base"}) {
+			if !isCached(s.inner.shadows, t, []string{"opaque", "middle", "base"}) {
 				t.Error("nothing is known again")
 			}
 			// A shadow is named after its content, so the mounts have made the same ones again.
@@ -557,12 +557,12 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 		s.create(t, "", "base", "child")
 		s.apply(t, "base", "", entry{Name: "d/f"})
 		s.see(t, "child", "ro")
-		if !isKnown(s.inner.shadows, t, []string{"base"}) {
+		if !isCached(s.inner.shadows, t, []string{"base"}) {
 			t.Fatal("not known")
 		}
 		must(t, store.LinkIn(string(whiteout.AufsForm), s.inner.home.Overlay(store.FormDir), "base"))
 		s.get(t, "base")
-		if isKnown(s.inner.shadows, t, []string{"base"}) {
+		if isCached(s.inner.shadows, t, []string{"base"}) {
 			t.Error("known")
 		}
 		must(t, s.Put("base"))
@@ -577,7 +577,7 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	_, err := s.Stack(ids, "")
 	must(t, err)
 	must(t, os.Rename(h.Diff(ids[1]), h.Diff("away")))
-	if err := h.Forget(ids[1]); err == nil {
+	if err := h.Invalidate(ids[1]); err == nil {
 		t.Error("no error")
 	}
 	must(t, os.Rename(h.Diff("away"), h.Diff(ids[1])))
@@ -621,7 +621,7 @@ func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
 		s.get(t, "layer0")
 		must(t, s.Put("layer0"))
 		for n := range ids[:4] {
-			if !isKnown(s.inner.shadows, t, ids[n:]) {
+			if !isCached(s.inner.shadows, t, ids[n:]) {
 				t.Errorf("%s is not known", ids[n])
 			}
 		}
