@@ -106,7 +106,7 @@ func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 // makeAbsent removes layers/<id>, and returns its content, or nil if the file was not there.
 func (r *Remover) makeAbsent(id string) (content []byte, err error) {
 	// A file that cannot be read is no layer, and is removed as well.
-	content, _ = fsutil.ReadFile(r.Home.Layers(id)) //nolint:errcheck // see above
+	content, _ = fsutil.ReadFile(r.Home.Layers(id))
 	if err := os.Remove(r.Home.Layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

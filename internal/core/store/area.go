@@ -142,7 +142,7 @@ func (h Home) Kept(id string) string { return h.BesideDiff().Kept(id) }
 // CloseOverlay denies other users access to overlay/, which holds the lock files.
 func (h Home) CloseOverlay() error {
 	st, err := fsutil.LstatOf(h.Overlay())
-	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) { //nolint:gosec // it fits
+	if err == nil && st.Mode&0o077 != 0 && st.Uid == uint32(os.Geteuid()) {
 		err = os.Chmod(h.Overlay(), 0o700)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
