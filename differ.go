@@ -10,7 +10,7 @@ import (
 
 // ApplyDiffWithDiffer has differ fill a staging directory, and returns that directory as the Target of the output. The
 // caller passes the output to ApplyDiffFromStagingDirectory, or its Target to CleanupStagingDirectory, of the same
-// driver. The driver's Cleanup also removes the directory, as does the next Init after a crash. After an error the
+// driver. The driver's Cleanup also removes the directory, as does the next Init after a crash. After an error, the
 // directory is gone.
 func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
 	if options == nil {
@@ -37,16 +37,16 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 // ApplyDiffFromStagingDirectory makes output.Target the content of the layer. The layer must be empty and not mounted,
 // parent must be its parent, and the Target must be a staging directory of this driver.
 //
-// The layer gets all of the content or nothing, and all of it is on disk when the method returns. If the layer does not
-// meet these conditions, the staging directory stays, and can be applied to another layer. After any other error it is
-// gone.
+// The layer gets all of the content or nothing, and all of it is on disk when the method returns. If the layer is not
+// empty, is mounted or has another parent, the staging directory stays, and can be applied to another layer. After any
+// other error, the staging directory is gone.
 func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
 	return ofLibrary(d.core.ApplyStaged(id, parent, output.Target, output.RootDirMode != nil))
 }
 
 // CleanupStagingDirectory removes a staging directory and everything in it. If the directory is gone, or has become a
-// layer's, that is no error. It is an error if another driver is using the directory, or if target is not a staging
-// directory.
+// layer's directory, that is no error. It is an error if another driver is using the directory, or if target is not a
+// staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
 	return ofLibrary(d.core.CleanupStagingDirectory(target))
 }

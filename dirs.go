@@ -12,15 +12,15 @@ import (
 // Create makes an empty layer on top of parent, or one without a parent if parent is "". The layer appears whole or not
 // at all: after an error nothing of it is left, and after a crash the next Init removes the remains.
 //
-// The layer's root directory gets the owner and mode of its parent's. Without a parent, it gets the mode 0555 and the
-// owner to whom opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if the parent does not exist,
-// and fs.ErrExist if the layer exists already.
+// The layer's root directory gets the owner and mode of the parent's root directory. Without a parent, it gets the mode
+// 0555, and the owner to which opts.IDMappings maps root. The error matches graphdriver.ErrLayerUnknown if the parent
+// does not exist, and fs.ErrExist if the layer exists already.
 func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.Create(id, parent, createOptions(opts)))
 }
 
 // CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend, the layer is in
-// overlay form from the start, so that its first mount need not wait for the disk.
+// overlay form from the start. So its first mount need not wait until a record of the form is on disk.
 func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.CreateReadWrite(id, parent, createOptions(opts)))
 }
@@ -41,13 +41,13 @@ func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, 
 
 // Remove unmounts the layer, even if callers of Get have not called Put, and removes it with all its files. If the
 // mount stays busy, the layer keeps all its data, and the error says what to look for. A copy of the mount in another
-// mount namespace does not keep the layer; otherwise it might do so forever. It is no error if the layer does not
-// exist.
+// mount namespace does not prevent the removal, because it might prevent it forever. It is no error if the layer does
+// not exist.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'
 // directories, nearest first, separated by colons; a layer without ancestors has no LowerDir. MergedDir is where Get
-// shows the layer. For a layer without ancestors, that is mnt/<id> while it is mounted, and its own directory
+// shows the layer. A layer without ancestors is shown at mnt/<id> while it is mounted, and at its own directory
 // otherwise.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	metadata, err := d.core.Metadata(id)

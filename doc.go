@@ -1,25 +1,26 @@
-// Package aufs is a graph driver for the storage library of podman and buildah, that mounts layers with aufs, or, on a kernel
-// without it, the same layers with overlayfs. Importing the package registers the driver as "aufs".
+// Package aufs is a graph driver for the storage library that podman and buildah use. It mounts layers with aufs. On a kernel
+// without aufs, it can mount the same layers with overlayfs. Importing the package registers the driver as "aufs".
 //
 // The driver exists as two packages that differ only in the storage library they use: github.com/seed-642172e2/aufs is for
-// github.com/containers/storage, and github.com/seed-642172e2/aufs/podman for go.podman.io/storage. What they have in common is in
-// internal/core.
+// github.com/containers/storage, and github.com/seed-642172e2/aufs/podman for go.podman.io/storage. The code that both share is
+// in internal/core.
 //
-// A store has one directory, its home (<graph root>/aufs). Three things in it are shared with the driver of the same name that the
-// storage library had up to v1.59.1, byte for byte:
+// A store has one directory, its home (<graph root>/aufs). Three things in it are the same, byte for byte, as in a store of the
+// aufs driver that the storage library had up to v1.59.1:
 //
 //	layers/<id>  the layer's ancestors, nearest first, one id a line; the layer exists when this file does
 //	diff/<id>/   the layer's files
 //	mnt/<id>/    an empty directory, where the layer is mounted
 //
-// Layers are in one of two forms. In aufs form, a file .wh.X deletes the name X of the layers below, and a file .wh..wh..opq makes
-// a directory opaque. In overlay form, a character device 0/0 and an extended attribute do that. A layer that an archive was unpacked
-// into, as all image layers are, is in aufs form. A layer that was mounted writable is in the form of the backend that mounted it
-// last. Each backend shows layers of both forms, and converts a layer of the other form before it mounts it writable. [Convert] brings
-// all layers into aufs form.
+// Layers are in one of two forms. In aufs form, a file .wh.X deletes the name X of the layers below, and a file .wh..wh..opq
+// makes a directory opaque. In overlay form, a character device 0/0 called X deletes the name X, and an extended attribute makes
+// a directory opaque. A layer that an archive was unpacked into, as all image layers are, is in aufs form. A layer that was
+// mounted writable is in the form of the backend that mounted it last. Each backend shows layers of both forms. Before it mounts
+// a layer of the other form writable, it converts the layer. [Convert] brings all layers into aufs form.
 //
-// A process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. A layer that is in
-// use is not removed or converted; the error is a [*BusyError]. [Check] and [Repair] are for stores in which something is wrong.
+// A process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. A layer that
+// is in use is not removed or converted; the error is a [*BusyError]. [Check] finds what is wrong with a store, and [Repair]
+// mends it.
 //
 // The documents are in the directory docs of the repository:
 //

@@ -44,9 +44,9 @@ func storageLibrary() driver.Library {
 	}
 }
 
-// ownOption returns the name of an option without the driver's name before it. own is false for an option of another
-// driver. This version of the library passes on only options for this driver. They have the driver's name and a dot
-// before them, or only the dot if storage.conf does not name a driver.
+// ownOption returns the name of an option without the driver's name before it. own reports whether the option is for
+// this driver. Here it is always true, because this version of the library passes on no others. The library puts the
+// driver's name and a dot before the option's name, or only the dot if storage.conf does not name a driver.
 func ownOption(key string) (name string, own bool) {
 	for _, prefix := range []string{driverName + ".", "."} {
 		if name, found := strings.CutPrefix(key, prefix); found {
@@ -65,6 +65,6 @@ type libraryOptions struct{}
 // set sets the option with this name. known is false if libraryOptions has no such option.
 func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, nil }
 
-// setStagingDirectory tells a differ where it may put temporary files of its own. This version of the library has no
-// use for that.
+// setStagingDirectory tells a differ where it may put temporary files of its own. It does nothing here: in this version
+// of the library, DifferOptions has no field for that.
 func setStagingDirectory(*graphdriver.DifferOptions, string) {}

@@ -30,16 +30,16 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 // mounted, and Put can be called again.
 func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 
-// Cleanup unmounts everything that is mounted under mnt/, whichever process mounted it. It also
-// removes the staging directories that ApplyDiffWithDiffer of this driver has made and nobody has used.
+// Cleanup unmounts everything that is mounted under mnt/, whichever process mounted it. It also removes the staging
+// directories that ApplyDiffWithDiffer of this driver has made and nobody has applied to a layer.
 func (d *Driver) Cleanup() error { return ofLibrary(d.core.Cleanup()) }
 
 // BusyError says that a layer cannot be unmounted because something uses its mount, or that a layer cannot be converted
 // because it, or a layer on top of it, is mounted. Nothing has changed: the operation can be called again when the
 // holders are gone. A BusyError matches unix.EBUSY.
 //
-// Target is where the layer is mounted, or would be. Holders are the users that /proc shows to this process; there may
-// be others.
+// Target is the layer's mount point, whether the layer is mounted there or not. Holders are the holders that /proc
+// shows to this process; there may be others.
 type BusyError = mountutil.BusyError
 
 // Holder is something that uses a mount. It is the process PID or, if PID is 0, a mount in this mount namespace.
@@ -51,5 +51,6 @@ type Holder = mountutil.Holder
 // second and a half; after that the error says what to look for. It is no error if target is not mounted or does not
 // exist.
 //
-// If the flush fails, the mount stays: without the flush, some names would show their old content again.
+// If the flush fails, the mount stays: without the flush, some names of files with hard links would show their old
+// content again.
 func Unmount(target string) error { return aufsfs.Unmount(target) }

@@ -33,8 +33,8 @@ func parseConfig(options graphdriver.Options) (config, error) {
 	c := defaultConfig()
 	c.RunRoot = options.RunRoot
 	if options.ImageStore != "" {
-		// Only the library's records of images are there. The layers stay in the graph root, as with the library's own
-		// aufs driver.
+		// The image store has only the library's records of images. The layers stay in the graph root, as with the
+		// library's own aufs driver.
 		logrus.Debugf("aufs: the layers of the image store %s are in the graph root", options.ImageStore)
 		c.imageStore = filepath.Clean(options.ImageStore)
 	}

@@ -23,17 +23,17 @@ func init() {
 type Driver struct {
 	core *driver.Driver
 	own  libraryOptions
-	// naive compares any two layers: it mounts both.
+	// naive compares layers that are not parent and child: it mounts both.
 	naive graphdriver.Driver
 }
 
 // Init returns a driver on home, the directory that holds, or will hold, layers/, diff/ and mnt/.
 //
-// A trial mount finds out what the kernel and the backing file system can do. Init makes it in home or, if home is full
-// or read-only, in a temporary directory. If the backend that the options ask for cannot be used, the error says why.
-// With errors.Is the error matches one of the storage library's sentinels (ErrNotSupported, ErrIncompatibleFS,
-// ErrPrerequisites) and, where one fits, one of this package's (ErrAufsNotSupported, ErrAufsNested). After an error,
-// Init leaves nothing in home that was not there before.
+// Init makes a trial mount, to find out what the kernel and the backing file system can do. It makes the trial mount in
+// home or, if home is full or read-only, in a temporary directory. If the backend that the options ask for cannot be
+// used, the error says why. With errors.Is the error matches one of the storage library's sentinels (ErrNotSupported,
+// ErrIncompatibleFS, ErrPrerequisites) and, where one fits, one of this package's (ErrAufsNotSupported, ErrAufsNested).
+// After an error, Init leaves nothing in home that was not there before.
 //
 // Init may be called on a store that other drivers, in this process or in others, are using. It removes what
 // interrupted operations left behind.
@@ -53,8 +53,8 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 	return full, nil
 }
 
-// registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have. The result of
-// DeferredRemove has a type from an internal package of the storage library; C stands for that type.
+// registered is a *Driver with DeferredRemove, the one method of graphdriver.Driver that *Driver cannot have: its
+// result has a type from an internal package of the storage library. C stands for that type.
 type registered[C ~func() error] struct {
 	*Driver
 }
@@ -81,11 +81,12 @@ func (d *Driver) Status() [][2]string { return d.core.Status() }
 func (d *Driver) AdditionalImageStores() []string { return nil }
 
 // GetTempDirRootDirs returns nil, to keep the storage library from deleting the driver's files. The library would
-// delete everything in such a directory whenever it reads its list of layers, even in the process that still has to
-// delete those files itself. It would use os.RemoveAll, which descends into whatever is mounted there. An immutable
-// file would make os.RemoveAll fail, and then the library would not open its store.
+// delete everything in the directories that this method returns, whenever it reads its list of layers. It would do so
+// even in a process that is itself about to delete those files. The library would use os.RemoveAll, which descends into
+// whatever is mounted there. An immutable file would make os.RemoveAll fail, and then the library would not open its
+// store.
 //
-// The next Init removes what a crash leaves behind, and every user of the store begins with Init.
+// It is enough that Init removes what a crash leaves behind: every user of the store begins with Init.
 func (d *Driver) GetTempDirRootDirs() []string { return nil }
 
 // Dedup does nothing: deduplication is for file systems whose files can share their blocks.

@@ -16,7 +16,7 @@ type ProblemKind = maintenance.ProblemKind
 // The kinds of problems that Check finds.
 const (
 	// DamagedParents means that a layers/<id> is wrong, so that the layer cannot be mounted. If the file was cut short,
-	// Repair restores it from the records of the layer's parent or children, where these complete it.
+	// and the files of the layer's parent or children contain the rest, Repair restores it.
 	DamagedParents = maintenance.DamagedParents
 	// SuspectBase means that a layer without parents has a file that aufs makes only in a layer with parents. The
 	// layer's layers/<id> may have been emptied.
@@ -29,22 +29,22 @@ const (
 	Leftover = maintenance.Leftover
 	// StaleMount means that something is mounted where a layer that is not in the store would be. Repair unmounts it.
 	StaleMount = maintenance.StaleMount
-	// WrongForm means that a layer in aufs form has a whiteout or an opaque directory in overlay form. Aufs ignores it,
-	// and it may be a container's own file or attribute.
+	// WrongForm means that a layer in aufs form has a whiteout or an opaque directory in overlay form. Aufs ignores
+	// such a file or attribute, and a container may have made it on purpose.
 	WrongForm = maintenance.WrongForm
 	// Foreign means that the store has something in it that no driver puts there.
 	Foreign = maintenance.Foreign
 )
 
 // Problem is something that is wrong with a store. Kind says what is wrong. Layer is the id of the affected layer, or
-// "" if there is none. Path is the affected file, and Detail says more. Its method String puts all of that in one line.
+// "" if there is none. Path is the affected file, and Detail says more. The method String puts all of that in one line.
 type Problem = maintenance.Problem
 
 // Check looks for problems in the store at home, a driver's home directory. It changes nothing and mounts nothing. The
 // store may be in use: Check skips whatever somebody is working on at that moment.
 //
-// An error means that Check could not look at a part of the store, or that ctx ended. Check returns the problems that
-// it found until then all the same.
+// An error means that Check could not look at a part of the store, or that ctx ended. Even then, Check returns the
+// problems that it has found.
 func Check(ctx context.Context, home string) ([]Problem, error) {
 	problems, err := maintenance.Check(ctx, home)
 	return problems, ofLibrary(err)
@@ -62,9 +62,9 @@ func Repair(ctx context.Context, home string) ([]Problem, error) {
 // and can be called again.
 //
 // Convert leaves a layer as it is while the layer, or one on top of it, is mounted anywhere. The error then matches
-// unix.EBUSY, and errors.As finds a *BusyError. Convert also leaves a layer as it is if the layer has no aufs form; the
-// error then names the file that has none. It converts the other layers all the same. If ctx ends, Convert stops after
-// the layer that it is working on.
+// unix.EBUSY, and errors.As finds a *BusyError. Convert also leaves a layer as it is if aufs form cannot represent it;
+// the error then names the file. In both cases, Convert still converts the other layers. If ctx ends, Convert stops
+// after the layer that it is working on.
 func Convert(ctx context.Context, home string) error {
 	return ofLibrary(maintenance.Convert(ctx, home))
 }

@@ -18,12 +18,12 @@ import (
 )
 
 // Diff returns an uncompressed tar archive of the changes that turn parent into the layer. The archive represents
-// deletions and opaque directories as OCI image layers do, by names that begin with .wh. Its owners are those in the
-// container, according to idMappings.
+// deletions and opaque directories as OCI image layers do: by names that begin with ".wh.". The owners in the archive
+// are ids in the container, according to idMappings.
 //
 // If parent is the layer's own parent, Diff mounts neither of them. Otherwise it mounts both for as long as the archive
-// is open. Until the archive is closed, nobody should mount or unmount the layer: the storage library's Store holds its
-// lock for that purpose.
+// is open. Until the archive is closed, nobody should mount or unmount the layer. The storage library's Store holds a
+// lock to ensure that.
 func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
 	diff, err := d.core.Diff(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
@@ -46,10 +46,11 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	return size, ofLibrary(err)
 }
 
-// Changes returns the changes that turn parent into the layer, sorted by path. A file in the layer is a change even if
-// its content is the same as before, because somebody wrote to it. If UpdateLayerIDMap put the file there, it is a
-// change only if anything but its owner differs. A directory is a change if its owner, mode, modification time or
-// extended attributes differ, or if anything in it is a change. Whatever an opaque directory hides counts as deleted.
+// Changes returns the changes that turn parent into the layer, sorted by path. A file in the layer's own directory is a
+// change even if its content is the same as in parent: it is there because somebody wrote to it. If UpdateLayerIDMap
+// put the file there, the file is a change only if something other than its owner differs. A directory is a change if
+// its owner, mode, modification time or extended attributes differ, or if anything in it is a change. Whatever an
+// opaque directory hides counts as deleted.
 //
 // If parent is the layer's own parent, Changes mounts neither of them, and reads each directory of an ancestor at most
 // once. Otherwise it mounts both layers and compares them.
@@ -96,7 +97,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 
 // DiffGetter returns a reader of the layer's files, by their names in the layer's archive. If the layer's own directory
 // does not have a file, and the layer does not hide it, the file comes from the nearest ancestor that shows it. All
-// files of a layer that was made from a template come from there.
+// files of a layer that was made from a template come from its ancestors.
 //
 // The reader looks up names, and symbolic links in them, with the layer's directory as the root. It opens only regular
 // files.

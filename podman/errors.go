@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	// ErrAufsNotSupported is returned by Init if the kernel has no aufs, neither built in nor as a module. The trial
-	// mount would have loaded a module.
+	// ErrAufsNotSupported is returned by Init if the kernel has no aufs, neither built in nor as a module. If there
+	// were a module, the trial mount would have loaded it.
 	ErrAufsNotSupported = store.ErrAufsNotSupported
 
 	// ErrAufsNested is returned by Init in a user namespace other than the initial one, where the kernel refuses to
@@ -19,11 +19,11 @@ var (
 	ErrAufsNested = store.ErrAufsNested
 
 	// ErrDamaged is returned for a layer whose layers/<id> was cut short or changed, by a crash or by somebody. If the
-	// driver trusted that file, it would mount the layer with other content.
+	// driver trusted that file, it would show other content in the layer.
 	ErrDamaged = store.ErrDamaged
 )
 
-// libraryErrors pairs each error of the driver that the storage library has as well with the library's.
+// libraryErrors pairs errors of the driver with the storage library's errors of the same meaning.
 var libraryErrors = []struct{ own, library error }{
 	{store.ErrLayerUnknown, graphdriver.ErrLayerUnknown},
 	{store.ErrNotSupported, graphdriver.ErrNotSupported},
@@ -31,8 +31,8 @@ var libraryErrors = []struct{ own, library error }{
 	{store.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
 }
 
-// ofLibrary returns an error that matches the library's errors as well as err's own. It has the text of err, and
-// matches all that err matches.
+// ofLibrary returns an error with the text of err, which matches everything that err matches, and also the library's
+// errors for it.
 func ofLibrary(err error) error {
 	for _, e := range libraryErrors {
 		if errors.Is(err, e.own) {

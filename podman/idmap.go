@@ -9,12 +9,12 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// UpdateLayerIDMap changes the owners of all files that the layer shows, including its root directory. Each owner on
-// the host becomes an id in the container according to toContainer, and that becomes an owner on the host again
-// according to toHost. The rules are those of the storage library (drivers/chown_unix.go). UpdateLayerIDMap changes the
-// owners in access control lists as well, and nothing else. It mounts the layer, so that the files of its ancestors are
-// copied up. It leaves alone whatever is mounted inside of the layer. It expects nobody else to use the layer, as does
-// the storage library, which calls it on a layer that it has just made.
+// UpdateLayerIDMap changes the owners of all files that the layer shows, including its root directory. It maps each
+// owner to an id in the container according to toContainer, and maps that id to an owner on the host according to
+// toHost. The rules are those of the storage library (drivers/chown_unix.go). UpdateLayerIDMap changes the owners in
+// access control lists as well, and nothing else. It mounts the layer, so that the files of its ancestors are copied
+// up. It leaves alone whatever is mounted inside the layer. It expects that nobody else uses the layer: the storage
+// library calls it for a layer that the library has just made.
 //
 // If a change was cut short, the next call finishes it first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {

@@ -16,8 +16,8 @@ import (
 )
 
 // The storage library passes on what storage.conf has in [storage.options], even if the driver does not support it. An
-// option that the driver cannot honour is an error, which says what to write instead. A store that works differently
-// from what its owner asked for is worse than one that does not open.
+// option that the driver cannot honour is an error, and the error says what to write instead. A store that does not
+// work as its owner asked is worse than one that does not open.
 
 // optionSetters maps the name of each option that the driver supports to the function that sets it.
 var optionSetters = map[string]func(c *config, value string) error{
@@ -41,7 +41,7 @@ var refusedOptions = map[string]error{
 		"remove additionallayerstores from [storage.options]"),
 }
 
-// set sets the option with this name, which does not include the driver's. known is false if there is no such option.
+// set sets the option with this name, without the driver's name before it. known is false if there is no such option.
 func (c *config) set(name, value string) (known bool, err error) {
 	if set := optionSetters[name]; set != nil {
 		return true, set(c, value)
@@ -71,8 +71,8 @@ func (c *config) setBackend(value string) error {
 	return fmt.Errorf("%q is not one of aufs, overlay, auto", value)
 }
 
-// setImageStores takes a list of directories with images, and refuses all but the library's own image store, which has
-// no layers in it.
+// setImageStores takes a list of directories with images. It accepts only the library's own image store, which has no
+// layers in it.
 func (c *config) setImageStores(value string) error {
 	for _, dir := range strings.Split(value, ",") {
 		if dir != "" && (c.imageStore == "" || filepath.Clean(dir) != c.imageStore) {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package storagelib wraps what the driver uses of a storage library, in terms that name no library. There is one such
-// package for each library.
+// Package storagelib wraps the functions of a storage library that the driver calls, so that the code that calls them
+// names no library. There is one such package for each library.
 package storagelib
 
 import (
@@ -58,8 +58,8 @@ func UnpackInChild(source io.Reader, dir string, o layertar.UnpackOptions) error
 	return chrootarchive.UntarUncompressed(source, dir, TarOptions(o))
 }
 
-// ApplyLayer changes the tree at dir as an archive says, in a child process, and returns the size in bytes of what the
-// archive brought.
+// ApplyLayer applies the archive of a layer to the tree at dir, in a child process, and returns the size in bytes of
+// the files in the archive.
 func ApplyLayer(dir string, source io.Reader, o layertar.UnpackOptions) (int64, error) {
 	return chrootarchive.ApplyUncompressedLayer(dir, source, TarOptions(o))
 }
