@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A container may be changing a tree while the driver looks into it. So no symbolic link can lead the functions of this file out of the
-// tree. They also take paths that are longer than the kernel takes in one call.
+// A container may be changing a tree while the driver reads it. So the functions of this file follow no symbolic link out of the tree. They
+// also accept paths that are longer than the kernel accepts in one call.
 
 // OpenDir opens the directory rel of the tree at root, and nothing but a directory. It follows no symbolic link, whether at root or below
-// it. A symbolic link in the place of a directory is ENOTDIR.
+// it: the error for a symbolic link is ENOTDIR.
 func OpenDir(root, rel string) (*os.File, error) {
 	t := Tree{Root: root}
 	defer t.Close()
@@ -39,7 +39,7 @@ func (t *Tree) Close() {
 	}
 }
 
-// openDir is OpenDir for one of several directories.
+// openDir is OpenDir for the directory rel of t.
 func (t *Tree) openDir(rel string) (*os.File, error) {
 	fd, err := t.openBeneath(rel)
 	if IsForbidden(err) {
@@ -51,7 +51,8 @@ func (t *Tree) openDir(rel string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(t.Root, rel)), nil
 }
 
-// Open opens the directory rel as OpenDir does, and returns a Dir that is read from its beginning. The Dir may be the root that t keeps open.
+// Open opens the directory rel as OpenDir does, and returns a Dir that is read from its beginning. If rel is the root, the Dir may share
+// the descriptor that t keeps open.
 func (t *Tree) Open(rel string) (dir Dir, err error) {
 	fd, err := t.openListed(rel)
 	if IsForbidden(err) {
@@ -63,9 +64,9 @@ func (t *Tree) Open(rel string) (dir Dir, err error) {
 	return Dir{Fd: fd, Path: filepath.Join(t.Root, rel), kept: t.opened && fd == t.fd}, nil
 }
 
-// IsForbidden reports whether err, from a system call, may say that the kernel does not know the call, or that a filter forbids it. To a
-// call that the filter's author had not heard of, seccomp(2) answers ENOSYS or EPERM. EPERM can also be about the file; an older call then
-// says the same about it.
+// IsForbidden reports whether err, from a system call, may mean that the kernel does not know the call, or that a filter (seccomp(2))
+// forbids it. Filters answer ENOSYS or EPERM to calls that they do not know. EPERM can also be about the file; the older call that a caller
+// then tries fails for the same reason.
 func IsForbidden(err error) bool { return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) }
 
 // cannotOpen turns an error of openBeneath into one that names the directory rel.
@@ -95,7 +96,8 @@ func openStepwise(root, rel string) (fd int, err error) {
 // DirectoryFlags are the flags of open(2) for a directory that is to be read.
 const DirectoryFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 
-// openBeneath opens rel in as few calls as its length allows. A call for each directory of the path would make the walk of a deep tree slow.
+// openBeneath opens rel in as few calls as its length allows. One call for each directory of the path would make the walk of a deep tree
+// slow.
 func (t *Tree) openBeneath(rel string) (fd int, err error) {
 	if rel == "." || rel == "" {
 		return OpenTree(t.Root)
@@ -142,8 +144,8 @@ func openat2Dir(above int, rel string) (int, error) {
 	return unix.Openat2(above, rel, &unix.OpenHow{Flags: DirectoryFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
 }
 
-// Retried repeats a call that a signal has interrupted, as package os does. A file system in user space, or on another host, may be slow to
-// open a file.
+// Retried repeats a call that a signal has interrupted, as package os does. That can happen if a file system in user space, or on another
+// host, is slow to open a file.
 func Retried(open func() (fd int, err error)) (fd int, err error) {
 	for {
 		if fd, err = open(); !errors.Is(err, unix.EINTR) {
@@ -152,13 +154,13 @@ func Retried(open func() (fd int, err error)) (fd int, err error) {
 	}
 }
 
-// Within returns a path of the file name in an open directory; name may be ".". The path is never long. It is for calls that take no file
-// descriptor.
+// Within returns a path of the file name in an open directory; name may be ".". The path is short, however deep the directory is. It is for
+// calls that take no file descriptor.
 func Within(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// A ListedDir has the entries of a directory, and its status when it was opened.
+// A ListedDir has the entries of a directory, and its status from before they were read.
 type ListedDir struct {
 	Entries []fs.DirEntry
 	St      syscall.Stat_t
@@ -189,7 +191,7 @@ func (t *Tree) openListed(rel string) (fd int, err error) {
 func OpenBelow(root, rel string) (Dir, error) {
 	t := Tree{Root: root}
 	dir, err := t.Open(rel)
-	// If the directory is the root, whoever closes the directory closes the root.
+	// dir is the root itself, and shares the descriptor of t. Do not close t: whoever closes dir closes the descriptor.
 	if dir.kept {
 		dir.kept = false
 		return dir, err
@@ -245,7 +247,7 @@ func SetTimesBeneath(root, rel string, times []unix.Timespec) error {
 }
 
 // WalkBeneath calls visit for everything in the tree at root, except root itself. A directory comes before its content. dir is the open
-// directory that has the file in it. WalkBeneath skips files that are deleted meanwhile, and the content of a directory for which visit
+// directory that contains the file rel. WalkBeneath skips files that are deleted meanwhile, and the content of a directory for which visit
 // returns fs.SkipDir.
 func WalkBeneath(root string, visit func(dir *os.File, rel string, st *unix.Stat_t) error) error {
 	return walkDirBeneath(root, ".", visit)
@@ -307,8 +309,8 @@ func LstatOf(path string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// RealDirectory returns an error if dir is no directory, or a symbolic link to one. So no directory that the driver works in lies elsewhere
-// than its path says.
+// RealDirectory returns an error unless dir is a directory. A symbolic link to a directory is an error too: it could lead the driver to
+// another place.
 func RealDirectory(dir string) error {
 	st, err := LstatOf(dir)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -317,7 +319,8 @@ func RealDirectory(dir string) error {
 	return err
 }
 
-// A VisitDir is called with a directory, which is open during the call. atRoot says that the directory is the root of the layer.
+// A VisitDir is called with a directory, which is open during the call, and its entries. atRoot says that the directory is the root of the
+// layer. changed says that the function changed the directory.
 type VisitDir func(dir Dir, atRoot bool, entries []fs.DirEntry) (changed bool, err error)
 
 // Visit calls visit for one directory, and returns the entries that the directory had before.

@@ -24,8 +24,8 @@ func SyncDir(dir string) error {
 // AtomicPrefix begins the names of the temporary files of WriteFileAtomic, and of the temporary links of store.Home.ReplaceLink.
 const AtomicPrefix = "file-"
 
-// WriteFileAtomic makes the file path with content. It does so wholly and durably, or not at all. It makes a temporary file in tmp first,
-// which must be a directory of the same file system.
+// WriteFileAtomic makes the file path with content, wholly and durably, or not at all. First it makes a temporary file in the directory
+// tmp, which must be on the same file system as path.
 func WriteFileAtomic(tmp, path string, content []byte) error {
 	staged, err := StageFile(tmp, content)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s StagedFile) Commit(path string) error {
 	}
 	if err := SyncDir(filepath.Dir(path)); err != nil {
 		if errors.Is(before, fs.ErrNotExist) {
-			// A file that is not durable must not be there.
+			// Do not leave a file that may not be durable.
 			err = errors.Join(err, os.Remove(path))
 		}
 		return err
@@ -91,11 +91,11 @@ func Exchange(a, b string) error {
 }
 
 // SyncFS makes everything durable that was written to the file system of an open directory: content, names and attributes. The kernel
-// reports what it could not write since the directory was opened.
+// reports every write error since the directory was opened.
 func SyncFS(fd int, path string) error {
 	err := unix.Syncfs(fd)
 	if IsForbidden(err) {
-		// sync(2) writes all file systems, and reports nothing that it could not write.
+		// sync(2) syncs all file systems, and reports no write errors.
 		unix.Sync()
 		return nil
 	}

@@ -74,7 +74,8 @@ func (x FileXattrs) Get(name string) ([]byte, error) {
 	return content, nil
 }
 
-// sized calls a system call with larger and larger buffers, until one is large enough. The result is never nil, because an empty value is a value.
+// sized calls a system call with larger and larger buffers, until one is large enough. The result is never nil: nil would mean that there
+// is no such attribute.
 func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 	var small [128]byte
 	for buffer := small[:]; ; {
@@ -83,7 +84,7 @@ func sized(call func(buffer []byte) (int, error)) ([]byte, error) {
 			return buffer[:n:n], nil
 		}
 		if errors.Is(err, unix.ERANGE) {
-			// Without a buffer, the call returns the size.
+			// Without a buffer, the call returns the size that is needed.
 			n, err = call(nil)
 			buffer = make([]byte, n+len(small))
 		}

@@ -56,9 +56,8 @@ func LockOpened(path string, open func() (int, error), how int) (*Lock, error) {
 	}
 }
 
-// flockOnce locks the file that has the name path now. If, during the wait, the name went to another file or to none, the lock is worth
-// nothing, and flockOnce returns nil. It makes only the calls that are needed, while package os would make more: every operation takes
-// locks.
+// flockOnce locks the file that has the name path now. If, during the wait, the file was deleted or replaced by another one, the lock is
+// worth nothing, and flockOnce returns nil. Every operation takes locks, so flockOnce makes fewer system calls than package os would.
 func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 	fd, err := Retried(open)
 	if err != nil {
@@ -91,7 +90,7 @@ func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 	return lock, nil
 }
 
-// Unlock gives the lock back. It may be called on nil, and more than once.
+// Unlock releases the lock. It may be called on nil, and more than once.
 func (l *Lock) Unlock() {
 	if l != nil && l.Fd >= 0 {
 		// Nothing was written through the descriptor, so closing it has no error to report.

@@ -10,10 +10,10 @@ import (
 )
 
 // The names in an archive belong to a tree with a root directory of its own: a symbolic link in a name, absolute or not, leads to something
-// in the tree. That is so when the archive is unpacked, and must be so when the files are searched for again.
+// in the tree. Unpacking resolves names like that, and so must everything that looks up the same names later.
 
-// PlaceInRoot opens name as locate does, but finds it as a process would whose root directory is the open directory root. It does not
-// follow a symbolic link at the end of name.
+// PlaceInRoot opens name as locate does, but resolves name as if the open directory root were the root directory of the process. It does
+// not follow a symbolic link at the end of name.
 func PlaceInRoot(root int, name string) (fd int, err error) {
 	name = strings.TrimLeft(name, "/")
 	if name == "" {
@@ -24,14 +24,15 @@ func PlaceInRoot(root int, name string) (fd int, err error) {
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 	})
-	// While something is renamed, anywhere, the kernel may not know where a ".." leads to. It then says EAGAIN.
+	// While something is being renamed, anywhere, the kernel may not know where a ".." leads to, and returns EAGAIN.
 	if IsForbidden(err) || errors.Is(err, unix.EAGAIN) {
 		return walkInRoot(root, name)
 	}
 	return fd, err
 }
 
-// PlaceWithoutLinks is PlaceInRoot for a relative name without symbolic links in it. Any error may mean that there is one.
+// PlaceWithoutLinks is PlaceInRoot for a relative name without symbolic links in it. Any error may mean that name has a symbolic link in it
+// after all.
 func PlaceWithoutLinks(root int, name string) (fd int, err error) {
 	return Retried(func() (int, error) {
 		return unix.Openat2(root, name, &unix.OpenHow{

@@ -17,11 +17,12 @@ const (
 	AppendOnlyFlag = 0x20
 )
 
-// MakeMutable clears these flags on dir and everything in it. A container can set them to make files that nobody can remove.
+// MakeMutable clears these flags on dir and everything in it. While a file has one of them, nobody can remove it, and a container can set
+// them.
 func MakeMutable(dir string) error {
 	top, err := os.OpenFile(dir, OpenDirectory, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		// Something that is no directory has the name of a directory of the store. It has nothing in it.
+		// In the place of a directory is a file of another kind, which has no content to walk through.
 		return clearFlagsAt(unix.AT_FDCWD, dir)
 	}
 	if err != nil {
@@ -39,7 +40,7 @@ func MakeMutable(dir string) error {
 	})
 }
 
-// clearFlags clears the flags of the regular file or directory name, in an open directory, so that it can be removed. Other files have no flags.
+// clearFlags clears these flags on the regular file or directory name in an open directory. Files of other kinds have no flags.
 func clearFlags(dir *os.File, name string) error {
 	err := clearFlagsAt(int(dir.Fd()), name)
 	if err != nil {
@@ -65,7 +66,7 @@ func clearFlagsAt(dir int, name string) error {
 	defer unix.Close(fd)
 	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
 	if err != nil || flags&(ImmutableFlag|AppendOnlyFlag) == 0 {
-		// A file system without flags has no such files.
+		// The file has none of these flags, or its file system has no flags at all.
 		return nil
 	}
 	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^(ImmutableFlag|AppendOnlyFlag)))

@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Dir is an open directory. A container can exchange a directory of its layer with a symbolic link at any time. A path would then lead
-// elsewhere. So code that changes something in a layer names it from the open directory that has it, and no call follows a symbolic link in
-// the place of that name.
+// A Dir is an open directory. A container can replace a directory of its layer with a symbolic link at any time, and then a path through
+// that directory would lead elsewhere. So code that changes a file in a layer names the file relative to the open directory that contains
+// it, and uses calls that do not follow a symbolic link in the place of the file.
 //
-// Paths are good for what no container can change: the directories of the store; diff/<id> itself and, in a call that follows no symbolic
-// link, a name in it; and scratch directories and shadows, which no mount has while they are made.
+// Paths are safe for everything that no container can change: the directories of the store; diff/<id> itself; a name in diff/<id>, in a
+// call that follows no symbolic link; and scratch directories and shadows, which are in no mount while they are being made.
 type Dir struct {
 	Fd   int
-	Path string // what it was opened with, only for errors
-	kept bool   // Close leaves the descriptor to its owner
+	Path string // the path that it was opened with, for errors only
+	kept bool   // the descriptor belongs to something else, and Close does not close it
 }
 
 // Anywhere is a Dir in which the names of files are their paths.
@@ -63,8 +63,8 @@ func (d Dir) Failed(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: d.PathOf(name), Err: err}
 }
 
-// Reach returns a path of the file name in d, or of d itself if name is ".". The path is never long. It is for calls that take no
-// descriptor.
+// Reach returns a path of the file name in d, or of d itself if name is ".". The path is short, however deep d is. It is for calls that
+// take no descriptor.
 func (d Dir) Reach(name string) string {
 	if d.Fd == unix.AT_FDCWD {
 		return name
@@ -72,7 +72,7 @@ func (d Dir) Reach(name string) string {
 	return "/proc/self/fd/" + strconv.Itoa(d.Fd) + "/" + name
 }
 
-// Named returns err, the error of a call that got a path from Reach, with the path that PathOf returns in its place.
+// Named returns err, the error of a call that got a path from Reach. In err, it replaces that path by the path that PathOf returns.
 func (d Dir) Named(err error) error {
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		if rest, ok := strings.CutPrefix(pathError.Path, d.Reach("")); ok {
@@ -112,7 +112,7 @@ func (d Dir) exists(name string) (bool, error) {
 	return err == nil, err
 }
 
-// List reads all entries of d that are not read yet, in no order.
+// List reads the entries of d, in no order, from the current position of the descriptor to the end.
 func (d Dir) List() ([]fs.DirEntry, error) {
 	fd, err := unix.FcntlInt(uintptr(d.Fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -167,16 +167,16 @@ func (d Dir) mkdir(name string) error {
 	return d.Failed("mkdir", name, unix.Mkdirat(d.Fd, name, 0o700))
 }
 
-// rename moves the file name in d to toName in to. It replaces a file that is there.
+// rename moves the file name in d to toName in to. It replaces a file of that name.
 func (d Dir) rename(name string, to Dir, toName string) error {
 	return d.linkError("rename", name, to, toName, unix.Renameat(d.Fd, name, to.Fd, toName))
 }
 
-// RenameNew is rename, but it is an error if there is a file already.
+// RenameNew is rename, but fails if toName exists already.
 func (d Dir) RenameNew(name string, to Dir, toName string) error {
 	err := unix.Renameat2(d.Fd, name, to.Fd, toName, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || IsForbidden(err) {
-		// Some network file systems cannot do that, and some filters of system calls forbid it.
+		// Some network file systems do not support RENAME_NOREPLACE, and some filters of system calls forbid renameat2(2).
 		there, terr := to.exists(toName)
 		if terr != nil {
 			return terr
@@ -216,7 +216,7 @@ func statOfPackageOS(st *unix.Stat_t) syscall.Stat_t {
 	}
 }
 
-// A FileInfo is what os.Lstat would return for a file.
+// A FileInfo has what os.Lstat would return for a file.
 type FileInfo struct {
 	name string
 	St   syscall.Stat_t
@@ -297,7 +297,8 @@ func (d Dir) RemoveACLs(name string) error {
 // DropDefaultACL removes the default list of one of the driver's own directories, so that nothing made in it inherits that list. A missing
 // directory is no error. The access list stays.
 func DropDefaultACL(dir string) error {
-	// Look first: to remove a list that is not there takes a writable file system, and some file systems then set the time of the change.
+	// Look first: even if there is no list, Lremovexattr fails on a read-only file system, and on some file systems it changes the
+	// directory's ctime.
 	list, err := PathXattrs(dir).Get(ACLDefault)
 	if err == nil && list != nil {
 		err = unix.Lremovexattr(dir, ACLDefault)
@@ -313,7 +314,7 @@ func DropDefaultACL(dir string) error {
 	return nil
 }
 
-// The names of the two attributes, and the prefix of both.
+// The names of the extended attributes that hold access control lists, and their common prefix.
 const (
 	ACLPrefix  = "system.posix_acl_"
 	ACLAccess  = ACLPrefix + "access"

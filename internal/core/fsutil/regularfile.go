@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A RegularFile is an open regular file, and the fs.FileInfo of it. An archive has tens of thousands of such files. os.File prepares to
-// wait for pipes, and to be closed if its user forgets to do so: that takes longer than opening a small file.
+// A RegularFile is an open regular file, and its own fs.FileInfo. An archive has tens of thousands of files. An os.File would cost more
+// than the opening of a small file: it prepares for waiting, as on a pipe, and for being closed by the garbage collector.
 type RegularFile struct {
 	Fd   int
 	dir  string // the path of the directory that has the file
@@ -28,8 +28,8 @@ type RegularFile struct {
 // ErrNotRegular says that something else is in the place of a regular file.
 var ErrNotRegular = errors.New("it is not a regular file")
 
-// OpenRegular opens the regular file name in an open directory. It gets the file's status from the open file, so that nobody has to look
-// the file up again by a path.
+// OpenRegular opens the regular file name in an open directory. It also gets the file's status, from the open file, so that nobody has to
+// look the file up again by a path.
 func OpenRegular(dir *os.File, name string) (*RegularFile, error) {
 	f := &RegularFile{dir: dir.Name(), name: name}
 	path, err := locate(int(dir.Fd()), name)
@@ -43,8 +43,8 @@ func OpenRegular(dir *os.File, name string) (*RegularFile, error) {
 	return f, nil
 }
 
-// OpenQuietly is OpenRegular for a directory that nobody else is working in, where no device can take the place of what was a regular file
-// a moment ago. It takes half as long.
+// OpenQuietly is OpenRegular for a directory that nobody else is working in, where nobody can replace a regular file by a device just
+// before it is opened. It takes half as long.
 func OpenQuietly(dir *os.File, name string) (*RegularFile, error) {
 	f := &RegularFile{dir: dir.Name(), name: name}
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
@@ -63,14 +63,14 @@ func OpenQuietly(dir *os.File, name string) (*RegularFile, error) {
 	return f, nil
 }
 
-// locate opens whatever has the name in an open directory, but only as a place: it waits for no pipe, and no device notices. It follows no
-// symbolic link.
+// locate opens the file name in an open directory with O_PATH, which only finds the file: it waits for no pipe, and no device notices. It
+// follows no symbolic link.
 func locate(dir int, name string) (fd int, err error) {
 	return Retried(func() (int, error) { return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 }
 
 // OpenKind opens for reading the file that locate has opened as path, if the file is of one of these kinds. It sets st to the result of
-// fstat(2). It does not open a file of another kind: that can wait forever, or make a device do something.
+// fstat(2). It does not open a file of another kind, because that could wait forever, or make a device do something.
 func OpenKind(path int, st *syscall.Stat_t, kinds ...uint32) (fd int, err error) {
 	if _, err = Retried(func() (int, error) { return 0, syscall.Fstat(path, st) }); err != nil {
 		return -1, err
@@ -112,7 +112,7 @@ func (f *RegularFile) Name() string { return f.name }
 // Size returns the size of the file's content.
 func (f *RegularFile) Size() int64 { return f.st.Size }
 
-// Mode returns the permissions, in the mode of a regular file.
+// Mode returns the type, which is that of a regular file, and the permissions.
 func (f *RegularFile) Mode() fs.FileMode { return fileMode(f.st.Mode) }
 
 // ModTime returns the time when the content was last changed.

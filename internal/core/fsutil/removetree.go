@@ -24,8 +24,8 @@ func RemoveFiles(dir string) error {
 	return err
 }
 
-// RemoveAll is os.RemoveAll for trees of any depth. On its way down, os.RemoveAll keeps each directory open, and a tree may be deeper than
-// the number of files that a process may have open.
+// RemoveAll is os.RemoveAll for trees of any depth. os.RemoveAll keeps each directory open on its way down, and so fails if the tree is
+// deeper than the number of files that the process may have open.
 func RemoveAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if !errors.Is(err, unix.EMFILE) {
@@ -40,7 +40,7 @@ func RemoveAll(dir string) error {
 // flatDepth is the greatest depth of a tree after flatten.
 const flatDepth = 64
 
-// flatten moves each directory that is too deep in the tree at root up to root itself, under a new name.
+// flatten moves each directory that is deeper than flatDepth in the tree at root up to root itself, under a new name.
 func flatten(root string) error {
 	top, err := os.OpenFile(root, DirectoryFlags|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -64,9 +64,9 @@ func flatten(root string) error {
 // flattener is the state of flatten.
 type flattener struct {
 	top *os.File
-	// todo are the names of directories in top that may have too deep trees in them.
+	// todo are the names of directories in top that have not been walked through yet.
 	todo []string
-	// moved counts the new names that were tried.
+	// moved numbers the new names.
 	moved int
 }
 
@@ -114,7 +114,7 @@ func (f *flattener) lift(dir *os.File, name string) error {
 	}
 }
 
-// opened returns dir as a Dir, which is open as long as dir is.
+// opened returns dir as a Dir with the same descriptor. Closing the Dir does not close dir.
 func opened(dir *os.File) Dir {
 	return Dir{Fd: int(dir.Fd()), Path: dir.Name(), kept: true}
 }

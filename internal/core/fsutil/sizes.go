@@ -24,7 +24,7 @@ func (s *Sizes) Add(info fs.FileInfo) {
 		s.seen[st.Ino] = true
 	}
 	s.Inodes++
-	// How much space a directory takes depends on the file system more than on the layer.
+	// Do not add the size of a directory itself: it depends on the file system more than on the layer.
 	if !info.IsDir() {
 		s.Sum += info.Size()
 	}

@@ -12,7 +12,7 @@ import (
 // ReadFile is os.ReadFile for a small regular file that is no symbolic link. It makes as few calls as possible, because a mount reads
 // several such files.
 func ReadFile(path string) ([]byte, error) {
-	// If a read of a regular file returns less than was asked for, it has reached the end.
+	// If a read of a regular file returns fewer bytes than wanted, it has reached the end.
 	return readUntil(path, 1024, func(n, wanted int) bool { return n < wanted })
 }
 
@@ -26,7 +26,7 @@ func mustBeRegular(fd int) error {
 	return err
 }
 
-// ReadProc is ReadFile for a file in /proc. Such a file gives its content in pieces.
+// ReadProc is ReadFile for a file in /proc. A read of such a file may return fewer bytes than wanted before the end.
 func ReadProc(path string) ([]byte, error) {
 	return readUntil(path, 16384, func(n, _ int) bool { return n == 0 })
 }
@@ -34,7 +34,8 @@ func ReadProc(path string) ([]byte, error) {
 // readUntil reads until end reports true. After each read, end gets the number of bytes that were read, and the number that were wanted.
 // The buffer begins with size bytes and grows when it is full.
 func readUntil(path string, size int, end func(n, wanted int) bool) ([]byte, error) {
-	// Do not wait until somebody writes to a pipe. Without mustBeRegular, the pipe would then read as an empty file.
+	// If a pipe is in the place of the file, O_NONBLOCK keeps open from waiting for a writer, and mustBeRegular refuses the pipe, which
+	// would read as an empty file.
 	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := Retried(func() (int, error) { return unix.Open(path, flags, 0) })
 	if err != nil {

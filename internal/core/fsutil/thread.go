@@ -21,7 +21,8 @@ func Recovered(f func() error) (err error) {
 
 // OnOtherThread runs f on a thread that is not the first thread of the process, and that ends afterwards.
 func OnOtherThread(f func()) {
-	// A thread ends with the goroutine that is locked to it. But the first thread, which /proc/self shows, only sleeps then.
+	// A thread ends with the goroutine that is locked to it. But the first thread of the process, which /proc/self shows, would only sleep
+	// from then on.
 	runtime.LockOSThread()
 	if unix.Gettid() != unix.Getpid() {
 		f()
