@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BusyError says that a layer's mount cannot be unmounted because something uses it, or that a layer cannot be converted because it is
-// mounted, or a layer on top of it is. Nothing has changed: the operation can be called again when the holders are gone. BusyError matches
+// BusyError says that a layer cannot be unmounted because something uses its mount, or that a layer cannot be converted because it, or a
+// layer on top of it, is mounted. Nothing has changed: the operation can be called again when the holders are gone. BusyError matches
 // unix.EBUSY.
 type BusyError struct {
-	// Target is where the layer is mounted, or would be.
+	// Target is the layer's mount point, whether the layer is mounted there or not.
 	Target string
 	// Holders are the holders that /proc shows to this process. There may be others.
 	Holders []Holder
@@ -118,17 +118,17 @@ func holds(proc string, held place) (Holder, bool) {
 	return mapped(proc, held)
 }
 
-// place says where in the system a file is.
+// place says in which mount, and on which file system, a file is.
 type place struct {
 	path string
-	// mount is the id of the file's mount, or 0 if the kernel does not tell. device is the number of the mount's file system.
+	// mount is the id of the file's mount, or 0 if the kernel does not report it. device is the device number of the mount's file system.
 	mount, device uint64
 	// alone says that the mount is the only one of its file system.
 	alone bool
 }
 
-// sameMount reports whether two files are in the same mount. Kernels before Linux 5.8 do not tell. For these, sameMount assumes that files
-// on the same file system are in the same mount: a layer's mount has a file system of its own.
+// sameMount reports whether two files are in the same mount. Kernels before Linux 5.8 do not report the mount of a file. On these,
+// sameMount assumes that files on the same file system are in the same mount, because a layer's mount has a file system of its own.
 func (p place) sameMount(q place) bool {
 	if p.mount != 0 || q.mount != 0 {
 		return p.mount == q.mount
@@ -139,7 +139,8 @@ func (p place) sameMount(q place) bool {
 // IsBelow reports whether path is dir, or below it.
 func IsBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// placeOf returns the place of the file that path leads to. It asks nothing of a network file system, which might not answer.
+// placeOf returns the place of the file that path leads to. It sends no request to the server of a network file system, which might not
+// answer.
 func placeOf(path string) (place, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_MNT_ID, &st)
@@ -155,8 +156,8 @@ func placeOf(path string) (place, error) {
 	return p, err
 }
 
-// mapped is holds for files that are mapped into memory, which need not be open any more. For these, /proc tells only the path and the file
-// system. For overlayfs, this can be the file system below it.
+// mapped is holds for files that are mapped into memory, which need not be open any more. For such a file, /proc shows only the path and
+// the file system. For a file on overlayfs, that file system can be the one that holds the layers.
 func mapped(proc string, held place) (Holder, bool) {
 	f, err := os.Open(filepath.Join(proc, "maps"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The functions of this file are for all mounts that are made with fsopen(2), fsconfig(2) and fsmount(2), whatever their file system.
+// The functions of this file are for mounts of any file system that are made with fsopen(2), fsconfig(2) and fsmount(2).
 
 // Option is a key with its value.
 type Option struct{ Key, Value string }
@@ -33,7 +33,7 @@ func SetOptions(fsfd int, options []Option) error {
 	return nil
 }
 
-// WithKernelLog adds to err what the kernel says about it.
+// WithKernelLog adds to err the messages of the kernel about it, which it reads from the file system context fsfd.
 func WithKernelLog(fsfd int, err error) error {
 	var lines []string
 	buf := make([]byte, 4096)
@@ -67,7 +67,7 @@ func MountAttributes(flags uintptr) int {
 		}
 	}
 	if flags&unix.MS_STRICTATIME != 0 {
-		// As in mount(2).
+		// If mount(2) gets both flags, MS_STRICTATIME wins.
 		attributes &^= unix.MOUNT_ATTR_NOATIME
 	}
 	return attributes

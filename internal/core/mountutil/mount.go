@@ -27,7 +27,7 @@ type Error struct {
 	Err    error
 }
 
-// Error names everything that was passed to the kernel. The kernel itself returns no more than an error number.
+// Error includes everything that was passed to the kernel, because the kernel returns no more than an error number.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", e.Op, e.Target)
@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 // Unwrap returns the error of the kernel.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Mount is mount(2) with an error that tells everything.
+// Mount is mount(2). Its error is an *Error.
 func Mount(op, target, fstype string, flags uintptr, data string) error {
 	if err := unix.Mount("none", target, fstype, flags, data); err != nil {
 		return &Error{Op: op, Target: target, Fstype: fstype, Flags: flags, Data: data, Err: err}
@@ -64,8 +64,8 @@ func Move(from, to string) error {
 }
 
 const (
-	// unmountTries and unmountDelay limit how long EBUSY is taken for something that passes: the kernel, and programs that look through a
-	// new mount, hold a mount for moments. The limit is about 1.3 seconds in all.
+	// unmountTries and unmountDelay limit how long UnmountRetry waits for EBUSY to pass: about 1.3 seconds in all. The kernel, and programs
+	// that scan each new mount, can hold a mount for a moment.
 	unmountTries = 8
 	unmountDelay = 10 * time.Millisecond
 )
@@ -80,7 +80,7 @@ func UnmountRetry(target string) error {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 			return nil
 		case errors.Is(err, unix.EINVAL):
-			// The manual says that target is not a mount then. There are other reasons as well.
+			// According to umount(2), target is not a mount point. But EINVAL has other causes as well.
 			if mounted, merr := IsMounted(target); merr == nil && !mounted {
 				return nil
 			}
@@ -109,7 +109,7 @@ func UnmountStacked(target string) error {
 
 // IsMounted reports whether target is a mount point in this mount namespace. A target that does not exist is no mount point.
 func IsMounted(target string) (bool, error) {
-	// One call is enough, since Linux 5.8.
+	// Since Linux 5.8, this one call is enough.
 	var stx unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stx)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +118,7 @@ func IsMounted(target string) (bool, error) {
 	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 	}
-	// One or two calls are enough, since Linux 5.6.
+	// Since Linux 5.6, MountedFast can tell with one or two calls.
 	mounted, sure, err := mountinfo.MountedFast(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -146,8 +146,8 @@ func MakePrivateMount(dir string) error {
 	return nil
 }
 
-// MountsUnder returns the mounts below dir in this mount namespace, the deepest and the newest first, so that they can be unmounted in this
-// order. A mount at dir itself is not among them.
+// MountsUnder returns the mounts below dir in this mount namespace, without a mount at dir itself. They can be unmounted in the order of
+// the result: the deepest and the newest mounts come first.
 func MountsUnder(dir string) ([]*mountinfo.Info, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -169,7 +169,7 @@ func MountsUnder(dir string) ([]*mountinfo.Info, error) {
 	return under, nil
 }
 
-// UnmountUnder unmounts all mounts below dir. It looks into none of them.
+// UnmountUnder unmounts all mounts below dir. It does not read what is in them.
 func UnmountUnder(dir string) error {
 	mounts, err := MountsUnder(dir)
 	if err != nil {
@@ -188,7 +188,7 @@ func ContextOption(mountLabel string) string {
 }
 
 // InUserNamespace reports whether this process is in a user namespace other than the initial one. The initial one maps all ids to
-// themselves (user_namespaces(7)). The first answer is kept, because a process with several threads cannot change its user namespace.
+// themselves (user_namespaces(7)). It remembers the first answer, because a process with several threads cannot change its user namespace.
 func InUserNamespace() (bool, error) {
 	if nested := nestedProcess.Load(); nested != nil {
 		return *nested, nil

@@ -14,8 +14,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// The line in mountinfo of an overlay mount of hundreds of layers can be longer than the parser in github.com/moby/sys reads. The mount
-// need not be this driver's. The lower directories make the line long, and nobody here asks for those.
+// An overlay mount of hundreds of layers can have a line in mountinfo that is too long for the parser in github.com/moby/sys. The mount may
+// be another program's. The lower directories make the line long. This driver does not need them, so a LineShortener drops them.
 
 // MountsHere returns the mounts of this mount namespace that filter does not skip.
 func MountsHere(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
@@ -65,7 +65,7 @@ func (l *LineShortener) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// shortened reads the rest of the line that begins with chunk, and returns what is kept of the whole line.
+// shortened reads the rest of the line that begins with chunk, and returns the whole line without its lower directories.
 func (l *LineShortener) shortened(chunk []byte) ([]byte, error) {
 	var line keptLine
 	for {
@@ -82,12 +82,13 @@ func (l *LineShortener) shortened(chunk []byte) ([]byte, error) {
 	}
 }
 
-// keptLine collects what is kept of a line of mountinfo. The last field of a line is a list of options, with commas between them: see proc(5).
+// keptLine collects the bytes of a line of mountinfo that are kept. The last field of a line is a list of options, with commas between
+// them: see proc(5).
 type keptLine struct {
 	kept []byte
 	// fieldsAfter counts the fields that have ended, beginning with the separator "-".
 	fieldsAfter int
-	// field and option are the positions in kept where the last field begins, and the last option in it.
+	// field is the position in kept where the last field begins, and option where the last option in that field begins.
 	field, option int
 	// skipping says that the bytes up to the next comma are dropped.
 	skipping bool

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SaysNo reports whether err is one that a kernel, or a filter of system calls, returns for a call that it does not know. Such an error is
-// not about what the call was asked for.
+// SaysNo reports whether err may mean that the kernel, or a filter of system calls, does not know the call or its flags. An older call may
+// then succeed.
 func SaysNo(err error) bool {
 	for _, no := range []error{unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
 		if errors.Is(err, no) {
