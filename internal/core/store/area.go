@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Home, diff and mnt can each be a mount point, on another disk than the directory around them. Files can be linked and renamed only inside
-// one mount. So everything that must share a mount with diff/<id> lies in home while diff is an ordinary directory, and in diff while diff
-// is a mount point. There it lies in the directory BesideName, which has tmp/, kept/ and overlay/ as home has.
+// Home, diff and mnt can each be a mount point, on another disk than the directory above it. Files can be linked and renamed only inside
+// one mount. So everything that must share a mount with diff/<id> is in home while diff is an ordinary directory. While diff is a mount
+// point, it is in the directory BesideName in diff, which has tmp/, kept/ and overlay/ as home has.
 
 // BesideName is the directory in diff for everything that must share a mount with diff/<id>, if diff is a mount point. No layer can have
-// this name, and the in-tree driver takes the directory for rubbish.
+// this name. The in-tree driver deletes the directory when it sweeps its leftovers.
 const BesideName = "aufs" + removingSuffix
 
 // An Area is a directory that holds tmp/, kept/ and overlay/.
@@ -103,7 +103,7 @@ func (h Home) RightMounts() error {
 		switch first, _, below := strings.Cut(rel, "/"); {
 		case first == DiffDir, first == MntDir:
 		case first == TmpDir && below:
-			// A process mounts in a scratch directory before it moves the mount to its place. It may have been killed before the move.
+			// This is a mount in a scratch directory. A process that was going to move the mount to its place may have been killed before.
 		case first == TmpDir, first == LayersDir, first == OverlayDir, first == KeptDir:
 			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
 				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), DiffDir, MntDir, unix.EXDEV)

@@ -9,7 +9,8 @@ import (
 )
 
 // On disk, a layer owns layers/<id>, mnt/<id> and diff/<id>, and the entry <id> in each directory of the two lists below. Whoever adds a
-// directory for layers names it in dirs.go and adds it to one of the lists: removal, the sweep, Check and the test for leftovers go by them.
+// directory for layers names it in dirs.go and adds it to one of the lists: removal, the sweep, Check and the test for leftovers use these
+// lists.
 
 // dirsInOverlay are the directories of layers that are in home's overlay/.
 var dirsInOverlay = []string{
@@ -26,7 +27,8 @@ func (a Area) dirsOfLayers() []string {
 }
 
 // Belongings returns the paths of everything that belongs to the layer id, except its layers/<id>. The mount point comes first: if somebody
-// has mounted there again, it cannot be moved, and the data is still in its place. For the id "", Belongings returns the directories of all layers.
+// has mounted there again, it cannot be moved, and the data is still in its place. For the id "", Belongings returns the directories that
+// contain these paths for all layers.
 func (h Home) Belongings(id string) []string {
 	paths := []string{h.Mnt(id), h.Diff(id)}
 	for _, a := range h.Areas() {

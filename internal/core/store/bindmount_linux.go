@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BindFlags are the flags of mount(2) that each bind mount can have for itself. Other flags belong to the file system.
+// BindFlags are the flags of mount(2) that a bind mount can have for itself. Other flags belong to the file system.
 const BindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
 
 // atimeFlags are the BindFlags that choose one of three ways to keep access times.
@@ -25,15 +25,15 @@ func bindAttributes(flags uintptr) unix.MountAttr {
 }
 
 // RemountFlags returns the flags for mount(2) to remount a bind mount so that it gets flags. has are the flags that statfs(2) reports for
-// the mount. The mount keeps these: the call has to repeat them, except the flags for access times, which the kernel keeps if the call
-// mentions none.
+// the mount. A remount drops the flags that the call does not repeat, so RemountFlags adds them. It need not add flags for access times,
+// which the kernel keeps if the call has none.
 func RemountFlags(flags uintptr, has int64) uintptr {
 	const kept = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
 	return unix.MS_REMOUNT | unix.MS_BIND | flags | uintptr(has)&kept
 }
 
-// bindMount mounts the directory dir at target, with flags from BindFlags. The mount appears with all of them, or not at all. An
-// error that mountutil.SaysNo accepts is about this kernel.
+// bindMount mounts the directory dir at target, with flags from BindFlags. The mount appears with all of them, or not at all. If
+// mountutil.SaysNo accepts the error, this kernel, or a filter of system calls, may not know the calls.
 func bindMount(dir, target string, flags uintptr) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " for", Target: target, Flags: flags, Err: err}
@@ -96,8 +96,8 @@ func (h Home) Bind(dir, target string, flags uintptr) error {
 func (h Home) BindOld(dir, target string, flags uintptr) error {
 	err := h.MountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
 	if errors.Is(err, unix.EROFS) {
-		// In a read-only store nothing can be staged. But nobody can write through a mount of such a store either, in the moment before it
-		// has its flags.
+		// A read-only store has no place for MountStaged to work in. Mount at target itself: in the moment before the mount has its flags,
+		// nobody can write through it either.
 		err = h.Mounting(func() error { return bindInSteps(dir, target, flags) })
 	}
 	return err

@@ -34,13 +34,13 @@ const (
 	// KnownDir and ShadowDir cache what a mount needs to know of layers: see cache.go and entry.go in package shadow.
 	KnownDir  = "known"
 	ShadowDir = "shadow"
-	// WorkDir holds the work directories of overlay mounts. A layer has one from its first such mount on.
+	// WorkDir holds the work directories of overlay mounts. The first writable overlay mount of a layer makes the layer's work directory.
 	WorkDir = "work"
-	// WatchDir holds the upper directories of read-only overlay mounts. A layer has one from its first such mount on.
+	// WatchDir holds the upper directories of read-only overlay mounts. The first such mount of a layer makes the layer's directory.
 	WatchDir = "watch"
 	// AufsDir holds a note for each layer that aufs has mounted: see internal/core/inuse/notes.go.
 	AufsDir = "aufs"
-	// RunRootLink is a symbolic link to the run root that holds such notes.
+	// RunRootLink is a symbolic link to the run root, which holds such notes as well.
 	RunRootLink = "runroot"
 	// LockDirName holds the files that carry the layers' locks.
 	LockDirName = "lock"
@@ -73,8 +73,8 @@ func (h Home) Mnt(id string) string { return h.in(MntDir, id) }
 // Tmp returns the directory of scratch directories.
 func (h Home) Tmp() string { return filepath.Join(string(h), TmpDir) }
 
-// in returns the path of the layer id in dir, which is one of the directories above. If id is "", it returns the path of dir. A mount needs
-// some of these paths for each ancestor in its stack, and filepath.Join is slower.
+// in returns the path of the layer id in dir, which is one of the directories above. If id is "", it returns the path of dir. It avoids
+// filepath.Join, which is slower, because a mount needs some of these paths for each ancestor in its stack.
 func (h Home) in(dir, id string) string {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return filepath.Join(string(h), dir, id)
@@ -171,8 +171,8 @@ func (h Home) IsBase(id string) (bool, error) {
 	return len(bytes.Trim(content, "\r\n")) == 0, nil
 }
 
-// ParentDirs returns the diff directories of parents, in the same order. A missing directory is an error: a stack without it would silently
-// show another tree.
+// ParentDirs returns the diff directories of parents, in the same order. A missing directory is an error: a stack without that directory
+// would silently show another tree.
 func (h Home) ParentDirs(id string, parents []string) ([]string, error) {
 	dirs := make([]string, 0, len(parents))
 	for _, parent := range parents {

@@ -24,7 +24,8 @@ import (
 //	FORM converting    a conversion to FORM or from FORM has begun: the layer may have marks of both forms
 //	aufs               the layer has no parents and is in aufs form, and somebody was given its directory to write to
 //
-// A layer without a record is in aufs form. Either the driver unpacked it, or aufs mounted it and left its own files there.
+// A layer without a record is in aufs form. Such a layer was unpacked from an archive, or mounted with aufs, which left its own files in
+// it.
 
 // formConverting ends the record of a layer whose conversion has begun.
 const formConverting = " converting"
@@ -132,7 +133,8 @@ func (h Home) UnsetForm(id string) error {
 func (h Home) MarkWritten(id string) error {
 	r, err := h.ReadForm(id)
 	if err == nil {
-		// Invalidate even if there is a record. The driver once made the record first, and a crash may have come between the two.
+		// Invalidate even if there is a record. An earlier version made the record before it invalidated, and a crash may have come in
+		// between.
 		err = h.Invalidate(id)
 	}
 	if err == nil && r.Form == "" {
@@ -188,8 +190,8 @@ func OwnForm() whiteout.Form {
 	return whiteout.OverlayTrusted
 }
 
-// Invalidate drops the cache entries of the layer id, which is about to change or has just changed. The entries of layers on top of it depend
-// on the times of its root directory.
+// Invalidate drops the cache entries of the layer id, which is about to change or has just changed. It also changes a time of the layer's
+// root directory, which makes the entries of layers on top of it invalid.
 func (h Home) Invalidate(id string) error {
 	var known []string
 	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {
@@ -200,7 +202,8 @@ func (h Home) Invalidate(id string) error {
 	if len(known) == 0 {
 		return nil
 	}
-	// Renew the time before the links go. If Invalidate is cut short in between, the links are invalid already, and the next Invalidate still finds them.
+	// Renew the time before removing the links. If Invalidate is cut short in between, the links that remain are invalid, and the next
+	// Invalidate still finds them.
 	if err := RenewTime(h.Diff(id)); err != nil {
 		return LayerError("dropping what is known of", id, err)
 	}
@@ -208,7 +211,8 @@ func (h Home) Invalidate(id string) error {
 		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return LayerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
 		}
-		// Otherwise a crash may undo the removal. Not every file system then also undoes everything that was done after the removal.
+		// Without this, a crash may bring the link back, and not every file system then also undoes the changes that came after its
+		// removal.
 		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
 			return LayerError("dropping what is known of", id, err)
 		}
@@ -216,7 +220,7 @@ func (h Home) Invalidate(id string) error {
 	return nil
 }
 
-// RenewTime gives the layer directory dir another time of the last change, and so invalidates every stamp that includes dir.
+// RenewTime gives the layer directory dir another ctime, and so invalidates every stamp that includes dir.
 func RenewTime(dir string) error {
 	before, err := fsutil.LstatOf(dir)
 	if err != nil {
@@ -225,15 +229,15 @@ func RenewTime(dir string) error {
 	return ChangeTime(dir, func(now unix.Timespec) bool { return now != before.Ctim })
 }
 
-// ChangeTime sets the time of the last change of the directory dir to now, again and again, until passed accepts it. So it waits if the
-// clock of the file system has not moved on.
+// ChangeTime sets the ctime of the directory dir to the current time, again and again until passed accepts it. It gives up after
+// longestTick. The clock of a file system moves in steps, and ChangeTime may have to wait for the next one.
 func ChangeTime(dir string, passed func(now unix.Timespec) bool) error {
 	st, err := fsutil.LstatOf(dir)
 	if err != nil {
 		return err
 	}
 	for begin := time.Now(); time.Since(begin) < longestTick; time.Sleep(time.Millisecond) {
-		// Setting the mode that dir has already changes nothing but that time.
+		// Setting the mode that dir already has changes only the ctime.
 		if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: dir, Err: err}
 		}
@@ -244,5 +248,5 @@ func ChangeTime(dir string, passed func(now unix.Timespec) bool) error {
 	return nil
 }
 
-// longestTick is longer than the clocks of most file systems take to move on. Some count whole seconds.
+// longestTick is longer than the steps in which the clocks of most file systems move. Some count whole seconds.
 const longestTick = 1100 * time.Millisecond

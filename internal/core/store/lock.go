@@ -25,8 +25,8 @@ import (
 //   - The lock of mounts, on overlay/mounts.lock: see private.go.
 //   - A scratch directory's lock, on tmp/<name>, says that its owner is alive. The sweep skips directories that are locked.
 //
-// Whoever can open a file can lock it and never unlock it. So only the store's owner can open all of these: overlay/ and scratch
-// directories have the mode 0700, and the files in overlay/ have the mode 0600.
+// Whoever can open a file can lock it and never unlock it. So nobody but the store's owner can open any of these files and directories:
+// overlay/ and scratch directories have the mode 0700, and the files in overlay/ have the mode 0600.
 
 // StoreLock and MountsLock are the files in overlay/ that carry the store lock and the lock of mounts.
 const (
@@ -69,9 +69,9 @@ func (h Home) makeInOverlay(dir string) error {
 	return nil
 }
 
-// flockInstead is FlockFile for a file that cannot be made, or cannot be opened for writing. If there is no file that only the store's
-// owner can open, it returns a Lock that locks nothing. In a read-only store, nothing that the lock would protect can change. Two processes
-// that mount a layer at the same time then mount it twice.
+// flockInstead is FlockFile for a file that cannot be made, or cannot be opened for writing. It locks path if it exists, or else instead,
+// but only a file that nobody but the store's owner can open. If there is none, it returns a Lock that locks nothing. In a read-only store,
+// that harms no data. But if two processes mount a layer at the same time, the layer is mounted twice.
 func (h Home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) {
 	for _, path := range []string{path, instead} {
 		if !h.Closed(path) {
@@ -85,8 +85,8 @@ func (h Home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) 
 	return &fsutil.Lock{Fd: -1}, nil
 }
 
-// Closed reports whether path exists and only its owner can open it. Either its own mode ensures that, or the mode of home or of a
-// directory in home that contains path.
+// Closed reports whether path exists and only its owner can open it. The mode of path itself ensures that, or the mode of home, or of a
+// directory between the two.
 func (h Home) Closed(path string) bool {
 	for bits := uint32(0o044); ; bits = 0o011 {
 		st, err := fsutil.LstatOf(path)
@@ -96,7 +96,7 @@ func (h Home) Closed(path string) bool {
 		if st.Mode&bits == 0 {
 			return true
 		}
-		// Stop at home. Everything above it, such as home/.., can be reached by other ways.
+		// Stop at home. The modes of directories above home protect nothing: there can be other ways to home and to home/.. itself.
 		if path == string(h) || !mountutil.IsBelow(filepath.Clean(path), string(h)) {
 			return false
 		}
@@ -163,7 +163,7 @@ func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, erro
 	return lock, nil
 }
 
-// A Scratch is a directory in tmp/ that belongs to one user, for files that are not yet, or no longer, part of the store.
+// A Scratch is a directory in tmp/ that has one user. It holds files that are not yet, or no longer, part of the store.
 type Scratch struct {
 	Dir  string
 	Lock *fsutil.Lock
@@ -215,7 +215,8 @@ func NewScratchIn(parent, purpose string) (*Scratch, error) {
 	return &Scratch{Dir: dir, Lock: lock}, nil
 }
 
-// Release says that the user of the scratch directory is done with it. The next Init sweeps what is left in it. Release may be called again.
+// Release says that the user of the scratch directory is done with it. If files are left in the directory, the next Init sweeps it. Release
+// may be called again.
 func (s *Scratch) Release() {
 	if shared := s.shared; shared != nil {
 		s.shared = nil
@@ -262,8 +263,8 @@ func (s *Scratch) Remove() error {
 	return RemoveTree(s.Dir)
 }
 
-// RemoveTree deletes dir and everything in it. It refuses if anything is mounted there, because the files of a mount are not the
-// directory's. It also removes files that a container has protected against removal.
+// RemoveTree deletes dir and everything in it. If anything is mounted at dir or in it, RemoveTree deletes nothing, because the files of a
+// mount do not belong to the directory. It also removes files that a container has protected against removal.
 func RemoveTree(dir string) error {
 	mounts, err := mountutil.MountsUnder(dir)
 	if err != nil {
@@ -278,7 +279,8 @@ func RemoveTree(dir string) error {
 	return fsutil.RemoveFiles(dir)
 }
 
-// HasNoRoom reports whether err says that nothing can be written. Such an error says nothing about what the kernel can do.
+// HasNoRoom reports whether err says that the file system is read-only or full, or that a quota is used up. Such an error does not show
+// that the kernel lacks anything.
 func HasNoRoom(err error) bool {
 	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

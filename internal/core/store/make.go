@@ -25,7 +25,7 @@ func Make(h Home) (made []string, err error) {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
-	// Do this first: everything that is made in home would inherit the default ACL.
+	// Do this first: otherwise everything that is made in home would inherit the default ACL.
 	if err := fsutil.DropDefaultACL(string(h)); err != nil {
 		return made, fmt.Errorf("aufs: making the store: %w", err)
 	}
@@ -35,7 +35,7 @@ func Make(h Home) (made []string, err error) {
 		case err == nil:
 			made = append(made, dir)
 		case HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
-			// The store is there, and can be read.
+			// A store on a full or read-only disk can still be read.
 		case !errors.Is(err, fs.ErrExist):
 			return made, fmt.Errorf("aufs: making the store: %w", err)
 		}

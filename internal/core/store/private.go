@@ -16,8 +16,8 @@ import (
 )
 
 // Init mounts the home directory onto itself, and makes that mount private. In a shared mount, a layer's mount would appear in other mount
-// namespaces as well, and keep the layer busy there. Cleanup unmounts home again. Neither may happen while a layer is mounted: the new
-// mount would hide the layer's mount, or the layer's mount would keep the old one in use.
+// namespaces as well, and keep the layer busy there. Cleanup unmounts home again. Neither is possible while a layer is mounted: the new
+// mount of home would hide the layer's mount, and the layer's mount would keep the old mount of home busy.
 //
 // A new mount at home would also hide anything else that is mounted in home, such as a disk at diff. In this case Init mounts mnt onto
 // itself instead.
@@ -30,11 +30,11 @@ func (h Home) LockMounts(how int) (*fsutil.Lock, error) {
 	return h.FlockFile(h.Overlay(MountsLock), string(h)+"/..", how)
 }
 
-// LockMountsOutside is LockMounts with LOCK_EX, but its open file does not keep the mount at home busy. It opens the file in a copy of that
-// mount, which is attached to nothing. Kernels before 5.2 have no such copies; LockMountsOutside is just LockMounts there.
+// LockMountsOutside is LockMounts with LOCK_EX, except that the open lock file does not keep the mount at home busy. It opens the file in a
+// copy of that mount, which is attached to nothing. On kernels before 5.2, which cannot make such a copy, it is just LockMounts.
 func (h Home) LockMountsOutside() (*fsutil.Lock, error) {
 	path := h.Overlay(MountsLock)
-	// Somebody may have removed overlay/, which belongs to this driver alone.
+	// Somebody may have removed overlay/, which other drivers do not need.
 	_ = h.makeInOverlay(h.Overlay())
 	noCopies := false
 	lock, err := fsutil.LockOpened(path, func() (int, error) {
@@ -143,8 +143,8 @@ func leaveSelfBind(dir string) error {
 	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
-// IsSelfBind reports whether the mount at dir is a mount of dir onto itself, as Init makes them. At dir, such a mount shows the same place
-// of the same file system as the mount around it.
+// IsSelfBind reports whether the mount at dir is a mount of dir onto itself, such as Init makes. Such a mount shows at dir the same
+// directory of the same file system that the mount around it has there.
 func IsSelfBind(dir string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {

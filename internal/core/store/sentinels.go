@@ -2,14 +2,14 @@ package store
 
 import "errors"
 
-// The errors that the skin exports. The skin's comments say what they mean.
+// The errors that the skin (the package that programs import) exports as its own. Its comments say what they mean.
 var (
 	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
 	ErrAufsNested       = errors.New("AUFS cannot be used in non-init user namespace")
 	ErrDamaged          = errors.New("the layer's file of parents is damaged")
 )
 
-// The errors that the storage libraries also have, with the same texts. The skin makes these errors match the library's.
+// The errors that the storage libraries also have, with the same texts. The skin returns errors that match the library's as well as these.
 var (
 	// ErrLayerUnknown says that the layer is not in the store.
 	ErrLayerUnknown = errors.New("unknown layer")

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SharedScratch gives out directories inside one scratch directory. The lock of a scratch directory is an open file, and a process can have
-// few open files. With SharedScratch, the removal of an image of hundreds of layers takes one lock instead of one for each layer.
+// SharedScratch gives several users a directory each inside one scratch directory, which has only one lock. A lock is an open file, of
+// which a process can have few. The removal of an image of hundreds of layers would otherwise take a lock for each layer.
 type SharedScratch struct {
 	mu sync.Mutex // protects everything else, and what open points to
 	// open is the scratch directory that new users join, or nil.
@@ -27,7 +27,7 @@ type openScratch struct {
 	pool *SharedScratch
 	dir  string
 	lock *fsutil.Lock
-	// users is how many have a directory in it now. made is how many ever had one; it numbers the directories.
+	// users counts the users that have a directory in it now. made counts all that ever had one, and numbers the directories.
 	users, made int
 	// syncErr is the error that syncfs(2) has returned. The kernel returns an error once for each open file, and all users share this file.
 	syncErr error
@@ -79,7 +79,7 @@ func (o *openScratch) leave() {
 	}
 }
 
-// isLast subtracts one user, and reports whether no user is left. If so, nobody can join them any more.
+// isLast subtracts one user, and reports whether no user is left. If so, nobody can join the scratch directory any more.
 func (o *openScratch) isLast() bool {
 	o.pool.mu.Lock()
 	defer o.pool.mu.Unlock()

@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountStaged lets the function mount make a mount where nobody looks, and moves the complete mount to target. If mount fails, it must
-// leave nothing mounted.
+// MountStaged calls the function mount to make a mount in a scratch directory, and moves the complete mount to target. If mount fails, it
+// must leave nothing mounted.
 func (h Home) MountStaged(target string, mount func(at string) error) error {
 	staging, err := h.NewScratch("mount")
 	if err != nil {
 		return err
 	}
-	// Mount below the scratch directory, not on it: its lock has to stay in sight.
+	// Mount below the scratch directory, not on it: a mount on it would hide the directory, whose lock others must be able to test.
 	at := filepath.Join(staging.Dir, "mnt")
 	if err = os.Mkdir(at, 0o700); err == nil {
 		err = h.Mounting(func() error { return mountAndMove(staging.Dir, at, target, mount) })
 	}
-	// To look for mounts in the scratch directory takes longer than everything else here. Most often there are none, and a successful rmdir
-	// proves that.
+	// Searching the scratch directory for mounts would take longer than everything else here. Most often there are none, and a successful
+	// rmdir proves that.
 	if err == nil && os.Remove(at) == nil && os.Remove(staging.Dir) == nil {
 		staging.Lock.Unlock()
 		return nil
@@ -34,7 +34,7 @@ func (h Home) MountStaged(target string, mount func(at string) error) error {
 	return err
 }
 
-// mountAndMove mounts at a place in the directory staging, and moves that mount to target. The kernel refuses to move a mount that is in a
+// mountAndMove calls mount for at, a directory in staging, and moves the mount to target. The kernel refuses to move a mount that is in a
 // shared mount. Home may be a shared mount if another process's Cleanup has run. If the kernel refuses, mountAndMove makes staging a
 // private mount and tries again.
 func mountAndMove(staging, at, target string, mount func(at string) error) error {
