@@ -16,16 +16,16 @@ import (
 )
 
 // An aufs mount that is gone from this mount namespace may live on in another one. So the driver notes the name that aufs gives to each
-// mount, its "si". The note is the target of a symbolic link, which is made and removed in one call each:
+// mount, its "si". A note is the target of a symbolic link, because one call makes the link with its target, and one call removes it:
 //
 //	<run root>/aufs/<id>      the mounts of the layer, most often one: SI, or SI SI...
 //	overlay/aufs/<id>         the same, if there is no run root
 //
 // The run root is a directory on a tmpfs, where the storage library counts the mounts. All who share a store share its run root. Notes in
-// the store would make each unmount wait for the disk, because aufs syncs the file system of its writable branch before it goes.
+// the store would make each unmount wait for the disk, because an unmount of aufs syncs the file system of the writable branch.
 //
 // Sysfs would list the branches of all mounts. But reading it while one of the mounts goes away crashes the kernel (seen on Linux 6.1 with
-// aufs of 2024-07-01, in sysaufs_si_show). It is safe to ask whether sysfs has a directory for a mount.
+// aufs of 2024-07-01, in sysaufs_si_show). Looking whether sysfs has a directory for a mount is safe.
 
 // Notes are the directories that may hold notes. A new note goes into the first one where it can be made.
 type Notes []string
@@ -130,7 +130,7 @@ func AliveOf(note string) (alive []string, err error) {
 
 // isAlive reports whether the aufs mount with the name si is alive in any mount namespace.
 func isAlive(si string) (bool, error) {
-	// Only look whether the directory is there: reading it can crash the kernel, see above.
+	// Only look whether the directory is there: reading it can crash the kernel, as the comment at the top says.
 	_, err := os.Lstat(aufsfs.Sysfs + "/si_" + si)
 	if err == nil {
 		return true, nil

@@ -30,7 +30,8 @@ type Probe struct {
 	// NewScratch makes a scratch directory for a trial mount.
 	NewScratch func(purpose string) (*store.Scratch, error)
 	mu         sync.Mutex
-	// How says how this kernel can be asked. A question with a known answer has shown it. How is valid once Asked is true. mu protects both.
+	// How says how to ask this kernel. findOutHow finds that out with a mount that is certainly alive. How is valid once Asked is true. mu
+	// protects both.
 	How   Answer
 	Asked bool
 }
@@ -40,11 +41,11 @@ func NewProbe(h store.Home, runRoot string) *Probe {
 	return &Probe{home: h, Notes: NewNotes(h, runRoot), NewScratch: h.NewScratch}
 }
 
-// Answer is a way to ask a kernel who uses an upper directory.
+// Answer says how to find out whether an overlay mount uses an upper directory.
 type Answer int
 
 const (
-	// AnswerNoOverlay says that this kernel has no overlayfs, and so no mount of it.
+	// AnswerNoOverlay says that this kernel has no overlayfs, and so no overlay mounts.
 	AnswerNoOverlay Answer = iota
 	// AnswerTrial says that a trial mount with index=on fails with EBUSY as long as the first mount that uses the directory is alive.
 	AnswerTrial
@@ -52,8 +53,8 @@ const (
 	AnswerMountinfo
 )
 
-// Idle returns a *BusyError if the layer id, or a layer on top of it, is mounted. It has to probe the layers on top as well, because a
-// mount of aufs or overlayfs does not tell which lower layers it has.
+// Idle returns a *BusyError if the layer id, or a layer on top of it, is mounted. It probes each layer on top separately, because a probe
+// of a layer does not find mounts that have the layer as a lower one.
 func (u *Probe) Idle(id string) error {
 	ids, err := u.home.List()
 	if err != nil {
@@ -63,7 +64,7 @@ func (u *Probe) Idle(id string) error {
 		if other != id {
 			parents, err := u.home.WrittenParents(other)
 			if errors.Is(err, store.ErrLayerUnknown) || errors.Is(err, store.ErrDamaged) || err == nil && !slices.Contains(parents, id) {
-				// The layer is gone, or not on top of id, or damaged. Nobody can mount a damaged layer.
+				// The layer is gone, not on top of id, or damaged. Nobody can mount a damaged layer.
 				continue
 			}
 			if err != nil {
@@ -130,7 +131,7 @@ func (u *Probe) BusyIf(mounted bool, id string) error {
 // HoldersOf returns processes that have a mount of the type fstype with the option want in their mount namespaces: one process for each namespace.
 func HoldersOf(fstype, want string) []mountutil.Holder {
 	var holders []mountutil.Holder
-	// Processes that cannot be looked at are left out.
+	// The result leaves out processes that this process may not look at.
 	_, _ = eachMountinfo(fstype, want, func(process string, m *mountinfo.Info) bool {
 		pid, _ := strconv.Atoi(process)                                 // It is a number.
 		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) // It may be gone by now.
@@ -158,11 +159,12 @@ func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 		if used, err := u.trial(upper, f); err == nil && used {
 			return true, nil
 		}
-		// A trial can miss a mount: one that was made while another one was alive never counts as a user of the directory, not even when
-		// the other one is gone.
+		// A trial does not notice every mount. If a mount of a directory was made while another mount of it was alive, the kernel never
+		// counts the newer mount as a user of the directory, not even when the older one is gone.
 	}
 	used := false
-	// Old kernels show the trial mounts of other processes, which are no users. The lock keeps these away.
+	// On old kernels, mountinfo also shows the trial mounts of other processes, which are no users. While this process holds the lock,
+	// there are none.
 	err = u.home.Mounting(func() (err error) {
 		used, err = UpperInMountinfo(upper)
 		return err
@@ -217,8 +219,8 @@ func (u *Probe) findOutHow(f whiteout.Form) (_ Answer, err error) {
 
 // trial makes an overlay mount of upper with index=on. The kernel's answer says whether another mount uses upper.
 func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
-	// The lower directory is always the same one. With index=on, overlayfs notes in the upper directory which lower directory it goes with,
-	// and refuses others.
+	// The lower directory is always the same one. With index=on, overlayfs records the lower directory in the upper one, and later refuses
+	// any other lower directory.
 	lower := u.home.Overlay(store.EmptyDir)
 	if err := os.MkdirAll(lower, 0o700); err != nil {
 		return false, err
@@ -236,8 +238,8 @@ func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
 			return false, errors.Join(err, s.Discard())
 		}
 	}
-	// Mount alone. Another trial of the same directory would be taken for a user of it. And a mount that begins during a trial would not
-	// count as a user later on.
+	// Nobody else may mount meanwhile. Another trial of the same directory would look like a user of it. And the kernel would never count a
+	// mount that is made during a trial as a user.
 	used, err = TrialAnswer(u.home.MountingAlone(m.Try))
 	if mounted, merr := mountutil.IsMounted(m.Target); merr != nil || mounted {
 		// The trial mount could not be unmounted.
@@ -246,7 +248,7 @@ func (u *Probe) trial(upper string, f whiteout.Form) (used bool, err error) {
 	return used, errors.Join(err, s.Discard())
 }
 
-// TrialAnswer reports whether the upper directory is in use, going by the error of a trial mount with index=on.
+// TrialAnswer reports whether the upper directory is in use, given the error of a trial mount with index=on.
 func TrialAnswer(err error) (used bool, _ error) {
 	switch {
 	case err == nil:
@@ -254,7 +256,8 @@ func TrialAnswer(err error) (used bool, _ error) {
 	case errors.Is(err, unix.EBUSY):
 		return true, nil
 	case errors.Is(err, unix.ESTALE):
-		// The lower directory is another one than last time. The kernel compares them only after it has seen that the upper directory is free.
+		// The lower directory differs from the recorded one. The kernel compares the two only after it has seen that the upper directory is
+		// free.
 		return false, nil
 	default:
 		return false, err
@@ -303,8 +306,8 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 	return false, nil
 }
 
-// InMountinfo returns a mount of the type fstype with the option want from the mountinfo file, or nil if there is none. If it fails at a
-// line that is too long, it returns an empty mount, because the rest of the file may have the mount.
+// InMountinfo returns a mount of the type fstype with the option want from the mountinfo file, or nil if there is none. If the file has a
+// line that is too long to read, InMountinfo returns an empty mount with the error, because the mount may be in the rest of the file.
 func InMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	mounts, err := mountutil.MountsIn(file, func(m *mountinfo.Info) (skip, stop bool) {
 		found := m.FSType == fstype && hasOption(m.VFSOptions, want)
@@ -319,8 +322,9 @@ func InMountinfo(file, fstype, want string) (*mountinfo.Info, error) {
 	return nil, err
 }
 
-// hasOption reports whether options, as mountinfo shows them, contain the option want, whose value EscapeMountinfo has written. Kernels
-// differ in what they escape. And overlayfs shows a path with the escapes that mount(2) was given (see overlayfs.EscapeOption).
+// hasOption reports whether options, as mountinfo shows them, contain the option want, whose value is escaped by EscapeMountinfo. The same
+// value can look different in options: kernels differ in what they escape, and overlayfs keeps the escapes that mount(2) was given (see
+// overlayfs.EscapeOption).
 func hasOption(options, want string) bool {
 	for option := range strings.SplitSeq(options, ",") {
 		if option == want {
