@@ -96,7 +96,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 	return c.setAufsForm(id)
 }
 
-// setAufsForm durably makes the record of the layer id that of a layer in aufs form.
+// setAufsForm durably records that the layer id is in aufs form.
 func (c *Converter) setAufsForm(id string) error {
 	alone, err := c.home.IsBase(id)
 	if err != nil {
@@ -121,8 +121,8 @@ func MustRead(f whiteout.Form) error {
 	return err
 }
 
-// ToOverlay converts the layer id to the overlay form f. The caller holds the lock of id. If the layer is in aufs form, unmarked reports
-// whether it is known to have no marks.
+// ToOverlay converts the layer id to the overlay form f. The caller holds the lock of id. For a layer in aufs form, unmarked reports
+// whether the layer is known to have no marks.
 func (c *Converter) ToOverlay(id string, f whiteout.Form, unmarked func() bool) error {
 	r, err := c.home.ReadForm(id)
 	if err != nil || r == (store.FormRecord{Form: f}) {
@@ -141,7 +141,7 @@ func (c *Converter) ToOverlay(id string, f whiteout.Form, unmarked func() bool) 
 }
 
 func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form, unmarked func() bool) error {
-	// Only aufs is asked: no overlay mount has a layer in aufs form as its writable one.
+	// Ask only about aufs mounts: no overlay mount writes to a layer in aufs form.
 	if used, err := c.Users.AufsUses(id); err != nil || used {
 		return errors.Join(err, c.Users.BusyIf(used, id))
 	}
@@ -184,8 +184,8 @@ func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
 	return c.home.SetForm(id, store.FormRecord{Form: f})
 }
 
-// Finish prepares the layer id for a backend that reads the form to, so that the backend can mount the layer between shadows. It completes
-// a conversion that has begun. If to and the layer's form are overlay forms with different attributes, Finish converts the layer to aufs
+// Finish prepares the layer id for a mount, between shadows, by a backend that reads marks in the form to. If a conversion of the layer has
+// begun, Finish completes it. If to and the layer's form are overlay forms with different attributes, Finish converts the layer to aufs
 // form. The caller holds the lock of id.
 func (c *Converter) Finish(id string, to whiteout.Form) error {
 	r, err := c.home.ReadForm(id)
@@ -215,9 +215,9 @@ func (c *Converter) Finish(id string, to whiteout.Form) error {
 	return nil
 }
 
-// begin records that a conversion of the layer id, to or from the overlay form f, has begun. r is the record until now. Then begin looks
-// again whether the layer is in use. It sees every mount that was made before the record. Whoever mounts the layer later sees the record
-// (see mountStack in internal/core/driver/mount_linux.go).
+// begin records that a conversion of the layer id, to or from the overlay form f, has begun. r is the record until now. Then begin checks
+// again that the layer is not in use. This check finds every mount that was made before the record. Whoever mounts the layer later sees the
+// record (see mountStack in internal/core/driver/mount_linux.go).
 func (c *Converter) begin(id string, f whiteout.Form, r store.FormRecord) error {
 	if err := c.home.SetForm(id, store.FormRecord{Form: f, Converting: true}); err != nil {
 		return err
