@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove takes a layer out of the store with the functions of this file. They look for everything that could prevent the removal while the
-// layer is still whole.
+// The driver's Remove takes a layer out of the store with the functions of this file. While the layer is still whole, they look for
+// everything that could prevent its removal.
 
 // A Remover removes layers from one store, and leftovers of layers that do not exist. Several goroutines may use it at the same time.
 type Remover struct {
@@ -34,8 +34,8 @@ type Remover struct {
 func New(h store.Home, notes inuse.Notes) *Remover { return &Remover{Home: h, Notes: notes} }
 
 // ClearMounts unmounts everything that is mounted at mnt/<id>, and inside the directories that belong to the layer id. It returns an error
-// if one of these directories is still a mount point after that: such a directory cannot be moved, and the files of the mount are not the
-// layer's. The caller holds the lock of id, or, if there is no such layer, the store lock.
+// if one of these directories is itself a mount point: such a directory cannot be moved, and the files of the mount do not belong to the
+// layer. The caller holds the lock of id, or, if there is no such layer, the store lock.
 func (r *Remover) ClearMounts(id string) error {
 	if err := mountutil.UnmountStacked(r.Home.Mnt(id)); err != nil {
 		return err
@@ -71,8 +71,8 @@ func (r *Remover) ClearMounts(id string) error {
 // TakeOut removes layers/<id>, so that the layer id no longer exists, and moves everything that belongs to the layer to a scratch
 // directory. If the disk is too full for a scratch directory, TakeOut deletes everything at once, and trash is nil.
 //
-// After an error the layer still exists, if it existed before, and has its files. left is the error of what could not be moved after the
-// layer's files had been. The next Init sweeps that.
+// If err is not nil, the layer still has its files, and exists if it existed before. left says what else of the layer could not be moved or
+// deleted, once its files had been; the layer is gone all the same, and the next Init sweeps the rest.
 func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 	storeLock, err := r.Home.LockStore()
 	if err != nil {
@@ -105,17 +105,17 @@ func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 
 // makeAbsent removes layers/<id>, and returns its content, or nil if the file was not there.
 func (r *Remover) makeAbsent(id string) (content []byte, err error) {
-	// A file that cannot be read is no layer, and is removed as well.
+	// If the content cannot be read, there is nothing to put back. Remove the file all the same.
 	content, _ = fsutil.ReadFile(r.Home.Layers(id))
 	if err := os.Remove(r.Home.Layers(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	// Make this durable before the data goes: a layer that exists after a crash must have all its data. Do so even if the file was gone
-	// already: whoever removed it may not have come this far.
+	// Make the removal durable before the data goes: a layer that exists after a crash must have all its data. Do so even if the file was
+	// gone already: whoever removed it may have been killed before this sync.
 	return content, fsutil.SyncDir(r.Home.Layers(""))
 }
 
-// putBack makes the layer id exist again, with content in its layers/<id>. It does nothing if content is nil.
+// putBack undoes makeAbsent: it writes content to layers/<id>. It does nothing if content is nil.
 func (r *Remover) putBack(id string, content []byte) error {
 	if content == nil {
 		return nil
@@ -132,7 +132,7 @@ func (r *Remover) NewTrash() (*store.Scratch, error) {
 }
 
 // moveOut moves everything that belongs to the layer id, which does not exist, to a scratch directory. The caller holds the store lock, and
-// nothing of the layer is mounted. Even with an error, moveOut may return a scratch directory, with what could be moved.
+// nothing of the layer is mounted. If moveOut could move only some of it, it returns both the scratch directory and an error.
 func (r *Remover) moveOut(id string) (trash *store.Scratch, err error) {
 	if trash, err = r.NewTrash(); err != nil {
 		return nil, err
@@ -157,14 +157,15 @@ func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	}
 	err = MoveToTrash(r.Home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
-		// moveRest removes files that are in another mount than trash.
+		// The files are in another mount than trash: moveRest deletes them.
 		return nil
 	}
 	return errors.Join(err, RestoreMountPoint(r.Home, id))
 }
 
-// moveRest moves everything else that belongs to the layer. It deletes single files, and directories that are in another mount than the
-// scratch directory. Those have little in them, or were there before diff became a mount point. The error names everything that is left.
+// moveRest moves everything else that belongs to the layer. It deletes single files at once, and also directories that are in another mount
+// than the scratch directory. Such directories are small, or are from before diff became a mount point. The error names everything that is
+// left.
 func (r *Remover) moveRest(trash *store.Scratch, id string) error {
 	var errs []error
 	for i, path := range r.Home.Belongings(id) {
@@ -184,8 +185,8 @@ func (r *Remover) moveRest(trash *store.Scratch, id string) error {
 func MoveToTrash(path, target string) error {
 	err := os.Rename(path, target)
 	if errors.Is(err, unix.EPERM) {
-		// A container can make its root directory immutable. If something is mounted in it, leave it alone: the files of that mount are not
-		// the layer's.
+		// A container can make its root directory immutable. If something is mounted in path, leave it immutable: the files of that mount
+		// do not belong to the layer.
 		if mounts, merr := mountutil.MountsUnder(path); merr == nil && len(mounts) == 0 {
 			if err = fsutil.MakeMutable(path); err == nil {
 				err = os.Rename(path, target)

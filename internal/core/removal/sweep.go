@@ -18,15 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Init sweeps what an interrupted operation has left behind. A layer exists if its layers/<id> does. This file is written last and removed
-// first, so everything else of a layer without it is rubbish. Rubbish that cannot be removed is in nobody's way: it is reported, and does
-// not make Init fail.
+// Init sweeps what interrupted operations have left behind. A layer exists if its layers/<id> does. This file is written last and removed
+// first, so whatever else has the name <id> while layers/<id> is missing is rubbish. Rubbish that cannot be removed does no harm: Init logs
+// it, and does not fail.
 
-// sweepAtOnce is how many scratch directories are locked at the same time to be removed. Each lock is an open file.
+// sweepAtOnce is how many scratch directories are locked at the same time. Each lock is an open file.
 const sweepAtOnce = 32
 
-// RemoveAbandoned removes the scratch directories that no live process is using, and calls failed for each that it cannot remove. The
-// caller must not hold the store lock: RemoveAbandoned takes it to find the directories, and does not hold it while it removes them.
+// RemoveAbandoned removes the scratch directories that no live process is using, and calls failed with the error for each that it cannot
+// remove. The caller must not hold the store lock: RemoveAbandoned takes it to find the directories, and does not hold it while it removes
+// them.
 func (r *Remover) RemoveAbandoned(ctx context.Context, failed func(error)) error {
 	for _, a := range r.Home.Areas() {
 		if err := r.removeAbandonedIn(ctx, a.Tmp(), failed); err != nil {
@@ -42,7 +43,7 @@ func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func
 		batch, last, err := r.claimAfter(tmp, after)
 		for _, s := range batch {
 			if ctx.Err() != nil {
-				// Leave it abandoned, as it was.
+				// Leave the directory for the next sweep.
 				s.Release()
 			} else if err := s.Remove(); err != nil {
 				failed(err)
@@ -90,11 +91,12 @@ func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last st
 	return batch, "", nil
 }
 
-// claim takes over an entry of tmp/ that nobody has locked. It returns nil if somebody has.
+// claim locks an entry of tmp/, and returns it as a scratch directory. It returns nil if somebody else has the lock, or if the entry is no
+// directory.
 func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 	if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-		// The file was to become a layers/<id>, whose writer would hold the store lock, or it is a link of ReplaceLink, which makes the
-		// link again.
+		// The entry is a leftover of WriteFileAtomic or ReplaceLink. A writer of layers/<id> that was still alive would hold the store
+		// lock. ReplaceLink makes its link again if it is gone.
 		return nil, os.Remove(path)
 	}
 	if !entry.IsDir() {
@@ -182,7 +184,8 @@ func (r *Remover) Strays() ([]string, error) {
 	return ids, nil
 }
 
-// SweepNotes removes the notes of aufs mounts that are gone: their processes were killed, or another driver has unmounted them.
+// SweepNotes removes the notes of aufs mounts that are gone. A note stays behind if its process was killed, or if another driver unmounted
+// the layer.
 func (r *Remover) SweepNotes() error {
 	for _, dir := range r.Notes {
 		entries, err := os.ReadDir(dir)
