@@ -27,12 +27,13 @@ type ProblemKind string
 
 // The kinds of problems that Check finds.
 const (
-	// DamagedParents: a layers/<id> cannot be right, and so the layer is not mounted. Repair restores a file that is cut short, if the
-	// files of the layer's parent or children tell the rest.
+	// DamagedParents: a layers/<id> is wrong, so the layer cannot be mounted. If the file was cut short, and the files of the layer's
+	// parent or children contain the rest, Repair restores it.
 	DamagedParents ProblemKind = "damaged parents"
-	// SuspectBase: a layer without parents has something that only a layer with parents gets. Its layers/<id> may have been emptied.
+	// SuspectBase: a layer without parents has a file that aufs makes only in a layer with parents. The layer's layers/<id> may have been
+	// emptied.
 	SuspectBase ProblemKind = "suspect base"
-	// MissingDirectory: a layer has no diff/<id>, which is a loss, or no mnt/<id>, which Repair makes.
+	// MissingDirectory: a layer has no diff/<id>, and its files are lost, or no mnt/<id>, which Repair makes.
 	MissingDirectory ProblemKind = "missing directory"
 	// Orphan: something belongs to a layer that is not in the store. Repair removes it.
 	Orphan ProblemKind = "orphan"
@@ -40,8 +41,8 @@ const (
 	Leftover ProblemKind = "leftover"
 	// StaleMount: something is mounted at the mount point of a layer that is not in the store. Repair unmounts it.
 	StaleMount ProblemKind = "stale mount"
-	// WrongForm: a layer in aufs form has whiteouts, or opaque marks, as overlayfs writes them. They mean nothing to aufs, and may be a
-	// container's own.
+	// WrongForm: a layer in aufs form has whiteouts or opaque marks of overlay form. They mean nothing to aufs, and a container may have
+	// made them on purpose.
 	WrongForm ProblemKind = "wrong form"
 	// Foreign: the store has something in it that no driver puts there.
 	Foreign ProblemKind = "foreign"
@@ -69,7 +70,8 @@ func (p Problem) String() string {
 // Check looks for problems in the store at home, a driver's home directory. It changes nothing and mounts nothing, and the store may be in
 // use. Check skips everything that somebody is working on at that time.
 //
-// The error says that Check could not look at a part of the store, or it is the error of ctx. Check may return problems together with an error.
+// An error means that Check could not look at a part of the store, or that ctx ended. Even then, Check returns the problems that it has
+// found.
 func Check(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
 	if err != nil {
@@ -149,7 +151,7 @@ func (c *checker) names() error {
 	return c.names()
 }
 
-// namesLocked is names without taking the lock. The caller takes it if the lock file is there.
+// namesLocked does the work of names. The caller has taken the lock, unless there is no lock file.
 func (c *checker) namesLocked() error {
 	h := c.home
 	entries, err := os.ReadDir(h.Layers(""))
@@ -203,7 +205,7 @@ func (c *checker) lineage(id string) {
 	}
 }
 
-// scratch looks for scratch directories that nobody uses.
+// scratch looks for leftovers and foreign files in the directories of scratch directories.
 func (c *checker) scratch() error {
 	for _, a := range c.home.Areas() {
 		if err := c.scratchIn(a.Tmp()); err != nil {
@@ -258,7 +260,7 @@ func (c *checker) mounts() error {
 			continue
 		}
 		err := c.whileIdle(id, func() error {
-			// A Remove of the layer may have ended meanwhile.
+			// Look again: a Remove of the layer may just have ended.
 			if mounted, err := mountutil.IsMounted(m.Mountpoint); err != nil || !mounted || h.Exists(id) {
 				return err
 			}
@@ -339,7 +341,7 @@ func (c *checker) content(ctx context.Context, id, rel string) error {
 	return nil
 }
 
-// contentOf is content for the directory rel alone. below are the names of the directories in rel.
+// contentOf is content for the directory rel without the directories in it. below are their names.
 func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	dir, err := fsutil.OpenBelow(c.home.Diff(id), rel)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 // Convert converts each layer of the store at home, a driver's home directory, to aufs form. After that the storage library's own aufs
 // driver can use the layers, and so can the host's aufs without any driver. Convert mounts no layer, and can be called again.
 //
-// If a layer, or a layer on top of it, is mounted anywhere, it stays as it is: the error matches unix.EBUSY, and errors.As finds a
-// *BusyError. A layer that has no aufs form also stays as it is; the error names the file. Convert still converts all other layers. If ctx
-// ends, Convert stops after the current layer.
+// Convert leaves a layer as it is while the layer, or one on top of it, is mounted anywhere. The error then matches unix.EBUSY, and
+// errors.As finds a *BusyError. Convert also leaves a layer as it is if aufs form cannot represent it; the error then names the file. In
+// both cases, Convert still converts the other layers. If ctx ends, Convert stops after the layer that it is working on.
 func Convert(ctx context.Context, home string) error {
 	c, err := newCheck(home)
 	if err == nil {

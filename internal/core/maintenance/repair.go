@@ -17,8 +17,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// Repair removes and restores everything that it can without a loss, and returns the problems that are left then. The comment on each kind
-// of problem says what Repair does about it. If ctx ends, Repair stops after the current layer.
+// Repair removes and restores whatever it can without losing data, and returns the problems that remain. The comment of each ProblemKind
+// says what Repair does about it. If ctx ends, Repair stops after the layer that it is working on.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
 	if err != nil {
@@ -30,7 +30,7 @@ func Repair(ctx context.Context, home string) ([]Problem, error) {
 	return Check(ctx, home)
 }
 
-// repair does everything that Repair does before it checks.
+// repair is Repair without the Check at the end.
 func (c *checker) repair(ctx context.Context) error {
 	err := c.withoutOthers(func() ([]*store.Scratch, error) { return c.repairNames(ctx) })
 	var failed []error
@@ -43,7 +43,7 @@ func (c *checker) repair(ctx context.Context) error {
 	return c.remover.SweepNotes()
 }
 
-// withoutOthers calls do under the store lock. After unlocking it, withoutOthers removes the scratch directories that do has returned.
+// withoutOthers calls do with the store lock held. After unlocking, it removes the scratch directories that do returned.
 func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 	made, err := store.Make(c.home)
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *checker) withoutOthers(do func() ([]*store.Scratch, error)) error {
 	return err
 }
 
-// repairNames is repair under the store lock.
+// repairNames does the part of repair that needs the store lock. It returns scratch directories to remove after unlocking.
 func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 	h := c.home
 	former, err := migration.Migrate(c.home, "", c.remover)
@@ -85,7 +85,7 @@ func (c *checker) repairNames(ctx context.Context) ([]*store.Scratch, error) {
 	return append(former, strays...), err
 }
 
-// restoreParents completes each layers/<id> that is cut short, if the rest is known.
+// restoreParents completes each layers/<id> that was cut short, if the rest is known.
 func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 	h := c.home
 	for {
@@ -107,19 +107,20 @@ func (c *checker) restoreParents(ctx context.Context, ids []string) error {
 			}
 			restored = true
 		}
-		// A file that is whole now may complete another one.
+		// Go on: a file that is whole now may complete another one.
 		if !restored {
 			return nil
 		}
 	}
 }
 
-// knownParents returns the ancestors of the layer id, if content, which its file has, is only the beginning of them. The files of the
-// layer's children list all its ancestors. And if content still has the name of the nearest parent, that parent's file lists all others.
+// knownParents returns the ancestors of the layer id, if content, the content of layers/<id>, is only the beginning of the list and the
+// rest is known. The files of the layer's descendants list all its ancestors. If content still has the name of the nearest parent, that
+// parent's file lists the others.
 func (c *checker) knownParents(id string, content []byte, ids []string) ([]string, bool) {
 	h := c.home
 	if len(content) == 0 && !shadow.WasWritable(h.Diff(id)) {
-		// The file of a base layer is empty, and the file of its child may be the one that is wrong.
+		// The layer may be a base layer, whose file is empty. Then a child's file that names parents of the layer is wrong.
 		return nil, false
 	}
 	var known [][]string
