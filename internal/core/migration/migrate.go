@@ -20,20 +20,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Before layers had forms, this driver converted a layer to overlay form for each overlay mount, and back after it. A store of that time
-// has the following, in overlay/ unless another place is named:
+// Before layers had forms, this driver converted a layer to overlay form for each overlay mount, and back to aufs form after it. A store of
+// that time has the following in overlay/ (names that begin with ../ are in home):
 //
-//	mark/<id>           the layer is in overlay form, wholly or in part: a symbolic link to FORM or FORM:..., or a file with that content
+//	mark/<id>           the layer is in overlay form, wholly or in part: a symbolic link to FORM or FORM:LOWERS, or a file with that content
 //	trace/<boot>/<id>   the layer was in overlay form during that boot of the kernel, and may be so on the disk: a symbolic link to FORM
 //	aside/<id>/         aufs's own files of a layer in overlay form
-//	twin/, run/, old/   copies that overlay mounts had in the place of layers; also beside diff
+//	twin/, run/, old/   copies that overlay mounts had in the place of layers; also in the area in diff (see store.Area)
 //	../whiteouts/       the cache of the aufs backend, which is in overlay/shadow now
-//	synced/, used/, forgotten/, generation, whiteout   what went with these
+//	synced/             which entries of trace/ are durable
+//	used/, forgotten/, generation   which layers and stacks the copies were made from, and which copies are valid
+//	whiteout            a whiteout of overlay form, to which others were hard links
 //
-// The first Init makes records of forms from mark/ and trace/, and removes everything. A directory that a live mount may have as a branch
-// stays until the first Init after that mount is gone.
+// The first Init of this version records the forms of layers that mark/ and trace/ name, and then removes all of the above. A directory
+// that a live mount may have as a branch stays until the first Init after that mount is gone.
 
-// The names in overlay/. No mount uses formerFiles. A mount may use formerDirs.
+// The names in overlay/. No mount uses formerFiles, but a mount may still use formerDirs.
 var (
 	formerFiles = []string{"mark", "trace", "synced", "aside", "used", "forgotten", "generation", "whiteout"}
 	formerDirs  = []string{"twin", "run", "old"}
@@ -50,8 +52,8 @@ type Migration struct {
 	users *inuse.Probe
 }
 
-// Migrate does what the comment above says of Init. It returns scratch directories, which the caller, who holds the store lock, removes
-// after unlocking it.
+// Migrate does for Init what the comment at the top says. The caller holds the store lock. After unlocking it, the caller removes the
+// scratch directories that Migrate returns.
 func Migrate(h store.Home, runRoot string, remover *removal.Remover) ([]*store.Scratch, error) {
 	m := Migration{h, remover, inuse.NewProbe(h, runRoot)}
 	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
@@ -72,7 +74,8 @@ func (m Migration) run() ([]*store.Scratch, error) {
 		return nil, err
 	}
 	if unix.Access(string(m.Home), unix.W_OK) == unix.EROFS && len(forms) == 0 {
-		// Nothing can be removed from a read-only store. Without forms, this is only a cache that nobody reads.
+		// Nothing can be removed from a read-only store. There are no forms to record, so everything that is left is a cache that nobody
+		// reads.
 		return nil, nil
 	}
 	alive, err := m.recordForms(forms)
@@ -90,7 +93,8 @@ func (m Migration) run() ([]*store.Scratch, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
-	// The earlier version may have run again, and changed layers without a trace in the cache of this version. So remove that cache as well.
+	// The earlier version may have run after this one, and may have changed layers without invalidating this version's cache. So remove
+	// that cache as well.
 	return m.moveOut(append(files, m.Home.Overlay(store.KnownDir)))
 }
 
@@ -124,7 +128,7 @@ func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 			return false, err
 		}
 		if r.Form != "" {
-			// An earlier migration made this record, and was cut short after that.
+			// A migration that was cut short has made this record.
 			continue
 		}
 		used := false
@@ -133,18 +137,19 @@ func (m Migration) recordForms(forms map[string]whiteout.Form) (alive bool, err 
 				return false, err
 			}
 		}
-		// The earlier version converted a layer wholly before mounting it. If the layer is not mounted, a crash may have cut the conversion short.
+		// The earlier version converted the whole layer before mounting it. If the layer is not mounted, a crash may have cut a conversion
+		// short.
 		if err := m.Home.SetForm(id, store.FormRecord{Form: f, Converting: !used}); err != nil {
 			return false, err
 		}
 		alive = alive || used
 	}
-	// Layers without a record must be on the disk as they are now.
+	// Layers without a record are in aufs form now. Make sure that they are so on the disk.
 	return alive, m.Home.Sync()
 }
 
-// inUse reports whether an overlay mount has the layer id, in form f, as its upper directory. If it cannot find out, it returns false, and
-// the conversion asks again.
+// inUse reports whether an overlay mount has the layer id, in form f, as its upper directory. If it cannot find out, it returns false: the
+// conversion will ask again.
 func (m Migration) inUse(id string, f whiteout.Form) (bool, error) {
 	mounted, err := mountutil.IsMounted(m.Home.Mnt(id))
 	if err != nil || mounted || conversion.MustRead(f) != nil {
@@ -179,7 +184,7 @@ func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 	}
 	for _, boot := range boots {
 		if boot.Name() == BootID() {
-			// The layer was converted back, unless overlay/mark has it.
+			// The layers that were in overlay form during this boot have been converted back, except those that overlay/mark names.
 			continue
 		}
 		if err := readFormerForms(m.Home.Overlay("trace", boot.Name()), forms); err != nil {
@@ -216,7 +221,7 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 	return nil
 }
 
-// BootID returns a name for this boot of the kernel, which no other boot has. It is "" if the kernel does not tell (random(4), boot_id).
+// BootID returns the kernel's name for this boot, which no other boot has (boot_id in random(4)), or "" if there is none.
 func BootID() string {
 	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -252,7 +257,8 @@ func (m Migration) mountAlive() (bool, error) {
 	return false, nil
 }
 
-// runsAlive reports whether one of the mounts is alive that the directories all/<id>/<run> were made for.
+// runsAlive reports whether a mount is alive that has a directory in all, which is overlay/run. The earlier version made a directory
+// overlay/run/<id>/<run> for each mount.
 func (m Migration) runsAlive(all string) (bool, error) {
 	layers, err := os.ReadDir(all)
 	if err != nil {
@@ -272,7 +278,7 @@ func (m Migration) runsAlive(all string) (bool, error) {
 	return false, nil
 }
 
-// runAlive reports whether the mount is alive that the directory run was made for, which is run/<id>/<run>.
+// runAlive is runsAlive for the mount of one such directory.
 func (m Migration) runAlive(run string) (bool, error) {
 	if alive, err := inuse.AliveOf(filepath.Join(run, "si")); err != nil || len(alive) > 0 {
 		return len(alive) > 0, err
