@@ -51,8 +51,8 @@ func (t *Tree) openDir(rel string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(t.Root, rel)), nil
 }
 
-// Open opens the directory rel as OpenDir does, and returns a Dir that is read from its beginning. If rel is the root, the Dir may share
-// the descriptor that t keeps open.
+// Open opens the directory rel as OpenDir does, and returns a Dir whose List begins with the first entry. If rel is the root, the Dir may
+// share the descriptor that t keeps open.
 func (t *Tree) Open(rel string) (dir Dir, err error) {
 	fd, err := t.openListed(rel)
 	if IsForbidden(err) {
@@ -134,7 +134,7 @@ func (t *Tree) openRoot() (err error) {
 	return err
 }
 
-// OpenTree opens a directory, to read it or to name files from it. A symbolic link to a directory is an error.
+// OpenTree opens a directory, to read it or to name files relative to it. A symbolic link to a directory is an error.
 func OpenTree(root string) (fd int, err error) {
 	return Retried(func() (int, error) { return unix.Open(root, DirectoryFlags|unix.O_NOFOLLOW, 0) })
 }

@@ -30,10 +30,10 @@ type Dir struct {
 // Anywhere is a Dir in which the names of files are their paths.
 var Anywhere = Dir{Fd: unix.AT_FDCWD, kept: true}
 
-// OpenReal opens the directory path, which no container can change. A symbolic link to a directory is ENOTDIR.
+// OpenReal opens the directory path, which no container can change. The error for a symbolic link is ENOTDIR.
 func OpenReal(path string) (Dir, error) { return Anywhere.Open(path) }
 
-// Open opens the directory name in d. A symbolic link to a directory is ENOTDIR.
+// Open opens the directory name in d. The error for a symbolic link is ENOTDIR.
 func (d Dir) Open(name string) (Dir, error) {
 	fd, err := Retried(func() (int, error) { return unix.Openat(d.Fd, name, DirectoryFlags|unix.O_NOFOLLOW, 0) })
 	if errors.Is(err, unix.ELOOP) {

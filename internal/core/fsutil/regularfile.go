@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A RegularFile is an open regular file, and its own fs.FileInfo. An archive has tens of thousands of files. An os.File would cost more
-// than the opening of a small file: it prepares for waiting, as on a pipe, and for being closed by the garbage collector.
+// A RegularFile is an open regular file, and its own fs.FileInfo. An archive has tens of thousands of files. To make an os.File takes
+// longer than to open a small file, because an os.File prepares for waiting, as on a pipe, and for being closed by the garbage collector.
 type RegularFile struct {
 	Fd   int
 	dir  string // the path of the directory that has the file
