@@ -188,7 +188,8 @@ func ContextOption(mountLabel string) string {
 }
 
 // InUserNamespace reports whether this process is in a user namespace other than the initial one. The initial one maps all ids to
-// themselves (user_namespaces(7)). It remembers the first answer, because a process with several threads cannot change its user namespace.
+// themselves (user_namespaces(7)). InUserNamespace remembers its first answer, because a process with several threads cannot change its
+// user namespace.
 func InUserNamespace() (bool, error) {
 	if nested := nestedProcess.Load(); nested != nil {
 		return *nested, nil
