@@ -16,8 +16,8 @@ import (
 )
 
 // Home, diff and mnt can each be a mount point, on another disk than the directory above it. Files can be linked and renamed only inside
-// one mount. So everything that must share a mount with diff/<id> is in home while diff is an ordinary directory. While diff is a mount
-// point, it is in the directory BesideName in diff, which has tmp/, kept/ and overlay/ as home has.
+// one mount. So while diff is an ordinary directory, files that must share a mount with diff/<id> are in home. While diff is a mount point,
+// they are in the directory BesideName in diff, which has tmp/, kept/ and overlay/ as home has.
 
 // BesideName is the directory in diff for everything that must share a mount with diff/<id>, if diff is a mount point. No layer can have
 // this name. The in-tree driver deletes the directory when it sweeps its leftovers.
@@ -103,7 +103,8 @@ func (h Home) RightMounts() error {
 		switch first, _, below := strings.Cut(rel, "/"); {
 		case first == DiffDir, first == MntDir:
 		case first == TmpDir && below:
-			// This is a mount in a scratch directory. A process that was going to move the mount to its place may have been killed before.
+			// This is a mount in a scratch directory. The process that made it may have been killed before it could move the mount to its
+			// place.
 		case first == TmpDir, first == LayersDir, first == OverlayDir, first == KeptDir:
 			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
 				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), DiffDir, MntDir, unix.EXDEV)

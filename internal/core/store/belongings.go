@@ -21,7 +21,7 @@ var dirsInOverlay = []string{
 }
 
 // dirsOfLayers returns the directories of layers that are in the area. A directory belongs here, and not in dirsInOverlay, if its files are
-// hard links to files in diff, or are renamed.
+// hard links to files in diff, or are renamed from or to diff or a scratch directory.
 func (a Area) dirsOfLayers() []string {
 	return []string{a.Overlay(ShadowDir), a.Overlay(WatchDir), a.Overlay(WorkDir), a.Kept("")}
 }

@@ -69,8 +69,8 @@ func (h Home) makeInOverlay(dir string) error {
 	return nil
 }
 
-// flockInstead is FlockFile for a file that cannot be made, or cannot be opened for writing. It locks path if it exists, or else instead,
-// but only a file that nobody but the store's owner can open. If there is none, it returns a Lock that locks nothing. In a read-only store,
+// flockInstead is FlockFile for a file that cannot be made, or cannot be opened for writing. It tries path and then instead, and locks the
+// first that exists and that only the store's owner can open. If there is none, it returns a Lock that locks nothing. In a read-only store,
 // that harms no data. But if two processes mount a layer at the same time, the layer is mounted twice.
 func (h Home) flockInstead(path, instead string, how int) (*fsutil.Lock, error) {
 	for _, path := range []string{path, instead} {
@@ -279,8 +279,8 @@ func RemoveTree(dir string) error {
 	return fsutil.RemoveFiles(dir)
 }
 
-// HasNoRoom reports whether err says that the file system is read-only or full, or that a quota is used up. Such an error does not show
-// that the kernel lacks anything.
+// HasNoRoom reports whether err says that the file system is read-only or full, or that a quota is used up. Such an error does not mean
+// that the kernel lacks a feature.
 func HasNoRoom(err error) bool {
 	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

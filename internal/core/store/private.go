@@ -143,8 +143,8 @@ func leaveSelfBind(dir string) error {
 	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
-// IsSelfBind reports whether the mount at dir is a mount of dir onto itself, such as Init makes. Such a mount shows at dir the same
-// directory of the same file system that the mount around it has there.
+// IsSelfBind reports whether the mount at dir is a mount of dir onto itself, such as Init makes. Such a mount shows the same directory of
+// the same file system as the mount around it would show at dir.
 func IsSelfBind(dir string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {

@@ -2,7 +2,7 @@ package store
 
 import "errors"
 
-// The errors that the skin (the package that programs import) exports as its own. Its comments say what they mean.
+// The errors that the skin, which is the package that programs import, exports as its own. The skin's comments say what they mean.
 var (
 	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
 	ErrAufsNested       = errors.New("AUFS cannot be used in non-init user namespace")
