@@ -186,7 +186,7 @@ func (u *Probe) askHow(f whiteout.Form) (Answer, error) {
 	return how, err
 }
 
-// findOutHow asks the kernel about a directory that is certainly in use.
+// findOutHow finds out the Answer for this kernel, with a trial mount of a directory that is certainly in use.
 func (u *Probe) findOutHow(f whiteout.Form) (_ Answer, err error) {
 	s, err := u.NewScratch("ask")
 	if err != nil {
@@ -269,7 +269,7 @@ func UpperInMountinfo(upper string) (bool, error) {
 	return InAnyMountinfo("overlay", "upperdir="+EscapeMountinfo(upper))
 }
 
-// EscapeMountinfo writes a path as mountinfo shows it in an option, and escapes the characters that would end the option.
+// EscapeMountinfo returns path as mountinfo shows it in an option, with escapes for the characters that would end the option.
 func EscapeMountinfo(path string) string {
 	return strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, ",", `\054`, "=", `\075`).Replace(path)
 }
