@@ -86,7 +86,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		}
 		return err
 	}
-	// The record must stay true until the disk has the layer in its new form.
+	// Do not change the record before the layer is on the disk in its new form.
 	if err := c.home.Sync(); err != nil {
 		return err
 	}
