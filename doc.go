@@ -18,9 +18,9 @@
 // mounted writable is in the form of the backend that mounted it last. Each backend shows layers of both forms. Before it mounts
 // a layer of the other form writable, it converts the layer. [Convert] brings all layers into aufs form.
 //
-// A process that is killed, and a power cut, leave each layer as it was before the operation, or as it is after it. A layer that
-// is in use is not removed or converted; the error is a [*BusyError]. [Check] finds what is wrong with a store, and [Repair]
-// mends it.
+// If a process is killed or the power fails, each layer is as it was before the operation, or as it is after it. A layer that is
+// in use is not removed or converted; the error is a [*BusyError]. [Check] finds what is wrong with a store, and [Repair] mends
+// it.
 //
 // The documents are in the directory docs of the repository:
 //

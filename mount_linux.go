@@ -15,8 +15,8 @@ import (
 //
 // If options.Options is not empty, it replaces aufs.mountopt, as with the overlay driver: ro, nodev, nosuid, noexec and
 // the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted already keeps the options of
-// its mount. Get ignores options.Volatile, which asks for nothing that aufs could do. It also ignores the ID maps,
-// because SupportsShifting says that the driver does not use any.
+// its mount. Get ignores options.Volatile: the driver has no volatile mounts. It also ignores the ID maps, because
+// SupportsShifting says that the driver does not use any.
 //
 // After an error, Get leaves nothing mounted that was not mounted before. The error matches graphdriver.ErrLayerUnknown
 // if the layer does not exist.

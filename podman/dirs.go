@@ -43,8 +43,8 @@ func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, 
 
 // Remove unmounts the layer, even if callers of Get have not called Put, and removes it with all its files. If the
 // mount stays busy, the layer keeps all its data, and the error says what to look for. A copy of the mount in another
-// mount namespace does not prevent the removal, because it might prevent it forever. It is no error if the layer does
-// not exist.
+// mount namespace does not prevent the removal, because such a copy might stay forever. It is no error if the layer
+// does not exist.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'

@@ -36,8 +36,8 @@ func convert[To, From idmap.Map | idtools.IDMap](list []From) []To {
 	return to
 }
 
-// TarOptions returns the library's options for unpacking a layer. The library leaves the names of whiteouts as they
-// are, because aufs uses the same names.
+// TarOptions returns the library's options for unpacking a layer. With these options, the library leaves the names of
+// whiteouts as they are, because aufs uses the same names.
 func TarOptions(o layertar.UnpackOptions) *archive.TarOptions {
 	return &archive.TarOptions{
 		UIDMaps:           convert[idtools.IDMap](o.Mappings.UIDs),
