@@ -31,8 +31,8 @@ var libraryErrors = []struct{ own, library error }{
 	{store.ErrIncompatibleFS, graphdriver.ErrIncompatibleFS},
 }
 
-// ofLibrary returns an error with the text of err. It matches everything that err matches and, if libraryErrors pairs
-// an error that err matches with one of the library's, that one too.
+// ofLibrary returns an error with the text of err. It matches everything that err matches. For each own in
+// libraryErrors that err matches, it also matches library.
 func ofLibrary(err error) error {
 	for _, e := range libraryErrors {
 		if errors.Is(err, e.own) {

@@ -17,7 +17,7 @@ const (
 	AppendOnlyFlag = 0x20
 )
 
-// MakeMutable clears these flags on dir and everything in it, so that it can be removed. A container can set them.
+// MakeMutable clears these flags on dir and everything in it, so that it can be removed. A container can set these flags.
 func MakeMutable(dir string) error {
 	top, err := os.OpenFile(dir, OpenDirectory, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {

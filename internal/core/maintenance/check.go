@@ -81,7 +81,7 @@ func Check(ctx context.Context, home string) ([]Problem, error) {
 	return c.problems, err
 }
 
-// checker is one run of Check.
+// checker has the state of one call of Check, Repair or Convert.
 type checker struct {
 	home     store.Home
 	forms    *conversion.Converter

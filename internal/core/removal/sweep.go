@@ -184,8 +184,8 @@ func (r *Remover) Strays() ([]string, error) {
 	return ids, nil
 }
 
-// SweepNotes removes the notes of aufs mounts that are gone. A note stays behind if its process was killed, or if another driver unmounted
-// the layer.
+// SweepNotes removes the notes of aufs mounts that are gone. A note stays behind if the process that mounted the layer was killed, or if
+// another driver unmounted the layer.
 func (r *Remover) SweepNotes() error {
 	for _, dir := range r.Notes {
 		entries, err := os.ReadDir(dir)
