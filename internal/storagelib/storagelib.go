@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package storagelib wraps the functions of a storage library that the driver calls. The packages that it serves name
-// no library. There is one such package for each library.
+// Package storagelib wraps the functions of a storage library that the driver needs, because internal/core names no
+// library. There is one such package for each library.
 package storagelib
 
 import (
