@@ -18,8 +18,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// ApplyDiff unpacks an archive into the layer id, and returns how many bytes are in its files. It applies the archive through a mount if
-// the layer is mounted or not empty, or if parent is not the layer's parent. When ApplyDiff returns, the files are on the disk.
+// ApplyDiff unpacks an archive into the layer id, and returns the size of the archive's files in bytes. It applies the archive through a
+// mount if the layer is mounted or not empty, or if parent is not the layer's parent. When ApplyDiff returns, the files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
 	if options.Diff == nil {
 		return 0, store.LayerError("applying a diff to", id, errors.New("there is no archive"))
@@ -49,7 +49,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 		return 0, err
 	}
 	defer dir.Close()
-	// The layer's kept files belong to an archive that was applied before.
+	// What is in kept/<id> belongs to an archive that was applied earlier.
 	if err := kept.Drop(d.home, id); err != nil {
 		return 0, err
 	}
@@ -75,7 +75,7 @@ func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err 
 		return 0, err
 	}
 	how := d.UnpackOptions(options)
-	// The library's own way through a mount uses no such mask.
+	// The library's NaiveDiffDriver, which applies archives through a mount, does not set this mask on Linux either.
 	how.ForceMask = nil
 	size, err = d.library.ApplyLayer(dir, options.Diff, how)
 	return size, errors.Join(err, d.Put(id))
@@ -92,8 +92,8 @@ func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 }
 
 // stripForeign removes overlayfs's own attributes from the files of the layer id. An archive can bring such attributes through an aufs
-// mount, and into the directory of a layer without parents. stripForeign skips a layer that overlayfs has mounted: its attributes are
-// overlayfs's own, and overlayfs lets nobody set others.
+// mount, and into the directory of a layer without parents. stripForeign skips a layer in overlay form: overlayfs itself has set such
+// attributes there, and it lets nobody else set them.
 func (d *Driver) stripForeign(id string) error {
 	lock, err := d.home.LockID(id)
 	if err != nil {
@@ -114,14 +114,14 @@ func (d *Driver) stripForeign(id string) error {
 	})
 }
 
-// canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. In a
-// layer with content, an archive has to change and delete files, as in any tree.
+// canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. If the
+// layer has content, applying the archive means changing and deleting files there.
 func (d *Driver) canUnpack(id string) (bool, error) {
 	mounted, err := mountutil.IsMounted(d.home.Mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}
-	// This asks about aufs mounts only. ToAufs asks about overlay mounts, if the layer is in overlay form.
+	// This finds aufs mounts only. If the layer is in overlay form, ToAufs later looks for overlay mounts.
 	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
 		return false, err
 	}
@@ -176,7 +176,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 
 // prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.
 func (d *Driver) prepareUnpack(id string) error {
-	// The layer is empty and has no marks to convert, and the marks of the archive are in aufs form.
+	// The marks of the archive are in aufs form. The layer itself has none to convert, because it is empty.
 	if err := d.forms.ToAufs(id); err != nil {
 		return err
 	}
@@ -186,8 +186,8 @@ func (d *Driver) prepareUnpack(id string) error {
 	return d.home.Invalidate(id)
 }
 
-// putUnpacked makes dir, a directory in s that an archive was unpacked into, the directory of the layer id. The layer has to be empty, and
-// the caller holds its lock. marked is as returned by unpack.Into.
+// putUnpacked puts dir in the place of the directory of the layer id. dir is in s, and has the content for the layer. The layer has to be
+// empty, and the caller holds its lock. marked is as returned by unpack.Into.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
 	below, err := d.home.LayersBelow(id)
 	if err != nil {
@@ -200,7 +200,7 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 	if err := s.SyncData(); err != nil {
 		return err
 	}
-	// Whoever has called Get for a layer without parents knows the path of its directory, and can write there.
+	// Get returns the directory of a layer without parents, so a caller of Get may have written there.
 	if still, err := d.canUnpack(id); err != nil || !still {
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
@@ -218,8 +218,8 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 	return nil
 }
 
-// learn finds out now what the first mount of the layer id, which was just unpacked, would otherwise have to find out. marked is as in
-// putUnpacked. The caller holds the layer's lock.
+// learn makes the shadows and the cache entry of the layer id, which was just unpacked. Otherwise the first mount of the layer would have
+// to make them. marked is as in putUnpacked. The caller holds the layer's lock.
 func (d *Driver) learn(id string, marked []string) {
 	parents, err := d.home.Parents(id)
 	if err == nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // A layer without parents needs no mount: Get returns its own directory. But a plain directory cannot have mount flags or an SELinux label.
-// If the options ask for these, the layer is mounted at mnt/<id>: with a bind mount, or by the backend for what a bind mount cannot have.
+// If the options ask for these, the layer is mounted at mnt/<id>: with a bind mount if that can have them, and otherwise by the backend.
 
 // baseUses counts the users of layers without parents in this process.
 type baseUses struct {
@@ -98,7 +98,7 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mountBase mounts a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and here
+// mountBase mounts a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
 // is only one layer.
 func (d *Driver) mountBase(id string, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^store.BindFlags != 0 {
@@ -110,7 +110,7 @@ func (d *Driver) mountBase(id string, o backend.MountOptions, label string) erro
 	}
 	err := d.home.Bind(d.home.Diff(id), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
-		// In a copy of a mount from outside, a user namespace may not change how access times are kept.
+		// A process in a user namespace may not change the access time flags of a mount that was copied from outside the namespace.
 		return d.mount(id, nil, o, label)
 	}
 	return err

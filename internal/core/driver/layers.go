@@ -95,8 +95,8 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	return rubbish, nil
 }
 
-// CreateFromTemplate makes a layer with the content of the layer template. The new layer is a child of template, and so takes neither time
-// nor space.
+// CreateFromTemplate makes a layer with the content of the layer template. The new layer is a child of template, so making it takes neither
+// time nor space.
 func (d *Driver) CreateFromTemplate(id, template string, opts *CreateOptions, readWrite bool) error {
 	if readWrite {
 		return d.CreateReadWrite(id, template, opts)
@@ -160,8 +160,8 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 	if err != nil {
 		return err
 	}
-	// After a crash, a layer that exists must have its directory as well. The file was made durable before this point: on most file systems
-	// that has also written everything done before, and these syncs have nothing left to wait for.
+	// After a crash, a layer that exists must have its directory as well. These syncs are quick: StageFile has made the file durable, and
+	// on most file systems that also wrote everything done before.
 	if err := errors.Join(fsutil.SyncDir(d.home.Diff("")), syncForm()); err != nil {
 		return errors.Join(err, file.Discard())
 	}
@@ -193,8 +193,8 @@ func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) 
 }
 
 // Remove unmounts the layer, whoever uses it, and removes it with all its files. If the mount stays busy, the layer keeps all its data, and
-// the error says what to look for. A copy of the mount in another mount namespace does not keep the layer: that could be forever. An id
-// that is not in the store is no error.
+// the error says what to look for. A copy of the mount in another mount namespace does not prevent the removal, since the copy could stay
+// forever. An id that is not in the store is no error.
 func (d *Driver) Remove(id string) error {
 	clean, err := d.DeferredRemove(id)
 	if err != nil {
@@ -203,8 +203,8 @@ func (d *Driver) Remove(id string) error {
 	return clean()
 }
 
-// DeferredRemove is Remove, except that clean deletes the files. The layer is gone before that. clean can be called even if err is not nil.
-// If clean is never called, or fails, the next Init deletes the files.
+// DeferredRemove is Remove, except that the layer's files stay until the caller calls clean. The layer no longer exists when DeferredRemove
+// returns. clean can be called even if err is not nil. If clean is never called, or fails, the next Init deletes the files.
 func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	nothing := func() error { return nil }
 	if err := store.CheckID(id); err != nil {

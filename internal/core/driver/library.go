@@ -14,9 +14,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 )
 
-// A Library is what the driver needs of a storage library. There are several storage libraries, and each program uses one of them.
+// A Library is what the driver needs of a storage library. There are several storage libraries, and each program has one of them.
 type Library struct {
-	// Rootless says that the library takes this process for one without the rights of root.
+	// Rootless says that the library regards this process as one without root's rights.
 	Rootless bool
 	// NewCounter returns a counter of the users of mount points.
 	NewCounter func(isMounted func(path string) bool) Counter
@@ -30,7 +30,8 @@ type Library struct {
 	ApplyLayer func(dir string, archive io.Reader, options layertar.UnpackOptions) (size int64, err error)
 }
 
-// A Counter counts the users of mount points. A mount point that is already mounted when the Counter first sees it has one more user.
+// A Counter counts the users of mount points. If something is already mounted at a mount point when the Counter first sees it, the Counter
+// counts one user more.
 type Counter interface {
 	Increment(path string) int
 	Decrement(path string) int
@@ -38,7 +39,7 @@ type Counter interface {
 
 // CreateOptions say how a layer is made.
 type CreateOptions struct {
-	// StorageOpt are options for the one layer. The driver has no such options, and refuses them.
+	// StorageOpt are options for this layer alone. The driver has no such options, and refuses them.
 	StorageOpt map[string]string
 	// IDMappings map root to the owner of the root directory of a layer without parents.
 	IDMappings *idmap.Mappings
@@ -46,7 +47,7 @@ type CreateOptions struct {
 
 // GetOptions say how a layer is mounted.
 type GetOptions struct {
-	// Options replace the driver's options, if there are any.
+	// Options, unless empty, replace the driver's own mount options.
 	Options []string
 	// MountLabel is the SELinux label.
 	MountLabel string

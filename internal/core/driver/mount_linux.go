@@ -52,7 +52,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string) (strin
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			return target, nil
 		}
-		// Another driver's Cleanup, or somebody else, has unmounted the layer.
+		// The count says that the layer is mounted, but another driver's Cleanup, or somebody else, has unmounted it.
 	}
 	if err := d.mount(id, parents, o, label); err != nil {
 		d.mounted.Decrement(target)
@@ -79,8 +79,8 @@ func (d *Driver) mount(id string, parents []string, o backend.MountOptions, labe
 	}
 }
 
-// mountStack mounts the stack s with layers below it. same is false, and nothing is mounted, if one of the layers has changed its form
-// meanwhile: whoever mounts a layer does not keep others from converting the layers below it.
+// mountStack mounts the stack s with layers below it. Somebody may convert one of the layers below meanwhile, because only the lock of the
+// mounted layer is held. If the form of a layer has changed, mountStack leaves nothing mounted, and same is false.
 func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err error) {
 	if s.Layers, err = d.shadows.Stack(layers, s.ID); err != nil {
 		return false, err
@@ -111,8 +111,8 @@ func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err er
 	return true, nil
 }
 
-// unlearn drops what is known of the ancestor id if its record says that it is in overlay form: nothing can be known of such a layer. A
-// crash may have brought the knowledge back, and each mount would rely on it.
+// unlearn invalidates the cache entry of the ancestor id if its record says that it is in overlay form: such a layer must not have an
+// entry. A crash may have brought an old entry back, and each mount would rely on it.
 func (d *Driver) unlearn(id string) error {
 	lock, err := d.home.LockID(id)
 	if err != nil {
@@ -138,7 +138,7 @@ func (d *Driver) prepare(s *backend.Stack) error {
 	return err
 }
 
-// makeMountPoint makes the directory target if somebody has removed it. Nothing was lost with it.
+// makeMountPoint makes the directory target if somebody has removed it. A mount point holds nothing of its own.
 func makeMountPoint(target string) error {
 	st, err := fsutil.LstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -202,8 +202,8 @@ func (d *Driver) unmount(id, target string) error {
 	return nil
 }
 
-// flush makes the directory of the layer id, which is mounted at target, show all that the mount shows. aufs reports whether the mount is
-// one of aufs. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
+// flush makes the directory of the layer id, which is mounted at target, show all that the mount shows. aufs reports whether it is an aufs
+// mount. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
 func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
 	aufs, err = aufsfs.IsAufs(target)
 	if errors.Is(err, unix.ESTALE) {

@@ -86,8 +86,8 @@ func Open(homePath string, c Config) (*Driver, error) {
 	return d, nil
 }
 
-// isMounted reports to the counter whether path is a mount point. On error, it assumes that nothing is mounted: the mount that follows says
-// why.
+// isMounted reports to the counter whether path is a mount point. On error, it assumes that nothing is mounted: the mount that follows
+// reports what is wrong.
 func isMounted(path string) bool {
 	mounted, err := mountutil.IsMounted(path)
 	return err == nil && mounted
@@ -106,7 +106,7 @@ func (d *Driver) start(c Config) error {
 		}
 	}
 	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
-	// Removing may take long: the store lock is not held meanwhile.
+	// Removing may take long, so it happens without the store lock.
 	for _, trash := range strays {
 		if err := trash.Remove(); err != nil {
 			warn(err)
@@ -124,7 +124,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 		return nil, err
 	}
 	defer storeLock.Unlock()
-	// This comes before any other mount, which the private mount would hide.
+	// This comes first, because the private mount would hide mounts that were made before it.
 	private := d.makePrivate()
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {
@@ -172,8 +172,8 @@ func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
 	return backend.ProbeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
 }
 
-// probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory, which shows as well
-// what the kernel can do. Opening such a store must not fail: nobody could remove layers from it.
+// probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory: a mount there shows
+// just as well what the kernel can do. Opening such a store must not fail: nobody could remove layers from it.
 func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	// first is the error of the first place, which is about the store.
 	var first error

@@ -22,9 +22,9 @@ import (
 )
 
 // Not only ApplyDiff fills layers: a differ of the storage library can do so as well. For example, the differ of pkg/chunked fetches only
-// those parts of a layer that no other layer has. A differ fills a staging directory before it is known which layer the content is for.
-// Later the staging directory takes the place of a layer's directory, or is removed. The storage library calls the path that a differ fills
-// its target.
+// those parts of a layer that no other layer has. The library has a differ fill a staging directory before it knows which layer the content
+// is for. Later the staging directory takes the place of a layer's directory, or is removed. The storage library calls the path that a
+// differ fills its target.
 
 // stagingPurpose begins the names of staging directories.
 const stagingPurpose = "staging"
@@ -32,7 +32,7 @@ const stagingPurpose = "staging"
 // stagedRoot is the name of the target within its staging directory.
 const stagedRoot = "root"
 
-// stagings has a driver's staging directories, by their targets. Another driver locks its own staging directories.
+// stagings has the staging directories of one driver, by their targets. Each driver locks its own, so that no other driver removes them.
 type stagings struct {
 	// pool makes the staging directories, all in one scratch directory.
 	pool store.SharedScratch
@@ -97,8 +97,8 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 // its parent, and this driver has to have staged target. hasRoot says that the target's root directory already has the metadata that the
 // layer is to have.
 //
-// The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer or its parent does not
-// fit, the staging directory stays, and can be applied to another layer; after other errors it is gone.
+// The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer is not empty or is
+// mounted, or if parent is wrong, the staging directory stays, and can be applied to another layer. After other errors it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	direct, err := d.home.IsParent(id, parent)
@@ -199,7 +199,7 @@ func (d *Driver) dropStaged() error {
 	return errors.Join(errs...)
 }
 
-// DifferTarget returns the directory that has the layer's files. It has whiteouts, and must not be changed.
+// DifferTarget returns the directory that has the layer's files. The directory may have whiteouts, and must not be changed.
 func (d *Driver) DifferTarget(id string) (string, error) {
 	if _, err := d.home.Parents(id); err != nil {
 		return "", err
