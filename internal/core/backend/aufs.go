@@ -32,7 +32,8 @@ type AufsBackend struct {
 	Dirperm1 bool
 	// NoDetached says that aufsfs.MountDetached does not work with this kernel's aufs.
 	NoDetached atomic.Bool
-	// XinoDir is the directory of the external inode number files. Aufs often writes to such a file, and the file is gone with the mount.
+	// XinoDir is the directory of the external inode number files. Aufs often writes to such a file, and the file need not outlive the
+	// mount, so XinoDir is in memory if possible.
 	XinoDir string
 }
 
@@ -255,7 +256,7 @@ func (b *AufsBackend) PrepareOwnFiles(id string) error {
 	if err != nil || len(useless) == 0 && len(stale) == 0 {
 		return err
 	}
-	// While a mount is alive, these files are aufs's, and in use.
+	// While a mount is alive, aufs uses these files.
 	if used, err := b.Forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
@@ -275,7 +276,7 @@ func (b *AufsBackend) noteMount(s Stack) error {
 	}
 	err = b.Forms.Users.Notes.Add(b.Home, s.ID, si)
 	if errors.Is(err, unix.EROFS) && s.Options.ReadOnly() {
-		// No layer can change in a read-only store, so nobody has to know of the mount.
+		// No layer can change in a read-only store, so no in-use probe needs to know of the mount.
 		return nil
 	}
 	return err

@@ -5,7 +5,7 @@ package backend
 import "github.com/seed-642172e2/aufs/internal/core/shadow"
 
 // A Backend is the file system that puts layers on top of one another. There are two: aufs and overlayfs. Most of the driver does not know
-// which one it uses.
+// which of them mounts.
 type Backend interface {
 	// Name returns the backend's name in the option aufs.backend and in Status.
 	Name() Name

@@ -17,7 +17,7 @@ const (
 	Aufs Name = "aufs"
 	// Overlay mounts with overlayfs.
 	Overlay Name = "overlay"
-	// Auto uses aufs if the host can mount it, and overlayfs otherwise.
+	// Auto mounts with aufs if the host can do that, and with overlayfs otherwise.
 	Auto Name = "auto"
 )
 
@@ -33,7 +33,7 @@ type MountOptions struct {
 // ReadOnly reports whether the mount is read-only.
 func (o MountOptions) ReadOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
 
-// Has reports whether the user has chosen a value for the setting name of aufs, be it on or off.
+// Has reports whether the user has chosen a value, on or off, for the aufs setting name.
 func (o MountOptions) Has(name string) bool {
 	for _, option := range o.Data {
 		if settingOf(option) == name {
@@ -49,7 +49,7 @@ type mountFlag struct {
 	clear bool
 }
 
-// mountFlags are the options of mount(8) that set or clear a flag of one mount. Those for propagation and for bind mounts are left out.
+// mountFlags are the options of mount(8) that set or clear a flag of one mount. Options for propagation and for bind mounts are left out.
 var mountFlags = map[string]mountFlag{
 	"ro":            {unix.MS_RDONLY, false},
 	"rw":            {unix.MS_RDONLY, true},
@@ -72,8 +72,8 @@ var mountFlags = map[string]mountFlag{
 	"nostrictatime": {unix.MS_STRICTATIME, true},
 }
 
-// AufsSettings maps each option of aufs(5) that the user may choose to the setting that it changes. Two different options for one setting
-// contradict each other.
+// AufsSettings has each option of aufs(5) that the user may choose, with the setting that the option changes. Two different options for one
+// setting contradict each other.
 var AufsSettings = map[string]string{
 	"acl": "acl", "noacl": "acl",
 	"copyup": "cpup", "copyup_policy": "cpup", "cpup": "cpup",
@@ -96,7 +96,7 @@ var AufsSettings = map[string]string{
 	"warn_perm": "warn_perm", "nowarn_perm": "warn_perm",
 }
 
-// DriverSettings are the options of aufs that the driver sets itself, or that would take a mount out of its hands.
+// DriverSettings are the options of aufs that the driver sets itself, or that would change a mount behind its back.
 var DriverSettings = map[string]bool{
 	"br": true, "add": true, "ins": true, "append": true, "prepend": true, "del": true, "mod": true, "dirs": true,
 	"imod": true, "reorder": true, "xino": true, "noxino": true, "zxino": true, "xino_path": true,
@@ -111,7 +111,7 @@ func settingOf(option string) string {
 }
 
 // ParseMountOptions sorts options, each of which may be a list separated by commas, into flags of mount(2) and data for aufs. An option is
-// an error if it is unknown, is the driver's to set, or contradicts another option. The error names the option.
+// an error if it is unknown, if only the driver may set it, or if it contradicts another option. The error names the option.
 func ParseMountOptions(options []string) (MountOptions, error) {
 	var o MountOptions
 	said := map[uintptr]string{}

@@ -45,7 +45,7 @@ func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 	return b, nil
 }
 
-// errWhiteouts says that a mount alone works, but not the marks that layers need.
+// errWhiteouts says that overlayfs can be mounted there, but that the marks that layers need do not work.
 var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and checks that they hide what they should.
@@ -155,7 +155,8 @@ func LowersOf(layers []shadow.Shown) []string {
 	return lowers
 }
 
-// addFewest adds an empty lower directory if overlayfs needs one more: it needs one with an upper directory, and two without.
+// addFewest adds an empty lower directory if there are too few: overlayfs needs one lower directory if there is an upper directory, and two
+// otherwise.
 func (b *OverlayBackend) addFewest(m *overlayfs.Mount) error {
 	if len(m.Lowers) > 1 || len(m.Lowers) == 1 && m.Upper != "" {
 		return nil
@@ -169,7 +170,7 @@ func (b *OverlayBackend) addFewest(m *overlayfs.Mount) error {
 	return err
 }
 
-// makeDir makes one of the driver's own directories, and those around it, unless it exists.
+// makeDir makes one of the driver's own directories, and the directories that contain it, unless it exists.
 func makeDir(dir string) error {
 	err := unix.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -181,8 +182,8 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// addWatch gives the read-only mount m of the layer id an upper directory. It serves the in-use probe only: by this directory the probe can
-// find out whether the mount, or a copy of it in another mount namespace, is alive.
+// addWatch gives the read-only mount m of the layer id an upper directory. Only the in-use probe needs it: it finds out by this directory
+// whether the mount, or a copy of the mount in another mount namespace, is alive.
 func (b *OverlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 	m.Upper, m.Work = b.home.Watch(id), filepath.Join(filepath.Dir(b.home.Watch(id)), "work")
 	err := makeDir(m.Upper)
@@ -190,14 +191,14 @@ func (b *OverlayBackend) addWatch(m *overlayfs.Mount, id string) error {
 		err = makeDir(m.Work)
 	}
 	if err == nil {
-		// This directory is the root of the mount, and may have the metadata of an earlier one.
+		// This directory is the root of the mount, and may still have the metadata of an earlier mount's root.
 		err = whiteout.DropMetadata(m.Upper, b.Form)
 	}
 	if err == nil {
 		err = whiteout.CopyDirMetadata(m.Lowers[0], b.Form, m.Upper)
 	}
 	if errors.Is(err, unix.EROFS) {
-		// No layer can change in a read-only store, so nobody has to know of the mount.
+		// No layer can change in a read-only store, so no in-use probe needs to know of the mount.
 		m.Upper, m.Work = "", ""
 		return nil
 	}
