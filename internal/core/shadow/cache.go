@@ -50,7 +50,7 @@ type Shown struct {
 	Unread bool
 	// Opaque says that no layer below shows through.
 	Opaque bool
-	// Joined says that Below has all that Above of the next layer has.
+	// Joined says that Below has all that Above of the next layer has, and is mounted in its place.
 	Joined bool
 	// Form is the overlay form that the layer is in, or "".
 	Form whiteout.Form
@@ -75,7 +75,7 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 			break
 		}
 	}
-	// The lowest comes first: Find can keep a result that depends on the layers below only if those are known.
+	// The lowest comes first: Find can cache a result that depends on the layers below only if those have cache entries.
 	for _, n := range slices.Backward(unknown) {
 		found[n], errs[n] = s.Find(layers[n:], layers[n] == held, nil)
 	}
@@ -90,8 +90,8 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 	return found, nil
 }
 
-// Find finds out how the first of layers is mounted on top of the others, and keeps the result if it can be relied on. held says that the
-// caller holds the first layer's lock; only is as for PlanOf.
+// Find finds out how the first of layers is mounted on top of the others. It caches the result if later mounts can rely on it. held says
+// that the caller holds the first layer's lock; only is as for PlanOf.
 func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err error) {
 	id := layers[0]
 	if !held {
@@ -104,7 +104,8 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 	if err := s.Forms.Finish(id, s.To); err != nil {
 		return v, err
 	}
-	// Somebody else may have found it out while this call waited for the lock. The stamps must be taken before the layers are read.
+	// Another process may have written the cache entry while this call waited for the lock. The stamps must be taken before the layers are
+	// read.
 	look, err := s.LookAt(layers)
 	if err != nil {
 		return v, err
@@ -134,15 +135,15 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 			return v, err
 		}
 	}
-	// Whoever changes a layer that is known changes the layer's stamp: see store.Home.Invalidate.
+	// Whoever changes a layer with a cache entry also changes the layer's stamp: see store.Home.Invalidate.
 	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.cachedFrom(1)) {
 		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}
 	return v, nil
 }
 
-// Read returns the directories of layers, with their forms. written says which layers others than this driver may have changed without a
-// trace in the layer's root directory.
+// Read returns the directories of layers, with their forms. written says which layers somebody may have changed without a trace in the
+// layer's root directory: those that were once mounted writable.
 func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
 	for n, id := range layers {
 		r, err := s.Home.ReadForm(id)
@@ -201,7 +202,7 @@ func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, on
 	return v, p, digest, err
 }
 
-// places returns the directories that can have shadows, in <id>/<digest>/.
+// places returns the directories that can have shadows, each at <id>/<digest>/ below such a directory.
 func (s *Cache) places() []string {
 	places := []string{s.Home.BesideDiff().Overlay(store.ShadowDir)}
 	if s.Elsewhere != "" {

@@ -25,7 +25,7 @@ import (
 // Like shadows, the links are a cache. A layer that was mounted writable has none, since somebody may have changed it deep inside. If such
 // a layer is an ancestor in another form, each mount has to look through it.
 
-// entryVersion begins each link. It changes whenever the driver makes something else of the same layers.
+// entryVersion begins each link. It goes up with each version of the driver that mounts the same layers in another way.
 const entryVersion = "1"
 
 // The flags of a link.
@@ -35,7 +35,7 @@ const (
 	flagStacked = "s" // the stamp covers the layer and all layers below it
 	flagAbove   = "a" // there is a shadow above the layer
 	flagBelow   = "b" // there is a shadow below the layer
-	flagJoined  = "j" // the shadow below has all that is above the parent, and the stamp covers both layers
+	flagJoined  = "j" // the shadow below has all that the shadow above the parent has; the stamp covers both layers
 	flagNone    = "-" // stands for no flags, or for no digest
 )
 
@@ -44,7 +44,7 @@ type Look struct {
 	*Cache
 	layers  []string
 	stamps  []string
-	stacked []string     // for each layer, the stamp of it and all layers below, once needed
+	stacked []string     // for each layer, the stamp of it and all layers below; computed when it is needed
 	links   int          // descriptor of the directory of the links, or -1 if there is none
 	read    []cacheEntry // the links, each read at most once, so that all answers agree
 	places  []string     // the directories that can have shadows
@@ -59,7 +59,7 @@ type cacheEntry struct {
 
 func (k cacheEntry) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-// LookAt begins a look at the cache entries of layers, which are a stack. The caller has to close the Look.
+// LookAt opens the directories that hold the cache entries of a stack of layers. The caller has to close the Look.
 func (s *Cache) LookAt(layers []string) (*Look, error) {
 	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
@@ -85,16 +85,16 @@ func (s *Cache) LookAt(layers []string) (*Look, error) {
 	return l, nil
 }
 
-// Close ends the look.
+// Close closes these directories.
 func (l *Look) Close() {
 	if l.links >= 0 {
 		_ = unix.Close(l.links) // it was only read
 	}
 }
 
-// stampOf returns a stamp that tells one state of a layer from another, as far as the layer's root directory shows it. That is enough where
-// whatever changes the layer calls store.Home.Invalidate. It is also enough where aufs has changed the layer: aufs leaves files in the root
-// directory of its writable branch.
+// stampOf returns a stamp that tells one state of a layer from another, as far as the layer's root directory shows it. That is enough if
+// the driver changes the layer, because it then calls store.Home.Invalidate. It is also enough if aufs has changed the layer, because aufs
+// leaves files in the root directory of its writable branch.
 func stampOf(st *unix.Stat_t) string {
 	stamp := make([]byte, 0, 64)
 	stamp = strconv.AppendUint(stamp, st.Ino, 36)
@@ -184,7 +184,7 @@ func (l *Look) Place(v *Shown, digest string, above, below bool) bool {
 }
 
 // aboveParent returns the shadow above the second layer, to be joined with the shadow below the first. It returns "" if there is none, or
-// if it cannot be relied on.
+// if the second layer has no valid entry.
 func (l *Look) aboveParent() string {
 	if l.To == whiteout.AufsForm || len(l.layers) < 2 {
 		return ""
@@ -205,7 +205,7 @@ func (l *Look) cachedFrom(n int) bool {
 	return true
 }
 
-// keep writes the link of the layer id, for the next call of Known. If that fails, the next mount finds everything out again.
+// keep writes the link of the layer id, which Cached then reads. If keep fails, the next mount finds everything out again.
 func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 	flags := ""
 	for _, f := range []struct {

@@ -36,8 +36,8 @@ import (
 //
 // Aufs hides a file that stands beside its own whiteout. The shadow above hides such a file as well.
 //
-// For overlayfs, the shadow below a layer and the shadow above its parent can be one directory (see Join). That saves time, because
-// overlayfs spends some on each directory of a stack.
+// For overlayfs, the shadow below a layer and the shadow above its parent can be one directory (see Join). That saves time, because each
+// directory of a stack costs overlayfs time.
 
 // DirAbove and DirBelow are the names of a layer's two shadows, in the directory that Make makes.
 const (
@@ -52,11 +52,11 @@ type Tree map[string]*Marks
 type Marks struct {
 	Whiteouts map[string]bool // the names that the directory deletes
 	Opaque    bool
-	// of is the tree whose directory this one stands in for. The zero value stands for the layer.
+	// of is the tree whose directory is replaced by this directory of the shadow. The zero value stands for the layer.
 	of whiteout.LayerDir
 }
 
-// source returns the tree whose directory m, of a shadow of layer, stands in for.
+// source returns the tree whose directory is replaced by m, a directory in a shadow of layer.
 func (m *Marks) source(layer whiteout.LayerDir) whiteout.LayerDir {
 	if m.of.Root == "" {
 		return layer
@@ -64,7 +64,7 @@ func (m *Marks) source(layer whiteout.LayerDir) whiteout.LayerDir {
 	return m.of
 }
 
-// Dir returns the directory rel. It adds the directory, and those around it, if they are missing.
+// Dir returns the directory rel. It adds the directory, and the directories that contain it, if they are missing.
 func (t Tree) Dir(rel string) *Marks {
 	if t[rel] == nil {
 		t[rel] = &Marks{Whiteouts: map[string]bool{}}
@@ -197,7 +197,8 @@ func dirXattrs(root, rel string) ([]string, error) {
 }
 
 // addHidden adds to the shadow below the layer each name that the layer hides in the directory rel and that the layers below it have. It
-// goes on in those subdirectories of the layer that the layers below have as well. Aufs then obeys that shadow alone.
+// then does the same in each subdirectory that the layers below have as well. With all these names, the shadow does everything that the
+// layer's own marks say, and aufs can ignore those.
 func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.LayerDir) error {
 	own, err := whiteout.ReadListing(layer.Root, rel, layer.Form)
 	if err != nil {
@@ -217,7 +218,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		}
 	}
 	if own.Opaque {
-		// That hides everything that the layers below have here.
+		// The opaque directory hides everything that the layers below have here.
 		return nil
 	}
 	for name, entry := range own.Entries {
@@ -230,7 +231,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 			}
 			continue
 		}
-		// This directory takes the place of a file. Aufs looks for more directories of that name below the file.
+		// This directory takes the place of a file. Without a whiteout, aufs would also show directories of that name from below the file.
 		p.Below.Dir(rel).Whiteouts[name] = true
 	}
 	return nil
@@ -274,7 +275,8 @@ func (p *Plan) join(dir, rel string) error {
 				return err
 			}
 		case own != nil:
-			// The parent has a whiteout beside its directory of that name. The whiteout hides that directory and those of the layers below.
+			// The parent has a whiteout beside its directory of that name. The whiteout hides that directory, and the directories of that
+			// name in the layers below.
 			own.Opaque = true
 		default:
 			m.Whiteouts[entry.Name()] = true
@@ -283,7 +285,7 @@ func (p *Plan) join(dir, rel string) error {
 	return nil
 }
 
-// TooLong returns an error if the plan has a name that is too long to be deleted in the form to.
+// TooLong returns an error if the plan has a whiteout whose name is too long in the form to.
 func (p *Plan) TooLong(to whiteout.Form) error {
 	if to != whiteout.AufsForm {
 		return nil
@@ -301,8 +303,8 @@ func (p *Plan) TooLong(to whiteout.Form) error {
 }
 
 // Digest returns a name for what the plan makes of the layer in the form to. Two plans that make the same have the same digest. The digest
-// of a plan that makes nothing is "". A copy of the store has other digests: not every program copies the attributes of directories in
-// shadows.
+// of a plan that makes nothing is "". In a copy of the store, layers have other digests, so that shadows are made again: not every program
+// copies the attributes of directories in shadows.
 func (p *Plan) Digest(layer whiteout.LayerDir, to whiteout.Form) (string, error) {
 	if len(p.Above) == 0 && len(p.Below) == 0 {
 		return "", nil
