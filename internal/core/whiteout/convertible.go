@@ -10,8 +10,8 @@ import (
 )
 
 // MustHaveAufsForm returns an error if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file.
-// This has to be checked before anything is changed: giving up a conversion halfway removes what a container has made under the names of
-// aufs's marks.
+// Callers check this before they change anything: a conversion that gives up halfway converts back, and that removes what a container has
+// made under the names of aufs's marks.
 func MustHaveAufsForm(root string, f Form) error {
 	return EachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		for _, entry := range entries {

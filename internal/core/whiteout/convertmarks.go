@@ -196,7 +196,7 @@ func dirToAufs(dir fsutil.Dir, f Form) (changed bool, err error) {
 // A linkedBase is the file that aufs links its whiteouts to, if the layer has such a file with more than one name.
 type linkedBase struct {
 	inode  uint64 // 0 if there is no such file
-	others uint64 // how many names of the file are not known to be whiteouts
+	others uint64 // how many names of the file may not be whiteouts
 }
 
 func lookAtBase(root string) (b linkedBase, err error) {
@@ -224,8 +224,8 @@ func (b *linkedBase) count(dir fsutil.Dir, entries []fs.DirEntry) error {
 	return nil
 }
 
-// hide renames the file if one of its names is not a whiteout. A container has made the file then, and each of aufs's whiteouts would
-// become another name of that file.
+// hide renames the file if one of its names is not a whiteout. In that case a container has made the file, and each whiteout that aufs
+// makes would become another name of it.
 func (b *linkedBase) hide(root string) error {
 	if b.others == 0 {
 		return nil

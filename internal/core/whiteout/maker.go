@@ -50,7 +50,7 @@ func MakeAufs(dir fsutil.Dir, name string) error {
 	if err != nil {
 		return dir.Failed("making the whiteout", name, err)
 	}
-	// Not by its name: another file may have the name by now.
+	// Set the mode of the open file: another file may have its name by now.
 	err = unix.Fchmod(fd, Mode)
 	return dir.Failed("making the whiteout", name, errors.Join(err, unix.Close(fd)))
 }

@@ -72,7 +72,7 @@ func (s Search) Find() ([]MarkedDir, error) {
 			within = append(within, filepath.Join(rel, name))
 		}
 	}
-	// The directories of Only come before these, because in returns no subdirectories of a directory that it has seen before.
+	// The directories of Only come before these, because the method in returns no subdirectories of a directory that it has seen before.
 	for _, rel := range within {
 		if _, err := s.in(&t, rel, looked, add); err != nil {
 			return nil, err
@@ -82,8 +82,8 @@ func (s Search) Find() ([]MarkedDir, error) {
 	return found, nil
 }
 
-// ParentsFirst compares the paths of two directories for an order in which each directory comes after the one that it is in. In the order
-// of bytes, some names would come before the root, ".".
+// ParentsFirst compares the paths of two directories so that a sort puts each directory after its parent. A comparison of bytes would put
+// some names before the root, ".".
 func ParentsFirst(a, b string) int {
 	for i, root := range []bool{a == ".", b == "."} {
 		if root && a != b {
@@ -107,7 +107,8 @@ func (s Search) below(t *fsutil.Tree, rel string, add func(MarkedDir)) error {
 	return nil
 }
 
-// in looks at the directory rel, or does nothing if looked has rel. It returns the names of the subdirectories that the layer shows.
+// in looks for marks in the directory rel, or does nothing if looked has rel. It returns the names of the subdirectories that the layer
+// shows.
 func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(MarkedDir)) (directories []string, err error) {
 	if looked[rel] {
 		return nil, nil

@@ -24,8 +24,8 @@ type Merged struct {
 	listings []Listing
 }
 
-// ReadMerged reads the directory rel of layers, nearest first, as far as the layers are not hidden. All of the layers must have the
-// directory. wanted has the files that can be asked for with Stat; nil stands for none.
+// ReadMerged reads the directory rel of layers, nearest first, down to the first layer in which it is opaque. All of the layers must have
+// the directory. wanted has the files that Stat can describe; nil stands for none.
 func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (Merged, error) {
 	m := Merged{}
 	look := func(name string) bool { return wanted[name] != nil && !m.Shows(name) }
@@ -72,8 +72,8 @@ func (m Merged) Names() map[string]bool {
 	return names
 }
 
-// Stat describes what the directory shows under name. The result is nil if the directory shows nothing there. name has to be one of those
-// that ReadMerged was given as wanted.
+// Stat describes what the directory shows under name. The result is nil if the directory shows nothing there. name has to be in the wanted
+// files that were passed to ReadMerged.
 func (m Merged) Stat(name string) (fs.FileInfo, error) {
 	i := m.top(name)
 	if i < 0 {
@@ -118,7 +118,8 @@ func (l LayerDir) Hides(rel string) (bool, error) {
 	return false, nil
 }
 
-// hidesIn is Hides for one name in the directory dir. more says that name is a directory of the layer, in which to look for more.
+// hidesIn is Hides for one name in the directory dir. more says that name is a directory of the layer, so that the caller has to look
+// further inside it.
 func (l LayerDir) hidesIn(dir, name string) (hidden, more bool, err error) {
 	open, err := fsutil.OpenDir(l.Root, dir)
 	if err != nil {

@@ -30,7 +30,8 @@ func CopyMetadataBeneath(root, rel string, f Form, target string) error {
 }
 
 // copyMetadata gives the directory target the owner, mode, times and extended attributes of source. It leaves out the attributes that
-// overlayfs has set in form f. It has to come last: making entries changes the times, and a change of owner changes the mode.
+// overlayfs has set in form f. Call it last: making entries in target afterwards would change the times, and changing the owner would
+// change the mode.
 func copyMetadata(source fsutil.Dir, f Form, target fsutil.Dir) error {
 	st, err := source.Stat()
 	if err != nil {

@@ -40,7 +40,7 @@ type Form string
 const (
 	// AufsForm is the form of archives, and so of image layers.
 	AufsForm Form = "aufs"
-	// OverlayTrusted is overlay form with attributes trusted.overlay.*. It is used in the initial user namespace.
+	// OverlayTrusted is overlay form with attributes trusted.overlay.*. It is the form for the initial user namespace.
 	OverlayTrusted Form = "trusted"
 	// OverlayUser is overlay form with attributes user.overlay.*. It goes with the mount option userxattr.
 	OverlayUser Form = "user"
@@ -92,8 +92,8 @@ func ReadListing(root, rel string, f Form) (Listing, error) {
 	return listDirectory(root, rel, f, nil)
 }
 
-// ReadListingLook is ReadListing with a look at each file. Where a container may be at work, only the open directory can tell what a file
-// is.
+// ReadListingLook is ReadListing with a look at each file. While a container may be changing the layer, only a look through the open
+// directory tells what a file is.
 func ReadListingLook(root, rel string, f Form) (Listing, error) {
 	return listDirectory(root, rel, f, func(string) bool { return true })
 }
