@@ -23,8 +23,8 @@ import (
 
 // If a lower file with several names is written to through one of them, aufs copies the file up under that name only. The other names
 // become pseudo-links: in a file of the writable branch's .wh..wh.plnk, aufs remembers that they are the same file. The branch alone does
-// not show them. Whoever reads the branch (an archive of the layer, a child's mount) would get the old content under the other names.
-// Flushing gives each name its hard link in the branch.
+// not show them. Without a flush, an archive of the layer, or a mount of a child, would have the old content under the other names. A flush
+// gives each name its hard link in the branch.
 
 // aufsMagic is the type of file system that statfs(2) returns for an aufs mount: "aufs".
 const aufsMagic = 0x61756673
@@ -140,14 +140,14 @@ func namesOf(target string, links map[uint64][]PseudoLink) (map[uint64][]string,
 	return names, err
 }
 
-// maintenanceFile tells aufs that somebody is flushing its pseudo-links. Until that is done, aufs refuses the mount to others, with EAGAIN.
-// It does not do so in every call, nor to a process that has an ancestor with the flusher's process number. The file takes "si=<id of the
-// mount>", and then "clean" (fs/aufs/procfs.c).
+// maintenanceFile is where a process tells aufs that it flushes pseudo-links. Until the process closes the file, aufs refuses the mount to
+// others, with EAGAIN. But aufs does not check this in every call, and it does not refuse a process that has an ancestor with the flusher's
+// process number. The flusher writes "si=<id of the mount>", and later "clean" (fs/aufs/procfs.c).
 const maintenanceFile = "/proc/fs/aufs/plink_maint"
 
-// A maintenance is the time in which only one thread can use an aufs mount.
+// A maintenance is a period in which only one thread can use an aufs mount.
 type maintenance struct {
-	// f is nil on a kernel without maintenanceFile: everything but clean works without.
+	// f is nil on a kernel without maintenanceFile: everything but clean works without it.
 	f *os.File
 }
 

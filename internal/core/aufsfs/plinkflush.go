@@ -19,8 +19,8 @@ type LinkFlush struct {
 	Entering func()
 }
 
-// Live flushes a mount that stays. The users of the mount go on: aufs keeps its pseudo-links, and those made meanwhile are left to the next
-// flush.
+// Live flushes a mount that stays. Others can use the mount meanwhile: aufs keeps its pseudo-links, and the next flush takes those that are
+// made in this time.
 func (f LinkFlush) Live() error {
 	links, err := f.links()
 	if err != nil || len(links) == 0 {
@@ -56,7 +56,7 @@ func (f LinkFlush) Last() (err error) {
 }
 
 // links returns the pseudo-links of the mount, by their inode numbers in the mount. A mount without a writable branch has none: an earlier
-// mount has left what is there.
+// mount has left those in the layer's directory.
 func (f LinkFlush) links() (map[uint64][]PseudoLink, error) {
 	links, err := ReadPseudoLinks(f.Writable)
 	if err != nil || len(links) == 0 {
@@ -75,7 +75,7 @@ func (f LinkFlush) links() (map[uint64][]PseudoLink, error) {
 	return links, nil
 }
 
-// flush flushes links, and returns the names of those whose files now have all their names in the branch.
+// flush flushes links. It returns the names of the links whose files now have all their names in the branch.
 func (f LinkFlush) flush(links map[uint64][]PseudoLink) (flushed map[string]bool, err error) {
 	names, err := namesOf(f.Target, links)
 	if err != nil {
@@ -95,9 +95,9 @@ func (f LinkFlush) flush(links map[uint64][]PseudoLink) (flushed map[string]bool
 	return flushed, nil
 }
 
-// flushName gives the file that the mount shows as path its hard link in the branch. It returns the name of the link, among links, that is
-// the same file in the branch. The result is "" if there is no such link, or if path is gone. The file need not have had a name in the
-// branch before: the name that was written to may be deleted since.
+// flushName makes path a hard link in the branch to the file that the mount shows as path. It returns the name of the pseudo-link, among
+// links, to the same file, or "" if there is none, or if path is gone. The file need not have had a name in the branch before: somebody may
+// have deleted the name that was written to.
 //
 // The inode number in the mount does not prove that links are about this file: an earlier mount may have left some of them. In that case
 // the file is copied up for nothing, which costs space, but no content.
@@ -135,7 +135,7 @@ func (f LinkFlush) flushName(path string, links []PseudoLink) (string, error) {
 	return entry, f.restoreTimes(above)
 }
 
-// directoriesAbove returns the directories in which aufs makes something when it copies up the file path, as the mount shows them. These
+// directoriesAbove describes, as the mount shows them, the directories in which aufs makes something when it copies up the file path. These
 // are the directories that aufs has to copy up first, and the nearest one that the branch already has. The root is left out, since no
 // archive has it.
 func (f LinkFlush) directoriesAbove(path string) (map[string]*unix.Stat_t, error) {
@@ -173,8 +173,8 @@ func (f LinkFlush) copyUp(path string) error {
 	return fsutil.SetTimesBeneath(f.Writable, path, times)
 }
 
-// restoreTimes restores the times of directories in the branch, which aufs changed by making something in them. The layer would otherwise
-// count these directories as changed, though nothing happened there.
+// restoreTimes restores the times of directories in the branch, which aufs changed by making something in them. Otherwise these directories
+// would count as changed in the layer, though nobody has changed them.
 func (f LinkFlush) restoreTimes(had map[string]*unix.Stat_t) error {
 	for dir, st := range had {
 		if err := fsutil.SetTimesBeneath(f.Writable, dir, []unix.Timespec{st.Atim, st.Mtim}); fsutil.IgnoreGone(err) != nil {
