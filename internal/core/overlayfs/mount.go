@@ -30,9 +30,9 @@ type Mount struct {
 	Index bool
 }
 
-// Mount makes the mount. If all paths fit into the data of mount(2), which is a page, it uses mount(2). Otherwise it uses the calls that
-// take one directory at a time. If the kernel does not have those calls, or would show too many paths, it uses mount(2) with names that are
-// shorter than the paths.
+// Mount makes the mount. If all paths fit into the data of mount(2), which is a page, it calls mount(2). Otherwise it makes the calls that
+// take one directory at a time. If the kernel does not have those calls, or if mountinfo would show too many paths, it calls mount(2) with
+// names that are shorter than the paths.
 func (m Mount) Mount() error {
 	data, fits := m.PlainData()
 	var err error
@@ -49,7 +49,7 @@ func (m Mount) Mount() error {
 	if err == nil {
 		return nil
 	}
-	// The calls that take one directory at a time accept more directories, and say more of an error than its number.
+	// The calls that take one directory at a time accept more directories, and report more about an error than its number.
 	if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
 		return perr
 	}
@@ -224,11 +224,12 @@ func (m Mount) configure(fsfd int) error {
 }
 
 // setDirectory passes the directory path to the file system context fsfd. If plain is true and fsconfig(2) takes a value of that length,
-// setDirectory passes the path itself, and otherwise a name in /proc/self/fd. The kernel looks up the directory at once.
+// setDirectory passes the path itself, and otherwise a name in /proc/self/fd. The kernel looks up the directory during the call, so
+// setDirectory can close the descriptor afterwards.
 func setDirectory(fsfd int, key, path string, plain bool) error {
 	escaped := path
 	if key != "lowerdir+" {
-		// For the other two keys, the kernel takes a backslash for the beginning of an escape.
+		// For upperdir and workdir, the kernel takes a backslash for the beginning of an escape.
 		escaped = strings.ReplaceAll(path, `\`, `\\`)
 	}
 	if plain && len(escaped) < mountutil.MaxParameter {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lower directories of a deep stack are named by the numbers of their descriptors. A thread whose working directory is /proc/self/fd
-// can use the bare numbers. In this way, as many directories as overlayfs takes, 500, fit into one mount(2).
+// The lower directories of a deep stack are named by the numbers of their descriptors. In a thread whose working directory is
+// /proc/self/fd, the bare numbers are paths. In this way, as many directories as overlayfs takes, 500, fit into one mount(2).
 
 // selfFds begins the paths of the process's descriptors.
 const selfFds = "/proc/self/fd/"
@@ -79,7 +79,8 @@ func openPath(dir string) (int, error) {
 	return fd, nil
 }
 
-// errNotAmong says that this process may not have a thread with a working directory of its own.
+// errNotAmong says that amongDescriptors cannot work: this process is not permitted to give a thread a working directory of its own, or the
+// thread is in another mount namespace.
 var errNotAmong = errors.New("no thread of this mount namespace can have /proc/self/fd as its working directory")
 
 // amongDescriptors runs do on a thread whose working directory is /proc/self/fd. The thread ends afterwards.
@@ -102,7 +103,7 @@ func amongDescriptors(do func() error) error {
 const ownMountNamespace = "/proc/thread-self/ns/mnt"
 
 // enterDescriptors makes /proc/self/fd the working directory of the calling thread alone. It returns an error if the thread is not in the
-// mount namespace of the caller: a thread can have a mount namespace of its own, and what it mounts is there.
+// mount namespace of the caller: a mount made in another namespace would be of no use to the caller.
 func enterDescriptors(caller unix.Stat_t) error {
 	var own unix.Stat_t
 	if err := unix.Stat(ownMountNamespace, &own); err != nil {
