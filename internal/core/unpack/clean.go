@@ -120,8 +120,8 @@ func cleanWhiteout(dir fsutil.Dir, entry fs.DirEntry, k *kept.Keeper) (changed b
 	if info.Mode().IsRegular() && info.Size() == 0 && fsutil.StatOf(info).Nlink == 1 {
 		return false, nil
 	}
-	// Only the name counts, as in the overlay driver. To whoever sees the layer in overlay form, a whiteout with
-	// content would be a file.
+	// Only the name of a whiteout counts, as in the library's overlay driver. In a layer in overlay form, a whiteout
+	// with content would count as an ordinary file.
 	if err := k.KeepHidden(dir, entry); err != nil {
 		return false, err
 	}
@@ -169,8 +169,8 @@ func resolveReplacements(dir fsutil.Dir) (changed bool, err error) {
 }
 
 // MarkReplaced makes opaque each directory that takes the place of a file, in the directory rel of the layer at root
-// and below it. It returns these directories. Otherwise aufs would look below the file for more directories of the
-// name, and show what the file has hidden.
+// and below it. It returns these directories. If such a directory were not opaque, aufs would look below the file for
+// more directories of that name, and show what the file has hidden.
 func MarkReplaced(root, rel string, below []whiteout.LayerDir) (replaced []string, err error) {
 	own, err := whiteout.ReadListing(root, rel, whiteout.AufsForm)
 	if err != nil || own.Opaque || len(below) == 0 {

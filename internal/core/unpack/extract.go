@@ -30,24 +30,25 @@ type Extractor struct {
 // Archive has the library extract an archive into the directory dir. No name in the archive, and no link, leads out of
 // dir.
 //
-// The library's chrootarchive does that in a child process. To start the child takes as long as to extract hundreds of
+// The library's chrootarchive does that in a child process. Starting the child takes as long as extracting hundreds of
 // files, and the child gets the archive through a pipe. A thread can have a root directory of its own as well, so
-// Archive extracts in a thread. It uses the child where such a thread is forbidden, and where the library would write
-// to the log. Logging may open files, which must not be looked up in dir; what a child logs goes nowhere.
+// Archive extracts in a thread. It extracts in a child if such a thread is forbidden, or if the library would write to
+// the log. Logging may open files, whose paths must not be looked up in dir; what a child logs goes nowhere.
 //
-// The memory that an archive takes is this process's, not a child's, so layertar.Scan limits it. The library holds a
-// descriptor for each level of a directory that the archive replaces by a file.
+// The memory that an archive takes is this process's, not a child's, so layertar.Scan limits it. Descriptors count in
+// this process as well: while the archive replaces a directory by a file, the library has one open for each level of
+// that directory.
 //
-// If an entry destroys what an earlier entry brought, Archive keeps that with k. It cannot do so where a child
-// extracts, because nobody knows how far the child has come.
+// If an entry is going to destroy what an earlier entry brought, Archive keeps the earlier content with k first. It
+// cannot do so if a child extracts, because nobody knows how far the child has come.
 func Archive(source *layertar.Scan, dir string, options layertar.UnpackOptions, k *kept.Keeper, x Extractor) error {
 	begin := beginning(source)
 	loud := source.Seen.Loud || options.InUserNS && source.Seen.Xattrs
 	if options.IgnoreChownErrors || loud || !LogsToFile(logrus.StandardLogger()) {
 		return unpackInChild(begin, dir, options, x.InChild)
 	}
-	// Make package time read the local time zone now. It does so only once, for example when something is logged, and
-	// must not look for the file in dir.
+	// Make package time read the local time zone now. It reads the file of the time zone once, when it first needs it,
+	// for example to log something, and must not look for that file in dir.
 	_ = time.Local.String()
 	r, w := layertar.NewChunkPipe()
 	unpacked, err := InRoot(dir, func() error {
@@ -166,7 +167,8 @@ func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCu
 	case store.HasNoRoom(err), read != nil && errors.Is(err, read):
 		err = fmt.Errorf("unpacking it: %w", err)
 	default:
-		// Do not wrap the error: if something is not found or not permitted, the archive itself is the cause.
+		// Do not wrap the error: if it says that something does not exist or is not permitted, it is about a file of
+		// the archive.
 		err = fmt.Errorf("unpacking it: %v", err) //nolint:errorlint // see above
 	}
 	if errors.Is(read, io.ErrClosedPipe) || failed != nil {
@@ -187,8 +189,8 @@ func readRest(source io.Reader) error {
 }
 
 // InRoot runs f on a thread that has dir as its root directory and its working directory: absolute paths and ".." end
-// there. f must not leave to other goroutines what is to be done in dir. The result of f comes from ended when the
-// thread no longer uses dir. An error says that f does not run.
+// there. What f starts in other goroutines does not have that root. The result of f comes from ended when the thread no
+// longer uses dir. If InRoot returns an error, f does not run.
 func InRoot(dir string, f func() error) (ended <-chan error, err error) {
 	// Open dir here: the caller may be in a mount namespace that the other thread is not in.
 	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)

@@ -50,9 +50,9 @@ type DirBelow struct {
 }
 
 // settleImplied handles the implied directories of an archive that was unpacked in dir, for a layer on top of those
-// that layersBelow returns. It removes the new directories that hold nothing but whiteouts, and gives the others what a
-// new directory has. It reads the whiteouts as they are in the archive, so it comes before they are cleaned. It returns
-// the directories that are to keep their metadata.
+// that layersBelow returns. It removes the new directories that hold nothing but whiteouts, and gives the other implied
+// directories the mode of a new one, and no access control lists. It reads the whiteouts as they are in the archive, so
+// it comes before they are cleaned. It returns the directories that are to keep their metadata.
 func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, k *kept.Keeper) ([]DirBelow, error) {
 	if !k.Names.Implies || k.Names.Unnamed {
 		return nil, nil
@@ -182,8 +182,8 @@ func (i *ImpliedDirs) remove(rel string, names []string) error {
 	return err
 }
 
-// makeNew gives the directory rel the mode of a new one, and removes its access control lists. The library has made it
-// root's.
+// makeNew gives the directory rel the mode of a new one, and removes its access control lists. The library has already
+// made root the owner.
 func (i *ImpliedDirs) makeNew(rel string) error {
 	dir, err := i.tree.Open(rel)
 	if err != nil {
