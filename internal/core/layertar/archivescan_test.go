@@ -105,7 +105,7 @@ func TestArchiveScanHalf(t *testing.T) {
 	}
 }
 
-// TestArchiveScanLongNames scans names that the library refuses. To look at all parent directories of such a name would
+// TestArchiveScanLongNames scans names that the library refuses. Looking at all parent directories of such a name would
 // take minutes.
 func TestArchiveScanLongNames(t *testing.T) {
 	long := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a/", 400000) + "f", Mode: 0o644})
@@ -142,8 +142,9 @@ func TestArchiveScanSparse(t *testing.T) {
 	}
 }
 
-// TestArchiveScanRandom compares what an archive's headers say with what a look at all files says. The archives have
-// few names, which occur twice, as files, directories, links and whiteouts, and above each other.
+// TestArchiveScanRandom compares what a Scan finds in an archive's headers with what a look at all unpacked files
+// finds. The archives have few names, which occur twice, as files, directories, links and whiteouts, and above each
+// other.
 func TestArchiveScanRandom(t *testing.T) {
 	known, unclear := 0, 0
 	for seed := range uint64(1000) {

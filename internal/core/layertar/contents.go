@@ -63,9 +63,9 @@ const (
 	mostEmpty       = 1 << 12
 )
 
-// What the library keeps of a directory until the end of the archive, in bytes: its header, with a place in the
-// library's list of headers, and each record. A record that is an attribute is in two maps. A record is a part of the
-// text of all records in the same header, and keeps that text in memory.
+// The library keeps so many bytes for a directory until the end of the archive: for its header, with a place in the
+// library's list of headers, and for each record. A record that is an attribute is in two maps. A record is a part of
+// the text of all records in the same header, and keeps that text in memory.
 const (
 	keptHeader  = 320
 	keptRecord  = 160
@@ -104,7 +104,7 @@ func (c *Contents) add(header *tar.Header, read int64) *Cut {
 	// The name in the archive may be long even if the cleaned name is short.
 	name := path.Clean("/" + header.Name)
 	if len(name) > unix.PathMax {
-		// The library cannot make such a file, and to look at all its parent directories would take long.
+		// The library cannot make such a file, and looking at all its parent directories would take long.
 		c.Unclear, c.Names.Unnamed = true, true
 		return nil
 	}

@@ -41,13 +41,13 @@ type Cut struct {
 	At    int64 // the offset in the archive; it is before the last byte of the entry's header
 	Name  string
 	IsDir bool
-	// Had is the number of the content that the file of that name has, counted as in KeptName. Brings is the number of
-	// the content that the entry brings, or 0 if it brings none.
+	// Had is the number of the content that the file of that name has so far. Brings is the number of the content that
+	// the entry brings. Both are counted as in KeptName, and 0 stands for no content.
 	Had, Brings int
 	told        bool
 }
 
-// NewNames returns the Names of an archive of which nothing has been read.
+// NewNames returns the Names of an archive that has not been read yet.
 func NewNames() Names {
 	return Names{States: map[uint64]nameState{}, replaced: map[uint64]uint32{}, seed: maphash.MakeSeed()}
 }
@@ -74,9 +74,10 @@ func (s nameState) content() int {
 	return int(s.contents)
 }
 
-// enter records the name of an entry, which begins with a '/'. final reports whether, as far as is known now, the name
-// is that of a file that stays. A second entry of a name replaces the first, and a name below a symbolic link is
-// somewhere else. The cut is nil if the entry destroys nothing.
+// enter records the name of an entry, which begins with a '/'. final reports whether, as far as is known now, the entry
+// only adds a file of that name to the layer. It does not if it replaces the file of an earlier entry, or if the name
+// leads through something that is not a directory, such as a symbolic link. The cut is nil if the entry destroys
+// nothing.
 func (a *Names) enter(name string, header *tar.Header) (final bool, cut *Cut) {
 	isDir := header.Typeflag == tar.TypeDir
 	if name == "/" {
@@ -127,7 +128,7 @@ func (a *Names) enterDirs(name string) bool {
 }
 
 // Implied reports whether the directory with this name has no entry of its own. If a file has replaced the directory,
-// or one above it, only an entry after that file's counts.
+// or a directory above it, only an entry that comes after the file's entry counts.
 func (a *Names) Implied(name string) bool {
 	state, known := a.States[a.key(name)]
 	if !known || a.Unnamed {

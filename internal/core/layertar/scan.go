@@ -10,8 +10,8 @@ import (
 	"io"
 )
 
-// A Scan passes a tar archive on, and reads it itself on the way: it has looked at everything that it has passed on. It
-// neither looks at the content of files nor copies it.
+// A Scan passes a tar archive on to its reader, and looks at the headers before it does. It neither looks at the
+// content of files nor copies it.
 //
 // Passing on and looking are two goroutines that take turns. A coroutine of package iter would bind every reader to the
 // thread of the first one.
@@ -85,7 +85,7 @@ func (s *Scan) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.read += int64(n)
-	// look does not use skip between its turns.
+	// Between its turns, look does not touch skip, so Read may change it.
 	if n == 0 {
 		return n, err
 	}
@@ -190,8 +190,8 @@ func (s *Scan) look() {
 	}
 }
 
-// pause waits at a cut, and reports whether anybody still reads. The cut is before the last byte of the header: whoever
-// has read everything before the cut has dealt with all earlier entries, and does not know of this one yet.
+// pause waits at a cut, and reports whether anybody still reads. The cut is before the last byte of the header. A
+// reader that asks for more after the cut has dealt with all earlier entries, and does not know of this one yet.
 func (s *Scan) pause(cut *Cut) (more bool) {
 	cut.At = s.at - 1
 	s.Cut = cut
