@@ -26,11 +26,11 @@ import (
 // A HeaderFunc makes the header of a file in an archive. target is the target of a symbolic link.
 type HeaderFunc func(name string, info fs.FileInfo, target string) (*tar.Header, error)
 
-// archiver writes the tar archive of a layer. It makes headers as the library's archiver does, but does not use that
-// one, which leaves out files that it cannot read, with no more than a line in the log.
+// archiver writes the tar archive of a layer. It makes headers as the library's archiver does. It takes the place of
+// that archiver, which leaves out files that it cannot read, and only logs that.
 //
-// A container may be working in the layer meanwhile. archiver leaves out files that are deleted. It archives the former
-// length of a file that grows. A file that shrinks is an error.
+// A container may be working in the layer meanwhile. archiver leaves out files that are deleted. If a file grows, it
+// archives the former length. A file that shrinks is an error.
 type archiver struct {
 	w    *tar.Writer
 	out  *layertar.ChunkWriter // which w writes to
@@ -384,8 +384,8 @@ func archivedXattrs(xattrs fsutil.XattrReader) (map[string]string, error) {
 	return attrs, nil
 }
 
-// content archives the content of a regular file whose header has been written. It reads the content into the buffer
-// that is written from, so that nothing is copied.
+// content archives the content of a regular file whose header has been written. It reads the content straight into the
+// buffer of the pipe, so that nothing is copied.
 func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
 	for left := h.Size; left > 0; {
 		room, err := a.out.Room()

@@ -44,8 +44,8 @@ func (c *Comparison) add(rel string, kind ChangeKind) {
 }
 
 // Directory compares the directory rel of the layer with the same directory of its ancestors. below are the ancestors
-// that have the directory and whose directory is not hidden, nearest first. hidden means that they do not show through,
-// because a directory around rel is opaque. Directory reports whether anything in rel is a change.
+// whose directories the parent shows together at rel, nearest first. hidden means that the layer hides all of these,
+// because it has an opaque directory around rel. Directory reports whether anything in rel is a change.
 func (c *Comparison) Directory(rel string, below []whiteout.LayerDir, hidden bool) (changed bool, err error) {
 	own, err := whiteout.ReadListingLook(c.Layer.Root, rel, c.Layer.Form)
 	if err != nil {
@@ -129,8 +129,8 @@ func (c *Comparison) entry(rel string, entry fs.DirEntry, before whiteout.Merged
 	return changed, nil
 }
 
-// differ reports whether the mode, the modification time or the owner has changed, of a directory or of a file for
-// which onlyOwners is true. It compares owners as the containers see them.
+// differ reports whether the mode, the modification time or the owner has changed. It is for directories, and for files
+// for which onlyOwners is true. It compares owners as the containers see them.
 func (c *Comparison) differ(now, before fs.FileInfo) bool {
 	if now.Mode() != before.Mode() || !sameTime(now, before) {
 		return true
@@ -175,5 +175,6 @@ func containerIDs(info fs.FileInfo, m *idmap.Mappings) (uid, gid int) {
 	return uid, gid
 }
 
-// ErrNotParent says that a layer is to be compared with a layer other than its parent, which takes mounts of both.
+// ErrNotParent says that a layer is to be compared with a layer other than its parent, which cannot be done without
+// mounts of both.
 var ErrNotParent = errors.New("the layer has another parent")
