@@ -21,9 +21,9 @@ import (
 )
 
 // UpdateLayerIDMap first writes everything that it is going to do to overlay/owners/<id>. If the change is cut short,
-// this plan finishes it: the disk no longer tells which of two owners of a file is the old one, nor what times a
-// directory had. When the change is done, the file is made empty. An empty file says that files of the layer may differ
-// from those of its parent in their owners alone.
+// this plan finishes it: once the change has begun, the disk does not tell whether a file has its old or its new owner,
+// nor what times a directory had. When the change is done, the file is made empty. An empty file says that files of the
+// layer may differ from those of its parent in their owners alone.
 
 // Plan is what overlay/owners/<id> has in it during a change.
 type Plan struct {
@@ -142,7 +142,8 @@ func (m Maps) Owner(old idmap.Pair) (idmap.Pair, error) {
 	inside, err := m.ToContainer.ToContainer(old)
 	switch {
 	case err != nil && old == (idmap.Pair{}):
-		// The file belongs to root, in a layer whose parent should have had a mapped owner.
+		// As the library does, take the host's root for the container's root: a layer below should have had a mapped
+		// owner here, and did not.
 		inside = idmap.Pair{}
 	case err != nil:
 		return old, fmt.Errorf("mapping the owner %d:%d to the container: %w", old.UID, old.GID, err)
