@@ -88,8 +88,7 @@ type Keeper struct {
 	// and number of its content in the archive. The number is 0 if the file has no content from the archive.
 	Owners     map[string]layertar.KeptName
 	OwnersText int // the length of all names that Owners has had
-	// pending is an entry whose directory did not exist at its cut. It has been unpacked since, and is not in Owners
-	// yet.
+	// pending is an entry whose directory did not exist before the entry was unpacked. It is not in Owners yet.
 	pending *layertar.Cut
 }
 
@@ -102,9 +101,9 @@ func New(dir string, names *layertar.Names) *Keeper {
 	return &Keeper{Root: dir, Dir: Beside(dir), Names: names}
 }
 
-// The limits on what is remembered of files that an archive writes through symbolic links: their number, and the length
-// of their names in bytes. Beyond a limit, nothing is kept of what later entries destroy. Most of those files are found
-// by their names in the archive all the same.
+// These limit what is remembered of files that an archive writes through symbolic links: their number, and the length
+// of their names in bytes. Beyond a limit, nothing more is kept of what later entries destroy. Most files that were
+// written through symbolic links are found by their names in the archive all the same.
 const (
 	MostOwners     = 1 << 16
 	MostOwnersText = 16 << 20
@@ -133,7 +132,7 @@ func (k *Keeper) keep(dir int, name string, owner layertar.KeptName) error {
 	if err := k.makeDir(); err != nil {
 		return err
 	}
-	// If the link exists, it has the right content: the name has become another file since.
+	// If the link exists already, it has the right content, and name has become another file since.
 	err := unix.Linkat(dir, name, unix.AT_FDCWD, filepath.Join(k.Dir, owner.File()), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return &os.LinkError{Op: "link", Old: owner.Name, New: filepath.Join(k.Dir, owner.File()), Err: err}
@@ -234,8 +233,8 @@ func notThere(err error) bool {
 // placeOfEntry opens the directory that an entry of this name is in, and returns the real name of the entry.
 func placeOfEntry(root *os.File, name string) (parent int, actual string, err error) {
 	above, base := filepath.Split(name)
-	// A name without a symbolic link in it is the real name. The kernel cannot tell a real name that is longer than a
-	// page.
+	// A name without a symbolic link in it is the real name. The kernel is not asked for it, since it cannot tell one
+	// that is longer than a page.
 	if parent, err = fsutil.PlaceWithoutLinks(int(root.Fd()), above+"."); err == nil {
 		return parent, name, nil
 	}
