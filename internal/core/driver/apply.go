@@ -49,7 +49,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 		return 0, err
 	}
 	defer dir.Close()
-	// What is in kept/<id> belongs to an archive that was applied earlier.
+	// The content in kept/<id> belongs to an archive that was applied earlier.
 	if err := kept.Drop(d.home, id); err != nil {
 		return 0, err
 	}
