@@ -142,8 +142,8 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 	return v, nil
 }
 
-// Read returns the directories of layers, with their forms. written says which layers somebody may have changed without a trace in the
-// layer's root directory: those that were once mounted writable.
+// Read returns the directories of layers, with their forms. written says which layers somebody may have changed without a trace in their
+// root directories: those that were once mounted writable.
 func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
 	for n, id := range layers {
 		r, err := s.Home.ReadForm(id)
@@ -202,7 +202,7 @@ func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, on
 	return v, p, digest, err
 }
 
-// places returns the directories that can have shadows, each at <id>/<digest>/ below such a directory.
+// places returns the directories below which shadows can be, at <id>/<digest>/.
 func (s *Cache) places() []string {
 	places := []string{s.Home.BesideDiff().Overlay(store.ShadowDir)}
 	if s.Elsewhere != "" {

@@ -47,7 +47,7 @@ type Look struct {
 	stacked []string     // for each layer, the stamp of it and all layers below; computed when it is needed
 	links   int          // descriptor of the directory of the links, or -1 if there is none
 	read    []cacheEntry // the links, each read at most once, so that all answers agree
-	places  []string     // the directories that can have shadows
+	places  []string     // the directories below which shadows can be
 }
 
 // A cacheEntry is the content of a link. Without a link, all its strings are "".
@@ -59,7 +59,7 @@ type cacheEntry struct {
 
 func (k cacheEntry) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-// LookAt opens the directories that hold the cache entries of a stack of layers. The caller has to close the Look.
+// LookAt takes the stamps of layers, which are a stack, and opens the directory of their cache entries. The caller has to close the Look.
 func (s *Cache) LookAt(layers []string) (*Look, error) {
 	diff, err := fsutil.OpenTree(s.Home.Diff(""))
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Cache) LookAt(layers []string) (*Look, error) {
 	return l, nil
 }
 
-// Close closes these directories.
+// Close closes the directory of the cache entries.
 func (l *Look) Close() {
 	if l.links >= 0 {
 		_ = unix.Close(l.links) // it was only read
