@@ -43,8 +43,8 @@ func (m MarkedDir) Whiteouts() []string {
 // A Search looks for the marked directories of the layer at Root, which is in aufs form.
 type Search struct {
 	Root string
-	// Only are the directories that may have whiteouts, if they are known. In that case, only these directories and those directly in them
-	// may be opaque. nil stands for all directories.
+	// Only are the directories that may have whiteouts, if they are known. In that case, only these directories and their direct
+	// subdirectories may be opaque. nil stands for all directories.
 	Only []string
 	// Devices says that a character device 0/0 is no error. A layer whose conversion was begun has some.
 	Devices bool

@@ -74,8 +74,8 @@ func DropMetadata(dir string, f Form) error {
 // attributes come and go with the lists under the usual names (xfs_xattr_put_listent in fs/xfs/xfs_xattr.c of the kernel).
 const rawACLs = "trusted.SGI_ACL_"
 
-// EachXattr calls do for each extended attribute of the directory dir. It leaves out those that overlayfs has set in form f, and those that
-// rawACLs begins.
+// EachXattr calls do for each extended attribute of the directory dir. It leaves out those that overlayfs has set in form f, and those
+// whose names begin with rawACLs.
 func EachXattr(dir fsutil.Dir, f Form, do func(name string, value []byte) error) error {
 	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
