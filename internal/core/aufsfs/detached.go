@@ -55,7 +55,7 @@ func Batches(branches []Branch, options []string, label string) (batches [][]mou
 }
 
 // DetachedFlags are the flags of mount(2) that MountDetached knows. MS_RDONLY is not among them: aufs reads it when a reconfiguration
-// begins, and fspick(2) has no way to pass it. Without it, aufs would complain of a first branch that is not "rw" (aufs_fsctx_init in
+// begins, and fspick(2) has no way to pass it. Without the flag, aufs would complain of a first branch that is not "rw" (aufs_fsctx_init in
 // fs/aufs/fsctx.c).
 const DetachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME |
 	unix.MS_STRICTATIME
