@@ -189,8 +189,8 @@ func readRest(source io.Reader) error {
 }
 
 // InRoot runs f on a thread that has dir as its root directory and its working directory: absolute paths and ".." end
-// there. What f starts in other goroutines does not have that root. The result of f comes from ended when the thread no
-// longer uses dir. If InRoot returns an error, f does not run.
+// there. Goroutines that f starts do not have that root. The result of f comes from ended when the thread no longer
+// uses dir. If InRoot returns an error, f does not run.
 func InRoot(dir string, f func() error) (ended <-chan error, err error) {
 	// Open dir here: the caller may be in a mount namespace that the other thread is not in.
 	root, err := os.OpenFile(dir, fsutil.OpenDirectory, 0)

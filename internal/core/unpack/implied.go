@@ -51,8 +51,8 @@ type DirBelow struct {
 
 // settleImplied handles the implied directories of an archive that was unpacked in dir, for a layer on top of those
 // that layersBelow returns. It removes the new directories that hold nothing but whiteouts, and gives the other implied
-// directories the mode of a new one, and no access control lists. It reads the whiteouts as they are in the archive, so
-// it comes before they are cleaned. It returns the directories that are to keep their metadata.
+// directories the mode of a new one, without access control lists. It reads the whiteouts as they are in the archive,
+// so it comes before they are cleaned. It returns the directories that are to keep their metadata.
 func settleImplied(layersBelow func() ([]whiteout.LayerDir, error), dir string, k *kept.Keeper) ([]DirBelow, error) {
 	if !k.Names.Implies || k.Names.Unnamed {
 		return nil, nil
