@@ -15,7 +15,7 @@ import (
 
 // Contents is what an archive makes of an empty directory, as far as the headers of the archive say it.
 type Contents struct {
-	// Unclear means that the headers do not say all of that. Size and MarkedDirs are incomplete then.
+	// Unclear means that the headers do not say everything about it. In that case, Size and MarkedDirs are incomplete.
 	Unclear bool
 	// Xattrs means that some files have extended attributes.
 	Xattrs bool
@@ -55,7 +55,7 @@ func (c *Contents) giveUp() {
 	c.Names.Forget()
 }
 
-// How much of an archive is remembered before giveUp. Names and marked directories take some 40 MB each at their
+// These limit what is remembered of an archive: see giveUp. Names and marked directories take some 40 MB each at their
 // limits.
 const (
 	mostNames       = 1 << 20
