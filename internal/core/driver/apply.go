@@ -41,7 +41,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 	return size, nil
 }
 
-// applyToContent applies an archive through a mount of the layer. ApplyDiff uses it for a layer that is mounted or has content, and for an
+// applyToContent applies an archive through a mount of the layer. ApplyDiff calls it for a layer that is mounted or has content, and for an
 // archive made against another layer than the parent.
 func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, err error) {
 	dir, err := os.OpenFile(d.home.Diff(id), fsutil.OpenDirectory, 0)

@@ -159,7 +159,7 @@ func (d *Driver) Put(id string) error {
 		return err
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
-		// Callers use os.IsNotExist, which looks into a PathError, but not into errors of our own.
+		// Callers test the error with os.IsNotExist, which looks into a PathError, but not into errors of our own.
 		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.Layers(id), Err: fs.ErrNotExist}
 	}
 	if err != nil {
