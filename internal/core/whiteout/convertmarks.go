@@ -196,7 +196,7 @@ func dirToAufs(dir fsutil.Dir, f Form) (changed bool, err error) {
 // A linkedBase is the file that aufs links its whiteouts to, if the layer has such a file with more than one name.
 type linkedBase struct {
 	inode  uint64 // 0 if there is no such file
-	others uint64 // how many names of the file may not be whiteouts
+	others uint64 // how many names of the file may be something other than whiteouts
 }
 
 func lookAtBase(root string) (b linkedBase, err error) {
