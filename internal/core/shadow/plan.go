@@ -52,11 +52,11 @@ type Tree map[string]*Marks
 type Marks struct {
 	Whiteouts map[string]bool // the names that the directory deletes
 	Opaque    bool
-	// of is the tree whose directory is replaced by this directory of the shadow. The zero value stands for the layer.
+	// of is the tree whose directory has the metadata for this directory of the shadow. The zero value stands for the layer.
 	of whiteout.LayerDir
 }
 
-// source returns the tree whose directory is replaced by m, a directory in a shadow of layer.
+// source returns the tree from which m, a directory in a shadow of layer, gets its metadata.
 func (m *Marks) source(layer whiteout.LayerDir) whiteout.LayerDir {
 	if m.of.Root == "" {
 		return layer
