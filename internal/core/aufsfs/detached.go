@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stack that takes the kernel more than one call is put together where nobody sees it. With fsopen(2), the mount is attached to nothing
-// until it has all of its branches, and goes away if the process dies. Kernels before 5.2 do not have fsopen(2).
+// A stack that needs more than one call to the kernel is put together where nobody sees it. With fsopen(2), the mount is attached to
+// nothing until it has all of its branches, and goes away if the process dies. Kernels before 5.2 do not have fsopen(2).
 
 // ErrNotDetached says that a stack cannot be passed to the kernel with fsconfig(2).
 var ErrNotDetached = errors.New("too many for fsconfig(2), or too long")
