@@ -56,8 +56,8 @@ func (m Mount) Mount() error {
 	return err
 }
 
-// mostPaths limits the length of the paths of all lower directories in a line of mountinfo, which shows the names that they were mounted
-// with. Many programs read no line of more than 64 KiB.
+// mostPaths limits the length of the paths of all lower directories together. A line of mountinfo shows the names that they were mounted
+// with, and many programs read no line of more than 64 KiB.
 const mostPaths = 32 << 10
 
 // showsPaths reports whether mountinfo may show the paths of the lower directories.
