@@ -57,7 +57,7 @@ func Packed(t *testing.T, members ...Member) []byte {
 	return b.Bytes()
 }
 
-// NeedRoot skips a test that takes root.
+// NeedRoot skips a test that needs root, if the process is not root.
 func NeedRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
