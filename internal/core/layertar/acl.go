@@ -57,7 +57,7 @@ func WithoutInherited(attrs map[string]string, info fs.FileInfo) map[string]stri
 	return attrs
 }
 
-// NewACL returns a list without entries. To set it is to remove the list.
+// NewACL returns a list without entries. Setting it removes the list.
 func NewACL() []byte { return binary.LittleEndian.AppendUint32(nil, aclVersion) }
 
 // ACLOfMode returns a list that says the same as a mode. The kernel does not store such a list.
@@ -130,7 +130,7 @@ type ACLsToHost struct {
 	done map[uint64]bool
 }
 
-// NewACLsToHost returns an ACLsToHost that uses the mappings ids.
+// NewACLsToHost returns an ACLsToHost for the mappings ids.
 func NewACLsToHost(ids *idmap.Mappings) ACLsToHost {
 	return ACLsToHost{ids: ids, done: map[uint64]bool{}}
 }

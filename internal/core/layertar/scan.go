@@ -228,7 +228,7 @@ func (s *scanned) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Seek moves forward from the current position. tar.Reader uses it to pass over the content of a file.
+// Seek moves forward from the current position. tar.Reader calls it to pass over the content of a file.
 func (s *scanned) Seek(offset int64, whence int) (int64, error) {
 	if whence != io.SeekCurrent || offset < 0 {
 		return 0, errors.ErrUnsupported
