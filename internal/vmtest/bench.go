@@ -10,7 +10,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// benchPlan is what the guest has to know of benchmarks; nil if there are none.
+// benchPlan returns the guest's plan for benchmarks; nil if there are none to run.
 func (opts options) benchPlan() *wire.Bench {
 	if opts.bench == "" {
 		return nil
@@ -18,8 +18,8 @@ func (opts options) benchPlan() *wire.Bench {
 	return &wire.Bench{Time: opts.benchtime, Count: opts.count, Size: opts.size, Profile: opts.profiles != ""}
 }
 
-// keepBench writes the results of benchmarks to their file: those that there
-// are, if the guest did not come to its end; and their profiles.
+// keepBench writes the results of the benchmarks to their file, and their
+// profiles. If the guest did not finish, it writes the results that have come.
 func (r *result) keepBench(opts options) error {
 	if opts.bench == "" {
 		return nil
@@ -31,7 +31,7 @@ func (r *result) keepBench(opts options) error {
 	return errors.Join(errs...)
 }
 
-// benchProblems adds what is wrong with the benchmarks.
+// benchProblems adds the problems of the benchmarks.
 func (r *result) benchProblems(opts options, add func(string, ...any)) {
 	switch {
 	case opts.bench == "":

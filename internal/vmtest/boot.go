@@ -19,14 +19,13 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// killGrace is how long the output of a killed command is awaited.
+// killGrace is how long to wait for the output of a killed command.
 const killGrace = 10 * time.Second
 
 // qemu is the emulator's program.
 const qemu = "qemu-system-x86_64"
 
-// boot runs the machine until it turns itself off, the time is up, or the
-// context ends.
+// boot runs the machine until it turns itself off, the time is up, or the context ends.
 func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
@@ -48,7 +47,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
-	// Only QEMU may hold the ends it writes to, or its end would go unnoticed.
+	// Only QEMU may hold the write ends, or the readers would not notice its end.
 	pipes.closeWriters()
 
 	res := &result{report: &testreport.Report{}}
@@ -59,7 +58,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	return res, nil
 }
 
-// bootError says why QEMU did not end as it should.
+// bootError returns why QEMU did not end normally.
 func bootError(ctx context.Context, err error, said string, opts options) error {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -72,8 +71,8 @@ func bootError(ctx context.Context, err error, said string, opts options) error 
 	return nil
 }
 
-// collect starts to read the pipes. The function it returns waits until they
-// have been read to their ends, which is when QEMU has ended.
+// collect starts to read the pipes. The function it returns waits until all
+// pipes are read to their ends, which come when QEMU ends.
 func (r *result) collect(ctx context.Context, p *pipes, log io.Writer, opts options) (wait func()) {
 	readers := []func(){
 		func() { r.console, r.consoleErr = readConsole(p.console.r, log) },
@@ -111,8 +110,7 @@ func createLog() (*os.File, error) {
 	return os.Create(consoleLog)
 }
 
-// readConsole keeps what the kernel writes, and writes it to the log as it
-// comes.
+// readConsole returns the kernel's output, and also writes it to the log as it comes.
 func readConsole(in io.Reader, log io.Writer) ([]byte, error) {
 	defer drain(in)
 	var all bytes.Buffer
@@ -120,7 +118,7 @@ func readConsole(in io.Reader, log io.Writer) ([]byte, error) {
 	return all.Bytes(), err
 }
 
-// readTests lets the go command turn the test binary's output into events,
+// readTests has the go command convert the test binary's output into events,
 // and makes a report of them.
 func readTests(ctx context.Context, in *os.File, suite suite, opts options) (*testreport.Report, error) {
 	defer drain(in)
@@ -137,13 +135,12 @@ func readTests(ctx context.Context, in *os.File, suite suite, opts options) (*te
 	return report, errors.Join(err, cmd.Wait())
 }
 
-// drain reads to the end what nobody wants to know any more, since QEMU and
-// the guest stand still when a pipe is full.
+// drain discards the rest of the input. QEMU and the guest would block on a full pipe.
 func drain(in io.Reader) {
 	_, _ = io.Copy(io.Discard, in)
 }
 
-// readMessages takes what the guest says.
+// readMessages reads the guest's messages.
 func (r *result) readMessages(in io.Reader) error {
 	defer drain(in)
 	decoder := json.NewDecoder(in)

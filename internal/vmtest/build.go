@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build tags, as in make/settings.mk. The first one keeps the storage library's
-// own aufs driver out, which claims the same name; the second one keeps out
-// its btrfs driver, which needs headers of C. The program that the tests
-// compare with is the one that does have the library's aufs driver.
+// Build tags, as in make/settings.mk. The first tag excludes the storage
+// library's own aufs driver, which registers the same name. The second tag
+// excludes its btrfs driver, which needs C headers. Only the programs intree
+// and bench-intree have the library's aufs driver, for comparison.
 const (
 	tagsOwn    = "exclude_graphdriver_aufs exclude_graphdriver_btrfs"
 	tagsIntree = "exclude_graphdriver_btrfs"
@@ -26,7 +26,7 @@ const (
 	tagsPodman = "exclude_graphdriver_btrfs"
 )
 
-// programs are all that is built, and put into the guest.
+// programs returns all programs to build and put into the guest.
 func (opts options) programs() []program {
 	programs := []program{{path: "/init", dir: "internal/vmtest/guest", args: []string{"build", "-tags", tagsOwn}}}
 	if opts.bench != "" {
@@ -49,7 +49,7 @@ func (opts options) programs() []program {
 	return programs
 }
 
-// buildPrograms builds all that runs in the guest, static and for amd64.
+// buildPrograms builds every program for the guest, static and for amd64.
 func buildPrograms(ctx context.Context, dir string, opts options) error {
 	for _, p := range opts.programs() {
 		if err := p.build(ctx, dir); err != nil {
@@ -59,14 +59,14 @@ func buildPrograms(ctx context.Context, dir string, opts options) error {
 	return nil
 }
 
-// A program is what one call of the go command builds.
+// A program is the result of one call of the go command.
 type program struct {
 	path string // in the guest
-	dir  string // of the package, from the root of this module
+	dir  string // of the package, relative to the root of this module
 	args []string
 }
 
-// file is where the program is built, in the temporary directory.
+// file returns the path of the built program, in the temporary directory.
 func (p program) file(dir string) string { return filepath.Join(dir, filepath.Base(p.path)) }
 
 // build writes the program to its file in the directory out.
@@ -79,18 +79,17 @@ func (p program) build(ctx context.Context, out string) error {
 		return err
 	}
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the package in %s has no tests", p.dir) // says go test -c with success
+		return fmt.Errorf("the package in %s has no tests", p.dir) // "go test -c" succeeds without tests
 	}
 	return nil
 }
 
-// guestEnv is the environment of go commands that are about programs of the
-// guest.
+// guestEnv returns the environment for go commands about programs of the guest.
 func guestEnv() []string {
 	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 }
 
-// command makes a command that is killed, together with all that it started,
+// command returns a command that is killed, with everything that it started,
 // when the context ends.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -100,7 +99,7 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// runQuietly runs a command, whose output is shown only if it fails.
+// runQuietly runs a command and shows its output only if it fails.
 func runQuietly(cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -15,7 +15,7 @@ const coreDir = "internal/core"
 // corePackages returns the directories of the packages in coreDir that have
 // tests.
 func corePackages(ctx context.Context) ([]string, error) {
-	// It prints import paths without the module's.
+	// The format prints import paths relative to the module's path.
 	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{slice .ImportPath (len .Module.Path)}}{{end}}"
 	cmd := command(ctx, "go", "list", "-tags", tagsOwn, "-f", format, "./"+coreDir+"/...")
 	cmd.Env = guestEnv()

@@ -12,15 +12,15 @@ import (
 // diskImage is the disk's name in the temporary directory.
 const diskImage = "disk.img"
 
-// fileSystems are those that the tests can be run on.
+// fileSystems returns the file systems that the tests can run on.
 func fileSystems() []string {
 	return []string{"ext4", "xfs", "btrfs", "tmpfs"}
 }
 
-// hasDisk says whether a file system needs a disk.
+// hasDisk reports whether a file system needs a disk.
 func hasDisk(fs string) bool { return fs != "tmpfs" }
 
-// mkfsArgs is the command that makes a file system in a file.
+// mkfsArgs returns the command that makes a file system in a file.
 func mkfsArgs(fs, image string) []string {
 	force := "-f"
 	if fs == "ext4" {
@@ -47,7 +47,7 @@ func makeDisk(ctx context.Context, dir string, opts options) error {
 	return runQuietly(command(ctx, sbin(args[0]), args[1:]...))
 }
 
-// sbin finds a program that may be where PATH leads only root.
+// sbin finds a program that may be in a directory that only root has in PATH.
 func sbin(name string) string {
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
 		if path := filepath.Join(dir, name); isFile(path) {

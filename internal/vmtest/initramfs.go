@@ -22,10 +22,10 @@ import (
 // initramfs is the name of the archive in the temporary directory.
 const initramfs = "initramfs.gz"
 
-// busybox is where Debian's busybox-static is.
+// busybox is the program of Debian's busybox-static.
 const busybox = "/bin/busybox"
 
-// makeInitramfs makes the archive that the guest's kernel starts with.
+// makeInitramfs makes the archive from which the guest's kernel starts.
 func makeInitramfs(ctx context.Context, dir string, opts options) error {
 	input, err := makeInput(ctx, dir)
 	if err != nil {
@@ -58,7 +58,7 @@ func makeInitramfs(ctx context.Context, dir string, opts options) error {
 	return nil
 }
 
-// addSystem adds what every guest has.
+// addSystem adds the files and directories that every guest needs.
 func addSystem(w *cpio.Writer) error {
 	var errs []error
 	for _, dir := range []string{
@@ -67,7 +67,7 @@ func addSystem(w *cpio.Writer) error {
 	} {
 		errs = append(errs, w.Dir(dir, 0o755))
 	}
-	// The kernel opens it for init, before anything can mount devtmpfs.
+	// The kernel opens the console for init, before anything can mount devtmpfs.
 	errs = append(errs, w.CharDevice("dev/console", 0o600, 5, 1))
 	for name, content := range map[string]string{
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -100,8 +100,8 @@ func addPlan(w *cpio.Writer, opts options) error {
 		FS:       opts.fs,
 		Backends: opts.backends,
 		Run:      opts.run,
-		// The rest is for the boot and the example. Go's own timeout says
-		// where a test hangs, and the host's can't.
+		// The rest is for the boot and the example. Go's own timeout shows
+		// where a test hangs; the host's timeout cannot.
 		TestTimeout: opts.timeout * 3 / 4,
 		Sequences:   opts.sequences,
 		Steps:       opts.steps,
@@ -115,8 +115,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 	return w.File(rooted(wire.PlanPath), 0o644, int64(len(plan)), bytes.NewReader(plan))
 }
 
-// addWorkDirs adds the working directory of each suite, with the testdata of
-// its package.
+// addWorkDirs adds the working directory of each suite, with its package's testdata.
 func addWorkDirs(w *cpio.Writer, opts options) error {
 	for _, suite := range opts.suites() {
 		if err := w.Dir(rooted(suite.WorkDir()), 0o755); err != nil {
@@ -137,7 +136,7 @@ func addWorkDirs(w *cpio.Writer, opts options) error {
 	return nil
 }
 
-// addImage adds the layout that the tests with real images want.
+// addImage adds the layout for the tests with real images.
 func addImage(w *cpio.Writer, opts options) error {
 	if opts.image == "" {
 		return nil
@@ -145,8 +144,7 @@ func addImage(w *cpio.Writer, opts options) error {
 	return addTree(w, opts.image, wire.ImagePath)
 }
 
-// addTree adds what is in the directory root, with it, as the guest's path
-// target.
+// addTree adds the directory root and everything in it, at the path target in the guest.
 func addTree(w *cpio.Writer, root, target string) error {
 	return filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -189,5 +187,5 @@ func addFile(w *cpio.Writer, name, file string, perm fs.FileMode) error {
 	return w.File(name, perm, info.Size(), f)
 }
 
-// rooted is a path of the guest as package cpio wants it.
+// rooted returns a path of the guest in the form that package cpio expects.
 func rooted(name string) string { return strings.TrimPrefix(name, "/") }

@@ -12,8 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/cpio"
 )
 
-// writeFiles writes files below the working directory, and makes their
-// directories.
+// writeFiles writes files below the working directory, and makes their directories.
 func writeFiles(t *testing.T, files map[string]string) {
 	t.Helper()
 	for name, content := range files {

@@ -14,11 +14,11 @@ import (
 	"strings"
 )
 
-// inputDirs are the parts of the Go distribution's source that the example
-// program gets as its input: a real tree of some thousand files.
+// inputDirs are the parts of Go's source tree that the example program gets as
+// its input: a real tree of some thousand files.
 func inputDirs() []string { return []string{"net", "runtime"} }
 
-// makeInput makes a tar archive of them and returns its path.
+// makeInput makes a tar archive of inputDirs and returns its path.
 func makeInput(ctx context.Context, dir string) (string, error) {
 	goroot, err := command(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -40,7 +40,7 @@ func makeInput(ctx context.Context, dir string) (string, error) {
 	return input, errors.Join(w.Close(), f.Close())
 }
 
-// tarTree adds a directory and all below it, by its path relative to root.
+// tarTree adds a directory and everything below it, by paths relative to root.
 func tarTree(w *tar.Writer, root, dir string) error {
 	return fs.WalkDir(os.DirFS(root), dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -19,8 +19,7 @@ func main() {
 	os.Exit(status)
 }
 
-// run returns the exit status: 0 if all is well, 1 if not, 2 if the command
-// was called wrongly.
+// run returns the exit status: 0 on success, 1 on failure, 2 on wrong usage.
 func run(ctx context.Context, args []string) int {
 	opts, err := parseOptions(args)
 	if err != nil {
@@ -47,8 +46,8 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
-// vmtest makes the virtual machine and runs it. Its error is that this could
-// not be done; whatever happens once QEMU runs is in the result.
+// vmtest makes the virtual machine and runs it. It returns an error only if it
+// cannot do that; everything that happens once QEMU runs is in the result.
 func vmtest(ctx context.Context, opts options) (*result, error) {
 	dir, err := os.MkdirTemp("", "vmtest-")
 	if err != nil {

@@ -18,11 +18,12 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// wantedModules are the modules that the guest loads. What a kernel has built
-// in is no module, and is passed over.
+// wantedModules returns the names of the modules that the guest loads. A name
+// that has no module file is skipped: the kernel has it built in.
 func wantedModules(opts options) []string {
-	// File systems have the kernel look for their checksum's algorithm with
-	// modprobe, which the guest lacks. Tests make loop devices, with an ext4.
+	// To find the algorithm of their checksums, file systems have the kernel
+	// call modprobe, which the guest lacks. The tests make loop devices with an
+	// ext4 on them.
 	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "ext4", "loop"}
 	if hasDisk(opts.fs) {
 		wanted = append(wanted, "virtio_blk")
@@ -40,11 +41,11 @@ type module struct {
 	depends []string
 }
 
-// modules are the files of kernel modules below a directory, by name.
+// modules maps the names of kernel modules to their files.
 type modules map[string]string
 
-// findModules looks for modules below dir, which need not be as depmod(8)
-// leaves it: an unpacked package will do.
+// findModules looks for modules anywhere below dir. Dir may be an unpacked
+// package: depmod(8) need not have run there.
 func findModules(dir string) (modules, error) {
 	found := modules{}
 	root, err := filepath.EvalSymlinks(dir)
@@ -71,16 +72,16 @@ func findModules(dir string) (modules, error) {
 	return found, err
 }
 
-// moduleName is the name of the module in a file, "ext4" of ".../ext4.ko.xz".
-// The kernel makes no difference between '-' and '_'.
+// moduleName returns the name of the module in a file, "ext4" for
+// ".../ext4.ko.xz". The kernel treats '-' and '_' alike.
 func moduleName(file string) (string, bool) {
 	name, compression, ok := strings.Cut(filepath.Base(file), ".ko")
 	known := compression == "" || compression == ".gz" || compression == ".xz" || compression == ".zst"
 	return strings.ReplaceAll(name, "-", "_"), ok && known
 }
 
-// needed reads those of the wanted modules that there are, and all that they
-// depend on, in an order in which they can be loaded.
+// needed reads the wanted modules that exist and everything that they depend
+// on. It returns them in an order in which the kernel can load them.
 func (m modules) needed(wanted []string) ([]module, error) {
 	var order []module
 	seen := map[string]bool{}
@@ -111,7 +112,7 @@ func (m modules) needed(wanted []string) ([]module, error) {
 	return order, nil
 }
 
-// readModule reads a module, decompressed.
+// readModule reads a module and decompresses it.
 func readModule(name, file string) (module, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -134,8 +135,8 @@ func readModule(name, file string) (module, error) {
 	return module{name, content, depends}, nil
 }
 
-// moduleDepends are the names of the modules that must be loaded before: what
-// modinfo(8) calls "depends".
+// moduleDepends returns the names of the modules that must be loaded first,
+// which modinfo(8) shows as "depends".
 func moduleDepends(content []byte) ([]string, error) {
 	object, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
@@ -157,8 +158,8 @@ func moduleDepends(content []byte) ([]string, error) {
 	return nil, nil
 }
 
-// addModules adds the modules that the guest is to load, by names that sort
-// as they have to be loaded.
+// addModules adds the modules that the guest loads. It names them so that their
+// names sort in the order of loading.
 func addModules(w *cpio.Writer, opts options) error {
 	if opts.modules == "" {
 		return nil

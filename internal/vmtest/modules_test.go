@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// objectWith is an ELF object file that has a section .modinfo and the one
-// that every object has, of the names.
+// objectWith returns an ELF object file with a section .modinfo and the section
+// of names that every object file has.
 func objectWith(t *testing.T, modinfo string) []byte {
 	t.Helper()
 	const names = "\x00.modinfo\x00.shstrtab\x00"

@@ -16,15 +16,15 @@ import (
 	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
-// consoleLog is where the console's output is kept, below the module's root.
+// consoleLog is the file for the console's output, below the module's root.
 const consoleLog = "build/vmtest-console.log"
 
 // options are the command's flags.
 type options struct {
 	kernel  string
-	modules string // a directory; "": all that is needed is built in
-	image   string // an OCI layout; "": the tests that want one are left out
-	// auplink is a static program, for the in-tree driver; "": there is none in the guest.
+	modules string // a directory; "": everything needed is built in
+	image   string // an OCI layout; "": leave out the tests that need one
+	// auplink is a static program for the in-tree driver; "": the guest has none.
 	auplink  string
 	fs       string
 	memory   string
@@ -34,25 +34,25 @@ type options struct {
 	run      string
 	accel    string
 	backends []string
-	// libraries are the names of those whose drivers are tested.
+	// libraries are the names of the libraries whose drivers are tested.
 	libraries []string
-	// core is what corePackages returns.
+	// core is the result of corePackages.
 	core []string
-	// sequences is how many the differential test runs on each backend.
+	// sequences is how many sequences the differential test runs on each backend.
 	sequences int
-	// steps is in how many ways each operation is interrupted, or "all".
+	// steps is how many ways of interrupting each operation are tried, or "all".
 	steps string
-	// stress is how long each stress test is, on each backend.
+	// stress is how long each stress test takes on each backend.
 	stress time.Duration
-	// seed is where they begin; 0: with what the time is.
+	// seed is the seed of the random sequences; 0: the time.
 	seed uint64
-	// bench is the file for the results of benchmarks, which are run in place of
-	// the tests; "": none are.
+	// bench is the file for the results of the benchmarks, which then replace
+	// the tests; "": run the tests.
 	bench     string
 	benchtime string
 	count     int
 	size      string
-	// profiles is a directory for CPU profiles of the benchmarks; "": there are none.
+	// profiles is a directory for CPU profiles of the benchmarks; "": make none.
 	profiles string
 	keep     bool
 	verbose  bool
@@ -162,10 +162,10 @@ func (opts options) check() error {
 	return nil
 }
 
-// maySkip tells if there may be tests of the backend that cannot be run: on
-// aufs those that want the other backend as well, or the in-tree driver, which
-// does not take btrfs; on overlay those in a user namespace, where overlayfs
-// wants attributes that a tmpfs need not have.
+// maySkip reports whether tests on the backend may be skipped. On aufs, some
+// tests also need overlay or the in-tree driver, which does not support btrfs.
+// On overlay, the tests in a user namespace need attributes that a tmpfs may
+// lack.
 func (opts options) maySkip(backend string) bool {
 	switch backend {
 	case "aufs":
@@ -175,8 +175,8 @@ func (opts options) maySkip(backend string) bool {
 	}
 }
 
-// parseSize reads a number of bytes, or of K, M or G, which are powers of
-// 1024.
+// parseSize reads a number of bytes, with an optional suffix K, M or G, which
+// are powers of 1024.
 func parseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, "KMG")
 	shift, ok := map[string]int{"": 0, "K": 10, "M": 20, "G": 30}[s[len(digits):]]

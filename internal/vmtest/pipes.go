@@ -10,10 +10,10 @@ import (
 // A pipe leads from QEMU to this program.
 type pipe struct{ r, w *os.File }
 
-// pipes are all of them, in the order of their file descriptors in QEMU.
+// pipes are all pipes, in the order of their file descriptors in QEMU.
 type pipes struct {
 	console, messages pipe
-	suites            []pipe // one for each suite, in their order
+	suites            []pipe // one for each suite, in the suites' order
 }
 
 func openPipes(suites int) (*pipes, error) {
@@ -49,7 +49,7 @@ func (p *pipes) writers() []*os.File {
 
 func (p *pipes) closeWriters() {
 	for _, w := range p.writers() {
-		_ = w.Close() // a nil or closed file refuses, and needs no more
+		_ = w.Close() // fails for a nil or closed file, which needs no closing
 	}
 }
 

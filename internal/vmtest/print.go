@@ -18,14 +18,13 @@ import (
 )
 
 const (
-	// mostFindings is how many of the kernel's complaints are shown.
+	// mostFindings is how many kernel complaints the report shows.
 	mostFindings = 20
-	// tailLines is how much of the console is shown when the guest did not
-	// come to its end.
+	// tailLines is how many lines of the console the report shows if the guest did not finish.
 	tailLines = 60
 )
 
-// print writes the report on a run, and returns its problems.
+// print writes the report on a run, and returns the run's problems.
 func (r *result) print(w io.Writer, opts options) ([]string, error) {
 	problems := r.problems(opts)
 	var b bytes.Buffer
@@ -51,7 +50,7 @@ func (r *result) print(w io.Writer, opts options) ([]string, error) {
 	return problems, err
 }
 
-// printConsole writes what of the console is worth reading.
+// printConsole writes the parts of the console worth reading.
 func (r *result) printConsole(w io.Writer) {
 	if !r.done {
 		fmt.Fprintf(w, "\nend of the console:\n%s", indent(tailOf(string(r.console), tailLines)))
@@ -69,8 +68,7 @@ func (r *result) printConsole(w io.Writer) {
 	}
 }
 
-// printTests writes what the tests of each library came to: those of all its
-// suites together.
+// printTests writes the test results of each library, all its suites together.
 func (r *result) printTests(w io.Writer, opts options) error {
 	for _, name := range opts.libraries {
 		if len(opts.libraries) > 1 {
@@ -84,7 +82,7 @@ func (r *result) printTests(w io.Writer, opts options) error {
 	return nil
 }
 
-// printTable writes what was run on what, and how it went beside the tests.
+// printTable writes what ran, on what, and all results except those of single tests.
 func (r *result) printTable(w io.Writer, opts options) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(t, "%s\t%s\n", name, value) }
@@ -117,7 +115,7 @@ func (r *result) printTable(w io.Writer, opts options) error {
 	return t.Flush()
 }
 
-// aufsVersion takes the kernel's word for it, or else the console's.
+// aufsVersion returns the version that the kernel reports, or else the one on the console.
 func aufsVersion(kernel *wire.Kernel, log []byte) string {
 	if !kernel.Aufs {
 		return "none"
@@ -139,8 +137,8 @@ func verdict(exit wire.Exit) string {
 	return fmt.Sprintf("%s (%v)", word, exit.Elapsed.Round(time.Millisecond))
 }
 
-// absent says of the backends that were not asked for, and on which no test
-// was run, that this is why.
+// absent returns, for each backend that was not asked for and on which no test
+// ran, that reason.
 func absent(report *testreport.Report, opts options) map[string]string {
 	reasons := map[string]string{}
 	for _, backend := range []string{"aufs", "overlay"} {
@@ -157,8 +155,8 @@ func tailOf(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// indent indents all lines, and ends the last one. It leaves out control
-// characters: what a firmware writes to the console clears a terminal.
+// indent indents all lines, and ends the last one. It drops control characters,
+// because firmware writes some to the console that clear a terminal.
 func indent(text string) string {
 	var b strings.Builder
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {

@@ -9,19 +9,20 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// File descriptors on which QEMU finds the pipes to this program.
+// File descriptors in QEMU of the pipes to this program.
 const (
-	consoleFd = 3 + iota // the first one of exec.Cmd's ExtraFiles
+	consoleFd = 3 + iota // the first of exec.Cmd's ExtraFiles
 	messagesFd
-	suitesFd // the first suite's; the others' follow
+	suitesFd // of the first suite; the others follow
 )
 
-// kernelArgs is the kernel's command line. A panic restarts at once, which
-// ends QEMU; the marks in /dev/kmsg are many, and none may be dropped. Nobody
-// is to be kept from reading anything: mitigations would only take time.
+// kernelArgs is the kernel's command line. A panic restarts the machine at
+// once, which ends QEMU. The guest writes many marks to /dev/kmsg, and
+// printk.devkmsg=on keeps the kernel from dropping any. Mitigations would only
+// cost time: no program in the guest has anything to hide from the others.
 const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on mitigations=off rdinit=/init"
 
-// qemuArgs is QEMU's command line, whose files are in dir.
+// qemuArgs returns QEMU's command line. Its files are in dir.
 func qemuArgs(dir string, opts options) []string {
 	cpu := "max"
 	if opts.accel == "kvm" {
@@ -46,12 +47,12 @@ func qemuArgs(dir string, opts options) []string {
 	return args
 }
 
-// port is a virtio-serial port of the given name that leads to a pipe.
+// port returns the arguments for a virtio-serial port of the given name that leads to a pipe.
 func port(id string, fd int, name string) []string {
 	return []string{"-chardev", fileChardev(id, fd), "-device", "virtserialport,chardev=" + id + ",name=" + name}
 }
 
-// fileChardev is a character device that writes to a pipe QEMU has inherited.
+// fileChardev returns a character device that writes to a pipe QEMU inherited.
 func fileChardev(id string, fd int) string {
 	return "file,id=" + id + ",path=/dev/fd/" + strconv.Itoa(fd)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// A result is all that came out of a run.
+// A result is everything that came out of a run.
 type result struct {
-	bootErr error // why QEMU ended as it should not
+	bootErr error // why QEMU did not end normally
 
 	report    *testreport.Report
 	reportErr error
@@ -23,7 +23,7 @@ type result struct {
 	findings   []console.Finding
 	consoleErr error
 
-	kernel   *wire.Kernel // nil: the guest has not come so far
+	kernel   *wire.Kernel // nil: the guest did not get that far
 	tests    []wire.Tests // of the suites that have ended
 	examples []wire.Example
 	fatal    string
@@ -36,7 +36,7 @@ type result struct {
 	messagesErr error
 }
 
-// message takes one message of the guest.
+// message stores one message of the guest.
 func (r *result) message(m wire.Message) {
 	switch {
 	case m.Kernel != nil:
@@ -60,7 +60,7 @@ func (r *result) message(m wire.Message) {
 	}
 }
 
-// problems says why the run is not good; a good run has none.
+// problems returns why the run failed; a successful run has none.
 func (r *result) problems(opts options) []string {
 	var problems []string
 	add := func(format string, args ...any) {
@@ -99,23 +99,23 @@ func (r *result) problems(opts options) []string {
 	return problems
 }
 
-// ranTests says whether there are results of tests, if only of some. Of tests
-// that never began the report says no more than that the package failed.
+// ranTests reports whether there are results of any tests. Of tests that never
+// began, the report says only that the package failed.
 func (r *result) ranTests() bool {
 	return len(r.tests) > 0 || slices.ContainsFunc(r.report.Results,
 		func(res testreport.Result) bool { return res.Test != "" })
 }
 
-// ranSuite says whether a test of the suite was run to its end. If only one
-// backend is tested, tests that were skipped will do, for all tests of a package
-// may want the other one.
+// ranSuite reports whether a test of the suite ran to its end. If only one
+// backend is tested, skipped tests count too, because all tests of a package may
+// need the other backend.
 func (r *result) ranSuite(s suite, opts options) bool {
 	return slices.ContainsFunc(r.reportOf(s).Results, func(res testreport.Result) bool {
 		return res.Test != "" && (res.Outcome != testreport.Skipped || len(opts.backends) == 1)
 	})
 }
 
-// reportOf is the part of the report that is about some suites.
+// reportOf returns the part of the report about some suites.
 func (r *result) reportOf(suites ...suite) *testreport.Report {
 	report := &testreport.Report{}
 	for _, res := range r.report.Results {
@@ -126,8 +126,7 @@ func (r *result) reportOf(suites ...suite) *testreport.Report {
 	return report
 }
 
-// exitError is how the test binary of the suite failed; "" if it did not, or
-// has not ended.
+// exitError returns how the suite's test binary failed; "" if it did not, or has not ended.
 func (r *result) exitError(s suite) string {
 	for _, tests := range r.tests {
 		if tests.Suite == s.Name {
@@ -137,13 +136,13 @@ func (r *result) exitError(s suite) string {
 	return ""
 }
 
-// testProblems adds what is wrong with the tests that were run.
+// testProblems adds the problems of the tests that ran.
 func (r *result) testProblems(opts options, add func(string, ...any)) {
 	for _, problem := range r.report.Problems(nil) {
 		add("tests: %s", problem)
 	}
-	// Whether a backend works at all is what AUFS_TEST_BACKENDS makes the tests
-	// themselves check. A choice of tests may leave a backend out.
+	// With AUFS_TEST_BACKENDS the tests themselves check that a backend works
+	// at all. A choice of tests may leave a backend out.
 	for _, backend := range opts.backends {
 		if n := r.report.Backend(backend).Skipped; n > 0 && !opts.maySkip(backend) {
 			add("tests: %d of %s were skipped, and none has to be", n, backend)

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// goodResult is the result of a run in which all went well.
+// goodResult returns the result of a run in which everything went well.
 func goodResult() *result {
 	r := &result{
 		report: &testreport.Report{Results: []testreport.Result{
@@ -276,7 +276,7 @@ func TestPrintFailure(t *testing.T) {
 }
 
 func TestAbsent(t *testing.T) {
-	report := &testreport.Report{Results: goodResult().report.Results[:1]} // of aufs
+	report := &testreport.Report{Results: goodResult().report.Results[:1]} // only aufs
 	tests := []struct {
 		backends, want string
 	}{

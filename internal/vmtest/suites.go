@@ -12,12 +12,12 @@ import (
 
 // A library is a version of the driver: a module of this repository, for one of the storage libraries.
 type library struct {
-	name string // "" is left out of the names of suites and programs
+	name string // prefix of the names of suites and programs
 	pkg  string // the import path of the driver
-	dir  string // from the root of this module
-	made string // the same, of its example program and its tests with images
+	dir  string // relative to the root of this module
+	made string // like dir, for the example program and the tests with images
 	tags string
-	core bool // the tests of the packages in coreDir are run with its own
+	core bool // the tests of the packages in coreDir run with this library
 }
 
 // Names of libraries, for -libraries.
@@ -28,7 +28,7 @@ const (
 
 func libraryNames() []string { return []string{libraryContainers, libraryPodman} }
 
-// library describes the library of the given name.
+// libraryNamed returns the library of the given name.
 func libraryNamed(name string) library {
 	const module = "github.com/seed-642172e2/aufs"
 	if name == libraryPodman {
@@ -37,10 +37,10 @@ func libraryNamed(name string) library {
 	return library{pkg: module, dir: ".", made: ".", tags: tagsOwn, core: true}
 }
 
-// example is the example program of the library's module.
+// example returns the example program of the library's module.
 func (l library) example() wire.Program { return wire.Program{Name: l.name + "example"} }
 
-// all are the libraries that are to be tested.
+// all returns the libraries to test.
 func (opts options) all() []library {
 	all := make([]library, 0, len(opts.libraries))
 	for _, name := range opts.libraries {
@@ -53,11 +53,11 @@ func (opts options) all() []library {
 type suite struct {
 	wire.Suite
 	pkg  string // the import path
-	dir  string // from the root of this module
+	dir  string // relative to the root of this module
 	tags string
 }
 
-// suites are those that are to be run.
+// suites returns the suites to run.
 func (opts options) suites() []suite {
 	if opts.bench != "" {
 		return nil
@@ -69,8 +69,8 @@ func (opts options) suites() []suite {
 	return suites
 }
 
-// suitesOf are the suites of one library. The packages that the driver is made
-// of come before the driver.
+// suitesOf returns the suites of one library. The packages that the driver is
+// made of come before the driver.
 func (opts options) suitesOf(l library) []suite {
 	var suites []suite
 	if l.core {
@@ -88,12 +88,12 @@ func (opts options) suitesOf(l library) []suite {
 	return suites
 }
 
-// suite is the suite of a package in the directory dir of the library's module.
+// suite returns the suite for the package in the directory dir of the library's module.
 func (l library) suite(name, dir, tags string) suite {
 	return suite{Suite: wire.Suite{Name: l.name + name}, pkg: path.Join(l.pkg, dir), dir: path.Join(l.dir, dir), tags: tags}
 }
 
-// examples are the example programs that are to be run.
+// examples returns the example programs to run.
 func (opts options) examples() []wire.Program {
 	var examples []wire.Program
 	for _, l := range opts.all() {
@@ -102,5 +102,5 @@ func (opts options) examples() []wire.Program {
 	return examples
 }
 
-// hasPodman tells if there are tests that want a program of the other library.
+// hasPodman reports whether the podman library is tested.
 func (opts options) hasPodman() bool { return slices.Contains(opts.libraries, libraryPodman) }

@@ -1,5 +1,4 @@
-// Package console finds, in what a Linux kernel wrote to its console, the
-// messages that say that something is wrong with it.
+// Package console finds error messages in a Linux kernel's console output.
 package console
 
 import (
@@ -14,24 +13,24 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// A Finding is a message, or several that follow each other closely, with the
-// lines around.
+// A Finding is a message, or several close together, with the lines around them.
 type Finding struct {
-	Test  string   // the test that began last, as the guest's marks name it; "" if none had
+	Test  string   // the last test that the guest's marks announced; "" before the first
 	Lines []string // without line ends
 }
 
 const (
 	linesBefore = 3
-	// linesAfter is how far a finding reaches beyond its last message. A
-	// trace has more lines than that, but traceLine knows most of them.
+	// linesAfter is how many lines a finding takes after its last message. A
+	// trace has more, but traceLine matches most of them, and they do not
+	// count.
 	linesAfter = 5
 	// mostLines keeps a kernel that complains without end from filling the
-	// report; what follows is another finding.
+	// report. The lines that follow make another finding.
 	mostLines = 100
 )
 
-// Scan reads a console's output up to its end.
+// Scan reads a console's output to its end.
 func Scan(r io.Reader) ([]Finding, error) {
 	var s scanner
 	lines := bufio.NewReader(r)
@@ -56,10 +55,10 @@ type scanner struct {
 	findings []Finding
 	test     string
 	expected []string // texts of messages that a test provokes
-	before   []string // the last lines outside of a finding
-	open     bool     // current is a finding that goes on
+	before   []string // the last lines, none of them in a finding
+	open     bool     // more lines may join current
 	current  Finding
-	after    int // the lines that current still takes
+	after    int // how many lines current still takes
 }
 
 func (s *scanner) line(line string) {
@@ -76,7 +75,7 @@ func (s *scanner) line(line string) {
 	}
 }
 
-// isMark obeys the marks of package wire.
+// isMark reports whether the message is a mark of package wire, and obeys it.
 func (s *scanner) isMark(message string) bool {
 	if test, ok := strings.CutPrefix(message, wire.MarkTest); ok {
 		s.end()
@@ -94,8 +93,8 @@ func (s *scanner) isMark(message string) bool {
 	return false
 }
 
-// isExpected tells if a test provokes the message. No test can expect a WARNING
-// or a BUG.
+// isExpected reports whether a test provokes the message. No test can expect a
+// WARNING or a BUG.
 func (s *scanner) isExpected(message string) bool {
 	return provoked.MatchString(message) &&
 		slices.ContainsFunc(s.expected, func(text string) bool { return strings.Contains(message, text) })
@@ -117,7 +116,7 @@ func (s *scanner) take(line string) {
 	s.add(line)
 }
 
-// follow puts a line that stands after a bad one into its finding.
+// follow adds a line after a bad line to the finding.
 func (s *scanner) follow(line, message string) {
 	if !traceLine.MatchString(message) {
 		s.after--
@@ -128,7 +127,7 @@ func (s *scanner) follow(line, message string) {
 	s.add(line)
 }
 
-// add puts a line into the current finding and ends it when it is complete.
+// add adds a line to the current finding and ends the finding when it is complete.
 func (s *scanner) add(line string) {
 	s.current.Lines = append(s.current.Lines, line)
 	if s.after == 0 || len(s.current.Lines) >= mostLines {
@@ -153,8 +152,8 @@ func (s *scanner) remember(line string) {
 
 var aufsVersion = regexp.MustCompile(`(?m)^(?:\[ *\d+\.\d+\] )?aufs (\d+\S*)\r?$`)
 
-// AufsVersion finds the line by which a built-in aufs introduces itself.
-// It returns "" if there is none.
+// AufsVersion returns the version in the line that a built-in aufs writes at
+// boot, or "" without such a line.
 func AufsVersion(console string) string {
 	if match := aufsVersion.FindStringSubmatch(console); match != nil {
 		return match[1]

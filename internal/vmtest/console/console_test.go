@@ -19,8 +19,8 @@ func readLog(t *testing.T, name string) string {
 	return string(content)
 }
 
-// TestScanLogs scans what a 6.1 kernel wrote when a test had one aufs branch
-// twice, and when a test made the kernel panic.
+// TestScanLogs scans the output of a 6.1 kernel on which a test used one aufs
+// branch twice, and of one that a test made panic.
 func TestScanLogs(t *testing.T) {
 	tests := []struct {
 		file, test string
@@ -32,7 +32,7 @@ func TestScanLogs(t *testing.T) {
 			has: "aufs test_add:226:aufs.test[51]: /tmp/a duplicated",
 			// The example began right after.
 			last: "[    1.554213] aufs test_add:226:aufs.test[51]: /tmp/a duplicated",
-			// Of the lines before, aufs's expected ones don't count.
+			// Of the lines before, the expected ones of aufs do not count.
 			lines: 4,
 		},
 		{

@@ -5,25 +5,24 @@ import (
 	"strings"
 )
 
-// stamp is the time before a message, and with CONFIG_PRINTK_CALLER the
-// thread or processor after it.
+// stamp matches the time before a message, and the thread or processor that
+// CONFIG_PRINTK_CALLER adds.
 var stamp = regexp.MustCompile(`^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? `)
 
-// aufsMessage is the form of all messages of aufs, the function, the line,
-// the command and its process: "aufs au_br_add:234:mount[71]: ...".
+// aufsMessage matches all messages of aufs. They begin with the function, the
+// line, the command and its process: "aufs au_br_add:234:mount[71]: ...".
 var aufsMessage = regexp.MustCompile(`^aufs \w+:\d+:.+\[\d+\]: `)
 
-// sharedUpper is what overlayfs says when a directory is mounted writable twice.
-// It says the same of a lower directory that another mount writes to. Whoever
-// mounts a layer and one below it asks for that, as the storage library's tests
-// do.
+// sharedUpper matches the message of overlayfs about a directory that is mounted
+// writable twice. It does not match the message about a lower directory that
+// another mount writes to: a program that mounts a layer and a layer below it
+// causes that one on purpose, as the storage library's tests do.
 const sharedUpper = `overlayfs: (?:upperdir|workdir) is in-use .*undefined behavior`
 
-// provoked is what aufs and overlayfs say about what a program asked for
-// wrongly.
+// provoked matches the messages of aufs and overlayfs about wrong requests of a program.
 var provoked = alternatives(aufsMessage.String(), sharedUpper)
 
-// kernelMessage matches what a kernel writes only if something is wrong.
+// kernelMessage matches messages that a kernel writes only if something is wrong.
 var kernelMessage = alternatives(
 	`\bWARNING: `,
 	`\bBUG: `,
@@ -57,25 +56,24 @@ var kernelMessage = alternatives(
 	`EXT4-fs (?:error|warning)`,
 	`XFS .*(?:Internal error|[Cc]orruption|Assertion failed)`,
 	`BTRFS (?:error|critical|warning)`,
-	// With index=on the mount is refused instead, and the message says how
-	// to "override exclusive upperdir protection": a refusal is no fault.
+	// With index=on overlayfs refuses the mount instead, and the message says
+	// how to "override exclusive upperdir protection". A refusal is no fault.
 	sharedUpper,
 	`^unregister_netdevice: waiting`,
 )
 
-// ignored are messages that have one of the forms above and that are no
-// fault. Whatever is added here needs its reason.
+// ignored matches messages that have one of the forms above but are no fault.
+// Every pattern here needs its reason.
 var ignored = alternatives(
-	// aufs tells, at the level of information, that it rewrites a sparse
-	// file of its own.
+	// aufs logs, at the level "info", that it rewrites a sparse file of its own.
 	`^aufs \w+:\d+:.+\[\d+\]: (?:begin|end) truncating xino\(`,
-	// aufs says this of its option dirperm1, once, whenever it is used.
+	// aufs logs this about its option dirperm1, once, whenever the option is used.
 	`^aufs au_opts_verify:\d+:.+\[\d+\]: dirperm1 breaks the protection`,
-	// The root directories of two branches differ in owner or mode. Whoever
-	// makes layers may do that; the upper one counts.
+	// The root directories of two branches differ in owner or mode. Layers may
+	// differ so; the upper one counts.
 	`^aufs test_add:\d+:.+\[\d+\]: uid/gid/perm `,
-	// The initramfs of a kernel without CONFIG_DEVTMPFS has a console, and
-	// one that boots without it says so with this warning; it works.
+	// The initramfs of a kernel without CONFIG_DEVTMPFS has a console. A kernel
+	// that boots without one writes this warning, and works.
 	`^Warning: unable to open an initial console`,
 )
 

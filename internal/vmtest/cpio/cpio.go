@@ -1,5 +1,5 @@
-// Package cpio writes archives in the "newc" format, the one in which the
-// Linux kernel takes an initramfs. The kernel's documentation describes it in
+// Package cpio writes archives in the "newc" format, in which the Linux kernel
+// takes an initramfs. The kernel's documentation describes the format in
 // driver-api/early-userspace/buffer-format.
 package cpio
 
@@ -10,7 +10,7 @@ import (
 	"math"
 )
 
-// File type bits of a mode, as stat(2) has them.
+// File type bits of a mode, as in stat(2).
 const (
 	typeDir     = 0o040000
 	typeFile    = 0o100000
@@ -21,11 +21,11 @@ const (
 // trailer is the name of the entry that ends an archive.
 const trailer = "TRAILER!!!"
 
-// A Writer writes an archive. Everything in it belongs to root and is as old
-// as the epoch, so the same content always makes the same archive.
+// A Writer writes an archive. Root owns everything in the archive, and all
+// times are the epoch, so the same content always makes the same archive.
 //
-// Names are relative to the root of the archive, without a leading slash.
-// The kernel makes no parent directories: they have to come first.
+// Names are relative to the root of the archive, without a leading slash. The
+// kernel makes no parent directories, so they must come first.
 type Writer struct {
 	w       io.Writer
 	inode   uint32
@@ -78,11 +78,11 @@ func (w *Writer) CharDevice(name string, perm fs.FileMode, major, minor uint32) 
 
 // Close writes the end of the archive. It doesn't close the underlying writer.
 func (w *Writer) Close() error {
-	w.inode = math.MaxUint32 // header adds one; the trailer's is 0
+	w.inode = math.MaxUint32 // header adds one; the trailer's inode is 0
 	return w.header(entry{name: trailer, links: 1})
 }
 
-// An entry is what a header tells about a file.
+// An entry is the part of a file that its header describes.
 type entry struct {
 	name         string
 	mode         uint32
@@ -91,8 +91,8 @@ type entry struct {
 	major, minor uint32 // of a device
 }
 
-// header writes an entry's header and its name. Each entry gets an inode
-// number of its own, for equal ones would make hard links.
+// header writes an entry's header and its name. Each entry gets its own inode
+// number, because equal ones would make hard links.
 func (w *Writer) header(e entry) error {
 	w.inode++
 	fields := [...]uint32{
@@ -111,8 +111,8 @@ func (w *Writer) header(e entry) error {
 	return w.pad()
 }
 
-// pad fills up to a multiple of four bytes, which follows every name and
-// every file's content.
+// pad pads the archive to a multiple of four bytes. Padding follows every name
+// and every file's content.
 func (w *Writer) pad() error {
 	return w.write(make([]byte, (4-w.written%4)%4))
 }
@@ -124,7 +124,7 @@ func (w *Writer) write(p []byte) error {
 	return nil
 }
 
-// A counter writes for a Writer and counts.
+// A counter writes to the archive of a Writer and counts the bytes.
 type counter struct{ *Writer }
 
 func (c counter) Write(p []byte) (int, error) {
@@ -133,8 +133,7 @@ func (c counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// unixPerm turns permissions into mode bits, the setuid bit and its kin
-// included.
+// unixPerm converts permissions into mode bits, including the setuid, setgid and sticky bits.
 func unixPerm(perm fs.FileMode) uint32 {
 	mode := uint32(perm.Perm())
 	for bit, unix := range map[fs.FileMode]uint32{

@@ -23,8 +23,8 @@ func sample(w *Writer) error {
 	)
 }
 
-// TestWriterGolden compares with an archive that GNU cpio has listed and
-// unpacked without complaint.
+// TestWriterGolden compares with an archive that GNU cpio listed and unpacked
+// without complaint.
 func TestWriterGolden(t *testing.T) {
 	var got bytes.Buffer
 	if err := sample(NewWriter(&got)); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// runBench runs the benchmarks. That some of them fail is a result.
+// runBench runs the benchmarks. A failed benchmark is a result, not an error.
 func runBench(host messages, plan wire.Plan) error {
 	ctx, stop := context.WithTimeout(context.Background(), plan.TestTimeout)
 	defer stop()
@@ -40,7 +40,7 @@ func runBench(host messages, plan wire.Plan) error {
 	return host.send(wire.Message{Bench: &exit})
 }
 
-// A sender sends what is written to it.
+// A sender sends everything that is written to it.
 type sender func(text string) error
 
 // Write implements io.Writer.

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	// mostBranches is where the trial ends: kernels exist that take 32767,
-	// and no test needs more than this.
+	// mostBranches ends the trial: some kernels accept 32767 branches, and no
+	// test needs more than this.
 	mostBranches = 1100
 	// branchBatch is how many branches one mount(2) appends. The kernel puts
-	// all options of one call into a page and, when more than eighty or so
-	// are given, writes past its end.
+	// all options of one call into a page and, with more than about eighty,
+	// writes past the page's end.
 	branchBatch = 32
 )
 
@@ -31,7 +31,7 @@ func probeBranchLimit() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	// aufs complains about the branch that is one too many.
+	// aufs complains about the first branch beyond the limit.
 	mark(wire.MarkExpect + "number of branches exceeded")
 	defer mark(wire.MarkExpectNone)
 
@@ -65,8 +65,8 @@ func appendBranches(dir, mnt string) (string, error) {
 	return "more than " + strconv.Itoa(mostBranches), nil
 }
 
-// countBranches counts the branches of the only aufs mount there is. Those
-// of a refused call that come before the first one too many were appended.
+// countBranches counts the branches of the only aufs mount. The kernel refused
+// the last call, but has appended the branches of that call up to the limit.
 func countBranches() (string, error) {
 	branches, err := filepath.Glob("/sys/fs/aufs/si_*/br[0-9]*")
 	if err != nil {

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Command guest is the init of the virtual machine of a vmtest. It makes the
-// machine usable, runs the tests and the example program, or benchmarks, as
-// its plan says, sends the results to the host, and turns the machine off.
+// Command guest is the init of the virtual machine of a vmtest. It sets the
+// machine up, runs the tests and the example program, or benchmarks, as its
+// plan says, sends the results to the host, and turns the machine off.
 //
-// Process 1 does nothing but start a worker, which is the same program, and
-// reap orphans until the worker has ended.
+// Process 1 only starts a worker, which is the same program, and reaps orphans
+// until the worker ends.
 package main

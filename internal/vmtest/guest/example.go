@@ -25,7 +25,7 @@ func runExample(program wire.Program, backend string) wire.Example {
 	return wire.Example{Name: program.Name, Backend: backend, Output: string(output.bytes), Exit: exit}
 }
 
-// A tail keeps the end of what is written to it.
+// A tail keeps the last tailSize bytes written to it.
 type tail struct{ bytes []byte }
 
 // tailSize is far more than the example program writes.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describeKernel finds out what the host wants to know of the kernel.
+// describeKernel returns what the host needs to know about the kernel.
 func describeKernel() (wire.Kernel, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -37,8 +37,8 @@ func describeKernel() (wire.Kernel, error) {
 	return kernel, nil
 }
 
-// branchLimit says how many branches an aufs mount can have, and how that is
-// known: the kernel's configuration tells it, or else a trial does.
+// branchLimit returns how many branches an aufs mount can have, and the source:
+// the kernel's configuration or, without that, a trial.
 func branchLimit() string {
 	if limit := configuredLimit("/proc/config.gz"); limit != "" {
 		return limit + " (from its configuration)"
@@ -50,7 +50,7 @@ func branchLimit() string {
 	return limit + " (by trial)"
 }
 
-// configuredLimit returns "" if there is no such file, or nothing in it.
+// configuredLimit returns "" if the file does not exist or holds no limit.
 func configuredLimit(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -66,7 +66,7 @@ func configuredLimit(path string) string {
 
 var limitOption = regexp.MustCompile(`^CONFIG_AUFS_BRANCH_MAX_(\d+)=y$`)
 
-// findLimit reads a kernel's configuration.
+// findLimit returns the branch limit in a kernel's configuration.
 func findLimit(config io.Reader) string {
 	lines := bufio.NewScanner(config)
 	for lines.Scan() {

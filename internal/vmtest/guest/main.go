@@ -38,7 +38,7 @@ func supervise() error {
 	return reap(worker)
 }
 
-// reap waits for all children until the given one has ended.
+// reap waits for all children until the worker ends.
 func reap(worker int) error {
 	for {
 		var status unix.WaitStatus
@@ -53,11 +53,11 @@ func reap(worker int) error {
 	}
 }
 
-// powerOff ends the virtual machine. A restart does so as well as turning it
-// off, for QEMU runs with -no-reboot, and it needs no ACPI in the kernel.
+// powerOff ends the virtual machine. It restarts the machine, which ends QEMU
+// because of -no-reboot. Turning the machine off would need ACPI in the kernel.
 func powerOff() {
 	unix.Sync()
-	// A write to a virtio-serial port returns before the host has all of it.
+	// A write to a virtio-serial port returns before the host has all of the data.
 	time.Sleep(time.Second)
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	fmt.Fprintln(os.Stderr, "vmtest: reboot:", err)

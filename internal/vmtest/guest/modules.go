@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadModules loads the kernel modules that the host has sent, in the order
-// of their names.
+// loadModules loads the kernel modules that the host has sent, in the order of their names.
 func loadModules() error {
 	files, err := filepath.Glob(filepath.Join(wire.ModulesDir, "*.ko"))
 	if err != nil {

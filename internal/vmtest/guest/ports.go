@@ -12,7 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// openPort opens the virtio-serial port that has the given name.
+// openPort opens the virtio-serial port of the given name.
 func openPort(name string) (*os.File, error) {
 	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {
@@ -31,7 +31,7 @@ func openPort(name string) (*os.File, error) {
 	return nil, fmt.Errorf("there is no virtio-serial port %s; does the kernel have CONFIG_VIRTIO_CONSOLE?", name)
 }
 
-// messages sends to the host.
+// messages sends messages to the host.
 type messages struct{ encoder *json.Encoder }
 
 func (m messages) send(msg wire.Message) error {
@@ -41,8 +41,8 @@ func (m messages) send(msg wire.Message) error {
 	return nil
 }
 
-// mark writes a line to the kernel's log, and so to the console. That it is
-// missing there would be no reason to stop.
+// mark writes a line to the kernel's log, and so to the console. A missing mark
+// is no reason to stop.
 func mark(text string) {
 	_ = os.WriteFile("/dev/kmsg", []byte("<5>"+text), 0)
 }

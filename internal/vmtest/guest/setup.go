@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUp makes out of the initramfs what programs expect of a system.
+// setUp makes the initramfs into the system that programs expect.
 func setUp() error {
 	if err := leaveRootfs(); err != nil {
 		return err
@@ -36,9 +36,9 @@ func setUp() error {
 	return nil
 }
 
-// leaveRootfs makes a bind mount of the initramfs the root directory. The
-// root of the initramfs itself can't be left with pivot_root(2), which is
-// what programs that unpack archives want to do.
+// leaveRootfs makes a bind mount of the initramfs the root directory. Programs
+// that unpack archives call pivot_root(2), which cannot leave the root of the
+// initramfs itself.
 func leaveRootfs() error {
 	if err := unix.Mount("/", "/newroot", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind the new root: %w", err)

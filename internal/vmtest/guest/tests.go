@@ -16,13 +16,13 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// orphanGrace is how long a program's output is awaited after its end, if
-// something that it started holds it open.
+// orphanGrace is how long to wait for the output of a program that has ended,
+// if a process that it started still holds the output open.
 const orphanGrace = 10 * time.Second
 
-// runSuites runs the suites one after the other. Each may take all the time
-// that those before it have left. When the time is up, the rest are not run,
-// and have failed.
+// runSuites runs the suites one after the other. Each may use all the time that
+// the suites before it have left. When the time is up, the remaining suites do
+// not run, and fail.
 func runSuites(host messages, plan wire.Plan, run func(wire.Suite, time.Duration) (wire.Exit, error)) error {
 	deadline := time.Now().Add(plan.TestTimeout)
 	for _, suite := range plan.Suites {
@@ -41,7 +41,8 @@ func runSuites(host messages, plan wire.Plan, run func(wire.Suite, time.Duration
 	return nil
 }
 
-// runSuite runs a test binary, for no longer than timeout. Its error is that it could not be run.
+// runSuite runs a test binary, for no longer than timeout. It returns an error
+// if it cannot run the binary.
 func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exit, error) {
 	port, err := openPort(suite.Port())
 	if err != nil {
@@ -64,8 +65,9 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 	return runCommand(cmd)
 }
 
-// runCommand runs a program to its end. That the program fails is a result,
-// that it can't be run or heard is an error.
+// runCommand runs a program to its end. If the program fails, that is in the
+// result. An error means that the program could not be run or its output could
+// not be read.
 func runCommand(cmd *exec.Cmd) (wire.Exit, error) {
 	cmd.WaitDelay = orphanGrace
 	start := time.Now()
@@ -83,20 +85,20 @@ func runCommand(cmd *exec.Cmd) (wire.Exit, error) {
 	return exit, nil
 }
 
-// A marker passes the output of a test binary on, and marks in the kernel's
-// log where each test begins, so that the kernel's complaints can be told by
-// the test that caused them.
+// A marker passes on the output of a test binary, and marks in the kernel's log
+// where each test begins. The marks show which test caused a complaint of the
+// kernel.
 type marker struct {
 	w     io.Writer
 	suite string
 	mark  func(text string)
-	line  []byte // the beginning of a line whose end is still to come
+	line  []byte // the beginning of a line whose end has not come yet
 }
 
-// runLine is how -test.v=test2json says that a test begins.
+// runLine begins the line with which -test.v=test2json announces a test.
 const runLine = "\x16=== RUN   "
 
-// Write takes output in pieces of any size.
+// Write accepts output in pieces of any size.
 func (m *marker) Write(p []byte) (int, error) {
 	m.line = append(m.line, p...)
 	for {

@@ -15,7 +15,7 @@ import (
 
 var errNoAufs = errors.New("the tests are to run on aufs, and this kernel has no aufs")
 
-// work is what the worker does; it returns its exit status.
+// work does the worker's job and returns its exit status.
 func work() int {
 	port, err := openPort(wire.MessagesPort)
 	if err != nil {
@@ -35,8 +35,8 @@ func work() int {
 	return 0
 }
 
-// carryOut does what the plan says. Failed tests and examples are results;
-// its error is that the plan could not be carried out.
+// carryOut carries out the plan. Failed tests and examples are results; an
+// error means that carryOut could not carry out the plan.
 func carryOut(host messages) error {
 	plan, err := readPlan()
 	if err != nil {
@@ -65,7 +65,7 @@ func carryOut(host messages) error {
 		return err
 	}
 	if plan.Run != "" {
-		// The example is none of the tests that were chosen.
+		// The example is not among the tests that were chosen.
 		return nil
 	}
 	for _, program := range plan.Examples {
