@@ -2,8 +2,8 @@ package testreport
 
 import "fmt"
 
-// Problems says why a run is not good: failed tests, and for each backend of
-// noSkip, skipped tests or no test at all. A good run has none.
+// Problems returns why a run is not good: failed tests and, for each backend of
+// noSkip, skipped tests or no test at all. A good run has no problems.
 func (r *Report) Problems(noSkip []string) []string {
 	var problems []string
 	if n := r.Total().Failed; n > 0 {

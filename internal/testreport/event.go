@@ -15,8 +15,8 @@ type event struct {
 	FailedBuild string
 }
 
-// parseEvent reads one line. The stream may have other lines in between,
-// such as the downloads that the go command reports: for those ok is false.
+// parseEvent parses one line. The stream may contain other lines, such as the
+// go command's reports of downloads: for such a line ok is false.
 func parseEvent(line []byte) (ev event, ok bool) {
 	if !bytes.HasPrefix(line, []byte("{")) {
 		return event{}, false

@@ -7,10 +7,10 @@ import (
 	"text/tabwriter"
 )
 
-// Print writes the report: the failed tests, the skipped ones with their
-// reasons, and a table with a row for each backend. Absent gives, for
-// backends that were not run at all, the reason, to be said under the table.
-// The last line is "N passed, N failed, N skipped".
+// Print writes the report: the failed tests, the skipped tests with their
+// reasons, and a table with a row for each backend. Absent maps backends on
+// which no test ran to the reason, which Print writes below the table. The last
+// line is "N passed, N failed, N skipped".
 func (r *Report) Print(w io.Writer, absent map[string]string) error {
 	var b bytes.Buffer
 	printList(&b, "FAILED", r.With(Failed))

@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// ErrNoEvents says that the input of Read had no test event at all: whatever
-// should have run the tests did not.
+// ErrNoEvents means that the input of Read had no test event at all: the
+// program that should run the tests did not.
 var ErrNoEvents = errors.New("no test events in the input")
 
-// Options of Read.
+// Options are the options of Read.
 type Options struct {
-	// Log receives the output of the tests as people read it. Nil: none.
+	// Log receives the output of the tests in readable form. Nil: none.
 	Log io.Writer
-	// Verbose logs the output of all tests, and not just of failed ones.
+	// Verbose logs the output of all tests, not only of failed ones.
 	Verbose bool
 }
 
-// Read reads the events of "go test -json" until the end of the input.
-// With an error it returns the report on what was read before.
+// Read reads the events of "go test -json" until the end of the input. With an
+// error, it also returns the report on what it read before the error.
 func Read(in io.Reader, opts Options) (*Report, error) {
 	if opts.Log == nil {
 		opts.Log = io.Discard
 	}
 	c := newCollector(opts)
-	// Lines have no greatest length, since a test's output has none.
-	// That rules out bufio.Scanner.
+	// The output of a test has no maximum length, so lines have none. That
+	// rules out bufio.Scanner.
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -48,7 +48,7 @@ func Read(in io.Reader, opts Options) (*Report, error) {
 	return c.finish(), nil
 }
 
-// A collector follows the events of all packages, which may run at once.
+// A collector follows the events of all packages, which may run at the same time.
 type collector struct {
 	opts   Options
 	events int
@@ -56,16 +56,16 @@ type collector struct {
 	byPath map[string]*packageRun
 }
 
-// A packageRun is what is known so far of one package's tests.
+// A packageRun is the state of one package's tests.
 type packageRun struct {
 	path   string
 	ended  string // the action that ended it; "" while it runs
-	build  string // the build whose failure was its end
+	build  string // the build whose failure ended it
 	order  []*testRun
 	byName map[string]*testRun
 }
 
-// A testRun is what is known so far of one test.
+// A testRun is the state of one test.
 type testRun struct {
 	name   string
 	ended  string
@@ -77,7 +77,7 @@ func newCollector(opts Options) *collector {
 	return &collector{opts: opts, byPath: map[string]*packageRun{}}
 }
 
-// line takes one line of the input.
+// line handles one line of the input.
 func (c *collector) line(line []byte) {
 	ev, ok := parseEvent(line)
 	if !ok {
@@ -119,7 +119,7 @@ func (c *collector) testEvent(t *testRun, ev event) {
 		t.ended = "fail"
 		c.logTest(t)
 	case "pass", "skip":
-		// With -count=2 one failure among two runs is a failure.
+		// With -count=2, one failure in two runs is a failure.
 		if t.ended != "fail" {
 			t.ended = ev.Action
 		}
@@ -129,7 +129,7 @@ func (c *collector) testEvent(t *testRun, ev event) {
 	}
 }
 
-// logUnfinished logs the tests that a panic or the like left unfinished.
+// logUnfinished logs the tests that never ended, for example because of a panic.
 func (c *collector) logUnfinished(p *packageRun) {
 	for _, t := range p.order {
 		if t.ended != "" || t.parent {
@@ -140,7 +140,7 @@ func (c *collector) logUnfinished(p *packageRun) {
 	}
 }
 
-// logTest logs what a failed test wrote, if that was not done at once.
+// logTest logs the output of a failed test, unless it was logged as it came.
 func (c *collector) logTest(t *testRun) {
 	if c.opts.Verbose {
 		return
@@ -152,13 +152,13 @@ func (c *collector) logTest(t *testRun) {
 	}
 }
 
-// log passes text on. A log that can't be written is no reason to lose the
-// report, so its error is dropped.
+// log writes text to the log. An unwritable log is no reason to lose the
+// report, so log drops the error.
 func (c *collector) log(text string) {
 	_, _ = io.WriteString(c.opts.Log, text)
 }
 
-// finish makes the report of all that was seen.
+// finish makes the report from all events.
 func (c *collector) finish() *Report {
 	r := &Report{}
 	for _, p := range c.order {
@@ -192,8 +192,8 @@ func (p *packageRun) test(name string) *testRun {
 }
 
 // markParents marks the tests that a new test is a subtest of. They began
-// before it; a name with a slash that t.Run was given looks like a subtest of
-// something that never did.
+// before the new test. A subtest whose own name has a slash looks like a
+// subtest of a test that never began.
 func (p *packageRun) markParents(name string) {
 	for parent := range parents(name) {
 		if t := p.byName[parent]; t != nil {

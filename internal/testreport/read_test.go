@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// readFile reads events that a real "go test -json" wrote.
+// readFile reads events of a real "go test -json".
 func readFile(t *testing.T, name string, opts Options) *Report {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", name))
@@ -179,8 +179,8 @@ func TestReadTwice(t *testing.T) {
 	}
 }
 
-// TestReadSlash has a subtest whose own name has a slash in it, and which
-// therefore has no parent TestX/a.
+// TestReadSlash has a subtest whose own name contains a slash, so that it has
+// no parent TestX/a.
 func TestReadSlash(t *testing.T) {
 	events := `{"Action":"run","Package":"p","Test":"TestX"}
 {"Action":"run","Package":"p","Test":"TestX/a/b"}

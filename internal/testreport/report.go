@@ -2,8 +2,8 @@ package testreport
 
 import "strings"
 
-// Backends are the values a Test's Backend can have, in the order in which
-// the report's table shows them.
+// Backends returns the possible values of a Result's Backend, in the order of
+// the report's table.
 func Backends() []string {
 	return []string{"aufs", "overlay", backendNone}
 }
@@ -21,22 +21,22 @@ const (
 	Skipped
 )
 
-// A Result is the outcome of one leaf test, or the failure of a package as
-// such, whose Test is then empty.
+// A Result is the outcome of one leaf test, or the failure of a package outside
+// of its tests. For a package, Test is empty.
 type Result struct {
 	Package string
 	Test    string
 	Backend string
 	Outcome Outcome
-	Reason  string // why it was skipped, or what is known of its failure
+	Reason  string // why it was skipped, or what is known about its failure
 }
 
-// Name is the package's import path and, if there is one, the test's name.
+// Name returns the package's import path and, if there is one, the test's name.
 func (r Result) Name() string {
 	return strings.TrimSpace(r.Package + " " + r.Test)
 }
 
-// A Report is what a run of tests came to.
+// A Report is the outcome of a run of tests.
 type Report struct {
 	Results []Result // in the order in which the tests began
 }
@@ -46,7 +46,7 @@ type Counts struct {
 	Passed, Failed, Skipped int
 }
 
-// Run is the number of tests that ran to an end, which skipped ones did not.
+// Run returns the number of tests that ran to an end; skipped tests did not.
 func (c Counts) Run() int { return c.Passed + c.Failed }
 
 // Total counts all results.
@@ -88,7 +88,7 @@ func (r *Report) count(want func(Result) bool) Counts {
 	return c
 }
 
-// backendOf finds the backend that a test's name mentions.
+// backendOf returns the backend that a test's name contains.
 func backendOf(test string) string {
 	for _, part := range strings.Split(test, "/") {
 		if part == "aufs" || part == "overlay" {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// results are the results of a package: those of its leaf tests, those of
-// failed tests whose subtests don't explain it, and at last the package's
-// own, if it failed and no test did.
+// results returns the results of a package: those of its leaf tests, those of
+// failed tests none of whose subtests failed, and last the package's own, if
+// the package failed and no test did.
 func (p *packageRun) results() []Result {
 	failed := p.explained()
 	var results []Result
@@ -35,7 +35,7 @@ func (p *packageRun) results() []Result {
 	return results
 }
 
-// explained is the set of tests of which a subtest failed.
+// explained returns the set of tests that have a failed subtest.
 func (p *packageRun) explained() map[string]bool {
 	set := map[string]bool{}
 	for _, t := range p.order {
@@ -49,8 +49,8 @@ func (p *packageRun) explained() map[string]bool {
 	return set
 }
 
-// failure says why the package failed as such; "" says that it did not, or
-// that the failure of one of its tests is the reason.
+// failure returns why the package failed outside of its tests. It returns "" if
+// the package did not fail, or if one of its tests failed.
 func (p *packageRun) failure(results []Result) string {
 	for _, res := range results {
 		if res.Outcome == Failed {
@@ -89,12 +89,12 @@ func (t *testRun) reason() string {
 	return ""
 }
 
-// logLine is how t.Log and its kin begin: four blanks, or more for a
-// subtest's output inside its parent's, then the source line.
+// logLine matches the beginning of a line of t.Log and similar calls: four
+// blanks, more for a subtest's output inside its parent's, and the source line.
 var logLine = regexp.MustCompile(`^\s+\S+\.go:\d+: `)
 
-// lastLog is the last thing that a test logged, which for a skipped test is
-// why it was skipped. It is one line, even if it was logged as several.
+// lastLog returns the last text that a test logged, joined into one line. For a
+// skipped test that is the reason.
 func lastLog(output []string) string {
 	var words []string
 	for _, chunk := range output {
@@ -114,8 +114,8 @@ func lastLog(output []string) string {
 	return strings.Join(words, " ")
 }
 
-// isFrame says whether a line of output was written by package testing to
-// tell where a test begins, pauses, goes on or ends.
+// isFrame reports whether package testing wrote the line of output to announce
+// that a test begins, pauses, goes on, passes or is skipped.
 func isFrame(line string) bool {
 	return strings.HasPrefix(line, "=== ") ||
 		strings.HasPrefix(strings.TrimLeft(line, " "), "--- SKIP: ") ||

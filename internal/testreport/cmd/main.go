@@ -1,10 +1,10 @@
-// Command cmd reads "go test -json" from its standard input, shows what
-// failed, and ends with a table of results for each storage backend.
+// Command cmd reads "go test -json" from its standard input, shows the
+// failures, and ends with a table of results for each storage backend.
 //
 //	go test -json ./... | go run ./internal/testreport/cmd -noskip overlay
 //
-// It exits with status 1 when a test failed or a -noskip was not obeyed,
-// and with 2 when it was called wrongly.
+// It exits with status 1 if a test failed or a backend broke its -noskip, and
+// with status 2 on wrong usage.
 package main
 
 import (
