@@ -1,8 +1,8 @@
-// Command port writes the module in podman/, which is for go.podman.io/storage, from this one, which is for
-// github.com/containers/storage. It is run in the directory of this module.
+// Command port generates the module in podman/, which is for go.podman.io/storage, from this module, which
+// is for github.com/containers/storage. Run it in the directory of this module.
 //
-// Some files of podman/ are written by hand, and stand in place of those that would be generated: these are the lines that know the
-// library's own interface.
+// Some files of podman/ are written by hand and replace the files that port would generate. They contain the code that depends on
+// the library's own interface.
 package main
 
 import (
@@ -20,22 +20,22 @@ import (
 // target is the directory of the generated module.
 const target = "podman"
 
-// packages are the directories of those that are ported, because they import the storage library or the driver. Packages that do neither
-// exist once, in this module, and that in podman/ imports them.
+// packages are the directories to port: the packages that import the storage library or the driver. Packages that import neither exist only in
+// this module, and the packages in podman/ import them.
 var packages = []string{".", "internal/differential/library", "internal/storagelib"}
 
-// programs are modules of their own: what the driver is shown with, and the tests with real images. They are ported where they are built, and
-// podman/modfiles has their go.mod and go.sum for there, by the last parts of their names.
+// programs are modules of their own: the example program and the tests with real images. Port writes them where they are built. Their
+// go.mod and go.sum for there are in podman/modfiles, named by the last parts of their directories.
 var programs = []string{"example", "internal/imagetest"}
 
-// left are files of those that have nothing to say of another library: what it makes of a storage.conf, and how package differential finds
+// left are files that make no sense for the other library: how the library reads a storage.conf, and how package differential finds
 // faults.
 var left = []string{"library_test.go", "internal/differential/library/run_test.go"}
 
-// copied are files that stand in both modules: each is published with its own directory alone.
+// copied are files that both modules contain, because each module is published with its own directory only.
 var copied = []string{"LICENSE"}
 
-// hand are those files of podman/ that are written by hand.
+// hand are the files of podman/ that are written by hand.
 var hand = []string{
 	"library.go", "register_test.go", "shared_test.go", "storageconf_test.go",
 	"internal/differential/library/applyto.go",
@@ -90,7 +90,7 @@ func run(check bool, args int) error {
 	return nil
 }
 
-// writePrograms writes the programs to directories of their names in dir.
+// writePrograms writes each program to the directory of its name in dir.
 func writePrograms(dir string) error {
 	files, err := generate(dir, programs)
 	if err != nil {
@@ -104,7 +104,7 @@ func writePrograms(dir string) error {
 			}
 			files[filepath.Join(dir, program, to)] = content
 		}
-		// What has no source any more is not to be built.
+		// A generated file that has no source any more must not be built.
 		if err := os.RemoveAll(filepath.Join(dir, program)); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func writePrograms(dir string) error {
 	return nil
 }
 
-// generate returns what of packages is to be in the directory target, by paths.
+// generate returns the contents of the generated files of packages in the directory target, by path.
 func generate(target string, packages []string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, dir := range packages {
@@ -150,7 +150,7 @@ func generate(target string, packages []string) (map[string][]byte, error) {
 
 func isGenerated(content []byte) bool { return bytes.HasPrefix(content, []byte(mark)) }
 
-// compare returns the paths in podman/ of generated files that are missing, or not as they are to be, or have no source.
+// compare returns the paths of generated files in podman/ that are missing, differ from want, or have no source.
 func compare(want map[string][]byte) ([]string, error) {
 	var stale []string
 	for path, content := range want {
@@ -181,7 +181,7 @@ func compare(want map[string][]byte) ([]string, error) {
 	return stale, err
 }
 
-// write makes path have the content, or removes it if there is to be none.
+// write writes the content to path, or removes path if the content is nil.
 func write(path string, content []byte) error {
 	if content == nil {
 		return os.Remove(path)

@@ -60,7 +60,7 @@ func TestPort(t *testing.T) {
 	}
 }
 
-// TestRun makes a module, and changes both sides of it.
+// TestRun generates a module, and then changes files of both modules.
 func TestRun(t *testing.T) {
 	t.Chdir(t.TempDir())
 	defer func(p, h, c []string) { packages, hand, copied = p, h, c }(packages, hand, copied)
@@ -111,10 +111,10 @@ func TestRun(t *testing.T) {
 	if err := run(false, 0); err != nil {
 		t.Fatal(err)
 	}
-	// What is written by hand stays, and is not stale.
+	// A change of the source of a file that is written by hand makes nothing stale.
 	put("d/hand.go", "package p\n\nvar other int\n")
 	stale()
-	// Without its mark a file is stale, or nobody knows what it is.
+	// A generated file without its mark is stale. Any other file without the mark is an error.
 	put(generated, "package p\n")
 	stale(generated)
 	put("podman/d/other.go", "package p\n")
