@@ -10,14 +10,14 @@ import (
 )
 
 var (
-	// packageRow is a row of the table of packages in docs/design.md: name, what is in it, imports.
+	// packageRow matches a row of the table of packages in docs/design.md: name, contents, imports.
 	packageRow = regexp.MustCompile("^\\| `(\\w+)` \\| [^|]+ \\|([^|]*)\\|$")
-	// placeRow is a row of the table of where to find things.
+	// placeRow matches a row of the table of where to find things.
 	placeRow = regexp.MustCompile("^\\| [^`|]+ \\| ([^|]*\\.go.*) \\|$")
 	quoted   = regexp.MustCompile("`([^`]+)`")
 )
 
-// quotes are the texts in backquotes.
+// quotes returns the texts in backquotes.
 func quotes(text string) (found []string) {
 	for _, m := range quoted.FindAllStringSubmatch(text, -1) {
 		found = append(found, m[1])
@@ -35,8 +35,8 @@ func design(t *testing.T) []string {
 	return strings.Split(string(text), "\n")
 }
 
-// TestDesignNamesPackages compares the table of packages, and the picture, with what there is in internal/core: each package imports what its
-// row says, and that is in rows, and in lines, below its own.
+// TestDesignNamesPackages compares the table of packages and the picture in docs/design.md with the packages in internal/core. Each package
+// must import what its row says. The imported packages must stand in rows, and in lines of the picture, below the package's own.
 func TestDesignNamesPackages(t *testing.T) {
 	said, rows, lines := map[string][]string{}, map[string]int{}, map[string]int{}
 	for n, text := range design(t) {
@@ -77,7 +77,7 @@ func TestDesignNamesPackages(t *testing.T) {
 	}
 }
 
-// TestDesignNamesPlaces looks for the files and names that the table of places has.
+// TestDesignNamesPlaces checks that the files and names in the table of places exist.
 func TestDesignNamesPlaces(t *testing.T) {
 	files := 0
 	for _, text := range design(t) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// module is one that has the driver, and the storage library that it is for.
+// A module has the driver for one storage library.
 type module struct{ dir, path, storage, tags string }
 
 var modules = []module{
@@ -17,15 +17,15 @@ var modules = []module{
 	{"../../podman", "github.com/seed-642172e2/aufs/podman", "go.podman.io/storage", "exclude_graphdriver_btrfs"},
 }
 
-// added are modules that come with the driver, for its tests alone, in versions that raise nothing: rapid requires no module, and text is in
-// the version that the storage library's own requirement of kr/pretty names.
+// added are modules that the driver adds, for its tests only, in versions that raise no other: rapid requires no module, and text has the
+// version that kr/pretty requires, which the storage library requires.
 var added = map[string]string{"pgregory.net/rapid": "v1.3.0", "github.com/kr/text": "v0.2.0"}
 
 // unwanted are parts of the names of modules that only the example program needs.
 var unwanted = []string{"mpb", "cupwriter", "runewidth", "uniseg", "uax29"}
 
-// TestImportersGetNoNewerModules compares the modules of a program that has the driver with those of one that has the storage library
-// alone, each in the least version that the driver asks for.
+// TestImportersGetNoNewerModules compares the modules of a program that imports the driver with those of a program that imports only
+// the storage library, in the minimum version that the driver requires.
 func TestImportersGetNoNewerModules(t *testing.T) {
 	for _, m := range modules {
 		t.Run(m.storage, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestImportersGetNoNewerModules(t *testing.T) {
 			}
 			driver := fmt.Sprintf("require %s v0.0.0\nreplace %s => %s\n", m.path, m.path, dir)
 			if dir != root {
-				// It has the packages that know no storage library.
+				// The podman module imports the packages of the root module that know no storage library.
 				driver += fmt.Sprintf("replace %s => %s\n", modules[0].path, root)
 			}
 			with := program(t, goVersion, storage+driver, m.storage+"/drivers", m.path)
@@ -62,7 +62,7 @@ func TestImportersGetNoNewerModules(t *testing.T) {
 	}
 }
 
-// otherStorage are the storage libraries that the module is not for.
+// otherStorage returns the storage libraries that the module is not for.
 func (m module) otherStorage() (names []string) {
 	for _, other := range modules {
 		if other.storage != m.storage {
@@ -72,14 +72,14 @@ func (m module) otherStorage() (names []string) {
 	return names
 }
 
-// requirements are the versions of the storage library and of Go that the module's go.mod names.
+// requirements returns the versions of the storage library and of Go in the module's go.mod.
 func (m module) requirements(t *testing.T) (storage, goVersion string) {
 	t.Helper()
 	storage = run(t, m.dir, "list", "-m", "-f", "{{.Version}}", m.storage)
 	return strings.TrimSpace(storage), strings.TrimSpace(run(t, m.dir, "list", "-m", "-f", "{{.GoVersion}}"))
 }
 
-// program makes a module with these requirements that imports packages, and returns its directory.
+// program makes a module that has these requirements and imports the packages. It returns the module's directory.
 func program(t *testing.T, goVersion, requirements string, packages ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -98,7 +98,7 @@ func program(t *testing.T, goVersion, requirements string, packages ...string) s
 	return dir
 }
 
-// versions are those of all modules in the graph of the one in dir.
+// versions returns the versions of all modules in the module graph of the module in dir.
 func versions(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -109,8 +109,8 @@ func versions(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// checkSums has the go command write the go.mod and go.sum of the program in dir, as for a build, and looks there, and among the packages, for
-// what should not be had for the module m.
+// checkSums has the go command complete the go.mod and go.sum of the program in dir, as for a build. It fails the test if these files or
+// the program's packages name anything that the module m must not bring.
 func checkSums(t *testing.T, dir string, m module) {
 	t.Helper()
 	deps := run(t, dir, "list", "-deps", "-tags", m.tags, ".")
@@ -131,8 +131,8 @@ func checkSums(t *testing.T, dir string, m module) {
 	}
 }
 
-// run is one call of the go command in dir, without the settings of whoever runs the tests. The versions are those of go.mod, which may be
-// completed; what is not in the module cache is downloaded, unless the proxy is off.
+// run runs the go command in dir, without the settings of the user. It uses the versions in go.mod, which the go command may complete. The
+// go command downloads modules that are not in the module cache, unless the proxy is off.
 func run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", args...)
@@ -147,8 +147,8 @@ func run(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-// TestSharedPackagesKnowNoStorageLibrary looks for a storage library among the packages that those of internal/core need, and those that
-// the other module and its tests import. Tests of internal/core run with a storage library.
+// TestSharedPackagesKnowNoStorageLibrary checks that no storage library is among the dependencies of the packages in internal/core and
+// of those that the other module and its tests import. Tests in internal/core do run with a storage library.
 func TestSharedPackagesKnowNoStorageLibrary(t *testing.T) {
 	root, other := modules[0], modules[1]
 	shared := []string{"./internal/core/..."}
