@@ -1,5 +1,6 @@
-// Command bothdrivers imports all drivers of the storage library, and this module's. Built without the tag
-// exclude_graphdriver_aufs it has to fail at start, with a message that names the tag; with it, to do nothing.
+// Command bothdrivers imports all drivers of the storage library, and this module's driver. Built without the
+// tag exclude_graphdriver_aufs, it must fail at start with a message that names the tag. Built with the tag,
+// it must do nothing.
 package main
 
 import (
