@@ -16,14 +16,14 @@ import (
 	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
-// command is one of the commands, with the number of arguments that it takes.
+// command is a command, with the number of arguments that it takes.
 type command struct {
 	name     string
 	min, max int
 	run      func(d graphdriver.Driver, args []string) error
 }
 
-// many is the most arguments of a command that has no limit.
+// many is the maximum for a command that takes any number of arguments.
 const many = 1 << 30
 
 var commands = []command{
@@ -41,12 +41,12 @@ var commands = []command{
 	{"cleanup", 0, 0, cleanup},
 }
 
-// takes tells whether the command takes n arguments.
+// takes reports whether the command takes n arguments.
 func (c command) takes(n int) bool {
 	return c.min <= n && n <= c.max
 }
 
-// parent is the second argument, "" where there is none.
+// parent returns the second argument, or "".
 func parent(args []string) string {
 	if len(args) < 2 {
 		return ""
@@ -131,7 +131,7 @@ func runProgram(d graphdriver.Driver, args []string) error {
 	})
 }
 
-// pack archives the store as it is on disk, its whiteouts and aufs's own files included.
+// pack archives the store as it is on disk, with its whiteouts and aufs's own files.
 func pack(d graphdriver.Driver, _ []string) error {
 	home := ""
 	for _, pair := range d.Status() {
@@ -151,9 +151,9 @@ func cleanup(d graphdriver.Driver, _ []string) error {
 	return d.Cleanup()
 }
 
-// mounted calls do with the directory that shows the layer.
+// mounted mounts the layer and calls do with the directory that shows it.
 func mounted(d graphdriver.Driver, id string, do func(dir string) error) error {
-	// The driver itself would hand out a path for a layer that is not there.
+	// The driver itself would return a path for a layer that does not exist.
 	if !d.Exists(id) {
 		return fmt.Errorf("layer %s: %w", id, os.ErrNotExist)
 	}

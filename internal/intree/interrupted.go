@@ -4,7 +4,7 @@ package main
 
 import "github.com/seed-642172e2/aufs/internal/faults"
 
-// A test may interrupt a command; what comes before it is let alone.
+// Tests may interrupt the command, but not what runs before it.
 func init() {
 	faults.Launch()
 	interruptible = func(command func() error) error {

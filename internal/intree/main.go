@@ -1,19 +1,19 @@
 //go:build linux && (!exclude_graphdriver_aufs || ours)
 
-// Command intree drives the storage library's own aufs driver, the one that the
-// library dropped later. It is how tests look at a store with the old driver's
-// eyes, and have the old driver write one.
+// Command intree drives the storage library's own aufs driver, which the
+// library dropped later. With it, tests read stores with the old driver, and
+// have the old driver write stores.
 //
-// A program can hold one driver called "aufs". So this one does not import this
-// module's driver, and is built without the tag exclude_graphdriver_aufs. It needs
-// root and a kernel with aufs.
+// A program can hold only one driver called "aufs". So this program does not
+// import this module's driver, and is built without the tag
+// exclude_graphdriver_aufs. It needs root and a kernel with aufs.
 //
-// With the tags ours and exclude_graphdriver_aufs it has this module's driver
-// instead, and is a program of this module's storage library, for stores that
-// programs of both libraries use.
+// Built with the tags ours and exclude_graphdriver_aufs, it has this module's
+// driver instead. It is then a program with this module's storage library, for
+// stores that programs of both libraries use.
 //
-// Each command is a process of its own, and what the driver keeps in memory, such
-// as the count of mounts, ends with it.
+// Each command is a process of its own. What the driver keeps in memory, such as
+// the count of mounts, ends with the process.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/containers/storage/pkg/reexec"
 )
 
-// errUsage says that the command line makes no sense.
+// errUsage means that the command line makes no sense.
 var errUsage = errors.New("wrong usage")
 
 // usage lists the commands. An empty or a missing PARENT means none.
@@ -91,11 +91,11 @@ func run(args []string) error {
 	return interruptible(func() error { return commands[i].run(driver, rest[1:]) })
 }
 
-// interruptible runs a command in a way that tests can interrupt, where they can.
+// interruptible runs a command so that tests can interrupt it, if the build supports that.
 var interruptible = func(command func() error) error { return command() }
 
-// exitStatus reports the error and returns the exit status for it: 2 for a wrong
-// command line, that of the program for "run", 1 for all else.
+// exitStatus prints the error and returns its exit status: 2 for a wrong command
+// line, the program's own for "run", 1 for all other errors.
 func exitStatus(err error) int {
 	if err == nil {
 		return 0

@@ -13,22 +13,23 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 )
 
-// The layers of the sample store, each on top of the one before.
+// The layers of the sample store, each on top of the previous one.
 const (
 	sampleBase    = "base"    // Written as a directory: every kind of file.
 	sampleChild   = "child"   // Written by a mount: every kind of change.
 	sampleApplied = "applied" // Unpacked from an archive with whiteouts.
-	sampleTop     = "top"     // Written by a mount, over sampleDepth layers more.
+	sampleTop     = "top"     // Written by a mount, over sampleDepth more layers.
 )
 
-// sampleDepth is the number of layers below the top one that hold a file each. The
-// driver hands all branches of one page to the kernel in one call, and aufs
-// corrupts its memory when a call has more than 80 of them: this keeps well below.
+// sampleDepth is the number of layers directly below the top one, each with a
+// file. The driver hands all branches of one page to the kernel in one call, and
+// aufs corrupts its memory if a call has more than 80 branches. sampleDepth stays
+// well below that.
 const sampleDepth = 40
 
-// writeSample makes the sample store in an empty home.
+// writeSample makes the sample store in an empty home directory.
 func writeSample(d graphdriver.Driver, _ []string) error {
-	// The modes of files shall not depend on who calls.
+	// The modes of files must not depend on the caller's umask.
 	unix.Umask(0)
 	for _, makeLayer := range []func(graphdriver.Driver) error{makeBase, makeChild, makeApplied, makeDeep} {
 		if err := makeLayer(d); err != nil {
@@ -48,7 +49,7 @@ func makeBase(d graphdriver.Driver) error {
 	})
 }
 
-// baseSteps write the files of the base layer.
+// baseSteps returns the steps that write the files of the base layer.
 func baseSteps() []step {
 	return []step{
 		mkdir("dir", 0o755), write("dir/a", "a\n"), mkdir("dir/sub", 0o711), write("dir/sub/b", "b\n"),
@@ -72,7 +73,7 @@ func baseSteps() []step {
 	}
 }
 
-// makeChild makes the layer that changes the base by a mount.
+// makeChild makes a layer that changes the base through a mount.
 func makeChild(d graphdriver.Driver) error {
 	if err := d.CreateReadWrite(sampleChild, sampleBase, nil); err != nil {
 		return err
@@ -82,11 +83,11 @@ func makeChild(d graphdriver.Driver) error {
 	})
 }
 
-// childSteps change the base.
+// childSteps returns the steps that change the base.
 //
-// The write to f leaves a pseudo-link in the branch. Where the host has no auplink,
-// as is usual by now, the driver unmounts without flushing it, and from then on the
-// other name, links/g, shows the contents of the base again.
+// The write to f leaves a pseudo-link in the branch. Most hosts have no auplink
+// now. Without auplink the driver unmounts without flushing the pseudo-link, and
+// from then on the other name, links/g, shows the contents of the base again.
 func childSteps() []step {
 	return []step{
 		remove("gone"), remove("gone-dir"),
@@ -99,7 +100,7 @@ func childSteps() []step {
 	}
 }
 
-// makeApplied makes the layer that comes from an archive.
+// makeApplied makes a layer from an archive.
 func makeApplied(d graphdriver.Driver) error {
 	return applySample(d, sampleApplied, sampleChild, []member{
 		{name: "by-archive.txt", text: "from the archive\n"},
@@ -114,8 +115,7 @@ func makeApplied(d graphdriver.Driver) error {
 	})
 }
 
-// makeDeep makes sampleDepth layers of one or two files and the layer on top of
-// them.
+// makeDeep makes sampleDepth layers of one or two files each, and the layer on top of them.
 func makeDeep(d graphdriver.Driver) error {
 	below := sampleApplied
 	for i := 1; i <= sampleDepth; i++ {
@@ -151,7 +151,7 @@ func applySample(d graphdriver.Driver, id, parent string, members []member) erro
 	return err
 }
 
-// inOrder takes the steps in the directory.
+// inOrder does the steps, one after the other, in the directory.
 func inOrder(dir string, steps []step) error {
 	for _, s := range steps {
 		if err := s.do(filepath.Join(dir, s.name)); err != nil {
@@ -161,8 +161,8 @@ func inOrder(dir string, steps []step) error {
 	return touchAll(dir, steps)
 }
 
-// touchAll sets the time of all regular files that the steps named, so that two
-// samples are alike.
+// touchAll sets the times of all regular files that the steps named, so that
+// all samples are alike.
 func touchAll(dir string, steps []step) error {
 	for _, s := range steps {
 		file := filepath.Join(dir, s.name)

@@ -20,8 +20,8 @@ var sampleTime = time.Unix(1_600_000_000, 0)
 
 // step is one change in a directory tree.
 type step struct {
-	name string                  // Path in the tree.
-	do   func(name string) error // Is given the path that can be opened.
+	name string                  // In the tree.
+	do   func(name string) error // Takes a path that can be opened.
 }
 
 func mkdir(name string, mode uint32) step {
@@ -45,7 +45,7 @@ func chown(name string, uid, gid int) step {
 	return step{name, func(name string) error { return os.Lchown(name, uid, gid) }}
 }
 
-// link gives the file another name; both are paths in the tree.
+// link gives the file another name. Both arguments are paths in the tree.
 func link(name, other string) step {
 	return step{name, func(file string) error {
 		return os.Link(file, filepath.Join(strings.TrimSuffix(file, name), other))
@@ -74,7 +74,7 @@ func device(name string, rdev uint64) step {
 	return step{name, func(name string) error { return unix.Mknod(name, unix.S_IFCHR|0o600, int(rdev)) }}
 }
 
-// setXattr does nothing where files cannot have attributes of users.
+// setXattr does nothing if the file system has no user attributes.
 func setXattr(name, value string) step {
 	return step{name, func(name string) error {
 		err := unix.Lsetxattr(name, "user.sample", []byte(value), 0)
@@ -85,16 +85,15 @@ func setXattr(name, value string) step {
 	}}
 }
 
-// setCapability gives the file CAP_NET_RAW, permitted and effective: struct
-// vfs_cap_data, version 2, in linux/capability.h.
+// setCapability gives the file CAP_NET_RAW, permitted and effective. The value
+// is a struct vfs_cap_data, version 2, as in linux/capability.h.
 func setCapability(name string) step {
 	value := make([]byte, 20)
 	copy(value, "\x01\x00\x00\x02\x00\x20")
 	return step{name, func(name string) error { return unix.Lsetxattr(name, "security.capability", value, 0) }}
 }
 
-// member is one member of an archive: a directory if its name ends in a slash,
-// else a file.
+// member is a member of an archive: a directory if its name ends in a slash, otherwise a file.
 type member struct {
 	name, text string
 }
