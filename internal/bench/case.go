@@ -8,26 +8,26 @@ import (
 
 // A Case is one benchmark function.
 type Case struct {
-	// Name is that of the function, without "Benchmark".
+	// Name is the function's name without "Benchmark".
 	Name string
-	// Times is how often an operation is done in each round: one that takes long to prepare, and little time itself, is
-	// counted. 0: for as long as the rounds are to be.
+	// Times is the number of operations in each round, for operations that are slow to prepare and quick to do. 0: as
+	// many as fit into the benchmark time.
 	Times int
-	// Stores is the first of those cases, in their order, whose stores this one can use as well; "": it has its own.
+	// Stores is the first case, in the order of Cases, whose stores this case can use too; "": it has its own.
 	Stores string
 }
 
 // Sizes of the benchmarks.
 const (
 	Full   = "full"
-	Medium = "medium" // with what takes minutes in an emulated machine left out
-	Small  = "small"  // which shows that the benchmarks work, and no more
+	Medium = "medium" // leaves out everything that takes minutes in an emulated machine
+	Small  = "small"  // only shows that the benchmarks work
 )
 
-// Sizes are all sizes.
+// Sizes returns all sizes.
 func Sizes() []string { return []string{Full, Medium, Small} }
 
-// Cases are all cases, in the order of the table.
+// Cases returns all cases, in the order of the table.
 func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
@@ -52,7 +52,7 @@ func Cases() []Case {
 	}
 }
 
-// StoresOf is the name of the case that the stores are called after.
+// StoresOf returns the name of the case after which the stores are named.
 func (c Case) StoresOf() string {
 	if c.Stores != "" {
 		return c.Stores
@@ -60,8 +60,8 @@ func (c Case) StoresOf() string {
 	return c.Name
 }
 
-// Select returns the cases that a regular expression of -test.bench, in parts with slashes, is about; and what its first
-// part leaves for the keys.
+// Select returns the cases that match the first part of a regular expression as for -test.bench, whose parts are
+// separated by slashes. The rest of the expression is for the keys.
 func Select(expression string) (chosen []Case, rest string, err error) {
 	first, rest, _ := strings.Cut(expression, "/")
 	re, err := regexp.Compile(first)

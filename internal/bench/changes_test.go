@@ -12,10 +12,11 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// changed is a layer that has other contents for files of the lowest one.
+// changed is a layer that changes the contents of files of the lowest layer.
 type changed struct{ parents, files, depth int }
 
-// BenchmarkChanges finds what a layer changes: files of the lowest ancestor, so that it is the last one to be looked at.
+// BenchmarkChanges finds the changes of a layer: files of its lowest ancestor, which a search
+// reaches last.
 func BenchmarkChanges(b *testing.B) {
 	cases := bySize([]changed{
 		{1, 1000, 4},
@@ -67,7 +68,7 @@ func (c changed) measure(b *testing.B, d driver, all []changed) {
 
 func (c changed) id() string { return idOf("%+v", c) }
 
-// fillForChanges makes a stack, and the layers on top of it that have files of one depth.
+// fillForChanges makes a stack, and on top of it the layers whose files have the given depth.
 func fillForChanges(b *testing.B, s store, depth int, all []changed) {
 	b.Helper()
 	var mine []changed

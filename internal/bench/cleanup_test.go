@@ -9,7 +9,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// BenchmarkCleanup unmounts containers that nobody has unmounted. They share a base that has many files.
+// BenchmarkCleanup unmounts containers that are still mounted. They share a base with many files.
 func BenchmarkCleanup(b *testing.B) {
 	const containers = 50
 	n := bySize(containers, containers, 3)

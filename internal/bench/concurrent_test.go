@@ -11,11 +11,11 @@ import (
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 )
 
-// pairs is how many times each worker mounts and unmounts its layer in one operation.
+// pairs is how often each worker mounts and unmounts its layer in one operation.
 const pairs = 10
 
-// BenchmarkConcurrent has goroutines, and processes, mount and unmount layers of their own at the same time. One
-// operation is pairs of Get and Put by each.
+// BenchmarkConcurrent has goroutines, and then processes, mount and unmount their own layers at the same time.
+// In one operation each of them does pairs of Get and Put.
 func BenchmarkConcurrent(b *testing.B) {
 	for _, n := range bySize([]int{1, 8}, []int{1, 8}, []int{2}) {
 		b.Run(fmt.Sprintf("goroutines=%d", n), func(b *testing.B) {
@@ -50,7 +50,7 @@ func BenchmarkConcurrent(b *testing.B) {
 	}
 }
 
-// mostWorkers is how many layers for workers there are.
+// mostWorkers is the number of layers for workers.
 const mostWorkers = 8
 
 // workersStore is the name of the store with layers for workers.
@@ -71,7 +71,7 @@ func (d driver) forWorkers(b *testing.B) store {
 
 func workerID(i int) string { return idOf("worker %d", i) }
 
-// check is an error if the mount of a layer does not show a file of the lowest one.
+// check returns an error if the mount of a layer does not show a file of the lowest layer.
 func (s store) check(id string) error {
 	dir, err := s.Get(id, graphdriver.MountOpts{})
 	if err != nil {
@@ -86,8 +86,9 @@ func (s store) check(id string) error {
 // mostRefusals is how often in a row a Get may fail.
 const mostRefusals = 1000
 
-// getPutPairs mounts and unmounts a layer. The in-tree driver of several processes has all of them use one xino file, which
-// aufs makes and unlinks at each mount; those that come at the wrong moment are refused. They try again, and are counted.
+// getPutPairs mounts and unmounts a layer. With the in-tree driver, several processes use one xino file, which aufs makes
+// and unlinks at each mount. aufs refuses a mount that comes at the wrong moment. getPutPairs then tries again, and counts
+// the refusals.
 func (s store) getPutPairs(id string) (refused int, err error) {
 	for range pairs {
 		for try := 1; ; try++ {
@@ -102,7 +103,7 @@ func (s store) getPutPairs(id string) (refused int, err error) {
 			if s.kind.name != InTree || try == mostRefusals {
 				return refused, err
 			}
-			// The driver has counted the mount that failed.
+			// The driver has counted the failed mount too.
 			_ = s.Put(id)
 		}
 		if err := s.Put(id); err != nil {
@@ -112,7 +113,7 @@ func (s store) getPutPairs(id string) (refused int, err error) {
 	return refused, nil
 }
 
-// atOnce calls do in goroutines.
+// atOnce calls do in n goroutines at the same time.
 func atOnce(n int, do func(i int) error) error {
 	errs := make([]error, n)
 	var all sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 	unpacker "github.com/containers/storage/pkg/archive"
 )
 
-// A kind says how big the files of a layer are.
+// A kind is the size of a layer's files.
 type kind struct {
 	name string
 	size int64
@@ -34,8 +34,8 @@ func forEachContent(b *testing.B, run func(b *testing.B, t tree)) {
 	}
 }
 
-// layer opens a store that has a layer with a tree, and below it what the layer deletes. It returns its id and the
-// parent's.
+// layer opens a store with a layer that has the tree, on a layer with the files that the tree deletes. It returns
+// the ids of the layer and of its parent.
 func (d driver) layer(b *testing.B, t tree) (s store, id, parent string) {
 	b.Helper()
 	s = d.fixture(b, fmt.Sprintf("layer-%d-%d", t.files, t.size), func(s store) {
@@ -45,7 +45,7 @@ func (d driver) layer(b *testing.B, t tree) (s store, id, parent string) {
 	return s, idOf("layer"), stackID(0)
 }
 
-// BenchmarkDiff makes an archive of a layer. For comparison tar(1) makes one of the same directory.
+// BenchmarkDiff makes an archive of a layer. For comparison, tar(1) makes an archive of the same directory.
 func BenchmarkDiff(b *testing.B) {
 	forEachContent(b, func(b *testing.B, t tree) {
 		forEach(b, all, func(b *testing.B, d driver) {
@@ -96,7 +96,7 @@ func benchmarkTar(b *testing.B, t tree) {
 	}
 }
 
-// tarName says which tar this host has, as a value of the key "driver": "" if it has none.
+// tarName returns the kind of tar on this host, as a value of the key "driver"; "" if the host has none.
 func tarName() string {
 	out, err := exec.Command("tar", "--version").CombinedOutput()
 	switch {
@@ -111,8 +111,8 @@ func tarName() string {
 	}
 }
 
-// BenchmarkApplyDiff unpacks an archive into a new layer. It comes as a stream, as the library's Store has it: a file would be
-// handed to the child that unpacks, by those that do not look at it.
+// BenchmarkApplyDiff unpacks an archive into a new layer. The archive comes as a stream, as from the library's Store. Drivers
+// that do not read the archive themselves would pass a file on to the child that unpacks.
 func BenchmarkApplyDiff(b *testing.B) {
 	forEachContent(b, func(b *testing.B, t tree) {
 		forEach(b, all, func(b *testing.B, d driver) {
@@ -132,8 +132,8 @@ func BenchmarkApplyDiff(b *testing.B) {
 	})
 }
 
-// benchmarkUnpack has the library unpack the archive of a tree where there is nothing, and in this process, as if nobody had to fear
-// where it leads.
+// benchmarkUnpack has the library unpack the archive of a tree into an empty directory. It unpacks in this process, without
+// protection against archives that lead out of the directory.
 func benchmarkUnpack(b *testing.B, t tree) {
 	b.Helper()
 	dir := filepath.Join(workDir(), "unpack")
@@ -152,7 +152,7 @@ func benchmarkUnpack(b *testing.B, t tree) {
 	}
 }
 
-// applyNew is a loop over what fills a new layer with a tree and returns its size.
+// applyNew is a loop over apply, which fills a new layer with the tree and returns its size.
 func (s store) applyNew(b *testing.B, apply func(id string) int64, t tree) {
 	b.Helper()
 	id := idOf("new")
@@ -172,7 +172,7 @@ func (s store) applyNew(b *testing.B, apply func(id string) int64, t tree) {
 	}
 }
 
-// BenchmarkDiffApply copies a layer by its archive.
+// BenchmarkDiffApply copies a layer through its archive.
 func BenchmarkDiffApply(b *testing.B) {
 	n := bySize(100, 100, 10)
 	b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
@@ -190,7 +190,7 @@ func BenchmarkDiffApply(b *testing.B) {
 	})
 }
 
-// BenchmarkDiffSize adds up a layer.
+// BenchmarkDiffSize computes the size of a layer.
 func BenchmarkDiffSize(b *testing.B) {
 	forEachUsage(b, func(b *testing.B, s store, id, parent string, t tree) {
 		for b.Loop() {
@@ -203,7 +203,7 @@ func BenchmarkDiffSize(b *testing.B) {
 	})
 }
 
-// BenchmarkReadWriteDiskUsage adds up a container that is mounted, which the in-tree driver needs for that.
+// BenchmarkReadWriteDiskUsage computes the size of a container. The container is mounted, because the in-tree driver needs that.
 func BenchmarkReadWriteDiskUsage(b *testing.B) {
 	forEachUsage(b, func(b *testing.B, s store, id, _ string, t tree) {
 		s.get(b, id)

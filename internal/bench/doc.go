@@ -1,74 +1,75 @@
-// Package bench measures drivers of the storage library side by side: this module's driver on both of its backends, and
-// the library's own aufs, overlay and vfs drivers.
+// Package bench compares drivers of the storage library: this module's driver on both of its backends, and the
+// library's own aufs, overlay and vfs drivers.
 //
 //	make bench                          on this host
 //	make vmbench KERNEL=path/to/bzImage on a kernel with aufs, in a virtual machine
 //
-// The benchmarks are tests of this package. They are compiled twice, because two drivers claim the name "aufs": with the
-// tag exclude_graphdriver_aufs the program has this module's driver and the library's overlay and vfs, and without the tag
-// it has the library's aufs driver, called "intree". Package rounds runs the two programs in turn, one case at a time, so
-// that what disturbs the machine hits all drivers alike. benchstat makes medians and spreads of that, and the program in
-// table makes one table of ratios.
+// The benchmarks are tests of this package. Two drivers claim the name "aufs", so the package is compiled twice. With the
+// tag exclude_graphdriver_aufs the program has this module's driver and the library's overlay and vfs. Without the tag it
+// has the library's aufs driver, called "intree". Package rounds runs the two programs in turn, one case at a time, so
+// that a disturbance of the machine hits all drivers alike. benchstat computes medians and spreads from the results, and
+// the program in table makes one table of ratios from those.
 //
 // # What is measured
 //
-// A benchmark's name ends in driver=NAME, for benchstat's -col; its other keys with numbers are sizes. Each checks that it
-// did what it measures: that the mount shows a file of the lowest layer, that there are as many changes as there have to
-// be, that the archive has all files. That, and what has to be made afresh for each operation, is done with the timer
-// stopped. All drivers get their layers through the driver interface, from the same archives.
+// The name of a benchmark ends in driver=NAME, for benchstat's -col; its other keys with numbers are sizes. Each benchmark
+// checks its work: that the mount shows a file of the lowest layer, that the number of changes is right, that the archive
+// has all files. The timer is stopped during these checks and during the preparation of each operation. All drivers get
+// their layers through the driver interface, from the same archives.
 //
-// PROFILE=yes shows, of the last round, what of a program's processor time was in system calls, and in which. The processes of
-// Concurrent have profiles of their own; no other child processes of a benchmark have.
+// PROFILE=yes shows how much of a program's processor time in the last round went into system calls, and into which. The
+// processes of Concurrent have profiles of their own; other child processes of a benchmark have none.
 //
-// Times are wall time, and include what child processes do: the library's drivers unpack archives in one. Allocated memory is
-// that of the benchmark's own process: this module's driver has the library unpack in it, and what that allocates counts, as it
-// does not with the others. What is called peak-B is the most that was live on its heap during one more
-// operation, with the garbage collector at work all the time, above what was there before.
+// Times are wall time and include the time of child processes: the library's drivers unpack archives in one. Allocated memory
+// is only that of the benchmark's own process. This module's driver has the library unpack archives in that process, so its
+// allocations for unpacking count, and those of the other drivers do not. peak-B is the maximum of live heap during one more
+// operation, above the live heap before, with the garbage collector running all the time.
 //
-// The kernel's caches are neither dropped nor filled. An operation on layers that were just made finds them in the cache,
-// with every driver; before an operation that removes or unpacks files, all that was written is synced.
+// The kernel's caches are neither dropped nor filled. With every driver, an operation on layers that were just made finds
+// them in the cache. Before an operation that removes or unpacks files, everything written is synced.
 //
-// In the machine of vmbench everything takes ten times as long and more, so that it has three rounds. What the table calls a
-// range reaches from the least to the most of all rounds; the fewer they are, the less that says. Of medium size are runs with no
-// layers of 10,000 files, no store of 10,000 layers and no stack of 500.
+// In the machine of vmbench everything takes at least ten times as long, so it runs only three rounds. The range in the table
+// spans the minimum to the maximum of all rounds; with few rounds it says less. Runs of medium size have no layers of 10,000
+// files, no store of 10,000 layers and no stack of 500.
 //
 // # What is fair, and what is not
 //
-// The in-tree driver runs auplink(8) of aufs-tools before each unmount. Debian has that package no longer, and the virtual machine has
-// the program only if AUPLINK names one. Where there is none, the driver looks for it in vain and logs that, and what a container
-// has written through one name of a linked file is lost to the others. The goals are to be met without it. The results and the
-// title of the column say whether there was one. The log is formatted, and goes nowhere, for all drivers.
+// The in-tree driver runs auplink(8) of aufs-tools before each unmount. Debian no longer has that package, and the virtual machine has
+// the program only if AUPLINK names one. Without the program, the driver looks for it in vain and logs that, and a container's changes
+// through one name of a linked file are lost to the other names. This module's driver must meet its goals without auplink. The results
+// and the title of the column say whether auplink was there. The log is formatted, and discarded, for all drivers.
 //
-// What is called "floor" is no driver; it is what no driver can be faster than, if it does the same. For GetPut, GetPutWritten on
-// layers without whiteouts, goroutines and processes it makes the system calls of a mount and an unmount of the same branches, and
-// nothing else; for ApplyDiff it has the library unpack the same archive in an empty directory, as all of these drivers do, and
-// reads it in turns with that; and for Create it makes two directories and a file, with the two fsyncs that a layer takes which is
-// whole after a power cut. A goal that such a floor misses is called out of reach.
+// "floor" is not a driver. It is the time that every driver needs for the same work. For GetPut, GetPutWritten on layers
+// without whiteouts, and Concurrent, the floor makes only the system calls of a mount and an unmount of the same branches. For
+// ApplyDiff it has the library unpack the same archive in an empty directory, as all of these drivers do; reading the archive
+// alternates with unpacking. For Create it makes two directories and a file, with the two fsyncs that a layer needs to be whole
+// after a power cut. A goal that such a floor misses is called out of reach.
 //
-// This module's driver has on the disk what it says is done, by fsync(2) and syncfs(2); the others do not wait for the disk.
-// That is in the figures of Create, ApplyDiff and Remove.
+// When this module's driver reports success, the data is on the disk, by fsync(2) and syncfs(2); the other drivers do not
+// wait for the disk. Create, ApplyDiff and Remove include that time.
 //
-// Ids of layers have 64 digits, as those of the library's users have. With short ones the in-tree driver would hand more
-// than eighty branches to the kernel in one call, which aufs does not survive.
+// Layer ids have 64 digits, as the ids of the library's users do. With short ids the in-tree driver would hand more than
+// eighty branches to the kernel in one call, which aufs does not survive.
 //
-// GetPut and GetPutWritten mount again what was mounted before: this module's driver keeps on the disk what it has found out about
-// the layers of a stack. The containers of GetPutWritten were written to through a mount of the same driver. GetFirst is about
-// layers that ApplyDiff has just made: a container's first Get ("first"), the same Get once more ("later"), and the same Get after
-// all that the driver keeps was deleted ("uncached"). The program opens the store anew for each, so that nothing is left of the
-// pull but what is on the disk. Its time is the median of a few operations.
+// GetPut and GetPutWritten mount layers that were mounted before: this module's driver keeps on the disk what it found out about
+// the layers of a stack. The containers of GetPutWritten were written to through a mount of the same driver. GetFirst uses layers
+// that ApplyDiff has just made. It times a container's first Get ("first"), the same Get once more ("later"), and the same Get
+// after everything that the driver caches was deleted ("uncached"). The program opens the store anew for each Get, so that only
+// the disk holds traces of the pull. The time of GetFirst is the median of a few operations.
 //
-// The key "parents" is how many layers are below a container. With "marks=each" all of them but the lowest delete a file of the
-// layer below and have an opaque directory. Where several layers have one of the same name, aufs shows what all but the lowest of these
-// hide. This module's driver puts that right, which takes branches; the in-tree driver does not, and has no goal there.
+// The key "parents" is the number of layers below a container. With "marks=each" all of them but the lowest delete a file of the layer
+// below and have an opaque directory. If several layers have an opaque directory of the same name, aufs shows the files that all of
+// these but the lowest hide. This module's driver corrects that, which takes branches; the in-tree driver does not, and there is no
+// goal against it in this case.
 //
-// Run roots are on a tmpfs, as they are in life.
+// Run roots are on a tmpfs, as in real use.
 //
-// A driver that copies, as vfs does, is left out where it has nothing to mount, or would have to copy all layers of a deep
-// stack. Its Diff waits for the next full second, when it is done.
+// A driver that copies, as vfs does, is left out where it has nothing to mount or would have to copy all layers of a deep
+// stack. When done, its Diff waits for the next full second.
 //
-// The in-tree driver of several processes has them share one xino file, for which aufs refuses a mount now and then. The
-// benchmark tries again, and tells how often.
+// With the in-tree driver, several processes share one xino file, for which aufs occasionally refuses a mount. The
+// benchmark tries again, and reports how often.
 //
-// All of graphtest's benchmarks are among the cases but one: its DiffApplyN passes no archive to ApplyDiff. DiffApply here
-// does what that one is for.
+// The cases include all of graphtest's benchmarks but one: graphtest's DiffApplyN passes no archive to ApplyDiff.
+// DiffApply here measures what DiffApplyN is meant to measure.
 package bench

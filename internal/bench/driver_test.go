@@ -13,22 +13,22 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 )
 
-// A driver is one of those that are compared.
+// A driver is a driver to compare.
 type driver struct {
 	name       string // the value of the key "driver"
-	registered string // what the storage library calls it
+	registered string // the driver's name in the storage library
 	options    []string
 	needsAufs  bool
 	copies     bool // each layer has all files of its parent
 }
 
-// kernelHasAufs tells if aufs can be mounted.
+// kernelHasAufs reports whether aufs can be mounted.
 func kernelHasAufs() bool {
 	filesystems, err := os.ReadFile("/proc/filesystems")
 	return err == nil && strings.Contains(string(filesystems), "\taufs\n")
 }
 
-// drivers are those that this program has and this kernel can mount for.
+// drivers returns the drivers that this program contains and this kernel supports.
 func drivers() []driver {
 	var usable []driver
 	for _, d := range compiledDrivers() {
@@ -39,7 +39,8 @@ func drivers() []driver {
 	return usable
 }
 
-// driverNamed is the driver of that name, if this program has it and this kernel can mount for it.
+// driverNamed returns the driver of that name, if this program contains it and this kernel supports
+// it.
 func driverNamed(name string) (d driver, ok bool) {
 	all := drivers()
 	i := slices.IndexFunc(all, func(d driver) bool { return d.name == name })
@@ -49,7 +50,7 @@ func driverNamed(name string) (d driver, ok bool) {
 	return all[i], true
 }
 
-// forEach runs a benchmark on each driver that wants it.
+// forEach runs a benchmark on each driver that wants reports true for.
 func forEach(b *testing.B, wants func(driver) bool, run func(b *testing.B, d driver)) {
 	b.Helper()
 	found := false
@@ -67,20 +68,21 @@ func forEach(b *testing.B, wants func(driver) bool, run func(b *testing.B, d dri
 	}
 }
 
-// all wants every driver.
+// all accepts every driver.
 func all(driver) bool { return true }
 
-// layered wants those whose layers hold no more than what they change.
+// layered accepts the drivers whose layers hold only their changes.
 func layered(d driver) bool { return !d.copies }
 
-// A store is a driver that is open.
+// A store is an open driver.
 type store struct {
 	graphdriver.Driver
 	kind driver
 	root string
 }
 
-// openStore opens the store of the given name, which another process may have made, until the benchmark ends.
+// openStore opens the store of the given name until the benchmark ends. Another process may have
+// made the store.
 func (d driver) openStore(b *testing.B, name string) store {
 	b.Helper()
 	s, err := d.open(name)
@@ -97,7 +99,7 @@ func (d driver) openStore(b *testing.B, name string) store {
 func (d driver) open(name string) (store, error) {
 	dir := d.place(name)
 	root := filepath.Join(dir, "root")
-	// The overlay driver does not make it.
+	// The overlay driver does not make its root directory.
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return store{}, err
 	}
@@ -107,24 +109,24 @@ func (d driver) open(name string) (store, error) {
 	return store{Driver: inner, kind: d, root: filepath.Join(root, d.registered)}, err
 }
 
-// place is where a store of the given name is.
+// place returns the directory of the store of the given name.
 func (d driver) place(name string) string { return filepath.Join(workDir(), d.name, name) }
 
-// fixture opens a store that is the same in all rounds. The first one that wants it makes it.
+// fixture opens a store that is the same in all rounds. The first caller fills it.
 func (d driver) fixture(b *testing.B, name string, fill func(s store)) store {
 	b.Helper()
 	s := d.openStore(b, name)
 	filled := filepath.Join(d.place(name), "filled")
 	if _, err := os.Stat(filled); errors.Is(err, os.ErrNotExist) {
 		fill(s)
-		// Overlayfs syncs the file system when it is unmounted.
+		// Overlayfs syncs the file system at each unmount, so sync it now.
 		settled(b)
 		must(b, os.WriteFile(filled, nil, 0o600))
 	}
 	return s
 }
 
-// filesOf is the directory that has the files of a layer, as the driver keeps them.
+// filesOf returns the directory in which the driver keeps the files of a layer.
 func (s store) filesOf(id string) string {
 	switch s.kind.registered {
 	case "overlay":

@@ -4,7 +4,7 @@ package bench
 
 import _ "github.com/containers/storage/drivers/aufs"
 
-// compiledDrivers are those that this program has.
+// compiledDrivers returns the drivers that this program contains.
 func compiledDrivers() []driver {
 	return []driver{{name: InTree, registered: "aufs", needsAufs: true}}
 }

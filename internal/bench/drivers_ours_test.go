@@ -8,7 +8,7 @@ import (
 	_ "github.com/seed-642172e2/aufs"
 )
 
-// compiledDrivers are those that this program has.
+// compiledDrivers returns the drivers that this program contains.
 func compiledDrivers() []driver {
 	return []driver{
 		{name: Ours, registered: "aufs", needsAufs: true},

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// within tells if a path is below a directory.
+// within reports whether a path is below a directory.
 func within(dir, path string) bool { return strings.HasPrefix(path, dir+"/") }
 
-// exists tells if there is a file in a directory.
+// exists reports whether a directory has a file of the given name.
 func exists(dir, name string) bool {
 	_, err := os.Lstat(filepath.Join(dir, name))
 	return err == nil

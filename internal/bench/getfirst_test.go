@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// BenchmarkGetFirst mounts a container on layers that were just unpacked, which is what a user waits for after a pull; mounts it
-// once more, later; and mounts it without what this module's driver keeps of a stack from one mount to the next. The other
-// drivers keep nothing. Each mount is by a driver that was opened for it, as by a program of its own. Only Get is timed. There are
-// few operations, so that one that is disturbed would decide their mean: the time is their median. Before a later Get other layers
-// are unpacked, for a Get takes longer after so much work, also with a driver that has nothing to find out.
+// BenchmarkGetFirst mounts a container on layers that were just unpacked, as a user waits for after a pull; mounts it once more
+// later; and mounts it without what this module's driver caches of a stack between mounts. The other drivers cache nothing. A
+// driver opened for that mount alone does each mount, as if a program of its own did it. Only Get is timed. There are few
+// operations, so a single disturbed operation would dominate their mean; the reported time is their median. Before a later Get,
+// other layers are unpacked, because after so much work a Get takes longer, even with a driver that has nothing to find out.
 func BenchmarkGetFirst(b *testing.B) {
 	im := image{layers: bySize(30, 30, 3), files: 50, marks: true}
 	others := im
@@ -28,7 +28,7 @@ func BenchmarkGetFirst(b *testing.B) {
 				f.make(b)
 				f.get(b)
 				var times []time.Duration
-				b.StartTimer() // which Loop expects
+				b.StartTimer() // Loop expects a running timer
 				for b.Loop() {
 					b.StopTimer()
 					before(b, f, other)
@@ -88,11 +88,11 @@ func (f firstGet) remove(b *testing.B) {
 	})
 }
 
-// get mounts the container with the timer on, and looks at it and unmounts it with the timer off. It returns how long Get took.
+// get mounts the container with the timer on, and checks and unmounts it with the timer off. It returns how long Get took.
 func (f firstGet) get(b *testing.B) (took time.Duration) {
 	b.Helper()
 	f.inStore(b, func(s store) {
-		// What was allocated to unpack layers is not to be collected while the container is mounted.
+		// The garbage from unpacking layers must not be collected while Get runs.
 		settled(b)
 		runtime.GC()
 		b.StartTimer()
@@ -106,12 +106,12 @@ func (f firstGet) get(b *testing.B) (took time.Duration) {
 	return took
 }
 
-// median is the middle one of some times, or the longer one of two in the middle.
+// median returns the middle one of some times, or the longer of the two in the middle.
 func median(times []time.Duration) time.Duration {
 	return slices.Sorted(slices.Values(times))[len(times)/2]
 }
 
-// caches are the directories of this module's driver that hold nothing but what it can find out again.
+// caches returns the directories of this module's driver whose contents it can compute again.
 func caches() []string {
 	return []string{"overlay/known", "overlay/shadow"}
 }

@@ -10,11 +10,11 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 )
 
-// base is the lowest layer of a stack that is no more than deep.
+// base returns the lowest layer of a stack whose depth alone matters.
 func base() tree { return tree{files: 10, size: 10} }
 
-// BenchmarkGetPut mounts and unmounts containers with more and more layers below them, which are never mounted themselves. A driver
-// that copies has nothing to mount. What the kernel takes by itself is measured as well.
+// BenchmarkGetPut mounts and unmounts containers with more and more layers below them. These layers are never mounted themselves. A
+// driver that copies has nothing to mount. The time of the kernel alone is measured as well.
 func BenchmarkGetPut(b *testing.B) {
 	parents := bySize([]int{1, 2, 30, 120, 500}, []int{1, 2, 30, 120}, []int{1, 4})
 	open := func(b *testing.B, d driver) store {
@@ -44,11 +44,11 @@ func BenchmarkGetPut(b *testing.B) {
 	}
 }
 
-// containerID is the id of the container with so many layers below it.
+// containerID returns the id of the container with that many layers below it.
 func containerID(parents int) string { return idOf("container %d", parents) }
 
-// canMount mounts a layer once. Where the kernel takes no more than a page of options, this module's driver can have about
-// two hundred layers on overlayfs: deeper stacks are skipped there.
+// canMount mounts a layer once. On a kernel that accepts only a page of options, this module's driver supports about two
+// hundred layers on overlayfs, so deeper stacks are skipped there.
 func (s store) canMount(b *testing.B, id string, parents int) {
 	b.Helper()
 	const always = 127
@@ -60,7 +60,7 @@ func (s store) canMount(b *testing.B, id string, parents int) {
 	must(b, s.Put(id))
 }
 
-// getPut is a loop over Get and Put of a layer. What the mount shows is looked at outside of the time.
+// getPut is a loop over Get and Put of a layer. The check of the mount is not timed.
 func (s store) getPut(b *testing.B, id string, look func(dir string)) {
 	b.Helper()
 	look(s.get(b, id))

@@ -2,15 +2,16 @@ package bench
 
 import "strings"
 
-// Names of the drivers, as values of the key "driver". What is tar's begins with TarPrefix.
+// Names of the drivers, as values of the key "driver". The names of tar's results begin with
+// TarPrefix.
 const (
 	Ours          = "aufs"
 	OursOnOverlay = "aufs-overlay"
 	InTree        = "intree"
 	Overlay       = "overlay"
 	VFS           = "vfs"
-	Floor         = "floor"         // what no driver does without, on aufs or wherever: the kernel's part of it, or the library's unpacking
-	FloorOverlay  = "floor-overlay" // the same, on overlayfs
+	Floor         = "floor"         // the part that no driver can do without: the kernel's work on aufs or any file system, or the library's unpacking
+	FloorOverlay  = "floor-overlay" // the same on overlayfs
 	TarPrefix     = "tar"
 )
 
@@ -21,23 +22,24 @@ const (
 	Uncached = "uncached"
 )
 
-// NoAuplink is how the setting "auplink" of results begins where there is no such program.
+// NoAuplink is the beginning of the results' setting "auplink" if there is no such program.
 const NoAuplink = "none"
 
-// A Goal is how many times as long as this module's driver another one is to take, at least.
+// A Goal says how many times as long as this module's driver another driver must take, at least.
 type Goal struct {
-	Row   string // the beginning of the names of rows, up to a slash or the end
-	Other string // the driver that is compared with; or Later: this module's driver itself, when it mounts the same once more
+	Row   string // the beginning of the rows' names, up to a slash or the end
+	Other string // the driver to compare with; or Later: this module's driver when it mounts the same container once more
 	Least float64
 }
 
-// withinOverlay is the ratio of the overlay driver to this one's overlay backend, which may take 1.3 times as long.
+// withinOverlay is the ratio of the overlay driver's time to that of this driver's overlay backend,
+// which may take 1.3 times as long.
 const withinOverlay = 1 / 1.3
 
-// MostFirst is how many times as long as a later Get the first one after a pull may take.
+// MostFirst is how many times as long as a later Get the first Get after a pull may take.
 const MostFirst = 1.3
 
-// Goals are those of the project.
+// Goals returns the goals of the project.
 func Goals() []Goal {
 	return []Goal{
 		{"GetPut/parents=1", InTree, 1},
@@ -71,7 +73,7 @@ func Goals() []Goal {
 	}
 }
 
-// GoalOf finds the goal of a row, compared with another driver.
+// GoalOf returns the goal of a row in comparison with another driver.
 func GoalOf(row, other string) (least float64, ok bool) {
 	for _, g := range Goals() {
 		if g.Other == other && (row == g.Row || strings.HasPrefix(row, g.Row+"/")) {

@@ -8,7 +8,7 @@ import (
 	"github.com/containers/storage/drivers/graphtest"
 )
 
-// forEachGraphtest runs one of the benchmarks that the storage library has for all drivers.
+// forEachGraphtest runs one of the storage library's benchmarks for all drivers.
 func forEachGraphtest(b *testing.B, name string, run func(b *testing.B, driver string, options ...string)) {
 	b.Helper()
 	b.Run("case="+name, func(b *testing.B) {
@@ -16,21 +16,21 @@ func forEachGraphtest(b *testing.B, name string, run func(b *testing.B, driver s
 	})
 }
 
-// diffN is graphtest's, with numbers of files in the lower and the upper layer.
+// diffN returns graphtest's benchmark with numbers of files in the lower and the upper layer.
 func diffN(bottom, top int) func(*testing.B, string, ...string) {
 	return func(b *testing.B, driver string, options ...string) {
 		graphtest.DriverBenchDiffN(b, bottom, top, driver, options...)
 	}
 }
 
-// layers is a benchmark of graphtest's with a number of layers.
+// layers returns a benchmark of graphtest with a number of layers.
 func layers(run func(b *testing.B, layers int, driver string, options ...string)) func(*testing.B, string, ...string) {
 	return func(b *testing.B, driver string, options ...string) {
 		run(b, bySize(20, 20, 3), driver, options...)
 	}
 }
 
-// BenchmarkGraphtest has those that take the time they are given.
+// BenchmarkGraphtest runs the benchmarks that take the time they are given.
 func BenchmarkGraphtest(b *testing.B) {
 	many := bySize(10000, 1000, 20)
 	forEachGraphtest(b, "Exists", graphtest.DriverBenchExists)
@@ -41,12 +41,13 @@ func BenchmarkGraphtest(b *testing.B) {
 	forEachGraphtest(b, "DeepLayerDiff", layers(graphtest.DriverBenchDeepLayerDiff))
 }
 
-// BenchmarkGraphtestGetEmpty times Get, and does the Put after each outside of the time.
+// BenchmarkGraphtestGetEmpty times Get. The Put after each Get is not timed.
 func BenchmarkGraphtestGetEmpty(b *testing.B) {
 	forEachGraphtest(b, "GetEmpty", graphtest.DriverBenchGetEmpty)
 }
 
-// BenchmarkGraphtestDeepLayerRead times the read of a file, and looks at what it has read outside of the time.
+// BenchmarkGraphtestDeepLayerRead times the read of a file. The check of what was read is not
+// timed.
 func BenchmarkGraphtestDeepLayerRead(b *testing.B) {
 	forEachGraphtest(b, "DeepLayerRead", layers(graphtest.DriverBenchDeepLayerRead))
 }

@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// An image is a stack of layers, each unpacked from an archive of its own, as a pull does it.
+// An image is a stack of layers, each unpacked from its own archive, as in a pull.
 type image struct {
 	layers int
 	files  int  // in each layer
 	gone   int  // how many files the lowest layer has for containers to delete
-	marks  bool // each layer but the lowest one deletes a file of the layer below, and has an opaque directory
+	marks  bool // each layer but the lowest deletes a file of the layer below and has an opaque directory
 }
 
-// id is the id of a layer, of which 0 is the lowest.
+// id returns the id of layer i; layer 0 is the lowest.
 func (im image) id(i int) string { return idOf("image %+v layer %d", im, i) }
 
-// top is the id of the uppermost layer.
+// top returns the id of the uppermost layer.
 func (im image) top() string { return im.id(im.layers - 1) }
 
 // unpack makes the layers.
@@ -35,7 +35,7 @@ func (im image) unpack(b *testing.B, s store) {
 	}
 }
 
-// remove removes the layers, which have no containers.
+// remove removes the layers. They must have no containers.
 func (im image) remove(b *testing.B, s store) {
 	b.Helper()
 	for i := im.layers - 1; i >= 0; i-- {
@@ -51,7 +51,7 @@ func deletedFile(i int) string { return fmt.Sprintf("deleted/file-%d", i) }
 
 func opaqueFile(i int) string { return fmt.Sprintf("opaque/file-%d", i) }
 
-// archive is what layer i is unpacked from.
+// archive returns the archive of layer i.
 func (im image) archive(i int) (*bytes.Buffer, error) {
 	var content bytes.Buffer
 	out := &treeWriter{Writer: tar.NewWriter(&content), made: map[string]bool{}}
@@ -76,8 +76,9 @@ func (im image) archive(i int) (*bytes.Buffer, error) {
 	return &content, out.Close()
 }
 
-// look fails the benchmark if a mount of a container on layer i and those below it does not show them right. Where several layers have
-// an opaque directory of one name, aufs shows what all but the lowest of these hide. The in-tree driver leaves it at that.
+// look fails the benchmark if the mount of a container on layer i does not show layers 0 to i correctly. If several layers have an
+// opaque directory of the same name, aufs shows the files that all of these but the lowest hide. The in-tree driver does not correct
+// that.
 func (im image) look(b *testing.B, s store, dir string, i int) {
 	b.Helper()
 	size := int64(len("a file"))

@@ -13,13 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bareOverlay is what the kernel is told to mount a layer of this module's driver with overlayfs, and nothing else.
+// A bareOverlay holds the arguments with which the kernel alone mounts a layer of this module's
+// driver with overlayfs.
 type bareOverlay struct{ target, data string }
 
-// mostBareLowers is how many lower directories surely fit into the page of mount(2).
+// mostBareLowers is a number of lower directories that always fits into the page of mount(2).
 const mostBareLowers = 150
 
-// bareOverlay is the mount of a layer whose ancestors have no whiteouts. It is good until the benchmark ends.
+// bareOverlay returns the mount of a layer whose ancestors have no whiteouts. It is valid until the
+// benchmark ends.
 func (s store) bareOverlay(b *testing.B, id string) bareOverlay {
 	b.Helper()
 	parents, err := os.ReadFile(filepath.Join(s.root, "layers", id))
@@ -34,7 +36,7 @@ func (s store) bareOverlay(b *testing.B, id string) bareOverlay {
 	if len(lowers) > mostBareLowers {
 		b.Skip("they do not fit into a page")
 	}
-	// In the mount that the layer is in, as it has to be.
+	// The work directory must be on the same mount as the layer.
 	dir, err := os.MkdirTemp(s.root, "bare-")
 	must(b, err)
 	b.Cleanup(func() { must(b, os.RemoveAll(dir)) })
@@ -42,7 +44,8 @@ func (s store) bareOverlay(b *testing.B, id string) bareOverlay {
 	must(b, errors.Join(os.Mkdir(m.target, 0o700), os.Mkdir(filepath.Join(dir, "work"), 0o700)))
 	plain := "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + s.filesOf(id) + ",workdir=" + filepath.Join(dir, "work") +
 		",redirect_dir=nofollow,metacopy=off,index=off"
-	// As the driver does where the kernel knows it: else overlayfs leaves an attribute on the upper directory.
+	// The driver does the same if the kernel knows the option: otherwise overlayfs leaves an
+	// attribute on the upper directory.
 	m.data = plain + ",uuid=null"
 	if err := m.mount(); err == nil {
 		must(b, m.unmount())

@@ -13,18 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bareStack is what the kernel is told to mount a layer with aufs, and nothing else: in as few calls as aufs allows. No driver on
-// aufs can take less.
+// A bareStack holds the arguments with which the kernel alone mounts a layer with aufs, in as few calls as aufs allows. No driver
+// on aufs can take less time.
 type bareStack struct {
 	target   string
-	branches []string // uppermost first, by the shortest path that leads to them from anywhere
-	xino     string   // of its own: two mounts with one make each other fail
+	branches []string // uppermost first, by the shortest path that works from any directory
+	xino     string   // not shared: two mounts with the same file make each other fail
 }
 
-// mostInCall is how many branches and options aufs is passed at once: more of them overflow a page, and crash the kernel.
+// mostInCall is the most branches and options that one call passes to aufs: more overflow a page and crash the kernel.
 const mostInCall = 64
 
-// bare is the stack of a layer of this module's driver, to be mounted in its store, as the driver does. It is good until done is called.
+// bare returns the stack of a layer of this module's driver, for a mount in its store like the driver's own. It is valid until done
+// is called.
 func (s store) bare(id string) (stack bareStack, done func(), err error) {
 	parents, err := os.ReadFile(filepath.Join(s.root, "layers", id))
 	if err != nil {
@@ -46,7 +47,7 @@ func (s store) bare(id string) (stack bareStack, done func(), err error) {
 	return stack, func() { _, _ = diff.Close(), os.Remove(target) }, nil
 }
 
-// mount takes mount(2) for what fits into a page, and else fsconfig(2), which has room for more in one call.
+// mount uses mount(2) if the options fit into a page, and otherwise fsconfig(2), which takes more in one call.
 func (s bareStack) mount() error {
 	data := "br:" + strings.Join(s.branches, ":") + ",dio,dirperm1,xino=" + s.xino
 	if len(data) < os.Getpagesize() && len(s.branches) < mostInCall-3 {
@@ -111,7 +112,7 @@ func reconfigure(mount int, branches []string) error {
 
 func (s bareStack) unmount() error { return unix.Unmount(s.target, 0) }
 
-// pairs mounts and unmounts it as often as a worker does a layer.
+// pairs mounts and unmounts the stack as often as a worker mounts its layer.
 func (s bareStack) pairs() error {
 	for range pairs {
 		if err := s.mount(); err != nil {
@@ -143,7 +144,7 @@ func benchmarkBare(b *testing.B, s store, id string, look func(dir string)) {
 	}
 }
 
-// benchmarkBareConcurrent has goroutines do so at the same time, each with a layer of its own.
+// benchmarkBareConcurrent has goroutines mount and unmount at the same time, each a layer of its own.
 func benchmarkBareConcurrent(b *testing.B, n int) {
 	b.Helper()
 	d, ok := driverNamed(Ours)
@@ -165,7 +166,7 @@ func benchmarkBareConcurrent(b *testing.B, n int) {
 	})
 }
 
-// benchmarkBareProcesses has processes do so.
+// benchmarkBareProcesses has processes mount and unmount at the same time, each a layer of its own.
 func benchmarkBareProcesses(b *testing.B, n int) {
 	b.Helper()
 	d, ok := driverNamed(Ours)

@@ -15,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idOf is the id of a layer with a name: 64 digits, as ids have in practice.
+// idOf returns the id for a name: 64 digits, as ids have in practice.
 func idOf(format string, args ...any) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, format, args...))
 	return hex.EncodeToString(sum[:])
 }
 
-// makeLayer makes a layer and unpacks what is in it.
+// makeLayer makes a layer and unpacks the archive of a tree in it.
 func (s store) makeLayer(b *testing.B, id, parent string, content tree) {
 	b.Helper()
 	archive := content.open(b)
@@ -37,8 +37,8 @@ func (s store) unpackLayer(b *testing.B, id, parent string, archive io.Reader) {
 	must(b, err)
 }
 
-// makeStack makes layers, each on top of the one before. The first one has all of base; the others have a file each, which
-// is put in its place, for to unpack an archive takes long.
+// makeStack makes layers, each on top of the previous one. The first layer has all of base. The others have a file each,
+// which makeStack writes directly, because unpacking an archive takes long.
 func (s store) makeStack(b *testing.B, layers int, base tree) {
 	b.Helper()
 	s.makeLayer(b, stackID(0), "", base)
@@ -48,7 +48,7 @@ func (s store) makeStack(b *testing.B, layers int, base tree) {
 	}
 }
 
-// stackID is the id of a layer of a stack, of which 0 is the lowest.
+// stackID returns the id of layer i of a stack; layer 0 is the lowest.
 func stackID(i int) string { return idOf("stack %d", i) }
 
 // get mounts a layer.
@@ -77,7 +77,7 @@ func hides(b *testing.B, dir, name string) {
 	}
 }
 
-// settled has all that was written on the disk, so that an operation does not wait for what was done before it.
+// settled syncs the file system, so that an operation does not wait for earlier writes.
 func settled(b *testing.B) {
 	b.Helper()
 	dir, err := os.Open(workDir())
@@ -86,7 +86,7 @@ func settled(b *testing.B) {
 	must(b, unix.Syncfs(int(dir.Fd())))
 }
 
-// readAll reads an archive to its end.
+// readAll reads an archive to its end and returns its size.
 func readAll(b *testing.B, archive io.ReadCloser) int64 {
 	b.Helper()
 	n, err := io.Copy(io.Discard, archive)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// storeSizes are how many layers there are in the stores of forEachStore.
+// storeSizes returns the numbers of layers in the stores of forEachStore.
 func storeSizes() []int { return bySize([]int{100, 10000}, []int{100, 1000}, []int{10}) }
 
 // forEachStore runs a benchmark in stores with few and with very many layers.
@@ -30,7 +30,7 @@ func forEachStore(b *testing.B, run func(b *testing.B, s store, layers int)) {
 	}
 }
 
-// BenchmarkCreate makes one layer more.
+// BenchmarkCreate makes one more layer.
 func BenchmarkCreate(b *testing.B) {
 	forEachStore(b, func(b *testing.B, s store, layers int) {
 		id := idOf("new")
@@ -49,8 +49,8 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
-// benchmarkDurable makes two directories and a file so that all of them are on the disk, in their order: what a layer is, for
-// drivers whose layers are whole after a power cut.
+// benchmarkDurable makes two directories and a file, and puts them on the disk in their order: that is a layer, for drivers
+// whose layers are whole after a power cut.
 func benchmarkDurable(b *testing.B) {
 	b.ReportAllocs()
 	dir := filepath.Join(workDir(), "durable")
@@ -73,7 +73,7 @@ func benchmarkDurable(b *testing.B) {
 	}
 }
 
-// BenchmarkExists asks for a layer that is there, and for one that is not.
+// BenchmarkExists asks for a layer that exists, and for one that does not.
 func BenchmarkExists(b *testing.B) {
 	forEachStore(b, func(b *testing.B, s store, layers int) {
 		there, missing := stackID(layers/2), idOf("missing")

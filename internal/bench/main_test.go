@@ -14,17 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables of the environment.
+// Environment variables.
 const (
-	dirVariable   = "AUFS_BENCH_DIR"   // where stores are; what is in it is used again
+	dirVariable   = "AUFS_BENCH_DIR"   // the directory of the stores; its contents are used again
 	sizeVariable  = "AUFS_BENCH_SIZE"  // one of Sizes
-	roundVariable = "AUFS_BENCH_ROUND" // how many rounds there were before
-	// profileVariable is the path of the program's CPU profile, if there is one; the names of those of its workers begin with it.
+	roundVariable = "AUFS_BENCH_ROUND" // how many rounds came before
+	// profileVariable is the path of the program's CPU profile, if there is one. The names of its workers' profiles begin
+	// with it.
 	profileVariable = "AUFS_BENCH_PROFILE"
 )
 
 func TestMain(m *testing.M) {
-	// The library unpacks archives in a child of this very program.
+	// The library unpacks archives in a child process of this program.
 	if reexec.Init() {
 		return
 	}
@@ -35,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(inWorkDir(m.Run))
 }
 
-// inWorkDir runs something with a directory for stores, which is removed afterwards if nobody has said where, and one for run
-// roots.
+// inWorkDir calls run with a directory for stores and one for run roots. It makes the directory for stores if the environment
+// names none, and then removes it afterwards.
 func inWorkDir(run func() int) int {
 	if workDir() != "" {
 		return withRunRoots(run)
@@ -53,7 +54,7 @@ func inWorkDir(run func() int) int {
 	return withRunRoots(run)
 }
 
-// withRunRoots runs something with run roots on a tmpfs, as they are in life.
+// withRunRoots calls run with run roots on a tmpfs, as in real use.
 func withRunRoots(run func() int) int {
 	err := os.MkdirAll(runRoots(), 0o700)
 	if err == nil && os.Geteuid() == 0 {
@@ -71,7 +72,7 @@ func workDir() string { return os.Getenv(dirVariable) }
 
 func runRoots() string { return filepath.Join(workDir(), "run") }
 
-// bySize is what the environment asks for: by default full.
+// bySize returns the argument for the size in the environment, full by default.
 func bySize[T any](full, medium, small T) T {
 	switch os.Getenv(sizeVariable) {
 	case Medium:
@@ -83,7 +84,7 @@ func bySize[T any](full, medium, small T) T {
 	}
 }
 
-// must fails the benchmark at once if err is one.
+// must fails the benchmark at once if err is not nil.
 func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// peak does an operation once more, and reports how much more than before was live on the heap in the meantime. The first
-// round will do: that takes long, and differs little. An operation that takes very long is left out.
+// peak does an operation once more, and reports by how much live heap exceeded its previous value during the operation.
+// It does so only in the first round, because it is slow and the value hardly varies. It leaves out very long operations.
 func peak(b *testing.B, op func()) {
 	b.Helper()
 	if round := os.Getenv(roundVariable); (round != "" && round != "0") || b.Elapsed() > longest*time.Duration(b.N) {
 		return
 	}
-	// With so little room the collector is at work nearly all the time, and what is dead does not count for long.
+	// With so little room the collector runs nearly all the time, so that dead objects do not count for long.
 	defer debug.SetGCPercent(debug.SetGCPercent(5))
 	runtime.GC()
 	before := liveHeap()
@@ -40,10 +40,10 @@ func peak(b *testing.B, op func()) {
 	b.ReportMetric(float64(most-before), "peak-B")
 }
 
-// longest is how long an operation may be to be done once more.
+// longest is the longest operation that peak repeats.
 const longest = 3 * time.Second
 
-// liveHeap is what objects have of the heap, those included that the collector has yet to find dead.
+// liveHeap returns the bytes of all objects on the heap, including dead ones that the collector has not found yet.
 func liveHeap() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// BenchmarkDeferredRemove takes a layer out of the store, which is what a program waits for while it holds the store's
-// lock. What is then left to delete is not in the time; a driver that does not defer it deletes all at once.
+// BenchmarkDeferredRemove takes a layer out of the store. A program waits for that while it holds the store's lock. The
+// time excludes the deferred deletion; a driver that does not defer it deletes everything at once.
 func BenchmarkDeferredRemove(b *testing.B) {
 	forEachRemoval(b, []int{1000, 10000}, func(s store, id string) (after func() error, err error) {
 		cleanup, err := s.DeferredRemove(id)

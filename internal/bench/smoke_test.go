@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestEachBenchmark runs all benchmarks once, at a small size. They check what they do; how long that takes is not looked at.
+// TestEachBenchmark runs all benchmarks once, at a small size. They check their work; the test
+// ignores their times.
 func TestEachBenchmark(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting takes root")
@@ -21,7 +22,8 @@ func TestEachBenchmark(t *testing.T) {
 		t.Skip("this program has no driver for this kernel")
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.benchmem")
-	// Each child that unpacks an archive would wait for a second at its end, with the race detector.
+	// With the race detector, each child that unpacks an archive would wait for a second at its
+	// end.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", sizeVariable+"="+Small, dirVariable+"=", "TMPDIR="+memoryDir(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -36,7 +38,8 @@ func TestEachBenchmark(t *testing.T) {
 	}
 }
 
-// memoryDir makes a directory in memory, where nothing waits for the disk and for what other programs write to it.
+// memoryDir makes a directory in memory, where nothing waits for the disk or for the writes of
+// other programs.
 func memoryDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "aufs-bench-")
@@ -47,7 +50,7 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// TestCases compares the list of cases with the benchmarks that there are.
+// TestCases compares the list of cases with the existing benchmarks.
 func TestCases(t *testing.T) {
 	out, err := exec.Command("/proc/self/exe", "-test.list=^Benchmark").Output()
 	must(t, err)

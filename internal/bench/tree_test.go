@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// A tree is what a layer holds.
+// A tree describes the contents of a layer.
 type tree struct {
 	files  int
 	size   int64 // of each file
 	depth  int   // how many directories are above a file, at least one
-	gone   int   // how many whiteouts there are, of files that goner has
-	goner  int   // how many files there are for others to have whiteouts of
+	gone   int   // how many whiteouts there are, for the files that goner counts
+	goner  int   // how many files there are for whiteouts in other layers
 	prefix string
 }
 
@@ -36,7 +36,7 @@ const (
 	large = 32 << 10
 )
 
-// file is the name of a tree's file.
+// file returns the name of a tree's file.
 func (t tree) file(i int) string {
 	dir := fmt.Sprintf("%sd%d", t.prefix, i/filesInDir)
 	for level := 1; level < t.depth; level++ {
@@ -45,24 +45,24 @@ func (t tree) file(i int) string {
 	return path.Join(dir, fmt.Sprintf("file-%d", i))
 }
 
-// gonerFile is the name of a file that is there to be deleted.
+// gonerFile returns the name of a file that exists to be deleted.
 func gonerFile(i int) string { return fmt.Sprintf("goners/goner-%d", i) }
 
-// onTop is a tree that deletes one file of this one for each ten that it has.
+// onTop returns the tree with whiteouts of files of below added, one for every ten files of the tree.
 func (t tree) onTop() tree {
 	t.gone = max(1, t.files/10)
 	return t
 }
 
-// below is what onTop is to be put on.
+// below returns the tree for the layer below onTop.
 func (t tree) below() tree {
 	return tree{files: 1, size: small, prefix: "below-", goner: max(1, t.files/10)}
 }
 
-// entries is how many files and whiteouts an archive of the tree has.
+// entries returns the number of files and whiteouts in an archive of the tree.
 func (t tree) entries() int { return t.files + t.gone + t.goner }
 
-// open opens an archive of the tree. All drivers read the same one, from a file that the first to want it makes.
+// open opens an archive of the tree. All drivers read the same file, which the first caller makes.
 func (t tree) open(b *testing.B) *os.File {
 	b.Helper()
 	name := filepath.Join(workDir(), strings.ReplaceAll(fmt.Sprintf("%+v.tar", t), " ", ","))
@@ -108,7 +108,7 @@ func (t tree) write(w io.Writer) error {
 	return out.Close()
 }
 
-// A treeWriter writes files with the directories above them.
+// A treeWriter writes files and the directories above them.
 type treeWriter struct {
 	*tar.Writer
 	made    map[string]bool
@@ -141,7 +141,8 @@ func (w *treeWriter) dirs(dir string) error {
 	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: when})
 }
 
-// countEntries counts the files and whiteouts of an archive that has no other entries but directories.
+// countEntries counts the files and whiteouts of an archive whose other entries are all
+// directories.
 func countEntries(b *testing.B, archive io.ReadCloser) (entries int) {
 	b.Helper()
 	defer archive.Close()

@@ -15,14 +15,14 @@ import (
 	"testing"
 )
 
-// workerVariable makes the test program a worker: the driver's name and the number of the worker.
+// workerVariable makes the test program a worker. It holds the driver's name and the worker's number.
 const workerVariable = "AUFS_BENCH_WORKER"
 
 func isWorker() bool { return os.Getenv(workerVariable) != "" }
 
-// beWorker is the worker: it opens the store, and for each line on standard input mounts and unmounts its layer, and
-// answers with how often it was refused, or with an error. It returns its exit status. A worker of the name "floor" does
-// without a driver.
+// beWorker is the worker. It opens the store. For each line on standard input, it mounts and unmounts its layer, and
+// answers with the number of refusals, or with an error. It returns the worker's exit status. A worker named "floor"
+// uses no driver.
 func beWorker() int {
 	if err := work(os.Stdin, os.Stdout); err != nil {
 		fmt.Println("error:", err)
@@ -64,7 +64,7 @@ func work(in io.Reader, out io.Writer) error {
 	return profiled(fmt.Sprintf("%s-%d", name, n), func() error { return answerLines(in, out, do) })
 }
 
-// profiled calls do, and writes a CPU profile of it beside that of the program that has started the worker, if there is to be one.
+// profiled calls do. If the program that started the worker writes a CPU profile, profiled writes one beside it.
 func profiled(name string, do func() error) error {
 	prefix := os.Getenv(profileVariable)
 	if prefix == "" {
@@ -82,7 +82,7 @@ func profiled(name string, do func() error) error {
 	return errors.Join(err, f.Close())
 }
 
-// answerLines says that it is ready, and then answers each line with what do returns.
+// answerLines reports that it is ready, and then answers each line with the result of do.
 func answerLines(in io.Reader, out io.Writer, do func() (refused int, err error)) error {
 	fmt.Fprintln(out, 0)
 	for lines := bufio.NewScanner(in); lines.Scan(); {
@@ -95,7 +95,7 @@ func answerLines(in io.Reader, out io.Writer, do func() (refused int, err error)
 	return nil
 }
 
-// A worker is one process.
+// A worker is a process.
 type worker struct {
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -103,7 +103,7 @@ type worker struct {
 
 type workers []worker
 
-// startWorkers starts processes, which are ready when it returns, and ends when the benchmark does.
+// startWorkers starts processes and waits until they are ready. They end with the benchmark.
 func startWorkers(b *testing.B, name string, n int) workers {
 	b.Helper()
 	var all workers
@@ -116,7 +116,7 @@ func startWorkers(b *testing.B, name string, n int) workers {
 		out, err := cmd.StdoutPipe()
 		must(b, err)
 		must(b, cmd.Start())
-		// Before the store is closed, which would take away their mounts.
+		// The workers must end before the store is closed, which would unmount their mounts.
 		b.Cleanup(func() {
 			if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
 				b.Errorf("worker: %v", err)
@@ -129,7 +129,7 @@ func startWorkers(b *testing.B, name string, n int) workers {
 	return all
 }
 
-// doPairs has all of them work at the same time, and returns how often they were refused.
+// doPairs has all workers work at the same time, and returns the number of refusals.
 func (w workers) doPairs(b *testing.B) (refused int) {
 	b.Helper()
 	for _, one := range w {
@@ -142,7 +142,7 @@ func (w workers) doPairs(b *testing.B) (refused int) {
 	return refused
 }
 
-// answer waits for one.
+// answer waits for a worker's answer.
 func (w worker) answer(b *testing.B) int {
 	b.Helper()
 	line, err := w.out.ReadString('\n')

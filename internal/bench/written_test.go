@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// A written is a container in which files were written and deleted, on some layers of an image.
+// A written is a container on some layers of an image, in which files were written and deleted.
 type written struct {
 	image   image
 	parents int
-	files   int // how many were written; one file of the lowest layer was deleted for each ten
+	files   int // how many were written; for every ten, a file of the lowest layer was deleted
 }
 
 // BenchmarkGetPutWritten mounts and unmounts a container in which files were written and deleted through a mount. The layers
-// below it have no whiteouts, or each has one and an opaque directory.
+// below it have no whiteouts, or each of them has one and an opaque directory.
 func BenchmarkGetPutWritten(b *testing.B) {
 	parents := bySize([]int{2, 30, 127}, []int{2, 30, 127}, []int{2})
 	files := bySize([]int{0, 10, 1000, 10000}, []int{0, 10, 1000}, []int{0, 10})
@@ -41,7 +41,7 @@ func (w written) benchmark(b *testing.B, name string) {
 		s := w.open(b, d, name)
 		s.getPut(b, w.id(), func(dir string) { w.look(b, s, dir) })
 	})
-	// The kernel alone does not show layers of the other form right, so what it does with them is no floor.
+	// The kernel alone does not show layers of the other form correctly, so its time is no floor there.
 	if w.image.marks {
 		return
 	}
@@ -57,10 +57,10 @@ func (w written) benchmark(b *testing.B, name string) {
 	}
 }
 
-// id is the container's.
+// id returns the container's id.
 func (w written) id() string { return idOf("%+v", w) }
 
-// open opens a store that has the image and the container. It is the same for all containers on the image.
+// open opens a store that has the image and the container. All containers on the image share the store.
 func (w written) open(b *testing.B, d driver, name string) store {
 	b.Helper()
 	s := d.fixture(b, name, func(s store) { w.image.unpack(b, s) })
@@ -73,10 +73,10 @@ func (w written) open(b *testing.B, d driver, name string) store {
 	return s
 }
 
-// content is what was written.
+// content returns the files that were written.
 func (w written) content() tree { return tree{files: w.files, size: 10, prefix: "written-"} }
 
-// deleted is how many files of the lowest layer were deleted.
+// deleted returns how many files of the lowest layer were deleted.
 func (w written) deleted() int { return (w.files + 9) / 10 }
 
 // write writes and deletes files in a mount of the container.
@@ -97,7 +97,7 @@ func (w written) write(dir string) error {
 	return nil
 }
 
-// look fails the benchmark if a mount does not show the image, and what was written and deleted.
+// look fails the benchmark if a mount does not show the image and the container's changes.
 func (w written) look(b *testing.B, s store, dir string) {
 	b.Helper()
 	w.shows(b, dir)
@@ -107,8 +107,8 @@ func (w written) look(b *testing.B, s store, dir string) {
 	}
 }
 
-// shows fails the benchmark if a mount does not show a file of the lowest layer and the last one that was written. That holds for
-// the kernel alone as well, whatever form the container has.
+// shows fails the benchmark if a mount does not show a file of the lowest layer and the last file that was written. The kernel
+// alone must show these too, in whatever form the container is.
 func (w written) shows(b *testing.B, dir string) {
 	b.Helper()
 	shows(b, dir, imageFile(0, 0), int64(len("a file")))

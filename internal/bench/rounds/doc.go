@@ -1,3 +1,3 @@
-// Package rounds runs programs with the benchmarks of package bench in turn: one case after the other, each for some
-// rounds, and in each round one program after the other.
+// Package rounds runs the programs of package bench in turn: one case after the other, each for some rounds, and in
+// each round one program after the other.
 package rounds

@@ -19,23 +19,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Plan says what is run.
+// A Plan says what to run.
 type Plan struct {
 	Programs []string // paths of the test binaries
-	Bench    string   // which benchmarks: as for -test.bench; "": all
-	Time     string   // how long each one is in each round: as for -test.benchtime
+	Bench    string   // which benchmarks, as for -test.bench; "": all
+	Time     string   // how long each benchmark runs in each round, as for -test.benchtime
 	Count    int      // how many rounds there are
 	Size     string   // one of bench.Sizes
 	Dir      string   // an empty directory on the file system under test
-	// Begin is told which benchmark begins, if it is not nil.
+	// Begin, if not nil, is called with the name of each benchmark that begins.
 	Begin func(name string)
-	// Profile gets the CPU profile, in the format of pprof, of each program in the last round of each benchmark, if it is not nil.
-	// The programs that a benchmark starts are not in it.
+	// Profile, if not nil, gets the CPU profile, in the format of pprof, of each program in the last round of each benchmark. The
+	// profile leaves out the processes that a benchmark starts; workers have profiles of their own.
 	Profile func(name string, profile []byte) error
 }
 
-// Run carries the plan out. It writes results in the format of Go's benchmarks to results, and what it is doing to
-// progress. Benchmarks that fail do not keep it from running the others; what they say is in the error.
+// Run carries out the plan. It writes results in the format of Go's benchmarks to results, and its progress to
+// progress. A failed benchmark does not keep the others from running; its output is in the error.
 func (p Plan) Run(ctx context.Context, results, progress io.Writer) error {
 	cases, keys, err := bench.Select(p.Bench)
 	if err != nil {
@@ -65,7 +65,7 @@ func (p Plan) Run(ctx context.Context, results, progress io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// describe writes what the machine is, as benchstat reads it.
+// describe writes the properties of the machine, in the form that benchstat reads.
 func (p Plan) describe(w io.Writer) error {
 	var uts unix.Utsname
 	var fs unix.Statfs_t
@@ -87,7 +87,7 @@ func (p Plan) describe(w io.Writer) error {
 	return err
 }
 
-// fsName is the name of a file system by its magic number.
+// fsName returns the name of a file system for its magic number.
 func fsName(magic int64) string {
 	names := map[int64]string{
 		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
@@ -99,10 +99,10 @@ func fsName(magic int64) string {
 	return fmt.Sprintf("%#x", magic)
 }
 
-// dirOf is the directory that the stores of a case are in.
+// dirOf returns the directory of a case's stores.
 func (p Plan) dirOf(c bench.Case) string { return filepath.Join(p.Dir, c.StoresOf()) }
 
-// runCase runs the rounds of one case. The first one makes the stores that the others use again.
+// runCase runs the rounds of one case. The first round makes the stores, and the others use them again.
 func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io.Writer) error {
 	if err := os.MkdirAll(p.dirOf(c), 0o700); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (p Plan) runCase(ctx context.Context, c bench.Case, keys string, results io
 	programs := slices.Clone(p.Programs)
 	var errs []error
 	for round := range p.Count {
-		// None is always the first one. One that fails fails in all rounds, and need not do so more than once.
+		// No program always comes first. A program that fails would fail in all rounds, so it runs no more.
 		slices.Reverse(programs)
 		programs = slices.DeleteFunc(programs, func(program string) bool {
 			err := p.runProgram(ctx, program, c, keys, round, results)
@@ -134,7 +134,7 @@ func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys
 		cmd.Env = append(cmd.Env, "AUFS_BENCH_PROFILE="+profile)
 	}
 	cmd.Dir = dir
-	// Whatever it leaves mounted goes when it ends.
+	// Any mounts that the program leaves disappear with its mount namespace.
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
@@ -150,7 +150,7 @@ func (p Plan) runProgram(ctx context.Context, program string, c bench.Case, keys
 	return p.handProfiles(profile, c.Name+"-"+filepath.Base(program))
 }
 
-// handProfiles hands over the profile of a program at path, and those of its workers, whose names are longer.
+// handProfiles passes on the profile of a program at path, and the profiles of its workers, whose names are longer.
 func (p Plan) handProfiles(path, name string) error {
 	paths, err := filepath.Glob(path + "*")
 	if err != nil {
@@ -170,7 +170,7 @@ func (p Plan) handProfiles(path, name string) error {
 	return errors.Join(errs...)
 }
 
-// args are the flags of the test binary.
+// args returns the flags of the test binary.
 func (p Plan) args(c bench.Case, keys string) []string {
 	expression := "^Benchmark" + c.Name + "$"
 	if keys != "" {
@@ -185,14 +185,14 @@ func (p Plan) args(c bench.Case, keys string) []string {
 	}
 }
 
-// keepResults writes those lines of a test binary's output that are results, or say what they are of.
+// keepResults writes the lines of a test binary's output that are results or describe them.
 func keepResults(w io.Writer, out string) error {
 	for line := range strings.Lines(out) {
 		key, _, _ := strings.Cut(line, ":")
 		if !strings.HasPrefix(line, "Benchmark") && !slices.Contains([]string{"goos", "goarch", "pkg", "cpu"}, key) {
 			continue
 		}
-		// A line without figures is the beginning of one that a message has cut in two.
+		// A line without figures is the beginning of a result that a message has cut in two.
 		if strings.HasPrefix(line, "Benchmark") && !strings.Contains(line, "ns/op") {
 			continue
 		}
@@ -203,7 +203,7 @@ func keepResults(w io.Writer, out string) error {
 	return nil
 }
 
-// tailLines is how much of the output of a program that failed is worth to be seen.
+// tailLines is how many lines of a failed program's output the error shows.
 const tailLines = 40
 
 func tail(out string) string {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
-// fakeProgram is a script in place of a test binary, which says how it was called.
+// fakeProgram makes a script that replaces a test binary and prints how it was called.
 func fakeProgram(t *testing.T, name, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

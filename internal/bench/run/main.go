@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command run runs the two programs that package bench is compiled to, in turn, and writes their results to a file. It
-// takes root.
+// Command run runs the two programs that package bench is compiled into, in turn, and writes their results to a file.
+// It needs root.
 //
 //	run -out FILE PROGRAM [PROGRAM]
 package main

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// Command run works on Linux alone.
+// Command run works only on Linux.
 package main
 
 import (

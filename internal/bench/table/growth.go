@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A row's name, in parts.
+// parts are the parts of a row's name.
 type parts struct {
 	name string
 	keys []string
@@ -23,7 +23,7 @@ func split(row string) parts {
 	return p
 }
 
-// with is the name of the row that has another value for one key.
+// with returns the name of the row that has another value for one key.
 func (p parts) with(i int, val string) string {
 	row := p.name
 	for j, key := range p.keys {
@@ -36,8 +36,8 @@ func (p parts) with(i int, val string) string {
 	return row
 }
 
-// growth says, for each key of a row, how much longer a driver takes for each one more, since the row with the least of
-// it. Nothing, if there is no such row.
+// growth returns, for each key of a row, how much longer a driver takes for each additional one, compared with the row
+// that has the lowest number. It leaves out keys without such a row.
 func (s *stats) growth(row, driver string) string {
 	here, ok := s.cells[row][driver][seconds]
 	if !ok {
@@ -67,7 +67,7 @@ func (s *stats) growth(row, driver string) string {
 	return strings.Join(all, ", ")
 }
 
-// singular is what there is one more of.
+// singular returns the name of one more of the things that the key counts.
 func singular(key string) string {
 	switch {
 	case strings.HasSuffix(key, "sses"), strings.HasSuffix(key, "ches"):

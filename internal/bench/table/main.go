@@ -1,4 +1,5 @@
-// Command table makes one table of ratios, in Markdown, of what benchstat says of the benchmarks of package bench.
+// Command table reads benchstat's output for the benchmarks of package bench and makes one table of
+// ratios, in Markdown.
 //
 //	benchstat -format csv -col /driver RESULTS | table -out FILE
 package main

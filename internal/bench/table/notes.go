@@ -9,7 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
-// writeNotes writes what helps to read the table, and how the goals were met.
+// writeNotes writes an explanation of the table, and how many goals were met.
 func (s *stats) writeNotes(w io.Writer) {
 	fmt.Fprint(w, `Times are medians of wall time for one operation. A ratio above 1 says that this module's driver is faster; in
 parentheses is between what it may be, by benchstat's ranges of both medians. A goal is the least ratio that is wanted: "yes" and
@@ -35,7 +35,7 @@ reach. "first" is the first Get of a container on layers that were just unpacked
 	s.writeVerdicts(w)
 }
 
-// tars are the tars that were measured.
+// tars returns the names of the tars that were measured.
 func (s *stats) tars() (names []string) {
 	for _, row := range s.rows {
 		for driver := range s.cells[row] {

@@ -6,10 +6,11 @@ import (
 	"strconv"
 )
 
-// A ratio is how many times as long one driver takes as another, and between what that may be.
+// A ratio says how many times as long as one driver another one takes, and the range of that
+// number.
 type ratio struct {
 	median, least, most float64
-	known               bool // the range is
+	known               bool // whether least and most are known
 }
 
 // over divides the measures of two drivers.
@@ -36,7 +37,7 @@ func (r ratio) String() string {
 	return fmt.Sprintf("%s (%s–%s)", short(r.median), short(r.least), most)
 }
 
-// verdict says if a goal is met: by the whole range, or by its middle.
+// verdict reports how the goal is met: by the whole range, or by the median alone.
 func (r ratio) verdict(least float64) verdict {
 	switch {
 	case r.least >= least:
@@ -50,15 +51,15 @@ func (r ratio) verdict(least float64) verdict {
 	}
 }
 
-// A verdict is about one goal.
+// A verdict says how one goal is met.
 type verdict string
 
 const (
 	met       verdict = "yes"
-	rather    verdict = "yes?" // but the range reaches below
-	ratherNot verdict = "no?"  // but the range reaches above
+	rather    verdict = "yes?" // but the range reaches below the goal
+	ratherNot verdict = "no?"  // but the range reaches above the goal
 	missed    verdict = "no"
-	// outOfReach is in place of the last one, where it would be so without all that the driver does by itself.
+	// outOfReach replaces missed if the floor alone misses the goal, without the driver's own work.
 	outOfReach verdict = "out of reach"
 )
 

@@ -13,16 +13,16 @@ import (
 	"strings"
 )
 
-// A measure is a median and how far from it the true one may be, as a part of it. The spread is infinite where there were
-// too few rounds to tell.
+// A measure is a median and the spread of its true value, as a fraction of the median. The spread is infinite if there
+// were too few rounds.
 type measure struct{ median, spread float64 }
 
-// A cell is what is known of one row and one driver, by units.
+// A cell holds the measures of one row and one driver, by unit.
 type cell map[string]measure
 
-// stats are what benchstat has found.
+// stats are benchstat's results.
 type stats struct {
-	settings [][2]string // what the machine is
+	settings [][2]string // the properties of the machine
 	rows     []string    // in their order
 	cells    map[string]map[string]cell
 }
@@ -66,7 +66,7 @@ func read(in io.Reader) (*stats, error) {
 	return s, nil
 }
 
-// set notes a setting once.
+// set stores a setting, unless it is there already.
 func (s *stats) set(key, value string) {
 	setting := [2]string{key, value}
 	if key != "" && !slices.Contains(s.settings, setting) {
@@ -74,7 +74,7 @@ func (s *stats) set(key, value string) {
 	}
 }
 
-// setting is the value of a setting, or "".
+// setting returns the value of a setting, or "".
 func (s *stats) setting(key string) string {
 	for _, setting := range s.settings {
 		if setting[0] == key {
@@ -84,7 +84,7 @@ func (s *stats) setting(key string) string {
 	return ""
 }
 
-// columns finds where the drivers' columns begin.
+// columns returns the drivers by the columns at which they begin.
 func columns(fields []string) map[int]string {
 	drivers := map[int]string{}
 	for i, field := range fields {
@@ -95,10 +95,10 @@ func columns(fields []string) map[int]string {
 	return drivers
 }
 
-// processors is what Go puts at the end of a benchmark's name.
+// processors matches the suffix that Go adds to a benchmark's name.
 var processors = regexp.MustCompile(`-\d+$`)
 
-// add takes a row of one unit.
+// add adds a row of one unit.
 func (s *stats) add(fields []string, drivers map[int]string, unit string) error {
 	row := processors.ReplaceAllString(fields[0], "")
 	if s.cells[row] == nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// sample is what benchstat writes, with six rounds of some rows, and one of another.
+// sample is output of benchstat, with six rounds of some rows, and one of another.
 const sample = `goos: linux
 kernel: Linux 6.1.1
 "machine: 2 processors, 1 MB"
@@ -63,7 +63,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestAuplinkInTitle shows that the title of the in-tree driver's column says if it ran auplink.
+// TestAuplinkInTitle checks that the title of the in-tree driver's column says whether it ran
+// auplink.
 func TestAuplinkInTitle(t *testing.T) {
 	for want, setting := range map[string]string{
 		"in-tree without auplink": "none, so the in-tree driver runs none",

@@ -5,17 +5,17 @@ import (
 	"strconv"
 )
 
-// duration writes seconds with a fitting unit.
+// duration formats seconds with a fitting unit.
 func duration(seconds float64) string {
 	return scaled(seconds, []scale{{1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}, {1e-9, "ns"}})
 }
 
-// size writes bytes with a fitting unit.
+// size formats bytes with a fitting unit.
 func size(bytes float64) string {
 	return scaled(bytes, []scale{{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}, {1, "B"}})
 }
 
-// count writes a number of things.
+// count formats a number of things.
 func count(n float64) string {
 	if math.Abs(n) < 1e4 {
 		return strconv.FormatFloat(n, 'f', 0, 64)

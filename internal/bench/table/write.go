@@ -9,7 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/bench"
 )
 
-// Units, as benchstat calls them.
+// Units, by benchstat's names.
 const (
 	seconds   = "sec/op"
 	bytesOp   = "B/op"
@@ -17,13 +17,13 @@ const (
 	peakBytes = "peak-B"
 )
 
-// A column is one of the table.
+// A column is a column of the table.
 type column struct {
 	title string
 	cell  func(row string) string
 }
 
-// write writes the table and what is to be known of it.
+// write writes the table and its explanation.
 func write(w io.Writer, s *stats) {
 	for _, setting := range s.settings {
 		fmt.Fprintf(w, "- %s: %s\n", setting[0], setting[1])
@@ -49,7 +49,7 @@ func write(w io.Writer, s *stats) {
 
 func line(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
-// filled leaves out the columns that are empty.
+// filled leaves out empty columns.
 func (s *stats) filled(columns []column) (kept []column) {
 	for _, c := range columns {
 		for _, row := range s.rows {
@@ -62,8 +62,8 @@ func (s *stats) filled(columns []column) (kept []column) {
 	return kept
 }
 
-// columns are all that a table can have. A driver that copies, and tar, are compared with the aufs backend, or on a kernel
-// without aufs with the overlay backend.
+// columns returns all columns that a table can have. Drivers that copy, and tar, are compared with the aufs backend or, on
+// a kernel without aufs, with the overlay backend.
 func (s *stats) columns() []column {
 	own := s.own()
 	columns := []column{{"case", func(row string) string { return row }}}
@@ -82,12 +82,12 @@ func (s *stats) columns() []column {
 	return columns
 }
 
-// compared are the drivers whose first Get is compared with a later one. Those with a goal are this module's.
+// compared returns the drivers whose first Get is compared with a later one. Those of this module have a goal.
 func compared() []string {
 	return []string{bench.Ours, bench.OursOnOverlay, bench.InTree, bench.Overlay}
 }
 
-// inTree is the in-tree driver, and if it ran auplink, which takes much of its time.
+// inTree returns the title of the in-tree driver. The title says whether the driver ran auplink, which takes much of its time.
 func (s *stats) inTree() string {
 	switch auplink := s.setting("auplink"); {
 	case auplink == "":
@@ -99,7 +99,7 @@ func (s *stats) inTree() string {
 	}
 }
 
-// own is the backend that all but the overlay driver is compared with.
+// own returns the backend that everything but the overlay driver is compared with.
 func (s *stats) own() string {
 	if s.has(bench.Ours) {
 		return bench.Ours
@@ -107,7 +107,7 @@ func (s *stats) own() string {
 	return bench.OursOnOverlay
 }
 
-// pair are the columns about this module's driver and the one that it stands in for.
+// pair returns the columns about this module's driver and the driver that it replaces.
 func (s *stats) pair(own, ownTitle, other, otherTitle string) []column {
 	columns := []column{
 		{ownTitle, func(row string) string { return s.time(row, own) }},
@@ -127,7 +127,7 @@ func (s *stats) pair(own, ownTitle, other, otherTitle string) []column {
 		column{"memory of " + ownTitle + " (" + otherTitle + ")", both(s.memory)})
 }
 
-// ratio are the columns of a ratio and its goal.
+// ratio returns the columns of a ratio and its goal.
 func (s *stats) ratio(own, other, title string) []column {
 	return []column{
 		{title, func(row string) string {
@@ -139,7 +139,7 @@ func (s *stats) ratio(own, other, title string) []column {
 		{"goal", func(row string) string {
 			least, wanted := bench.GoalOf(row, other)
 			r, ok := s.over(row, own, other)
-			// The goals for the overlay driver are those of the overlay backend.
+			// The goals against the overlay driver are for the overlay backend only.
 			if !wanted || !ok || (other == bench.Overlay && own != bench.OursOnOverlay) {
 				return ""
 			}
@@ -148,7 +148,7 @@ func (s *stats) ratio(own, other, title string) []column {
 	}
 }
 
-// first are the columns of how many times as long as a later Get the first one takes a driver.
+// first returns the columns about how many times as long as a later Get the first Get takes with a driver.
 func (s *stats) first(driver string) []column {
 	columns := []column{{"first ÷ later of " + driver, func(row string) string {
 		if r, ok := s.firstOverLater(row, driver); ok {
@@ -167,7 +167,7 @@ func (s *stats) first(driver string) []column {
 	}})
 }
 
-// firstVerdict is about the goal that a later Get takes so much of the time of the first one.
+// firstVerdict returns the verdict on the goal for the time of the first Get, compared with a later Get.
 func (s *stats) firstVerdict(row, driver string) (verdict, bool) {
 	first, later, ok := s.firstAndLater(row, driver)
 	least, wanted := bench.GoalOf(row, bench.Later)
@@ -182,7 +182,7 @@ func (s *stats) firstOverLater(row, driver string) (ratio, bool) {
 	return over(first, later), ok
 }
 
-// firstAndLater are the times of a row about the first Get and of the one about a later Get of the same.
+// firstAndLater returns the time in a row about the first Get, and the time in the row about a later Get of the same container.
 func (s *stats) firstAndLater(row, driver string) (first, later measure, ok bool) {
 	p := split(row)
 	i := slices.Index(p.keys, "get")
@@ -194,8 +194,8 @@ func (s *stats) firstAndLater(row, driver string) (first, later measure, ok bool
 	return first, later, ok && laterOK
 }
 
-// verdict is about the goal that other takes at least least times as long as own; that is r. A goal that is missed is out of reach if
-// the floor alone misses it as well, by all of its range.
+// verdict returns the verdict on the goal that other takes at least least times as long as own, with their ratio r. A missed goal is
+// out of reach if the whole range of the floor alone misses it too.
 func (s *stats) verdict(row, own, other string, r ratio, least float64) verdict {
 	v := r.verdict(least)
 	floor := map[string]string{bench.Ours: bench.Floor, bench.OursOnOverlay: bench.FloorOverlay}[own]
@@ -205,7 +205,7 @@ func (s *stats) verdict(row, own, other string, r ratio, least float64) verdict 
 	return v
 }
 
-// over is the ratio of two drivers' times.
+// over returns the ratio of two drivers' times.
 func (s *stats) over(row, own, other string) (ratio, bool) {
 	a, ok := s.cells[row][own][seconds]
 	b, otherOK := s.find(row, other)[seconds]
@@ -215,7 +215,7 @@ func (s *stats) over(row, own, other string) (ratio, bool) {
 	return over(b, a), true
 }
 
-// find is the cell of a driver, or of any tar.
+// find returns the cell of a driver, or of any tar.
 func (s *stats) find(row, driver string) cell {
 	if driver != bench.TarPrefix {
 		return s.cells[row][driver]
@@ -236,7 +236,7 @@ func (s *stats) time(row, driver string) string {
 	return duration(m.median)
 }
 
-// memory is what a driver allocates, and the most of it that is live at once.
+// memory returns what a driver allocates, and the most of it that is live at once.
 func (s *stats) memory(row, driver string) string {
 	c := s.cells[row][driver]
 	bytes, ok := c[bytesOp]
@@ -250,7 +250,7 @@ func (s *stats) memory(row, driver string) string {
 	return text
 }
 
-// has tells if there is any figure of a driver.
+// has reports whether there is any figure of a driver.
 func (s *stats) has(driver string) bool {
 	for _, row := range s.rows {
 		if len(s.find(row, driver)) > 0 {
