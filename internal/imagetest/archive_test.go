@@ -18,9 +18,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// members describes what is in an archive, in the order of the names. Of a
-// whiteout it is the name alone: the rest means nothing. Times of directories are
-// left out.
+// members describes the members of an archive, in the order of their names. It
+// gives only the name of a whiteout, because its other fields mean nothing. It
+// leaves out the times of directories.
 func members(t *testing.T, archive io.ReadCloser) []string {
 	t.Helper()
 	var lines []string
@@ -42,7 +42,7 @@ func members(t *testing.T, archive io.ReadCloser) []string {
 	return lines
 }
 
-// sameLines fails the test with the lines of which one of the two has more.
+// sameLines fails the test with the lines that occur more often in one of the two lists.
 func sameLines(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	more := map[string]int{}

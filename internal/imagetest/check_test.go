@@ -18,13 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStoreCheck has the storage library check and repair stores on this driver, and the driver check what it says about it.
+// TestStoreCheck has the storage library check and repair stores on this driver. After the repair, neither the library's check nor the
+// driver's may find a problem.
 func TestStoreCheck(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		for _, damage := range []struct {
 			name string
 			do   func(t *testing.T, home string, layer *storage.Layer)
-			// gone: the library has to remove the layer.
+			// gone: the library must remove the layer.
 			gone bool
 		}{
 			{"none", func(*testing.T, string, *storage.Layer) {}, false},
@@ -99,8 +100,9 @@ func putLayer(t *testing.T, store storage.Store) *storage.Layer {
 	return layer
 }
 
-// TestStoreCheckOfMappedContainers has the storage library check a store after a container with mapped ids was made, for which it makes a
-// copy of the image's topmost layer with other owners: that is the image's still. Root in the container can write where root can.
+// TestStoreCheckOfMappedContainers has the storage library check a store with a container whose ids are mapped. For the container the
+// library makes a copy of the image's topmost layer with other owners; that copy still belongs to the image. Root in the container can
+// write where root can.
 func TestStoreCheckOfMappedContainers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		root := t.TempDir()

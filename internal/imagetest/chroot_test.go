@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chroot runs a program in the tree at root, and returns what it said.
+// chroot runs a program in the tree at root, and returns the program's output.
 func chroot(t *testing.T, root string, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -24,7 +24,7 @@ func chroot(t *testing.T, root string, env []string, args ...string) string {
 	return string(out)
 }
 
-// edits changes the image's tree in the ways that users do.
+// edits changes the image's tree as users do.
 const edits = `
 # Files of the image are appended to, written, emptied and made longer. Where
 # aufs is on xfs, a file that is emptied keeps its time.
@@ -83,15 +83,15 @@ mkfifo /run/fifo
 mknod /dev/full c 1 7
 `
 
-// linkedFile is a file of the image with several names, and editLinked changes
-// it by one of them.
+// linkedFile is a file of the image with several names. editLinked changes the
+// file through one of them.
 const (
 	linkedFile = "opt/links/a"
 	editLinked = "echo more >>/" + linkedFile
 )
 
-// splitLink makes a file of its own of one of a file's names, as copy-up does on
-// overlayfs: the directory that it is in keeps its time.
+// splitLink makes one name of a file a file of its own, as copy-up on overlayfs
+// does. The name's directory keeps its time.
 func splitLink(t *testing.T, name string) {
 	t.Helper()
 	dir, err := os.Stat(filepath.Dir(name))

@@ -21,7 +21,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
-// A blob is where pkg/chunked fetches parts of a layer from, as from a registry.
+// A blob is the source from which pkg/chunked fetches parts of a layer, like a registry.
 type blob struct {
 	content []byte
 	fetched int
@@ -62,8 +62,8 @@ func tarOf(t *testing.T, members ...file) []byte {
 	return b.Bytes()
 }
 
-// chunkedLayers returns the archives of two layers, one for on top of the other, that both have a large file. There are no
-// devices and FIFOs in them: pkg/chunked leaves them out.
+// chunkedLayers returns the archives of two layers, one for on top of the other. Both have a large file. They have no
+// devices and FIFOs, because pkg/chunked leaves those out.
 func chunkedLayers(t *testing.T) (lower, upper []byte) {
 	t.Helper()
 	large := make([]byte, 1<<20)
@@ -85,7 +85,7 @@ func chunkedLayers(t *testing.T) (lower, upper []byte) {
 	return lower, upper
 }
 
-// compressed is an archive in the format zstd:chunked, with the annotations of that.
+// compressed returns an archive in the format zstd:chunked, and the annotations of that format.
 func compressed(t *testing.T, content []byte) (*blob, map[string]string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -112,8 +112,8 @@ func pull(t *testing.T, store storage.Store, id, parent string, b *blob, annotat
 	return layer
 }
 
-// shown is what a layer shows when it is mounted, but for the times of directories and symbolic links: pkg/chunked sets those
-// of directories too early, and those of links not at all.
+// shown returns what a mount of a layer shows, without the times of directories and symbolic links: pkg/chunked sets the
+// times of directories too early, and those of links not at all.
 func shown(t *testing.T, store storage.Store, id string) tree {
 	t.Helper()
 	root, err := store.Mount(id, "")
@@ -128,7 +128,7 @@ func shown(t *testing.T, store storage.Store, id string) tree {
 	return tr
 }
 
-// unpackedAgain is what Diff of a layer returns.
+// unpackedAgain returns a layer's archive from Diff.
 func unpackedAgain(t *testing.T, store storage.Store, layer *storage.Layer) []byte {
 	t.Helper()
 	none := archive.Uncompressed
@@ -140,8 +140,8 @@ func unpackedAgain(t *testing.T, store storage.Store, layer *storage.Layer) []by
 	return content
 }
 
-// TestChunked puts layers into a store by parts, those of zstd:chunked and those that are converted to it on the way, and
-// compares them with what whole archives make.
+// TestChunked puts layers into a store in parts: layers in the format zstd:chunked, and layers that the library converts
+// to it. It compares them with layers made from whole archives.
 func TestChunked(t *testing.T) {
 	lower, upper := chunkedLayers(t)
 	forEachBackend(t, func(t *testing.T, backend string) {
@@ -187,7 +187,7 @@ func TestChunked(t *testing.T) {
 	})
 }
 
-// TestChunkedFails has a part of the layer be other than its digest says.
+// TestChunkedFails pulls a layer in which one part does not match its digest.
 func TestChunkedFails(t *testing.T) {
 	lower, _ := chunkedLayers(t)
 	forEachBackend(t, func(t *testing.T, backend string) {

@@ -14,11 +14,10 @@ import (
 	"github.com/containers/storage"
 )
 
-// copyImage copies an image as skopeo does. The copy has the same digests, or it
-// fails.
+// copyImage copies an image as skopeo does. If the digests of the copy would differ, it fails.
 func copyImage(t *testing.T, dest, src types.ImageReference) {
 	t.Helper()
-	// Not the host's policy, which need not be there.
+	// The host may have no policy.
 	policy, err := signature.NewPolicyContext(&signature.Policy{
 		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
 	})
@@ -31,7 +30,7 @@ func copyImage(t *testing.T, dest, src types.ImageReference) {
 	must(t, policy.Destroy())
 }
 
-// systemContext has the library read and write nothing of the host's.
+// systemContext returns a context in which the library uses no files of the host.
 func systemContext(t *testing.T) *types.SystemContext {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,12 +40,12 @@ func systemContext(t *testing.T) *types.SystemContext {
 		RegistriesDirPath:           dir,
 		SystemRegistriesConfPath:    os.DevNull,
 		SystemRegistriesConfDirPath: dir,
-		// Else it compresses what it copies to a layout.
+		// Otherwise the library compresses what it copies to a layout.
 		OCIAcceptUncompressedLayers: true,
 	}
 }
 
-// inLayout is the image of a layout, which need not be there yet.
+// inLayout returns a reference to the image of a layout. The layout need not exist.
 func inLayout(t *testing.T, dir string) types.ImageReference {
 	t.Helper()
 	ref, err := ocilayout.NewReference(dir, "")
@@ -54,7 +53,8 @@ func inLayout(t *testing.T, dir string) types.ImageReference {
 	return ref
 }
 
-// inStore is the image with a name in a store, which need not be there yet.
+// inStore returns a reference to the image with the given name in a store. The
+// image need not exist.
 func inStore(t *testing.T, store storage.Store, name string) types.ImageReference {
 	t.Helper()
 	ref, err := imagestorage.Transport.ParseStoreReference(store, name)

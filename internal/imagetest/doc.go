@@ -1,11 +1,12 @@
 // Package imagetest tests the driver with a real image, through the libraries
-// that podman, buildah and skopeo stand on: github.com/containers/image copies
-// the image into a store and out again, and the storage library makes
-// containers of it. It has nothing but tests.
+// under podman, buildah and skopeo: github.com/containers/image copies the
+// image into a store and out again, and the storage library makes containers
+// from it. The package contains only tests.
 //
-// The image is made of Debian packages by the command mklayout, and the tests
-// find it by the environment variable AUFS_TEST_IMAGE. "make test" does both.
+// The command mklayout makes the image from Debian packages. The environment
+// variable AUFS_TEST_IMAGE tells the tests where the image is. "make test"
+// makes the image and sets the variable.
 //
-// The package is in a module of its own, so that those who use the driver don't
-// get to see what it depends on.
+// The package is in a module of its own, so that users of the driver do not see
+// its dependencies.
 package imagetest

@@ -14,7 +14,8 @@ import (
 	"github.com/containers/storage"
 )
 
-// drawArchive draws an archive whose few names are there in any order, as anything, with whiteouts that have content.
+// drawArchive draws a random archive. Its few names come in any order and as any type, and its
+// whiteouts have content.
 func drawArchive(t *testing.T, r *rand.Rand) []byte {
 	t.Helper()
 	name := func() string {
@@ -54,7 +55,8 @@ func drawArchive(t *testing.T, r *rand.Rand) []byte {
 	return b.Bytes()
 }
 
-// TestArchivesAreGivenBack has the storage library take archives, give them back byte for byte, and find nothing wrong with them.
+// TestArchivesAreGivenBack has the storage library store archives, return them byte for byte, and
+// find nothing wrong with them.
 func TestArchivesAreGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		store := openStore(t, t.TempDir(), backend)

@@ -14,17 +14,17 @@ import (
 	"github.com/seed-642172e2/aufs"
 )
 
-// What the environment says.
+// Environment variables.
 const (
-	// backendsVariable names the backends that the tests have to run on, with
-	// blanks between them. If it names none they run on those that the host has,
-	// which has to be one at least.
+	// backendsVariable names the backends that the tests must run on, separated
+	// by blanks. If it is empty, they run on all backends that the host
+	// supports, which must be at least one.
 	backendsVariable = "AUFS_TEST_BACKENDS"
-	// imageVariable is the directory that mklayout has made.
+	// imageVariable is the directory that mklayout made.
 	imageVariable = "AUFS_TEST_IMAGE"
 )
 
-// givenImage is the directory with the image.
+// givenImage returns the directory with the image.
 func givenImage(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv(imageVariable)
@@ -34,7 +34,7 @@ func givenImage(t *testing.T) string {
 	return dir
 }
 
-// backends are those that tests run on.
+// backends returns the backends that the tests run on.
 func backends(t *testing.T) []string {
 	t.Helper()
 	if names := strings.Fields(os.Getenv(backendsVariable)); len(names) > 0 {
@@ -56,10 +56,11 @@ func backends(t *testing.T) []string {
 	return found
 }
 
-// backendOption is the driver's option for a backend.
+// backendOption returns the driver's option for a backend.
 func backendOption(name string) string { return "aufs.backend=" + name }
 
-// forEachBackend runs a test with the storage library's Store on each backend. It needs no image.
+// forEachBackend runs a test with the storage library's Store on each backend.
+// The test needs no image.
 func forEachBackend(t *testing.T, test func(t *testing.T, backend string)) {
 	t.Helper()
 	if os.Getuid() != 0 {

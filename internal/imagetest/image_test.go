@@ -17,8 +17,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// sameCopy copies an image out of the store into the directory dir, and fails
-// the test unless it is the one wanted, byte for byte.
+// sameCopy copies an image from the store into the directory dir, and fails the
+// test unless the copy equals the wanted image, byte for byte.
 func sameCopy(t *testing.T, store storage.Store, name string, want *layout.Image, dir string) {
 	t.Helper()
 	copyImage(t, inLayout(t, dir), inStore(t, store, name))
@@ -34,7 +34,7 @@ func sameCopy(t *testing.T, store storage.Store, name string, want *layout.Image
 	must(t, got.Verify())
 }
 
-// digests are those of blobs.
+// digests returns the digests of blobs.
 func digests(blobs []v1.Descriptor) []string {
 	var all []string
 	for _, blob := range blobs {
@@ -43,9 +43,10 @@ func digests(blobs []v1.Descriptor) []string {
 	return all
 }
 
-// byteForByte fails the test unless the store's layers are put together again
-// from what the library has kept of their archives, and from files that the
-// driver's DiffGetter reads: else it would make other archives of them.
+// byteForByte fails the test unless the library can put the archives of the
+// store's layers together again from the data that it kept of them, with the
+// files that the driver's DiffGetter reads. Otherwise the library would make
+// other archives of the layers.
 func byteForByte(t *testing.T, store storage.Store) {
 	t.Helper()
 	driver, err := store.GraphDriver()
@@ -63,8 +64,8 @@ func byteForByte(t *testing.T, store storage.Store) {
 	}
 }
 
-// commit makes a layout in dir with the image that the container was made of
-// and, on top, what the container has changed.
+// commit makes a layout in dir. Its image has the layers of the container's
+// image and, on top of them, the container's changes.
 func commit(t *testing.T, store storage.Store, c *storage.Container, image *layout.Image, dir string) {
 	t.Helper()
 	w, err := layout.Create(dir)
@@ -81,7 +82,7 @@ func commit(t *testing.T, store storage.Store, c *storage.Container, image *layo
 	must(t, w.Finish(config, layers))
 }
 
-// diff is an archive of what a container has changed.
+// diff returns an archive of a container's changes.
 func diff(t *testing.T, store storage.Store, c *storage.Container) io.ReadCloser {
 	t.Helper()
 	uncompressed := archive.Uncompressed
@@ -90,7 +91,7 @@ func diff(t *testing.T, store storage.Store, c *storage.Container) io.ReadCloser
 	return changes
 }
 
-// addLayer reads an archive and closes it.
+// addLayer adds a layer from an archive and closes the archive.
 func addLayer(t *testing.T, w *layout.Writer, archive io.ReadCloser) v1.Descriptor {
 	t.Helper()
 	layer, err := w.Layer(func(out io.Writer) error {

@@ -11,11 +11,11 @@ import (
 	"github.com/containers/storage"
 )
 
-// libraryAppliesRoot says that this storage library gives a layer's root directory what an archive has of it.
+// libraryAppliesRoot reports whether this storage library applies an archive's metadata of the root directory to the layer's.
 var libraryAppliesRoot = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
 
-// TestDefaultMountOptions is about a part of the newer library that refuses options with the name of this driver: docs/options.md tells to
-// leave the name out. The older one knows no options of this driver.
+// TestDefaultMountOptions tests a part of the newer library that refuses options with the name of this driver; docs/options.md says to
+// leave the name out. The older library knows no options of this driver.
 func TestDefaultMountOptions(t *testing.T) {
 	var want []string
 	if libraryAppliesRoot {

@@ -10,14 +10,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The library unpacks archives in a child of this very program.
+	// The library unpacks archives in a child process of this program.
 	if reexec.Init() {
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// must fails the test at once if err is one.
+// must fails the test at once if err is not nil.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyLayersVariable has, in the environment, what the process of TestDeleteImageWithFewOpenFiles is to work on.
+// manyLayersVariable holds the arguments for the child process of TestDeleteImageWithFewOpenFiles.
 const manyLayersVariable = "AUFS_IMAGETEST_MANY_LAYERS"
 
 // TestDeleteImageWithFewOpenFiles has the library delete an image of 140 layers in a process that can open 256 files.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMountImageOfOneLayer mounts an image of one layer, as "podman image mount" does: nobody can write to it. A container without a
-// layer below its own is as writable as any.
+// TestMountImageOfOneLayer mounts an image of one layer, as "podman image mount" does. Nobody can write to that mount. A container
+// without a layer below its own is as writable as any other.
 func TestMountImageOfOneLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		root := t.TempDir()

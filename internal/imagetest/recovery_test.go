@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRecoveryOfTheLibrary has the storage library read its list of layers, which is when it deletes what it takes for rubbish,
-// while the files of a layer that was removed are to be deleted, and something is mounted among them.
+// TestRecoveryOfTheLibrary has the storage library read its list of layers. The library then deletes what it takes for rubbish.
+// At that time the files of a removed layer still wait for their deletion, and something is mounted among them.
 func TestRecoveryOfTheLibrary(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		root := t.TempDir()

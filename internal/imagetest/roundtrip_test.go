@@ -21,13 +21,14 @@ const (
 	committedName = "localhost/committed:latest"
 )
 
-// replacedDir is a directory that a layer both deletes and brings. The library's
-// overlay driver forgets that it was deleted, and shows what the layers below
-// have in it as well.
+// replacedDir is a directory that a layer both deletes and adds. The library's
+// overlay driver forgets the deletion, and also shows the content of the layers
+// below.
 const replacedDir = "etc/dpkg"
 
-// TestRoundTrip takes an image into a store and out again, runs programs in a
-// container of it, commits the container, and has another driver show the same.
+// TestRoundTrip copies an image into a store and out again, runs programs in a
+// container of it, commits the container, and checks that another driver shows
+// the same.
 func TestRoundTrip(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting takes root")
@@ -45,7 +46,7 @@ func TestRoundTrip(t *testing.T) {
 func noHostConfig(t *testing.T) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "storage.conf")
-	// It warns of one that names no driver.
+	// The library warns about a configuration that names no driver.
 	must(t, os.WriteFile(conf, []byte("[storage]\ndriver = \"aufs\"\n"), 0o600))
 	t.Setenv("CONTAINERS_STORAGE_CONF", conf)
 }
@@ -53,14 +54,14 @@ func noHostConfig(t *testing.T) {
 // A trip is a round trip on one backend.
 type trip struct {
 	backend string
-	dir     string        // all that the test makes
-	image   *layout.Image // what goes in
+	dir     string        // everything that the test makes
+	image   *layout.Image // the original
 	store   storage.Store
 
 	container *storage.Container // of the image
-	shown     tree               // what it showed at the end
-	changes   []string           // what was changed, as an archive had it while the container was mounted
-	committed *layout.Image      // the image made of it
+	shown     tree               // what the container showed at the end
+	changes   []string           // the changes in an archive made while the container was mounted
+	committed *layout.Image      // the image committed from the container
 }
 
 func newTrip(t *testing.T, backend string, image *layout.Image) *trip {
@@ -69,10 +70,10 @@ func newTrip(t *testing.T, backend string, image *layout.Image) *trip {
 	return &trip{backend: backend, dir: dir, image: image, store: openStore(t, filepath.Join(dir, "store"), backend)}
 }
 
-// path is that of something that the test makes.
+// path returns the path of a file that the test makes.
 func (tr *trip) path(name string) string { return filepath.Join(tr.dir, name) }
 
-// run takes the steps, each of which builds on those before it.
+// run does the steps. Each builds on the previous ones.
 func (tr *trip) run(t *testing.T) {
 	for _, step := range []struct {
 		name string
@@ -125,10 +126,11 @@ func (tr *trip) useContainer(t *testing.T) {
 }
 
 // editContainer makes the same changes in the container and in the model. It
-// leaves the container with what is to be committed.
+// leaves the container in the state to commit.
 func (tr *trip) editContainer(t *testing.T) {
 	if tr.backend == "aufs" {
-		// It says so when it will not rename a directory of several layers, and mv has to copy it.
+		// aufs logs this when it refuses to rename a directory of several
+		// layers, so that mv has to copy it.
 		t.Cleanup(wire.ExpectMessages("renaming dir who has child(ren) on multiple branches"))
 	}
 	model := tr.path("model")
@@ -142,7 +144,7 @@ func (tr *trip) editContainer(t *testing.T) {
 	root = mount(t, tr.store, tr.container)
 	sameTree(t, "the container, mounted again", tr.edited(readTree(t, root).since(start)), want)
 	if tr.backend == "overlay" {
-		// Overlayfs copies one name up, and the others keep the old content.
+		// Overlayfs copies one name up, and the other names keep the old content.
 		splitLink(t, filepath.Join(model, linkedFile))
 	}
 	tr.edit(t, editLinked, root, model)
@@ -170,11 +172,11 @@ func (tr *trip) runApt(t *testing.T, root string) {
 	}
 }
 
-// env is the environment that the image has for programs.
+// env returns the environment that the image sets for programs.
 func (tr *trip) env() []string { return tr.image.Config.Config.Env }
 
-// edited is a tree as far as it can be compared after edits: a directory that
-// aufs copies up, for something below it, has a new time.
+// edited returns the part of a tree that can be compared after edits: a
+// directory that aufs copies up, because of something below it, has a new time.
 func (tr *trip) edited(seen tree) tree {
 	if tr.backend == "aufs" {
 		return seen.withoutDirTimes()
@@ -201,14 +203,14 @@ func (tr *trip) commit(t *testing.T) {
 	unmount(t, tr.store, c)
 }
 
-// compareDrivers compares what a driver shows that has nothing in common with
-// the one under test.
+// compareDrivers compares with a driver that has nothing in common with the one under test.
 func (tr *trip) compareDrivers(t *testing.T) {
 	other := openOther(t, tr.path("other"))
 	copyImage(t, inStore(t, other, committedName), inStore(t, tr.store, committedName))
 	ours, theirs := container(t, tr.store, committedName), container(t, other, committedName)
 	root := mount(t, other, theirs)
-	// To vfs the root directory in a layer is one like any other. Others leave theirs as they have made it.
+	// vfs treats the root directory in a layer like any other. Other drivers
+	// leave theirs as they made it.
 	alike := func(seen tree) tree { return seen.without(replacedDir).withoutRootMode() }
 	sameTree(t, "the container", alike(readTree(t, mount(t, tr.store, ours))), alike(readTree(t, root)))
 	tr.runApt(t, root)

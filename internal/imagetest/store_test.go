@@ -13,7 +13,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// getStore opens a store in the directory root. How it pulls is nil, or said by the keys of pull_options.
+// getStore opens a store in the directory root. pulls holds the keys of
+// pull_options, or is nil.
 func getStore(root string, pulls map[string]string, driver string, options ...string) (storage.Store, error) {
 	return storage.GetStore(storage.StoreOptions{
 		GraphRoot:          filepath.Join(root, "graph"),
@@ -30,7 +31,7 @@ func openStore(t *testing.T, root, backend string) storage.Store {
 	return openPullingStore(t, root, backend, nil)
 }
 
-// openPullingStore is openStore with pull_options.
+// openPullingStore is like openStore, with pull_options.
 func openPullingStore(t *testing.T, root, backend string, pulls map[string]string) storage.Store {
 	t.Helper()
 	store, err := getStore(root, pulls, "aufs", backendOption(backend))
@@ -39,8 +40,8 @@ func openPullingStore(t *testing.T, root, backend string, pulls map[string]strin
 	return store
 }
 
-// openOther opens a store on the storage library's overlay driver or, where that
-// does not work, on vfs, which works everywhere.
+// openOther opens a store on the storage library's overlay driver. If that does
+// not work, it uses vfs, which works everywhere.
 func openOther(t *testing.T, root string) storage.Store {
 	t.Helper()
 	store, err := getStore(filepath.Join(root, "overlay"), nil, "overlay")
@@ -58,15 +59,16 @@ func openOther(t *testing.T, root string) storage.Store {
 	return store
 }
 
-// unmountAfterFailure lets the test's directory be removed when the test was cut
-// short.
+// unmountAfterFailure unmounts the layers after a failed test, so that the
+// test's directory can be removed.
 func unmountAfterFailure(t *testing.T, store storage.Store) {
 	t.Helper()
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return
 		}
-		// The first call unmounts the layers, calls their having been mounted an error, and leaves the driver alone.
+		// The first call unmounts the layers, but returns an error because they
+		// were mounted, and does not shut down the driver.
 		for range 2 {
 			if _, err := store.Shutdown(true); err == nil {
 				store.Free()
@@ -104,7 +106,7 @@ func unmount(t *testing.T, store storage.Store, c *storage.Container) {
 	}
 }
 
-// empty deletes all that is in a store, and lets go of it.
+// empty deletes everything in a store, and closes it.
 func empty(t *testing.T, store storage.Store) {
 	t.Helper()
 	containers, err := store.Containers()
@@ -128,9 +130,9 @@ func empty(t *testing.T, store storage.Store) {
 	store.Free()
 }
 
-// noLayers fails the test for each thing in the directories of the driver's home
-// that have something for each layer: all but home itself, overlay/ and
-// overlay/known/.
+// noLayers fails the test for each entry in a directory of the driver's home
+// that holds an entry for each layer. These are all directories but home itself,
+// overlay/ and overlay/known/.
 func noLayers(t *testing.T, home string) {
 	t.Helper()
 	must(t, filepath.WalkDir(home, func(path string, _ fs.DirEntry, err error) error {

@@ -11,7 +11,8 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// TestTemplate has the storage library make a layer from another one, and give its archive back and check it.
+// TestTemplate has the storage library make a layer from another one, and return and check its
+// archive.
 func TestTemplate(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		store := openStore(t, t.TempDir(), backend)
@@ -33,7 +34,7 @@ func TestTemplate(t *testing.T) {
 	})
 }
 
-// archiveOf is the archive of a layer, not compressed.
+// archiveOf returns the archive of a layer, not compressed.
 func archiveOf(t *testing.T, store storage.Store, id string) []byte {
 	t.Helper()
 	uncompressed := archive.Uncompressed

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/listing"
 )
 
-// A tree is the listing of one, with times of whole seconds: archives have no
-// others.
+// A tree is the listing of a directory tree. Times are whole seconds, because
+// archives have no others.
 type tree []listing.Entry
 
 // readTree lists the tree at root.
@@ -24,13 +24,13 @@ func readTree(t *testing.T, root string) tree {
 	for i := range entries {
 		entries[i].Mtime = time.Unix(0, entries[i].Mtime).Unix()
 	}
-	// A container's layer has a root directory of its own, which is as old as the container.
+	// A container's layer has its own root directory, which is as old as the container.
 	entries[0].Mtime = 0
 	return entries
 }
 
-// since is the tree with one and the same time for all that was changed at that
-// time or later: the same change comes later in one tree than in another.
+// since returns the tree with the time start for everything that changed at
+// that time or later: the same change comes later in one tree than in another.
 func (tr tree) since(start time.Time) tree {
 	return tr.each(func(e *listing.Entry) {
 		if e.Mtime >= start.Unix() {
@@ -39,7 +39,7 @@ func (tr tree) since(start time.Time) tree {
 	})
 }
 
-// withoutDirTimes is the tree without the times of its directories.
+// withoutDirTimes returns the tree without the times of its directories.
 func (tr tree) withoutDirTimes() tree {
 	return tr.each(func(e *listing.Entry) {
 		if e.Type == 'd' {
@@ -48,12 +48,12 @@ func (tr tree) withoutDirTimes() tree {
 	})
 }
 
-// without is the tree without what is below the directory dir.
+// without returns the tree without everything below the directory dir.
 func (tr tree) without(dir string) tree {
 	return slices.DeleteFunc(slices.Clone(tr), func(e listing.Entry) bool { return strings.HasPrefix(e.Path, dir+"/") })
 }
 
-// withoutRootMode is the tree without the mode of its root directory.
+// withoutRootMode returns the tree without the mode of its root directory.
 func (tr tree) withoutRootMode() tree {
 	return tr.each(func(e *listing.Entry) {
 		if e.Path == "." {
@@ -62,7 +62,7 @@ func (tr tree) withoutRootMode() tree {
 	})
 }
 
-// each is a copy of the tree, with edit applied to each entry.
+// each returns a copy of the tree, with edit applied to each entry.
 func (tr tree) each(edit func(*listing.Entry)) tree {
 	result := slices.Clone(tr)
 	for i := range result {
@@ -85,7 +85,7 @@ func sameTree(t *testing.T, what string, got, want tree) {
 	}
 }
 
-// differences says what of the tree is not as in want.
+// differences describes how the tree differs from want.
 func (tr tree) differences(want tree) []string {
 	var found []string
 	wanted := map[string]listing.Entry{}

@@ -19,27 +19,26 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// Names in a layer that are no files, from layer.md of the OCI image
-// specification.
+// Names in a layer that are not files, as in layer.md of the OCI image specification.
 const (
 	whiteoutPrefix = ".wh."
 	opaqueMark     = ".wh..wh..opq"
 	xattrRecord    = "SCHILY.xattr."
 )
 
-// counts is what there was in an image's layers.
+// counts are numbers of members in an image's layers.
 type counts struct{ files, whiteouts, opaque, links, attributes, nodes int }
 
-// unpackImage puts an image's layers on top of one another in a plain directory,
-// by the letter of layer.md, with nothing of a driver or a library in between.
+// unpackImage unpacks an image's layers on top of one another into a plain
+// directory. It follows layer.md to the letter, without a driver or a library.
 // It trusts the archives.
 func unpackImage(t *testing.T, i *layout.Image, root string) counts {
 	t.Helper()
-	// That is how drivers make the root of a layer without a parent.
+	// Drivers make the root of a layer without a parent with this mode.
 	must(t, os.Mkdir(root, 0o555))
 	u := unpacker{root: root}
 	for n, layer := range i.Manifest.Layers {
-		// A whiteout is about the layers below alone, wherever in its layer it stands.
+		// A whiteout applies only to the layers below, wherever in its layer it stands.
 		for _, pass := range []func(*tar.Header, io.Reader) error{u.hide, u.bring} {
 			blob, err := i.Blob(layer.Digest)
 			must(t, err)
@@ -56,12 +55,12 @@ func unpackImage(t *testing.T, i *layout.Image, root string) counts {
 type unpacker struct {
 	root   string
 	counts counts
-	// dirs are the directories that the layer has. What is put into them changes
-	// their times.
+	// dirs are the directories that the layer has. Their times change when
+	// something is put into them.
 	dirs []*tar.Header
 }
 
-// hide deletes what a member says is to be deleted.
+// hide deletes what a whiteout or an opaque mark hides.
 func (u *unpacker) hide(h *tar.Header, _ io.Reader) error {
 	dir, name := path.Split(path.Clean(h.Name))
 	hidden, whiteout := strings.CutPrefix(name, whiteoutPrefix)
@@ -76,7 +75,7 @@ func (u *unpacker) hide(h *tar.Header, _ io.Reader) error {
 	return nil
 }
 
-// removeContent deletes what is in a directory. If it is none, nothing is.
+// removeContent deletes everything in a directory. It does nothing if there is no directory.
 func removeContent(dir string) error {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
@@ -89,14 +88,14 @@ func removeContent(dir string) error {
 	return err
 }
 
-// bring makes the file that a member is.
+// bring makes the file of a member.
 func (u *unpacker) bring(h *tar.Header, content io.Reader) error {
 	if strings.HasPrefix(path.Base(h.Name), whiteoutPrefix) {
 		return nil
 	}
 	u.counts.files++
 	if path.Clean(h.Name) == "." {
-		// Some versions of the storage library leave the root directory as its driver has made it.
+		// Some versions of the storage library leave the root directory as its driver made it.
 		if !libraryAppliesRoot {
 			return nil
 		}
@@ -116,8 +115,7 @@ func (u *unpacker) bring(h *tar.Header, content io.Reader) error {
 	return u.setMetadata(h, target)
 }
 
-// makeWay removes what is where the member goes, but for a directory that stays
-// one.
+// makeWay removes what is in the member's place, except a directory that stays a directory.
 func makeWay(h *tar.Header, target string) error {
 	info, err := os.Lstat(target)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() && h.Typeflag == tar.TypeDir {
@@ -126,7 +124,7 @@ func makeWay(h *tar.Header, target string) error {
 	return errors.Join(err, os.RemoveAll(target))
 }
 
-// make makes a file or directory that is not a link to another one.
+// make makes a file or directory that is not a link to another file.
 func (u *unpacker) make(h *tar.Header, target string, content io.Reader) error {
 	device := int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
 	switch h.Typeflag {
@@ -155,13 +153,13 @@ func (u *unpacker) make(h *tar.Header, target string, content io.Reader) error {
 	}
 }
 
-// setMetadata gives a file all that is not its content.
+// setMetadata gives a file everything but its content.
 func (u *unpacker) setMetadata(h *tar.Header, target string) error {
 	if err := os.Lchown(target, h.Uid, h.Gid); err != nil {
 		return err
 	}
 	if h.Typeflag != tar.TypeSymlink {
-		// After chown, which clears the setuid bit and the capabilities.
+		// chmod comes after chown, which clears the setuid bit and the capabilities.
 		if err := unix.Chmod(target, uint32(h.Mode)&0o7777); err != nil {
 			return err
 		}
@@ -173,7 +171,8 @@ func (u *unpacker) setMetadata(h *tar.Header, target string) error {
 		}
 		u.counts.attributes++
 		err := unix.Lsetxattr(target, key, []byte(value), 0)
-		// The storage library leaves them out as well, where the file system has none: tmpfs before Linux 6.6.
+		// The storage library leaves attributes out too if the file system does
+		// not support them: tmpfs before Linux 6.6.
 		if err != nil && !errors.Is(err, unix.ENOTSUP) {
 			return err
 		}
@@ -181,13 +180,13 @@ func (u *unpacker) setMetadata(h *tar.Header, target string) error {
 	return setTime(h, target)
 }
 
-// setTime gives a file its time of modification.
+// setTime sets the modification time of a file.
 func setTime(h *tar.Header, target string) error {
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(h.ModTime.UnixNano())}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, target, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// setDirTimes ends a layer.
+// setDirTimes sets the times of the layer's directories at the end of the layer.
 func (u *unpacker) setDirTimes() error {
 	var errs []error
 	for _, h := range u.dirs {

@@ -1,6 +1,6 @@
 // Package layout writes and reads OCI image layouts: directories with one image
-// for one platform, whose layers are not compressed. A layer's digest is then
-// its diff ID as well.
+// for one platform. The image's layers are not compressed, so a layer's digest
+// is also its diff ID.
 //
-// The format is that of the OCI image specification, image-layout.md.
+// The OCI image specification describes the format in image-layout.md.
 package layout

@@ -7,9 +7,9 @@ import (
 	"io"
 )
 
-// EachMember calls do with each member of an archive, for as long as it returns
-// no error, and then reads what follows the last one: who writes the archive
-// into a pipe must not be left waiting.
+// EachMember calls do with each member of an archive until do returns an error.
+// It then reads what follows the last member, so that a program that writes the
+// archive into a pipe does not wait.
 func EachMember(archive io.Reader, do func(*tar.Header, io.Reader) error) error {
 	tr := tar.NewReader(archive)
 	for {

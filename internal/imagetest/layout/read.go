@@ -12,16 +12,16 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An Image is that of a layout.
+// An Image is the image of a layout.
 type Image struct {
-	// Digest is the manifest's.
+	// Digest is the digest of the manifest.
 	Digest   digest.Digest
 	Manifest v1.Manifest
 	Config   v1.Image
 	dir      string
 }
 
-// Open reads what the layout in dir says of its image.
+// Open reads the layout's description of its image.
 func Open(dir string) (*Image, error) {
 	var index v1.Index
 	if err := readJSON(filepath.Join(dir, v1.ImageIndexFile), &index); err != nil {
@@ -37,13 +37,14 @@ func Open(dir string) (*Image, error) {
 	return i, readJSON(blobPath(dir, i.Manifest.Config.Digest), &i.Config)
 }
 
-// Dir is the layout's directory.
+// Dir returns the layout's directory.
 func (i *Image) Dir() string { return i.dir }
 
 // Blob opens one of the image's blobs.
 func (i *Image) Blob(d digest.Digest) (io.ReadCloser, error) { return os.Open(blobPath(i.dir, d)) }
 
-// Verify reads all of the image, and says what is not as it is described.
+// Verify reads the whole image, and returns an error for everything that
+// differs from its description.
 func (i *Image) Verify() error {
 	described := append([]v1.Descriptor{i.Manifest.Config}, i.Manifest.Layers...)
 	errs := []error{i.verify(i.Digest)}
@@ -63,7 +64,7 @@ func (i *Image) Verify() error {
 	return errors.Join(errs...)
 }
 
-// verify hashes one blob.
+// verify checks the digest of one blob.
 func (i *Image) verify(d digest.Digest) error {
 	blob, err := i.Blob(d)
 	if err != nil {

@@ -2,7 +2,7 @@ package layout
 
 import (
 	"bytes"
-	_ "crypto/sha256" // what digests are made with
+	_ "crypto/sha256" // makes the digests
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +18,7 @@ import (
 // A Writer makes a layout.
 type Writer struct{ dir string }
 
-// Create begins a layout in dir, which must not be there.
+// Create begins a layout in dir, which must not exist.
 func Create(dir string) (*Writer, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -30,14 +30,13 @@ func Create(dir string) (*Writer, error) {
 	return &Writer{dir}, writeJSON(filepath.Join(dir, v1.ImageLayoutFile), version)
 }
 
-// Layer adds the archive that write writes. It becomes a part of the image by
-// Finish.
+// Layer adds the archive that write writes. Finish makes it a part of the image.
 func (w *Writer) Layer(write func(io.Writer) error) (v1.Descriptor, error) {
 	return w.blob(v1.MediaTypeImageLayer, write)
 }
 
-// Finish makes an image of the layers, the lowest first. It fills in the
-// config's diff IDs.
+// Finish makes an image of the layers, the lowest first. It fills in the diff
+// IDs of the config.
 func (w *Writer) Finish(config v1.Image, layers []v1.Descriptor) error {
 	config.RootFS = v1.RootFS{Type: "layers"}
 	for _, layer := range layers {
@@ -63,14 +62,14 @@ func (w *Writer) Finish(config v1.Image, layers []v1.Descriptor) error {
 	})
 }
 
-// jsonBlob adds a value.
+// jsonBlob adds a value as JSON.
 func (w *Writer) jsonBlob(mediaType string, value any) (v1.Descriptor, error) {
 	return w.blob(mediaType, func(out io.Writer) error { return json.NewEncoder(out).Encode(value) })
 }
 
-// blob adds what write writes.
+// blob adds a blob with the content that write writes.
 func (w *Writer) blob(mediaType string, write func(io.Writer) error) (v1.Descriptor, error) {
-	// Its name is known when all of it is.
+	// The blob's name is known only at its end.
 	f, err := os.CreateTemp(w.dir, "blob-")
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -78,7 +77,7 @@ func (w *Writer) blob(mediaType string, write func(io.Writer) error) (v1.Descrip
 	digester := digest.Canonical.Digester()
 	err = write(io.MultiWriter(f, digester.Hash()))
 	size, serr := f.Seek(0, io.SeekCurrent)
-	// Whoever may look into the layout may read it.
+	// Everybody who can enter the layout may read the blob.
 	if err := errors.Join(err, serr, f.Chmod(0o644), f.Close()); err != nil {
 		return v1.Descriptor{}, errors.Join(err, os.Remove(f.Name()))
 	}
@@ -86,7 +85,7 @@ func (w *Writer) blob(mediaType string, write func(io.Writer) error) (v1.Descrip
 	return described, os.Rename(f.Name(), blobPath(w.dir, described.Digest))
 }
 
-// writeJSON makes a file of a value.
+// writeJSON writes a value to a file as JSON.
 func writeJSON(path string, value any) error {
 	var text bytes.Buffer
 	if err := json.NewEncoder(&text).Encode(value); err != nil {
@@ -95,10 +94,10 @@ func writeJSON(path string, value any) error {
 	return os.WriteFile(path, text.Bytes(), 0o644)
 }
 
-// blobs is the directory of a layout's blobs.
+// blobs returns the directory of a layout's blobs.
 func blobs(dir string) string {
 	return filepath.Join(dir, v1.ImageBlobsDir, digest.Canonical.String())
 }
 
-// blobPath is where a blob is. All digests here are SHA-256.
+// blobPath returns the path of a blob. All digests here are SHA-256.
 func blobPath(dir string, d digest.Digest) string { return filepath.Join(blobs(dir), d.Encoded()) }

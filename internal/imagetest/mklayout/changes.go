@@ -1,6 +1,6 @@
 package main
 
-// ground makes what the upper layers change, beside the packages' files.
+// ground makes the files that the upper layers change, besides the packages' files.
 func ground(s *stack) {
 	s.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
 	s.file("opt/tree/a/b/lowest", "lowest\n")
@@ -10,7 +10,7 @@ func ground(s *stack) {
 	s.symlink("srv/current", "releases/1")
 }
 
-// slim deletes and replaces what the packages have.
+// slim deletes and replaces files of the packages.
 func slim(s *stack) {
 	s.remove("usr/share/doc")
 	s.remove("etc/issue.net")
@@ -20,7 +20,7 @@ func slim(s *stack) {
 	s.file("etc/apt/apt.conf.d/90slim", "APT::Install-Recommends \"false\";\n")
 	s.opaque("usr/share/common-licenses")
 	s.file("usr/share/common-licenses/GPL-3", "A shorter one.\n")
-	// Directories below have the same names as before, and nothing of what was in those.
+	// The new directories have the same names as the old ones, and none of their content.
 	s.opaque("opt/tree")
 	s.file("opt/tree/a/b/middle", "middle\n")
 
@@ -29,8 +29,7 @@ func slim(s *stack) {
 	changeTypes(s)
 }
 
-// changeTypes puts files where directories were, and so on, with a whiteout and
-// without.
+// changeTypes replaces directories by files and so on, with and without a whiteout.
 func changeTypes(s *stack) {
 	s.dir("etc/issue", 0o755)
 	s.file("etc/issue/text", "slim\n")
@@ -44,14 +43,13 @@ func changeTypes(s *stack) {
 	s.dir("srv/current", 0o755)
 	s.file("srv/current/app", "2\n")
 	s.file("etc/os-release", "ID=slim\n")
-	// Another directory, and not more of the old one.
+	// The new directory replaces the old one and does not add to it.
 	s.remove("etc/dpkg")
 	s.dir("etc/dpkg", 0o755)
 	s.file("etc/dpkg/origins/mine", "Vendor: mine\n")
 }
 
-// restore brings back what slim has deleted, and replaces once more what it has
-// replaced.
+// restore brings back files that slim deleted, and again replaces files that slim replaced.
 func restore(s *stack) {
 	s.file("usr/share/doc/README", "The documents are gone.\n")
 	s.file("etc/issue.net", "restored\n")
@@ -61,7 +59,7 @@ func restore(s *stack) {
 	s.file("etc/apt/apt.conf.d/10restored", "")
 	s.opaque("usr/share/common-licenses")
 	s.file("usr/share/common-licenses/BSD", "restored\n")
-	// Inside a directory that is opaque in the layer below.
+	// This is inside a directory that is opaque in the layer below.
 	s.remove("opt/tree/a/b/middle")
 	s.file("opt/tree/a/b/upper", "upper\n")
 	s.file("opt/tree/lowest", "restored\n")
@@ -75,7 +73,7 @@ func restore(s *stack) {
 	s.file("srv/releases/2/app", "2\n")
 }
 
-// trim deletes some of what the layer odd has, and what was restored.
+// trim deletes some files of the layer odd, and some that were restored.
 func trim(s *stack) {
 	s.remove("usr/share/doc")
 	s.remove("etc/issue.net")
@@ -87,6 +85,6 @@ func trim(s *stack) {
 	s.remove("opt/odd/deleted-fifo")
 	s.remove("opt/odd/deleted-dangling")
 	s.opaque("opt/odd/deep/" + longDir)
-	// Nothing of the old file's owner, mode and attributes may be left.
+	// The old file's owner, mode and attributes must all disappear.
 	s.file("opt/odd/plain", "plain now\n")
 }

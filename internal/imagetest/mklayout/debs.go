@@ -13,7 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// install adds the files of packages, whose .deb files are in the directory debs.
+// install adds the files of packages. The packages' .deb files are in the directory debs.
 func (s *stack) install(debs string, names []string) {
 	for _, name := range names {
 		file, err := findDeb(debs, name)
@@ -27,7 +27,7 @@ func (s *stack) install(debs string, names []string) {
 	}
 }
 
-// findDeb finds the .deb file of a package, as "apt-get download" names it.
+// findDeb returns the .deb file of a package. "apt-get download" names these files.
 func findDeb(dir, name string) (string, error) {
 	files, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
 	if err == nil && len(files) != 1 {
@@ -39,8 +39,8 @@ func findDeb(dir, name string) (string, error) {
 	return files[0], nil
 }
 
-// readDeb calls add with each member of a .deb file's archive of files, for as
-// long as it returns no error.
+// readDeb calls add with each member of the archive of files in a .deb file,
+// until add returns an error.
 func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
 	cmd := exec.Command("dpkg-deb", "--fsys-tarfile", file)
 	var said bytes.Buffer
@@ -54,7 +54,7 @@ func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
 	}
 	err = layout.EachMember(out, add)
 	if err != nil {
-		// dpkg-deb must not wait for somebody to read the rest.
+		// Close the pipe, or dpkg-deb would wait for a reader.
 		return errors.Join(err, out.Close(), ignoreStatus(cmd.Wait()))
 	}
 	if err := cmd.Wait(); err != nil {
@@ -63,7 +63,7 @@ func readDeb(file string, add func(*tar.Header, io.Reader) error) error {
 	return nil
 }
 
-// ignoreStatus drops the error that a program has failed: it could not go on.
+// ignoreStatus drops the error of a failed program: the program could not go on writing.
 func ignoreStatus(err error) error {
 	var status *exec.ExitError
 	if errors.As(err, &status) {
@@ -85,8 +85,8 @@ func (s *stack) unpack(h *tar.Header, content io.Reader) error {
 	return s.err
 }
 
-// wanted tells if the image has the file. What it has not is large, and no
-// program here reads it.
+// wanted reports whether the image gets the file. It leaves out large files
+// that no program here reads.
 func wanted(name string) bool {
 	for _, dir := range []string{"info", "lintian", "locale", "man"} {
 		if strings.HasPrefix(name, "./usr/share/"+dir+"/") {

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// A layer is how one layer of the image comes about.
+// A layer describes how to make one layer of the image.
 type layer struct {
-	by   string // as the image's history has it
+	by   string // for the image's history
 	fill func(*stack)
 }
 
-// layers are those of the image, the lowest first, with packages out of the
-// directory debs.
+// layers returns the layers of the image, the lowest first. The .deb files of
+// the packages are in the directory debs.
 func layers(debs string) []layer {
 	return []layer{
 		{"base", func(s *stack) {
@@ -35,20 +35,20 @@ func layers(debs string) []layer {
 		{"put some of it back", restore},
 		{"all that an archive can hold", odd},
 		{"delete some of that", trim},
-		// Builders make such a layer for what changes no file, and the same one each time.
+		// Builders make such a layer for a step that changes no file, and always the same one.
 		{"nothing", func(*stack) {}},
 		{"nothing again", func(*stack) {}},
 	}
 }
 
-// layerTime is when a layer was made, by its number. What mklayout itself puts
-// into it is as old.
+// layerTime returns when a layer was made, by its number. The files that
+// mklayout itself puts into the layer have the same time.
 func layerTime(number int) time.Time {
 	const lowest, day = 1_600_000_000, 24 * 60 * 60
 	return time.Unix(lowest+int64(number)*day, 0).UTC()
 }
 
-// makeLayout makes the layout out. It appears whole or not at all.
+// makeLayout makes the layout out. The layout appears whole or not at all.
 func makeLayout(debs, out string) error {
 	unfinished := filepath.Clean(out) + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {

@@ -1,14 +1,16 @@
-// Command mklayout makes an image of Debian packages, an OCI image layout, for
-// the tests of the driver:
+// Command mklayout makes an image from Debian packages, as an OCI image layout,
+// for the tests of the driver:
 //
 //	apt-get download $(mklayout -list)
 //	mklayout -debs . -out image
 //
 // It needs dpkg-deb. The same packages always make the same image. The image is
-// for the architecture that mklayout runs on, and so have the packages to be.
+// for the architecture that mklayout runs on, so the packages must be for that
+// architecture too.
 //
-// The lower layers are what a Debian image has. Those above do what an image can
-// do to the layers below it, and have all that an archive can hold.
+// The lower layers hold what a Debian image has. The upper layers make every
+// kind of change that an image can make to the layers below, and hold everything
+// that an archive can hold.
 package main
 
 import (
@@ -20,8 +22,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// run returns the exit status: 0 if all is well, 1 if not, 2 if the command was
-// called wrongly.
+// run returns the exit status: 0 on success, 1 on failure, 2 on wrong usage.
 func run(args []string) int {
 	opts, err := parseFlags(args)
 	if err != nil {
@@ -46,7 +47,7 @@ type options struct {
 	debs, out string
 }
 
-// parseFlags has said what is wrong if it returns an error.
+// parseFlags prints the reason if it returns an error.
 func parseFlags(args []string) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet("mklayout", flag.ContinueOnError)

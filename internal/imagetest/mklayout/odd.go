@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Names for the layer odd. aufs takes names of up to 242 bytes.
+// Names for the layer odd. aufs accepts names of up to 242 bytes.
 const (
 	notUTF8  = "caf\xe9"
 	fifty    = "01234567890123456789012345678901234567890123456789"
@@ -14,14 +14,14 @@ const (
 	longDir  = fifty + "/" + fifty + "/" + fifty + "/" + fifty + "/" + fifty + "/" + fifty
 )
 
-// xattr is how a header has an extended attribute.
+// xattr is the prefix of an extended attribute in a header.
 const xattr = "SCHILY.xattr."
 
-// capNetRaw gives a file CAP_NET_RAW, permitted and effective: struct
-// vfs_cap_data, version 2, in linux/capability.h.
+// capNetRaw gives a file CAP_NET_RAW, permitted and effective. It is a struct
+// vfs_cap_data, version 2, as in linux/capability.h.
 const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
-// odd has all that an archive can hold and packages rarely do.
+// odd makes everything that an archive can hold and packages rarely do.
 func odd(s *stack) {
 	hardLinks(s)
 	attributes(s)
@@ -46,7 +46,7 @@ func hardLinks(s *stack) {
 	s.link("opt/links/sub/symlink", "opt/links/symlink")
 }
 
-// attributes makes files that are more than their content.
+// attributes makes files that have more than content.
 func attributes(s *stack) {
 	special := func(name string, mode int64, uid, gid int, attributes map[string]string) {
 		h := tar.Header{Name: name, Mode: mode, Uid: uid, Gid: gid, PAXRecords: map[string]string{}}
@@ -61,7 +61,7 @@ func attributes(s *stack) {
 	special("usr/local/bin/su", 0o4755, 0, 0, nil)
 	special("usr/local/bin/write", 0o2755, 0, 5, nil)
 	special("opt/odd/nobody", 0o640, 65534, 65534, nil)
-	// These ids do not fit the old field of the header.
+	// These ids do not fit into the old field of the header.
 	special("opt/odd/far", 0o600, 3_000_000, 3_000_001, nil)
 	special("opt/odd/unreadable", 0, 0, 0, nil)
 	s.dir("opt/odd/closed", 0)
@@ -74,8 +74,7 @@ func attributes(s *stack) {
 	}, nil)
 }
 
-// nodes makes devices and fifos. A character device 0/0 is a whiteout to
-// overlayfs, and is not among them.
+// nodes makes devices and fifos, but no character device 0/0, which is a whiteout to overlayfs.
 func nodes(s *stack) {
 	s.node("dev/null", tar.TypeChar, 1, 3)
 	s.node("dev/zero", tar.TypeChar, 1, 5)
@@ -84,14 +83,14 @@ func nodes(s *stack) {
 	s.node("opt/odd/deleted-fifo", tar.TypeFifo, 0, 0)
 }
 
-// names makes files whose names are hard to write down.
+// names makes files with difficult names.
 func names(s *stack) {
 	for _, name := range []string{
 		notUTF8, "deleted-" + notUTF8, "grün", "two\nlines", "-rf *", `back\slash "quoted"`, ".wh", ".whale", longName,
 	} {
 		s.file("opt/odd/"+name, "named\n")
 	}
-	// Archives have two ways to write such names. The ones above are PAX records.
+	// Archives can write such names in two ways. The names above are PAX records.
 	gnu := func(name string) {
 		s.special(tar.Header{Name: "opt/odd/gnu-" + name, Mode: 0o644, Format: tar.FormatGNU}, "named\n")
 	}
@@ -100,7 +99,7 @@ func names(s *stack) {
 	s.file("opt/odd/deep/"+longDir+"/file", "deep\n")
 }
 
-// symlinks makes symbolic links that lead nowhere, or far.
+// symlinks makes symbolic links that lead nowhere, or far away.
 func symlinks(s *stack) {
 	s.symlink("opt/odd/absolute", "/etc/passwd")
 	s.symlink("opt/odd/dangling", "nowhere/at all")

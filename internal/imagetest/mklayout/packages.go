@@ -2,8 +2,8 @@ package main
 
 import "slices"
 
-// The packages of the layers. Together they have all that apt-get and the shell
-// need, but no more than that.
+// The packages of the layers. Together they have everything that apt-get and
+// the shell need, and nothing more.
 
 func basePackages() []string {
 	return []string{"base-files", "libc6", "gcc-12-base", "libgcc-s1"}
@@ -20,5 +20,5 @@ func aptPackages() []string {
 	}
 }
 
-// packages are those of all layers.
+// packages returns the packages of all layers.
 func packages() []string { return slices.Concat(basePackages(), shellPackages(), aptPackages()) }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// shown is what the layers so far show together, by the path.
+// shown is what the layers so far show together, by path.
 type shown map[string]tar.Header
 
-// put puts a file or directory in the place of whatever is there. A directory
-// over a directory leaves alone what is in it.
+// put replaces whatever is at the path by a file or directory. A directory that
+// replaces a directory keeps the old content.
 func (s shown) put(name string, h tar.Header) {
 	if h.Typeflag != tar.TypeDir || s[name].Typeflag != tar.TypeDir {
 		s.forget(name)
@@ -17,7 +17,7 @@ func (s shown) put(name string, h tar.Header) {
 	s[name] = h
 }
 
-// forget takes a path away with all that is below it.
+// forget removes a path and everything below it.
 func (s shown) forget(name string) {
 	delete(s, name)
 	for other := range s {
@@ -27,7 +27,7 @@ func (s shown) forget(name string) {
 	}
 }
 
-// hasBelow tells if there is anything below a path.
+// hasBelow reports whether there is anything below a path.
 func (s shown) hasBelow(name string) bool {
 	for other := range s {
 		if strings.HasPrefix(other, name+"/") {

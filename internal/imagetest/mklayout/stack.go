@@ -10,28 +10,29 @@ import (
 	"time"
 )
 
-// The names of whiteouts, from layer.md of the OCI image specification.
+// The names of whiteouts, as in layer.md of the OCI image specification.
 const (
 	whiteoutPrefix = ".wh."
 	opaqueMark     = ".wh..wh..opq"
 )
 
-// A stack writes the layers of an image, the lowest first, and knows what they
-// show together, so that no layer deletes what is not there. Its methods make
-// the directories that a path is in members of the layer, as builders do.
+// A stack writes the layers of an image, the lowest first. It knows what they
+// show together, so that no layer deletes a file that does not exist. For each
+// path, its methods also write the directories above it into the layer, as
+// builders do.
 //
-// The first error sticks: nothing is written after it, and layer returns it.
+// The first error sticks: after it a stack writes nothing, and layer returns it.
 type stack struct {
 	shown shown
 	err   error
 
-	// Of the layer that is being written:
+	// The fields below are about the layer that is being written.
 	tw   *tar.Writer
 	time time.Time
-	own  map[string]bool // the paths in it
+	own  map[string]bool // the paths in the layer
 }
 
-// layer writes one more layer to w, with what fill adds.
+// layer writes one more layer to w. Fill adds the content.
 func (s *stack) layer(w io.Writer, created time.Time, fill func(*stack)) error {
 	s.tw, s.time, s.own = tar.NewWriter(w), created, map[string]bool{}
 	fill(s)
@@ -41,14 +42,14 @@ func (s *stack) layer(w io.Writer, created time.Time, fill func(*stack)) error {
 	return s.err
 }
 
-// fail makes err stick, if there is none yet.
+// fail records err, if it is the first error.
 func (s *stack) fail(err error) {
 	if s.err == nil {
 		s.err = err
 	}
 }
 
-// add writes one member. A directory that the layer has already stays as it is.
+// add writes one member. A directory that is already in the layer stays as it is.
 func (s *stack) add(h tar.Header, content io.Reader) {
 	name := path.Clean(h.Name)
 	if s.own[name] {
@@ -62,7 +63,7 @@ func (s *stack) add(h tar.Header, content io.Reader) {
 	s.write(h, content)
 }
 
-// write writes one member, whose directories are there.
+// write writes one member, whose directories must already be in the layer.
 func (s *stack) write(h tar.Header, content io.Reader) {
 	s.own[path.Clean(h.Name)] = true
 	if s.err != nil {
@@ -77,8 +78,7 @@ func (s *stack) write(h tar.Header, content io.Reader) {
 	}
 }
 
-// parents writes the directories that name is in, as far as the layer does not
-// have them.
+// parents writes the directories above name that the layer does not have yet.
 func (s *stack) parents(name string) {
 	dir := path.Dir(name)
 	if dir == "." || s.own[dir] {
@@ -92,13 +92,13 @@ func (s *stack) parents(name string) {
 	case h.Typeflag != tar.TypeDir:
 		s.fail(fmt.Errorf("%s is no directory, and %s is to be in it", dir, name))
 	}
-	// Something in it changes, and with that its time.
+	// The directory's content changes, and so its time does.
 	h.Name, h.ModTime = dir+"/", s.time
 	s.shown.put(dir, h)
 	s.write(h, nil)
 }
 
-// remove deletes what the layers below show at name.
+// remove deletes the file or directory that the layers below show at name.
 func (s *stack) remove(name string) {
 	if _, there := s.shown[name]; !there {
 		s.fail(fmt.Errorf("%s is to be deleted, and is not there", name))
@@ -109,8 +109,9 @@ func (s *stack) remove(name string) {
 		strings.NewReader(""))
 }
 
-// opaque makes the directory name opaque: it deletes all that the layers below
-// show in it. What the layer itself has in it comes after that.
+// opaque makes the directory name opaque, which deletes everything that the
+// layers below show in it. The layer's own content of the directory comes after
+// that.
 func (s *stack) opaque(name string) {
 	if !s.shown.hasBelow(name) {
 		s.fail(fmt.Errorf("%s is to be opaque, and nothing is in it", name))
@@ -123,16 +124,16 @@ func (s *stack) opaque(name string) {
 	s.write(tar.Header{Name: mark, Typeflag: tar.TypeReg, ModTime: s.time}, strings.NewReader(""))
 }
 
-// dir makes a directory, or gives one another mode.
+// dir makes a directory, or changes the mode of one.
 func (s *stack) dir(name string, mode int64) {
 	s.add(tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: mode, ModTime: s.time}, nil)
 }
 
-// file makes a file with that text.
+// file makes a file with the given text.
 func (s *stack) file(name, text string) { s.special(tar.Header{Name: name, Mode: 0o644}, text) }
 
-// special makes a file with that text, of which the header says whatever is not
-// as ever.
+// special makes a file with the given text and header. It fills in the type,
+// the size and a missing time.
 func (s *stack) special(h tar.Header, text string) {
 	h.Typeflag, h.Size = tar.TypeReg, int64(len(text))
 	if h.ModTime.IsZero() {
@@ -146,7 +147,7 @@ func (s *stack) symlink(name, target string) {
 	s.add(tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777, ModTime: s.time}, nil)
 }
 
-// link makes name one more name of the file old, which this layer has.
+// link makes name another name of the file old, which must be in this layer.
 func (s *stack) link(name, old string) {
 	if !s.own[old] {
 		s.fail(errors.New("a hard link to " + old + ", which is not in the layer"))

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/imagetest/layout"
 )
 
-// namesOf are the names of a layer's members.
+// namesOf returns the names of a layer's members.
 func namesOf(t *testing.T, s *stack, fill func(*stack)) []string {
 	t.Helper()
 	var out bytes.Buffer

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// mergedDirs are the directories that are in /usr alone: packages have files in
-// them by their old names still.
+// mergedDirs returns the directories that exist only in /usr. Packages still
+// have files in them under their old names.
 func mergedDirs() []string { return []string{"bin", "lib", "lib64", "sbin"} }
 
-// merge is the name that a member of a package has in a system with a merged
-// /usr. Names are as packages have them: "./bin/sh".
+// merge returns the name that a member of a package has in a system with a
+// merged /usr. Names have the form that packages use: "./bin/sh".
 func merge(name string) string {
 	bare := strings.TrimPrefix(name, "./")
 	top, _, _ := strings.Cut(bare, "/")
@@ -20,7 +20,7 @@ func merge(name string) string {
 	return name
 }
 
-// skeleton makes what no package has: the symbolic links in the place of the
+// skeleton makes what no package has: the symbolic links that replace the
 // merged directories, as Debian's usrmerge makes them.
 func skeleton(s *stack) {
 	for _, dir := range mergedDirs() {
