@@ -10,8 +10,8 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// branchesOf reads the stack of a layer out of what its driver says about it. It
-// returns none where the driver keeps no branches, like "vfs".
+// branchesOf reads the stack of a layer from the driver's metadata about the
+// layer. It returns nothing for a driver without branches, like "vfs".
 func branchesOf(metadata map[string]string) ([]branch, error) {
 	if metadata["UpperDir"] == "" {
 		return nil, nil
@@ -35,7 +35,7 @@ func branchesOf(metadata map[string]string) ([]branch, error) {
 	return branches, nil
 }
 
-// countBranch counts what one branch holds, aufs's own files not counted.
+// countBranch counts the files in one branch, without aufs's own files.
 func countBranch(dir string) (branch, error) {
 	br := branch{Path: dir}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -59,15 +59,15 @@ func countBranch(dir string) (branch, error) {
 	return br, err
 }
 
-// isOwnFile tells whether name is one of the files that aufs keeps at the root of
-// a writable branch.
+// isOwnFile reports whether name is one of the files that aufs keeps at the root
+// of a writable branch.
 func isOwnFile(root, name string) bool {
 	return filepath.Dir(name) == root && strings.HasPrefix(filepath.Base(name), archive.WhiteoutMetaPrefix) &&
 		filepath.Base(name) != archive.WhiteoutOpaqueDir
 }
 
-// isWhiteout knows the whiteouts of aufs, which go by their name, and those of
-// overlayfs, which are character devices 0/0.
+// isWhiteout reports whether d is a whiteout: of aufs, by its name, or of
+// overlayfs, a character device 0/0.
 func isWhiteout(d fs.DirEntry) bool {
 	if strings.HasPrefix(d.Name(), archive.WhiteoutPrefix) {
 		return true

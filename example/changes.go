@@ -9,9 +9,9 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// expectedChanges is what a driver has to report for a container that turned the
-// tree before into the tree after: each path once, a removed directory without
-// what was in it.
+// expectedChanges returns the changes that a driver must report for a container
+// that turned the tree before into the tree after. Each path occurs once. A
+// removed directory occurs without its content.
 func expectedChanges(before, after tree) map[string]archive.ChangeType {
 	want := map[string]archive.ChangeType{}
 	for p, e := range after {
@@ -24,7 +24,8 @@ func expectedChanges(before, after tree) map[string]archive.ChangeType {
 		}
 	}
 	for p := range before {
-		// Where the directory above is gone too, or is no directory any more, that says it all.
+		// If the directory above is gone too, or is now something else, its own
+		// change says everything.
 		if _, still := after[p]; !still && after[path.Dir(p)].Kind == kindDir {
 			want[p] = archive.ChangeDelete
 		}
@@ -32,8 +33,8 @@ func expectedChanges(before, after tree) map[string]archive.ChangeType {
 	return want
 }
 
-// compareChanges says where the changes that a driver reported are not those that
-// were made. The paths in either may be reported or not.
+// compareChanges returns where the changes that a driver reported differ from
+// those that were made. The driver may report the paths in either, or not.
 func compareChanges(reported []archive.Change, before, after tree, either map[string]bool) []string {
 	want := expectedChanges(before, after)
 	got := map[string]archive.ChangeType{}
@@ -58,9 +59,10 @@ func compareChanges(reported []archive.Change, before, after tree, either map[st
 	return wrong
 }
 
-// expandReplaced rewrites the way in which some drivers report a directory in the
-// place of something else, that as deleted and all its new children as added, into
-// the way of the others: what is gone as deleted, what stayed as modified.
+// expandReplaced unifies how drivers report a directory that replaced something
+// else. Some report the path as deleted and all its new children as added.
+// expandReplaced rewrites that into what other drivers report: deleted for files
+// that are gone, modified for files that stayed.
 func expandReplaced(reported []archive.Change, before, after tree) []archive.Change {
 	replaced := replacedDirs(reported, before, after)
 	if len(replaced) == 0 {
@@ -86,8 +88,7 @@ func expandReplaced(reported []archive.Change, before, after tree) []archive.Cha
 	return out
 }
 
-// replacedDirs are the paths that were reported as deleted, and are directories
-// now.
+// replacedDirs returns the paths that were reported as deleted and are now directories.
 func replacedDirs(reported []archive.Change, before, after tree) []string {
 	var dirs []string
 	for _, c := range reported {
@@ -99,9 +100,9 @@ func replacedDirs(reported []archive.Change, before, after tree) []string {
 	return dirs
 }
 
-// harmless tells whether a driver may report p as modified although it is not: a
-// directory that something below was changed in, or another name of a file that
-// was. A union file system has to copy these up, and cannot tell any more.
+// harmless reports whether a driver may report p as modified although it is not:
+// p is a directory above a change, or another name of a changed file. A union
+// file system has to copy these up, and then can no longer tell the difference.
 func harmless(p string, kind archive.ChangeType, want map[string]archive.ChangeType, before, after tree) bool {
 	e, is := after[p]
 	if kind != archive.ChangeModify || !is {

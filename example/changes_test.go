@@ -8,7 +8,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// changeList reads changes like "A /new" and "D /old".
+// changeList parses changes like "A /new" and "D /old".
 func changeList(lines ...string) []archive.Change {
 	kinds := map[string]archive.ChangeType{"A": archive.ChangeAdd, "C": archive.ChangeModify, "D": archive.ChangeDelete}
 	var changes []archive.Change

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-642172e2/aufs"
 )
 
-// check looks for problems in a store, and repairs some of them when it is told to. It returns how the program is to exit: 0
-// if there is no problem, or none is left; 1 if there are some; 2 if it could not look.
+// check looks for problems in a store, and repairs some of them on request. It returns the program's exit status: 0 if there
+// are no problems, or none are left; 1 if there are some; 2 if it could not look.
 func check(ctx context.Context, args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("example check", flag.ContinueOnError)
 	fs.SetOutput(errs)

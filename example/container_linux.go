@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// startContainer mounts a container and draws what it is made of.
+// startContainer mounts a container and draws its stack of branches.
 func (r *run) startContainer() error {
 	err := r.show.run("mount a container", 0, func(func(int64)) (note string, err error) {
 		if r.container, err = r.store.CreateContainer("", nil, r.image, "", "", nil); err != nil {
@@ -26,7 +26,7 @@ func (r *run) startContainer() error {
 	})
 }
 
-// editContainer makes the edits, in the container and in the model.
+// editContainer makes the edits in the container and in the model.
 func (r *run) editContainer() error {
 	n := int64(len(r.edits))
 	err := r.show.run("edit the container", n, func(add func(int64)) (string, error) {
@@ -47,7 +47,7 @@ func (r *run) editContainer() error {
 	})
 }
 
-// drawContainer draws the stack of branches that the container is made of.
+// drawContainer draws the container's stack of branches.
 func (r *run) drawContainer() error {
 	driver, err := r.store.GraphDriver()
 	if err != nil {
@@ -69,8 +69,8 @@ func (r *run) drawContainer() error {
 	return nil
 }
 
-// exportContainer lists the container's changes, while it is mounted and after,
-// exports them, and reads the container.
+// exportContainer lists the container's changes, while the container is mounted
+// and again afterwards, exports the changes, and reads the container.
 func (r *run) exportContainer() error {
 	if err := r.listChanges("list the changes, mounted"); err != nil {
 		return err
@@ -92,9 +92,10 @@ func (r *run) exportContainer() error {
 	return r.readContainer()
 }
 
-// readContainer mounts the container once more and reads it. Not sooner: to open a
-// file is enough for aufs to copy up a hard link that it owes its branch, and a
-// driver that loses such a link at unmount, or in the export, would get away with it.
+// readContainer mounts the container again and reads it. An earlier read would hide
+// errors: opening a file is enough for aufs to copy up a hard link that is still
+// missing in its branch, so a driver that loses such a link at unmount or in the
+// export would go unnoticed.
 func (r *run) readContainer() error {
 	return r.show.run("read the container", int64(len(r.modelTree)), func(add func(int64)) (string, error) {
 		mounted, err := r.store.Mount(r.container.ID, "")
@@ -109,21 +110,21 @@ func (r *run) readContainer() error {
 	})
 }
 
-// listChanges asks the driver what was changed and compares it with what was done.
+// listChanges asks the driver for the changes and compares them with the edits.
 func (r *run) listChanges(step string) error {
 	return r.show.run(step, 0, func(func(int64)) (string, error) {
 		changes, err := r.store.Changes("", r.container.LayerID)
 		if err != nil {
 			return "", err
 		}
-		// What becomes of the other name depends on the file system.
+		// The file system determines whether the other name changes too.
 		either := map[string]bool{lowerLinks[1]: true}
 		wrong := compareChanges(changes, r.imageTree, r.modelTree, either)
 		return count(len(changes), "change") + ", as made", reportLines("the list of changes is not what was done", wrong)
 	})
 }
 
-// applyExport makes an image of the exported changes and reads it as mounted.
+// applyExport makes an image of the exported changes, mounts it and reads it.
 func (r *run) applyExport() error {
 	id, err := r.putTar("apply the export", r.exported, r.topLayer())
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-642172e2/aufs"
 )
 
-// convert brings the layers of a store into aufs form. It prints which ones it has converted, and which ones not and why. It returns how
-// the program is to exit: 0 if all layers are in aufs form, 1 if some are not, 2 if it could not look.
+// convert converts the layers of a store to aufs form. It prints which layers it has converted, and which it has not and why. It returns
+// the program's exit status: 0 if all layers are in aufs form, 1 if some are not, 2 if it could not look.
 func convert(ctx context.Context, args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("example convert", flag.ContinueOnError)
 	fs.SetOutput(errs)
@@ -56,7 +56,7 @@ func convert(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 2
 }
 
-// overlayLayers are the ids of the layers of which a record says that they are in overlay form, wholly or in part.
+// overlayLayers returns the ids of the layers that a record calls wholly or partly in overlay form.
 func overlayLayers(home string) ([]string, error) {
 	dir := filepath.Join(home, "overlay", "form")
 	records, err := os.ReadDir(dir)
@@ -67,7 +67,7 @@ func overlayLayers(home string) ([]string, error) {
 	for _, record := range records {
 		id := record.Name()
 		if _, lerr := os.Lstat(filepath.Join(home, "layers", id)); errors.Is(lerr, os.ErrNotExist) {
-			// The record is what is left of a layer that was removed.
+			// The record belongs to a layer that was removed.
 			continue
 		}
 		form, rerr := os.Readlink(filepath.Join(dir, id))

@@ -33,7 +33,8 @@ func TestConvert(t *testing.T) {
 	}
 	run(0, home)
 
-	// aufs has no form for the second one: what a name as long as that can be deleted with has no room.
+	// aufs form cannot hold the second layer: the whiteout of such a long name would have too long
+	// a name.
 	long := strings.Repeat("n", 252)
 	for id, deleted := range map[string]string{"container": "file", "stuck": long} {
 		for _, dir := range []string{"diff", "mnt"} {

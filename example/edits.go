@@ -2,21 +2,21 @@ package main
 
 import "path"
 
-// op is one kind of edit.
+// op is a kind of edit.
 type op string
 
-// The edits that the program makes in a container. Each leaves the modification
-// time of a regular file that it wrote to at editTime, so that two trees that saw
-// the same edits at different times agree.
+// The edits that the program makes in a container. An edit that writes to a
+// regular file sets its modification time to editTime, so that two trees with the
+// same edits are equal even if the edits came at different times.
 const (
 	opAppend     op = "append"      // Appends Text.
-	opOverwrite  op = "overwrite"   // Truncates and writes Text; creates the file where it is not there.
+	opOverwrite  op = "overwrite"   // Truncates and writes Text; creates a missing file.
 	opChmod      op = "chmod"       // Sets Mode.
 	opChown      op = "chown"       // Gives the file to editUID and editGID.
 	opTouch      op = "touch"       // Sets the modification time.
 	opXattr      op = "set xattr"   // Sets user.example to Text.
-	opRemove     op = "remove"      // Removes the path and what is below it.
-	opReplaceDir op = "replace"     // Removes a directory and makes one with other files in its place.
+	opRemove     op = "remove"      // Removes the path and everything below it.
+	opReplaceDir op = "replace"     // Removes a directory and makes one with other files.
 	opRename     op = "rename"      // Moves Path to To.
 	opLink       op = "hard link"   // Makes To another name of Path.
 	opSymlink    op = "symlink"     // Makes Path a symlink to To.
@@ -24,14 +24,14 @@ const (
 	opFifo       op = "make a fifo" // Makes a named pipe.
 )
 
-// The time, the user and the group that edits set.
+// The time, the user and the group that the edits set.
 const (
 	editTime = 1_700_000_000
 	editUID  = 1234
 	editGID  = 5678
 )
 
-// edit is one step in a container; which fields count depends on Op.
+// edit is one step in a container. Op determines which fields count.
 type edit struct {
 	Op   op
 	Path string
@@ -40,13 +40,13 @@ type edit struct {
 	Mode uint32
 }
 
-// planEdits returns the edits for an image that shows the given tree: the fixed
-// ones among the fixtures, then a spread over the real files of the input.
+// planEdits returns the edits for an image that shows the given tree: fixed
+// edits of the fixtures, and then edits of files spread over the input.
 func planEdits(image tree, can abilities) []edit {
 	return append(fixtureEdits(can), inputEdits(image)...)
 }
 
-// fixtureEdits are the edits under fixtureDir.
+// fixtureEdits returns the edits below fixtureDir.
 func fixtureEdits(can abilities) []edit {
 	edits := append(simpleEdits(), shapeEdits()...)
 	edits = append(edits, linkEdits()...)
@@ -67,7 +67,7 @@ func fixtureEdits(can abilities) []edit {
 	return edits
 }
 
-// simpleEdits change one file each.
+// simpleEdits returns edits that change one file each.
 func simpleEdits() []edit {
 	return []edit{
 		{Op: opAppend, Path: "edit/append", Text: "and a line from the container\n"},
@@ -84,7 +84,7 @@ func simpleEdits() []edit {
 	}
 }
 
-// shapeEdits change directories, and turn files into directories and back.
+// shapeEdits returns edits that change directories, and turn files into directories and back.
 func shapeEdits() []edit {
 	return []edit{
 		{Op: opRemove, Path: "edit/remove-dir"},
@@ -100,7 +100,7 @@ func shapeEdits() []edit {
 	}
 }
 
-// linkEdits make hard links and write to a file by one of its names.
+// linkEdits returns edits that make hard links and write to a file through one of its names.
 func linkEdits() []edit {
 	return []edit{
 		{Op: opLink, Path: "edit/link", To: "edit/link-2"},
@@ -112,8 +112,8 @@ func linkEdits() []edit {
 	}
 }
 
-// inputEdits deletes a whole directory of the input and changes files that are
-// spread over the rest of it, each in another way.
+// inputEdits returns edits that delete a whole directory of the input, and
+// change files spread over the rest in different ways.
 func inputEdits(image tree) []edit {
 	var edits []edit
 	gone := dirToRemove(image)
@@ -126,7 +126,7 @@ func inputEdits(image tree) []edit {
 	return edits
 }
 
-// inputEdit is the edit for the i-th file of the sample.
+// inputEdit returns the edit for the i-th file of the sample.
 func inputEdit(i int, p string) edit {
 	switch i % 6 {
 	case 0:
@@ -144,8 +144,7 @@ func inputEdit(i int, p string) edit {
 	}
 }
 
-// dirToRemove picks a directory of the input that holds some files, but not most
-// of the input.
+// dirToRemove picks a directory of the input that holds some files, but not most of the input.
 func dirToRemove(image tree) string {
 	count := map[string]int{}
 	for p := range image {
@@ -162,8 +161,8 @@ func dirToRemove(image tree) string {
 }
 
 // sampleFiles picks up to sixty regular files of the input, evenly spread. It
-// keeps off files with several names or with attributes, since a write drops a
-// capability, and off the directory gone.
+// skips the directory gone, and files with several names or with attributes,
+// because a write drops a capability.
 func sampleFiles(image tree, gone string) []string {
 	const most = 60
 	var files []string

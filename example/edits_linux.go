@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// applyEdits makes the edits in the directory tree at root, be it a mounted
-// container or a plain directory.
+// applyEdits makes the edits in the directory tree at root, a mounted container
+// or a plain directory.
 func applyEdits(root string, edits []edit, done func(int64)) error {
 	for _, e := range edits {
 		if err := e.apply(root); err != nil {
@@ -70,7 +70,7 @@ func write(name string, flags int, text string) error {
 	return setMtime(name, editTime)
 }
 
-// makeDir makes a directory with that mode, whatever the umask.
+// makeDir makes a directory with the given mode, regardless of the umask.
 func makeDir(name string, mode uint32) error {
 	if err := os.Mkdir(name, 0o700); err != nil {
 		return err
@@ -78,8 +78,8 @@ func makeDir(name string, mode uint32) error {
 	return unix.Chmod(name, mode)
 }
 
-// replaceDir removes a directory and makes another one in its place, which has a
-// file with a name that the old one may have had, too.
+// replaceDir removes a directory and makes another one in its place. The new
+// directory has a file with a name that the old one may have had too.
 func replaceDir(name string) error {
 	if err := os.RemoveAll(name); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// manyFiles is a tree of n files in directories of ten.
+// manyFiles returns a tree of n files in directories of ten.
 func manyFiles(n int) tree {
 	var entries []entry
 	for i := range n {
@@ -64,7 +64,7 @@ func TestDirToRemoveLeavesMostOfTheInput(t *testing.T) {
 	}
 }
 
-// A fixture that no layer brings would fail only on a host that can mount.
+// A fixture that is missing in all layers would fail only on a host that can mount.
 func TestFixtureEditsFindTheirFiles(t *testing.T) {
 	can := abilities{UserXattr: true, Capability: true, Device: true, DirOverFile: true}
 	var have []string

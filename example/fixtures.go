@@ -6,41 +6,41 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// fixtureDir holds the files that the program adds to the input, since few real
-// trees have a device, a setuid file and a hard link.
+// fixtureDir holds the files that the program adds to the input, because few
+// real trees have a device, a setuid file and a hard link.
 const fixtureDir = "driver-example"
 
 // fixtureTime is the modification time of all fixtures.
 const fixtureTime = 1_600_000_000
 
-// abilities says what the file system under the store and the driver allow. What
-// they do not allow is left out.
+// abilities are the features that the driver and the file system under the store
+// support. The program leaves out everything else.
 type abilities struct {
 	UserXattr  bool // user.* attributes.
 	Capability bool // The security.capability attribute.
 	Device     bool // Device nodes.
 
 	// DirOverFile is a container's directory, with a file in it, in place of a file
-	// of the image. The library's overlay driver cannot list such a change: it asks
-	// for the file below a file and takes ENOTDIR for a failure.
+	// of the image. The library's overlay driver cannot list such a change: it
+	// looks for the new file below the old file and takes ENOTDIR for a failure.
 	DirOverFile bool
 }
 
 // capNetRaw is a security.capability value: version 2, effective, CAP_NET_RAW
-// permitted; struct vfs_cap_data in linux/capability.h.
+// permitted. It is a struct vfs_cap_data as in linux/capability.h.
 const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // devNull is the device number of /dev/null, 1:3.
 const devNull = 0x103
 
-// lowerLinks are two names of one file in the lowest layer; the container writes
-// to it by the first. Overlayfs breaks such a link when it copies the file up,
-// aufs keeps it.
+// lowerLinks are two names of one file in the lowest layer. The container writes
+// to the file through the first name. Overlayfs breaks such a link when it
+// copies the file up; aufs keeps it.
 var lowerLinks = [2]string{fixtureDir + "/linked/by-a", fixtureDir + "/linked/by-b"}
 
-// fixtures returns what layer i of n holds besides its share of the input. The
-// second layer deletes files of the first and replaces a directory; the last one
-// brings back what the second deleted, as something else.
+// fixtures returns the content of layer i of n besides its share of the input.
+// The second layer deletes files of the first and replaces a directory. The last
+// layer brings back names that the second layer deleted, as something else.
 func fixtures(i, n int, can abilities) []layerItem {
 	var items []layerItem
 	if i == 0 {
@@ -57,8 +57,8 @@ func fixtures(i, n int, can abilities) []layerItem {
 	return items
 }
 
-// lowestFixtures are the plain files of the lowest layer and what the second
-// layer will take away.
+// lowestFixtures returns the plain files of the lowest layer, and the files
+// that the second layer deletes.
 func lowestFixtures() []layerItem {
 	return []layerItem{
 		dir(""), text("plain", "plain\n"), symlink("symlink", "plain"), symlink("dangling", "/no/such/file"),
@@ -73,7 +73,7 @@ func lowestFixtures() []layerItem {
 	}
 }
 
-// specialFixtures are the kinds of files that not every file system can hold.
+// specialFixtures returns files of kinds that not every file system can hold.
 func specialFixtures(can abilities) []layerItem {
 	setuid := text("setuid", "#!/bin/false\n")
 	setuid.Mode = 0o4755
@@ -94,7 +94,7 @@ func specialFixtures(can abilities) []layerItem {
 	return items
 }
 
-// editFixtures are the files that the container's edits need, see fixtureEdits.
+// editFixtures returns the files that the container's edits need; see fixtureEdits.
 func editFixtures() []layerItem {
 	items := []layerItem{dir("edit")}
 	for _, name := range []string{"append", "overwrite", "chmod", "chown", "remove", "rename", "link", "xattr", "touch", "to-dir"} {
@@ -110,8 +110,8 @@ func editFixtures() []layerItem {
 	)
 }
 
-// upperFixtures are the second layer: whiteouts, and an opaque directory in place
-// of one that the lowest layer has.
+// upperFixtures returns the second layer: whiteouts, and an opaque directory in
+// place of a directory of the lowest layer.
 func upperFixtures() []layerItem {
 	return []layerItem{
 		dir(""),
@@ -124,7 +124,7 @@ func upperFixtures() []layerItem {
 	}
 }
 
-// returningFixtures bring back two names that the second layer deleted.
+// returningFixtures returns members that bring back two names that the second layer deleted.
 func returningFixtures() []layerItem {
 	return []layerItem{
 		dir(""), text("gone", "back again\n"),
@@ -132,7 +132,7 @@ func returningFixtures() []layerItem {
 	}
 }
 
-// fixture is a member under fixtureDir that root owns.
+// fixture returns a member below fixtureDir that root owns.
 func fixture(name string, k kind, mode uint32) layerItem {
 	return layerItem{entry: entry{Path: path.Join(fixtureDir, name), Kind: k, Mode: mode, Mtime: fixtureTime}}
 }
@@ -171,7 +171,7 @@ func attribute(name, key, value string) layerItem {
 	return item
 }
 
-// whiteout is the member that deletes p, a path of the image.
+// whiteout returns the member that deletes p, a path of the image.
 func whiteout(p string) layerItem {
 	name := path.Join(path.Dir(p), archive.WhiteoutPrefix+path.Base(p))
 	return layerItem{entry: entry{Path: name, Kind: kindFile, Mode: 0o600, Mtime: fixtureTime}}

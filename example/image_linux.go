@@ -7,8 +7,7 @@ import (
 	"path/filepath"
 )
 
-// makeImage makes the layers' archives and puts them into the store, one on the
-// other.
+// makeImage makes the layers' archives and puts them into the store, one on top of the other.
 func (r *run) makeImage() error {
 	source := func(p string) string { return filepath.Join(r.source, p) }
 	layers := buildLayers(r.input, source, r.opts.layers, r.can)
@@ -54,7 +53,7 @@ func (r *run) writeTars(layers [][]layerItem, add func(int64)) error {
 	return nil
 }
 
-// putLayer makes a layer of an archive, on top of the last one.
+// putLayer makes a layer from an archive, on top of the last layer.
 func (r *run) putLayer(step, name string) error {
 	layer, err := r.putTar(step, name, r.topLayer())
 	if err == nil {
@@ -63,7 +62,7 @@ func (r *run) putLayer(step, name string) error {
 	return err
 }
 
-// putTar makes a layer of an archive and returns its ID.
+// putTar makes a layer from an archive and returns the layer's ID.
 func (r *run) putTar(step, name, parent string) (id string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -85,8 +84,9 @@ func (r *run) putTar(step, name, parent string) (id string, err error) {
 	return id, err
 }
 
-// readBack exports each layer of the image again: it has to be, byte for byte,
-// what went in, or the image's digests would not be true any more.
+// readBack exports each layer of the image again. The export must equal the
+// original archive, byte for byte, or the image's digests would no longer be
+// correct.
 func (r *run) readBack() error {
 	return r.show.run("read the layers back", 0, func(add func(int64)) (string, error) {
 		for i, layer := range r.layers {
@@ -125,7 +125,7 @@ func (r *run) makeModel() error {
 	})
 }
 
-// topLayer is the ID of the image's topmost layer so far, "" for none.
+// topLayer returns the ID of the topmost layer of the image so far, or "".
 func (r *run) topLayer() string {
 	if len(r.layers) == 0 {
 		return ""

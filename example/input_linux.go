@@ -13,8 +13,8 @@ import (
 	"github.com/containers/storage/pkg/chrootarchive"
 )
 
-// defaultInput is the Go toolchain's own tree: many thousand real files that are
-// on every machine that can build this program.
+// defaultInput returns the Go toolchain's own tree: many thousand real files,
+// present on every machine that can build this program.
 func defaultInput() (string, error) {
 	if dir := os.Getenv("GOROOT"); dir != "" {
 		return dir, nil
@@ -26,8 +26,8 @@ func defaultInput() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// openInput returns the directory that has the input. An archive, compressed or
-// not, is unpacked into scratch first.
+// openInput returns the directory that has the input. It first unpacks an
+// archive, compressed or not, into scratch.
 func openInput(input, scratch string) (string, error) {
 	fi, err := os.Stat(input)
 	if err != nil {
@@ -50,7 +50,7 @@ func openInput(input, scratch string) (string, error) {
 	return scratch, nil
 }
 
-// probeAbilities finds out what files the file system under dir can hold.
+// probeAbilities tests what files the file system under dir can hold.
 func probeAbilities(dir string) (can abilities, err error) {
 	file := filepath.Join(dir, "probe")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/containers/storage"
 )
 
-// countingReader tells how many bytes were read.
+// countingReader reports how many bytes were read.
 type countingReader struct {
 	io.Reader
 	add func(int64)
@@ -27,7 +27,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sumLayer is the SHA-256 of a layer's export.
+// sumLayer returns the SHA-256 of a layer's export.
 func sumLayer(store storage.Store, layer string, add func(int64)) (sum [sha256.Size]byte, err error) {
 	r, err := export(store, layer)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *run) writeExport() (int64, error) {
 	return n, errors.Join(err, diff.Close(), f.Close())
 }
 
-// checkReadOnly makes sure that a mounted image takes no writes.
+// checkReadOnly checks that a mounted image cannot be written to.
 func checkReadOnly(dir string) error {
 	err := os.WriteFile(filepath.Join(dir, "written-to-an-image"), nil, 0o600)
 	if err == nil {
@@ -76,8 +76,8 @@ func checkReadOnly(dir string) error {
 	return nil
 }
 
-// short is a path of the store as seen from the run's directory, with long IDs cut
-// to twelve digits.
+// short returns a path of the store relative to the run's directory, with long IDs
+// cut to twelve digits.
 func (r *run) short(name string) string {
 	rel, err := filepath.Rel(r.root, name)
 	if err != nil {

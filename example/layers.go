@@ -3,19 +3,20 @@ package main
 // layerItem is one member of a layer's archive.
 type layerItem struct {
 	entry
-	Source  string // File that has the contents; "" where Text has them.
+	Source  string // File that has the contents; "": Text has them.
 	Text    string
 	LinkRef string // Earlier member of the same archive that this one is a hard link to.
 }
 
-// splitLayers deals the input's paths out to n layers in their order, so that
-// each layer gets about the same share of the bytes. Directories are dealt out
-// like files; withParents adds those that a layer needs besides.
+// splitLayers distributes the input's paths over n layers in order, so that
+// each layer gets about the same share of the bytes. It distributes directories
+// like files; withParents adds the other directories that a layer needs.
 //
-// The names of one hard-linked file stay together, in the layer of the first:
-// an archive can link only to what it holds itself.
+// All names of a hard-linked file are in the layer of the first name, because
+// an archive can link only to its own members.
 func splitLayers(input tree, n int) [][]string {
-	// A file costs a little beyond its bytes: thousands of empty ones are no empty layer.
+	// A file costs a little more than its bytes, or thousands of empty files
+	// would count as an empty layer.
 	const perFile = 512
 	weight := func(e entry) int64 {
 		if e.Path == "." {
@@ -51,9 +52,9 @@ func splitLayers(input tree, n int) [][]string {
 	return layers
 }
 
-// withParents adds, before each path, the directories above it that the list does
-// not have yet. A layer names them again with the owner and mode that they have,
-// or the unpacked layer would show made-up ones.
+// withParents adds, before each path, the directories above it that are not in
+// the list yet. The archive needs them for their owners and modes: without them,
+// unpacking would make up owners and modes.
 func withParents(paths []string) []string {
 	have := map[string]bool{}
 	var all []string
@@ -73,8 +74,8 @@ func withParents(paths []string) []string {
 	return all
 }
 
-// buildLayers says what each of the n layers of the image holds: its share of the
-// input, the fixtures, and whiteouts.
+// buildLayers returns the content of each of the n layers of the image: its share
+// of the input, the fixtures, and whiteouts.
 func buildLayers(input tree, source func(p string) string, n int, can abilities) [][]layerItem {
 	layers := make([][]layerItem, n)
 	shares := splitLayers(input, n)
@@ -87,7 +88,7 @@ func buildLayers(input tree, source func(p string) string, n int, can abilities)
 	return layers
 }
 
-// inputItems turns paths of the input into archive members.
+// inputItems converts paths of the input into archive members.
 func inputItems(input tree, paths []string, source func(p string) string) []layerItem {
 	items := make([]layerItem, 0, len(paths))
 	for _, p := range paths {
@@ -104,7 +105,7 @@ func inputItems(input tree, paths []string, source func(p string) string) []laye
 	return items
 }
 
-// inputToDelete picks the file of the lowest layer that the topmost one deletes.
+// inputToDelete picks the file of the lowest layer that the topmost layer deletes.
 func inputToDelete(input tree, lowest []string) string {
 	for _, p := range lowest {
 		if e := input[p]; e.Kind == kindFile && e.Link == "" {

@@ -39,7 +39,7 @@ func TestWithParents(t *testing.T) {
 	}
 }
 
-// An archive is unpacked in order: what a member needs has to come before it.
+// An archive is unpacked in order, so a member must come after everything that it needs.
 func TestBuildLayersNamesDirectoriesAndLinksFirst(t *testing.T) {
 	linked := func(p string) entry { return with(file(p, 9), func(e *entry) { e.Link = "x/a" }) }
 	input := treeOf(linked("x/a"), linked("y/b"), file("z/c", 9), file("z/d/e", 9))

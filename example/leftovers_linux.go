@@ -26,8 +26,8 @@ func mountsUnder(dir string) ([]string, error) {
 }
 
 // leftovers returns what an empty store still has in its driver's home. Files
-// right in the home, or in its overlay/, may stay, such as locks, and so may empty
-// directories, except for those that would be a layer.
+// directly in the home or in its overlay/, such as locks, may stay. Empty
+// directories may stay too, unless they would be a layer.
 func leftovers(home string) ([]string, error) {
 	var left []string
 	err := filepath.WalkDir(home, func(name string, d fs.DirEntry, err error) error {
@@ -51,14 +51,15 @@ func leftovers(home string) ([]string, error) {
 	return left, err
 }
 
-// holdsLayers knows the directories of a driver's home in which each entry is a
-// layer or a part of one: aufs's three and its scratch space, overlay's, vfs's.
+// holdsLayers reports whether each entry of a directory in a driver's home is a
+// layer or a part of one. That applies to aufs's three directories and its
+// scratch space, and to the directories of overlay and vfs.
 func holdsLayers(dir string) bool {
 	return slices.Contains([]string{"layers", "diff", "mnt", "tmp", "l", "dir"}, dir)
 }
 
-// removeTree removes a directory tree, unless something is mounted in it: then it
-// would delete what is in the mount.
+// removeTree removes a directory tree. It refuses if something is mounted in the
+// tree, because it would delete the content of the mount.
 func removeTree(dir string) error {
 	points, err := mountsUnder(dir)
 	if err != nil {

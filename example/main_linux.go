@@ -15,7 +15,7 @@ import (
 	_ "github.com/seed-642172e2/aufs" // Registers the driver "aufs".
 )
 
-// options are the command line.
+// options are the command-line options.
 type options struct {
 	root    string
 	input   string
@@ -25,7 +25,7 @@ type options struct {
 	keep    bool
 }
 
-// commands are about stores that there are. Each returns how the program is to exit.
+// commands work on existing stores. Each returns the program's exit status.
 var commands = map[string]func(ctx context.Context, args []string, out, errs io.Writer) int{"check": check, "convert": convert}
 
 func main() {
@@ -53,7 +53,7 @@ func main() {
 	}
 }
 
-// parseOptions reads the command line.
+// parseOptions parses the command line.
 func parseOptions(args []string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("example", flag.ContinueOnError)
@@ -81,7 +81,7 @@ func parseOptions(args []string) (options, error) {
 	return o, nil
 }
 
-// runIn makes the directory for the store, runs everything in it, and removes it.
+// runIn makes the directory for the store, does everything in it, and removes it.
 func runIn(ctx context.Context, opts options) (err error) {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("this needs root, for it mounts file systems; the user here is %d", os.Geteuid())
@@ -106,8 +106,8 @@ func runIn(ctx context.Context, opts options) (err error) {
 	return nil
 }
 
-// makeRoot makes the directory for the store. It takes none that has something in
-// it: at the end all of it is removed.
+// makeRoot makes the directory for the store. It accepts only an empty directory,
+// because the program removes everything in it at the end.
 func makeRoot(dir string) (string, error) {
 	if dir == "" {
 		return os.MkdirTemp("", "aufs-example-")

@@ -6,17 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// branch is one directory of a union, with what is in it.
+// branch is one directory of a union, with counts of its content.
 type branch struct {
-	Access    string // "rw" for the topmost, "ro" for the others.
+	Access    string // "rw" for the topmost branch, "ro" for the others.
 	Path      string
-	Files     int // Everything but directories and whiteouts.
+	Files     int // Neither directories nor whiteouts.
 	Dirs      int
 	Whiteouts int
 }
 
 // drawBranches draws the stack of branches, the topmost first, and above it the
-// directory that shows the union of them.
+// directory that shows their union.
 func drawBranches(mounted string, branches []branch) string {
 	width := utf8.RuneCountInString(mounted)
 	rows := branchRows(branches)
@@ -37,7 +37,7 @@ func drawBranches(mounted string, branches []branch) string {
 	return b.String()
 }
 
-// branchRows is one line for each branch, its columns aligned.
+// branchRows returns one line for each branch, with aligned columns.
 func branchRows(branches []branch) []string {
 	names := 0
 	for _, br := range branches {
@@ -51,7 +51,7 @@ func branchRows(branches []branch) []string {
 	return rows
 }
 
-// pad fills s up with blanks to a width in characters.
+// pad pads s with blanks to a width in characters.
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
 }

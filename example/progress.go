@@ -10,7 +10,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// progress runs the steps one by one, shows how far they are, and remembers what
+// progress runs the steps one by one, shows their progress, and records how long
 // each of them took.
 type progress struct {
 	ctx   context.Context // Ends the run between two steps.
@@ -19,11 +19,11 @@ type progress struct {
 	steps []step
 }
 
-// work is what a step does. It calls add for each unit that it has done, and
-// returns a note on what came of it.
+// work does a step. It calls add for each unit that it has done, and returns a
+// note on the result.
 type work func(add func(int64)) (note string, err error)
 
-// run runs one step. The total is the number of units in it, 0 where nobody knows.
+// run runs one step of total units, or of an unknown number if total is 0.
 func (p *progress) run(name string, total int64, do work) error {
 	if err := context.Cause(p.ctx); err != nil {
 		return err
@@ -41,9 +41,9 @@ func (p *progress) run(name string, total int64, do work) error {
 	return nil
 }
 
-// show puts a bar on the terminal and returns how to move it and how to take it
-// away. On anything else than a terminal both do nothing: run prints a line when
-// the step is done.
+// show puts a bar on the terminal, and returns functions that move the bar and
+// that remove it. If out is not a terminal, both functions do nothing: run
+// prints a line when the step is done.
 func (p *progress) show(name string, total int64) (add func(int64), finish func()) {
 	if !p.bars {
 		return func(int64) {}, func() {}
@@ -51,14 +51,13 @@ func (p *progress) show(name string, total int64) (add func(int64), finish func(
 	pool := mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40))
 	bar := newBar(pool, name, total)
 	return bar.IncrInt64, func() {
-		// The line that run prints takes the bar's place.
+		// The line that run prints replaces the bar.
 		bar.Abort(true)
 		pool.Wait()
 	}
 }
 
-// newBar is a bar where the total is known and a spinner with a counter where it
-// is not.
+// newBar returns a bar if the total is known, and otherwise a spinner with a counter.
 func newBar(pool *mpb.Progress, name string, total int64) *mpb.Bar {
 	label := mpb.PrependDecorators(decor.Name("  " + fmt.Sprintf("%-28s", name)))
 	if total == 0 {

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// shown is how many differences an error names.
+// shown is how many differences an error shows.
 const shown = 10
 
-// report turns differences between two trees into an error, none into nil.
+// report returns an error that lists the differences between two trees, or nil
+// if there are none.
 func report(a, b string, diffs []difference) error {
 	lines := make([]string, 0, len(diffs))
 	for _, d := range diffs {
@@ -17,8 +18,7 @@ func report(a, b string, diffs []difference) error {
 	return reportLines(fmt.Sprintf("%s and %s differ (values in this order)", a, b), lines)
 }
 
-// reportLines turns complaints into an error that shows the first ten, none into
-// nil.
+// reportLines returns an error that shows the first ten lines, or nil if there are none.
 func reportLines(what string, lines []string) error {
 	if len(lines) == 0 {
 		return nil

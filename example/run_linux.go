@@ -11,7 +11,7 @@ import (
 	"github.com/containers/storage"
 )
 
-// run is one run of the program: the steps fill it in from the top.
+// run is one run of the program. The steps fill in its fields from top to bottom.
 type run struct {
 	opts options
 	root string // Directory for everything that the run writes.
@@ -22,7 +22,7 @@ type run struct {
 	input  tree
 
 	store   storage.Store
-	backend string // What made the union, as the driver says.
+	backend string // The file system that makes the union, by the driver's status.
 	tars    []string
 	layers  []string // IDs, the lowest first.
 
@@ -31,9 +31,9 @@ type run struct {
 	mounted   string // Where the container is mounted.
 	union     bool   // The driver stacks branches; vfs copies them, and cannot mount read-only.
 
-	imageTree   tree // The image, on a plain directory: before the edits.
-	modelTree   tree // The same after the edits.
-	mountedTree tree // The edited container, mounted anew.
+	imageTree   tree // The image in a plain directory, before the edits.
+	modelTree   tree // The image in a plain directory, after the edits.
+	mountedTree tree // The edited container, mounted again.
 	appliedTree tree // The image of the exported changes.
 
 	edits        []edit
@@ -41,7 +41,7 @@ type run struct {
 	appliedImage string
 }
 
-// newRun prepares a run and does nothing yet.
+// newRun prepares a run without starting it.
 func newRun(ctx context.Context, opts options, root string) *run {
 	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
 	return &run{opts: opts, root: root, show: &progress{ctx: ctx, out: os.Stdout, bars: err == nil}}
@@ -91,8 +91,7 @@ func (r *run) prepare() (err error) {
 	})
 }
 
-// compare compares the trees: the applied one with the container's, and that with
-// the model's.
+// compare compares the container's tree with the applied tree and with the model's.
 func (r *run) compare() error {
 	return r.show.run("compare the trees", 0, func(func(int64)) (string, error) {
 		err := report("the container", "the applied export", compareTrees(r.mountedTree, r.appliedTree, nil))
@@ -104,8 +103,9 @@ func (r *run) compare() error {
 	})
 }
 
-// notInModel are the paths on which a union may differ from a plain directory: the
-// root, which no archive has, and on anything but aufs the hard link across layers.
+// notInModel returns the paths at which a union may differ from a plain directory:
+// the root, which is in no archive, and, except on aufs, the hard link across
+// layers.
 func (r *run) notInModel() map[string]bool {
 	paths := map[string]bool{".": true}
 	if r.backend != "aufs" {
@@ -145,7 +145,7 @@ func (r *run) finish() error {
 	})
 }
 
-// abandon unmounts what a failed run has mounted.
+// abandon unmounts everything that a failed run has mounted.
 func (r *run) abandon() {
 	if r.store == nil {
 		return
@@ -169,12 +169,12 @@ func (r *run) printResult() {
 	fmt.Printf("the trees are equal: %s entries; %s\n", thousands(int64(len(r.mountedTree))), rest)
 }
 
-// path is the place of one of the run's own files, which are no part of the store.
+// path returns the path of one of the run's own files, which are not part of the store.
 func (r *run) path(name string) string {
 	return filepath.Join(r.root, "work", name)
 }
 
-// orElse is s, or other where s is empty.
+// orElse returns s, or other if s is empty.
 func orElse(s, other string) string {
 	if s == "" {
 		return other

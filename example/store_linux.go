@@ -11,7 +11,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// absolute is the path as /proc/self/mountinfo would show it.
+// absolute returns the path in the form of /proc/self/mountinfo.
 func absolute(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -33,7 +33,7 @@ func openStore(root string, opts options) (storage.Store, error) {
 	return storage.GetStore(so)
 }
 
-// statusOf returns one line of the driver's status, "" where it has none so named.
+// statusOf returns the value of a key in the driver's status, or "".
 func statusOf(store storage.Store, key string) (string, error) {
 	status, err := store.Status()
 	if err != nil {
@@ -47,14 +47,14 @@ func statusOf(store storage.Store, key string) (string, error) {
 	return "", nil
 }
 
-// export returns what a container's layer changes, as an uncompressed archive.
+// export returns the changes of a container's layer as an uncompressed archive.
 func export(store storage.Store, layer string) (io.ReadCloser, error) {
 	uncompressed := archive.Uncompressed
 	return store.Diff("", layer, &storage.DiffOptions{Compression: &uncompressed})
 }
 
-// deleteAll deletes the container, the images and with them their layers, and
-// checks that the store has none left.
+// deleteAll deletes the container and the images, which deletes their layers,
+// and checks that the store has no layers left.
 func deleteAll(store storage.Store, container string, images ...string) error {
 	if err := store.DeleteContainer(container); err != nil {
 		return err
@@ -74,8 +74,8 @@ func deleteAll(store storage.Store, container string, images ...string) error {
 	return err
 }
 
-// shutdown lets go of the store: nothing of it is mounted afterwards. It is an
-// error if a layer is mounted still.
+// shutdown closes the store, after which nothing of it is mounted. It returns
+// an error if a layer is still mounted.
 func shutdown(store storage.Store) error {
 	layers, err := store.Shutdown(false)
 	if err != nil {
@@ -85,9 +85,10 @@ func shutdown(store storage.Store) error {
 	return nil
 }
 
-// forceShutdown unmounts whatever is mounted and lets go of the store.
+// forceShutdown unmounts everything that is mounted and closes the store.
 func forceShutdown(store storage.Store) error {
-	// The first call unmounts the layers, calls their having been mounted an error, and leaves the driver alone.
+	// The first call unmounts the layers, but returns an error because they
+	// were mounted, and does not shut down the driver.
 	if _, err := store.Shutdown(true); err == nil {
 		store.Free()
 		return nil

@@ -11,10 +11,10 @@ import (
 type step struct {
 	Name string
 	Took time.Duration
-	Note string // What came of it, like "15,036 files".
+	Note string // The result, like "15,036 files".
 }
 
-// writeTable writes what each step took, and the sum.
+// writeTable writes how long each step took, and the sum.
 func writeTable(w io.Writer, steps []step) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(tw, "step\ttime\tresult")
@@ -28,12 +28,12 @@ func writeTable(w io.Writer, steps []step) error {
 	return tw.Flush()
 }
 
-// seconds shows a duration with two decimals.
+// seconds formats a duration with two decimals.
 func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
-// count shows a number with its noun: "1 file", "15,036 files".
+// count formats a number with its noun: "1 file", "15,036 files".
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
@@ -41,7 +41,7 @@ func count(n int, noun string) string {
 	return thousands(int64(n)) + " " + noun
 }
 
-// thousands shows a number with commas between groups of three digits.
+// thousands formats a number with commas between groups of three digits.
 func thousands(n int64) string {
 	if n < 1000 {
 		return fmt.Sprint(n)
@@ -49,7 +49,7 @@ func thousands(n int64) string {
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
-// megabytes shows a number of bytes in units of 1,000,000.
+// megabytes formats a number of bytes in units of 1,000,000.
 func megabytes(n int64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// writeLayer writes the items as an archive, as a registry would have it.
+// writeLayer writes the items as an archive, in the form that a registry stores.
 func writeLayer(w io.Writer, items []layerItem, written func(int64)) error {
 	tw := tar.NewWriter(w)
 	for _, item := range items {
@@ -47,7 +47,7 @@ func writeItem(tw *tar.Writer, item layerItem) error {
 	return err
 }
 
-// tarHeader is the header of an item; entryFromHeader is its inverse.
+// tarHeader returns the header of an item. It is the inverse of entryFromHeader.
 func tarHeader(item layerItem) *tar.Header {
 	h := &tar.Header{
 		Format:  tar.FormatPAX,
@@ -83,8 +83,8 @@ func tarHeader(item layerItem) *tar.Header {
 	return h
 }
 
-// entryFromHeader is what a member of an archive says of a file; tarHeader is its
-// inverse.
+// entryFromHeader returns the entry that an archive member describes. It is the
+// inverse of tarHeader.
 func entryFromHeader(h *tar.Header) entry {
 	e := entry{
 		Path:   path.Clean(h.Name),

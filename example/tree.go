@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// kind is the type of a file, as one letter: that of "find -type".
+// kind is the type of a file, as the letter of "find -type".
 type kind byte
 
-// The kinds of files that a layer can hold. A socket is not among them: an
-// archive has no word for it.
+// The kinds of files that a layer can hold. Sockets are missing, because an
+// archive cannot hold them.
 const (
 	kindDir     kind = 'd'
 	kindFile    kind = 'f'
@@ -24,10 +24,10 @@ const (
 	kindBlock   kind = 'b'
 )
 
-// entry is all that two equal trees have to agree on for one path.
+// entry is everything that must be equal for one path of two equal trees.
 //
-// What a union mount is free to choose is left out: inode and device numbers, the
-// link count, times other than the modification time of regular files.
+// It leaves out what a union mount may choose: inode and device numbers, the link
+// count, and all times except the modification times of regular files.
 type entry struct {
 	Path   string            // Relative to the tree's root, with slashes; "." is the root.
 	Kind   kind              //
@@ -38,21 +38,20 @@ type entry struct {
 	Mtime  int64             // Seconds since 1970, of a regular file: archives carry no more.
 	Target string            // Of a symlink.
 	Rdev   uint64            // Of a device.
-	Sum    [sha256.Size]byte // Of a regular file's contents; zero where they were not read.
+	Sum    [sha256.Size]byte // Of a regular file's contents; zero if they were not read.
 	Xattrs map[string]string // user.* and security.capability.
 	Link   string            // First path of the hard-link group; "" for a file with one name.
 }
 
-// tree is a directory tree by path.
+// tree maps the paths of a directory tree to entries.
 type tree map[string]entry
 
-// paths returns the tree's paths sorted so that a directory comes before what is
-// in it.
+// paths returns the tree's paths, sorted so that a directory comes before its content.
 func (t tree) paths() []string {
 	return slices.SortedFunc(maps.Keys(t), comparePaths)
 }
 
-// bytes is the size of all regular files, each hard-link group counted once.
+// bytes returns the size of all regular files. It counts each hard-link group once.
 func (t tree) bytes() int64 {
 	var n int64
 	for p, e := range t {
@@ -63,18 +62,18 @@ func (t tree) bytes() int64 {
 	return n
 }
 
-// comparePaths orders paths component by component, so that "a/b" comes straight
-// after "a" and not after "a-b".
+// comparePaths orders paths component by component, so that "a/b" comes right
+// after "a" and before "a-b".
 func comparePaths(a, b string) int {
 	return cmp.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 }
 
-// under tells whether p is dir or is below it.
+// under reports whether p is dir or is below dir.
 func under(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, dir+"/")
 }
 
-// ancestors returns the directories above p, the nearest first, without the root.
+// ancestors returns the directories above p except the root, the nearest first.
 func ancestors(p string) []string {
 	var dirs []string
 	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
@@ -83,20 +82,20 @@ func ancestors(p string) []string {
 	return dirs
 }
 
-// difference is one thing on which two trees do not agree.
+// difference is one difference between two trees.
 type difference struct {
 	Path string
-	What string // "only here", or a field.
-	A, B string // Its value in the first and the second tree.
+	What string // "existence", or a field.
+	A, B string // The values in the first and the second tree.
 }
 
-// String says the difference in one line, with no names for the trees.
+// String describes the difference in one line, without names for the trees.
 func (d difference) String() string {
 	return fmt.Sprintf("%s: %s: %s against %s", d.Path, d.What, d.A, d.B)
 }
 
-// compareTrees returns all differences between two trees in the order of their
-// paths. It leaves out the paths in ignore.
+// compareTrees returns all differences between two trees, in the order of their
+// paths. It ignores the paths in ignore.
 func compareTrees(a, b tree, ignore map[string]bool) []difference {
 	both := maps.Clone(a)
 	maps.Copy(both, b)
@@ -109,7 +108,7 @@ func compareTrees(a, b tree, ignore map[string]bool) []difference {
 	return diffs
 }
 
-// comparePath compares what is at one path of either tree.
+// comparePath compares the entries of one path in both trees.
 func comparePath(p string, a, b tree) []difference {
 	ea, inA := a[p]
 	eb, inB := b[p]
@@ -126,12 +125,12 @@ func comparePath(p string, a, b tree) []difference {
 	return diffs
 }
 
-// describe says in two words what there is.
+// describe describes an entry in two words.
 func describe(e entry) string {
 	return fmt.Sprintf("%c %04o", e.Kind, e.Mode)
 }
 
-// group names the hard-link group of an entry.
+// group describes the hard-link group of an entry.
 func group(e entry) string {
 	if e.Link == "" {
 		return "one name"
@@ -139,8 +138,7 @@ func group(e entry) string {
 	return "that of " + e.Link
 }
 
-// compareEntries compares all that one path says of itself: everything but the
-// hard-link group, which other paths have a part in.
+// compareEntries compares everything but the hard-link group, which depends on other paths too.
 func compareEntries(a, b entry) []difference {
 	fields := []struct{ what, a, b string }{
 		{"type", string(a.Kind), string(b.Kind)},
@@ -162,7 +160,7 @@ func compareEntries(a, b entry) []difference {
 	return diffs
 }
 
-// sameEntry is compareEntries where only the answer counts.
+// sameEntry reports whether compareEntries finds no difference.
 func sameEntry(a, b entry) bool {
 	a.Link, b.Link = "", ""
 	return a.Path == b.Path && a.Kind == b.Kind && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID &&
@@ -170,12 +168,12 @@ func sameEntry(a, b entry) bool {
 		a.Sum == b.Sum && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-// owner is user and group as "1000:1000".
+// owner returns user and group as "1000:1000".
 func owner(e entry) string {
 	return fmt.Sprintf("%d:%d", e.UID, e.GID)
 }
 
-// xattrString is the extended attributes in a fixed order.
+// xattrString returns the extended attributes in a fixed order.
 func xattrString(e entry) string {
 	parts := make([]string, 0, len(e.Xattrs))
 	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {

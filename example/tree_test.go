@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// treeOf makes a tree of entries, and the directories above them.
+// treeOf returns a tree of the entries and the directories above them.
 func treeOf(entries ...entry) tree {
 	t := tree{".": {Path: ".", Kind: kindDir, Mode: 0o755}}
 	for _, e := range entries {
@@ -19,12 +19,12 @@ func treeOf(entries ...entry) tree {
 	return t
 }
 
-// file is a regular file with the mode 0644.
+// file returns a regular file with the mode 0644.
 func file(p string, size int64) entry {
 	return entry{Path: p, Kind: kindFile, Mode: 0o644, Size: size}
 }
 
-// with is a copy of e with one thing changed.
+// with returns a copy of e with one change.
 func with(e entry, change func(*entry)) entry {
 	change(&e)
 	return e

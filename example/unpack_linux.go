@@ -16,12 +16,12 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// unpacker puts layers on top of one another in a plain directory, with nothing
-// of the library or the driver in between. It trusts the archive: it is one that
-// this program wrote.
+// unpacker puts layers on top of one another in a plain directory, without the
+// library or the driver. It trusts the archives, because this program wrote
+// them.
 type unpacker struct {
 	root string
-	own  map[string]bool // Paths that the layer at hand has brought.
+	own  map[string]bool // Paths that the current layer has brought.
 }
 
 // unpackLayer applies one layer's archive to the plain directory root.
@@ -67,7 +67,7 @@ func (u *unpacker) member(h *tar.Header, contents io.Reader) error {
 	return setMetadata(target, e)
 }
 
-// hideBelow removes what lower layers have in a directory that is opaque.
+// hideBelow removes what lower layers have in an opaque directory.
 func (u *unpacker) hideBelow(dir string) error {
 	entries, err := os.ReadDir(filepath.Join(u.root, dir))
 	if err != nil {
@@ -85,8 +85,8 @@ func (u *unpacker) hideBelow(dir string) error {
 	return nil
 }
 
-// create makes the file that e describes. A directory over a directory stays as
-// it is; everything else is replaced.
+// create makes the file that e describes. It replaces whatever is there, except
+// a directory by a directory.
 func create(target string, e entry, contents io.Reader) error {
 	if e.Kind == kindDir {
 		if fi, err := os.Lstat(target); err == nil && fi.IsDir() {
@@ -119,7 +119,7 @@ func replace(target string, makeNew func() error) error {
 	return makeNew()
 }
 
-// writeFile makes a file with the contents.
+// writeFile makes a file with the given contents.
 func writeFile(target string, contents io.Reader) error {
 	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -137,7 +137,7 @@ func setMetadata(target string, e entry) error {
 	if e.Kind == kindSymlink {
 		return nil
 	}
-	// After chown, which clears the setuid bit and the capability attribute.
+	// chmod comes after chown, which clears the setuid bit and the capability attribute.
 	if err := unix.Chmod(target, e.Mode); err != nil {
 		return &os.PathError{Op: "chmod", Path: target, Err: err}
 	}

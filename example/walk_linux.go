@@ -19,23 +19,23 @@ import (
 // walker reads a directory tree.
 type walker struct {
 	root  string
-	input bool        // The tree is to become layers: leave contents unread, and out what no layer can hold.
+	input bool        // The tree is for layers: do not read contents, and skip what no layer can hold.
 	seen  func(int64) // Called with 1 for each path, for a progress bar.
 	tree  tree
-	links map[inode]string // First path of each file that has several names.
+	links map[inode]string // First path of each file, by inode.
 }
 
-// inode tells files apart within one walk. Union file systems make the numbers up
+// inode identifies a file within one walk. Union file systems make the numbers up
 // and may give others at the next mount.
 type inode struct{ dev, ino uint64 }
 
-// readTree returns the tree at root with the sums of all contents.
+// readTree returns the tree at root with the checksums of all contents.
 func readTree(root string, seen func(int64)) (tree, error) {
 	return (&walker{root: root, seen: seen}).read()
 }
 
-// scanInput returns the tree at root, contents unread, without sockets and without
-// the names that mean something else in a layer.
+// scanInput returns the tree at root for layers. It does not read contents, and
+// skips sockets and names that have another meaning in a layer.
 func scanInput(root string, seen func(int64)) (tree, error) {
 	return (&walker{root: root, input: true, seen: seen}).read()
 }
@@ -44,7 +44,8 @@ func scanInput(root string, seen func(int64)) (tree, error) {
 func (w *walker) read() (tree, error) {
 	w.tree = tree{}
 	w.links = map[inode]string{}
-	// WalkDir goes in the order of comparePaths, so the first name of a hard-link group is the same in equal trees.
+	// WalkDir goes in the order of comparePaths, so equal trees have the same
+	// first name of a hard-link group.
 	err := filepath.WalkDir(w.root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -61,7 +62,7 @@ func (w *walker) read() (tree, error) {
 	return w.tree, err
 }
 
-// fitsLayer tells whether an archive of a layer can have the file.
+// fitsLayer reports whether the archive of a layer can hold the file.
 func fitsLayer(d fs.DirEntry) bool {
 	return d.Type()&fs.ModeSocket == 0 && !strings.HasPrefix(d.Name(), archive.WhiteoutPrefix)
 }
@@ -87,7 +88,7 @@ func (w *walker) add(name string) error {
 	return nil
 }
 
-// readDetails reads what lstat does not tell.
+// readDetails reads what lstat does not return.
 func (w *walker) readDetails(name string, e *entry) (err error) {
 	if e.Kind == kindSymlink {
 		if e.Target, err = os.Readlink(name); err != nil {
@@ -103,8 +104,8 @@ func (w *walker) readDetails(name string, e *entry) (err error) {
 	return err
 }
 
-// group notes that e is one name of the inode. The link count is not asked: what
-// a union file system says there may count names that nobody sees.
+// group records that e is one name of the inode. It does not use the link count,
+// which on a union file system may include names that nobody sees.
 func (w *walker) group(e *entry, id inode) {
 	first, ok := w.links[id]
 	if !ok {
@@ -117,7 +118,7 @@ func (w *walker) group(e *entry, id inode) {
 	w.tree[first] = head
 }
 
-// entryFromStat is the part of an entry that comes from lstat(2).
+// entryFromStat returns the part of an entry that comes from lstat(2).
 func entryFromStat(rel string, st *unix.Stat_t) entry {
 	e := entry{Path: rel, Kind: kindOf(st.Mode), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid)}
 	switch e.Kind {
@@ -129,7 +130,7 @@ func entryFromStat(rel string, st *unix.Stat_t) entry {
 	return e
 }
 
-// kindOf reads the type out of st_mode.
+// kindOf returns the type in st_mode.
 func kindOf(mode uint32) kind {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -147,8 +148,8 @@ func kindOf(mode uint32) kind {
 	}
 }
 
-// readXattrs returns the attributes that an archive carries. Those of overlayfs
-// are its own business.
+// readXattrs returns the attributes that an archive carries. It leaves out
+// overlayfs's own attributes.
 func readXattrs(name string) (map[string]string, error) {
 	names, err := system.Llistxattr(name)
 	if errors.Is(err, unix.ENOTSUP) {
@@ -174,7 +175,7 @@ func readXattrs(name string) (map[string]string, error) {
 	return attrs, nil
 }
 
-// sumFile is the SHA-256 of a file's contents.
+// sumFile returns the SHA-256 of a file's contents.
 func sumFile(name string) (sum [sha256.Size]byte, err error) {
 	f, err := os.Open(name)
 	if err != nil {
