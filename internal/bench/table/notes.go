@@ -11,13 +11,13 @@ import (
 
 // writeNotes writes an explanation of the table, and how many goals were met.
 func (s *stats) writeNotes(w io.Writer) {
-	fmt.Fprint(w, `Times are medians of wall time for one operation. A ratio above 1 says that this module's driver is faster; in
-parentheses is between what it may be, by benchstat's ranges of both medians. A goal is the least ratio that is wanted: "yes" and
-"no" hold for all of the range, "yes?" and "no?" for its middle. Growth is the time for one more of what the row has, since the row
-that has the least. Memory is what one operation allocates, and in how many pieces. "floor" is what no driver
-does without that does the same: the system calls that mount and unmount the same branches, or that make a layer durable; and the
-library's unpacking of the same archive. Its ratio is their share. A goal that the floor alone misses, by all of its range, is out of
-reach. "first" is the first Get of a container on layers that were just unpacked, "later" the same Get once more.
+	fmt.Fprint(w, `Times are medians of wall time for one operation. A ratio above 1 means that this module's driver is faster. The range in parentheses
+follows from benchstat's ranges of both medians. A goal is the least ratio wanted: "yes" and "no" hold for the whole range, "yes?" and
+"no?" only for the ratio of the medians. Growth is the extra time for one more of what the row counts, compared with the row that has the
+fewest. Memory is what one operation allocates, and in how many pieces. "floor" is the work that no driver with the same result can do
+without: the system calls that mount and unmount the same branches or make a layer durable, and the library's unpacking of the same
+archive. Its ratio is the share of that work. A goal that the floor alone misses, by its whole range, is out of reach. "first" is the
+first Get of a container on layers that were just unpacked; "later" is the same Get once more.
 `)
 	var missing []string
 	for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.VFS, bench.OursOnOverlay, bench.TarPrefix} {
@@ -55,7 +55,7 @@ func (s *stats) writeRefused(w io.Writer) {
 	for _, row := range s.rows {
 		for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.OursOnOverlay} {
 			if refused := s.cells[row][driver][refusedOp].median; refused > 0 {
-				fmt.Fprintf(w, "\nIn %s, %s was refused a mount, and tried again, %s times in each operation.\n", row, driver, short(refused))
+				fmt.Fprintf(w, "\nIn %s, the kernel refused %s a mount %s times per operation; the benchmark tried again each time.\n", row, driver, short(refused))
 			}
 		}
 	}
