@@ -78,13 +78,10 @@ func (d *Driver) Status() [][2]string { return d.core.Status() }
 // AdditionalImageStores returns nil: the driver does not support additional image stores.
 func (d *Driver) AdditionalImageStores() []string { return nil }
 
-// GetTempDirRootDirs returns nil, to keep the storage library from deleting the driver's files. The library would
-// delete everything in the directories that this method returns, whenever it reads its list of layers. It would do so
-// even in a process that is itself about to delete those files. The library would use os.RemoveAll, which descends into
-// whatever is mounted there. An immutable file would make os.RemoveAll fail, and then the library would not open its
-// store.
-//
-// It is enough that Init removes what a crash leaves behind: every user of the store begins with Init.
+// GetTempDirRootDirs returns nil. In the directories that this method returns, the library deletes temporary directories that no process has
+// locked, whenever it reads its list of layers. It uses os.RemoveAll, which descends into whatever is mounted there. An immutable file
+// makes os.RemoveAll fail, and then the library does not open its store. The next Init sweeps what a crash leaves behind, and every user of the
+// store begins with Init.
 func (d *Driver) GetTempDirRootDirs() []string { return nil }
 
 // Dedup does nothing: deduplication is for file systems whose files can share their blocks.
