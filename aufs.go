@@ -46,27 +46,9 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 		return nil, ofLibrary(err)
 	}
 	d := &Driver{core: opened, own: c.own}
-	full := wrap(graphdriver.Driver.DeferredRemove, d)
+	full := complete(d)
 	d.naive = graphdriver.NewNaiveDiffDriver(full, graphdriver.NewNaiveLayerIDMapUpdater(full))
 	return full, nil
-}
-
-// registered is a *Driver with DeferredRemove, the one method of graphdriver.Driver that *Driver cannot have: its
-// result has a type from an internal package of the storage library. C stands for that type.
-type registered[C ~func() error] struct {
-	*Driver
-}
-
-// wrap adds DeferredRemove to d. The compiler infers C from the method expression graphdriver.Driver.DeferredRemove.
-func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Driver) registered[C] {
-	return registered[C]{Driver: d}
-}
-
-// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
-// returns. The caller must call that function even after an error.
-func (r registered[C]) DeferredRemove(id string) (C, error) {
-	clean, err := r.core.DeferredRemove(id)
-	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
 }
 
 // String returns the driver's name, "aufs", whichever backend it uses.

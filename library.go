@@ -68,3 +68,24 @@ func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, 
 // setStagingDirectory tells a differ where it may put temporary files of its own. It does nothing here: in this version
 // of the library, DifferOptions has no field for that.
 func setStagingDirectory(*graphdriver.DifferOptions, string) {}
+
+// complete returns the driver with the method that *Driver cannot have.
+func complete(d *Driver) graphdriver.Driver { return wrap(graphdriver.Driver.DeferredRemove, d) }
+
+// registered is a *Driver with the one method of graphdriver.Driver that *Driver cannot have. The result of
+// DeferredRemove has a type from an internal package of the storage library; C stands for that type.
+type registered[C ~func() error] struct {
+	*Driver
+}
+
+// wrap adds DeferredRemove to d. The compiler infers C from the method expression graphdriver.Driver.DeferredRemove.
+func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Driver) registered[C] {
+	return registered[C]{Driver: d}
+}
+
+// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
+// returns. The caller must call that function even after an error.
+func (r registered[C]) DeferredRemove(id string) (C, error) {
+	clean, err := r.core.DeferredRemove(id)
+	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
+}

@@ -75,14 +75,19 @@ var changeTypes = map[layerdiff.ChangeKind]archive.ChangeType{
 
 // applyDiff does the work of ApplyDiff, whose signature differs between versions of the library.
 func (d *Driver) applyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	size, err := d.core.ApplyDiff(id, parent, driver.ApplyOptions{
+	size, err := d.core.ApplyDiff(id, parent, applyOptions(options))
+	return size, ofLibrary(err)
+}
+
+// applyOptions are options of the library as the driver has them.
+func applyOptions(options graphdriver.ApplyDiffOpts) driver.ApplyOptions {
+	return driver.ApplyOptions{
 		Diff:              options.Diff,
 		MountLabel:        options.MountLabel,
 		Mappings:          storagelib.Mappings(options.Mappings),
 		IgnoreChownErrors: options.IgnoreChownErrors,
 		ForceMask:         options.ForceMask,
-	})
-	return size, ofLibrary(err)
+	}
 }
 
 // ReadWriteDiskUsage returns the disk usage of the layer's own directory: the bytes in its files, and the number of its

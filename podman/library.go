@@ -97,3 +97,48 @@ func setStagingDirectory(options *graphdriver.DifferOptions, dir string) {
 		field.SetString(dir)
 	}
 }
+
+// complete returns the driver with the methods that *Driver cannot have.
+func complete(d *Driver) graphdriver.Driver {
+	return wrap(graphdriver.Driver.DeferredRemove, graphdriver.ApplyDiffStaging.StartStagingDiffToApply, d)
+}
+
+// registered is a *Driver with those methods of graphdriver.Driver and graphdriver.ApplyDiffStaging that *Driver cannot have. Types of internal
+// packages of the storage library are in them, for which C, F and A stand: the result of DeferredRemove, the function that removes what was
+// staged, and what was staged.
+type registered[C, F ~func() error, A ~struct{ Path string }] struct {
+	*Driver
+}
+
+// wrap lets the compiler infer the types from the method expressions graphdriver.Driver.DeferredRemove and
+// graphdriver.ApplyDiffStaging.StartStagingDiffToApply.
+func wrap[C, F ~func() error, A ~struct{ Path string }](
+	_ func(graphdriver.Driver, string) (C, error), _ func(graphdriver.ApplyDiffStaging, string, graphdriver.ApplyDiffOpts) (F, *A, int64, error), d *Driver,
+) registered[C, F, A] {
+	return registered[C, F, A]{Driver: d}
+}
+
+// DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
+// returns. The caller must call that function even after an error.
+func (r registered[C, F, A]) DeferredRemove(id string) (C, error) {
+	clean, err := r.core.DeferredRemove(id)
+	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
+}
+
+// StartStagingDiffToApply unpacks an archive for a layer that does not exist yet, on top of parent, or "". It needs no lock of the store: other
+// programs can use it meanwhile. The error matches graphdriver.ErrLayerUnknown if there is no such parent. The function that it returns removes
+// what was staged, unless CommitStagedLayer has taken it. Where a layer would have to go through a mount, for its archive changes what the
+// layer has already, there is ApplyDiff.
+func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (F, *A, int64, error) {
+	target, size, err := r.core.StageLayer(parent, applyOptions(options))
+	if err != nil {
+		return nil, nil, -1, ofLibrary(err)
+	}
+	return func() error { return ofLibrary(r.core.CleanupStagedLayer(target)) }, &A{Path: target}, size, nil
+}
+
+// CommitStagedLayer makes what StartStagingDiffToApply of this driver has staged the content of the layer id, which has to be empty and not
+// mounted, and on top of the same parent. The layer has all of it or nothing, and when it returns all is on the disk. It can be called once.
+func (r registered[C, F, A]) CommitStagedLayer(id string, staged *A) error {
+	return ofLibrary(r.core.CommitLayer(id, struct{ Path string }(*staged).Path))
+}

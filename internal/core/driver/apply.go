@@ -18,11 +18,16 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
+var (
+	errNoArchive = errors.New("there is no archive")
+	errNotAlone  = errors.New("the layer is mounted, or has something already")
+)
+
 // ApplyDiff unpacks an archive into the layer id, and returns the size of the archive's files in bytes. It applies the archive through a
 // mount if the layer is mounted or not empty, or if parent is not the layer's parent. When ApplyDiff returns, the files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
 	if options.Diff == nil {
-		return 0, store.LayerError("applying a diff to", id, errors.New("there is no archive"))
+		return 0, store.LayerError("applying a diff to", id, errNoArchive)
 	}
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
@@ -156,22 +161,25 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err != nil {
 		return true, 0, err
 	}
-	defer func() {
-		if rerr := s.Remove(); rerr != nil {
-			// The next Init sweeps the scratch directory.
-			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
-		}
-	}()
+	defer removeStaging(s)
 	dir := filepath.Join(s.Dir, "root")
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
-	below := func() ([]whiteout.LayerDir, error) { return d.home.LayersBelow(id) }
-	size, marked, err := unpack.Into(dir, d.home.Diff(id), below, options.Diff, d.UnpackOptions(options), d.library.Extractor)
+	extracted, err := unpack.Extract(dir, d.home.Diff(id), options.Diff, d.UnpackOptions(options), d.library.Extractor)
+	if err != nil {
+		return true, 0, err
+	}
+	size, marked, err := extracted.Settle(d.belowOf(id))
 	if err != nil {
 		return true, 0, err
 	}
 	return true, size, d.putUnpacked(id, dir, marked, s)
+}
+
+// belowOf returns a function that reads the layers below the layer id.
+func (d *Driver) belowOf(id string) func() ([]whiteout.LayerDir, error) {
+	return func() ([]whiteout.LayerDir, error) { return d.home.LayersBelow(id) }
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.
@@ -187,7 +195,7 @@ func (d *Driver) prepareUnpack(id string) error {
 }
 
 // putUnpacked puts dir in the place of the directory of the layer id. dir is in s, and has the content for the layer. The layer has to be
-// empty, and the caller holds its lock. marked is as returned by unpack.Into.
+// empty, and the caller holds its lock. marked is as returned by Settle.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
 	below, err := d.home.LayersBelow(id)
 	if err != nil {

@@ -137,15 +137,11 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 		}
 	}()
 	for _, dir := range []string{d.home.Diff(id), d.home.Mnt(id)} {
-		if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
-			return err
+		isMade, err := root.make(dir)
+		if isMade {
+			made = append(made, dir)
 		}
-		made = append(made, dir)
-		// The owner comes first: changing the owner clears bits of the mode.
-		if err := os.Lchown(dir, root.uid, root.gid); err != nil {
-			return err
-		}
-		if err := os.Chmod(dir, root.mode); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -172,6 +168,18 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 type rootDir struct {
 	mode     fs.FileMode
 	uid, gid int
+}
+
+// make makes the directory dir so. isMade reports whether the directory exists after an error.
+func (r rootDir) make(dir string) (isMade bool, err error) {
+	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
+		return false, err
+	}
+	// The owner comes first: changing the owner clears bits of the mode.
+	if err := os.Lchown(dir, r.uid, r.gid); err != nil {
+		return true, err
+	}
+	return true, os.Chmod(dir, r.mode)
 }
 
 func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) {

@@ -64,7 +64,7 @@ func TestLayerCases(t *testing.T) {
 			s := newStore(t, name)
 			for i, c := range layerCases {
 				t.Run(c.stack, func(t *testing.T) {
-					want, problems := compareStack(t, s, fmt.Sprint("l", i, "-"), c.stack, options)
+					want, problems := compareStack(t, s, fmt.Sprint("l", i, "-"), c.stack, options, i%2 == 1)
 					sameNames(t, slices.Collect(maps.Keys(want)), strings.Fields(c.shows)...)
 					for _, problem := range problems {
 						t.Error(problem)
@@ -148,7 +148,7 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			stack := ocimodel.Draw(rt)
 			n++
-			_, problems := compareStack(t, s, fmt.Sprint("l", n, "-"), stack, ApplyOptions{IgnoreChownErrors: n%10 == 0})
+			_, problems := compareStack(t, s, fmt.Sprint("l", n, "-"), stack, ApplyOptions{IgnoreChownErrors: n%10 == 0}, n%3 == 0)
 			if len(problems) > 0 {
 				rt.Fatalf("%s\n%s", stack, strings.Join(problems, "\n"))
 			}
@@ -157,9 +157,13 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 }
 
 // compareStack applies archives to layers whose ids begin with prefix, and compares what the uppermost layer shows with what the
-// specification says. It removes the layers in the end.
-func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyOptions) (want map[string]*ocimodel.Node, problems []string) {
+// specification says. staged says that the archives are staged before their layers are there. It removes the layers in the end.
+func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyOptions, staged bool) (want map[string]*ocimodel.Node, problems []string) {
 	t.Helper()
+	apply := s.ApplyDiff
+	if staged {
+		apply = s.applyStagedLayer
+	}
 	root, parent := ocimodel.NewTree(), ""
 	var ids []string
 	defer func() {
@@ -176,11 +180,11 @@ func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyO
 		s.create(t, parent, id)
 		ids = append(ids, id)
 		options.Diff = bytes.NewReader(content)
-		_, err = s.ApplyDiff(id, parent, options)
+		_, err = apply(id, parent, options)
 		if err != nil && layer.Doubtful {
 			// The layer is as empty as before. Apply an empty archive to it.
 			options.Diff = bytes.NewReader(make([]byte, 1024))
-			_, err = s.ApplyDiff(id, parent, options)
+			_, err = apply(id, parent, options)
 		} else if err == nil {
 			layer.Apply(root)
 		}

@@ -44,7 +44,9 @@ type Driver struct {
 	// bases counts the users of layers without parents.
 	bases baseUses
 	// staged are the staging directories that have not been applied to a layer.
-	staged stagings
+	staged stagings[*store.Scratch]
+	// stagedLayers are the archives that are unpacked, and that no layer has yet.
+	stagedLayers stagings[*stagedLayer]
 	// remover takes layers out of the store, and sweeps what is left of them.
 	remover *removal.Remover
 }

@@ -96,6 +96,13 @@ var operations = []operation{
 			return s.ApplyStaged("new", "middle", out, false)
 		},
 	},
+	{
+		name: "apply-staged-layer", build: func(t *testing.T, s testStore) { threeLayers(t, s); s.create(t, "middle", "new") },
+		run: func(t *testing.T, s testStore) error {
+			_, err := s.applyStagedLayer("new", "middle", ApplyOptions{Diff: archiveOf(t, newLayer...)})
+			return err
+		},
+	},
 	{name: "get", build: childEdited, again: true, run: get("child")},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backend.Aufs},
 	{

@@ -18,7 +18,6 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
-	"github.com/sirupsen/logrus"
 )
 
 // Not only ApplyDiff fills layers: a differ of the storage library can do so as well. For example, the differ of pkg/chunked fetches only
@@ -32,34 +31,34 @@ const stagingPurpose = "staging"
 // stagedRoot is the name of the target within its staging directory.
 const stagedRoot = "root"
 
-// stagings has the staging directories of one driver, by their targets. Each driver locks its own, so that no other driver removes them.
-type stagings struct {
+// stagings has what one driver has staged, by targets. Each driver locks its own staging directories, so that no other driver removes them.
+type stagings[T any] struct {
 	// pool makes the staging directories, all in one scratch directory.
 	pool store.SharedScratch
 	mu   sync.Mutex // protects open
-	open map[string]*store.Scratch
+	open map[string]T
 }
 
-func (s *stagings) add(target string, dir *store.Scratch) {
+func (s *stagings[T]) add(target string, staged T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = map[string]*store.Scratch{}
+		s.open = map[string]T{}
 	}
-	s.open[target] = dir
+	s.open[target] = staged
 }
 
-// take returns the staging directory of target and hands it over to the caller. It returns nil if there is none.
-func (s *stagings) take(target string) *store.Scratch {
+// take returns what was staged at target, and hands it over to the caller. ok is false if there is nothing.
+func (s *stagings[T]) take(target string) (staged T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	dir := s.open[target]
+	staged, ok = s.open[target]
 	delete(s.open, target)
-	return dir
+	return staged, ok
 }
 
-// takeAll is take for all staging directories.
-func (s *stagings) takeAll() []*store.Scratch {
+// takeAll is take for everything that was staged.
+func (s *stagings[T]) takeAll() []T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Collect(maps.Values(s.open))
@@ -84,9 +83,7 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
 	}
 	if err != nil {
-		if rerr := s.Remove(); rerr != nil {
-			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
-		}
+		removeStaging(s)
 		return "", fmt.Errorf("aufs: filling the staging directory %s: %w", target, err)
 	}
 	d.staged.add(target, s)
@@ -115,21 +112,16 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	defer lock.Unlock()
 	alone, err := d.canUnpack(id)
 	if err == nil && !alone {
-		err = errors.New("the layer is mounted, or has something already")
+		err = errNotAlone
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)
 	}
-	s := d.staged.take(target)
-	if s == nil {
+	s, ok := d.staged.take(target)
+	if !ok {
 		return store.LayerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
 	}
-	defer func() {
-		if rerr := s.Remove(); rerr != nil {
-			// The next Init sweeps the scratch directory.
-			logrus.Warnf("aufs: removing %s: %v", s.Dir, rerr)
-		}
-	}()
+	defer removeStaging(s)
 	if err := d.applyStaged(id, target, hasRoot, s); err != nil {
 		return store.LayerError(op, id, err)
 	}
@@ -152,8 +144,8 @@ func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) 
 // CleanupStagingDirectory removes a staging directory with everything in it. It is no error if the staging directory is gone, or has been
 // applied to a layer. It is an error if another driver is using it, or if target is no staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
-	s := d.staged.take(target)
-	if s == nil {
+	s, ok := d.staged.take(target)
+	if !ok {
 		var err error
 		if s, err = d.abandonedStaging(target); err != nil || s == nil {
 			return err
@@ -194,6 +186,9 @@ func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 func (d *Driver) dropStaged() error {
 	var errs []error
 	for _, s := range d.staged.takeAll() {
+		errs = append(errs, s.Remove())
+	}
+	for _, s := range d.stagedLayers.takeAll() {
 		errs = append(errs, s.Remove())
 	}
 	return errors.Join(errs...)

@@ -27,15 +27,8 @@ func Finish(root string, ids *idmap.Mappings, k *kept.Keeper) (size int64, err e
 		if err != nil {
 			return changed, err
 		}
-		for _, entry := range entries {
-			if entry.IsDir() || strings.HasPrefix(entry.Name(), whiteout.Prefix) {
-				continue
-			}
-			info, err := dir.Lstat(entry.Name())
-			if err != nil {
-				return changed, err
-			}
-			sizes.Add(info)
+		if err := addFiles(dir, entries, &sizes); err != nil {
+			return changed, err
 		}
 		return changed, cleanXattrs(dir, entries, acls)
 	})
