@@ -19,7 +19,7 @@ PODMAN_EXAMPLE = $(BUILD)/podman/$(EXAMPLE)
 PODMAN_IMAGETEST = $(BUILD)/podman/$(IMAGETEST)
 PODMAN_IMAGETEST_TAGS := $(PODMAN_TAGS) containers_image_openpgp
 STORAGE := v1.64.2
-NEWEST_STORAGE := v1.65.0
+NEWEST_STORAGE := v1.65.1
 comma := ,
 space := $(subst ,, )
 
