@@ -3,6 +3,8 @@
 package aufs
 
 import (
+	"fmt"
+
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 )
@@ -66,7 +68,7 @@ func (d *Driver) AdditionalImageStores() []string { return nil }
 // store begins with Init.
 func (d *Driver) GetTempDirRootDirs() []string { return nil }
 
-// Dedup does nothing: deduplication is for file systems whose files can share their blocks.
+// Dedup returns an error that matches graphdriver.ErrNotSupported: the driver does not make equal files share their blocks.
 func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
-	return graphdriver.DedupResult{}, nil
+	return graphdriver.DedupResult{}, fmt.Errorf("aufs: sharing the blocks of equal files: %w", graphdriver.ErrNotSupported)
 }

@@ -54,6 +54,8 @@ func TestRegistered(t *testing.T) {
 		if d.String() != "aufs" || d.AdditionalImageStores() != nil || d.SupportsShifting(nil, nil) {
 			t.Errorf("it is called %s", d)
 		}
+		_, err = d.Dedup(graphdriver.DedupArgs{})
+		wants(t, err, graphdriver.ErrNotSupported, "aufs", "equal files")
 		must(t, d.Cleanup())
 	})
 }
