@@ -11,14 +11,21 @@ import (
 	"github.com/containers/storage"
 )
 
-// libraryAppliesRoot reports whether this storage library applies an archive's metadata of the root directory to the layer's.
-var libraryAppliesRoot = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
+// isNewLibrary says that the tests run with go.podman.io/storage.
+var isNewLibrary = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
+
+var (
+	// libraryAppliesRoot says that this storage library gives a layer's root directory what an archive has of it.
+	libraryAppliesRoot = isNewLibrary
+	// libraryStages says that this storage library can unpack layers without the lock of the store.
+	libraryStages = isNewLibrary
+)
 
 // TestDefaultMountOptions tests a part of the newer library that refuses options with the name of this driver; docs/options.md says to
 // leave the name out. The older library knows no options of this driver.
 func TestDefaultMountOptions(t *testing.T) {
 	var want []string
-	if libraryAppliesRoot {
+	if isNewLibrary {
 		want = []string{"nodev", "noexec"}
 	}
 	options, err := storage.GetMountOptions("aufs", []string{"backend=auto", "mountopt=nodev,noexec"})
@@ -26,7 +33,7 @@ func TestDefaultMountOptions(t *testing.T) {
 		t.Errorf("%q, %v", options, err)
 	}
 	_, err = storage.GetMountOptions("aufs", []string{"aufs.backend=auto"})
-	if refused := err != nil && strings.Contains(err.Error(), `unknown driver "aufs"`); refused != libraryAppliesRoot {
+	if refused := err != nil && strings.Contains(err.Error(), `unknown driver "aufs"`); refused != isNewLibrary {
 		t.Errorf("with the name: %v", err)
 	}
 }
