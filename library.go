@@ -8,6 +8,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/fsutils"
 	"github.com/containers/storage/pkg/unshare"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
@@ -38,6 +39,7 @@ func storageLibrary() driver.Library {
 		Rootless:       unshare.IsRootless(),
 		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
+		SupportsDType:  fsutils.SupportsDType,
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,

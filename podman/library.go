@@ -15,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/podman/internal/storagelib"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/fsutils"
 	"go.podman.io/storage/pkg/unshare"
 )
 
@@ -42,6 +43,7 @@ func storageLibrary() driver.Library {
 		Rootless:       unshare.IsRootless(),
 		NewCounter:     func(isMounted func(path string) bool) driver.Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
+		SupportsDType:  fsutils.SupportsDType,
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/fsutils"
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/containers/storage/pkg/unshare"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
@@ -27,6 +28,7 @@ func testLibrary() Library {
 		Rootless:       unshare.IsRootless(),
 		NewCounter:     func(isMounted func(path string) bool) Counter { return storagelib.Counter(isMounted) },
 		FSName:         storagelib.FSName,
+		SupportsDType:  fsutils.SupportsDType,
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,

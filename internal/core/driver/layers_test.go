@@ -269,6 +269,13 @@ func TestMetadataAndStatus(t *testing.T) {
 		if status["Root Dir"] != string(h) || status["Dirs"] != "3" || status["Backend"] != string(name) || status["Backing Filesystem"] == "" {
 			t.Errorf("status: %v", status)
 		}
+		for key, want := range map[string]string{
+			"Supports d_type": "true", "Native Overlay Diff": "true", "Using metacopy": "false", "Supports shifting": "false", "Supports volatile": "false",
+		} {
+			if status[key] != want {
+				t.Errorf("%s: %q", key, status[key])
+			}
+		}
 		if supported := status["Dirperm1 Supported"]; supported != "true" && supported != "false" {
 			t.Errorf("status: %v", status)
 		}

@@ -21,7 +21,10 @@ type Library struct {
 	// NewCounter returns a counter of the users of mount points.
 	NewCounter func(isMounted func(path string) bool) Counter
 	// FSName returns the library's name for the file system that path is on.
-	FSName         func(path string) string
+	FSName func(path string) string
+	// SupportsDType reports whether the file system that path is on says of each name in a directory what kind of file it is. The directory
+	// path must not be empty.
+	SupportsDType  func(path string) (bool, error)
 	FileInfoHeader layerdiff.HeaderFunc
 	// Extractor unpacks archives.
 	Extractor unpack.Extractor

@@ -222,11 +222,21 @@ func (d *Driver) Status() [][2]string {
 	if ids, err := d.home.List(); err == nil {
 		dirs = strconv.Itoa(len(ids))
 	}
+	dType := "unknown"
+	if supported, err := d.library.SupportsDType(string(d.home)); err == nil {
+		dType = strconv.FormatBool(supported)
+	}
 	status := [][2]string{
 		{"Root Dir", string(d.home)},
 		{"Backing Filesystem", d.library.FSName(d.home.Diff(""))},
 		{"Dirs", dirs},
 		{"Backend", string(d.backend.Name())},
+		// The overlay driver has these, by the same names.
+		{"Supports d_type", dType},
+		{"Native Overlay Diff", "true"},
+		{"Using metacopy", "false"},
+		{"Supports shifting", "false"},
+		{"Supports volatile", "false"},
 	}
 	return append(status, d.backend.Status()...)
 }
