@@ -109,8 +109,8 @@ func versions(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// checkSums has the go command complete the go.mod and go.sum of the program in dir, as for a build. It fails the test if these files or
-// the program's packages name anything that the module m must not bring.
+// checkSums has the go command complete the go.mod and go.sum of the program in dir, as for a build, and make its vendor folder. It fails the
+// test if these files, the program's packages or the vendor folder name anything that the module m must not bring.
 func checkSums(t *testing.T, dir string, m module) {
 	t.Helper()
 	deps := run(t, dir, "list", "-deps", "-tags", m.tags, ".")
@@ -118,14 +118,21 @@ func checkSums(t *testing.T, dir string, m module) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The vendor folder wants what tidy adds: go.sum has more then, for tests of dependencies; see docs/design.md.
+	run(t, dir, "mod", "tidy")
+	run(t, dir, "mod", "vendor")
+	vendored, err := os.ReadFile(filepath.Join(dir, "vendor", "modules.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	requirements, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(sums)+string(requirements)+deps, "\n") {
+	for _, line := range strings.Split(string(sums)+string(requirements)+deps+string(vendored), "\n") {
 		for _, name := range append(m.otherStorage(), unwanted...) {
 			if strings.Contains(line, name) {
-				t.Errorf("go.mod, go.sum or the packages have %q", line)
+				t.Errorf("go.mod, go.sum, the packages or the vendor folder have %q", line)
 			}
 		}
 	}
