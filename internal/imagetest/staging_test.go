@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
 )
 
 // userVariable says, in the environment of a child process, which store it is to use: its root, its backend and an image.
@@ -80,4 +82,53 @@ func TestOthersUseTheStoreWhileALayerIsUnpacked(t *testing.T) {
 func oneFile(t *testing.T, content string) []byte {
 	t.Helper()
 	return tarOf(t, file{Header: tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644}, content: []byte(content)})
+}
+
+// TestLayersWithOtherOwners puts layers into a store whose owners are not those of their parents: the library changes the owners in a layer
+// before it has the driver fill the layer.
+func TestLayersWithOtherOwners(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, backend string) {
+		store := openStore(t, t.TempDir(), backend)
+		nothing, _, err := store.PutLayer("", "", nil, "", false, nil, bytes.NewReader(tarOf(t)))
+		must(t, err)
+		base, _, err := store.PutLayer("", "", nil, "", false, nil, bytes.NewReader(oneFile(t, "base")))
+		must(t, err)
+		maps := []idtools.IDMap{{ContainerID: 0, HostID: 100_000, Size: 5000}}
+		root := file{Header: tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o711, Uid: 7, Gid: 7}}
+		g := file{Header: tar.Header{Name: "g", Typeflag: tar.TypeReg, Mode: 0o644, Uid: 1, Gid: 1}, content: []byte("g")}
+		for _, parent := range []string{nothing.ID, base.ID} {
+			for _, archive := range [][]file{{g}, {root, g}} {
+				var options storage.LayerOptions
+				owners := &options.IDMappingOptions
+				owners.UIDMap, owners.GIDMap = maps, maps
+				layer, _, err := store.PutLayer("", parent, nil, "", false, &options, bytes.NewReader(tarOf(t, archive...)))
+				must(t, err)
+				dir, err := store.Mount(layer.ID, "")
+				must(t, err)
+				want := map[string]uint32{".": 100_000, "g": 100_001}
+				// The older library leaves the root directory alone, unless the layer has something already.
+				if len(archive) > 1 && (libraryAppliesRoot || parent == base.ID) {
+					want["."] = 100_007
+				}
+				if parent == base.ID {
+					want["f"] = 100_000
+				}
+				for path, id := range want {
+					var st unix.Stat_t
+					must(t, unix.Lstat(filepath.Join(dir, path), &st))
+					if st.Uid != id || st.Gid != id {
+						t.Errorf("%s belongs to %d:%d, and not to %d", path, st.Uid, st.Gid, id)
+					}
+				}
+				_, err = store.Unmount(layer.ID, true)
+				must(t, err)
+				must(t, store.DeleteLayer(layer.ID))
+			}
+		}
+		must(t, store.DeleteLayer(nothing.ID))
+		must(t, store.DeleteLayer(base.ID))
+		_, err = store.Shutdown(true)
+		must(t, err)
+		store.Free()
+	})
 }

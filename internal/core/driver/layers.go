@@ -175,22 +175,36 @@ func (r rootDir) make(dir string) (isMade bool, err error) {
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return false, err
 	}
+	return true, r.set(dir)
+}
+
+// set gives the directory dir this mode and owner.
+func (r rootDir) set(dir string) error {
 	// The owner comes first: changing the owner clears bits of the mode.
 	if err := os.Lchown(dir, r.uid, r.gid); err != nil {
-		return true, err
+		return err
 	}
-	return true, os.Chmod(dir, r.mode)
+	return os.Chmod(dir, r.mode)
+}
+
+// rootDirAt returns the mode and owner of the directory dir.
+func rootDirAt(dir string) (rootDir, error) {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return rootDir{}, err
+	}
+	const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+	st := fsutil.StatOf(info)
+	return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
 }
 
 func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) {
 	if len(parents) > 0 {
-		info, err := os.Lstat(d.home.Diff(parents[0]))
+		root, err := rootDirAt(d.home.Diff(parents[0]))
 		if err != nil {
 			return rootDir{}, fmt.Errorf("its parent: %w", err)
 		}
-		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
-		st := fsutil.StatOf(info)
-		return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
+		return root, nil
 	}
 	root := rootDir{mode: defaultRootMode}
 	if opts != nil && opts.IDMappings != nil {

@@ -3,24 +3,31 @@
 package driver
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
 )
 
 // An archive can be unpacked before its layer exists. While it is, the storage library does not lock its store, and other programs can use
 // it. The commit, for which the library locks the store, takes no longer than a rename.
 
-// stagedLayer is an archive that was unpacked for a layer on top of parent.
+// stagedLayer is an archive that was unpacked for a layer.
 type stagedLayer struct {
 	*store.Scratch
-	parent    string
+	// root is what the root directory has unless the archive says something else.
+	root      rootDir
 	extracted *unpack.Extracted
 }
 
@@ -39,7 +46,7 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 		return "", 0, store.LayerError(op, parent, err)
 	}
 	target = filepath.Join(s.Dir, stagedRoot)
-	extracted, err := d.stageLayer(target, parent, options)
+	root, extracted, err := d.stageLayer(target, parent, options)
 	if err == nil {
 		size, err = extracted.Size()
 	}
@@ -51,46 +58,54 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 		removeStaging(s)
 		return "", 0, store.LayerError(op, parent, err)
 	}
-	d.stagedLayers.add(target, &stagedLayer{s, parent, extracted})
+	d.stagedLayers.add(target, &stagedLayer{s, root, extracted})
 	return target, size, nil
 }
 
 // stageLayer unpacks an archive to target, which gets the owner and mode that Create gives the root directory of a layer.
-func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (*unpack.Extracted, error) {
+func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (root rootDir, extracted *unpack.Extracted, err error) {
+	if root, err = d.rootOn(parent, options); err != nil {
+		return root, nil, err
+	}
+	like := filepath.Join(filepath.Dir(target), "like")
+	for _, dir := range []string{like, target} {
+		if _, err := root.make(dir); err != nil {
+			return root, nil, err
+		}
+	}
+	extracted, err = unpack.Extract(target, like, options.Diff, d.UnpackOptions(options), d.library.Extractor)
+	if err != nil {
+		return root, nil, err
+	}
+	return root, extracted, os.Remove(like)
+}
+
+// rootOn returns what Create gives the root directory of a layer on top of parent, or "".
+func (d *Driver) rootOn(parent string, options ApplyOptions) (rootDir, error) {
 	var parents []string
 	if parent != "" {
 		if err := store.CheckID(parent); err != nil {
-			return nil, err
+			return rootDir{}, err
 		}
 		if !d.home.Exists(parent) {
-			return nil, store.ErrLayerUnknown
+			return rootDir{}, store.ErrLayerUnknown
 		}
 		parents = []string{parent}
 	}
 	root, err := d.rootOf(parents, &CreateOptions{IDMappings: options.Mappings})
 	if errors.Is(err, fs.ErrNotExist) && !d.home.Exists(parent) {
 		// Nobody has locked the store, so that somebody may just have removed it.
-		return nil, store.ErrLayerUnknown
+		return rootDir{}, store.ErrLayerUnknown
 	}
-	if err != nil {
-		return nil, err
-	}
-	like := filepath.Join(filepath.Dir(target), "like")
-	for _, dir := range []string{like, target} {
-		if _, err := root.make(dir); err != nil {
-			return nil, err
-		}
-	}
-	extracted, err := unpack.Extract(target, like, options.Diff, d.UnpackOptions(options), d.library.Extractor)
-	if err != nil {
-		return nil, fmt.Errorf("unpacking the archive: %w", err)
-	}
-	return extracted, os.Remove(like)
+	return root, err
 }
 
-// CommitLayer makes the directory target, which StageLayer of this driver has returned, that of the layer id. The layer has to be empty and not
-// mounted, and its parent has to be the one that the archive was staged for. The layer gets all of the archive or nothing, and everything is on
-// the disk when CommitLayer returns. After an error nothing is left of target.
+// CommitLayer makes the directory target, which StageLayer of this driver has returned, that of the layer id. The result is that of ApplyDiff:
+// the layer gets all of the archive or nothing, unless it is mounted or has files already, and everything is on the disk when CommitLayer
+// returns. After an error nothing is left of target.
+//
+// The storage library commits to layers with files, too: by then it has changed the owners in a layer whose owners are not those of its
+// parent, or has made the layer from a template.
 func (d *Driver) CommitLayer(id, target string) error {
 	const op = "committing a staged layer to"
 	s, ok := d.stagedLayers.take(target)
@@ -98,39 +113,104 @@ func (d *Driver) CommitLayer(id, target string) error {
 		return store.LayerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
 	}
 	defer removeStaging(s.Scratch)
-	if direct, err := d.home.IsParent(id, s.parent); err != nil {
-		return err
-	} else if !direct {
-		return store.LayerError(op, id, fmt.Errorf("%q is not its parent", s.parent))
-	}
 	lock, err := d.home.LockLayer(op, id)
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock()
-	if err := d.commitLayer(id, target, s); err != nil {
+	alone, err := d.commitLayer(id, target, s)
+	lock.Unlock()
+	if err == nil && !alone {
+		err = d.commitToContent(id, target, s)
+	}
+	if err != nil {
 		return store.LayerError(op, id, err)
 	}
 	return nil
 }
 
-// commitLayer is CommitLayer for who holds the layer's lock.
-func (d *Driver) commitLayer(id, target string, s *stagedLayer) error {
-	alone, err := d.canUnpack(id)
-	if err != nil {
-		return err
-	}
-	if !alone {
-		return errNotAlone
+// commitLayer is CommitLayer for who holds the layer's lock. If the layer has files or is mounted, commitLayer does nothing, and alone is
+// false.
+func (d *Driver) commitLayer(id, target string, s *stagedLayer) (alone bool, err error) {
+	if alone, err = d.canUnpack(id); err != nil || !alone {
+		return alone, err
 	}
 	if err := d.prepareUnpack(id); err != nil {
-		return err
+		return true, err
+	}
+	if err := s.setRoot(target, d.home.Diff(id)); err != nil {
+		return true, err
 	}
 	_, marked, err := s.extracted.Settle(d.belowOf(id))
 	if err != nil {
+		return true, err
+	}
+	return true, d.putUnpacked(id, target, marked, s.Scratch)
+}
+
+// setRoot gives the root directory of target what the layer's has, unless the archive says something else. The layer may have become another
+// one than was expected: its owners are not those of its parent, or somebody has made the parent again.
+func (s *stagedLayer) setRoot(target, layer string) error {
+	own, err := s.hasRoot(target)
+	if err != nil || own {
 		return err
 	}
-	return d.putUnpacked(id, target, marked, s.Scratch)
+	root, err := rootDirAt(layer)
+	if err != nil || root == s.root {
+		return err
+	}
+	return root.set(target)
+}
+
+// hasRoot reports whether the archive has changed the owner or mode of the root directory of target.
+func (s *stagedLayer) hasRoot(target string) (bool, error) {
+	now, err := rootDirAt(target)
+	return err == nil && now != s.root, err
+}
+
+// commitToContent is CommitLayer for a layer that is mounted or has files. The archive is gone by now, so it is made again.
+func (d *Driver) commitToContent(id, target string, s *stagedLayer) error {
+	// Directories that the archive only implies stay as the layer itself shows them.
+	_, _, err := s.extracted.Settle(func() ([]whiteout.LayerDir, error) {
+		f, err := d.home.Form(id)
+		if err != nil {
+			return nil, err
+		}
+		below, err := d.home.LayersBelow(id)
+		return append([]whiteout.LayerDir{{Root: d.home.Diff(id), Form: f}}, below...), err
+	})
+	if err != nil {
+		return err
+	}
+	var root bytes.Buffer
+	if own, err := s.hasRoot(target); err != nil {
+		return err
+	} else if own {
+		if err := d.archiveRoot(&root, target); err != nil {
+			return err
+		}
+	}
+	held, err := layerdiff.HoldDir(target)
+	if err != nil {
+		return err
+	}
+	files := layerdiff.Archive(held, whiteout.AufsForm, orNone(nil), nil, true, d.library.FileInfoHeader)
+	defer files.Close()
+	_, err = d.applyToContent(id, ApplyOptions{Diff: io.MultiReader(&root, files)})
+	return err
+}
+
+// archiveRoot begins an archive with the entry of the root directory of target.
+func (d *Driver) archiveRoot(out io.Writer, target string) error {
+	info, err := os.Lstat(target)
+	if err != nil {
+		return err
+	}
+	h, err := d.library.FileInfoHeader("./", info, "")
+	if err != nil {
+		return err
+	}
+	h.ModTime = h.ModTime.Truncate(time.Second)
+	return tar.NewWriter(out).WriteHeader(h)
 }
 
 // CleanupStagedLayer removes what StageLayer of this driver has made, unless it was committed.

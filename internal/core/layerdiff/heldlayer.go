@@ -16,18 +16,28 @@ import (
 // exists.
 type Held struct {
 	home store.Home
-	id   string
+	id   string // "" for a directory that is no layer's
 	// dir is the layer's directory. It stays open, so that no other directory gets its inode number.
 	dir *os.File
 }
 
 // Hold opens the layer id for reading.
 func Hold(h store.Home, id string) (*Held, error) {
-	dir, err := os.OpenFile(h.Diff(id), fsutil.OpenDirectory, 0)
+	held, err := HoldDir(h.Diff(id))
 	if err != nil {
 		return nil, err
 	}
-	return &Held{home: h, id: id, dir: dir}, nil
+	held.home, held.id = h, id
+	return held, nil
+}
+
+// HoldDir is Hold for a directory that is no layer's, and that nobody else uses.
+func HoldDir(path string) (*Held, error) {
+	dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Held{dir: dir}, nil
 }
 
 // ErrReplaced says that, while a layer was read, an archive was applied to it, or the layer was removed and made again.
@@ -35,6 +45,9 @@ var ErrReplaced = errors.New("the layer got other content while it was read")
 
 // still returns an error if the layer is no longer the one that was held.
 func (l *Held) still() error {
+	if l.id == "" {
+		return nil
+	}
 	if absent, err := l.home.Absent(l.id); err != nil {
 		return err
 	} else if absent {
