@@ -46,6 +46,13 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 		return "", 0, store.LayerError(op, parent, err)
 	}
 	target = filepath.Join(s.Dir, stagedRoot)
+	var staged *stagedLayer
+	defer func() {
+		// The caller may recover from a panic of the archive's reader.
+		if staged == nil {
+			removeStaging(s)
+		}
+	}()
 	root, extracted, err := d.stageLayer(target, parent, options)
 	if err == nil {
 		size, err = extracted.Size()
@@ -55,10 +62,10 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 		err = s.SyncData()
 	}
 	if err != nil {
-		removeStaging(s)
 		return "", 0, store.LayerError(op, parent, err)
 	}
-	d.stagedLayers.add(target, &stagedLayer{s, root, extracted})
+	staged = &stagedLayer{s, root, extracted}
+	d.stagedLayers.add(target, staged)
 	return target, size, nil
 }
 

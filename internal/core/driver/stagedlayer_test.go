@@ -191,3 +191,28 @@ func TestStoreIsFreeWhileALayerIsStaged(t *testing.T) {
 		noLeftovers(t, s)
 	})
 }
+
+// TestStagedLayerReaderPanics has the archive's reader panic, and the caller recover: nothing is left.
+func TestStagedLayerReaderPanics(t *testing.T) {
+	s := newStore(t, backend.Overlay)
+	panics := func(what string, stage func()) {
+		t.Run(what, func(t *testing.T) {
+			defer func() {
+				if p := recover(); p != "of the reader" {
+					t.Errorf("the panic was %v", p)
+				}
+				noLeftovers(t, s)
+			}()
+			stage()
+		})
+	}
+	content := archiveBytes(t, entry{Name: "a", Content: "a"}, entry{Name: "b", Content: "b"})
+	panics("layer", func() {
+		_, _, err := s.StageLayer("", ApplyOptions{Diff: io.MultiReader(bytes.NewReader(content[:1100]), storetest.Panicking{})})
+		t.Errorf("the error is %v", err)
+	})
+	panics("differ", func() {
+		_, err := s.Stage(nil, func(string, string) error { panic("of the reader") })
+		t.Errorf("the error is %v", err)
+	})
+}

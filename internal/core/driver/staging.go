@@ -75,6 +75,13 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 		return "", err
 	}
 	target = filepath.Join(s.Dir, stagedRoot)
+	filled := false
+	defer func() {
+		// The caller may recover from a panic of fill.
+		if !filled {
+			removeStaging(s)
+		}
+	}()
 	err = fsutil.MkdirWithoutACL(target, 0o755)
 	if err == nil {
 		err = fill(target, s.Dir)
@@ -83,9 +90,9 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
 	}
 	if err != nil {
-		removeStaging(s)
 		return "", fmt.Errorf("aufs: filling the staging directory %s: %w", target, err)
 	}
+	filled = true
 	d.staged.add(target, s)
 	return target, nil
 }
