@@ -21,7 +21,7 @@ import (
 )
 
 // An archive can be unpacked before its layer exists. While it is, the storage library does not lock its store, and other programs can use
-// it. The commit, for which the library locks the store, takes no longer than a rename.
+// it. Left for the commit, for which the library locks the store, is what depends on the layers below, and to put the files in their place.
 
 // stagedLayer is an archive that was unpacked for a layer.
 type stagedLayer struct {
@@ -37,13 +37,12 @@ type stagedLayer struct {
 //
 // The error matches store.ErrLayerUnknown if there is no such parent.
 func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string, size int64, err error) {
-	const op = "staging a layer on top of"
 	if options.Diff == nil {
-		return "", 0, store.LayerError(op, parent, errNoArchive)
+		return "", 0, stagingError(parent, errNoArchive)
 	}
 	s, err := d.stagedLayers.pool.Join(func() (*store.Scratch, error) { return d.home.NewScratch(stagingPurpose) })
 	if err != nil {
-		return "", 0, store.LayerError(op, parent, err)
+		return "", 0, stagingError(parent, err)
 	}
 	target = filepath.Join(s.Dir, stagedRoot)
 	var staged *stagedLayer
@@ -62,11 +61,19 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 		err = s.SyncData()
 	}
 	if err != nil {
-		return "", 0, store.LayerError(op, parent, err)
+		return "", 0, stagingError(parent, err)
 	}
 	staged = &stagedLayer{s, root, extracted}
 	d.stagedLayers.add(target, staged)
 	return target, size, nil
+}
+
+// stagingError says that no archive can be staged for a layer on top of parent, or "", and wraps the reason.
+func stagingError(parent string, err error) error {
+	if parent == "" {
+		return fmt.Errorf("aufs: staging a layer: %w", err)
+	}
+	return store.LayerError("staging a layer on top of", parent, err)
 }
 
 // stageLayer unpacks an archive to target, which gets the owner and mode that Create gives the root directory of a layer.

@@ -101,6 +101,8 @@ func TestStagedLayerErrors(t *testing.T) {
 		}
 		_, _, err := s.StageLayer("base", ApplyOptions{})
 		wants(t, err, errNoArchive, "base")
+		_, _, err = s.StageLayer("", ApplyOptions{})
+		wants(t, err, errNoArchive, "staging a layer: ")
 		broken := errors.New("broken")
 		_, _, err = s.StageLayer("base", ApplyOptions{Diff: io.MultiReader(bytes.NewReader(archiveBytes(t, newLayer...)[:700]), errReader{broken})})
 		wants(t, err, broken, "base")
