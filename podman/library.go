@@ -129,8 +129,7 @@ func (r registered[C, F, A]) DeferredRemove(id string) (C, error) {
 
 // StartStagingDiffToApply unpacks an archive for a layer that does not exist yet, on top of parent, or "". It needs no lock of the store: other
 // programs can use it meanwhile. The error matches graphdriver.ErrLayerUnknown if there is no such parent. The function that it returns removes
-// what was staged, unless CommitStagedLayer has taken it. Where a layer would have to go through a mount, for its archive changes what the
-// layer has already, there is ApplyDiff.
+// what was staged, unless CommitStagedLayer has taken it.
 func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (F, *A, int64, error) {
 	target, size, err := r.core.StageLayer(parent, applyOptions(options))
 	if err != nil {
@@ -139,8 +138,9 @@ func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options grap
 	return func() error { return ofLibrary(r.core.CleanupStagedLayer(target)) }, &A{Path: target}, size, nil
 }
 
-// CommitStagedLayer makes what StartStagingDiffToApply of this driver has staged the content of the layer id, which has to be empty and not
-// mounted, and on top of the same parent. The layer has all of it or nothing, and when it returns all is on the disk. It can be called once.
+// CommitStagedLayer puts what StartStagingDiffToApply of this driver has staged into the layer id, as ApplyDiff does with an archive: through a
+// mount if the layer is mounted or not empty. Otherwise the layer has all of it or nothing. When CommitStagedLayer returns, the files are on
+// disk. It can be called once.
 func (r registered[C, F, A]) CommitStagedLayer(id string, staged *A) error {
 	return ofLibrary(r.core.CommitLayer(id, struct{ Path string }(*staged).Path))
 }
