@@ -65,7 +65,7 @@ func TestInTreeInterrupted(t *testing.T) {
 				found := map[harm]int{}
 				stride := 1
 				if os.Getenv(stepsVariable) != "all" {
-					stride = max(1, (len(tr.steps)+3)/4)
+					stride = max(1, len(tr.steps)/6)
 				}
 				failed := map[harm]int{}
 				for step := 0; step < len(tr.steps); step += stride {
