@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
@@ -98,10 +98,10 @@ func TestLongStackWithoutThread(t *testing.T) {
 		}
 		top := s.longStack(t, layers)
 		ended := make(chan bool)
-		go func() {
-			// No other thread is in this mount namespace, so none can mount for this thread. The thread ends with the goroutine.
+		// No other thread is in the mount namespace of this one, so none can mount for it. Later tests look for mounts in the mount namespace of
+		// the first thread.
+		go fsutil.OnOtherThread(func() {
 			defer close(ended)
-			runtime.LockOSThread()
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 				t.Errorf("unshare: %v", err)
 				return
@@ -124,7 +124,7 @@ func TestLongStackWithoutThread(t *testing.T) {
 			if err := s.Put(top); err != nil {
 				t.Error(err)
 			}
-		}()
+		})
 		<-ended
 		if !overlayfs.KernelTakesParts() {
 			return

@@ -5,10 +5,13 @@ package driver
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -427,6 +430,64 @@ func TestUsersOfAnOddPath(t *testing.T) {
 			must(t, s.Put("child"))
 		}
 	})
+}
+
+// TestUsersOfANamespaceWithAnotherRoot looks for a mount in a mount namespace with two processes. The first one that the search meets has
+// another root directory, below which nothing is mounted.
+func TestUsersOfANamespaceWithAnotherRoot(t *testing.T) {
+	// Overlayfs warns about an upper directory that is in use elsewhere.
+	t.Cleanup(wire.ExpectMessages("undefined behavior"))
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		u := s.inner.forms.Users
+		u.How, u.Asked = inuse.AnswerMountinfo, true
+		s.get(t, "child")
+		end := leakWithRoot(t)
+		must(t, s.Put("child"))
+		if used, err := u.Of("child"); err != nil || !used {
+			t.Errorf("child is in use: %t, %v", used, err)
+		}
+		end()
+		idleSoon(t, s, "child")
+	})
+}
+
+// leakWithRoot copies all mounts to another mount namespace. Of its two processes, the first in the order of their names in /proc has a root
+// directory of its own.
+func leakWithRoot(t *testing.T) (end func()) {
+	t.Helper()
+	const script = `mount --bind / "$0" && { sleep 100 & } && echo $$ $! && exec chroot "$0" sleep 100`
+	for range 100 {
+		c := exec.Command("unshare", "-m", "sh", "-c", script, t.TempDir())
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		out, err := c.StdoutPipe()
+		must(t, err)
+		must(t, c.Start())
+		end = sync.OnceFunc(func() {
+			_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
+			_ = c.Wait()
+		})
+		t.Cleanup(end)
+		var chrooted, other string
+		_, err = fmt.Fscan(out, &chrooted, &other)
+		must(t, err)
+		if chrooted < other {
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				root, err := os.Readlink(filepath.Join("/proc", chrooted, "root"))
+				must(t, err)
+				if root != "/" {
+					return end
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the root directory stays")
+				}
+			}
+		}
+		end()
+	}
+	t.Fatal("the process with another root directory is never the first one")
+	return nil
 }
 
 // TestUsersAreAskedForByMany has several goroutines ask at the same time.

@@ -301,7 +301,9 @@ func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.
 		if m != nil && found(process.Name(), m) {
 			return true, nil
 		}
-		seen[namespace] = err == nil
+		// The mountinfo of a process with another root directory has only the mounts below that directory.
+		root, rerr := os.Readlink(filepath.Join("/proc", process.Name(), "root"))
+		seen[namespace] = err == nil && rerr == nil && root == "/"
 	}
 	return false, nil
 }
