@@ -106,6 +106,7 @@ func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 		return
 	}
 	onOverlay(t, func(t *testing.T) {
+		needUserXattrs(t) // Overlayfs keeps its own there, in a user namespace.
 		c := exec.Command("unshare", "-U", "-r", "-m", os.Args[0], "-test.run=^TestBaseWithOptionsInUserNamespace$", "-test.v")
 		c.Env = append(os.Environ(), childVariable+"=1", "TMPDIR="+t.TempDir())
 		out, err := c.CombinedOutput()

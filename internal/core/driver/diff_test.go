@@ -475,7 +475,16 @@ func TestInodeUsedAgain(t *testing.T) {
 	}
 }
 
+// needUserXattrs skips the test if files cannot have attributes user.*: on tmpfs they can since Linux 6.6.
+func needUserXattrs(t *testing.T) {
+	t.Helper()
+	if !hasUserXattrs(t) {
+		t.Skipf("files on this %s have no attributes user.*", fsName(t.TempDir()))
+	}
+}
+
 func TestAttributeThatNoArchiveHolds(t *testing.T) {
+	needUserXattrs(t)
 	s := newStore(t, backend.Overlay)
 	s.create(t, "", "base")
 	write(t, s.inner.home.Diff("base"), files{"f": ""})
