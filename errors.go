@@ -16,8 +16,9 @@ var (
 	// mount aufs.
 	ErrAufsNested = store.ErrAufsNested
 
-	// ErrDamaged is returned for a layer whose layers/<id> was cut short or changed, by a crash or by somebody. If the
-	// driver trusted that file, it would show other content in the layer.
+	// ErrDamaged is returned for a layer with a record that was cut short or changed, by a crash or by somebody: the
+	// file layers/<id>, overlay/form/<id> or overlay/owners/<id>. If the driver trusted the record, it would show other
+	// content in the layer, or give files of the layer other owners. The error names the record.
 	ErrDamaged = store.ErrDamaged
 )
 

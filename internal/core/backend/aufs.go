@@ -40,11 +40,10 @@ type AufsBackend struct {
 // ProbeAufs makes a trial mount in scratchDir to find out whether aufs can mount layers of the store h.
 func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*AufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
-		return nil, errors.Join(err, fmt.Errorf("aufs: %w: %w", store.ErrAufsNested, store.ErrNotSupported))
+		return nil, errors.Join(err, fmt.Errorf("aufs backend: %w; %s: %w", store.ErrAufsNested, insteadOverlay, store.ErrNotSupported))
 	}
 	if i := strings.IndexAny(string(h), aufsfs.BranchDelimiters); i >= 0 {
-		return nil, fmt.Errorf("aufs: the path of the store, %s, has a %q in it, which aufs cannot parse in the path of a branch: %w",
-			string(h), string(h)[i], store.ErrPrerequisites)
+		return nil, fmt.Errorf("aufs backend: the path has a %q, which aufs cannot parse in the path of a branch: %w", string(h)[i], store.ErrPrerequisites)
 	}
 	b := &AufsBackend{Home: h, Forms: forms, Dirperm1: true, XinoDir: "/dev/shm"}
 	if st, err := os.Stat(b.XinoDir); err != nil || !st.IsDir() || unix.Access(b.XinoDir, unix.W_OK) != nil {
@@ -85,20 +84,24 @@ func (b *AufsBackend) trial(dir string) error {
 	return mountutil.UnmountRetry(target)
 }
 
+// insteadOverlay says how to do without aufs.
+const insteadOverlay = "the option backend=auto mounts with overlayfs instead"
+
 // explainAufs turns the error of a trial mount into one that says what the host lacks.
 func explainAufs(h store.Home, err error, fsName func(path string) string) error {
 	switch {
 	case store.HasNoRoom(err):
-		return fmt.Errorf("aufs: a trial mount failed: %w", err)
+		return fmt.Errorf("aufs backend: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("aufs: %w, and no module of that name could be loaded: %w: %w", store.ErrAufsNotSupported, store.ErrNotSupported, err)
+		return fmt.Errorf("aufs backend: %w, and the kernel has no module aufs; %s: %w: %w",
+			store.ErrAufsNotSupported, insteadOverlay, store.ErrNotSupported, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("aufs: mounting takes root, with CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
+		return fmt.Errorf("aufs backend: mounting needs root with the capability CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("aufs: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
+		return fmt.Errorf("aufs backend: the kernel has aufs, but aufs does not take %s, which is on %s, as a branch: %w: %w",
 			h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 	}
-	return fmt.Errorf("aufs: a trial mount failed: %w: %w", store.ErrPrerequisites, err)
+	return fmt.Errorf("aufs backend: a trial mount failed: %w: %w", store.ErrPrerequisites, err)
 }
 
 // Name implements Backend.
@@ -237,7 +240,7 @@ func tooManyBranches(target string, calls []aufsfs.Call, err error) error {
 	for _, call := range calls {
 		needed += call.Branches
 	}
-	limit := "a number of its own"
+	limit := "fewer"
 	if n, cerr := aufsfs.CountBranches(target); cerr == nil {
 		limit = strconv.Itoa(n)
 	}

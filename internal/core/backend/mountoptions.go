@@ -121,7 +121,7 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 		name, _, _ := strings.Cut(option, "=")
 		if f, ok := mountFlags[option]; ok {
 			if before, ok := said[f.flag]; ok && before != option {
-				return o, fmt.Errorf("mount options %q and %q contradict each other", before, option)
+				return o, fmt.Errorf("the mount options %q and %q contradict each other", before, option)
 			}
 			said[f.flag] = option
 			if !f.clear {
@@ -132,19 +132,19 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 		switch {
 		case option == "":
 		case DriverSettings[name]:
-			return o, fmt.Errorf("mount option %q is for the driver to set", option)
+			return o, fmt.Errorf("only the driver may set the mount option %q", option)
 		case AufsSettings[name] != "":
 			setting := AufsSettings[name]
 			if before, ok := settings[setting]; ok {
 				if before != option {
-					return o, fmt.Errorf("mount options %q and %q contradict each other", before, option)
+					return o, fmt.Errorf("the mount options %q and %q contradict each other", before, option)
 				}
 				continue
 			}
 			settings[setting] = option
 			o.Data = append(o.Data, option)
 		default:
-			return o, fmt.Errorf("mount option %q is not known", option)
+			return o, fmt.Errorf("the mount option %q is not known", option)
 		}
 	}
 	return o, nil

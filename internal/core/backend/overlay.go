@@ -33,7 +33,7 @@ type OverlayBackend struct {
 func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*OverlayBackend, error) {
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
-		return nil, fmt.Errorf("aufs: overlay backend: %w", err)
+		return nil, fmt.Errorf("overlay backend: %w", err)
 	}
 	if !nested && os.Geteuid() != 0 {
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
@@ -46,7 +46,7 @@ func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 }
 
 // errWhiteouts says that overlayfs can be mounted there, but that the marks that layers need do not work.
-var errWhiteouts = errors.New("overlayfs's whiteouts and opaque directories do not work there")
+var errWhiteouts = errors.New("whiteouts and opaque directories of overlayfs do not work there")
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and checks that they hide what they should.
 func (b *OverlayBackend) trial(dir string) error {
@@ -60,7 +60,7 @@ func (b *OverlayBackend) trial(dir string) error {
 		}
 	}
 	if err := unix.Mknod(filepath.Join(m.Upper, "deleted"), unix.S_IFCHR, 0); err != nil {
-		return fmt.Errorf("%w: making one, a character device 0/0: %w", errWhiteouts, err)
+		return fmt.Errorf("%w: making a whiteout, a character device 0/0: %w", errWhiteouts, err)
 	}
 	if err := fsutil.PathXattrs(filepath.Join(m.Upper, "opaque")).Set(b.Form.XattrPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return err
@@ -83,16 +83,16 @@ func (b *OverlayBackend) trial(dir string) error {
 func explainOverlay(h store.Home, nested bool, err error, fsName func(path string) string) error {
 	switch {
 	case store.HasNoRoom(err):
-		return fmt.Errorf("aufs: overlay backend: a trial mount failed: %w", err)
+		return fmt.Errorf("overlay backend: a trial mount failed: %w", err)
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("aufs: overlay backend: the kernel has no overlayfs: %w: %w", store.ErrNotSupported, err)
+		return fmt.Errorf("overlay backend: the kernel has no overlayfs: %w: %w", store.ErrNotSupported, err)
 	case nested && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
-		return fmt.Errorf("aufs: overlay backend: this kernel does not let a user namespace mount overlayfs on %s "+
-			"(it takes Linux 5.11, and the namespace a mount namespace of its own): %w: %w", fsName(h.Diff("")), store.ErrPrerequisites, err)
+		return fmt.Errorf("overlay backend: this user namespace cannot mount overlayfs on %s; "+
+			"mounting needs Linux 5.11 or newer, and a mount namespace that was made in the user namespace: %w: %w", fsName(h.Diff("")), store.ErrPrerequisites, err)
 	case !errors.Is(err, errWhiteouts) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)):
-		return fmt.Errorf("aufs: overlay backend: mounting takes root, with CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
+		return fmt.Errorf("overlay backend: mounting needs root with the capability CAP_SYS_ADMIN: %w: %w", store.ErrPrerequisites, err)
 	}
-	return fmt.Errorf("aufs: overlay backend: overlayfs does not take %s, which is on %s, as its upper directory: %w: %w",
+	return fmt.Errorf("overlay backend: overlayfs does not take %s, which is on %s, as an upper directory: %w: %w",
 		h.Diff(""), fsName(h.Diff("")), store.ErrIncompatibleFS, err)
 }
 
@@ -132,8 +132,8 @@ func (b *OverlayBackend) Mount(s Stack) error {
 		return err
 	}
 	if n := len(m.Lowers); n > MostLowers {
-		return fmt.Errorf("the layer is on %d layers, which take %d directories with the shadows of those that have whiteouts, and overlayfs "+
-			"takes %d: %w", len(s.Layers), n, MostLowers, unix.EINVAL)
+		return fmt.Errorf("the layer has %d ancestors, which take %d directories if the shadows of layers with whiteouts are counted, "+
+			"and overlayfs takes %d: %w", len(s.Layers), n, MostLowers, unix.EINVAL)
 	}
 	return b.home.Mounting(m.Mount)
 }

@@ -20,7 +20,7 @@ import (
 
 var (
 	errNoArchive = errors.New("there is no archive")
-	errNotAlone  = errors.New("the layer is mounted, or has something already")
+	errNotAlone  = errors.New("the layer is mounted, or is not empty")
 )
 
 // ApplyDiff unpacks an archive into the layer id, and returns the size of the archive's files in bytes. It applies the archive through a
@@ -31,7 +31,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 	}
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
-		return 0, err
+		return 0, store.LayerError("applying a diff to", id, err)
 	}
 	alone, size := false, int64(0)
 	if direct {

@@ -79,7 +79,7 @@ func (b *baseUses) forgetAll() {
 func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
 	if !o.ReadOnly() {
 		if err := d.home.MarkWritten(id); err != nil {
-			return "", err
+			return "", store.LayerError("mounting", id, err)
 		}
 	}
 	if o.Flags == 0 && label == "" {

@@ -33,22 +33,22 @@ func orNone(m *idmap.Mappings) *idmap.Mappings {
 func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (io.ReadCloser, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("archiving", id, err)
 	}
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
 	f, mounted, err := d.readable(id)
 	if err != nil {
-		return nil, store.LayerError("reading", id, err)
+		return nil, store.LayerError("archiving", id, err)
 	}
 	only, err := layerdiff.ChangedPaths(d.home, id, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
-		return nil, store.LayerError("comparing", id, err)
+		return nil, store.LayerError("archiving", id, err)
 	}
 	held, err := layerdiff.Hold(d.home, id)
 	if err != nil {
-		return nil, store.LayerError("reading", id, err)
+		return nil, store.LayerError("archiving", id, err)
 	}
 	// A layer without parents can be in use without a mount.
 	quiet := !mounted && parent != ""
@@ -82,7 +82,7 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (int64, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
-		return 0, err
+		return 0, store.LayerError("measuring", id, err)
 	}
 	if !direct {
 		return 0, layerdiff.ErrNotParent
@@ -93,7 +93,7 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	}
 	only, err := layerdiff.ChangedPaths(d.home, id, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
-		return 0, store.LayerError("comparing", id, err)
+		return 0, store.LayerError("measuring", id, err)
 	}
 	usage, err := layerdiff.UsageOf(d.home, id, f, only)
 	if err != nil {
@@ -121,7 +121,7 @@ func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
 func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("comparing", id, err)
 	}
 	if !direct {
 		return nil, layerdiff.ErrNotParent
@@ -155,7 +155,7 @@ func (d *Driver) changes(id string, idMappings, parentMappings *idmap.Mappings) 
 // several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*layerdiff.Usage, error) {
 	if _, err := d.home.Parents(id); err != nil {
-		return nil, err
+		return nil, store.LayerError("measuring", id, err)
 	}
 	f, err := d.home.Form(id)
 	if err != nil {

@@ -492,7 +492,7 @@ func TestAttributeThatNoArchiveHolds(t *testing.T) {
 	archive, err := s.Diff("base", nil, "", nil)
 	must(t, err)
 	defer archive.Close()
-	if _, err := io.Copy(io.Discard, archive); err == nil || !strings.Contains(err.Error(), `f: its attribute "user.a=b"`) {
+	if _, err := io.Copy(io.Discard, archive); err == nil || !strings.Contains(err.Error(), `diff/base/f: an archive cannot hold the attribute "user.a=b"`) {
 		t.Errorf("got %v", err)
 	}
 }

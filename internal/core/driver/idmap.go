@@ -28,7 +28,7 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 	}
 	dir, err := d.getWith(id, o, mountLabel)
 	if err != nil {
-		return err
+		return store.LayerError("changing the owners in", id, err)
 	}
 	err = d.changeOwners(id, dir, owners.Maps{ToContainer: orNone(toContainer), ToHost: orNone(toHost)})
 	if err = errors.Join(err, d.Put(id)); err == nil {

@@ -39,7 +39,7 @@ func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
 // createIn is Create for a layer in form f.
 func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions) error {
 	if err := store.CheckNewID(id); err != nil {
-		return err
+		return store.LayerError("creating", id, err)
 	}
 	if opts != nil && len(opts.StorageOpt) > 0 {
 		return store.LayerError("creating", id, refusedLayerOptions(opts.StorageOpt))
@@ -47,7 +47,7 @@ func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOption
 	rubbish, err := d.createLocked(f, id, parent, opts)
 	if rubbish != nil {
 		if rerr := rubbish.Remove(); rerr != nil {
-			logrus.Warnf("aufs: sweeping: %v", rerr)
+			logrus.Warn(store.OpError("sweeping", rerr))
 		}
 	}
 	return err
@@ -61,7 +61,7 @@ func refusedLayerOptions(options map[string]string) error {
 		case "size", "inodes":
 			errs = append(errs, fmt.Errorf("storage option %s=%s: %w", key, options[key], ErrNoQuotas))
 		default:
-			errs = append(errs, fmt.Errorf("storage option %s=%s: a layer has no such option", key, options[key]))
+			errs = append(errs, fmt.Errorf("storage option %s=%s: layers have no such option", key, options[key]))
 		}
 	}
 	return errors.Join(errs...)
@@ -71,12 +71,12 @@ func refusedLayerOptions(options map[string]string) error {
 func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOptions) (rubbish *store.Scratch, err error) {
 	storeLock, err := d.home.LockStore()
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("creating", id, err)
 	}
 	defer storeLock.Unlock()
 	absent, err := d.home.Absent(id)
 	if err == nil && !absent {
-		err = fs.ErrExist
+		err = &fs.PathError{Op: "create", Path: d.home.Layers(id), Err: fs.ErrExist}
 	}
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
@@ -87,7 +87,7 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 	}
 	rubbish, err = d.remover.SweepLayer(id)
 	if err != nil {
-		return rubbish, store.LayerError("creating", id, fmt.Errorf("what is left of a layer of that name: %w", err))
+		return rubbish, store.LayerError("creating", id, fmt.Errorf("removing the rest of an earlier layer with this id: %w", err))
 	}
 	if err := d.create(f, id, parents, opts); err != nil {
 		return rubbish, store.LayerError("creating", id, err)
@@ -110,10 +110,10 @@ func (d *Driver) lineage(id, parent string) ([]string, error) {
 		return nil, nil
 	}
 	if err := store.CheckID(parent); err != nil {
-		return nil, store.LayerError("creating", id, err)
+		return nil, store.LayerError("creating", id, fmt.Errorf("parent %q: %w", parent, err))
 	}
 	if !d.home.Exists(parent) {
-		return nil, store.LayerError("creating", id, fmt.Errorf("its parent %s: %w", parent, store.ErrLayerUnknown))
+		return nil, store.LayerError("creating", id, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown))
 	}
 	ancestors, err := d.home.Parents(parent)
 	if err != nil {
@@ -202,7 +202,7 @@ func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) 
 	if len(parents) > 0 {
 		root, err := rootDirAt(d.home.Diff(parents[0]))
 		if err != nil {
-			return rootDir{}, fmt.Errorf("its parent: %w", err)
+			return rootDir{}, fmt.Errorf("reading the directory of the parent %s: %w", parents[0], err)
 		}
 		return root, nil
 	}
@@ -230,7 +230,7 @@ func (d *Driver) Remove(id string) error {
 func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	nothing := func() error { return nil }
 	if err := store.CheckID(id); err != nil {
-		return nothing, err
+		return nothing, store.LayerError("removing", id, err)
 	}
 	lock, err := d.home.LockID(id)
 	if err != nil {

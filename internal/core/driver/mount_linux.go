@@ -160,7 +160,7 @@ func (d *Driver) Put(id string) error {
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
 		// Callers test the error with os.IsNotExist, which looks into a PathError, but not into errors of our own.
-		return &fs.PathError{Op: "aufs: unmounting layer " + id, Path: d.home.Layers(id), Err: fs.ErrNotExist}
+		return &fs.PathError{Op: "aufs: unmounting layer " + id + ": " + store.ErrLayerUnknown.Error() + ": open", Path: d.home.Layers(id), Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func (d *Driver) unmount(id, target string) error {
 	for mounted := true; mounted; {
 		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
 		if err != nil {
-			return fmt.Errorf("flushing the pseudo-links, without which some files would have their old content again: %w", err)
+			return fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
 		}
 		noted = noted || aufs
 		if err := mountutil.UnmountRetry(target); err != nil {
@@ -224,17 +224,17 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 func (d *Driver) Cleanup() error {
 	mounts, err := mountutil.MountsUnder(d.home.Mnt(""))
 	if err != nil {
-		return fmt.Errorf("aufs: cleaning up: %w", err)
+		return store.OpError("cleaning up", err)
 	}
 	var errs []error
 	for _, m := range mounts {
 		if err := d.unmountFound(m.Mountpoint); err != nil {
-			errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
+			errs = append(errs, store.OpError("cleaning up", err))
 		}
 	}
 	d.bases.forgetAll()
 	if err := d.dropStaged(); err != nil {
-		errs = append(errs, fmt.Errorf("aufs: cleaning up: %w", err))
+		errs = append(errs, store.OpError("cleaning up", err))
 	}
 	return errors.Join(append(errs, d.leavePrivate())...)
 }

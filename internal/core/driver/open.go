@@ -52,10 +52,15 @@ type Driver struct {
 }
 
 // Open opens the store at homePath, or makes a new store there.
-func Open(homePath string, c Config) (*Driver, error) {
+func Open(homePath string, c Config) (_ *Driver, err error) {
+	defer func() {
+		if err != nil {
+			err = store.OpError("opening the store "+homePath, err)
+		}
+	}()
 	absolute, err := filepath.Abs(homePath)
 	if err != nil {
-		return nil, fmt.Errorf("aufs: %w", err)
+		return nil, err
 	}
 	h := store.Home(absolute)
 	d := &Driver{
@@ -104,10 +109,10 @@ func (d *Driver) start(c Config) error {
 	if d.runRoot != "" && d.backend.Name() == backend.Aufs {
 		// A store with no room for the record, or for tmp/, can still be used.
 		if err := inuse.RecordRunRoot(d.home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: opening the store: %w", err)
+			return err
 		}
 	}
-	warn := func(err error) { logrus.Warnf("aufs: sweeping: %v", err) }
+	warn := func(err error) { logrus.Warn(store.OpError("sweeping", err)) }
 	// Removing may take long, so it happens without the store lock.
 	for _, trash := range strays {
 		if err := trash.Remove(); err != nil {
@@ -133,7 +138,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 		return nil, err
 	}
 	if private != nil {
-		return nil, fmt.Errorf("aufs: making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
+		return nil, fmt.Errorf("making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
 	}
 	former, err := migration.Migrate(d.home, d.runRoot, d.remover)
 	if err != nil {
@@ -157,7 +162,7 @@ func (d *Driver) probe(name backend.Name) (backend.Backend, error) {
 		}
 		b, overlayErr := d.probeIn(d.probeOverlay)
 		if overlayErr != nil {
-			return nil, errors.Join(aufsErr, overlayErr)
+			return nil, fmt.Errorf("%w; %w", aufsErr, overlayErr)
 		}
 		logrus.Debugf("aufs: taking the overlay backend: %v", aufsErr)
 		return b, nil
@@ -208,7 +213,7 @@ func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir 
 	}
 	b, err := probe(s.Dir)
 	if rerr := s.Remove(); rerr != nil {
-		err = errors.Join(err, fmt.Errorf("aufs: cleaning up after the trial mount: %w", rerr))
+		err = errors.Join(err, fmt.Errorf("cleaning up after the trial mount: %w", rerr))
 	}
 	if err != nil {
 		return nil, err
@@ -247,7 +252,7 @@ func (d *Driver) Status() [][2]string {
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	parents, err := d.home.Parents(id)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("describing", id, err)
 	}
 	metadata := map[string]string{"UpperDir": d.home.Diff(id), "MergedDir": d.home.Diff(id)}
 	if len(parents) > 0 {

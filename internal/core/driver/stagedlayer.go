@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -71,7 +70,7 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 // stagingError says that no archive can be staged for a layer on top of parent, or "", and wraps the reason.
 func stagingError(parent string, err error) error {
 	if parent == "" {
-		return fmt.Errorf("aufs: staging a layer: %w", err)
+		return store.OpError("staging a layer", err)
 	}
 	return store.LayerError("staging a layer on top of", parent, err)
 }
@@ -124,7 +123,7 @@ func (d *Driver) CommitLayer(id, target string) error {
 	const op = "committing a staged layer to"
 	s, ok := d.stagedLayers.take(target)
 	if !ok {
-		return store.LayerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
+		return store.LayerError(op, id, notStaged(target))
 	}
 	defer removeStaging(s.Scratch)
 	lock, err := d.home.LockLayer(op, id)
@@ -234,7 +233,7 @@ func (d *Driver) CleanupStagedLayer(target string) error {
 		return nil
 	}
 	if err := s.Remove(); err != nil {
-		return fmt.Errorf("aufs: removing the staged layer %s: %w", target, err)
+		return store.OpError("removing the staged layer "+target, err)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (s *stagings[T]) takeAll() []T {
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
 	s, err := d.staged.pool.Join(func() (*store.Scratch, error) { return d.home.NewScratch(stagingPurpose) })
 	if err != nil {
-		return "", err
+		return "", store.OpError("filling a staging directory", err)
 	}
 	target = filepath.Join(s.Dir, stagedRoot)
 	filled := false
@@ -90,7 +90,7 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
 	}
 	if err != nil {
-		return "", fmt.Errorf("aufs: filling the staging directory %s: %w", target, err)
+		return "", store.OpError("filling the staging directory "+target, err)
 	}
 	filled = true
 	d.staged.add(target, s)
@@ -107,10 +107,10 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	direct, err := d.home.IsParent(id, parent)
 	if err != nil {
-		return err
+		return store.LayerError(op, id, err)
 	}
 	if !direct {
-		return store.LayerError(op, id, fmt.Errorf("%q is not its parent", parent))
+		return store.LayerError(op, id, fmt.Errorf("the parent of the layer is not %q", parent))
 	}
 	lock, err := d.home.LockLayer(op, id)
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	}
 	s, ok := d.staged.take(target)
 	if !ok {
-		return store.LayerError(op, id, &fs.PathError{Op: "open", Path: target, Err: fs.ErrNotExist})
+		return store.LayerError(op, id, notStaged(target))
 	}
 	defer removeStaging(s)
 	if err := d.applyStaged(id, target, hasRoot, s); err != nil {
@@ -154,14 +154,22 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	s, ok := d.staged.take(target)
 	if !ok {
 		var err error
-		if s, err = d.abandonedStaging(target); err != nil || s == nil {
-			return err
+		if s, err = d.abandonedStaging(target); err != nil {
+			return store.OpError("removing the staging directory "+target, err)
+		}
+		if s == nil {
+			return nil
 		}
 	}
 	if err := s.Remove(); err != nil {
-		return fmt.Errorf("aufs: removing the staging directory %s: %w", target, err)
+		return store.OpError("removing the staging directory "+target, err)
 	}
 	return nil
+}
+
+// notStaged says that target has nothing that this driver has staged.
+func notStaged(target string) error {
+	return fmt.Errorf("this driver has staged nothing at %s: %w", target, fs.ErrNotExist)
 }
 
 // abandonedStaging returns the scratch directory that has target in it, and perhaps other targets, unless a live driver is using it. The
@@ -170,7 +178,7 @@ func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Dir(filepath.Clean(dir))
 	if name != stagedRoot || filepath.Dir(dir) != d.home.BesideDiff().Tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
-		return nil, fmt.Errorf("aufs: %q is no staging directory of the store %s", target, string(d.home))
+		return nil, fmt.Errorf("this is no staging directory of the store %s", string(d.home))
 	}
 	storeLock, err := d.home.LockStore()
 	if err != nil {
@@ -182,9 +190,9 @@ func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // it is gone
 	case err != nil:
-		return nil, fmt.Errorf("aufs: %w", err)
+		return nil, err
 	case lock == nil:
-		return nil, fmt.Errorf("aufs: the staging directory %s is in use", target)
+		return nil, errors.New("the directory is in use by another driver")
 	}
 	return &store.Scratch{Dir: dir, Lock: lock}, nil
 }
@@ -204,7 +212,7 @@ func (d *Driver) dropStaged() error {
 // DifferTarget returns the directory that has the layer's files. The directory may have whiteouts, and must not be changed.
 func (d *Driver) DifferTarget(id string) (string, error) {
 	if _, err := d.home.Parents(id); err != nil {
-		return "", err
+		return "", store.LayerError("reading", id, err)
 	}
 	if err := fsutil.RealDirectory(d.home.Diff(id)); err != nil {
 		return "", store.LayerError("reading", id, err)

@@ -95,7 +95,7 @@ func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quie
 			err = a.w.Close()
 		}
 		if err != nil {
-			err = fmt.Errorf("aufs: archiving %s: %w", root, err)
+			err = layer.failed("archiving", err)
 		}
 		// Close the layer first: whoever reads the end of the archive may unmount the store at once.
 		layer.close()
@@ -309,7 +309,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	}
 	for attr, value := range attrs {
 		if strings.Contains(attr, "=") {
-			return nil, fmt.Errorf("%s: its attribute %q has a = in its name, which an archive has no way to say", rel, attr)
+			return nil, fmt.Errorf("%s: an archive cannot hold the attribute %q, which has a = in the name", filepath.Join(a.root, rel), attr)
 		}
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
@@ -317,7 +317,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		if layertar.IsACL(attr) {
 			list, left, err := layertar.ACLToContainer([]byte(value), a.ids)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", rel, err)
+				return nil, fmt.Errorf("%s: %w", filepath.Join(a.root, rel), err)
 			}
 			if left > 0 {
 				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids in the container", left, attr, filepath.Join(a.root, rel))
@@ -337,7 +337,7 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	if !a.ids.Empty() {
 		owner, err := a.ids.ToContainer(idmap.Pair{UID: h.Uid, GID: h.Gid})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", rel, err)
+			return nil, fmt.Errorf("%s: %w", filepath.Join(a.root, rel), err)
 		}
 		h.Uid, h.Gid = owner.UID, owner.GID
 	}
@@ -354,7 +354,7 @@ func (a *archiver) content(f *fsutil.RegularFile, h *tar.Header) error {
 		}
 		n, err := f.Read(room[:min(left, int64(len(room)))])
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s had %d bytes, and has no more than %d now: %w", h.Name, h.Size, h.Size-left, io.ErrUnexpectedEOF)
+			return fmt.Errorf("%s had %d bytes when the archive began, and has only %d now: %w", filepath.Join(a.root, h.Name), h.Size, h.Size-left, io.ErrUnexpectedEOF)
 		}
 		if err != nil {
 			return err

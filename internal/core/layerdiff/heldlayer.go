@@ -4,6 +4,7 @@ package layerdiff
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
@@ -41,7 +42,7 @@ func HoldDir(path string) (*Held, error) {
 }
 
 // ErrReplaced says that, while a layer was read, an archive was applied to it, or the layer was removed and made again.
-var ErrReplaced = errors.New("the layer got other content while it was read")
+var ErrReplaced = errors.New("the content of the layer was replaced meanwhile")
 
 // still returns an error if the layer is no longer the one that was held.
 func (l *Held) still() error {
@@ -51,7 +52,7 @@ func (l *Held) still() error {
 	if absent, err := l.home.Absent(l.id); err != nil {
 		return err
 	} else if absent {
-		return store.UnknownLayer("having read", l.id)
+		return fmt.Errorf("%w: the layer was removed meanwhile", store.ErrLayerUnknown)
 	}
 	now, err := fsutil.LstatOf(l.home.Diff(l.id))
 	if err != nil {
@@ -62,9 +63,17 @@ func (l *Held) still() error {
 		return err
 	}
 	if held.Dev != now.Dev || held.Ino != now.Ino {
-		return store.LayerError("having read", l.id, ErrReplaced)
+		return ErrReplaced
 	}
 	return nil
+}
+
+// failed says that an operation on the layer, or on the directory that is no layer's, failed.
+func (l *Held) failed(op string, err error) error {
+	if l.id == "" {
+		return store.OpError(op+" "+l.dir.Name(), err)
+	}
+	return store.LayerError(op, l.id, err)
 }
 
 // close ends the reading of the layer. The error does not matter, because the directory was only read.

@@ -23,7 +23,7 @@ import (
 func NewGetter(h store.Home, id string) (*Getter, error) {
 	parents, err := h.Parents(id)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("reading", id, err)
 	}
 	held, err := Hold(h, id)
 	if err != nil {

@@ -73,12 +73,15 @@ func (p Problem) String() string {
 // An error means that Check could not look at a part of the store, or that ctx ended. Even then, Check returns the problems that it has
 // found.
 func Check(ctx context.Context, home string) ([]Problem, error) {
+	const op = "checking the store "
 	c, err := newCheck(home)
 	if err != nil {
-		return nil, err
+		return nil, store.OpError(op+home, err)
 	}
-	err = c.run(ctx)
-	return c.problems, err
+	if err := c.run(ctx); err != nil {
+		return c.problems, store.OpError(op+home, err)
+	}
+	return c.problems, nil
 }
 
 // checker has the state of one call of Check, Repair or Convert.
@@ -93,12 +96,12 @@ type checker struct {
 func newCheck(path string) (*checker, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("aufs: %w", err)
+		return nil, err
 	}
 	h := store.Home(absolute)
 	for _, dir := range []string{h.Layers(""), h.Diff("")} {
 		if err := fsutil.RealDirectory(dir); err != nil {
-			return nil, fmt.Errorf("aufs: %s is no store: %w", path, err)
+			return nil, fmt.Errorf("the directory is no store: %w", err)
 		}
 	}
 	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
@@ -141,7 +144,7 @@ func (c *checker) names() error {
 		return c.namesLocked()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("aufs: taking the lock of the store: %w", err)
+		return fmt.Errorf("taking the lock of the store: %w", err)
 	}
 	err = c.namesLocked()
 	if _, serr := os.Lstat(path); errors.Is(serr, fs.ErrNotExist) {
@@ -156,11 +159,11 @@ func (c *checker) namesLocked() error {
 	h := c.home
 	entries, err := os.ReadDir(h.Layers(""))
 	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
+		return err
 	}
 	for _, entry := range entries {
 		if !entry.Type().IsRegular() {
-			c.add(Foreign, "", h.Layers(entry.Name()), "it is no regular file, and no layer")
+			c.add(Foreign, "", h.Layers(entry.Name()), "not a regular file, and so not a layer")
 			continue
 		}
 		c.ids = append(c.ids, entry.Name())
@@ -170,7 +173,7 @@ func (c *checker) namesLocked() error {
 	}
 	strays, err := c.remover.Strays()
 	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
+		return err
 	}
 	for _, id := range strays {
 		for _, path := range c.home.Belongings(id) {
@@ -191,7 +194,7 @@ func (c *checker) lineage(id string) {
 	}
 	for _, parent := range parents {
 		if !h.Exists(parent) {
-			c.add(DamagedParents, id, h.Layers(id), "it names the layer %s, which is not in the store", parent)
+			c.add(DamagedParents, id, h.Layers(id), "names the layer %s, which is not in the store", parent)
 		}
 	}
 	for _, dir := range []string{h.Diff(id), h.Mnt(id)} {
@@ -200,7 +203,7 @@ func (c *checker) lineage(id string) {
 		case err != nil:
 			c.add(MissingDirectory, id, dir, "%v", err)
 		case !info.IsDir():
-			c.add(MissingDirectory, id, dir, "it is no directory")
+			c.add(MissingDirectory, id, dir, "not a directory")
 		}
 	}
 }
@@ -224,11 +227,11 @@ func (c *checker) scratchIn(tmp string) error {
 	for _, entry := range entries {
 		path := filepath.Join(tmp, entry.Name())
 		if strings.HasPrefix(entry.Name(), fsutil.AtomicPrefix) {
-			c.add(Leftover, "", path, "it was to become the file of a layer's parents")
+			c.add(Leftover, "", path, "an interrupted write of a record has left this")
 			continue
 		}
 		if !entry.IsDir() {
-			c.add(Foreign, "", path, "it is no directory")
+			c.add(Foreign, "", path, "not a directory")
 			continue
 		}
 		lock, err := fsutil.TryLockDir(path)
@@ -237,7 +240,7 @@ func (c *checker) scratchIn(tmp string) error {
 		}
 		if lock != nil {
 			lock.Unlock()
-			c.add(Leftover, "", path, "nobody uses it")
+			c.add(Leftover, "", path, "an interrupted operation has left this")
 		}
 	}
 	return nil
@@ -248,7 +251,7 @@ func (c *checker) mounts() error {
 	h := c.home
 	mounts, err := mountutil.MountsUnder(h.Mnt(""))
 	if err != nil {
-		return fmt.Errorf("aufs: checking: %w", err)
+		return err
 	}
 	resolved, err := filepath.EvalSymlinks(h.Mnt(""))
 	if err != nil {
@@ -268,7 +271,7 @@ func (c *checker) mounts() error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("aufs: checking %s: %w", m.Mountpoint, err)
+			return fmt.Errorf("%s: %w", m.Mountpoint, err)
 		}
 	}
 	return nil
@@ -358,7 +361,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 	}
 	for _, f := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.OverlayUser} {
 		if name := f.XattrPrefix() + "opaque"; slices.Contains(names, name) {
-			c.add(WrongForm, id, dir.Path, "it has the attribute %s, overlayfs's mark of an opaque directory", name)
+			c.add(WrongForm, id, dir.Path, "has the attribute %s, with which overlayfs marks an opaque directory", name)
 		}
 	}
 	for _, entry := range entries {
@@ -372,7 +375,7 @@ func (c *checker) contentOf(id, rel string) (below []string, err error) {
 			continue
 		}
 		if info, err := dir.Lstat(entry.Name()); err == nil && whiteout.IsOverlay(info) {
-			c.add(WrongForm, id, dir.PathOf(entry.Name()), "it is a character device 0/0, as overlayfs's whiteouts are")
+			c.add(WrongForm, id, dir.PathOf(entry.Name()), "a character device 0/0, as whiteouts of overlayfs are")
 		}
 	}
 	return below, nil

@@ -5,7 +5,6 @@ package maintenance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -25,16 +24,16 @@ func Convert(ctx context.Context, home string) error {
 		err = c.withoutOthers(func() ([]*store.Scratch, error) { return migration.Migrate(c.home, "", c.remover) })
 	}
 	if err != nil {
-		return err
+		return store.OpError("converting the store "+home, err)
 	}
 	entries, err := os.ReadDir(c.home.Overlay(store.FormDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("aufs: converting: %w", err)
+		return store.OpError("converting the store "+home, err)
 	}
 	var errs []error
 	for _, entry := range entries {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			return errors.Join(append(errs, store.OpError("converting the store "+home, err))...)
 		}
 		errs = append(errs, c.forms.LayerToAufs(entry.Name()))
 	}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -21,11 +20,11 @@ import (
 // says what Repair does about it. If ctx ends, Repair stops after the layer that it is working on.
 func Repair(ctx context.Context, home string) ([]Problem, error) {
 	c, err := newCheck(home)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = c.repair(ctx)
 	}
-	if err := c.repair(ctx); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, store.OpError("repairing the store "+home, err)
 	}
 	return Check(ctx, home)
 }
@@ -37,8 +36,11 @@ func (c *checker) repair(ctx context.Context) error {
 	if err == nil {
 		err = c.remover.RemoveAbandoned(ctx, func(err error) { failed = append(failed, err) })
 	}
-	if err = errors.Join(append(failed, err, ctx.Err())...); err != nil {
-		return fmt.Errorf("aufs: repairing: %w", err)
+	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
+		failed = append(failed, end)
+	}
+	if err = errors.Join(append(failed, err)...); err != nil {
+		return err
 	}
 	return c.remover.SweepNotes()
 }

@@ -59,7 +59,7 @@ func Migrate(h store.Home, runRoot string, remover *removal.Remover) ([]*store.S
 	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
 	trash, err := m.run()
 	if err != nil {
-		return trash, fmt.Errorf("aufs: bringing the store of an earlier version to the layout of this one: %w", err)
+		return trash, store.OpError("converting the store of an earlier version of the driver", err)
 	}
 	return trash, nil
 }
@@ -214,7 +214,7 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 		name, _, _ := strings.Cut(target, ":")
 		r, ok := store.ParseFormRecord(name)
 		if !ok || !r.IsOverlay() || r.Converting {
-			return fmt.Errorf("%s says %q, which is no form", path, target)
+			return fmt.Errorf("the link or file %s says %q, which is no form of a layer", path, target)
 		}
 		forms[entry.Name()] = r.Form
 	}

@@ -53,7 +53,7 @@ func (r *Remover) ClearMounts(id string) error {
 		path := string(r.Home) + strings.TrimPrefix(m.Mountpoint, root)
 		for _, own := range r.Home.Belongings(id) {
 			if path == own {
-				return fmt.Errorf("%s is a mount point, which has to be unmounted first: %w", path, unix.EBUSY)
+				return fmt.Errorf("%s is a mount point, and has to be unmounted first: %w", path, unix.EBUSY)
 			}
 			if mountutil.IsBelow(path, own) {
 				inside = append(inside, path)
@@ -121,7 +121,7 @@ func (r *Remover) putBack(id string, content []byte) error {
 		return nil
 	}
 	if err := fsutil.WriteFileAtomic(r.Home.Tmp(), r.Home.Layers(id), content); err != nil {
-		return fmt.Errorf("the layer does not exist any more, and its files are to be swept: %w", err)
+		return fmt.Errorf("the layer does not exist any more, and the next start of a program with this driver deletes the files: %w", err)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ package removal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -70,7 +69,7 @@ func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last st
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("aufs: sweeping: %w", err)
+		return nil, "", store.OpError("sweeping", err)
 	}
 	for _, entry := range entries {
 		if entry.Name() <= after {
@@ -82,7 +81,7 @@ func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last st
 		last = entry.Name()
 		s, err := claim(filepath.Join(tmp, last), entry)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			logrus.Warnf("aufs: sweeping: %v", err)
+			logrus.Warn(store.OpError("sweeping", err))
 		}
 		if s != nil {
 			batch = append(batch, s)
@@ -114,7 +113,7 @@ func claim(path string, entry fs.DirEntry) (*store.Scratch, error) {
 func (r *Remover) SweepLayers() ([]*store.Scratch, error) {
 	ids, err := r.Strays()
 	if err != nil {
-		return nil, fmt.Errorf("aufs: sweeping: %w", err)
+		return nil, store.OpError("sweeping", err)
 	}
 	var rubbish []*store.Scratch
 	for _, id := range ids {
@@ -123,7 +122,7 @@ func (r *Remover) SweepLayers() ([]*store.Scratch, error) {
 			return rubbish, nil
 		}
 		if err != nil {
-			logrus.Warnf("aufs: sweeping %s: %v", id, err)
+			logrus.Warn(store.LayerError("sweeping", id, err))
 		}
 		if trash != nil {
 			rubbish = append(rubbish, trash)
@@ -190,11 +189,11 @@ func (r *Remover) SweepNotes() error {
 	for _, dir := range r.Notes {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: sweeping: %w", err)
+			return store.OpError("sweeping", err)
 		}
 		for _, entry := range entries {
 			if err := r.sweepNote(entry.Name()); err != nil && !errors.Is(err, unix.EROFS) {
-				logrus.Warnf("aufs: sweeping: %v", err)
+				logrus.Warn(store.OpError("sweeping", err))
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func (h Home) MakeBeside() (made []string, err error) {
 func (h Home) RealDirectories() error {
 	for _, dir := range append([]string{h.Layers(""), h.Diff(""), h.Mnt("")}, h.OwnDirectories()...) {
 		if err := fsutil.RealDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("aufs: opening the store: %w", err)
+			return err
 		}
 	}
 	return nil
@@ -106,8 +106,8 @@ func (h Home) RightMounts() error {
 			// This is a mount in a scratch directory. The process that made it may have been killed before it could move the mount to its
 			// place.
 		case first == TmpDir, first == LayersDir, first == OverlayDir, first == KeptDir:
-			return fmt.Errorf("aufs: opening the store: %s is a mount point, of type %s: of a store its home, %s, can be one as a whole, "+
-				"and %s and %s in it; nothing else: %w", m.Mountpoint, m.FSType, string(h), DiffDir, MntDir, unix.EXDEV)
+			return fmt.Errorf("%s is a mount point, of type %s, and has to be unmounted: in a store, only the directories %s and %s can be mount points: %w",
+				m.Mountpoint, m.FSType, DiffDir, MntDir, unix.EXDEV)
 		}
 	}
 	return nil
@@ -147,7 +147,7 @@ func (h Home) CloseOverlay() error {
 		err = os.Chmod(h.Overlay(), 0o700)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("aufs: opening the store: %w", err)
+		return err
 	}
 	return nil
 }

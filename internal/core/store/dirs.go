@@ -104,7 +104,7 @@ func (h Home) Absent(id string) (bool, error) {
 func (h Home) List() ([]string, error) {
 	entries, err := os.ReadDir(h.Layers(""))
 	if err != nil {
-		return nil, fmt.Errorf("aufs: listing the layers: %w", err)
+		return nil, OpError("listing the layers", err)
 	}
 	ids := make([]string, 0, len(entries))
 	for _, entry := range entries {
@@ -130,9 +130,9 @@ func (h Home) Parents(id string) ([]string, error) {
 	}
 	others, err := h.WrittenParents(nearest)
 	if errors.Is(err, ErrLayerUnknown) {
-		err = fmt.Errorf("%w: %s names the layer %s, which is not in the store", ErrDamaged, h.Layers(id), nearest)
+		err = damaged("%s names the layer %s, which is not in the store", h.Layers(id), nearest)
 	} else if err == nil && !slices.Equal(others, parents[1:]) {
-		err = fmt.Errorf("%w: %s and that of its parent %s do not agree about their ancestors", ErrDamaged, h.Layers(id), nearest)
+		err = damaged("%s, of the layer's parent, does not list the ancestors that %s lists", h.Layers(nearest), h.Layers(id))
 	}
 	if err != nil {
 		return nil, LayerError("reading the parents of", id, err)
@@ -143,7 +143,7 @@ func (h Home) Parents(id string) ([]string, error) {
 // WrittenParents is Parents without the look at the nearest ancestor's file.
 func (h Home) WrittenParents(id string) ([]string, error) {
 	if err := CheckID(id); err != nil {
-		return nil, err
+		return nil, LayerError("reading the parents of", id, err)
 	}
 	content, err := fsutil.ReadFile(h.Layers(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +154,7 @@ func (h Home) WrittenParents(id string) ([]string, error) {
 	}
 	parents, err := ParseParents(id, content)
 	if err != nil {
-		return nil, LayerError("reading the parents of", id, fmt.Errorf("%w: %s: %w", ErrDamaged, h.Layers(id), err))
+		return nil, LayerError("reading the parents of", id, damaged("%s: %w", h.Layers(id), err))
 	}
 	return parents, nil
 }
@@ -191,17 +191,19 @@ func ParseParents(id string, content []byte) ([]string, error) {
 	lines := strings.Split(string(content), "\n")
 	parents := make([]string, 0, len(lines))
 	seen := make(map[string]bool, len(lines))
-	seen[id] = true
 	for n, line := range lines {
 		parent := strings.TrimSuffix(line, "\r")
 		if parent == "" {
 			continue
 		}
 		if err := CheckID(parent); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n+1, err)
+			return nil, fmt.Errorf("line %d, %q: %w", n+1, parent, err)
+		}
+		if parent == id {
+			return nil, fmt.Errorf("line %d: the layer is among the ancestors of the layer itself", n+1)
 		}
 		if seen[parent] {
-			return nil, fmt.Errorf("line %d: %s is there twice, or is its own ancestor", n+1, parent)
+			return nil, fmt.Errorf("line %d: the layer %s is listed twice", n+1, parent)
 		}
 		seen[parent] = true
 		parents = append(parents, parent)

@@ -5,7 +5,6 @@ package store
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,7 +64,7 @@ func (h Home) ReadForm(id string) (FormRecord, error) {
 	r, ok := FormRecord{}, false
 	if err == nil {
 		if r, ok = ParseFormRecord(target); !ok {
-			err = fmt.Errorf("%s says %q, which is no form", path, target)
+			err = damaged("the link %s leads to %q, which is no form of a layer", path, target)
 		}
 	}
 	if err != nil {
@@ -205,16 +204,16 @@ func (h Home) Invalidate(id string) error {
 	// Renew the time before removing the links. If Invalidate is cut short in between, the links that remain are invalid, and the next
 	// Invalidate still finds them.
 	if err := RenewTime(h.Diff(id)); err != nil {
-		return LayerError("dropping what is known of", id, err)
+		return LayerError("invalidating the cache of", id, err)
 	}
 	for _, path := range known {
 		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return LayerError("dropping what is known of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
+			return LayerError("invalidating the cache of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
 		}
 		// Without this, a crash may bring the link back, and not every file system then also undoes the changes that came after its
 		// removal.
 		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
-			return LayerError("dropping what is known of", id, err)
+			return LayerError("invalidating the cache of", id, err)
 		}
 	}
 	return nil

@@ -11,18 +11,18 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 )
 
-// CheckID refuses ids that would name anything but an entry of layers/, diff/ and mnt/.
+// CheckID refuses ids that would name anything but an entry of layers/, diff/ and mnt/. The error does not say which id, or what it was for.
 func CheckID(id string) error {
 	switch {
 	case id == "":
-		return errors.New("aufs: the layer id is empty")
+		return errors.New("a layer id cannot be empty")
 	case id == "." || id == ".." || slices.Contains(NeverLayers, id):
-		return fmt.Errorf("aufs: %q is not a layer id", id)
+		return errors.New("this name is reserved, and cannot be a layer id")
 	case strings.ContainsAny(id, "/\x00\n"):
-		return fmt.Errorf("aufs: layer id %q: a '/', a NUL or a line feed is not allowed in it", id)
+		return errors.New("a layer id cannot have a '/', a NUL or a line feed")
 	case strings.HasSuffix(id, "\r"):
 		// Readers of layers/<id> take the carriage return for a part of the line's end.
-		return fmt.Errorf("aufs: layer id %q ends in a carriage return", id)
+		return errors.New("a layer id cannot end with a carriage return")
 	}
 	return nil
 }
@@ -41,20 +41,10 @@ func CheckNewID(id string) error {
 		return err
 	}
 	if strings.ContainsAny(id, aufsfs.BranchDelimiters) {
-		return fmt.Errorf("aufs: layer id %q: aufs cannot parse ',', ':' or '=' in the path of a branch", id)
+		return errors.New("a layer id cannot have a ',', a ':' or a '=', which aufs cannot parse in the path of a branch")
 	}
 	if strings.HasSuffix(id, removingSuffix) {
-		return fmt.Errorf("aufs: layer id %q: names that end in %q are swept by the in-tree driver", id, removingSuffix)
+		return fmt.Errorf("a layer id cannot end with %q, because the in-tree driver would delete the layer", removingSuffix)
 	}
 	return nil
-}
-
-// LayerError says which operation on which layer failed, and wraps the reason.
-func LayerError(op, id string, err error) error {
-	return fmt.Errorf("aufs: %s layer %s: %w", op, id, err)
-}
-
-// UnknownLayer returns the error of an operation on a layer that is not in the store. It matches ErrLayerUnknown.
-func UnknownLayer(op, id string) error {
-	return LayerError(op, id, ErrLayerUnknown)
 }

@@ -38,7 +38,7 @@ const (
 func (h Home) LockStore() (*fsutil.Lock, error) {
 	lock, err := h.FlockFile(h.Overlay(StoreLock), h.Layers(""), unix.LOCK_EX)
 	if err != nil {
-		return nil, fmt.Errorf("aufs: taking the lock of the store: %w", err)
+		return nil, OpError("taking the lock of the store", err)
 	}
 	return lock, nil
 }
@@ -132,7 +132,7 @@ func (h Home) LockLayer(op, id string) (*fsutil.Lock, error) {
 // error of read matches ErrLayerUnknown if the file is missing.
 func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, error) {
 	if err := CheckID(id); err != nil {
-		return nil, err
+		return nil, LayerError(op, id, err)
 	}
 	// Make a lock file only for a layer that exists.
 	lock, err := fsutil.LockPath(h.Overlay(LockDirName, id), fsutil.OpenLockFile&^os.O_CREATE, unix.LOCK_EX)
@@ -152,9 +152,9 @@ func (h Home) LockLayerAnd(op, id string, read func() error) (*fsutil.Lock, erro
 	if err := read(); err != nil {
 		lock.Unlock()
 		if errors.Is(err, ErrLayerUnknown) {
-			err = UnknownLayer(op, id)
+			return nil, UnknownLayer(op, id)
 		}
-		return nil, err
+		return nil, LayerError(op, id, err)
 	}
 	if err := fsutil.RealDirectory(h.Diff(id)); err != nil {
 		lock.Unlock()
@@ -197,7 +197,7 @@ func (a Area) NewScratchLocked(purpose string) (*Scratch, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("aufs: making a scratch directory: %w", err)
+		return nil, OpError("making a scratch directory", err)
 	}
 	return s, nil
 }
@@ -271,10 +271,10 @@ func RemoveTree(dir string) error {
 		return err
 	}
 	if len(mounts) > 0 {
-		return fmt.Errorf("not removing %s: %s is mounted in it", dir, mounts[0].Mountpoint)
+		return fmt.Errorf("not removing %s: %s is a mount point", dir, mounts[0].Mountpoint)
 	}
 	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
-		return errors.Join(err, fmt.Errorf("not removing %s: it is a mount point", dir))
+		return errors.Join(err, fmt.Errorf("not removing %s, which is a mount point", dir))
 	}
 	return fsutil.RemoveFiles(dir)
 }

@@ -4,7 +4,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,11 +22,11 @@ func Make(h Home) (made []string, err error) {
 		made = append([]string{dir}, made...)
 	}
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
+		return made, err
 	}
 	// Do this first: otherwise everything that is made in home would inherit the default ACL.
 	if err := fsutil.DropDefaultACL(string(h)); err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
+		return made, err
 	}
 	for _, dir := range []string{h.Layers(""), h.Diff(""), h.Mnt(""), h.Tmp(), h.Overlay()} {
 		err := os.Mkdir(dir, 0o700)
@@ -37,7 +36,7 @@ func Make(h Home) (made []string, err error) {
 		case HasNoRoom(err) && (dir == h.Tmp() || dir == h.Overlay()):
 			// A store on a full or read-only disk can still be read.
 		case !errors.Is(err, fs.ErrExist):
-			return made, fmt.Errorf("aufs: making the store: %w", err)
+			return made, err
 		}
 	}
 	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
@@ -46,12 +45,12 @@ func Make(h Home) (made []string, err error) {
 	beside, err := h.MakeBeside()
 	made = append(made, beside...)
 	if err != nil {
-		return made, fmt.Errorf("aufs: making the store: %w", err)
+		return made, err
 	}
 	for _, dir := range h.OwnDirectories() {
 		// An earlier version let these directories inherit a default ACL.
 		if err := fsutil.DropDefaultACL(dir); err != nil {
-			return made, fmt.Errorf("aufs: opening the store: %w", err)
+			return made, err
 		}
 	}
 	return made, h.CloseOverlay()

@@ -140,7 +140,7 @@ func leaveSelfBind(dir string) error {
 		// old kernel.
 		return nil
 	}
-	return fmt.Errorf("aufs: cleaning up: %w", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
+	return OpError("cleaning up", &mountutil.Error{Op: "unmount", Target: dir, Err: err})
 }
 
 // IsSelfBind reports whether the mount at dir is a mount of dir onto itself, such as Init makes. Such a mount shows the same directory of

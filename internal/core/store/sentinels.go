@@ -6,7 +6,7 @@ import "errors"
 var (
 	ErrAufsNotSupported = errors.New("AUFS was not found in /proc/filesystems")
 	ErrAufsNested       = errors.New("AUFS cannot be used in non-init user namespace")
-	ErrDamaged          = errors.New("the layer's file of parents is damaged")
+	ErrDamaged          = errors.New("a record of the layer is damaged")
 )
 
 // The errors that the storage libraries also have, with the same texts. The skin returns errors that match the library's as well as these.
