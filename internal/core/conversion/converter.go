@@ -80,7 +80,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		err = whiteout.ToAufsForm(c.home.Diff(id), r.Form)
 	}
 	if err != nil {
-		err = fmt.Errorf("it cannot be brought into aufs form: %w", err)
+		err = fmt.Errorf("the layer has no aufs form: %w", err)
 		if r.Converting {
 			err = errors.Join(err, c.finishOverlay(id, r.Form))
 		}
@@ -116,7 +116,7 @@ func MustRead(f whiteout.Form) error {
 	}
 	nested, err := mountutil.InUserNamespace()
 	if err == nil && nested {
-		err = errors.New("it was mounted outside of this user namespace, whose marks cannot be read in it")
+		err = errors.New("the layer was mounted outside of this user namespace, in which the whiteouts of the layer cannot be read; root has to convert the layer")
 	}
 	return err
 }

@@ -67,7 +67,7 @@ func TestFailedApplyReadsAll(t *testing.T) {
 					}
 				}}
 				_, err := s.ApplyDiff("base", "", ApplyOptions{Diff: archive})
-				wants(t, err, nil, "base", "unpacking it")
+				wants(t, err, nil, "base", "unpacking the archive")
 				if bytes.Contains([]byte(err.Error()), []byte(layertar.ErrCut.Error())) || r.Len() > 0 {
 					t.Errorf("%v, with %d bytes left", err, r.Len())
 				}

@@ -49,7 +49,7 @@ var holdings = []holding{
 	{"nested mount", func(t *testing.T, dir string) ([]string, func()) {
 		on := filepath.Join(dir, "d")
 		must(t, unix.Mount("none", on, "tmpfs", 0, ""))
-		return []string{on, "mounted in it"}, func() { must(t, unix.Unmount(on, 0)) }
+		return []string{on, "mounted inside the mount"}, func() { must(t, unix.Unmount(on, 0)) }
 	}},
 }
 

@@ -26,7 +26,7 @@ type RegularFile struct {
 }
 
 // ErrNotRegular says that something else is in the place of a regular file.
-var ErrNotRegular = errors.New("it is not a regular file")
+var ErrNotRegular = errors.New("not a regular file")
 
 // OpenRegular opens the regular file name in an open directory. It also gets the file's status, from the open file, so that nobody has to
 // look the file up again by a path.

@@ -73,7 +73,7 @@ func (u *Probe) Idle(id string) error {
 		}
 		used, err := u.Of(other)
 		if err != nil {
-			return fmt.Errorf("finding out if layer %s is mounted: %w", other, err)
+			return fmt.Errorf("finding out whether layer %s is mounted: %w", other, err)
 		}
 		if err := u.BusyIf(used, other); err != nil {
 			return err
@@ -136,7 +136,7 @@ func HoldersOf(fstype, want string) []mountutil.Holder {
 		pid, _ := strconv.Atoi(process)                                 // It is a number.
 		comm, _ := os.ReadFile(filepath.Join("/proc", process, "comm")) // It may be gone by now.
 		holders = append(holders, mountutil.Holder{
-			PID: pid, Command: string(bytes.TrimSpace(comm)), How: "has it mounted in its mount namespace", Path: m.Mountpoint,
+			PID: pid, Command: string(bytes.TrimSpace(comm)), How: "has the layer mounted in another mount namespace", Path: m.Mountpoint,
 		})
 		return false
 	})
@@ -150,7 +150,7 @@ func (u *Probe) AufsUses(id string) (bool, error) { return u.Notes.used(id) }
 func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
 	how, err := u.askHow(f)
 	if err != nil {
-		return false, fmt.Errorf("finding out how to ask for the users of a directory: %w", err)
+		return false, fmt.Errorf("finding out how the kernel reports that a directory is in use: %w", err)
 	}
 	switch how {
 	case AnswerNoOverlay:

@@ -142,7 +142,7 @@ const (
 
 // The errors of an archive that takes too much memory.
 var (
-	ErrTooMuchKept = fmt.Errorf("the directories of the archive would take more than %d MB of memory, which is enough for about %d of them",
+	ErrTooMuchKept = fmt.Errorf("the directories of the archive would take more than %d MB of memory, which is enough for about %d directories",
 		MostKept>>20, MostKept/keptHeader/10000*10000)
 	ErrLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
 )

@@ -30,7 +30,7 @@ type Holder struct {
 	// PID is the number of a process, and Command its name in /proc/<PID>/comm. PID is 0 if the holder is a mount in this mount namespace.
 	PID     int
 	Command string
-	// How says how the holder uses the mount, as in "has its working directory in it".
+	// How says how the holder uses the mount, as in "has an open file in the mount".
 	How string
 	// Path is the file, as the holder sees it, or the mount point.
 	Path string
@@ -57,7 +57,7 @@ func (e *BusyError) Error() string {
 		text = append(text, h.String())
 	}
 	if len(text) == 0 {
-		text = append(text, "nothing in /proc says what uses it; it may be the kernel, or a process that cannot be looked at")
+		text = append(text, "nothing in /proc says who uses the mount, perhaps the kernel, or a process that this process cannot look at")
 	}
 	return fmt.Sprintf("%v: %s", unix.EBUSY, strings.Join(text, "; "))
 }
@@ -71,7 +71,7 @@ func Busy(target string) *BusyError {
 	mounts, err := MountsUnder(target)
 	if err == nil {
 		for _, m := range mounts {
-			e.Holders = append(e.Holders, Holder{How: "is mounted in it", Path: m.Mountpoint})
+			e.Holders = append(e.Holders, Holder{How: "is mounted inside the mount", Path: m.Mountpoint})
 		}
 	}
 	held, err := placeOf(target)
@@ -102,11 +102,11 @@ func Busy(target string) *BusyError {
 // holds reports whether the process with the directory proc in /proc uses the mount, and how.
 func holds(proc string, held place) (Holder, bool) {
 	links := []struct{ name, how string }{
-		{"cwd", "has its working directory in it"}, {"root", "has its root directory in it"}, {"exe", "runs a program of it"},
+		{"cwd", "has the working directory in the mount"}, {"root", "has the root directory in the mount"}, {"exe", "runs a program in the mount"},
 	}
 	fds, _ := os.ReadDir(filepath.Join(proc, "fd")) // it may be gone, or another user's
 	for _, fd := range fds {
-		links = append(links, struct{ name, how string }{"fd/" + fd.Name(), "has a file of it open"})
+		links = append(links, struct{ name, how string }{"fd/" + fd.Name(), "has an open file in the mount"})
 	}
 	for _, link := range links {
 		path := filepath.Join(proc, link.name)
@@ -176,7 +176,7 @@ func mapped(proc string, held place) (Holder, bool) {
 			continue
 		}
 		if IsBelow(fields[5], held.path) || held.alone && unix.Mkdev(major, minor) == held.device {
-			return Holder{How: "has a file of it in memory", Path: fields[5]}, true
+			return Holder{How: "has a file of the mount mapped into memory", Path: fields[5]}, true
 		}
 	}
 	return Holder{}, false

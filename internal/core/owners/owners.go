@@ -209,7 +209,7 @@ func ApplyIn(root, rel string, planned []File) error {
 			err = f.change(dir)
 		}
 		if fsutil.IgnoreGone(err) != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
+			return fmt.Errorf("%s: %w", filepath.Join(root, f.Path), err)
 		}
 	}
 	return nil
@@ -234,19 +234,19 @@ func (f File) change(dir *os.File) error {
 	}
 	if f.Old != f.New {
 		if err := unix.Fchownat(fd, "", f.New.UID, f.New.GID, unix.AT_EMPTY_PATH); err != nil {
-			return fmt.Errorf("changing its owner to %d:%d: %w", f.New.UID, f.New.GID, err)
+			return fmt.Errorf("changing the owner to %d:%d: %w", f.New.UID, f.New.GID, err)
 		}
 	}
 	// This path leads to the open file, whatever kind of file it is.
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
 	if f.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && f.Mode&unix.S_IFMT != unix.S_IFLNK {
 		if err := unix.Chmod(path, f.Mode&0o7777); err != nil {
-			return fmt.Errorf("setting its mode: %w", err)
+			return fmt.Errorf("setting the mode: %w", err)
 		}
 	}
 	for name, value := range f.Attrs {
 		if err := unix.Setxattr(path, name, value, 0); err != nil {
-			return fmt.Errorf("setting its attribute %s: %w", name, err)
+			return fmt.Errorf("setting the attribute %s: %w", name, err)
 		}
 	}
 	return nil
@@ -289,7 +289,7 @@ func (f File) link(root string, dir *os.File) error {
 		err = unix.Renameat(int(top.Fd()), LinkName, int(dir.Fd()), filepath.Base(f.Path))
 	}
 	if err != nil {
-		return fmt.Errorf("linking it to %s: %w", f.LinkOf, err)
+		return fmt.Errorf("linking the file to %s: %w", f.LinkOf, err)
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (p *planner) file(dir *os.File, path string) (isDir bool, err error) {
 			err = p.attributes(&f, fsutil.PathXattrs(fsutil.Within(dir, filepath.Base(path))))
 		}
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", path, err)
+			return false, fmt.Errorf("%s: %w", filepath.Join(p.root, path), err)
 		}
 		if !f.isDir() && st.Nlink > 1 {
 			p.first[id] = path

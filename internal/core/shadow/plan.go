@@ -289,7 +289,7 @@ func (p *Plan) TooLong(to whiteout.Form) error {
 		for rel, dir := range tree {
 			for name := range dir.Whiteouts {
 				if len(name) > unix.NAME_MAX-len(whiteout.Prefix) {
-					return fmt.Errorf("%s is too long a name to be deleted with aufs: %w", filepath.Join(rel, name), unix.ENAMETOOLONG)
+					return fmt.Errorf("the name of the deleted file %s is too long for a whiteout of aufs: %w", filepath.Join(rel, name), unix.ENAMETOOLONG)
 				}
 			}
 		}

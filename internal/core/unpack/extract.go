@@ -165,15 +165,15 @@ func Feed(source io.Reader, w *layertar.ChunkWriter, unpacked <-chan error, atCu
 	case err == nil:
 		return nil
 	case store.HasNoRoom(err), read != nil && errors.Is(err, read):
-		err = fmt.Errorf("unpacking it: %w", err)
+		err = fmt.Errorf("unpacking the archive: %w", err)
 	default:
 		// Do not wrap the error: if it says that something does not exist or is not permitted, it is about a file of
 		// the archive.
-		err = fmt.Errorf("unpacking it: %v", err) //nolint:errorlint // see above
+		err = fmt.Errorf("unpacking the archive: %v", err) //nolint:errorlint // see above
 	}
 	if errors.Is(read, io.ErrClosedPipe) || failed != nil {
 		if rerr := readRest(source); rerr != nil {
-			err = fmt.Errorf("%w; reading the rest of it: %w", err, rerr)
+			err = fmt.Errorf("%w; reading the rest of the archive: %w", err, rerr)
 		}
 	}
 	return err

@@ -40,7 +40,7 @@ type ImpliedDirs struct {
 const mostImpliedText = 64 << 20
 
 // ErrManyImplied says that an archive exceeds mostImpliedText, which limits the memory that it takes.
-var ErrManyImplied = fmt.Errorf("the archive changes directories of the layers below, without entries for them, whose names have more than %d MB",
+var ErrManyImplied = fmt.Errorf("the archive lacks entries for directories in which it changes files of layers below, and their names have more than %d MB",
 	mostImpliedText>>20)
 
 // A DirBelow is a directory that the archive only implies, and a layer below shows.

@@ -68,7 +68,7 @@ func MakeMark(dir fsutil.Dir, name string) error {
 func checkMark(dir fsutil.Dir, name string) error {
 	there, err := dir.Lstat(name)
 	if err == nil && (!there.Mode().IsRegular() || there.Size() > 0) {
-		err = dir.Failed("making the whiteout", name, errors.New("something else is there"))
+		err = dir.Failed("making the whiteout", name, errors.New("the name is taken"))
 	}
 	return err
 }

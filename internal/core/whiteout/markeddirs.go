@@ -160,7 +160,7 @@ func (s Search) refuseDevice(dir fsutil.Dir, entry fs.DirEntry) error {
 		return err
 	}
 	if IsOverlay(info) {
-		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout: such a layer can be mounted with aufs only",
+		return fmt.Errorf("%s is a character device 0/0, which overlayfs takes for a whiteout; only the aufs backend can mount this layer",
 			dir.PathOf(entry.Name()))
 	}
 	return nil

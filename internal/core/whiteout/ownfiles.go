@@ -92,7 +92,7 @@ func HideOwnFile(root fsutil.Dir, name string) error {
 	hidden := name + HiddenMark + rand.Text()
 	err := fsutil.KeepTimes(root, func() (bool, error) { return true, root.RenameNew(name, root, hidden) })
 	if err != nil {
-		return fmt.Errorf("%s is not what aufs keeps under that name, and has to give way: %w", root.PathOf(name), err)
+		return fmt.Errorf("renaming %s, which is in the way of a file of aufs: %w", root.PathOf(name), err)
 	}
 	logrus.Warnf("aufs: %s is not what aufs keeps under that name; it is %s now, which no mount shows", root.PathOf(name), hidden)
 	return nil
