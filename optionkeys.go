@@ -34,7 +34,7 @@ var refusedOptions = map[string]error{
 	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
 	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
 		"aufs.backend=overlay mounts with the kernel's overlayfs"),
-	"force_mask": errors.New("the files of a layer have the modes that its archive says: remove force_mask from [storage.options]"),
+	"force_mask": errors.New("files of a layer have the modes that the archive of the layer says: remove force_mask from [storage.options]"),
 	"additionallayerstore": errors.New("this driver has no layers outside of the graph root: " +
 		"remove additionallayerstores from [storage.options]"),
 }
@@ -66,7 +66,7 @@ func (c *config) setBackend(value string) error {
 		c.Backend = defaultConfig().Backend
 		return nil
 	}
-	return fmt.Errorf("%q is not one of aufs, overlay, auto", value)
+	return fmt.Errorf("there is no backend %q: choose aufs, overlay or auto", value)
 }
 
 // setImageStores takes a list of directories with images. It accepts only the library's own image store, which has no
@@ -74,8 +74,8 @@ func (c *config) setBackend(value string) error {
 func (c *config) setImageStores(value string) error {
 	for _, dir := range strings.Split(value, ",") {
 		if dir != "" && (c.imageStore == "" || filepath.Clean(dir) != c.imageStore) {
-			return fmt.Errorf("this driver does not support the additional image store %s: remove it from additionalimagestores in "+
-				"[storage.options], and pull its images into this store", dir)
+			return fmt.Errorf("this driver does not support additional image stores: remove %s from additionalimagestores in "+
+				"[storage.options], and pull the images into this store", dir)
 		}
 	}
 	return nil

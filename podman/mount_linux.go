@@ -46,7 +46,7 @@ type BusyError = mountutil.BusyError
 
 // Holder is something that uses a mount. It is the process PID or, if PID is 0, a mount in this mount namespace.
 // Command is the name of the process in /proc/<PID>/comm. How says in what way the holder uses the mount, as in "has
-// its working directory in it". Path is the file, as the holder sees it, or the mount point.
+// an open file in the mount". Path is the file, as the holder sees it, or the mount point.
 type Holder = mountutil.Holder
 
 // Unmount flushes the pseudo-links of the aufs mount at target, and then unmounts it. It retries EBUSY for about a

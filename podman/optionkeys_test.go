@@ -28,7 +28,7 @@ type optionCase struct {
 // optionCases are all options that the library has in [storage.options], and the options of this driver alone.
 var optionCases = []optionCase{
 	{"mountopt", []string{"nodev", "nodev,noexec"}, map[string][]string{"metacopy=on": {"not known"}}},
-	{"backend", []string{"aufs", "overlay", "auto"}, map[string][]string{"zfs": {"aufs, overlay, auto"}}},
+	{"backend", []string{"aufs", "overlay", "auto"}, map[string][]string{"zfs": {"aufs, overlay or auto"}}},
 	{"ignore_chown_errors", []string{"true", "false", "1"}, map[string][]string{"maybe": {"true nor false"}}},
 	{"skip_mount_home", []string{"true", "false", "0"}, map[string][]string{"maybe": {"true nor false"}}},
 	{"use_composefs", []string{"false"}, map[string][]string{"true": {"[storage.options]", "remove"}, "maybe": {"true nor false"}}},
@@ -102,7 +102,7 @@ func TestImageStore(t *testing.T) {
 		{DriverOptions: []string{"aufs.imagestore=/images,/other"}, ImageStore: "/images"},
 	} {
 		_, err := parseConfig(o)
-		wants(t, err, nil, "imagestore", "store /other:")
+		wants(t, err, nil, "imagestore", "remove /other ")
 	}
 }
 

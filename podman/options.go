@@ -43,7 +43,7 @@ func parseConfig(options graphdriver.Options) (config, error) {
 	for _, option := range options.DriverOptions {
 		written, value, err := parsers.ParseKeyValueOpt(option)
 		if err != nil {
-			return c, fmt.Errorf("aufs: option %q: %w", option, err)
+			return c, fmt.Errorf("aufs: option %q has no value: write the option as NAME=VALUE", option)
 		}
 		name, own := ownOption(strings.ToLower(written))
 		if !own {
@@ -54,7 +54,7 @@ func parseConfig(options graphdriver.Options) (config, error) {
 			return c, fmt.Errorf("aufs: option %q: %w", option, err)
 		}
 		if !known {
-			return c, fmt.Errorf("aufs: unknown option %q; there are %s", written, knownOptions)
+			return c, fmt.Errorf("aufs: unknown option %q; the options are %s", written, knownOptions)
 		}
 	}
 	return c, nil
