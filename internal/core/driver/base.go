@@ -78,7 +78,7 @@ func (b *baseUses) forgetAll() {
 // getBase is Get for a layer without parents. The caller holds the layer's lock.
 func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
 	if !o.ReadOnly() {
-		if err := d.home.MarkWritten(id); err != nil {
+		if err := d.home.RecordWritten(id); err != nil {
 			return "", store.LayerError("mounting", id, err)
 		}
 	}

@@ -132,7 +132,7 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 			// Some time has passed.
 			must(t, store.RenewTime(h.Diff(id)))
 		},
-		"given out": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
+		"given out": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.RecordWritten(id)) },
 	} {
 		for _, to := range []whiteout.Form{whiteout.OverlayTrusted, whiteout.AufsForm} {
 			t.Run(what+", "+string(to), func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 		},
 	} {
 		for how, change := range map[string]func(t *testing.T, h store.Home, id string){
-			"given out":   func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.MarkWritten(id)) },
+			"given out":   func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.RecordWritten(id)) },
 			"to be other": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Invalidate(id)) },
 		} {
 			t.Run(what+", "+how, func(t *testing.T) {

@@ -38,7 +38,7 @@ func isForeign(what, own string) bool {
 // hiddenOf returns the names in dir that whiteout.HideOwnFile has given to the file own.
 func hiddenOf(t *testing.T, dir, own string) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, own+whiteout.HiddenMark+"*"))
+	found, err := filepath.Glob(filepath.Join(dir, own+whiteout.HiddenInfix+"*"))
 	must(t, err)
 	return found
 }

@@ -127,9 +127,9 @@ func (h Home) UnsetForm(id string) error {
 	return nil
 }
 
-// MarkWritten records that somebody is given the directory of the layer id, which has no parents, to write to. From then on nothing is
+// RecordWritten records that somebody is given the directory of the layer id, which has no parents, to write to. From then on nothing is
 // cached about the layer. The caller holds the lock of id.
-func (h Home) MarkWritten(id string) error {
+func (h Home) RecordWritten(id string) error {
 	r, err := h.ReadForm(id)
 	if err == nil {
 		// Invalidate even if there is a record. An earlier version made the record before it invalidated, and a crash may have come in

@@ -57,7 +57,7 @@ func entryToOverlay(w *Maker, entry fs.DirEntry, f Form) error {
 	switch {
 	case isRemoval(name):
 		return dir.RemoveAll(name)
-	case strings.Contains(name, HiddenMark):
+	case strings.Contains(name, HiddenInfix):
 		return showOwnFile(dir, name)
 	case isOpaqueMark(entry):
 		if err := MarkOpaque(dir, f); err != nil {

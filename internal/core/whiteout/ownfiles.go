@@ -30,8 +30,8 @@ const (
 // OwnFileNames are the names of aufs's three files.
 var OwnFileNames = []string{Base, PseudoLinkDir, OrphanDir}
 
-// HiddenMark stands between the old name and a random end in the name of a renamed file.
-const HiddenMark = ".aside-"
+// HiddenInfix stands between the old name and a random end in the name of a renamed file.
+const HiddenInfix = ".aside-"
 
 // LookAtOwnFiles returns the names of aufs's own files that aufs cannot use, and of the pseudo-links that earlier mounts have left.
 func LookAtOwnFiles(root fsutil.Dir) (useless, stale []string, err error) {
@@ -89,7 +89,7 @@ func ParsePseudoLink(name string) (inMount, inBranch uint64, ok bool) {
 
 // HideOwnFile renames what a container has made under one of aufs's own names. The times of the root directory stay.
 func HideOwnFile(root fsutil.Dir, name string) error {
-	hidden := name + HiddenMark + rand.Text()
+	hidden := name + HiddenInfix + rand.Text()
 	err := fsutil.KeepTimes(root, func() (bool, error) { return true, root.RenameNew(name, root, hidden) })
 	if err != nil {
 		return fmt.Errorf("renaming %s, which is in the way of a file of aufs: %w", root.PathOf(name), err)
@@ -100,7 +100,7 @@ func HideOwnFile(root fsutil.Dir, name string) error {
 
 // showOwnFile gives a file that HideOwnFile has renamed its old name again, if that name is free.
 func showOwnFile(root fsutil.Dir, hidden string) error {
-	name, _, _ := strings.Cut(hidden, HiddenMark)
+	name, _, _ := strings.Cut(hidden, HiddenInfix)
 	if !slices.Contains(OwnFileNames, name) {
 		return nil
 	}
