@@ -18,7 +18,7 @@ import (
 
 // A Call is a system call that the program is about to make.
 type Call struct {
-	// N counts the calls that were held since the mark Begin, from 0.
+	// N counts the calls that were held since Begin was told, from 0.
 	N int
 	// Name is the name of the system call.
 	Name string
@@ -47,20 +47,20 @@ var (
 // Fail makes the call fail with errno, and do nothing.
 func Fail(errno unix.Errno) Verdict { return Verdict{errno: errno} }
 
-// The program sets these marks. No call is held before Begin, or from End on.
+// The program tells these stages. No call is held before Begin, or from End on.
 const (
 	Begin = "begin"
 	End   = "end"
 )
 
-// markPrefix begins the names of the files that Mark pretends to delete.
-const markPrefix = "\x01faults:"
+// tellPrefix begins the names of the files that Tell pretends to delete.
+const tellPrefix = "\x01faults:"
 
-// Mark tells the supervisor of this program how far the program is. Without a supervisor, it does nothing.
-func Mark(name string) {
+// Tell tells the supervisor of this program how far the program is. Without a supervisor, it does nothing.
+func Tell(name string) {
 	// If the program is supervised, the call never reaches the kernel's file systems. If it is not, there is no such
 	// file.
-	_ = unix.Unlinkat(unix.AT_FDCWD, markPrefix+name, 0)
+	_ = unix.Unlinkat(unix.AT_FDCWD, tellPrefix+name, 0)
 }
 
 // Run starts the program cmd, which must call Launch, asks decide what becomes of each of its calls, and waits until
@@ -204,10 +204,10 @@ func (s *supervisor) answer(n notification) error {
 	a := answer{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	counted := false
 	if call, held := s.describe(n); held {
-		mark, isMark := strings.CutPrefix(filepath.Base(call.Paths[len(call.Paths)-1]), markPrefix)
+		stage, isStage := strings.CutPrefix(filepath.Base(call.Paths[len(call.Paths)-1]), tellPrefix)
 		switch {
-		case isMark:
-			s.begun, s.over = s.begun || mark == Begin, s.over || mark == End
+		case isStage:
+			s.begun, s.over = s.begun || stage == Begin, s.over || stage == End
 			a.flags = 0
 		case s.begun && !s.over:
 			call.N, counted = s.next, true

@@ -29,8 +29,8 @@ func program(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "before"), nil, 0o600); err != nil {
 		return err
 	}
-	Mark(Begin)
-	defer Mark(End)
+	Tell(Begin)
+	defer Tell(End)
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		return err
 	}

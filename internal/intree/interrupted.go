@@ -8,8 +8,8 @@ import "github.com/seed-642172e2/aufs/internal/faults"
 func init() {
 	faults.Launch()
 	interruptible = func(command func() error) error {
-		faults.Mark(faults.Begin)
-		defer faults.Mark(faults.End)
+		faults.Tell(faults.Begin)
+		defer faults.Tell(faults.End)
 		return command()
 	}
 }

@@ -17,7 +17,7 @@ const (
 )
 
 // kernelArgs is the kernel's command line. A panic restarts the machine at
-// once, which ends QEMU. The guest writes many marks to /dev/kmsg, and
+// once, which ends QEMU. The guest writes many lines to /dev/kmsg, and
 // printk.devkmsg=on keeps the kernel from dropping any. Mitigations would only
 // cost time: no program in the guest has anything to hide from the others.
 const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on mitigations=off rdinit=/init"

@@ -20,9 +20,9 @@ import (
 // work. The test draws as many stores as it draws steps of each.
 func TestMigrationInterrupted(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 2 {
-		faults.Mark(faults.Begin)
+		faults.Tell(faults.Begin)
 		_, err := reopen(args[0], backend.Name(args[1]))
-		faults.Mark(faults.End)
+		faults.Tell(faults.End)
 		must(t, err)
 		return
 	}

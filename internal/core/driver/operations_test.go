@@ -234,9 +234,9 @@ func asOperation(t *testing.T, home string, name backend.Name, opName, how strin
 	t.Helper()
 	op := operationNamed(opName)
 	interrupted := func(run func() error) {
-		faults.Mark(faults.Begin)
+		faults.Tell(faults.Begin)
 		err := run()
-		faults.Mark(faults.End)
+		faults.Tell(faults.End)
 		if err != nil && how == runTwice {
 			fmt.Println("failed:", err)
 			err = run()

@@ -15,7 +15,7 @@ import (
 
 // A Finding is a message, or several close together, with the lines around them.
 type Finding struct {
-	Test  string   // the last test that the guest's marks announced; "" before the first
+	Test  string   // the last test that the guest announced; "" before the first
 	Lines []string // without line ends
 }
 
@@ -64,7 +64,7 @@ type scanner struct {
 func (s *scanner) line(line string) {
 	message := stamp.ReplaceAllString(line, "")
 	switch {
-	case s.isMark(message):
+	case s.isAnnouncement(message):
 	case s.isExpected(message):
 	case isBad(message):
 		s.take(line)
@@ -75,18 +75,18 @@ func (s *scanner) line(line string) {
 	}
 }
 
-// isMark reports whether the message is a mark of package wire, and obeys it.
-func (s *scanner) isMark(message string) bool {
-	if test, ok := strings.CutPrefix(message, wire.MarkTest); ok {
+// isAnnouncement reports whether the message is an announcement of package wire, and obeys it.
+func (s *scanner) isAnnouncement(message string) bool {
+	if test, ok := strings.CutPrefix(message, wire.AnnounceTest); ok {
 		s.end()
 		s.test = test
 		return true
 	}
-	if text, ok := strings.CutPrefix(message, wire.MarkExpect); ok {
+	if text, ok := strings.CutPrefix(message, wire.AnnounceExpect); ok {
 		s.expected = append(s.expected, text)
 		return true
 	}
-	if message == wire.MarkExpectNone {
+	if message == wire.AnnounceExpectNone {
 		s.expected = nil
 		return true
 	}

@@ -22,7 +22,7 @@ func runBench(host messages, plan wire.Plan) error {
 	p := rounds.Plan{
 		Programs: wire.BenchPrograms(), Bench: plan.Run,
 		Time: plan.Bench.Time, Count: plan.Bench.Count, Size: plan.Bench.Size,
-		Dir: dir, Begin: func(name string) { mark(wire.MarkTest + name) },
+		Dir: dir, Begin: func(name string) { announce(wire.AnnounceTest + name) },
 	}
 	if plan.Bench.Profile {
 		p.Profile = func(name string, profile []byte) error {

@@ -32,8 +32,8 @@ func probeBranchLimit() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	// aufs complains about the first branch beyond the limit.
-	mark(wire.MarkExpect + "number of branches exceeded")
-	defer mark(wire.MarkExpectNone)
+	announce(wire.AnnounceExpect + "number of branches exceeded")
+	defer announce(wire.AnnounceExpectNone)
 
 	top, err := makeBranches(dir, 0, 1)
 	if err != nil {

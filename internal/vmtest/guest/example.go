@@ -11,7 +11,7 @@ import (
 
 // runExample runs an example program on one backend.
 func runExample(program wire.Program, backend string) wire.Example {
-	mark(wire.MarkTest + program.Name + " on " + backend)
+	announce(wire.AnnounceTest + program.Name + " on " + backend)
 	cmd := exec.Command(program.Path(),
 		"-root", filepath.Join(wire.TmpDir, program.Name+"-"+backend),
 		"-input", wire.InputPath,

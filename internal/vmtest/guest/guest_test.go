@@ -84,8 +84,8 @@ func TestRunSuites(t *testing.T) {
 
 func TestMarker(t *testing.T) {
 	var out strings.Builder
-	var marks []string
-	m := &marker{w: &out, suite: "driver", mark: func(text string) { marks = append(marks, text) }}
+	var announced []string
+	m := &announcer{w: &out, suite: "driver", announce: func(text string) { announced = append(announced, text) }}
 	text := "\x16=== RUN   TestA/aufs\nnoise\n\x16=== CONT  TestB\n\x16=== RUN   TestC\n"
 	for i := range text {
 		if n, err := m.Write([]byte(text[i : i+1])); n != 1 || err != nil {
@@ -95,8 +95,8 @@ func TestMarker(t *testing.T) {
 	if out.String() != text {
 		t.Errorf("got output %q, want %q", out.String(), text)
 	}
-	if got, want := strings.Join(marks, "|"), "vmtest: test TestA/aufs of driver|vmtest: test TestC of driver"; got != want {
-		t.Errorf("got marks %q, want %q", got, want)
+	if got, want := strings.Join(announced, "|"), "vmtest: test TestA/aufs of driver|vmtest: test TestC of driver"; got != want {
+		t.Errorf("announced %q, want %q", got, want)
 	}
 }
 

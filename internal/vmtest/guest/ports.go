@@ -41,8 +41,8 @@ func (m messages) send(msg wire.Message) error {
 	return nil
 }
 
-// mark writes a line to the kernel's log, and so to the console. A missing mark
+// announce writes a line to the kernel's log, and so to the console. A missing line
 // is no reason to stop.
-func mark(text string) {
+func announce(text string) {
 	_ = os.WriteFile("/dev/kmsg", []byte("<5>"+text), 0)
 }

@@ -60,7 +60,7 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
 		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps,
 		"AUFS_TEST_STRESS="+plan.Stress.String())
-	output := &marker{w: port, suite: suite.Name, mark: mark}
+	output := &announcer{w: port, suite: suite.Name, announce: announce}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)
 }
@@ -85,21 +85,21 @@ func runCommand(cmd *exec.Cmd) (wire.Exit, error) {
 	return exit, nil
 }
 
-// A marker passes on the output of a test binary, and marks in the kernel's log
-// where each test begins. The marks show which test caused a complaint of the
+// An announcer passes on the output of a test binary, and says in the kernel's log
+// where each test begins. The announcements show which test caused a complaint of the
 // kernel.
-type marker struct {
-	w     io.Writer
-	suite string
-	mark  func(text string)
-	line  []byte // the beginning of a line whose end has not come yet
+type announcer struct {
+	w        io.Writer
+	suite    string
+	announce func(text string)
+	line     []byte // the beginning of a line whose end has not come yet
 }
 
 // runLine begins the line with which -test.v=test2json announces a test.
 const runLine = "\x16=== RUN   "
 
 // Write accepts output in pieces of any size.
-func (m *marker) Write(p []byte) (int, error) {
+func (m *announcer) Write(p []byte) (int, error) {
 	m.line = append(m.line, p...)
 	for {
 		line, rest, found := bytes.Cut(m.line, []byte("\n"))
@@ -107,7 +107,7 @@ func (m *marker) Write(p []byte) (int, error) {
 			break
 		}
 		if name, ok := strings.CutPrefix(string(line), runLine); ok {
-			m.mark(wire.MarkTest + name + " of " + m.suite)
+			m.announce(wire.AnnounceTest + name + " of " + m.suite)
 		}
 		m.line = rest
 	}

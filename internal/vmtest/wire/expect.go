@@ -7,9 +7,9 @@ import "os"
 // texts. The announcement lasts until the test calls stop. Outside a vmtest
 // nobody listens, and that is no error.
 func ExpectMessages(texts ...string) (stop func()) {
-	say := func(mark string) { _ = os.WriteFile("/dev/kmsg", []byte(mark+"\n"), 0) }
+	say := func(text string) { _ = os.WriteFile("/dev/kmsg", []byte(text+"\n"), 0) }
 	for _, text := range texts {
-		say(MarkExpect + text)
+		say(AnnounceExpect + text)
 	}
-	return func() { say(MarkExpectNone) }
+	return func() { say(AnnounceExpectNone) }
 }

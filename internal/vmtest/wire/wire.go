@@ -26,14 +26,14 @@ const (
 // BenchPrograms returns the paths in the guest of the two programs with benchmarks.
 func BenchPrograms() []string { return []string{"/bin/bench-ours", "/bin/bench-intree"} }
 
-// Marks that the guest, or a test, writes to /dev/kmsg, and that the host
+// Announcements that the guest, or a test, writes to /dev/kmsg, and that the host
 // finds on the console. aufs and overlayfs write a complaint there when a
-// program asks for something wrong. Between MarkExpect and MarkExpectNone, the
-// host accepts such complaints if they contain the text of the MarkExpect.
+// program asks for something wrong. Between AnnounceExpect and AnnounceExpectNone, the
+// host accepts such complaints if they contain the text of the AnnounceExpect.
 const (
-	MarkTest       = "vmtest: test "           // followed by the test's name and its suite or backend
-	MarkExpect     = "vmtest: expect message " // followed by a text
-	MarkExpectNone = "vmtest: expect no message"
+	AnnounceTest       = "vmtest: test "           // followed by the test's name and its suite or backend
+	AnnounceExpect     = "vmtest: expect message " // followed by a text
+	AnnounceExpectNone = "vmtest: expect no message"
 )
 
 // A Suite is the tests of one package, built into one binary in the guest.
