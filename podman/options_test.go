@@ -23,7 +23,7 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for option, words := range map[string][]string{
-		"aufs.backend=zfs":  {"zfs", "aufs, overlay, auto"},
+		"aufs.backend=zfs":  {"zfs", "aufs, overlay or auto"},
 		"aufs.nothing=1":    {"aufs.nothing"},
 		"other.mountopt=ro": {"other.mountopt"},
 		"aufs.mountopt=foo": {"aufs.mountopt", `"foo"`},

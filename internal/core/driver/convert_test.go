@@ -430,7 +430,7 @@ func TestDeviceZeroIsRefused(t *testing.T) {
 	write(t, root, files{"d/f": "f", ".wh.x": ""})
 	device(t, filepath.Join(root, "d/zero"))
 	_, err := whiteout.Search{Root: root}.Find()
-	wants(t, err, nil, "d/zero", "0/0", "aufs only")
+	wants(t, err, nil, "d/zero", "0/0", "only the aufs backend")
 	_, err = shadow.PlanOf(whiteout.LayerDir{Root: root, Form: whiteout.AufsForm}, f, nil, nil)
 	wants(t, err, nil, "d/zero")
 	if _, err := (whiteout.Search{Root: root, Devices: true}).Find(); err != nil {

@@ -41,7 +41,7 @@ func TestHeldLayer(t *testing.T) {
 				must(t, err)
 				return
 			}
-			wants(t, err, c.want, "child")
+			wants(t, err, c.want)
 			must(t, s.Remove("child"))
 		})
 	}

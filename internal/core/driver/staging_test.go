@@ -92,7 +92,7 @@ func TestStagingErrors(t *testing.T) {
 		apply := func(id, parent, target string) error { return s.ApplyStaged(id, parent, target, false) }
 		wants(t, apply("none", "", out), store.ErrLayerUnknown, "none")
 		wants(t, apply("child", "full", out), nil, "child", "full")
-		wants(t, apply("full", "child", out), nil, "full", "something")
+		wants(t, apply("full", "child", out), nil, "full", "not empty")
 		s.get(t, "child")
 		wants(t, apply("child", "base", out), nil, "child", "mounted")
 		must(t, s.Put("child"))

@@ -107,7 +107,7 @@ func TestRemoveTreeRefusesMounts(t *testing.T) {
 	inside := filepath.Join(dir, "a", "mnt")
 	must(t, os.MkdirAll(inside, 0o700))
 	must(t, unix.Mount("none", inside, "tmpfs", 0, ""))
-	wants(t, store.RemoveTree(filepath.Join(dir, "a")), nil, inside, "mounted")
+	wants(t, store.RemoveTree(filepath.Join(dir, "a")), nil, inside, "mount point")
 	wants(t, store.RemoveTree(inside), nil, inside, "mount point")
 	must(t, unix.Unmount(inside, 0))
 	must(t, store.RemoveTree(filepath.Join(dir, "a")))
