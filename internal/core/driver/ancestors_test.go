@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,8 +204,10 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 		s := newStore(t, name)
 		makeImage(t, s)
 		s.see(t, "child")
+		middle := s.inner.home.Diff("middle")
 		for _, step := range editsByHand {
-			step.edit(t, s.inner.home.Diff("middle"))
+			waitForClockPast(t, middle)
+			step.edit(t, middle)
 			for _, options := range [][]string{nil, {"ro"}} {
 				dir := s.get(t, "child", options...)
 				step.look(t, fmt.Sprintf("%s, mounted with %q", step.name, options), dir)
@@ -212,6 +215,14 @@ func TestEditsByHandShowInTheNextMount(t *testing.T) {
 			}
 		}
 	})
+}
+
+// waitForClockPast waits until the next change of dir gives dir another ctime.
+func waitForClockPast(t *testing.T, dir string) {
+	t.Helper()
+	st, err := fsutil.LstatOf(dir)
+	must(t, err)
+	must(t, store.ChangeTime(t.TempDir(), func(now unix.Timespec) bool { return now.Nano() > st.Ctim.Nano() }))
 }
 
 // TestEditsByHandUnderAnOpaqueDirectoryStayHidden adds files to a layer below an opaque directory of a higher layer. On overlay they stay
