@@ -39,9 +39,9 @@ func TestStorageConf(t *testing.T) {
 // TestStorageConfMountopt checks that mountopt from this driver's section, which comes last, replaces mountopt for all
 // drivers.
 func TestStorageConfMountopt(t *testing.T) {
-	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs.mountopt=nodev", "aufs.mountopt=nosuid"}})
+	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"aufs.mountopt=nodev", "aufs.mountopt=nosuid,volatile"}})
 	must(t, err)
-	if c.Mount.Flags != unix.MS_NOSUID {
-		t.Errorf("got %#x", c.Mount.Flags)
+	if c.Mount.Flags != unix.MS_NOSUID || !c.Mount.Volatile {
+		t.Errorf("got %+v", c.Mount)
 	}
 }

@@ -15,13 +15,14 @@ import (
 //
 // If options.Options is not empty, it replaces aufs.mountopt, as with the overlay driver: ro, nodev, nosuid, noexec and
 // the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted already keeps the options of
-// its mount. Get ignores options.Volatile: the driver has no volatile mounts. It also ignores the ID maps, because
-// SupportsShifting says that the driver does not use any.
+// its mount. With options.Volatile, overlayfs syncs nothing that is written to the mount, if the kernel can do that; the
+// aufs backend cannot, and mounts the layer as always. Get ignores the ID maps, because SupportsShifting says that the
+// driver does not use any.
 //
 // After an error, Get leaves nothing mounted that was not mounted before. The error matches graphdriver.ErrLayerUnknown
 // if the layer does not exist.
 func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
-	dir, err := d.core.Get(id, driver.GetOptions{Options: options.Options, MountLabel: options.MountLabel})
+	dir, err := d.core.Get(id, driver.GetOptions{Options: options.Options, MountLabel: options.MountLabel, Volatile: options.Volatile})
 	return dir, ofLibrary(err)
 }
 

@@ -38,7 +38,7 @@ func TestStorageConf(t *testing.T) {
 	}{
 		"nothing": {nil, "", backend.Aufs, 0},
 		"mountopt for all drivers": {
-			[]string{`[storage.options]`, `mountopt = "nodev,noexec"`}, "", backend.Aufs, unix.MS_NODEV | unix.MS_NOEXEC,
+			[]string{`[storage.options]`, `mountopt = "nodev,noexec,volatile"`}, "", backend.Aufs, unix.MS_NODEV | unix.MS_NOEXEC,
 		},
 		"for another driver":          {[]string{`[storage.options.overlay]`, `mountopt = "metacopy=on"`, `sync = "filesystem"`}, "", backend.Aufs, 0},
 		"a section of its own":        {[]string{`[storage.options.aufs]`, `mountopt = "nodev"`}, "", backend.Aufs, 0},
@@ -57,8 +57,9 @@ func TestStorageConf(t *testing.T) {
 			}
 			got, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
 			must(t, err)
-			if got.Backend != c.backend || got.Mount.Flags != c.flags {
-				t.Errorf("%q say backend %s, flags %#x", options.GraphDriverOptions, got.Backend, got.Mount.Flags)
+			volatile := strings.Contains(strings.Join(c.lines, "\n"), "volatile")
+			if got.Backend != c.backend || got.Mount.Flags != c.flags || got.Mount.Volatile != volatile {
+				t.Errorf("%q say backend %s, %+v", options.GraphDriverOptions, got.Backend, got.Mount)
 			}
 		})
 	}

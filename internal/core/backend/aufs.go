@@ -112,6 +112,9 @@ func (b *AufsBackend) Status() [][2]string {
 	return [][2]string{{"Dirperm1 Supported", strconv.FormatBool(b.Dirperm1)}}
 }
 
+// SupportsVolatile implements Backend. Aufs has no such option: see docs/guarantees.md.
+func (b *AufsBackend) SupportsVolatile() bool { return false }
+
 // Prepare implements Backend: it converts the layer to aufs form, and makes it usable as aufs's writable branch.
 func (b *AufsBackend) Prepare(id string) error {
 	if err := b.Forms.ToAufs(id); err != nil {

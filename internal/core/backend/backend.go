@@ -13,6 +13,9 @@ type Backend interface {
 	// Status returns what the probe of the host found, for Driver.Status.
 	Status() [][2]string
 
+	// SupportsVolatile reports whether a mount can leave out syncs, with MountOptions.Volatile.
+	SupportsVolatile() bool
+
 	// Prepare makes the layer id ready to be mounted writable on top of others. The caller holds the layer's lock.
 	Prepare(id string) error
 

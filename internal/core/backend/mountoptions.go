@@ -28,10 +28,16 @@ type MountOptions struct {
 	// Data are options for aufs itself, in the order given. The overlay backend leaves them out: overlayfs has no such options, and they
 	// change how aufs works, not what a layer holds.
 	Data []string
+	// Volatile says that what is written to the mount need not survive a power cut, so that overlayfs syncs none of it. Aufs has no such
+	// option, and the aufs backend leaves it out.
+	Volatile bool
 }
 
 // ReadOnly reports whether the mount is read-only.
 func (o MountOptions) ReadOnly() bool { return o.Flags&unix.MS_RDONLY != 0 }
+
+// Synchronous reports whether each write to the mount, or each change of a directory, has to be on the disk at once.
+func (o MountOptions) Synchronous() bool { return o.Flags&(unix.MS_SYNCHRONOUS|unix.MS_DIRSYNC) != 0 }
 
 // Has reports whether the user has chosen a value, on or off, for the aufs setting name.
 func (o MountOptions) Has(name string) bool {
@@ -110,8 +116,12 @@ func settingOf(option string) string {
 	return AufsSettings[name]
 }
 
-// ParseMountOptions sorts options, each of which may be a list separated by commas, into flags of mount(2) and data for aufs. An option is
-// an error if it is unknown, if only the driver may set it, or if it contradicts another option. The error names the option.
+// volatileOption is the option of overlayfs that MountOptions.Volatile stands for.
+const volatileOption = "volatile"
+
+// ParseMountOptions sorts options, each of which may be a list separated by commas, into flags of mount(2), data for aufs, and the option of
+// overlayfs. An option is an error if it is unknown, if only the driver may set it, or if it contradicts another option. The error names the
+// option.
 func ParseMountOptions(options []string) (MountOptions, error) {
 	var o MountOptions
 	said := map[uintptr]string{}
@@ -131,6 +141,8 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 		}
 		switch {
 		case option == "":
+		case option == volatileOption:
+			o.Volatile = true
 		case DriverSettings[name]:
 			return o, fmt.Errorf("only the driver may set the mount option %q", option)
 		case AufsSettings[name] != "":
@@ -147,5 +159,17 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 			return o, fmt.Errorf("the mount option %q is not known", option)
 		}
 	}
+	if o.Volatile && o.Synchronous() {
+		// Overlayfs would take both, and sync nothing.
+		return o, fmt.Errorf("mount options %q and %q contradict each other", synchronousOption(said), volatileOption)
+	}
 	return o, nil
+}
+
+// synchronousOption returns the option for which MountOptions are Synchronous. said has the options by their flags.
+func synchronousOption(said map[uintptr]string) string {
+	if said[unix.MS_SYNCHRONOUS] == "sync" {
+		return "sync"
+	}
+	return said[unix.MS_DIRSYNC]
 }

@@ -16,25 +16,30 @@ func TestParseMountOptions(t *testing.T) {
 		options []string
 		flags   uintptr
 		data    []string
+		// volatile is MountOptions.Volatile.
+		volatile bool
 	}{
-		{nil, 0, nil},
-		{[]string{""}, 0, nil},
-		{[]string{"ro"}, unix.MS_RDONLY, nil},
-		{[]string{"ro", "ro"}, unix.MS_RDONLY, nil},
-		{[]string{"rw", "dev", "suid", "exec"}, 0, nil},
-		{[]string{"nodev,nosuid", "noexec"}, unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC, nil},
-		{[]string{"noatime", "nodiratime", "sync"}, unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_SYNCHRONOUS, nil},
-		{[]string{"udba=none, nodev"}, unix.MS_NODEV, []string{"udba=none"}},
-		{[]string{"nodio", "nodirperm1", "diropq=w"}, 0, []string{"nodio", "nodirperm1", "diropq=w"}},
-		{[]string{"udba=none", "udba=none"}, 0, []string{"udba=none"}},
+		{options: nil},
+		{options: []string{""}},
+		{options: []string{"ro"}, flags: unix.MS_RDONLY},
+		{options: []string{"ro", "ro"}, flags: unix.MS_RDONLY},
+		{options: []string{"rw", "dev", "suid", "exec"}},
+		{options: []string{"nodev,nosuid", "noexec"}, flags: unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC},
+		{options: []string{"noatime", "nodiratime", "sync"}, flags: unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_SYNCHRONOUS},
+		{options: []string{"udba=none, nodev"}, flags: unix.MS_NODEV, data: []string{"udba=none"}},
+		{options: []string{"nodio", "nodirperm1", "diropq=w"}, data: []string{"nodio", "nodirperm1", "diropq=w"}},
+		{options: []string{"udba=none", "udba=none"}, data: []string{"udba=none"}},
+		{options: []string{"volatile"}, volatile: true},
+		{options: []string{"volatile, nodev", "volatile"}, flags: unix.MS_NODEV, volatile: true},
+		{options: []string{"ro,volatile,async"}, flags: unix.MS_RDONLY, volatile: true},
 	} {
 		t.Run(strings.Join(c.options, ";"), func(t *testing.T) {
 			o, err := backend.ParseMountOptions(c.options)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o.Flags != c.flags || !slices.Equal(o.Data, c.data) {
-				t.Errorf("got %#x %q, want %#x %q", o.Flags, o.Data, c.flags, c.data)
+			if o.Flags != c.flags || !slices.Equal(o.Data, c.data) || o.Volatile != c.volatile {
+				t.Errorf("got %+v, want %#x %q %v", o, c.flags, c.data, c.volatile)
 			}
 		})
 	}
@@ -54,7 +59,9 @@ func TestParseMountOptionsRefuses(t *testing.T) {
 		{"append=/a", []string{"append=/a", "only the driver"}},
 		{"context=x", []string{"context=x", "only the driver"}},
 		{"metacopy=on", []string{`"metacopy=on"`, "not known"}},
-		{"volatile", []string{`"volatile"`, "not known"}},
+		{"volatile=1", []string{`"volatile=1"`, "not known"}},
+		{"sync,volatile", []string{`"sync"`, `"volatile"`, "contradict"}},
+		{"volatile,async,dirsync", []string{`"dirsync"`, `"volatile"`, "contradict"}},
 		{"ro=1", []string{`"ro=1"`}},
 	} {
 		t.Run(c.options, func(t *testing.T) {

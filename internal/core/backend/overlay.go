@@ -27,6 +27,8 @@ type OverlayBackend struct {
 	shadows *shadow.Cache
 	// Form is the overlay form that this process can mount.
 	Form whiteout.Form
+	// Volatile says that the kernel takes the option volatile, as Linux 5.10 and later do.
+	Volatile bool
 }
 
 // ProbeOverlay makes a trial mount in scratchDir to find out whether overlayfs can mount layers of the store h.
@@ -38,8 +40,14 @@ func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 	if !nested && os.Geteuid() != 0 {
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
 	}
-	b := &OverlayBackend{home: h, forms: s.Forms, shadows: s, Form: s.To}
-	if err := b.trial(scratchDir); err != nil {
+	b := &OverlayBackend{home: h, forms: s.Forms, shadows: s, Form: s.To, Volatile: overlayfs.KernelMayBeVolatile()}
+	err = b.trial(filepath.Join(scratchDir, "trial"))
+	if err != nil && b.Volatile && !store.HasNoRoom(err) {
+		// If it was not the option that the kernel has refused, it refuses the next mount as well.
+		b.Volatile = false
+		err = b.trial(filepath.Join(scratchDir, "ordinary"))
+	}
+	if err != nil {
 		return nil, explainOverlay(h, nested, err, fsName)
 	}
 	return b, nil
@@ -52,7 +60,7 @@ var errWhiteouts = errors.New("whiteouts and opaque directories of overlayfs do 
 func (b *OverlayBackend) trial(dir string) error {
 	m := overlayfs.Mount{
 		Target: filepath.Join(dir, "mnt"), Lowers: []string{filepath.Join(dir, "lower")},
-		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.Form == whiteout.OverlayUser,
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), UserXattr: b.Form == whiteout.OverlayUser, Volatile: b.Volatile,
 	}
 	for _, sub := range []string{"mnt", "lower/deleted", "lower/opaque/hidden", "upper/opaque", "work"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -107,6 +115,9 @@ func (b *OverlayBackend) Status() [][2]string {
 	}
 }
 
+// SupportsVolatile implements Backend.
+func (b *OverlayBackend) SupportsVolatile() bool { return b.Volatile }
+
 // Prepare implements Backend: it converts the layer to overlay form.
 func (b *OverlayBackend) Prepare(id string) error {
 	return b.forms.ToOverlay(id, b.Form, func() bool { return b.shadows.Unmarked(id) })
@@ -122,8 +133,8 @@ func (b *OverlayBackend) Mount(s Stack) error {
 	if s.Options.ReadOnly() {
 		err = b.addWatch(&m, s.ID)
 	} else {
-		m.Upper, m.Work = b.home.Diff(s.ID), b.home.BesideDiff().Overlay(store.WorkDir, s.ID)
-		err = makeDir(m.Work)
+		m.Upper, m.Work, m.Volatile = b.home.Diff(s.ID), WorkDir(b.home, s.ID), s.Options.Volatile
+		err = b.readyWork(s.ID, m)
 	}
 	if err == nil {
 		err = b.addFewest(&m)

@@ -75,7 +75,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 
 // applyMounted has the library apply an archive to a mount of the layer id.
 func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err error) {
-	dir, err := d.Get(id, GetOptions{MountLabel: options.MountLabel})
+	dir, err := d.getDurable(id, options.MountLabel)
 	if err != nil {
 		return 0, err
 	}

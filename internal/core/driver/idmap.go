@@ -4,7 +4,6 @@ package driver
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
@@ -21,12 +20,12 @@ import (
 //
 // If an earlier change was cut short, UpdateLayerIDMap finishes that change first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings, mountLabel string) error {
-	o := d.options
-	if d.backend.Name() == backend.Aufs && !o.Has("acl") {
+	var acl []string
+	if d.backend.Name() == backend.Aufs && !d.options.Has("acl") {
 		// Without this option the mount shows no access control lists.
-		o.Data = append(slices.Clone(o.Data), "acl")
+		acl = []string{"acl"}
 	}
-	dir, err := d.getWith(id, o, mountLabel)
+	dir, err := d.getDurable(id, mountLabel, acl...)
 	if err != nil {
 		return store.LayerError("changing the owners in", id, err)
 	}

@@ -270,7 +270,7 @@ func TestMetadataAndStatus(t *testing.T) {
 			t.Errorf("status: %v", status)
 		}
 		for key, want := range map[string]string{
-			"Supports d_type": "true", "Native Overlay Diff": "true", "Using metacopy": "false", "Supports shifting": "false", "Supports volatile": "false",
+			"Supports d_type": "true", "Native Overlay Diff": "true", "Using metacopy": "false", "Supports shifting": "false",
 		} {
 			if status[key] != want {
 				t.Errorf("%s: %q", key, status[key])

@@ -54,6 +54,9 @@ type GetOptions struct {
 	Options []string
 	// MountLabel is the SELinux label.
 	MountLabel string
+	// Volatile says that nobody needs what is written to the layer after a power cut. If the backend cannot make use of that, Get mounts the
+	// layer as always.
+	Volatile bool
 }
 
 // ApplyOptions say how an archive is applied to a layer.

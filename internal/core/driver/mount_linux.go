@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
@@ -14,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +32,21 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 			return "", store.LayerError("mounting", id, err)
 		}
 	}
+	if options.Volatile && !o.Synchronous() && d.backend.SupportsVolatile() {
+		o.Volatile = true
+	} else if options.Volatile {
+		logrus.Debugf("aufs: layer %s: mounting it without the option volatile", id)
+	}
 	return d.getWith(id, o, options.MountLabel)
+}
+
+// getDurable is Get for the driver itself, which needs to have on the disk what it writes. It uses the driver's mount options, with more
+// options for aufs.
+func (d *Driver) getDurable(id, label string, data ...string) (string, error) {
+	o := d.options
+	o.Volatile = false
+	o.Data = append(slices.Clone(o.Data), data...)
+	return d.getWith(id, o, label)
 }
 
 // getWith is Get with parsed mount options and an SELinux label.
@@ -183,6 +199,7 @@ func (d *Driver) Put(id string) error {
 // another backend, may have made the mount, so unmount looks at what is mounted.
 func (d *Driver) unmount(id, target string) error {
 	noted := false
+	volatile := backend.IsVolatile(d.home, id, target)
 	for mounted := true; mounted; {
 		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
 		if err != nil {
@@ -194,6 +211,12 @@ func (d *Driver) unmount(id, target string) error {
 		}
 		if mounted, err = mountutil.IsMounted(target); err != nil {
 			return err
+		}
+	}
+	if volatile {
+		if err := backend.UnmountedVolatile(d.home, id); err != nil {
+			// Not fatal: the next mount does it.
+			logrus.Debugf("%v", store.LayerError("cleaning up after", id, err))
 		}
 	}
 	if noted {

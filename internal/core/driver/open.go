@@ -241,7 +241,7 @@ func (d *Driver) Status() [][2]string {
 		{"Native Overlay Diff", "true"},
 		{"Using metacopy", "false"},
 		{"Supports shifting", "false"},
-		{"Supports volatile", "false"},
+		{"Supports volatile", strconv.FormatBool(d.backend.SupportsVolatile())},
 	}
 	return append(status, d.backend.Status()...)
 }

@@ -104,6 +104,13 @@ var operations = []operation{
 		},
 	},
 	{name: "get", build: childEdited, again: true, run: get("child")},
+	{
+		name: "get-volatile", build: childEdited, again: true,
+		run: func(_ *testing.T, s testStore) error {
+			_, err := s.Get("child", GetOptions{Volatile: true})
+			return err
+		},
+	},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "get-base", build: threeLayers, again: true,

@@ -28,6 +28,8 @@ type Mount struct {
 	UserXattr bool
 	// Index makes the kernel refuse, with EBUSY, an upper directory that another mount is using, in any mount namespace.
 	Index bool
+	// Volatile makes overlayfs sync nothing of what is written to the mount. See LeftVolatile.
+	Volatile bool
 }
 
 // Mount makes the mount. If all paths fit into the data of mount(2), which is a page, it calls mount(2). Otherwise it makes the calls that
@@ -41,7 +43,7 @@ func (m Mount) Mount() error {
 		err = mountutil.Mount("mount", m.Target, "overlay", m.Flags, data)
 	case m.showsPaths():
 		if err = m.mountByParts(); errors.Is(err, errNoParts) {
-			err = m.mountNumbered()
+			err = m.again(m.mountNumbered)
 		}
 	default:
 		err = m.mountNumbered()
@@ -50,10 +52,21 @@ func (m Mount) Mount() error {
 		return nil
 	}
 	// The calls that take one directory at a time accept more directories, and report more about an error than its number.
-	if perr := m.mountByParts(); !errors.Is(perr, errNoParts) {
+	if perr := m.again(m.mountByParts); !errors.Is(perr, errNoParts) {
 		return perr
 	}
 	return err
+}
+
+// again calls mount after another way to mount has failed.
+func (m Mount) again(mount func() error) error {
+	if m.Volatile {
+		// The kernel may have made the file system before something else has failed.
+		if err := ForgetVolatile(m.Work); err != nil {
+			return err
+		}
+	}
+	return mount()
 }
 
 // mostPaths limits the length of the paths of all lower directories together. A line of mountinfo shows the names that they were mounted
@@ -90,6 +103,9 @@ func (m Mount) options() []mountutil.Option {
 			// option prevents that.
 			o = append(o, mountutil.Option{Key: "uuid", Value: "null"})
 		}
+	}
+	if m.Volatile {
+		o = append(o, mountutil.Option{Key: "volatile", Value: ""})
 	}
 	return o
 }
@@ -183,10 +199,13 @@ var KernelTakesParts = sync.OnceValue(func() bool {
 })
 
 // ReleaseTakesParts is KernelTakesParts for a kernel whose release is release.
-func ReleaseTakesParts(release string) bool {
-	var major, minor int
-	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
-	return err == nil && (major > 6 || major == 6 && minor >= 7)
+func ReleaseTakesParts(release string) bool { return releaseFrom(release, 6, 7) }
+
+// releaseFrom reports whether release is that of a kernel of the version major.minor or later.
+func releaseFrom(release string, major, minor int) bool {
+	var isMajor, isMinor int
+	_, err := fmt.Sscanf(release, "%d.%d", &isMajor, &isMinor)
+	return err == nil && (isMajor > major || isMajor == major && isMinor >= minor)
 }
 
 // configure passes the options and directories to the file system context fsfd.
