@@ -32,6 +32,7 @@ func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
 		{Name: "GetPutWritten"},
+		{Name: "Volatile"},
 		{Name: "GetFirst", Times: 5},
 		{Name: "Changes"},
 		{Name: "Diff"},

@@ -57,6 +57,9 @@
 // after everything that the driver caches was deleted ("uncached"). The program opens the store anew for each Get, so that only
 // the disk holds traces of the pull. The time of GetFirst is the median of a few operations.
 //
+// Volatile times a Get, the writing of a file with an fsync(2) of it, and a Put. Drivers with overlayfs leave out the sync if the container
+// is volatile, and the Put does not sync the file system either. With aufs both happen.
+//
 // The key "parents" is the number of layers below a container. With "marks=each" all of them but the lowest delete a file of the layer
 // below and have an opaque directory. If several layers have an opaque directory of the same name, aufs shows the files that all of
 // these but the lowest hide. This module's driver corrects that, which takes branches; the in-tree driver does not, and there is no
