@@ -1,0 +1,50 @@
+//go:build linux
+
+package aufs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+)
+
+// TestVolatile passes on what the library says of a container, and what mountopt says of all.
+func TestVolatile(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for what, c := range map[string]struct {
+			mountopt string
+			options  graphdriver.MountOpts
+			want     bool
+		}{
+			"ordinary":     {want: false},
+			"volatile":     {options: graphdriver.MountOpts{Volatile: true}, want: true},
+			"by an option": {options: graphdriver.MountOpts{Options: []string{"volatile"}}, want: true},
+			"by mountopt":  {mountopt: "volatile", want: true},
+		} {
+			t.Run(what, func(t *testing.T) {
+				d := newDriver(t, name, "aufs.mountopt="+c.mountopt)
+				must(t, d.Create("base", "", nil))
+				must(t, d.CreateReadWrite("child", "base", nil))
+				dir, err := d.Get("child", c.options)
+				must(t, err)
+				must(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o600))
+				mounts, err := mountutil.MountsUnder(filepath.Dir(dir))
+				if err != nil || len(mounts) != 1 {
+					t.Fatalf("%v, %v", mounts, err)
+				}
+				// Newer kernels show fsync=volatile.
+				got := strings.HasSuffix(mounts[0].VFSOptions, "volatile") || strings.Contains(mounts[0].VFSOptions, "volatile,")
+				if want := c.want && slices.Contains(d.Status(), [2]string{"Supports volatile", "true"}); got != want {
+					t.Errorf("volatile: %v, and should be %v: %s", got, want, mounts[0].VFSOptions)
+				}
+				must(t, d.Put("child"))
+			})
+		}
+	})
+}
