@@ -43,13 +43,16 @@ func FuzzParents(f *testing.F) {
 }
 
 func FuzzMountOptions(f *testing.F) {
-	for _, text := range []string{"", "ro", "ro,rw", "nodev,nosuid", "dio,nodio", "br:/etc=rw", "udba=none,ro", "xino=/etc/passwd", " ro , noexec", "append:/=rw", "sum,wsum"} {
+	for _, text := range []string{"", "ro", "ro,rw", "nodev,nosuid", "dio,nodio", "br:/etc=rw", "udba=none,ro", "xino=/etc/passwd", " ro , noexec", "append:/=rw", "sum,wsum", "volatile,sync"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		o, err := backend.ParseMountOptions([]string{text})
 		if err != nil {
 			return
+		}
+		if o.Volatile && o.Synchronous() {
+			t.Error("it syncs everything, and nothing")
 		}
 		for _, option := range o.Data {
 			name, _, _ := strings.Cut(option, "=")
