@@ -25,7 +25,7 @@ import (
 
 // AufsBackend mounts with aufs.
 type AufsBackend struct {
-	Home  store.Home
+	store.Stores
 	Forms *conversion.Converter
 	// Dirperm1 says that the kernel takes the option dirperm1. Without this option, aufs also looks at the permission bits of the
 	// directories in lower branches.
@@ -37,42 +37,67 @@ type AufsBackend struct {
 	XinoDir string
 }
 
-// ProbeAufs makes a trial mount in scratchDir to find out whether aufs can mount layers of the store h.
-func ProbeAufs(h store.Home, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*AufsBackend, error) {
+// ProbeAufs makes a trial mount in scratchDir to find out whether aufs can mount layers of the store s.Home, and then of the image stores.
+func ProbeAufs(s store.Stores, forms *conversion.Converter, scratchDir string, fsName func(path string) string) (*AufsBackend, error) {
 	if nested, err := mountutil.InUserNamespace(); err != nil || nested {
 		return nil, errors.Join(err, fmt.Errorf("aufs backend: %w; %s: %w", store.ErrAufsNested, insteadOverlay, store.ErrNotSupported))
 	}
+	h := s.Home
 	if i := strings.IndexAny(string(h), aufsfs.BranchDelimiters); i >= 0 {
 		return nil, fmt.Errorf("aufs backend: the path has a %q, which aufs cannot parse in the path of a branch: %w", string(h)[i], store.ErrPrerequisites)
 	}
-	b := &AufsBackend{Home: h, Forms: forms, Dirperm1: true, XinoDir: "/dev/shm"}
+	b := &AufsBackend{Stores: s, Forms: forms, Dirperm1: true, XinoDir: "/dev/shm"}
 	if st, err := os.Stat(b.XinoDir); err != nil || !st.IsDir() || unix.Access(b.XinoDir, unix.W_OK) != nil {
 		b.XinoDir = h.Tmp()
 	}
-	err := b.trial(scratchDir)
+	lower := filepath.Join(scratchDir, "lower")
+	err := b.trial(scratchDir, lower)
 	if (errors.Is(err, unix.EINVAL) || store.HasNoRoom(err)) && b.XinoDir != h.Tmp() {
 		// Not every file system can have an xino file, and a full one cannot.
 		b.XinoDir = h.Tmp()
-		err = b.trial(scratchDir)
+		err = b.trial(scratchDir, lower)
 	}
 	if errors.Is(err, unix.EINVAL) {
 		b.Dirperm1 = false
-		err = b.trial(scratchDir)
+		err = b.trial(scratchDir, lower)
 	}
 	if err != nil {
 		return nil, explainAufs(h, err, fsName)
 	}
-	return b, nil
+	return b, b.probeImages(scratchDir, fsName)
 }
 
-// trial makes two branches in dir, and mounts and unmounts a stack of them.
-func (b *AufsBackend) trial(dir string) error {
+// probeImages finds out whether aufs can mount layers of the image stores.
+func (b *AufsBackend) probeImages(scratchDir string, fsName func(path string) string) error {
+	for _, image := range b.Images {
+		if i := strings.IndexAny(string(image), aufsfs.BranchDelimiters); i >= 0 {
+			return imageStoreError(image, fmt.Errorf("its path has a %q in it, which aufs cannot parse in the path of a branch: %w",
+				string(image)[i], store.ErrPrerequisites))
+		}
+		err := b.trial(scratchDir, image.Diff(""))
+		if errors.Is(err, unix.EINVAL) {
+			err = fmt.Errorf("aufs does not take %s, which is on %s, as a branch: %w: %w", image.Diff(""), fsName(image.Diff("")), store.ErrIncompatibleFS, err)
+		}
+		if err != nil {
+			return imageStoreError(image, err)
+		}
+	}
+	return nil
+}
+
+// imageStoreError says that the layers of an image store cannot be mounted, and wraps the reason.
+func imageStoreError(image store.Home, err error) error {
+	return fmt.Errorf("aufs: using the additional image store %s: %w", image.ImageStore(), err)
+}
+
+// trial makes a branch in dir, and mounts and unmounts a stack of it and lower.
+func (b *AufsBackend) trial(dir, lower string) error {
 	for _, name := range []string{"upper", "lower", "mnt"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
 	}
-	branches := BranchesOf(Stack{Layers: []shadow.Shown{{Dir: filepath.Join(dir, "lower")}}}, filepath.Join(dir, "upper"))
+	branches := BranchesOf(Stack{Layers: []shadow.Shown{{Dir: lower}}}, filepath.Join(dir, "upper"))
 	calls, xino, err := b.Calls(branches, MountOptions{}, "")
 	if err != nil {
 		return err
@@ -140,6 +165,9 @@ func (b *AufsBackend) Mount(s Stack) error {
 	if err != nil {
 		return err
 	}
+	if s.Image {
+		return nil
+	}
 	if err := b.noteMount(s); err != nil {
 		return errors.Join(err, mountutil.UnmountRetry(s.Target))
 	}
@@ -150,7 +178,7 @@ func (b *AufsBackend) Mount(s Stack) error {
 func (b *AufsBackend) mountBranches(s Stack, branches []aufsfs.Branch) error {
 	if aufsfs.PathBytes(branches) > unix.Getpagesize()/2 {
 		// Shorter paths save calls, and each call costs the kernel as much as twenty branches.
-		short, done, err := ShortPaths(b.Home, branches)
+		short, done, err := ShortPaths(b.Stores, branches)
 		if err != nil {
 			return err
 		}

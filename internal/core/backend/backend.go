@@ -27,6 +27,8 @@ type Backend interface {
 type Stack struct {
 	ID     string
 	Target string
+	// Image says that the layer is in an additional image store. Its mount is read-only, and no in-use probe needs to know of it.
+	Image bool
 	// Layers are the layers that are only read, top to bottom: the ancestors, and in a read-only mount the layer itself before them.
 	Layers  []shadow.Shown
 	Options MountOptions

@@ -3,7 +3,6 @@
 package backend
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -53,27 +52,35 @@ func topBranch(s Stack, top string) []aufsfs.Branch {
 }
 
 // ShortPaths returns the branches with shorter paths, so that more of them fit into one call. The paths lead through open directories of
-// the store, and are valid until done is called.
-func ShortPaths(h store.Home, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
-	diff, err := os.OpenFile(h.Diff(""), fsutil.OpenDirectory, 0)
-	if err != nil {
-		return nil, nil, err
+// the stores, and are valid until done is called.
+func ShortPaths(s store.Stores, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
+	dirs := []string{s.Home.Diff("")}
+	for _, image := range s.Images {
+		dirs = append(dirs, image.Diff(""))
 	}
-	home, err := os.OpenFile(string(h), fsutil.OpenDirectory, 0)
-	if err != nil {
-		return nil, nil, errors.Join(err, diff.Close())
+	var opened []*os.File
+	done = func() {
+		for _, dir := range opened {
+			_ = dir.Close() // it only lends its number
+		}
 	}
-	long := []string{diff.Name() + "/", home.Name() + "/"}
-	byNumber := []string{fmt.Sprintf("/proc/self/fd/%d/", diff.Fd()), fmt.Sprintf("/proc/self/fd/%d/", home.Fd())}
+	for _, path := range append(dirs, string(s.Home)) {
+		dir, err := os.OpenFile(path, fsutil.OpenDirectory, 0)
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		opened = append(opened, dir)
+	}
 	short = make([]aufsfs.Branch, 0, len(branches))
 	for _, b := range branches {
-		for i, prefix := range long {
-			if rest, ok := strings.CutPrefix(b.Path, prefix); ok {
-				b.Path = byNumber[i] + rest
+		for _, dir := range opened {
+			if rest, ok := strings.CutPrefix(b.Path, dir.Name()+"/"); ok {
+				b.Path = fmt.Sprintf("/proc/self/fd/%d/", dir.Fd()) + rest
 				break
 			}
 		}
 		short = append(short, b)
 	}
-	return short, func() { _, _ = diff.Close(), home.Close() }, nil
+	return short, done, nil
 }

@@ -31,8 +31,9 @@ type OverlayBackend struct {
 	Volatile bool
 }
 
-// ProbeOverlay makes a trial mount in scratchDir to find out whether overlayfs can mount layers of the store h.
-func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(path string) string) (*OverlayBackend, error) {
+// ProbeOverlay makes a trial mount in scratchDir to find out whether overlayfs can mount layers of the stores that s is for.
+func ProbeOverlay(s *shadow.Cache, scratchDir string, fsName func(path string) string) (*OverlayBackend, error) {
+	h := s.Home
 	nested, err := mountutil.InUserNamespace()
 	if err != nil {
 		return nil, fmt.Errorf("overlay backend: %w", err)
@@ -50,7 +51,28 @@ func ProbeOverlay(h store.Home, s *shadow.Cache, scratchDir string, fsName func(
 	if err != nil {
 		return nil, explainOverlay(h, nested, err, fsName)
 	}
-	return b, nil
+	return b, b.probeImages(scratchDir, fsName)
+}
+
+// probeImages finds out whether overlayfs can mount layers of the image stores. It mounts in a directory of the trial.
+func (b *OverlayBackend) probeImages(dir string, fsName func(path string) string) error {
+	for _, image := range b.shadows.Images {
+		m := overlayfs.Mount{
+			Target: filepath.Join(dir, "mnt"), Lowers: []string{image.Diff("")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+			UserXattr: b.Form == whiteout.OverlayUser,
+		}
+		err := b.home.Mounting(m.Mount)
+		if err == nil {
+			err = mountutil.UnmountRetry(m.Target)
+		} else {
+			err = fmt.Errorf("overlayfs does not take %s, which is on %s, as a lower directory: %w: %w",
+				image.Diff(""), fsName(image.Diff("")), store.ErrIncompatibleFS, err)
+		}
+		if err != nil {
+			return imageStoreError(image, err)
+		}
+	}
+	return nil
 }
 
 // errWhiteouts says that overlayfs can be mounted there, but that the marks that layers need do not work.
@@ -131,7 +153,9 @@ func (b *OverlayBackend) Mount(s Stack) error {
 	m := overlayfs.Mount{Target: s.Target, Flags: s.Options.Flags, Label: s.Label, UserXattr: b.Form == whiteout.OverlayUser, Lowers: LowersOf(s.Layers)}
 	var err error
 	if s.Options.ReadOnly() {
-		err = b.addWatch(&m, s.ID)
+		if !s.Image {
+			err = b.addWatch(&m, s.ID)
+		}
 	} else {
 		m.Upper, m.Work, m.Volatile = b.home.Diff(s.ID), WorkDir(b.home, s.ID), s.Options.Volatile
 		err = b.readyWork(s.ID, m)

@@ -26,10 +26,14 @@ var (
 // ApplyDiff unpacks an archive into the layer id, and returns the size of the archive's files in bytes. It applies the archive through a
 // mount if the layer is mounted or not empty, or if parent is not the layer's parent. When ApplyDiff returns, the files are on the disk.
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
+	const op = "applying a diff to"
 	if options.Diff == nil {
-		return 0, store.LayerError("applying a diff to", id, errNoArchive)
+		return 0, store.LayerError(op, id, errNoArchive)
 	}
-	direct, err := d.home.IsParent(id, parent)
+	_, direct, err := d.child(id, parent)
+	if err == nil {
+		err = d.stores.MustChange(op, id)
+	}
 	if err != nil {
 		return 0, store.LayerError("applying a diff to", id, err)
 	}
@@ -41,7 +45,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 		size, err = d.applyToContent(id, options)
 	}
 	if err != nil {
-		return 0, store.LayerError("applying a diff to", id, err)
+		return 0, store.LayerError(op, id, err)
 	}
 	return size, nil
 }
@@ -179,7 +183,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 
 // belowOf returns a function that reads the layers below the layer id.
 func (d *Driver) belowOf(id string) func() ([]whiteout.LayerDir, error) {
-	return func() ([]whiteout.LayerDir, error) { return d.home.LayersBelow(id) }
+	return func() ([]whiteout.LayerDir, error) { return d.stores.Below(d.stores.Own(id)) }
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.
@@ -197,7 +201,7 @@ func (d *Driver) prepareUnpack(id string) error {
 // putUnpacked puts dir in the place of the directory of the layer id. dir is in s, and has the content for the layer. The layer has to be
 // empty, and the caller holds its lock. marked is as returned by Settle.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
-	below, err := d.home.LayersBelow(id)
+	below, err := d.stores.Below(d.stores.Own(id))
 	if err != nil {
 		return err
 	}
@@ -229,9 +233,10 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 // learn makes the shadows and the cache entry of the layer id, which was just unpacked. Otherwise the first mount of the layer would have
 // to make them. marked is as in putUnpacked. The caller holds the layer's lock.
 func (d *Driver) learn(id string, marked []string) {
-	parents, err := d.home.Parents(id)
+	layer := d.stores.Own(id)
+	parents, err := d.stores.Parents(layer)
 	if err == nil {
-		_, err = d.shadows.Find(append([]string{id}, parents...), true, marked)
+		_, err = d.shadows.Find(append([]store.Layer{layer}, parents...), true, marked)
 	}
 	if err != nil {
 		// Not fatal here: if the error persists, the mount fails with it.

@@ -89,7 +89,7 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	target := d.home.Mnt(id)
 	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
-		err = d.mountBase(id, o, label)
+		err = d.mountBase(d.stores.Own(id), nil, o, label)
 	}
 	if err != nil {
 		return "", store.LayerError("mounting", id, err)
@@ -98,20 +98,20 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mountBase mounts a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
+// mountBase is mount for a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
 // is only one layer.
-func (d *Driver) mountBase(id string, o backend.MountOptions, label string) error {
+func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^store.BindFlags != 0 {
-		return d.mount(id, nil, o, label)
+		return d.mount(layer, nil, o, label)
 	}
-	target := d.home.Mnt(id)
-	if err := makeMountPoint(target); err != nil {
+	target := d.stores.Mnt(layer)
+	if err := d.makeMountPoint(layer); err != nil {
 		return err
 	}
-	err := d.home.Bind(d.home.Diff(id), target, o.Flags)
+	err := d.home.Bind(layer.Dir(), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
 		// A process in a user namespace may not change the access time flags of a mount that was copied from outside the namespace.
-		return d.mount(id, nil, o, label)
+		return d.mount(layer, nil, o, label)
 	}
 	return err
 }
@@ -132,7 +132,7 @@ func (d *Driver) unmountBase(id string) error {
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return err
 	}
-	if err := d.unmount(id, target); err != nil {
+	if err := d.unmount(d.stores.Own(id), target); err != nil {
 		return err
 	}
 	if err := d.dropOwnFiles(id); err != nil {

@@ -295,7 +295,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 		for _, options := range [][]string{{"ro", "nodev"}, {"nosuid"}} {
 			o, err := backend.ParseMountOptions(options)
 			must(t, err)
-			must(t, s.inner.mount("base", nil, o, ""))
+			must(t, s.inner.mount(s.inner.stores.Own("base"), nil, o, ""))
 			hasOptions(t, target, options)
 			if m := mountAt(t, target); m.FSType != string(name) {
 				t.Errorf("it is of the type %s", m.FSType)
@@ -308,7 +308,7 @@ func TestBaseOfTheBackend(t *testing.T) {
 			s.oneForm(t, "base")
 		}
 		// Write through the mount. Aufs leaves files of its own in the layer.
-		must(t, s.inner.mount("base", nil, backend.MountOptions{}, ""))
+		must(t, s.inner.mount(s.inner.stores.Own("base"), nil, backend.MountOptions{}, ""))
 		must(t, os.Remove(filepath.Join(target, "run")))
 		write(t, target, files{"d/more": "more"})
 		must(t, s.Cleanup())

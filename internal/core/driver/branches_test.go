@@ -163,7 +163,7 @@ func TestShortPaths(t *testing.T) {
 	for _, path := range paths {
 		branches = append(branches, aufsfs.Branch{Path: path, Permission: "ro+wh"})
 	}
-	short, done, err := backend.ShortPaths(h, branches)
+	short, done, err := backend.ShortPaths(store.Stores{Home: h}, branches)
 	must(t, err)
 	for i, path := range paths {
 		want, err := os.Stat(path)
@@ -180,7 +180,7 @@ func TestShortPaths(t *testing.T) {
 		t.Error("a directory is still open")
 	}
 	must(t, os.RemoveAll(h.Diff("")))
-	if _, _, err := backend.ShortPaths(h, branches); err == nil {
+	if _, _, err := backend.ShortPaths(store.Stores{Home: h}, branches); err == nil {
 		t.Error("there is no directory, and no error")
 	}
 }

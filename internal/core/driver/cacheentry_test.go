@@ -31,13 +31,22 @@ func layersOf(t *testing.T, h store.Home, to whiteout.Form, layers ...files) (s 
 		must(t, os.Mkdir(h.Diff(id), 0o755))
 		write(t, h.Diff(id), content)
 	}
-	return shadow.New(h, conversion.New(h, ""), to, ""), ids
+	return shadow.New(store.Stores{Home: h}, conversion.New(h, ""), to, ""), ids
+}
+
+// ownLayers returns the layers ids of home.
+func ownLayers(s *shadow.Cache, ids []string) []store.Layer {
+	layers := make([]store.Layer, 0, len(ids))
+	for _, id := range ids {
+		layers = append(layers, s.Own(id))
+	}
+	return layers
 }
 
 // hides returns the names in the shadow below the first of layers, when layers are mounted as a stack.
 func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 	t.Helper()
-	stack, err := s.Stack(layers, "")
+	stack, err := s.Stack(ownLayers(s, layers), store.Layer{})
 	must(t, err)
 	if stack[0].Below == "" {
 		return nil
@@ -48,7 +57,7 @@ func hides(s *shadow.Cache, t *testing.T, layers []string) []string {
 // isCached reports whether the cache knows how the first of layers is mounted.
 func isCached(s *shadow.Cache, t *testing.T, layers []string) bool {
 	t.Helper()
-	look, err := s.LookAt(layers)
+	look, err := s.LookAt(ownLayers(s, layers))
 	must(t, err)
 	defer look.Close()
 	_, ok := look.Cached(0)
@@ -93,7 +102,7 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 	}
 	// Each backend has links of its own, and so does a user without root.
 	for _, to := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayUser} {
-		if isCached(shadow.New(h, s.Forms, to, ""), t, ids) {
+		if isCached(shadow.New(store.Stores{Home: h}, s.Forms, to, ""), t, ids) {
 			t.Errorf("known in the form %s", to)
 		}
 	}
@@ -113,7 +122,7 @@ func TestKnownGoesByTheStamp(t *testing.T) {
 		if isCached(s, t, ids) {
 			t.Errorf("known, after %s", what)
 		}
-		_, err := s.Stack(ids, "")
+		_, err := s.Stack(ownLayers(s, ids), store.Layer{})
 		must(t, err)
 		if !isCached(s, t, ids) {
 			t.Errorf("not known again, after %s", what)
@@ -166,18 +175,18 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	for what, look := range map[string]func(t *testing.T, s *shadow.Cache, ids []string){
 		"looked at alone": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
-			_, err := s.Find(ids, false, nil)
+			_, err := s.Find(ownLayers(s, ids), false, nil)
 			must(t, err)
 		},
 		"mounted": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
-			_, err := s.Stack(ids, "")
+			_, err := s.Stack(ownLayers(s, ids), store.Layer{})
 			must(t, err)
 		},
 		"looked at by two": func(t *testing.T, s *shadow.Cache, ids []string) {
 			t.Helper()
 			for range 2 {
-				_, err := shadow.New(s.Home, s.Forms, s.To, "").Stack(ids, "")
+				_, err := shadow.New(s.Stores, s.Forms, s.To, "").Stack(ownLayers(s, ids), store.Layer{})
 				must(t, err)
 			}
 		},
@@ -219,7 +228,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 	}
 	s, ids := layersOf(t, h, whiteout.AufsForm, append(layers, files{".wh..wh..opq": "", "d/g": ""}, files{"d/hidden": ""})...)
 	must(t, unix.Mkfifo(filepath.Join(h.Diff(ids[6]), "pipe"), 0o600))
-	stack, err := s.Stack(ids, "")
+	stack, err := s.Stack(ownLayers(s, ids), store.Layer{})
 	must(t, err)
 	if len(stack) != 6 {
 		t.Errorf("below an opaque layer there are more: %+v", stack)
@@ -229,7 +238,7 @@ func TestKnownAfterOneMount(t *testing.T) {
 			t.Errorf("%s is not known", ids[n])
 		}
 	}
-	again, err := s.Stack(ids, "")
+	again, err := s.Stack(ownLayers(s, ids), store.Layer{})
 	must(t, err)
 	if !slices.Equal(again, stack) {
 		t.Errorf("%+v,\nand before %+v", again, stack)
@@ -244,13 +253,13 @@ func TestLayersBelowAnOpaqueOne(t *testing.T) {
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh..wh..opq": "", "f": ""}, files{"g": ""})
 	device(t, filepath.Join(h.Diff(ids[1]), "zero"))
 	for range 2 {
-		stack, err := s.Stack(ids, "")
+		stack, err := s.Stack(ownLayers(s, ids), store.Layer{})
 		must(t, err)
 		if len(stack) != 1 || !stack[0].Opaque {
 			t.Errorf("%+v", stack)
 		}
 	}
-	_, err := s.Stack(ids[1:], "")
+	_, err := s.Stack(ownLayers(s, ids[1:]), store.Layer{})
 	wants(t, err, nil, ids[1], "zero")
 }
 
@@ -530,17 +539,17 @@ func TestShadowIsThere(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.OverlayTrusted, files{".wh.a": ""}, files{"a": ""})
-	dirs, written, err := s.Read(ids)
+	dirs, written, err := s.Read(ownLayers(s, ids))
 	if err != nil || slices.Contains(written, true) {
 		t.Fatalf("%v, %v", written, err)
 	}
-	v, p, digest, err := s.Plan(ids[0], dirs, "", nil)
+	v, p, digest, err := s.Plan(s.Own(ids[0]), dirs, "", nil)
 	must(t, err)
-	look, err := s.LookAt(ids)
+	look, err := s.LookAt(ownLayers(s, ids))
 	must(t, err)
 	defer look.Close()
 	for range 2 {
-		must(t, s.Make(ids[0], digest, p, dirs[0]))
+		must(t, s.Make(s.Own(ids[0]), digest, p, dirs[0]))
 		if !look.Place(&v, digest, true, true) || v.Above == "" || v.Below == "" {
 			t.Errorf("%+v", v)
 		}
@@ -574,7 +583,7 @@ func TestForgetIsWholeOrNothing(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
-	_, err := s.Stack(ids, "")
+	_, err := s.Stack(ownLayers(s, ids), store.Layer{})
 	must(t, err)
 	must(t, os.Rename(h.Diff(ids[1]), h.Diff("away")))
 	if err := h.Invalidate(ids[1]); err == nil {

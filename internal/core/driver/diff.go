@@ -15,7 +15,23 @@ import (
 )
 
 // Parent returns the direct parent of the layer id, or "" if the layer has none.
-func (d *Driver) Parent(id string) (string, error) { return d.home.Parent(id) }
+func (d *Driver) Parent(id string) (string, error) {
+	layer, err := d.stores.Lookup("reading the parents of", id)
+	if err != nil {
+		return "", err
+	}
+	parents, err := layer.Home.WrittenParents(id)
+	return append(parents, "")[0], err
+}
+
+// child returns the layer id. direct reports whether parent is its direct parent. The parent of a layer without parents is "".
+func (d *Driver) child(id, parent string) (layer store.Layer, direct bool, err error) {
+	if layer, err = d.stores.Lookup("reading the parents of", id); err != nil {
+		return layer, false, err
+	}
+	parents, err := d.stores.Parents(layer)
+	return layer, err == nil && append(parents, store.Layer{})[0].ID == parent, err
+}
 
 // orNone returns m or, if m is nil, the mapping that leaves ids as they are.
 func orNone(m *idmap.Mappings) *idmap.Mappings {
@@ -31,22 +47,22 @@ func orNone(m *idmap.Mappings) *idmap.Mappings {
 // Diff does not mount the layer. Nobody should mount or unmount the layer until the archive is closed: the storage library's Store holds
 // its lock for that long. The error is ErrNotParent if parent is not the layer's parent.
 func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (io.ReadCloser, error) {
-	direct, err := d.home.IsParent(id, parent)
+	layer, direct, err := d.child(id, parent)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
-	f, mounted, err := d.readable(id)
+	f, mounted, err := d.readable(layer)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.home, id, f, orNone(idMappings), orNone(parentMappings))
+	only, err := layerdiff.ChangedPaths(d.stores, layer, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
-	held, err := layerdiff.Hold(d.home, id)
+	held, err := layerdiff.Hold(layer)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
@@ -56,23 +72,27 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 }
 
 // readable makes the layer's own directory show all of the layer's content, as far as that is possible without mounting the layer. It
-// returns the layer's form, and whether the layer is mounted.
-func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) {
-	lock, err := d.home.LockLayer("reading", id)
+// returns the layer's form, and whether the layer is mounted and may change.
+func (d *Driver) readable(layer store.Layer) (f whiteout.Form, mounted bool, err error) {
+	if !d.stores.IsOwn(layer) {
+		f, err = layer.Home.Form(layer.ID)
+		return f, false, err
+	}
+	lock, err := d.home.LockLayer("reading", layer.ID)
 	if err != nil {
 		return "", false, err
 	}
 	defer lock.Unlock()
-	target := d.home.Mnt(id)
+	target := d.home.Mnt(layer.ID)
 	if mounted, err = mountutil.IsMounted(target); err != nil {
 		return "", false, err
 	}
 	if mounted {
-		if _, err := d.flush(id, target, aufsfs.LinkFlush.Live); err != nil {
+		if _, err := d.flush(layer.ID, target, aufsfs.LinkFlush.Live); err != nil {
 			return "", false, err
 		}
 	}
-	f, err = d.home.Form(id)
+	f, err = d.home.Form(layer.ID)
 	return f, mounted, err
 }
 
@@ -80,22 +100,22 @@ func (d *Driver) readable(id string) (f whiteout.Form, mounted bool, err error) 
 // that it also counts files that are in the layer only because UpdateLayerIDMap has changed their owners. The error is ErrNotParent if
 // parent is not the layer's parent.
 func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (int64, error) {
-	direct, err := d.home.IsParent(id, parent)
+	layer, direct, err := d.child(id, parent)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
 	if !direct {
 		return 0, layerdiff.ErrNotParent
 	}
-	f, err := d.home.Form(id)
+	f, err := layer.Home.Form(id)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.home, id, f, orNone(idMappings), orNone(parentMappings))
+	only, err := layerdiff.ChangedPaths(d.stores, layer, f, orNone(idMappings), orNone(parentMappings))
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
-	usage, err := layerdiff.UsageOf(d.home, id, f, only)
+	usage, err := layerdiff.UsageOf(layer, f, only)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
@@ -108,7 +128,11 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 //
 // The reader looks up names, and symbolic links in them, with the layer's directory as the root. It opens only regular files.
 func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
-	return layerdiff.NewGetter(d.home, id)
+	layer, err := d.stores.Lookup("reading", id)
+	if err != nil {
+		return nil, err
+	}
+	return layerdiff.NewGetter(d.stores, layer)
 }
 
 // Changes returns what the layer changes in its parent, sorted by path. A file in the layer is a change even if its content is the same as
@@ -119,7 +143,7 @@ func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
 // Changes does not mount the layer, and reads each directory of an ancestor at most once. The error is ErrNotParent if parent is not the
 // layer's parent.
 func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
-	direct, err := d.home.IsParent(id, parent)
+	layer, direct, err := d.child(id, parent)
 	if err != nil {
 		return nil, store.LayerError("comparing", id, err)
 	}
@@ -127,8 +151,8 @@ func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, p
 		return nil, layerdiff.ErrNotParent
 	}
 	var changes []layerdiff.Change
-	err = layerdiff.Reading(d.home, id, func() (err error) {
-		changes, err = d.changes(id, orNone(idMappings), orNone(parentMappings))
+	err = layerdiff.Reading(layer, func() (err error) {
+		changes, err = d.changes(layer, orNone(idMappings), orNone(parentMappings))
 		return err
 	})
 	if err != nil {
@@ -137,31 +161,32 @@ func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, p
 	return changes, nil
 }
 
-func (d *Driver) changes(id string, idMappings, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
-	f, _, err := d.readable(id)
+func (d *Driver) changes(layer store.Layer, idMappings, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
+	f, _, err := d.readable(layer)
 	if err != nil {
 		return nil, err
 	}
-	changed, err := owners.Changed(d.home, id)
+	changed, err := owners.Changed(layer.Home, layer.ID)
 	if err != nil {
 		return nil, err
 	}
-	return layerdiff.Compare(d.home, id, layerdiff.Comparison{
-		Layer: whiteout.LayerDir{Root: d.home.Diff(id), Form: f}, Mappings: idMappings, ParentMappings: parentMappings, Owners: changed,
+	return layerdiff.Compare(d.stores, layer, layerdiff.Comparison{
+		Layer: whiteout.LayerDir{Root: layer.Dir(), Form: f}, Mappings: idMappings, ParentMappings: parentMappings, Owners: changed,
 	})
 }
 
 // ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A file with
 // several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*layerdiff.Usage, error) {
-	if _, err := d.home.Parents(id); err != nil {
-		return nil, store.LayerError("measuring", id, err)
-	}
-	f, err := d.home.Form(id)
+	layer, _, err := d.child(id, "")
 	if err != nil {
 		return nil, store.LayerError("measuring", id, err)
 	}
-	usage, err := layerdiff.UsageOf(d.home, id, f, nil)
+	f, err := layer.Home.Form(id)
+	if err != nil {
+		return nil, store.LayerError("measuring", id, err)
+	}
+	usage, err := layerdiff.UsageOf(layer, f, nil)
 	if err != nil {
 		return nil, store.LayerError("measuring", id, err)
 	}

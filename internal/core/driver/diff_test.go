@@ -435,7 +435,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
 	first, err := os.Lstat(filepath.Join(dir, "a"))
 	must(t, err)
-	held, err := layerdiff.Hold(s.inner.home, "base")
+	held, err := layerdiff.Hold(s.inner.stores.Own("base"))
 	must(t, err)
 	reader := layerdiff.Archive(held, whiteout.AufsForm, orNone(nil), nil, true, archive.FileInfoHeader)
 	defer reader.Close()

@@ -36,7 +36,7 @@ func TestHeldLayer(t *testing.T) {
 			if !s.Exists("child") {
 				s.create(t, "base", "child")
 			}
-			err := layerdiff.Reading(s.inner.home, "child", func() error { c.do(); return nil })
+			err := layerdiff.Reading(s.inner.stores.Own("child"), func() error { c.do(); return nil })
 			if c.want == nil {
 				must(t, err)
 				return

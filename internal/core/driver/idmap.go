@@ -20,6 +20,9 @@ import (
 //
 // If an earlier change was cut short, UpdateLayerIDMap finishes that change first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings, mountLabel string) error {
+	if err := d.stores.MustChange("changing the owners in", id); err != nil {
+		return err
+	}
 	var acl []string
 	if d.backend.Name() == backend.Aufs && !d.options.Has("acl") {
 		// Without this option the mount shows no access control lists.

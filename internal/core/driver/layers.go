@@ -82,6 +82,9 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, opts *CreateOp
 		return nil, store.LayerError("creating", id, err)
 	}
 	parents, err := d.lineage(id, parent)
+	if err == nil {
+		err = d.notBelow(id, parents)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,25 +108,53 @@ func (d *Driver) CreateFromTemplate(id, template string, opts *CreateOptions, re
 }
 
 // lineage returns the ancestors that a layer id made on top of parent has, nearest first.
-func (d *Driver) lineage(id, parent string) ([]string, error) {
+func (d *Driver) lineage(id, parent string) ([]store.Layer, error) {
 	if parent == "" {
 		return nil, nil
 	}
 	if err := store.CheckID(parent); err != nil {
 		return nil, store.LayerError("creating", id, fmt.Errorf("parent %q: %w", parent, err))
 	}
-	if !d.home.Exists(parent) {
+	if !d.stores.Exists(parent) {
 		return nil, store.LayerError("creating", id, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown))
 	}
-	ancestors, err := d.home.Parents(parent)
+	nearest, err := d.stores.Lookup("using", parent)
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
 	}
-	return append([]string{parent}, ancestors...), nil
+	ancestors, err := d.stores.Parents(nearest)
+	if err != nil {
+		return nil, store.LayerError("creating", id, err)
+	}
+	return append([]store.Layer{nearest}, ancestors...), nil
+}
+
+// notBelow returns an error if home cannot have a layer id on top of parents because there is one in an additional image store: parents are on
+// top of that, or a layer of home is, which would show other content.
+func (d *Driver) notBelow(id string, parents []store.Layer) error {
+	image := d.stores.Find(id, d.home)
+	if slices.Contains(idsOf(parents), id) {
+		return store.LayerError("creating", id, fmt.Errorf("its parent is on top of the layer of that name in %s: %w", image.Home.ImageStore(), fs.ErrExist))
+	}
+	if d.stores.IsOwn(image) {
+		return nil
+	}
+	ids, err := d.home.List()
+	if err != nil {
+		return err
+	}
+	for _, above := range ids {
+		// A layer that cannot be read depends on nothing.
+		if ancestors, err := d.home.WrittenParents(above); err == nil && slices.Contains(ancestors, id) {
+			return store.LayerError("creating", id, fmt.Errorf("the layer %s is on top of the layer of that name in the additional image store %s: %w",
+				above, image.Home.ImageStore(), fs.ErrExist))
+		}
+	}
+	return nil
 }
 
 // create makes the directories of a layer and the record of the form f. It makes layers/<id> last: from then on the layer exists.
-func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *CreateOptions) (err error) {
+func (d *Driver) create(f whiteout.Form, id string, parents []store.Layer, opts *CreateOptions) (err error) {
 	root, err := d.rootOf(parents, opts)
 	if err != nil {
 		return err
@@ -152,7 +183,7 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 		}
 		made = append(made, d.home.Overlay(store.FormDir, id))
 	}
-	file, err := fsutil.StageFile(d.home.Tmp(), store.FormatParents(parents))
+	file, err := fsutil.StageFile(d.home.Tmp(), store.FormatParents(idsOf(parents)))
 	if err != nil {
 		return err
 	}
@@ -162,6 +193,15 @@ func (d *Driver) create(f whiteout.Form, id string, parents []string, opts *Crea
 		return errors.Join(err, file.Discard())
 	}
 	return file.Commit(d.home.Layers(id))
+}
+
+// idsOf returns the ids of layers.
+func idsOf(layers []store.Layer) []string {
+	ids := make([]string, 0, len(layers))
+	for _, layer := range layers {
+		ids = append(ids, layer.ID)
+	}
+	return ids
 }
 
 // rootDir is the mode and owner of a layer's new root directory.
@@ -198,11 +238,11 @@ func rootDirAt(dir string) (rootDir, error) {
 	return rootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
 }
 
-func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) {
+func (d *Driver) rootOf(parents []store.Layer, opts *CreateOptions) (rootDir, error) {
 	if len(parents) > 0 {
-		root, err := rootDirAt(d.home.Diff(parents[0]))
+		root, err := rootDirAt(parents[0].Dir())
 		if err != nil {
-			return rootDir{}, fmt.Errorf("reading the directory of the parent %s: %w", parents[0], err)
+			return rootDir{}, fmt.Errorf("reading the directory of the parent %s: %w", parents[0].ID, err)
 		}
 		return root, nil
 	}
@@ -216,7 +256,8 @@ func (d *Driver) rootOf(parents []string, opts *CreateOptions) (rootDir, error) 
 
 // Remove unmounts the layer, whoever uses it, and removes it with all its files. If the mount stays busy, the layer keeps all its data, and
 // the error says what to look for. A copy of the mount in another mount namespace does not prevent the removal, since the copy could stay
-// forever. An id that is not in the store is no error.
+// forever. An id that is not in home is no error, not even if an image store has it: the library removes whatever a failed Create may have left,
+// and cannot open its store if that fails.
 func (d *Driver) Remove(id string) error {
 	clean, err := d.DeferredRemove(id)
 	if err != nil {

@@ -80,7 +80,9 @@ type Config struct {
 	SkipMountHome bool
 	// RunRoot is the directory where the storage library counts mounts, or "".
 	RunRoot string
-	Library Library
+	// ImageStores are the graph roots of the additional image stores, in the order in which they are searched.
+	ImageStores []string
+	Library     Library
 }
 
 // ErrNoQuotas means that the driver cannot limit the size of a layer.

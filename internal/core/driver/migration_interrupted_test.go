@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
-	"github.com/seed-642172e2/aufs/internal/core/migration"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
@@ -33,14 +33,14 @@ func TestMigrationInterrupted(t *testing.T) {
 		for _, name := range some(t, fixtureNames(t)) {
 			t.Run(name, func(t *testing.T) {
 				var steps []faults.Call
-				o := buildOldStore(t, name, migration.BootID())
+				o := buildOldStore(t, name, mountutil.BootID())
 				o.initKilled(t, backendName, func(call faults.Call) faults.Verdict {
 					steps = append(steps, call)
 					return faults.Continue
 				})
 				unmountLazily(t, o.home)
 				for _, step := range some(t, steps) {
-					o := buildOldStore(t, name, migration.BootID())
+					o := buildOldStore(t, name, mountutil.BootID())
 					o.initKilled(t, backendName, func(call faults.Call) faults.Verdict {
 						if call.N == step.N {
 							return faults.Kill

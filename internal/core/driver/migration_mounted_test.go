@@ -23,13 +23,13 @@ import (
 func TestMigrationOfMountedLayers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range fixtureNames(t) {
-			if len(readFixture(t, name, migration.BootID()).mounts) == 0 {
+			if len(readFixture(t, name, mountutil.BootID()).mounts) == 0 {
 				continue
 			}
 			for _, elsewhere := range []bool{false, true} {
 				where := map[bool]string{false: "here", true: "elsewhere"}[elsewhere]
 				t.Run(name+" mounted "+where, func(t *testing.T) {
-					testMigrationMounted(t, backendName, buildOldStore(t, name, migration.BootID()), elsewhere)
+					testMigrationMounted(t, backendName, buildOldStore(t, name, mountutil.BootID()), elsewhere)
 				})
 			}
 		}

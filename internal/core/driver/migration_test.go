@@ -17,7 +17,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
-	"github.com/seed-642172e2/aufs/internal/core/migration"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -180,7 +180,7 @@ func (o oldStore) form(t *testing.T, id string) (f whiteout.Form, converting boo
 func (o oldStore) hasEarlierTrace(id string) bool {
 	return slices.ContainsFunc(o.store, func(n node) bool {
 		elements := strings.Split(n.path, "/")
-		return len(elements) == 4 && elements[1] == "trace" && elements[2] != migration.BootID() && elements[3] == id
+		return len(elements) == 4 && elements[1] == "trace" && elements[2] != mountutil.BootID() && elements[3] == id
 	})
 }
 
@@ -289,13 +289,13 @@ func (o oldStore) again(t *testing.T, backendName backend.Name) testStore {
 func TestMigration(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range fixtureNames(t) {
-			t.Run(name, func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, migration.BootID()), false) })
-			f := readFixture(t, name, migration.BootID())
+			t.Run(name, func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, mountutil.BootID()), false) })
+			f := readFixture(t, name, mountutil.BootID())
 			if f.namesBoot {
 				t.Run(name+" in an earlier boot", func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, earlierBoot), false) })
 			}
 			if f.diffMounted {
-				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, migration.BootID()), true) })
+				t.Run(name+" with diff mounted", func(t *testing.T) { testMigration(t, backendName, buildOldStore(t, name, mountutil.BootID()), true) })
 			}
 		}
 	})

@@ -21,7 +21,7 @@ import (
 
 // Get mounts the layer, unless it is mounted already, and returns the path of the mount, mnt/<id>. It mounts a layer without parents only
 // if the options have a flag or there is a mount label; otherwise it returns diff/<id>. Each Get needs a Put, and the last Put unmounts. A
-// layer that is already mounted keeps the options of its mount.
+// layer that is already mounted keeps the options of its mount. A layer of an image store is always mounted, read-only, at Stores.Mnt.
 //
 // After an error nothing is mounted that was not mounted before. The error matches store.ErrLayerUnknown if there is no such layer.
 func (d *Driver) Get(id string, options GetOptions) (string, error) {
@@ -51,54 +51,63 @@ func (d *Driver) getDurable(id, label string, data ...string) (string, error) {
 
 // getWith is Get with parsed mount options and an SELinux label.
 func (d *Driver) getWith(id string, o backend.MountOptions, label string) (string, error) {
-	var parents []string
-	lock, err := d.home.LockLayerAnd("mounting", id, func() (err error) {
-		parents, err = d.home.Parents(id)
+	var layer store.Layer
+	var parents []store.Layer
+	lock, err := d.stores.LockLayerAnd("mounting", id, func(l store.Layer) (err error) {
+		layer = l
+		parents, err = d.stores.Parents(l)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	defer lock.Unlock()
-	if len(parents) == 0 {
+	if own := d.stores.IsOwn(layer); own && len(parents) == 0 {
 		return d.getBase(id, o, label)
+	} else if !own {
+		// As the overlay driver does.
+		o.Flags |= unix.MS_RDONLY
 	}
-	target := d.home.Mnt(id)
+	target := d.stores.Mnt(layer)
 	if d.mounted.Increment(target) > 1 {
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			return target, nil
 		}
 		// The count says that the layer is mounted, but another driver's Cleanup, or somebody else, has unmounted it.
 	}
-	if err := d.mount(id, parents, o, label); err != nil {
+	mount := d.mount
+	if len(parents) == 0 {
+		mount = d.mountBase
+	}
+	if err := mount(layer, parents, o, label); err != nil {
 		d.mounted.Decrement(target)
 		return "", store.LayerError("mounting", id, err)
 	}
 	return target, nil
 }
 
-// mount mounts the layer id. The caller holds the layer's lock.
-func (d *Driver) mount(id string, parents []string, o backend.MountOptions, label string) error {
-	s := backend.Stack{ID: id, Target: d.home.Mnt(id), Options: o, Label: label}
-	if err := makeMountPoint(s.Target); err != nil {
+// mount mounts the layer. The caller holds the layer's lock.
+func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.MountOptions, label string) error {
+	s := backend.Stack{ID: layer.ID, Target: d.stores.Mnt(layer), Image: !d.stores.IsOwn(layer), Options: o, Label: label}
+	if err := d.makeMountPoint(layer); err != nil {
 		return err
 	}
 	layers := parents
 	if o.ReadOnly() {
-		layers = append([]string{id}, parents...)
+		layers = append([]store.Layer{layer}, parents...)
 	}
 	for {
-		same, err := d.mountStack(s, layers)
+		same, err := d.mountStack(s, layer, layers)
 		if err != nil || same {
 			return err
 		}
 	}
 }
 
-// mountStack mounts the stack s with layers below it. Somebody may convert one of the layers below meanwhile, because only the lock of the
+// mountStack mounts the stack s, of the layer whose lock the caller holds, with layers below it. Somebody may convert one of the layers below meanwhile, because only the lock of the
 // mounted layer is held. If the form of a layer has changed, mountStack leaves nothing mounted, and same is false.
-func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err error) {
-	if s.Layers, err = d.shadows.Stack(layers, s.ID); err != nil {
+func (d *Driver) mountStack(s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
+	if s.Layers, err = d.shadows.Stack(layers, held); err != nil {
 		return false, err
 	}
 	if !s.Options.ReadOnly() {
@@ -114,12 +123,12 @@ func (d *Driver) mountStack(s backend.Stack, layers []string) (same bool, err er
 			// The layer's shadows do what its marks say, whichever form the marks are in by now.
 			continue
 		}
-		r, err := d.home.ReadForm(layer.ID)
+		r, err := layer.Home.ReadForm(layer.ID)
 		same := !r.Converting && r.IsOverlay() == (layer.Form != "") && (!r.IsOverlay() || r.Form == layer.Form)
 		if err == nil && same {
 			continue
 		}
-		if err = errors.Join(err, d.unmount(s.ID, s.Target)); err == nil {
+		if err = errors.Join(err, d.unmount(held, s.Target)); err == nil && d.stores.IsOwn(layer.Layer) {
 			err = d.unlearn(layer.ID)
 		}
 		return false, err
@@ -154,6 +163,19 @@ func (d *Driver) prepare(s *backend.Stack) error {
 	return err
 }
 
+// makeMountPoint makes the mount point of the layer if it is missing.
+func (d *Driver) makeMountPoint(layer store.Layer) error {
+	target := d.stores.Mnt(layer)
+	if !d.stores.IsOwn(layer) {
+		for _, dir := range []string{filepath.Dir(filepath.Dir(target)), filepath.Dir(target)} {
+			if err := makeMountPoint(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	}
+	return makeMountPoint(target)
+}
+
 // makeMountPoint makes the directory target if somebody has removed it. A mount point holds nothing of its own.
 func makeMountPoint(target string) error {
 	st, err := fsutil.LstatOf(target)
@@ -170,8 +192,12 @@ func makeMountPoint(target string) error {
 // about a second and a half, and then returns a *BusyError. After an error the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	alone := false
-	lock, err := d.home.LockLayerAnd("unmounting", id, func() (err error) {
-		alone, err = d.home.IsBase(id)
+	layer, err := d.mountedLayer(id)
+	if err != nil {
+		return err
+	}
+	lock, err := d.stores.LockFoundAnd("unmounting", layer, func(l store.Layer) (err error) {
+		alone, err = l.Home.IsBase(id)
 		return err
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
@@ -182,23 +208,45 @@ func (d *Driver) Put(id string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if alone {
+	if alone && d.stores.IsOwn(layer) {
 		return d.putBase(id)
 	}
-	target := d.home.Mnt(id)
+	target := d.stores.Mnt(layer)
 	if d.mounted.Decrement(target) > 0 {
 		return nil
 	}
-	if err := d.unmount(id, target); err != nil {
+	if err := d.unmount(layer, target); err != nil {
 		return store.LayerError("unmounting", id, err)
 	}
 	return nil
 }
 
-// unmount unmounts the layer id, and all that is mounted on top of it, from target. The caller holds the layer's lock. Another driver, with
+// mountedLayer returns the layer id that is mounted. After a Get of a layer in an image store, home or another image store may have got a layer
+// of that name.
+func (d *Driver) mountedLayer(id string) (store.Layer, error) {
+	if err := store.CheckID(id); err != nil {
+		return store.Layer{}, err
+	}
+	found := d.stores.Find(id, d.home)
+	for _, image := range d.stores.Images {
+		layer := store.Layer{Home: image, ID: id}
+		if mounted, err := mountutil.IsMounted(d.stores.Mnt(layer)); err == nil && mounted {
+			if mounted, err := mountutil.IsMounted(d.stores.Mnt(found)); err == nil && !mounted {
+				return layer, nil
+			}
+		}
+	}
+	return found, nil
+}
+
+// unmount unmounts the layer, and all that is mounted on top of it, from target. The caller holds the layer's lock. Another driver, with
 // another backend, may have made the mount, so unmount looks at what is mounted.
-func (d *Driver) unmount(id, target string) error {
-	noted := false
+func (d *Driver) unmount(layer store.Layer, target string) error {
+	if !d.stores.IsOwn(layer) {
+		// The mount is read-only, and nobody has noted it.
+		return mountutil.UnmountStacked(target)
+	}
+	id, noted := layer.ID, false
 	volatile := backend.IsVolatile(d.home, id, target)
 	for mounted := true; mounted; {
 		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
@@ -278,5 +326,5 @@ func (d *Driver) unmountFound(target string) error {
 	if alone, err := d.home.IsBase(id); err == nil && alone {
 		return d.unmountBase(id)
 	}
-	return d.unmount(id, target)
+	return d.unmount(d.stores.Own(id), target)
 }

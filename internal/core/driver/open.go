@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,7 +28,9 @@ import (
 // Driver is a graph driver on one store, without a storage library. Several goroutines may call its methods, and several drivers, in one
 // process or in many, may work on one store: see internal/core/store/lock.go.
 type Driver struct {
-	home    store.Home
+	home store.Home
+	// stores are home and the additional image stores.
+	stores  store.Stores
 	options backend.MountOptions
 	// ignoreChownErrors and skipMountHome are as in Config.
 	ignoreChownErrors bool
@@ -63,8 +66,13 @@ func Open(homePath string, c Config) (_ *Driver, err error) {
 		return nil, err
 	}
 	h := store.Home(absolute)
+	stores, err := openImageStores(h, c.ImageStores)
+	if err != nil {
+		return nil, err
+	}
 	d := &Driver{
 		home:              h,
+		stores:            stores,
 		options:           c.Mount,
 		ignoreChownErrors: c.IgnoreChownErrors,
 		skipMountHome:     c.SkipMountHome,
@@ -91,6 +99,43 @@ func Open(homePath string, c Config) (_ *Driver, err error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// CheckImageStore returns an error if there is no additional image store at path.
+func CheckImageStore(path string) error {
+	_, err := store.ImageStore(path)
+	return err
+}
+
+// openImageStores looks for the additional image stores at paths, and for everything in them that a driver would have to finish.
+func openImageStores(h store.Home, paths []string) (store.Stores, error) {
+	s := store.Stores{Home: h}
+	for _, path := range paths {
+		image, err := store.ImageStore(path)
+		if err == nil && isSame(string(h), string(image)) {
+			err = errors.New("this is the graph root itself")
+		}
+		if err == nil {
+			err = migration.Unneeded(image)
+		}
+		if err != nil {
+			return s, store.OpError("opening the additional image store "+path+" of the option imagestore", err)
+		}
+		if !slices.Contains(s.Images, image) {
+			s.Images = append(s.Images, image)
+		}
+	}
+	return s, nil
+}
+
+// isSame reports whether a and b are the same directory. One of them need not exist.
+func isSame(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // isMounted reports to the counter whether path is a mount point. On error, it assumes that nothing is mounted: the mount that follows
@@ -121,6 +166,9 @@ func (d *Driver) start(c Config) error {
 	}
 	if err := d.remover.RemoveAbandoned(context.Background(), warn); err != nil {
 		return err
+	}
+	if err := d.stores.RecordImages(); err != nil {
+		return fmt.Errorf("aufs: opening the store: %w", err)
 	}
 	return d.remover.SweepNotes()
 }
@@ -170,13 +218,13 @@ func (d *Driver) probe(name backend.Name) (backend.Backend, error) {
 }
 
 func (d *Driver) probeAufs(scratchDir string) (backend.Backend, error) {
-	d.shadows = shadow.New(d.home, d.forms, whiteout.AufsForm, d.runRoot)
-	return backend.ProbeAufs(d.home, d.forms, scratchDir, d.library.FSName)
+	d.shadows = shadow.New(d.stores, d.forms, whiteout.AufsForm, d.runRoot)
+	return backend.ProbeAufs(d.stores, d.forms, scratchDir, d.library.FSName)
 }
 
 func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
-	d.shadows = shadow.New(d.home, d.forms, store.OwnForm(), d.runRoot)
-	return backend.ProbeOverlay(d.home, d.shadows, scratchDir, d.library.FSName)
+	d.shadows = shadow.New(d.stores, d.forms, store.OwnForm(), d.runRoot)
+	return backend.ProbeOverlay(d.shadows, scratchDir, d.library.FSName)
 }
 
 // probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory: a mount there shows
@@ -250,28 +298,41 @@ func (d *Driver) Status() [][2]string {
 // there are any, nearest first and separated by colons. MergedDir is where Get shows the layer: mnt/<id>, or the layer's own directory if
 // the layer has no ancestors and is not mounted.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
-	parents, err := d.home.Parents(id)
+	layer, err := d.stores.Lookup("reading the parents of", id)
 	if err != nil {
 		return nil, store.LayerError("describing", id, err)
 	}
-	metadata := map[string]string{"UpperDir": d.home.Diff(id), "MergedDir": d.home.Diff(id)}
+	parents, err := d.stores.Parents(layer)
+	if err != nil {
+		return nil, err
+	}
+	target := d.stores.Mnt(layer)
+	metadata := map[string]string{"UpperDir": layer.Dir(), "MergedDir": target}
 	if len(parents) > 0 {
 		lower := make([]string, 0, len(parents))
 		for _, parent := range parents {
-			lower = append(lower, d.home.Diff(parent))
+			lower = append(lower, parent.Dir())
 		}
 		metadata["LowerDir"] = strings.Join(lower, ":")
-		metadata["MergedDir"] = d.home.Mnt(id)
-	} else if mounted, err := mountutil.IsMounted(d.home.Mnt(id)); err == nil && mounted {
-		metadata["MergedDir"] = d.home.Mnt(id)
+	} else if mounted, err := mountutil.IsMounted(target); d.stores.IsOwn(layer) && (err != nil || !mounted) {
+		metadata["MergedDir"] = layer.Dir()
 	}
 	return metadata, nil
 }
 
-// Exists reports whether the layer id is in the store.
-func (d *Driver) Exists(id string) bool { return d.home.Exists(id) }
+// Exists reports whether the layer id is in the store, or in an additional image store.
+func (d *Driver) Exists(id string) bool { return d.stores.Exists(id) }
 
-// ListLayers returns the ids of the layers in the store.
+// ImageStores returns the graph roots of the additional image stores.
+func (d *Driver) ImageStores() []string {
+	var paths []string
+	for _, image := range d.stores.Images {
+		paths = append(paths, image.ImageStore())
+	}
+	return paths
+}
+
+// ListLayers returns the ids of the layers in the store, without those of additional image stores.
 func (d *Driver) ListLayers() ([]string, error) { return d.home.List() }
 
 // makePrivate makes home a private mount, unless the option skip_mount_home forbids it.

@@ -89,5 +89,5 @@ func newStoreWithout(t *testing.T) *backend.AufsBackend {
 	t.Helper()
 	h := store.Home(t.TempDir())
 	must(t, os.MkdirAll(h.Diff("layer"), 0o755))
-	return &backend.AufsBackend{Home: h, Forms: conversion.New(h, "")}
+	return &backend.AufsBackend{Stores: store.Stores{Home: h}, Forms: conversion.New(h, "")}
 }

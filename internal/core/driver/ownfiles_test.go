@@ -191,7 +191,7 @@ func TestOwnFilesOfOverlayAndAufs(t *testing.T) {
 			must(t, os.Link(filepath.Join(mnt, "empty"), filepath.Join(mnt, whiteout.Base)))
 		})
 		must(t, maintenance.Convert(t.Context(), string(s.inner.home)))
-		must(t, (&backend.AufsBackend{Home: s.inner.home, Forms: s.inner.forms}).Prepare("layer"))
+		must(t, (&backend.AufsBackend{Stores: s.inner.stores, Forms: s.inner.forms}).Prepare("layer"))
 		for _, own := range whiteout.OwnFileNames {
 			if hidden := hiddenOf(t, dir, own); len(hidden) != 1 {
 				t.Errorf("%s: the container's is %q", own, hidden)

@@ -315,7 +315,7 @@ func TestShadowsAreJoined(t *testing.T) {
 					must(t, os.Chmod(path, 0o700+fs.FileMode(n)))
 				}
 			}
-			stack, err := s.Stack(ids, "")
+			stack, err := s.Stack(ownLayers(s, ids), store.Layer{})
 			must(t, err)
 			if !stack[0].Joined || stack[1].Joined || stack[1].Above == "" {
 				t.Fatalf("%+v", stack)
@@ -349,7 +349,7 @@ func TestShadowsAreJoined(t *testing.T) {
 			// From now on, another shadow is above the parent.
 			must(t, h.Invalidate(ids[1]))
 			write(t, h.Diff(ids[1]), files{"more/.wh.n": ""})
-			stack, err = s.Stack(ids, "")
+			stack, err = s.Stack(ownLayers(s, ids), store.Layer{})
 			must(t, err)
 			if shows := store.IsThere(filepath.Join(stack[0].Below, "more/.wh.n")); !shows {
 				t.Error("what the parent has since is not hidden")

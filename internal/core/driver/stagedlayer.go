@@ -95,18 +95,18 @@ func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (root r
 
 // rootOn returns what Create gives the root directory of a layer on top of parent, or "".
 func (d *Driver) rootOn(parent string, options ApplyOptions) (rootDir, error) {
-	var parents []string
+	var parents []store.Layer
 	if parent != "" {
 		if err := store.CheckID(parent); err != nil {
 			return rootDir{}, err
 		}
-		if !d.home.Exists(parent) {
+		if !d.stores.Exists(parent) {
 			return rootDir{}, store.ErrLayerUnknown
 		}
-		parents = []string{parent}
+		parents = []store.Layer{d.stores.Find(parent, d.home)}
 	}
 	root, err := d.rootOf(parents, &CreateOptions{IDMappings: options.Mappings})
-	if errors.Is(err, fs.ErrNotExist) && !d.home.Exists(parent) {
+	if errors.Is(err, fs.ErrNotExist) && !d.stores.Exists(parent) {
 		// Nobody has locked the store, so that somebody may just have removed it.
 		return rootDir{}, store.ErrLayerUnknown
 	}
@@ -126,6 +126,9 @@ func (d *Driver) CommitLayer(id, target string) error {
 		return store.LayerError(op, id, notStaged(target))
 	}
 	defer removeStaging(s.Scratch)
+	if err := d.stores.MustChange(op, id); err != nil {
+		return err
+	}
 	lock, err := d.home.LockLayer(op, id)
 	if err != nil {
 		return err
@@ -184,12 +187,12 @@ func (s *stagedLayer) hasRoot(target string) (bool, error) {
 func (d *Driver) commitToContent(id, target string, s *stagedLayer) error {
 	// Directories that the archive only implies stay as the layer itself shows them.
 	_, _, err := s.extracted.Settle(func() ([]whiteout.LayerDir, error) {
-		f, err := d.home.Form(id)
+		own, err := d.stores.Own(id).WithForm()
 		if err != nil {
 			return nil, err
 		}
-		below, err := d.home.LayersBelow(id)
-		return append([]whiteout.LayerDir{{Root: d.home.Diff(id), Form: f}}, below...), err
+		below, err := d.stores.Below(d.stores.Own(id))
+		return append([]whiteout.LayerDir{own}, below...), err
 	})
 	if err != nil {
 		return err

@@ -105,7 +105,10 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 // mounted, or if parent is wrong, the staging directory stays, and can be applied to another layer. After other errors it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
-	direct, err := d.home.IsParent(id, parent)
+	_, direct, err := d.child(id, parent)
+	if err == nil {
+		err = d.stores.MustChange(op, id)
+	}
 	if err != nil {
 		return store.LayerError(op, id, err)
 	}
@@ -211,11 +214,12 @@ func (d *Driver) dropStaged() error {
 
 // DifferTarget returns the directory that has the layer's files. The directory may have whiteouts, and must not be changed.
 func (d *Driver) DifferTarget(id string) (string, error) {
-	if _, err := d.home.Parents(id); err != nil {
+	layer, _, err := d.child(id, "")
+	if err != nil {
 		return "", store.LayerError("reading", id, err)
 	}
-	if err := fsutil.RealDirectory(d.home.Diff(id)); err != nil {
+	if err := fsutil.RealDirectory(layer.Dir()); err != nil {
 		return "", store.LayerError("reading", id, err)
 	}
-	return d.home.Diff(id), nil
+	return layer.Dir(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -62,16 +63,18 @@ func Open(path string, k layertar.KeptName) (*os.File, error) {
 	return OpenInLayer(dir, k.File())
 }
 
-// In maps each of the layers ids to the directory of its kept content. It leaves out layers that have none.
-func In(h store.Home, ids []string) map[string]string {
-	found := map[string]string{}
-	for _, a := range h.Areas() {
-		if !store.IsThere(a.Kept("")) {
-			continue
+// In maps the id of each of the layers to the directory of its kept content. It leaves out layers that have none.
+func In(layers []store.Layer) map[string]string {
+	found, areas := map[string]string{}, map[store.Home][]store.Area{}
+	for _, layer := range layers {
+		in, ok := areas[layer.Home]
+		if !ok {
+			in = slices.DeleteFunc(layer.Home.Areas(), func(a store.Area) bool { return !store.IsThere(a.Kept("")) })
+			areas[layer.Home] = in
 		}
-		for _, id := range ids {
-			if store.IsThere(a.Kept(id)) {
-				found[id] = a.Kept(id)
+		for _, a := range in {
+			if store.IsThere(a.Kept(layer.ID)) {
+				found[layer.ID] = a.Kept(layer.ID)
 			}
 		}
 	}

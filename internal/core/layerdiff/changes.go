@@ -17,9 +17,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Compare returns the changes of the layer id compared with its ancestors, sorted by path.
-func Compare(h store.Home, id string, c Comparison) ([]Change, error) {
-	below, err := h.LayersBelow(id)
+// Compare returns the changes of the layer compared with its ancestors, sorted by path.
+func Compare(s store.Stores, layer store.Layer, c Comparison) ([]Change, error) {
+	below, err := s.Below(layer)
 	if err != nil {
 		return nil, err
 	}

@@ -16,19 +16,18 @@ import (
 // may also be missing because the layer itself is gone, so the reader must check at the end that the layer still
 // exists.
 type Held struct {
-	home store.Home
-	id   string // "" for a directory that is no layer's
+	store.Layer // its ID is "" for a directory that is no layer's
 	// dir is the layer's directory. It stays open, so that no other directory gets its inode number.
 	dir *os.File
 }
 
-// Hold opens the layer id for reading.
-func Hold(h store.Home, id string) (*Held, error) {
-	held, err := HoldDir(h.Diff(id))
+// Hold opens the layer for reading.
+func Hold(layer store.Layer) (*Held, error) {
+	held, err := HoldDir(layer.Dir())
 	if err != nil {
 		return nil, err
 	}
-	held.home, held.id = h, id
+	held.Layer = layer
 	return held, nil
 }
 
@@ -46,15 +45,15 @@ var ErrReplaced = errors.New("the content of the layer was replaced meanwhile")
 
 // still returns an error if the layer is no longer the one that was held.
 func (l *Held) still() error {
-	if l.id == "" {
+	if l.ID == "" {
 		return nil
 	}
-	if absent, err := l.home.Absent(l.id); err != nil {
+	if absent, err := l.Home.Absent(l.ID); err != nil {
 		return err
 	} else if absent {
 		return fmt.Errorf("%w: the layer was removed meanwhile", store.ErrLayerUnknown)
 	}
-	now, err := fsutil.LstatOf(l.home.Diff(l.id))
+	now, err := fsutil.LstatOf(l.Dir())
 	if err != nil {
 		return err
 	}
@@ -70,18 +69,18 @@ func (l *Held) still() error {
 
 // failed says that an operation on the layer, or on the directory that is no layer's, failed.
 func (l *Held) failed(op string, err error) error {
-	if l.id == "" {
+	if l.ID == "" {
 		return store.OpError(op+" "+l.dir.Name(), err)
 	}
-	return store.LayerError(op, l.id, err)
+	return store.LayerError(op, l.ID, err)
 }
 
 // close ends the reading of the layer. The error does not matter, because the directory was only read.
 func (l *Held) close() { _ = l.dir.Close() }
 
-// Reading calls read, which reads the layer id. It returns an error if the layer was removed or replaced meanwhile.
-func Reading(h store.Home, id string, read func() error) error {
-	held, err := Hold(h, id)
+// Reading calls read, which reads the layer. It returns an error if the layer was removed or replaced meanwhile.
+func Reading(layer store.Layer, read func() error) error {
+	held, err := Hold(layer)
 	if err != nil {
 		return err
 	}

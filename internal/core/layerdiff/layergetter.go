@@ -19,33 +19,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewGetter returns a reader of the files of the layer id.
-func NewGetter(h store.Home, id string) (*Getter, error) {
-	parents, err := h.Parents(id)
+// NewGetter returns a reader of the files of the layer.
+func NewGetter(s store.Stores, layer store.Layer) (*Getter, error) {
+	parents, err := s.Parents(layer)
 	if err != nil {
-		return nil, store.LayerError("reading", id, err)
+		return nil, store.LayerError("reading", layer.ID, err)
 	}
-	held, err := Hold(h, id)
+	held, err := Hold(layer)
 	if err != nil {
-		return nil, store.LayerError("reading", id, err)
+		return nil, store.LayerError("reading", layer.ID, err)
 	}
 	return &Getter{
-		Held: held, asked: map[string]int{}, keeping: kept.In(h, append([]string{id}, parents...)),
-		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return lineageOf(h, id) }),
+		Held: held, asked: map[string]int{}, keeping: kept.In(append([]store.Layer{layer}, parents...)),
+		lineage: sync.OnceValues(func() ([]whiteout.LayerDir, error) { return lineageOf(s, layer) }),
 	}, nil
 }
 
-// lineageOf returns the layer id and its ancestors, nearest first.
-func lineageOf(h store.Home, id string) ([]whiteout.LayerDir, error) {
-	f, err := h.Form(id)
+// lineageOf returns the layer and its ancestors, nearest first.
+func lineageOf(s store.Stores, layer store.Layer) ([]whiteout.LayerDir, error) {
+	dir, err := layer.WithForm()
 	if err != nil {
 		return nil, err
 	}
-	below, err := h.LayersBelow(id)
+	below, err := s.Below(layer)
 	if err != nil {
 		return nil, err
 	}
-	return append([]whiteout.LayerDir{{Root: h.Diff(id), Form: f}}, below...), nil
+	return append([]whiteout.LayerDir{dir}, below...), nil
 }
 
 // A Getter reads the files of one layer.
@@ -66,12 +66,12 @@ type Getter struct {
 func (g *Getter) Get(name string) (io.ReadCloser, error) {
 	rel := strings.TrimPrefix(filepath.Clean("/"+name), "/")
 	k := g.next(rel)
-	f, err := g.open(g.id, g.dir, k)
+	f, err := g.open(g.ID, g.dir, k)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		f, err = g.fromBelow(k, err)
 	}
 	if err != nil {
-		return nil, store.LayerError("reading "+name+" in", g.id, err)
+		return nil, store.LayerError("reading "+name+" in", g.ID, err)
 	}
 	return f, nil
 }

@@ -24,17 +24,17 @@ type Paths map[string]bool
 // has reports whether the file rel of the layer is a change.
 func (p Paths) has(rel string) bool { return p == nil || p[filepath.Join("/", rel)] }
 
-// ChangedPaths returns the paths of the changes in the layer id, which is in form f. It returns nil if UpdateLayerIDMap
-// has not changed the owners in the layer.
-func ChangedPaths(h store.Home, id string, f whiteout.Form, mappings, parentMappings *idmap.Mappings) (Paths, error) {
-	owners, err := owners.Changed(h, id)
+// ChangedPaths returns the paths of the changes in the layer, which is in form f. It returns nil if UpdateLayerIDMap has
+// not changed the owners in the layer.
+func ChangedPaths(s store.Stores, layer store.Layer, f whiteout.Form, mappings, parentMappings *idmap.Mappings) (Paths, error) {
+	owners, err := owners.Changed(layer.Home, layer.ID)
 	if err != nil || owners == nil {
 		return nil, err
 	}
 	var changes []Change
-	err = Reading(h, id, func() (err error) {
-		changes, err = Compare(h, id, Comparison{
-			Layer: whiteout.LayerDir{Root: h.Diff(id), Form: f}, Mappings: mappings, ParentMappings: parentMappings, Owners: owners,
+	err = Reading(layer, func() (err error) {
+		changes, err = Compare(s, layer, Comparison{
+			Layer: whiteout.LayerDir{Root: layer.Dir(), Form: f}, Mappings: mappings, ParentMappings: parentMappings, Owners: owners,
 		})
 		return err
 	})

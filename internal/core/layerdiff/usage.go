@@ -12,11 +12,11 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// UsageOf returns the disk usage of those files of the layer id, in form f, that are in only.
-func UsageOf(h store.Home, id string, f whiteout.Form, only Paths) (*Usage, error) {
+// UsageOf returns the disk usage of those files of the layer, in form f, that are in only.
+func UsageOf(layer store.Layer, f whiteout.Form, only Paths) (*Usage, error) {
 	s := fsutil.Sizes{}
-	err := Reading(h, id, func() error {
-		return walkBranch(h.Diff(id), f, func(rel string, info fs.FileInfo) {
+	err := Reading(layer, func() error {
+		return walkBranch(layer.Dir(), f, func(rel string, info fs.FileInfo) {
 			if only.has(rel) {
 				s.Add(info)
 			}

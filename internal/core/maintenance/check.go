@@ -86,7 +86,9 @@ func Check(ctx context.Context, home string) ([]Problem, error) {
 
 // checker has the state of one call of Check, Repair or Convert.
 type checker struct {
-	home     store.Home
+	home store.Home
+	// stores has the additional image stores as well: layers of home can be on top of theirs. Nothing there is checked or changed.
+	stores   store.Stores
 	forms    *conversion.Converter
 	remover  *removal.Remover
 	ids      []string
@@ -107,8 +109,12 @@ func newCheck(path string) (*checker, error) {
 	if err := errors.Join(h.RealDirectories(), h.RightMounts()); err != nil {
 		return nil, err
 	}
+	stores, err := h.WithRecorded()
+	if err != nil {
+		return nil, fmt.Errorf("aufs: %w", err)
+	}
 	forms := conversion.New(h, "")
-	return &checker{home: h, forms: forms, remover: removal.New(h, forms.Users.Notes)}, nil
+	return &checker{home: h, stores: stores, forms: forms, remover: removal.New(h, forms.Users.Notes)}, nil
 }
 
 func (c *checker) add(kind ProblemKind, layer, path, format string, args ...any) {
@@ -188,13 +194,13 @@ func (c *checker) namesLocked() error {
 // lineage checks the parents of a layer, and its directories.
 func (c *checker) lineage(id string) {
 	h := c.home
-	parents, err := h.Parents(id)
+	parents, err := c.stores.Parents(c.stores.Own(id))
 	if err != nil {
 		c.add(DamagedParents, id, h.Layers(id), "%v", err)
 	}
 	for _, parent := range parents {
-		if !h.Exists(parent) {
-			c.add(DamagedParents, id, h.Layers(id), "names the layer %s, which is not in the store", parent)
+		if !parent.Home.Exists(parent.ID) {
+			c.add(DamagedParents, id, h.Layers(id), "names the layer %s, which is not in the store", parent.ID)
 		}
 	}
 	for _, dir := range []string{h.Diff(id), h.Mnt(id)} {
@@ -259,7 +265,8 @@ func (c *checker) mounts() error {
 	}
 	for _, m := range mounts {
 		id, _, _ := strings.Cut(strings.TrimPrefix(m.Mountpoint, resolved+"/"), "/")
-		if h.Exists(id) {
+		if h.Exists(id) || id == store.BesideName {
+			// Layers of image stores are mounted in the directory with this name.
 			continue
 		}
 		err := c.whileIdle(id, func() error {

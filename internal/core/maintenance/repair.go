@@ -136,8 +136,8 @@ func (c *checker) knownParents(id string, content []byte, ids []string) ([]strin
 			}
 		}
 	}
-	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && h.Exists(nearest) && nearest != id {
-		if others, err := h.WrittenParents(nearest); err == nil {
+	if nearest, _, ok := strings.Cut(string(content), "\n"); ok && c.stores.Exists(nearest) && nearest != id {
+		if others, err := c.stores.Find(nearest, h).Home.WrittenParents(nearest); err == nil {
 			known = append(known, append([]string{nearest}, others...))
 		}
 	}
@@ -154,7 +154,7 @@ func (c *checker) knownParents(id string, content []byte, ids []string) ([]strin
 		return nil, false
 	}
 	for _, parent := range known[0] {
-		if !h.Exists(parent) || parent == id {
+		if !c.stores.Exists(parent) || parent == id {
 			return nil, false
 		}
 	}

@@ -5,8 +5,10 @@ package migration
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,6 +100,26 @@ func (m Migration) run() ([]*store.Scratch, error) {
 	return m.moveOut(append(files, m.Home.Overlay(store.KnownDir)))
 }
 
+// Unneeded returns an error if the store at h, in which nothing may be changed, has layers whose forms Migrate would have to record. If Migrate
+// would only have caches to remove, they do no harm: nobody reads them.
+func Unneeded(h store.Home) error {
+	forms, err := Migration{Home: h}.formerForms()
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(forms)) {
+		if !h.Exists(id) {
+			continue
+		}
+		if r, err := h.ReadForm(id); err != nil || r.Form != "" {
+			return err
+		}
+		return fmt.Errorf("an earlier version of the driver wrote it, and left the layer %s in overlay form: open it once with a driver whose "+
+			"graph root it is, which brings it to the layout of this version", id)
+	}
+	return nil
+}
+
 // Former returns the paths of everything that an earlier version has left. No mount uses files. A mount may use dirs.
 func (m Migration) Former() (files, dirs []string) {
 	add := func(paths []string, path string) []string {
@@ -166,7 +188,7 @@ func (m Migration) ofEarlierBoot(id string) bool {
 	earlier := false
 	for _, boot := range boots {
 		if store.IsThere(m.Home.Overlay("trace", boot.Name(), id)) {
-			if boot.Name() == BootID() {
+			if boot.Name() == mountutil.BootID() {
 				return false
 			}
 			earlier = true
@@ -183,7 +205,7 @@ func (m Migration) formerForms() (map[string]whiteout.Form, error) {
 		return nil, err
 	}
 	for _, boot := range boots {
-		if boot.Name() == BootID() {
+		if boot.Name() == mountutil.BootID() {
 			// The layers that were in overlay form during this boot have been converted back, except those that overlay/mark names.
 			continue
 		}
@@ -219,15 +241,6 @@ func readFormerForms(dir string, forms map[string]whiteout.Form) error {
 		forms[entry.Name()] = r.Form
 	}
 	return nil
-}
-
-// BootID returns the kernel's name for this boot, which no other boot has (boot_id in random(4)), or "" if there is none.
-func BootID() string {
-	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(content))
 }
 
 // mountAlive reports whether a mount that uses one of formerDirs may be alive, in any mount namespace.

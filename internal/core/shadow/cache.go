@@ -4,6 +4,7 @@ package shadow
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,17 +14,19 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
 )
 
 // A shadow is made once, named after its content, and never changed or replaced:
 //
 //	overlay/shadow/<id>/<digest>/above, below
 //
-// Shadows are a cache. They may be deleted when nothing is mounted.
+// Those of a layer in an additional image store are in another directory: see store.Stores.Shadows. Shadows are a cache. They may be deleted when
+// nothing is mounted.
 
 // A Cache makes and finds the shadows for one backend.
 type Cache struct {
-	Home  store.Home
+	store.Stores
 	Forms *conversion.Converter
 	// To is the form that the backend reads.
 	To whiteout.Form
@@ -31,19 +34,21 @@ type Cache struct {
 	Elsewhere string
 }
 
-// New returns the cache of the shadows in the store at h, for a backend that reads the form to. Shadows that the store has no room for go
+// New returns the cache of the shadows of the layers in stores, for a backend that reads the form to. Shadows that home has no room for go
 // below runRoot.
-func New(h store.Home, forms *conversion.Converter, to whiteout.Form, runRoot string) *Cache {
-	s := &Cache{Home: h, Forms: forms, To: to}
+func New(stores store.Stores, forms *conversion.Converter, to whiteout.Form, runRoot string) *Cache {
+	s := &Cache{Stores: stores, Forms: forms, To: to}
 	if runRoot != "" {
-		s.Elsewhere = filepath.Join(runRoot, filepath.Base(string(h))+"-shadow")
+		s.Elsewhere = filepath.Join(runRoot, filepath.Base(string(stores.Home))+"-shadow")
 	}
 	return s
 }
 
 // A Shown says how a layer is mounted in a stack.
 type Shown struct {
-	ID, Dir string
+	store.Layer
+	// Dir is the directory of the layer.
+	Dir string
 	// Above and Below are the shadows beside it in the stack, or "".
 	Above, Below string
 	// Unread says that the marks of Dir are not to count.
@@ -57,8 +62,8 @@ type Shown struct {
 }
 
 // Stack finds out how layers, uppermost first, are mounted. It leaves out layers that do not show through. held is the layer whose lock the
-// caller holds, or "".
-func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
+// caller holds, if it is one of them.
+func (s *Cache) Stack(layers []store.Layer, held store.Layer) ([]Shown, error) {
 	look, err := s.LookAt(layers)
 	if err != nil {
 		return nil, err
@@ -81,7 +86,7 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 	}
 	for n, v := range found {
 		if errs[n] != nil {
-			return nil, store.LayerError("preparing", layers[n], errs[n])
+			return nil, store.LayerError("preparing", layers[n].ID, errs[n])
 		}
 		if v.Opaque {
 			return found[:n+1], nil
@@ -92,17 +97,19 @@ func (s *Cache) Stack(layers []string, held string) ([]Shown, error) {
 
 // Find finds out how the first of layers is mounted on top of the others. It caches the result if later mounts can rely on it. held says
 // that the caller holds the first layer's lock; only is as for PlanOf.
-func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err error) {
-	id := layers[0]
+func (s *Cache) Find(layers []store.Layer, held bool, only []string) (v Shown, err error) {
+	layer := layers[0]
 	if !held {
-		lock, err := s.Home.LockID(id)
+		lock, err := s.Lock(layer)
 		if err != nil {
 			return v, err
 		}
 		defer lock.Unlock()
 	}
-	if err := s.Forms.Finish(id, s.To); err != nil {
-		return v, err
+	if s.IsOwn(layer) {
+		if err := s.Forms.Finish(layer.ID, s.To); err != nil {
+			return v, err
+		}
 	}
 	// Another process may have written the cache entry while this call waited for the lock. The stamps must be taken before the layers are
 	// read.
@@ -123,32 +130,37 @@ func (s *Cache) Find(layers []string, held bool, only []string) (v Shown, err er
 	if err != nil {
 		return v, err
 	}
-	v, p, digest, err := s.Plan(id, dirs, look.aboveParent(), only)
+	v, p, digest, err := s.Plan(layer, dirs, look.aboveParent(), only)
 	if err != nil {
 		return v, err
 	}
 	for made := false; digest != "" && !look.Place(&v, digest, len(p.Above) > 0, len(p.Below) > 0); made = true {
 		if made {
-			return v, &fs.PathError{Op: "making the shadow", Path: filepath.Join(look.places[0], id, digest), Err: fs.ErrNotExist}
+			return v, &fs.PathError{Op: "making the shadow", Path: filepath.Join(s.places(layer)[0], layer.ID, digest), Err: fs.ErrNotExist}
 		}
-		if err := s.Make(id, digest, p, dirs[0]); err != nil {
+		if err := s.Make(layer, digest, p, dirs[0]); err != nil {
 			return v, err
 		}
 	}
 	// Whoever changes a layer with a cache entry also changes the layer's stamp: see store.Home.Invalidate.
 	if !written[0] && (!p.Stacked || !slices.Contains(written, true) && look.cachedFrom(1)) {
-		s.keep(id, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
+		s.keep(layer, v, p, digest, look.stamp(0, p.Joined, p.Stacked))
 	}
 	return v, nil
 }
 
 // Read returns the directories of layers, with their forms. written says which layers somebody may have changed without a trace in their
 // root directories: those that were once mounted writable.
-func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool, err error) {
-	for n, id := range layers {
-		r, err := s.Home.ReadForm(id)
-		if err == nil && n > 0 && (r.Converting || s.To != whiteout.AufsForm && r.IsOverlay() && r.Form != s.To) {
-			r, err = s.finishLocked(id)
+func (s *Cache) Read(layers []store.Layer) (dirs []whiteout.LayerDir, written []bool, err error) {
+	for n, layer := range layers {
+		r, err := layer.Home.ReadForm(layer.ID)
+		other := s.To != whiteout.AufsForm && r.IsOverlay() && r.Form != s.To
+		switch own := s.IsOwn(layer); {
+		case err != nil:
+		case !own && (r.Converting || other):
+			err = unreadable(layer, r)
+		case own && n > 0 && (r.Converting || other):
+			r, err = s.finishLocked(layer.ID)
 		}
 		if err == nil {
 			err = conversion.MustRead(r.Form)
@@ -156,7 +168,7 @@ func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool,
 		if err != nil {
 			return nil, nil, err
 		}
-		dir := whiteout.LayerDir{Root: s.Home.Diff(id), Form: whiteout.AufsForm}
+		dir := whiteout.LayerDir{Root: layer.Dir(), Form: whiteout.AufsForm}
 		if r.IsOverlay() {
 			dir.Form = r.Form
 		}
@@ -164,6 +176,11 @@ func (s *Cache) Read(layers []string) (dirs []whiteout.LayerDir, written []bool,
 		written = append(written, r.Form != "" || WasWritable(dir.Root))
 	}
 	return dirs, written, nil
+}
+
+// unreadable returns the error for a layer of an image store that has to be converted before it can be mounted.
+func unreadable(layer store.Layer, r store.FormRecord) error {
+	return fmt.Errorf("%s is in the form %q, and cannot be converted in an additional image store, which is only read: %w", layer.Dir(), r, unix.EROFS)
 }
 
 // finishLocked takes the lock of the ancestor id, finishes its conversion, and returns its record.
@@ -182,9 +199,9 @@ func (s *Cache) finishLocked(id string) (store.FormRecord, error) {
 // WasWritable reports whether the layer at dir has been a writable branch. Aufs leaves its own files in such a branch.
 func WasWritable(dir string) bool { return store.IsThere(filepath.Join(dir, whiteout.Base)) }
 
-// Plan is PlanOf for the layer id, the first of dirs, on top of the others. aboveParent is the shadow above the layer's parent, or "".
-func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, only []string) (v Shown, p Plan, digest string, err error) {
-	v = Shown{ID: id, Dir: dirs[0].Root}
+// Plan is PlanOf for layer, the first of dirs, on top of the others. aboveParent is the shadow above the layer's parent, or "".
+func (s *Cache) Plan(layer store.Layer, dirs []whiteout.LayerDir, aboveParent string, only []string) (v Shown, p Plan, digest string, err error) {
+	v = Shown{Layer: layer, Dir: dirs[0].Root}
 	if dirs[0].Form != whiteout.AufsForm {
 		v.Form = dirs[0].Form
 	}
@@ -202,20 +219,20 @@ func (s *Cache) Plan(id string, dirs []whiteout.LayerDir, aboveParent string, on
 	return v, p, digest, err
 }
 
-// places returns the directories below which shadows can be, at <id>/<digest>/.
-func (s *Cache) places() []string {
-	places := []string{s.Home.BesideDiff().Overlay(store.ShadowDir)}
+// places returns the directories below which shadows of the layer can be, at <id>/<digest>/.
+func (s *Cache) places(layer store.Layer) []string {
+	places := []string{s.Shadows(layer.Home)}
 	if s.Elsewhere != "" {
 		places = append(places, s.Elsewhere)
 	}
 	return places
 }
 
-// Make makes the shadows of the layer id, whose directory is layer, in the first place that has room for them.
-func (s *Cache) Make(id, digest string, p Plan, layer whiteout.LayerDir) error {
+// Make makes the shadows of the layer, whose directory is dir, in the first place that has room for them.
+func (s *Cache) Make(layer store.Layer, digest string, p Plan, dir whiteout.LayerDir) error {
 	var first error
-	for _, place := range s.places() {
-		err := s.makeAt(filepath.Join(place, id, digest), p, layer)
+	for _, place := range s.places(layer) {
+		err := s.makeAt(filepath.Join(place, layer.ID, digest), p, dir)
 		if err == nil || !store.HasNoRoom(err) {
 			return err
 		}

@@ -22,7 +22,7 @@ import (
 //
 //	overlay/known/<form>/<id>   VERSION FLAGS DIGEST STAMP
 //
-// Like shadows, the links are a cache. A layer that was mounted writable has none, since somebody may have changed it deep inside. If such
+// Those of layers in additional image stores are in other directories: see store.Stores.Known. Like shadows, the links are a cache. A layer that was mounted writable has none, since somebody may have changed it deep inside. If such
 // a layer is an ancestor in another form, each mount has to look through it.
 
 // entryVersion begins each link. It goes up with each version of the driver that mounts the same layers in another way.
@@ -42,12 +42,19 @@ const (
 // A Look reads the cache entries of the layers of a stack. It reads from open directories, so that the kernel looks up their paths only once.
 type Look struct {
 	*Cache
-	layers  []string
+	layers  []store.Layer
 	stamps  []string
-	stacked []string     // for each layer, the stamp of it and all layers below; computed when it is needed
-	links   int          // descriptor of the directory of the links, or -1 if there is none
-	read    []cacheEntry // the links, each read at most once, so that all answers agree
-	places  []string     // the directories below which shadows can be
+	stacked []string             // for each layer, the stamp of it and all layers below; computed when it is needed
+	opened  map[store.Home]*from // the homes that the layers are in
+	read    []cacheEntry         // the links, each read at most once, so that all answers agree
+}
+
+// from has what a Look needs of the layers of one home.
+type from struct {
+	diff   int      // descriptor of the directory of the layers
+	links  int      // descriptor of the directory of the links, or -1 if there is none
+	places []string // the directories below which shadows can be
+	stamp  string   // a stamp of the whole image store, or "" for home
 }
 
 // A cacheEntry is the content of a link. Without a link, all its strings are "".
@@ -59,37 +66,62 @@ type cacheEntry struct {
 
 func (k cacheEntry) has(flag string) bool { return strings.Contains(k.flags, flag) }
 
-// LookAt takes the stamps of layers, which are a stack, and opens the directory of their cache entries. The caller has to close the Look.
-func (s *Cache) LookAt(layers []string) (*Look, error) {
-	diff, err := fsutil.OpenTree(s.Home.Diff(""))
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.Home.Diff(""), Err: err}
-	}
-	defer unix.Close(diff)
-	l := &Look{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]cacheEntry, len(layers)), links: -1, places: s.places()}
+// LookAt takes the stamps of layers, which are a stack, and opens the directories of their cache entries. The caller has to close the Look.
+func (s *Cache) LookAt(layers []store.Layer) (*Look, error) {
+	l := &Look{Cache: s, layers: layers, stamps: make([]string, len(layers)), read: make([]cacheEntry, len(layers)), opened: map[store.Home]*from{}}
 	for n, layer := range layers {
+		f, err := l.open(layer)
 		var st unix.Stat_t
-		err := unix.Fstatat(diff, layer, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil {
+			err = unix.Fstatat(f.diff, layer.ID, &st, unix.AT_SYMLINK_NOFOLLOW)
+		}
 		if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			err = unix.ENOTDIR
 		}
 		if err != nil {
+			l.Close()
 			// Without this layer, the stack would show another tree, and nobody would be told.
-			return nil, store.LayerError("using", layer, &fs.PathError{Op: "lstat", Path: s.Home.Diff(layer), Err: err})
+			return nil, store.LayerError("using", layer.ID, &fs.PathError{Op: "lstat", Path: layer.Dir(), Err: err})
 		}
-		l.stamps[n] = stampOf(&st)
-	}
-	if fd, err := fsutil.OpenTree(s.Links()); err == nil {
-		l.links = fd
+		if l.stamps[n] = stampOf(&st); f.stamp != "" {
+			if l.stamps[n], err = imageStamp(layer, f.stamp, l.stamps[n]); err != nil {
+				l.Close()
+				return nil, err
+			}
+		}
 	}
 	return l, nil
 }
 
-// Close closes the directory of the cache entries.
-func (l *Look) Close() {
-	if l.links >= 0 {
-		_ = unix.Close(l.links) // it was only read
+// open opens the home of the layer, unless it is open.
+func (l *Look) open(layer store.Layer) (*from, error) {
+	if f := l.opened[layer.Home]; f != nil {
+		return f, nil
 	}
+	diff, err := fsutil.OpenTree(layer.Home.Diff(""))
+	if err != nil {
+		return nil, err
+	}
+	f := &from{diff: diff, links: -1, places: l.places(layer)}
+	l.opened[layer.Home] = f
+	if fd, err := fsutil.OpenTree(l.Known(layer.Home, l.To)); err == nil {
+		f.links = fd
+	}
+	if !l.IsOwn(layer) {
+		f.stamp, err = storeStamp(diff)
+	}
+	return f, err
+}
+
+// Close closes the directories that the Look has opened.
+func (l *Look) Close() {
+	for _, f := range l.opened {
+		_ = unix.Close(f.diff) // it was only read
+		if f.links >= 0 {
+			_ = unix.Close(f.links) // it was only read
+		}
+	}
+	l.opened = nil
 }
 
 // stampOf returns a stamp that tells one state of a layer from another, as far as the layer's root directory shows it. That is enough if
@@ -130,20 +162,20 @@ func (l *Look) Cached(n int) (v Shown, ok bool) {
 		return v, false
 	}
 	v = Shown{
-		ID: l.layers[n], Dir: l.Home.Diff(l.layers[n]), Opaque: link.has(flagOpaque), Unread: link.has(flagUnread), Joined: link.has(flagJoined),
+		Layer: l.layers[n], Dir: l.layers[n].Dir(), Opaque: link.has(flagOpaque), Unread: link.has(flagUnread), Joined: link.has(flagJoined),
 	}
 	return v, link.digest == flagNone || l.Place(&v, link.digest, link.has(flagAbove), link.has(flagBelow))
 }
 
 // link returns the link of the layer n.
 func (l *Look) link(n int) cacheEntry {
-	link := &l.read[n]
-	if link.wasRead || l.links < 0 {
+	link, links := &l.read[n], l.opened[l.layers[n].Home].links
+	if link.wasRead || links < 0 {
 		return *link
 	}
 	link.wasRead = true
 	var buffer [256]byte
-	if length, err := unix.Readlinkat(l.links, l.layers[n], buffer[:]); err == nil {
+	if length, err := unix.Readlinkat(links, l.layers[n].ID, buffer[:]); err == nil {
 		var rest string
 		link.version, rest, _ = strings.Cut(string(buffer[:length]), " ")
 		link.flags, rest, _ = strings.Cut(rest, " ")
@@ -167,7 +199,7 @@ func (l *Look) stamp(n int, joined, stacked bool) string {
 
 // Place puts the shadows of the layer v with this digest into v, and reports whether it has found them.
 func (l *Look) Place(v *Shown, digest string, above, below bool) bool {
-	for _, place := range l.places {
+	for _, place := range l.opened[v.Home].places {
 		dir := place + "/" + v.ID + "/" + digest
 		if !store.IsThere(dir) {
 			continue
@@ -205,8 +237,8 @@ func (l *Look) cachedFrom(n int) bool {
 	return true
 }
 
-// keep writes the link of the layer id, which Cached then reads. If keep fails, the next mount finds everything out again.
-func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
+// keep writes the link of the layer, which Cached then reads. If keep fails, the next mount finds everything out again.
+func (s *Cache) keep(layer store.Layer, v Shown, p Plan, digest, stamp string) {
 	flags := ""
 	for _, f := range []struct {
 		flag string
@@ -223,17 +255,18 @@ func (s *Cache) keep(id string, v Shown, p Plan, digest, stamp string) {
 		digest = flagNone
 	}
 	target := strings.Join([]string{entryVersion, flags, digest, stamp}, " ")
-	if err := store.LinkIn(target, s.Links(), id); errors.Is(err, fs.ErrExist) {
-		_ = s.Home.ReplaceLink(target, filepath.Join(s.Links(), id)) // see above
+	dir := s.Known(layer.Home, s.To)
+	if err := store.LinkIn(target, dir, layer.ID); errors.Is(err, fs.ErrExist) {
+		_ = s.Home.ReplaceLink(target, filepath.Join(dir, layer.ID)) // see above
 	}
 }
 
-// Links returns the directory of the links.
-func (s *Cache) Links() string { return s.Home.Overlay(store.KnownDir, string(s.To)) }
+// Links returns the directory of the links for the layers of home.
+func (s *Cache) Links() string { return s.Known(s.Home, s.To) }
 
-// Unmarked reports whether the cache says that the layer id has no marks.
+// Unmarked reports whether the cache says that the layer id of home has no marks.
 func (s *Cache) Unmarked(id string) bool {
-	look, err := s.LookAt([]string{id})
+	look, err := s.LookAt([]store.Layer{s.Own(id)})
 	if err != nil {
 		return false
 	}

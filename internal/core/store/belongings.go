@@ -45,7 +45,7 @@ func (h Home) Belongings(id string) []string {
 // OwnDirectories returns the directories that only this driver has in a store, whether they exist or not. So layers/, diff/ and mnt/ are not
 // among them.
 func (h Home) OwnDirectories() []string {
-	dirs := []string{h.Overlay(EmptyDir), h.Overlay(KnownDir)}
+	dirs := []string{h.Overlay(EmptyDir), h.Overlay(KnownDir), h.Overlay(ImagesDir), h.Mnt(BesideName)}
 	for _, dir := range dirsInOverlay {
 		dirs = append(dirs, h.Overlay(dir))
 	}

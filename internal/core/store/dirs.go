@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,6 +47,8 @@ const (
 	OwnersDir = "owners"
 	// EmptyDir is the lower directory of mounts that have no other lower directory.
 	EmptyDir = "empty"
+	// ImagesDir holds directories for the layers of additional image stores: see imagestate.go.
+	ImagesDir = "images"
 )
 
 // Overlay returns the path of elem in overlay/.
@@ -115,29 +116,34 @@ func (h Home) List() ([]string, error) {
 	return ids, nil
 }
 
-// Parents returns the ancestors of the layer id, nearest first. The error matches ErrLayerUnknown if the layer is not in the store. The
-// error matches ErrDamaged if layers/<id> cannot be right: a line is no id or is there twice, or the nearest ancestor is not in the store,
-// or the nearest ancestor has other ancestors than the rest of the list.
+// Parents returns the ancestors of the layer id, nearest first, if all of them are in home. The error matches ErrLayerUnknown if the layer is
+// not in the store. The error matches ErrDamaged if layers/<id> cannot be right: a line is no id or is there twice, or the nearest ancestor is
+// not in the store, or the nearest ancestor has other ancestors than the rest of the list.
 func (h Home) Parents(id string) ([]string, error) {
 	parents, err := h.WrittenParents(id)
 	if err != nil || len(parents) == 0 {
 		return parents, err
 	}
-	nearest := parents[0]
-	if content, err := fsutil.ReadFile(h.Layers(nearest)); err == nil && bytes.Equal(content, FormatParents(parents[1:])) {
-		// The nearest ancestor's file is just as this driver writes it.
-		return parents, nil
-	}
-	others, err := h.WrittenParents(nearest)
-	if errors.Is(err, ErrLayerUnknown) {
-		err = damaged("%s names the layer %s, which is not in the store", h.Layers(id), nearest)
-	} else if err == nil && !slices.Equal(others, parents[1:]) {
-		err = damaged("%s, of the layer's parent, does not list the ancestors that %s lists", h.Layers(nearest), h.Layers(id))
-	}
-	if err != nil {
+	if err := (Layer{h, id}).agrees(parents, Layer{h, parents[0]}); err != nil {
 		return nil, LayerError("reading the parents of", id, err)
 	}
 	return parents, nil
+}
+
+// agrees returns an error if the layer l, whose file lists parents, and the nearest of these do not agree about their ancestors.
+func (l Layer) agrees(parents []string, nearest Layer) error {
+	if content, err := fsutil.ReadFile(nearest.Home.Layers(nearest.ID)); err == nil && bytes.Equal(content, FormatParents(parents[1:])) {
+		// The nearest ancestor's file is just as this driver writes it.
+		return nil
+	}
+	others, err := nearest.Home.WrittenParents(nearest.ID)
+	if errors.Is(err, ErrLayerUnknown) {
+		return damaged("%s names the layer %s, which is not in the store", l.Home.Layers(l.ID), nearest.ID)
+	}
+	if err == nil && !slices.Equal(others, parents[1:]) {
+		return damaged("%s, of the layer's parent, does not list the ancestors that %s lists", nearest.Home.Layers(nearest.ID), l.Home.Layers(l.ID))
+	}
+	return err
 }
 
 // WrittenParents is Parents without the look at the nearest ancestor's file.
@@ -169,20 +175,6 @@ func (h Home) IsBase(id string) (bool, error) {
 		return false, LayerError("reading the parents of", id, err)
 	}
 	return len(bytes.Trim(content, "\r\n")) == 0, nil
-}
-
-// ParentDirs returns the diff directories of parents, in the same order. A missing directory is an error: a stack without that directory
-// would silently show another tree.
-func (h Home) ParentDirs(id string, parents []string) ([]string, error) {
-	dirs := make([]string, 0, len(parents))
-	for _, parent := range parents {
-		dir := h.Diff(parent)
-		if err := fsutil.RealDirectory(dir); err != nil {
-			return nil, LayerError("using the parent "+parent+" of", id, err)
-		}
-		dirs = append(dirs, dir)
-	}
-	return dirs, nil
 }
 
 // ParseParents parses the content of layers/<id>, one id a line. It ignores empty lines, as the in-tree driver does. It is the inverse of
@@ -228,40 +220,4 @@ func FormatParents(parents []string) []byte {
 func IsThere(path string) bool {
 	_, err := fsutil.LstatOf(path)
 	return err == nil
-}
-
-// Parent returns the direct parent of the layer id, or "" if the layer has no parents.
-func (h Home) Parent(id string) (string, error) {
-	parents, err := h.WrittenParents(id)
-	return append(parents, "")[0], err
-}
-
-// IsParent reports whether parent is the direct parent of the layer id. The parent of a layer without parents is "".
-func (h Home) IsParent(id, parent string) (bool, error) {
-	parents, err := h.Parents(id)
-	if err != nil {
-		return false, err
-	}
-	return append(parents, "")[0] == parent, nil
-}
-
-// LayersBelow returns the ancestors of the layer id, nearest first.
-func (h Home) LayersBelow(id string) ([]whiteout.LayerDir, error) {
-	parents, err := h.Parents(id)
-	if err != nil {
-		return nil, err
-	}
-	dirs, err := h.ParentDirs(id, parents)
-	if err != nil {
-		return nil, err
-	}
-	below := make([]whiteout.LayerDir, 0, len(dirs))
-	for i, dir := range dirs {
-		f, err := h.Form(parents[i])
-		if err != nil {
-			return nil, err
-		}
-		below = append(below, whiteout.LayerDir{Root: dir, Form: f})
-	}
-	return below, nil
 }

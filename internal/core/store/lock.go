@@ -44,7 +44,7 @@ func (h Home) LockStore() (*fsutil.Lock, error) {
 }
 
 // FlockFile locks path, a file in overlay/, as flock(2) does with how. If path is missing, FlockFile makes it. A store that is read-only or
-// full may have no such file: FlockFile then locks the file that instead names.
+// full may have no such file: FlockFile then locks the file that instead names, or nothing if instead is "".
 func (h Home) FlockFile(path, instead string, how int) (*fsutil.Lock, error) {
 	lock, err := fsutil.LockPath(path, fsutil.OpenLockFile, how)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,13 +58,16 @@ func (h Home) FlockFile(path, instead string, how int) (*fsutil.Lock, error) {
 	return lock, err
 }
 
-// makeInOverlay makes overlay/ and dir, which is overlay/ itself or a directory in it. If somebody has removed home, makeInOverlay does not
-// make it again.
+// makeInOverlay makes overlay/ and dir, which is overlay/ itself or a directory below it, with the directories between the two. If somebody
+// has removed home, makeInOverlay does not make it again.
 func (h Home) makeInOverlay(dir string) error {
-	for _, dir := range []string{h.Overlay(), dir} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if dir != h.Overlay() {
+		if err := h.makeInOverlay(filepath.Dir(dir)); err != nil {
 			return err
 		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	return nil
 }

@@ -1,0 +1,104 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"golang.org/x/sys/unix"
+)
+
+// TestImageStorePaths opens stores with image stores that cannot be used.
+func TestImageStorePaths(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		image := threeImageLayers(t, name)
+		with := func(change func(aufs string) error) string {
+			dir := t.TempDir()
+			must(t, change(filepath.Join(dir, "aufs")))
+			return dir
+		}
+		home := filepath.Join(t.TempDir(), "aufs")
+		must(t, os.Mkdir(home, 0o700))
+		for path, word := range map[string]string{
+			"relative":                "not absolute",
+			t.TempDir():               "no store of the aufs driver",
+			t.TempDir() + "/missing":  "no such file",
+			image.home.Layers("base"): "not a directory",
+			filepath.Dir(home):        "no store of the aufs driver",
+			with(func(aufs string) error {
+				return errors.Join(os.MkdirAll(aufs+"/layers", 0o700), os.Symlink("/", aufs+"/diff"))
+			}): "not a directory",
+			with(func(aufs string) error {
+				return errors.Join(os.MkdirAll(aufs+"/layers", 0o700), os.Mkdir(aufs+"/diff", 0o700), os.Symlink("/", aufs+"/overlay"))
+			}): "not a directory",
+		} {
+			_, err := reopen(home, name, func(c *Config) { c.ImageStores = []string{path} })
+			wants(t, err, nil, "imagestore", path, word)
+		}
+		entries, err := os.ReadDir(home)
+		if err != nil || len(entries) > 0 {
+			t.Errorf("%v, %v", entries, err)
+		}
+		_, err = reopen(string(image.home), name, withImages(image))
+		wants(t, err, nil, "imagestore", image.path, "graph root itself")
+		must(t, os.Symlink(image.path, home+"-link"))
+		_, err = reopen(string(image.home), name, func(c *Config) { c.ImageStores = []string{home + "-link"} })
+		wants(t, err, nil, "imagestore", "graph root itself")
+		s := newStore(t, name, func(c *Config) { c.ImageStores = []string{home + "-link", home + "-link/"} })
+		sameNames(t, s.see(t, "other").Names(), "f")
+		image.unchanged(t)
+	})
+}
+
+// TestImageStoreOddPaths has an image store at a path that is long, or has characters that end a path in mount options.
+func TestImageStoreOddPaths(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for _, part := range []string{"a,b", "a:b", "a=b", `a\b c`, strings.Repeat("long/", 200)} {
+			path := filepath.Join(t.TempDir(), part)
+			must(t, os.MkdirAll(path, 0o755))
+			image := threeImageLayers(t, name)
+			must(t, os.Rename(string(image.home), filepath.Join(path, "aufs")))
+			image = imageStore{path: path, home: store.Home(filepath.Join(path, "aufs")), is: everything(t, path)}
+			if i := strings.IndexAny(part, ",:="); i >= 0 && name == backend.Aufs {
+				_, err := reopen(filepath.Join(t.TempDir(), "home"), name, withImages(image))
+				wants(t, err, store.ErrPrerequisites, path, part[i:i+1], "cannot parse")
+				continue
+			}
+			s := newStore(t, name, withImages(image))
+			s.create(t, "middle", "container")
+			for _, id := range []string{"container", "middle"} {
+				sameNames(t, s.see(t, id).Names(), "d", "d/h", "e", "f", "link", "new", "x", "x/link")
+			}
+			image.unchanged(t)
+		}
+	})
+}
+
+// TestImageStoreOnOverlay has an image store on overlayfs, which aufs does not take as a branch. The backend auto is overlayfs then.
+func TestImageStoreOnOverlay(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		image := threeImageLayers(t, backend.Overlay)
+		dir := t.TempDir()
+		must(t, unix.Mount("none", dir, "overlay", 0, "lowerdir="+image.path+":"+t.TempDir()))
+		t.Cleanup(func() { must(t, mountutil.UnmountRetry(dir)) })
+		on := withImages(imageStore{path: dir})
+		if name == backend.Aufs {
+			_, err := reopen(filepath.Join(t.TempDir(), "home"), name, on)
+			wants(t, err, store.ErrIncompatibleFS, dir, "as a branch")
+		}
+		s := newStore(t, backend.Auto, on)
+		s.create(t, "middle", "container")
+		sameNames(t, s.see(t, "container").Names(), "d", "d/h", "e", "f", "link", "new", "x", "x/link")
+		if got := s.inner.backend.Name(); got != backend.Overlay {
+			t.Errorf("it mounts with %s", got)
+		}
+		image.unchanged(t)
+	})
+}
