@@ -42,22 +42,23 @@ func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, 
 // Remove unmounts the layer, even if callers of Get have not called Put, and removes it with all its files. If the
 // mount stays busy, the layer keeps all its data, and the error says what to look for. A copy of the mount in another
 // mount namespace does not prevent the removal, because such a copy might stay forever. It is no error if the layer
-// does not exist.
+// does not exist. A layer that only an additional image store has stays as it is, and that is no error either: the library
+// removes whatever a failed Create may have left.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'
 // directories, nearest first, separated by colons; a layer without ancestors has no LowerDir. MergedDir is where Get
 // shows the layer. A layer without ancestors is shown at mnt/<id> while it is mounted, and at its own directory
-// otherwise.
+// otherwise. A layer of an additional image store is always shown at its mount point.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	metadata, err := d.core.Metadata(id)
 	return metadata, ofLibrary(err)
 }
 
-// Exists reports whether the layer id is in the store.
+// Exists reports whether the layer id is in the store or in an additional image store.
 func (d *Driver) Exists(id string) bool { return d.core.Exists(id) }
 
-// ListLayers returns the ids of the layers in the store.
+// ListLayers returns the ids of the layers in the store, without those of additional image stores.
 func (d *Driver) ListLayers() ([]string, error) {
 	ids, err := d.core.ListLayers()
 	return ids, ofLibrary(err)

@@ -15,9 +15,9 @@ import (
 //
 // If options.Options is not empty, it replaces aufs.mountopt, as with the overlay driver: ro, nodev, nosuid, noexec and
 // the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted already keeps the options of
-// its mount. With options.Volatile, overlayfs syncs nothing that is written to the mount, if the kernel can do that; the
-// aufs backend cannot, and mounts the layer as always. Get ignores the ID maps, because SupportsShifting says that the
-// driver does not use any.
+// its mount. A layer of an additional image store is always mounted, and read-only. With options.Volatile, overlayfs syncs
+// nothing that is written to the mount, if the kernel can do that; the aufs backend cannot, and mounts the layer as
+// always. Get ignores the ID maps, because SupportsShifting says that the driver does not use any.
 //
 // After an error, Get leaves nothing mounted that was not mounted before. The error matches graphdriver.ErrLayerUnknown
 // if the layer does not exist.

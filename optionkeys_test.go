@@ -30,13 +30,22 @@ var optionCases = []optionCase{
 	{"ignore_chown_errors", []string{"true", "false", "1"}, map[string][]string{"maybe": {"true nor false"}}},
 	{"skip_mount_home", []string{"true", "false", "0"}, map[string][]string{"maybe": {"true nor false"}}},
 	{"use_composefs", []string{"false"}, map[string][]string{"true": {"[storage.options]", "remove"}, "maybe": {"true nor false"}}},
-	{"imagestore", nil, map[string][]string{"/images": {"additionalimagestores", "[storage.options]", "pull"}}},
-	{"additionalimagestore", nil, map[string][]string{"/images": {"additionalimagestores", "[storage.options]", "pull"}}},
+	{"imagestore", nil, notImageStores},
+	{"additionalimagestore", nil, notImageStores},
 	{"additionallayerstore", nil, map[string][]string{"/layers:ref": {"additionallayerstores", "[storage.options]", "remove"}}},
 	{"mount_program", nil, map[string][]string{"/bin/true": {"[storage.options]", "remove", "aufs.backend=overlay"}}},
 	{"force_mask", nil, map[string][]string{"700": {"[storage.options]", "remove"}, "shared": {"[storage.options]", "remove"}}},
 	{"size", nil, map[string][]string{"10G": {"quotas", "[storage.options]", "remove"}}},
 	{"inodes", nil, map[string][]string{"1000": {"quotas", "[storage.options]", "remove"}}},
+}
+
+// notImageStores are values of the options for additional image stores.
+var notImageStores = map[string][]string{
+	"/images":       {"additionalimagestores", "[storage.options]", "remove", "no store of the aufs driver", "/images/aufs/layers: no such file"},
+	"images":        {"additionalimagestores", "remove", "not absolute"},
+	"/images,":      {"remove", "no store of the aufs driver"},
+	"/etc/passwd":   {"remove", "/etc/passwd/aufs/layers: not a directory"},
+	"/dev/shm,/etc": {"remove", "no store of the aufs driver"},
 }
 
 // TestOptionsOfTheLibrary tries each option with the driver's name and a dot before it, with the dot alone, and with
@@ -66,11 +75,39 @@ func TestEmptyOptionIsTheDefault(t *testing.T) {
 	c, err := parseConfig(graphdriver.Options{DriverOptions: []string{
 		"aufs.mountopt=nodev", "aufs.mountopt=", "aufs.backend=overlay", "aufs.backend=",
 		"aufs.ignore_chown_errors=true", "aufs.ignore_chown_errors=", "aufs.skip_mount_home=true", "aufs.skip_mount_home=",
+		"aufs.imagestore=" + emptyStore(t), "aufs.imagestore=",
 	}})
 	must(t, err)
-	if c.Backend != backend.Aufs || c.Mount.Flags != 0 || c.IgnoreChownErrors || c.SkipMountHome {
+	if c.Backend != backend.Aufs || c.Mount.Flags != 0 || c.IgnoreChownErrors || c.SkipMountHome || c.ImageStores != nil {
 		t.Errorf("got %+v", c)
 	}
+}
+
+// emptyStore returns the graph root of a store without layers.
+func emptyStore(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	must(t, errors.Join(os.MkdirAll(filepath.Join(root, "aufs", "layers"), 0o700), os.Mkdir(filepath.Join(root, "aufs", "diff"), 0o700)))
+	return root
+}
+
+// TestAdditionalImageStores checks that image stores add up, as the library passes on one option for each.
+func TestAdditionalImageStores(t *testing.T) {
+	a, b, c := emptyStore(t), emptyStore(t), emptyStore(t)
+	got, err := parseConfig(graphdriver.Options{ImageStore: c, DriverOptions: []string{
+		"aufs.imagestore=" + b + "/," + a, "additionalimagestore=" + a, ".imagestore=" + c,
+	}})
+	if err != nil || !slices.Equal(got.ImageStores, []string{b, a}) {
+		t.Errorf("%q, %v", got.ImageStores, err)
+	}
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		d, err := Init(filepath.Join(t.TempDir(), "aufs"), optionsFor(name, "aufs.imagestore="+b, "aufs.imagestore="+a))
+		must(t, err)
+		if got := d.AdditionalImageStores(); !slices.Equal(got, []string{b, a}) {
+			t.Errorf("%q", got)
+		}
+		must(t, d.Cleanup())
+	})
 }
 
 // TestImageStore opens a store whose images the library keeps elsewhere. The layers must be in the graph root all the

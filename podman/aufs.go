@@ -61,8 +61,8 @@ func (d *Driver) String() string { return driverName }
 // Status describes the store and the host, in pairs of a name and a value.
 func (d *Driver) Status() [][2]string { return d.core.Status() }
 
-// AdditionalImageStores returns nil: the driver does not support additional image stores.
-func (d *Driver) AdditionalImageStores() []string { return nil }
+// AdditionalImageStores returns the graph roots of the additional image stores, in the order in which the driver searches them.
+func (d *Driver) AdditionalImageStores() []string { return d.core.ImageStores() }
 
 // GetTempDirRootDirs returns nil. In the directories that this method returns, the library deletes temporary directories that no process has
 // locked, whenever it reads its list of layers. It uses os.RemoveAll, which descends into whatever is mounted there. An immutable file

@@ -16,6 +16,8 @@ import (
 // up. It leaves alone whatever is mounted inside the layer. It expects that nobody else uses the layer: the storage
 // library calls it for a layer that the library has just made.
 //
+// The error matches unix.EROFS if only an additional image store has the layer.
+//
 // If a change was cut short, the next call finishes it first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
 	return ofLibrary(d.core.UpdateLayerIDMap(id, storagelib.Mappings(toContainer), storagelib.Mappings(toHost), mountLabel))

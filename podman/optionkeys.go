@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,13 +72,24 @@ func (c *config) setBackend(value string) error {
 	return fmt.Errorf("there is no backend %q: choose aufs, overlay or auto", value)
 }
 
-// setImageStores takes a list of directories with images. It accepts only the library's own image store, which has no
-// layers in it.
+// setImageStores adds the directories in a list to the additional image stores. The library passes on one option for each value of
+// additionalimagestores, so the option adds to earlier ones. An empty value removes all. The library's own image store is not
+// added, because it has no layers in it.
 func (c *config) setImageStores(value string) error {
+	if value == "" {
+		c.ImageStores = nil
+		return nil
+	}
 	for _, dir := range strings.Split(value, ",") {
-		if dir != "" && (c.imageStore == "" || filepath.Clean(dir) != c.imageStore) {
-			return fmt.Errorf("this driver does not support additional image stores: remove %s from additionalimagestores in "+
-				"[storage.options], and pull the images into this store", dir)
+		clean := filepath.Clean(dir)
+		if c.imageStore != "" && clean == c.imageStore {
+			continue
+		}
+		if err := driver.CheckImageStore(dir); err != nil {
+			return fmt.Errorf("%w: remove %s from additionalimagestores in [storage.options], or put a store there", err, dir)
+		}
+		if !slices.Contains(c.ImageStores, clean) {
+			c.ImageStores = append(c.ImageStores, clean)
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func defaultConfig() config {
 }
 
 // parseConfig parses the driver's options, each of the form "key=value". Keys are case-insensitive, as in the other
-// drivers. If a key occurs several times, the last one counts. An empty value stands for the default.
+// drivers. If a key occurs several times, the last one counts, but image stores add up. An empty value stands for the default.
 func parseConfig(options graphdriver.Options) (config, error) {
 	c := defaultConfig()
 	c.RunRoot = options.RunRoot
