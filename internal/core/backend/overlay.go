@@ -42,27 +42,32 @@ func ProbeOverlay(s *shadow.Cache, scratchDir string, fsName func(path string) s
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
 	}
 	b := &OverlayBackend{home: h, forms: s.Forms, shadows: s, Form: s.To, Volatile: overlayfs.KernelMayBeVolatile()}
-	err = b.trial(filepath.Join(scratchDir, "trial"))
+	dir := filepath.Join(scratchDir, "trial")
+	err = b.trial(dir)
 	if err != nil && b.Volatile && !store.HasNoRoom(err) {
 		// If it was not the option that the kernel has refused, it refuses the next mount as well.
 		b.Volatile = false
-		err = b.trial(filepath.Join(scratchDir, "ordinary"))
+		dir = filepath.Join(scratchDir, "ordinary")
+		err = b.trial(dir)
 	}
 	if err != nil {
 		return nil, explainOverlay(h, nested, err, fsName)
 	}
-	return b, b.probeImages(scratchDir, fsName)
+	return b, b.probeImages(dir, fsName)
 }
 
-// probeImages finds out whether overlayfs can mount layers of the image stores. It mounts in a directory of the trial.
+// probeImages finds out whether overlayfs can mount layers of the image stores. It mounts in the directory of a trial.
 func (b *OverlayBackend) probeImages(dir string, fsName func(path string) string) error {
 	for _, image := range b.shadows.Images {
 		m := overlayfs.Mount{
 			Target: filepath.Join(dir, "mnt"), Lowers: []string{image.Diff("")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 			UserXattr: b.Form == whiteout.OverlayUser,
 		}
-		err := b.home.Mounting(m.Mount)
-		if err == nil {
+		err := overlayfs.ForgetVolatile(m.Work)
+		if err != nil {
+			return err
+		}
+		if err = b.home.Mounting(m.Mount); err == nil {
 			err = mountutil.UnmountRetry(m.Target)
 		} else {
 			err = fmt.Errorf("overlayfs does not take %s, which is on %s, as a lower directory: %w: %w",

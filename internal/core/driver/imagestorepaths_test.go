@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,12 +27,15 @@ func TestImageStorePaths(t *testing.T) {
 		}
 		home := filepath.Join(t.TempDir(), "aufs")
 		must(t, os.Mkdir(home, 0o700))
+		file := filepath.Join(t.TempDir(), "file")
+		must(t, os.WriteFile(file, nil, 0o600))
 		for path, word := range map[string]string{
 			"relative":                "not absolute",
-			t.TempDir():               "no store of the aufs driver",
 			t.TempDir() + "/missing":  "no such file",
 			image.home.Layers("base"): "not a directory",
-			filepath.Dir(home):        "no store of the aufs driver",
+			file:                      "not a directory",
+			with(func(aufs string) error { return os.Mkdir(aufs, 0o700) }): "layers: no such file",
+			with(func(aufs string) error { return os.Symlink("/", aufs) }): "layers: no such file",
 			with(func(aufs string) error {
 				return errors.Join(os.MkdirAll(aufs+"/layers", 0o700), os.Symlink("/", aufs+"/diff"))
 			}): "not a directory",
@@ -53,6 +57,26 @@ func TestImageStorePaths(t *testing.T) {
 		wants(t, err, nil, "imagestore", "graph root itself")
 		s := newStore(t, name, func(c *Config) { c.ImageStores = []string{home + "-link", home + "-link/"} })
 		sameNames(t, s.see(t, "other").Names(), "f")
+		image.unchanged(t)
+	})
+}
+
+// TestImageStoreOfAnotherDriver has additional image stores without layers of this driver, as distributions list them in storage.conf.
+func TestImageStoreOfAnotherDriver(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		empty, other := t.TempDir(), t.TempDir()
+		must(t, os.MkdirAll(filepath.Join(other, "overlay/l"), 0o700))
+		image := threeImageLayers(t, name)
+		s := newStore(t, name, func(c *Config) { c.ImageStores = []string{empty, image.path, other} })
+		sameNames(t, s.see(t, "other").Names(), "f")
+		if got := s.ImageStores(); !slices.Equal(got, []string{image.path}) {
+			t.Errorf("the image stores are %q", got)
+		}
+		for dir, want := range map[string]int{empty: 0, other: 1, filepath.Join(other, "overlay"): 1} {
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) != want {
+				t.Errorf("%s has %v, %v", dir, entries, err)
+			}
+		}
 		image.unchanged(t)
 	})
 }

@@ -134,7 +134,7 @@ func (d *Driver) lineage(id, parent string) ([]store.Layer, error) {
 func (d *Driver) notBelow(id string, parents []store.Layer) error {
 	image := d.stores.Find(id, d.home)
 	if slices.Contains(idsOf(parents), id) {
-		return store.LayerError("creating", id, fmt.Errorf("its parent is on top of the layer of that name in %s: %w", image.Home.ImageStore(), fs.ErrExist))
+		return store.LayerError("creating", id, fmt.Errorf("the parent is on top of the layer of that name in %s: %w", image.Home.ImageStore(), fs.ErrExist))
 	}
 	if d.stores.IsOwn(image) {
 		return nil

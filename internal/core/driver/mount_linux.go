@@ -225,7 +225,7 @@ func (d *Driver) Put(id string) error {
 // of that name.
 func (d *Driver) mountedLayer(id string) (store.Layer, error) {
 	if err := store.CheckID(id); err != nil {
-		return store.Layer{}, err
+		return store.Layer{}, store.LayerError("unmounting", id, err)
 	}
 	found := d.stores.Find(id, d.home)
 	for _, image := range d.stores.Images {

@@ -101,17 +101,22 @@ func Open(homePath string, c Config) (_ *Driver, err error) {
 	return d, nil
 }
 
-// CheckImageStore returns an error if there is no additional image store at path.
+// CheckImageStore returns an error if the directory at path cannot be an additional image store.
 func CheckImageStore(path string) error {
 	_, err := store.ImageStore(path)
 	return err
 }
 
-// openImageStores looks for the additional image stores at paths, and for everything in them that a driver would have to finish.
+// openImageStores looks for the additional image stores at paths, and for everything in them that a driver would have to finish. It leaves
+// out directories that have no store of the driver.
 func openImageStores(h store.Home, paths []string) (store.Stores, error) {
 	s := store.Stores{Home: h}
 	for _, path := range paths {
 		image, err := store.ImageStore(path)
+		if err == nil && image == "" {
+			logrus.Debugf("aufs: the additional image store %s has no layers of this driver", path)
+			continue
+		}
 		if err == nil && isSame(string(h), string(image)) {
 			err = errors.New("this is the graph root itself")
 		}

@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -98,10 +99,10 @@ func (d *Driver) rootOn(parent string, options ApplyOptions) (rootDir, error) {
 	var parents []store.Layer
 	if parent != "" {
 		if err := store.CheckID(parent); err != nil {
-			return rootDir{}, err
+			return rootDir{}, fmt.Errorf("parent %q: %w", parent, err)
 		}
 		if !d.stores.Exists(parent) {
-			return rootDir{}, store.ErrLayerUnknown
+			return rootDir{}, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown)
 		}
 		parents = []store.Layer{d.stores.Find(parent, d.home)}
 	}

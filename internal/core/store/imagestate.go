@@ -69,7 +69,7 @@ func (s Stores) Lock(l Layer) (*fsutil.Lock, error) {
 // LockLayerAnd takes the lock of the layer id, and calls read with it.  In home it does that as Home.LockLayerAnd.
 func (s Stores) LockLayerAnd(op, id string, read func(Layer) error) (*fsutil.Lock, error) {
 	if err := CheckID(id); err != nil {
-		return nil, err
+		return nil, LayerError(op, id, err)
 	}
 	return s.LockFoundAnd(op, s.Find(id, s.Home), read)
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -178,15 +180,22 @@ const imageStoreHome = "aufs"
 // ImageStore returns the directory that the user has named, if h is the home of an image store.
 func (h Home) ImageStore() string { return filepath.Dir(string(h)) }
 
-// ImageStore returns the home of the additional image store at path, the graph root of a store. The error says why there is none.
+// ImageStore returns the home of the additional image store at path, the graph root of a store. The result is "" if the directory has no store
+// of the driver: distributions list a directory in storage.conf that is empty, or has images of another driver.
 func ImageStore(path string) (Home, error) {
 	if !filepath.IsAbs(path) {
 		return "", errors.New("the path is not absolute")
 	}
+	if _, err := os.ReadDir(path); err != nil {
+		return "", err
+	}
 	h := Home(filepath.Join(path, imageStoreHome))
+	if _, err := fsutil.LstatOf(string(h)); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
 	for _, dir := range []string{h.Layers(""), h.Diff("")} {
 		if err := fsutil.RealDirectory(dir); err != nil {
-			return "", fmt.Errorf("there is no store of the aufs driver: %w", err)
+			return "", fmt.Errorf("this is no store of the aufs driver: %w", err)
 		}
 	}
 	if err := h.RealDirectories(); err != nil {
