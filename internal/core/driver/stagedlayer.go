@@ -5,14 +5,12 @@ package driver
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/core/creation"
 	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
@@ -27,7 +25,7 @@ import (
 type stagedLayer struct {
 	*store.Scratch
 	// root is what the root directory has unless the archive says something else.
-	root      rootDir
+	root      creation.RootDir
 	extracted *unpack.Extracted
 }
 
@@ -77,13 +75,13 @@ func stagingError(parent string, err error) error {
 }
 
 // stageLayer unpacks an archive to target, which gets the owner and mode that Create gives the root directory of a layer.
-func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (root rootDir, extracted *unpack.Extracted, err error) {
-	if root, err = d.rootOn(parent, options); err != nil {
+func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (root creation.RootDir, extracted *unpack.Extracted, err error) {
+	if root, err = creation.RootOn(d.stores, parent, options.Mappings); err != nil {
 		return root, nil, err
 	}
 	like := filepath.Join(filepath.Dir(target), "like")
 	for _, dir := range []string{like, target} {
-		if _, err := root.make(dir); err != nil {
+		if _, err := root.Make(dir); err != nil {
 			return root, nil, err
 		}
 	}
@@ -92,26 +90,6 @@ func (d *Driver) stageLayer(target, parent string, options ApplyOptions) (root r
 		return root, nil, err
 	}
 	return root, extracted, os.Remove(like)
-}
-
-// rootOn returns what Create gives the root directory of a layer on top of parent, or "".
-func (d *Driver) rootOn(parent string, options ApplyOptions) (rootDir, error) {
-	var parents []store.Layer
-	if parent != "" {
-		if err := store.CheckID(parent); err != nil {
-			return rootDir{}, fmt.Errorf("parent %q: %w", parent, err)
-		}
-		if !d.stores.Exists(parent) {
-			return rootDir{}, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown)
-		}
-		parents = []store.Layer{d.stores.Find(parent, d.home)}
-	}
-	root, err := d.rootOf(parents, &CreateOptions{IDMappings: options.Mappings})
-	if errors.Is(err, fs.ErrNotExist) && !d.stores.Exists(parent) {
-		// Nobody has locked the store, so that somebody may just have removed it.
-		return rootDir{}, store.ErrLayerUnknown
-	}
-	return root, err
 }
 
 // CommitLayer makes the directory target, which StageLayer of this driver has returned, that of the layer id. The result is that of ApplyDiff:
@@ -171,16 +149,16 @@ func (s *stagedLayer) setRoot(target, layer string) error {
 	if err != nil || own {
 		return err
 	}
-	root, err := rootDirAt(layer)
+	root, err := creation.RootDirAt(layer)
 	if err != nil || root == s.root {
 		return err
 	}
-	return root.set(target)
+	return root.Set(target)
 }
 
 // hasRoot reports whether the archive has changed the owner or mode of the root directory of target.
 func (s *stagedLayer) hasRoot(target string) (bool, error) {
-	now, err := rootDirAt(target)
+	now, err := creation.RootDirAt(target)
 	return err == nil && now != s.root, err
 }
 
