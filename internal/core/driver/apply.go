@@ -4,7 +4,6 @@ package driver
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -112,15 +111,7 @@ func (d *Driver) stripForeign(id string) error {
 	if f, err := d.home.Form(id); err != nil || f != whiteout.AufsForm {
 		return err
 	}
-	return whiteout.EachDir(d.home.Diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
-		errs := []error{whiteout.StripXattrs(dir, ".", whiteout.OverlayTrusted, whiteout.OverlayUser)}
-		for _, entry := range entries {
-			if !entry.IsDir() {
-				errs = append(errs, fsutil.IgnoreGone(whiteout.StripXattrs(dir, entry.Name(), whiteout.OverlayTrusted, whiteout.OverlayUser)))
-			}
-		}
-		return false, errors.Join(errs...)
-	})
+	return whiteout.StripTree(d.home.Diff(id))
 }
 
 // canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. If the
