@@ -11,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -156,7 +157,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err != nil {
 		return true, 0, err
 	}
-	defer removeStaging(s)
+	defer staging.Remove(s)
 	dir := filepath.Join(s.Dir, "root")
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
