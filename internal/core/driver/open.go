@@ -48,7 +48,7 @@ type Driver struct {
 	// bases counts the users of layers without parents.
 	bases baseUses
 	// staged are the staging directories that have not been applied to a layer.
-	staged staging.Registry[*store.Scratch]
+	staged staging.Registry[staging.Directory]
 	// stagedLayers are the archives that are unpacked, and that no layer has yet.
 	stagedLayers staging.Registry[*staging.Layer]
 	// remover takes layers out of the store, and sweeps what is left of them.

@@ -3,14 +3,9 @@
 package driver
 
 import (
-	"bytes"
-	"io"
-
 	"github.com/seed-642172e2/aufs/internal/core/creation"
-	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
-	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
@@ -23,35 +18,21 @@ func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string,
 	if options.Diff == nil {
 		return "", 0, stagingError(parent, errNoArchive)
 	}
-	s, target, err := d.stagedLayers.New(d.home)
+	dir, err := d.stagedLayers.New(d.home)
 	if err != nil {
 		return "", 0, stagingError(parent, err)
 	}
-	var staged *staging.Layer
-	defer func() {
-		// The caller may recover from a panic of the archive's reader.
-		if staged == nil {
-			staging.Remove(s)
+	err = d.stagedLayers.Fill(dir, func() (l *staging.Layer, err error) {
+		root, err := creation.RootOn(d.stores, parent, options.Mappings)
+		if err == nil {
+			l, size, err = staging.Unpack(dir, root, options.Diff, d.UnpackOptions(options), d.library.Extractor)
 		}
-	}()
-	var extracted *unpack.Extracted
-	root, err := creation.RootOn(d.stores, parent, options.Mappings)
-	if err == nil {
-		extracted, err = staging.Unpack(target, root, options.Diff, d.UnpackOptions(options), d.library.Extractor)
-	}
-	if err == nil {
-		size, err = extracted.Size()
-	}
-	if err == nil {
-		// Not at the commit, when others wait for the store.
-		err = s.SyncData()
-	}
+		return l, err
+	})
 	if err != nil {
 		return "", 0, stagingError(parent, err)
 	}
-	staged = &staging.Layer{Scratch: s, Root: root, Extracted: extracted}
-	d.stagedLayers.Add(target, staged)
-	return target, size, nil
+	return dir.Target, size, nil
 }
 
 // stagingError says that no archive can be staged for a layer on top of parent, or "", and wraps the reason.
@@ -82,10 +63,10 @@ func (d *Driver) CommitLayer(id, target string) error {
 	if err != nil {
 		return err
 	}
-	alone, err := d.commitLayer(id, target, s)
+	alone, err := d.commitLayer(id, s)
 	lock.Unlock()
 	if err == nil && !alone {
-		err = d.commitToContent(id, target, s)
+		err = d.commitToContent(id, s)
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)
@@ -95,52 +76,39 @@ func (d *Driver) CommitLayer(id, target string) error {
 
 // commitLayer is CommitLayer for who holds the layer's lock. If the layer has files or is mounted, commitLayer does nothing, and alone is
 // false.
-func (d *Driver) commitLayer(id, target string, s *staging.Layer) (alone bool, err error) {
+func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error) {
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}
 	if err := d.prepareUnpack(id); err != nil {
 		return true, err
 	}
-	if err := s.SetRoot(target, d.home.Diff(id)); err != nil {
+	if err := s.SetRoot(d.home.Diff(id)); err != nil {
 		return true, err
 	}
-	_, marked, err := s.Extracted.Settle(d.belowOf(id))
+	_, marked, err := s.Settle(d.belowOf(id))
 	if err != nil {
 		return true, err
 	}
-	return true, d.putUnpacked(id, target, marked, s.Scratch)
+	return true, d.putUnpacked(id, s.Target, marked, s.Scratch)
 }
 
 // commitToContent is CommitLayer for a layer that is mounted or has files. The archive is gone by now, so it is made again.
-func (d *Driver) commitToContent(id, target string, s *staging.Layer) error {
+func (d *Driver) commitToContent(id string, s *staging.Layer) error {
 	// Directories that the archive only implies stay as the layer itself shows them.
-	_, _, err := s.Extracted.Settle(func() ([]whiteout.LayerDir, error) {
+	archive, err := s.Archive(func() ([]whiteout.LayerDir, error) {
 		own, err := d.stores.Own(id).WithForm()
 		if err != nil {
 			return nil, err
 		}
 		below, err := d.stores.Below(d.stores.Own(id))
 		return append([]whiteout.LayerDir{own}, below...), err
-	})
+	}, d.library.FileInfoHeader)
 	if err != nil {
 		return err
 	}
-	var root bytes.Buffer
-	if own, err := s.HasRoot(target); err != nil {
-		return err
-	} else if own {
-		if err := staging.ArchiveRoot(&root, target, d.library.FileInfoHeader); err != nil {
-			return err
-		}
-	}
-	held, err := layerdiff.HoldDir(target)
-	if err != nil {
-		return err
-	}
-	files := layerdiff.Archive(held, whiteout.AufsForm, orNone(nil), nil, true, d.library.FileInfoHeader)
-	defer files.Close()
-	_, err = d.applyToContent(id, ApplyOptions{Diff: io.MultiReader(&root, files)})
+	defer archive.Close()
+	_, err = d.applyToContent(id, ApplyOptions{Diff: archive})
 	return err
 }
 

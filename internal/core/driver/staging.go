@@ -19,30 +19,24 @@ import (
 // CleanupStagingDirectory of this driver; after a crash the next Init removes the staging directory. After an error nothing is left of it.
 // fill may put files of its own into the directory scratch.
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
-	s, target, err := d.staged.New(d.home)
+	dir, err := d.staged.New(d.home)
 	if err != nil {
 		return "", store.OpError("filling a staging directory", err)
 	}
-	filled := false
-	defer func() {
-		// The caller may recover from a panic of fill.
-		if !filled {
-			staging.Remove(s)
+	err = d.staged.Fill(dir, func() (staging.Directory, error) {
+		err := fsutil.MkdirWithoutACL(dir.Target, 0o755)
+		if err == nil {
+			err = fill(dir.Target, dir.Dir)
 		}
-	}()
-	err = fsutil.MkdirWithoutACL(target, 0o755)
-	if err == nil {
-		err = fill(target, s.Dir)
-	}
-	if err == nil {
-		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
-	}
+		if err == nil {
+			_, err = unpack.Finish(dir.Target, orNone(mappings), kept.New(dir.Target, nil))
+		}
+		return dir, err
+	})
 	if err != nil {
-		return "", store.OpError("filling the staging directory "+target, err)
+		return "", store.OpError("filling the staging directory "+dir.Target, err)
 	}
-	filled = true
-	d.staged.Add(target, s)
-	return target, nil
+	return dir.Target, nil
 }
 
 // ApplyStaged makes the staging directory target the content of the layer id. The layer has to be empty and not mounted, parent has to be
@@ -75,34 +69,35 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	if err != nil {
 		return store.LayerError(op, id, err)
 	}
-	s, ok := d.staged.Take(target)
+	dir, ok := d.staged.Take(target)
 	if !ok {
 		return store.LayerError(op, id, staging.NotStaged(target))
 	}
-	defer staging.Remove(s)
-	if err := d.applyStaged(id, target, hasRoot, s); err != nil {
+	defer staging.Remove(dir.Scratch)
+	if err := d.applyStaged(id, dir, hasRoot); err != nil {
 		return store.LayerError(op, id, err)
 	}
 	return nil
 }
 
-// applyStaged makes the directory target, in s, the directory of the layer id. The caller holds the layer's lock.
-func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) error {
+// applyStaged makes the target of dir the directory of the layer id. The caller holds the layer's lock.
+func (d *Driver) applyStaged(id string, dir staging.Directory, hasRoot bool) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
 	}
 	if !hasRoot {
-		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, dir.Target); err != nil {
 			return err
 		}
 	}
-	return d.putUnpacked(id, target, nil, s)
+	return d.putUnpacked(id, dir.Target, nil, dir.Scratch)
 }
 
 // CleanupStagingDirectory removes a staging directory with everything in it. It is no error if the staging directory is gone, or has been
 // applied to a layer. It is an error if another driver is using it, or if target is no staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
-	s, ok := d.staged.Take(target)
+	dir, ok := d.staged.Take(target)
+	s := dir.Scratch
 	if !ok {
 		var err error
 		if s, err = staging.Abandoned(d.home, target); err != nil {

@@ -23,6 +23,13 @@ const purpose = "staging"
 // rootName is the name of the target within its staging directory.
 const rootName = "root"
 
+// A Directory is a staging directory: a scratch directory with a target in it.
+type Directory struct {
+	*store.Scratch
+	// Target is the path of the directory that is filled.
+	Target string
+}
+
 // A Registry has what one driver has staged, by targets. Each driver locks its own staging directories, so that no other driver removes them.
 type Registry[T any] struct {
 	// pool makes the staging directories, all in one scratch directory.
@@ -31,17 +38,34 @@ type Registry[T any] struct {
 	open map[string]T
 }
 
-// New makes a staging directory in the store h. It returns the path of the target as well, which does not exist yet.
-func (r *Registry[T]) New(h store.Home) (s *store.Scratch, target string, err error) {
-	s, err = r.pool.Join(func() (*store.Scratch, error) { return h.NewScratch(purpose) })
+// New makes a staging directory in the store h. Its target does not exist yet.
+func (r *Registry[T]) New(h store.Home) (Directory, error) {
+	s, err := r.pool.Join(func() (*store.Scratch, error) { return h.NewScratch(purpose) })
 	if err != nil {
-		return nil, "", err
+		return Directory{}, err
 	}
-	return s, filepath.Join(s.Dir, rootName), nil
+	return Directory{s, filepath.Join(s.Dir, rootName)}, nil
 }
 
-// Add notes that staged is at target.
-func (r *Registry[T]) Add(target string, staged T) {
+// Fill has fill fill the target of dir, and keeps what fill returns. After an error nothing is left of dir.
+func (r *Registry[T]) Fill(dir Directory, fill func() (T, error)) error {
+	filled := false
+	defer func() {
+		// The caller may recover from a panic of fill.
+		if !filled {
+			Remove(dir.Scratch)
+		}
+	}()
+	staged, err := fill()
+	if err != nil {
+		return err
+	}
+	filled = true
+	r.add(dir.Target, staged)
+	return nil
+}
+
+func (r *Registry[T]) add(target string, staged T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.open == nil {
