@@ -55,10 +55,10 @@ func RootOn(s store.Stores, parent string, mappings *idmap.Mappings) (RootDir, e
 	var parents []store.Layer
 	if parent != "" {
 		if err := store.CheckID(parent); err != nil {
-			return RootDir{}, fmt.Errorf("parent %q: %w", parent, err)
+			return RootDir{}, err
 		}
 		if !s.Exists(parent) {
-			return RootDir{}, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown)
+			return RootDir{}, store.ErrLayerUnknown
 		}
 		parents = []store.Layer{s.Find(parent, s.Home)}
 	}
