@@ -457,7 +457,7 @@ func TestDeviceZeroOfAContainer(t *testing.T) {
 		for _, id := range []string{"child", "top"} {
 			for _, options := range [][]string{nil, {"ro"}} {
 				_, err := s.Get(id, mountOpts(options...))
-				wants(t, err, nil, id, "device", "aufs only")
+				wants(t, err, nil, id, "device", "only the aufs backend")
 			}
 		}
 		sameTree(t, allOf(t, s.inner.home.Diff("child")), before)
