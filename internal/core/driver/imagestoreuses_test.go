@@ -1,0 +1,69 @@
+//go:build linux
+
+package driver
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+)
+
+// TestImageStorePutAfterChange ends the use of layers in an image store whose owner has changed them meanwhile, or which is gone.
+func TestImageStorePutAfterChange(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for what, change := range map[string]func(i imageStore) error{
+			"a conversion has begun": func(i imageStore) error {
+				return i.home.SetForm("middle", store.FormRecord{Form: whiteout.OverlayTrusted, Converting: true})
+			},
+			"a change of owners has begun": func(i imageStore) error {
+				return errors.Join(os.MkdirAll(i.home.Overlay(store.OwnersDir), 0o700), os.WriteFile(i.home.Overlay(store.OwnersDir, "middle"), []byte("plan"), 0o600))
+			},
+			"the layer is damaged": func(i imageStore) error { return os.RemoveAll(i.home.Diff("middle")) },
+			"the layers are gone": func(i imageStore) error {
+				return errors.Join(os.RemoveAll(i.home.Layers("")), os.Mkdir(i.home.Layers(""), 0o700))
+			},
+			"the store is gone": func(i imageStore) error { return os.Rename(i.path, i.path+"-gone") },
+		} {
+			t.Run(what, func(t *testing.T) {
+				image := threeImageLayers(t, name)
+				s := newStore(t, name, withImages(image))
+				dir := s.get(t, "middle")
+				s.get(t, "middle")
+				must(t, change(image))
+				must(t, s.Put("middle"))
+				if !mountedAt(t, dir) {
+					t.Error("the first of two Puts has ended the mount")
+				}
+				must(t, s.Put("middle"))
+				noMounts(t, dir)
+			})
+		}
+	})
+}
+
+// TestImageStoreBaseOfSameID puts a layer of home without parents, which needs no mount, while another driver has the layer of that name in the
+// image store mounted.
+func TestImageStoreBaseOfSameID(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		image := threeImageLayers(t, name)
+		s := newStore(t, name, withImages(image))
+		dir := s.get(t, "base")
+		s.create(t, "", "base")
+		other, err := reopen(string(s.inner.home), name, withImages(image))
+		must(t, err)
+		for range 2 {
+			sameNames(t, readTree(t, other.get(t, "base")).Names())
+			must(t, other.Put("base"))
+			if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(t, s.Put("base"))
+		noMounts(t, dir)
+	})
+}
