@@ -74,7 +74,7 @@ func (b *OverlayBackend) probeImages(dir string, fsName func(path string) string
 				image.Diff(""), fsName(image.Diff("")), store.ErrIncompatibleFS, err)
 		}
 		if err != nil {
-			return imageStoreError(image, err)
+			return &ImageStoreError{image, err}
 		}
 	}
 	return nil

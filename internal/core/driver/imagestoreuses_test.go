@@ -6,11 +6,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
 )
 
 // TestImageStorePutAfterChange ends the use of layers in an image store whose owner has changed them meanwhile, or which is gone.
@@ -65,5 +68,41 @@ func TestImageStoreBaseOfSameID(t *testing.T) {
 		}
 		must(t, s.Put("base"))
 		noMounts(t, dir)
+	})
+}
+
+// TestImageStoreUnusableBesideReadOnlyHome opens a store that cannot be written with an image store that cannot be mounted.
+func TestImageStoreUnusableBesideReadOnlyHome(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		image := threeImageLayers(t, backend.Overlay)
+		s := newStore(t, backend.Overlay)
+		must(t, s.Cleanup())
+		must(t, unix.Mount("proc", image.home.Diff(""), "proc", 0, ""))
+		t.Cleanup(func() { must(t, mountutil.UnmountRetry(image.home.Diff(""))) })
+		home := string(s.inner.home)
+		_, err := reopen(home, backend.Overlay, withImages(image))
+		wants(t, err, store.ErrIncompatibleFS, "image store "+image.path)
+		must(t, errors.Join(unix.Mount(home, home, "", unix.MS_BIND, ""), unix.Mount("", home, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")))
+		t.Cleanup(func() { must(t, mountutil.UnmountRetry(home)) })
+		_, err = reopen(home, backend.Overlay, withImages(image), func(c *Config) { c.SkipMountHome = true })
+		wants(t, err, store.ErrIncompatibleFS, "image store "+image.path)
+	})
+}
+
+// TestImageStoreRecordFails opens a store in which something is in the way of what it keeps for an image store.
+func TestImageStoreRecordFails(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		image := threeImageLayers(t, name)
+		home := string(newStore(t, name, withImages(image)).inner.home)
+		found, err := filepath.Glob(filepath.Join(home, store.OverlayDir, store.ImagesDir, "*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%v, %v", found, err)
+		}
+		must(t, errors.Join(os.RemoveAll(found[0]), os.WriteFile(found[0], nil, 0o600)))
+		_, err = reopen(home, name, withImages(image))
+		wants(t, err, unix.ENOTDIR, "opening the store "+home, found[0])
+		if err != nil && strings.Count(err.Error(), "opening the store") != 1 {
+			t.Errorf("the error names the operation twice: %v", err)
+		}
 	})
 }
