@@ -141,7 +141,7 @@ func (d *Driver) notBelow(id string, parents []store.Layer) error {
 	}
 	ids, err := d.home.List()
 	if err != nil {
-		return err
+		return store.LayerError("creating", id, err)
 	}
 	for _, above := range ids {
 		// A layer that cannot be read depends on nothing.
