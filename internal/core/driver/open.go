@@ -310,7 +310,7 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 	}
 	parents, err := d.stores.Parents(layer)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("describing", id, err)
 	}
 	target := d.stores.Mnt(layer)
 	metadata := map[string]string{"UpperDir": layer.Dir(), "MergedDir": target}

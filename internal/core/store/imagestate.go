@@ -79,17 +79,16 @@ func (s Stores) LockLayerAnd(op, id string, read func(Layer) error) (*fsutil.Loc
 	if err != nil {
 		return nil, LayerError(op, l.ID, err)
 	}
-	if err = s.mustBeWhole(l); err == nil {
+	err = s.mustBeWhole(l)
+	if err == nil {
 		err = fsutil.RealDirectory(l.Dir())
 	}
-	if err != nil {
-		err = LayerError(op, l.ID, err)
-	} else {
+	if err == nil {
 		err = read(l)
 	}
 	if err != nil {
 		lock.Unlock()
-		return nil, err
+		return nil, LayerError(op, l.ID, err)
 	}
 	return lock, nil
 }
