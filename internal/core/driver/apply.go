@@ -4,7 +4,6 @@ package driver
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -112,15 +112,7 @@ func (d *Driver) stripForeign(id string) error {
 	if f, err := d.home.Form(id); err != nil || f != whiteout.AufsForm {
 		return err
 	}
-	return whiteout.EachDir(d.home.Diff(id), func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
-		errs := []error{whiteout.StripXattrs(dir, ".", whiteout.OverlayTrusted, whiteout.OverlayUser)}
-		for _, entry := range entries {
-			if !entry.IsDir() {
-				errs = append(errs, fsutil.IgnoreGone(whiteout.StripXattrs(dir, entry.Name(), whiteout.OverlayTrusted, whiteout.OverlayUser)))
-			}
-		}
-		return false, errors.Join(errs...)
-	})
+	return whiteout.StripTree(d.home.Diff(id))
 }
 
 // canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. If the
@@ -165,7 +157,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err != nil {
 		return true, 0, err
 	}
-	defer removeStaging(s)
+	defer staging.Remove(s)
 	dir := filepath.Join(s.Dir, "root")
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err

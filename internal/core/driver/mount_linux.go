@@ -104,9 +104,9 @@ func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.Mount
 	}
 }
 
-// mountStack mounts the stack s, of the layer whose lock the caller holds, with layers below it. Somebody may convert one of the layers below
-// meanwhile, because only the lock of the mounted layer is held. If the form of a layer has changed, mountStack leaves nothing mounted, and
-// same is false.
+// mountStack mounts the stack s, of the layer whose lock the caller holds, with layers below it. Somebody may convert one of the layers
+// below meanwhile, because only the lock of the mounted layer is held. If the form of a layer has changed, mountStack leaves nothing
+// mounted, and same is false.
 func (d *Driver) mountStack(s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
 	if s.Layers, err = d.shadows.Stack(layers, held); err != nil {
 		return false, err

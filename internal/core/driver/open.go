@@ -20,6 +20,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -47,9 +48,9 @@ type Driver struct {
 	// bases counts the users of layers without parents.
 	bases baseUses
 	// staged are the staging directories that have not been applied to a layer.
-	staged stagings[*store.Scratch]
+	staged staging.Registry[staging.Directory]
 	// stagedLayers are the archives that are unpacked, and that no layer has yet.
-	stagedLayers stagings[*stagedLayer]
+	stagedLayers staging.Registry[*staging.Layer]
 	// remover takes layers out of the store, and sweeps what is left of them.
 	remover *removal.Remover
 }

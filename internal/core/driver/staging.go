@@ -5,96 +5,38 @@ package driver
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
+	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
-// Not only ApplyDiff fills layers: a differ of the storage library can do so as well. For example, the differ of pkg/chunked fetches only
-// those parts of a layer that no other layer has. The library has a differ fill a staging directory before it knows which layer the content
-// is for. Later the staging directory takes the place of a layer's directory, or is removed. The storage library calls the path that a
-// differ fills its target.
-
-// stagingPurpose begins the names of staging directories.
-const stagingPurpose = "staging"
-
-// stagedRoot is the name of the target within its staging directory.
-const stagedRoot = "root"
-
-// stagings has what one driver has staged, by targets. Each driver locks its own staging directories, so that no other driver removes them.
-type stagings[T any] struct {
-	// pool makes the staging directories, all in one scratch directory.
-	pool store.SharedScratch
-	mu   sync.Mutex // protects open
-	open map[string]T
-}
-
-func (s *stagings[T]) add(target string, staged T) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		s.open = map[string]T{}
-	}
-	s.open[target] = staged
-}
-
-// take returns what was staged at target, and hands it over to the caller. ok is false if there is nothing.
-func (s *stagings[T]) take(target string) (staged T, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	staged, ok = s.open[target]
-	delete(s.open, target)
-	return staged, ok
-}
-
-// takeAll is take for everything that was staged.
-func (s *stagings[T]) takeAll() []T {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := slices.Collect(maps.Values(s.open))
-	s.open = nil
-	return all
-}
-
 // Stage makes a staging directory, has fill fill it, and returns its target. The caller has to pass the target to ApplyStaged or
 // CleanupStagingDirectory of this driver; after a crash the next Init removes the staging directory. After an error nothing is left of it.
 // fill may put files of its own into the directory scratch.
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
-	s, err := d.staged.pool.Join(func() (*store.Scratch, error) { return d.home.NewScratch(stagingPurpose) })
+	dir, err := d.staged.New(d.home)
 	if err != nil {
 		return "", store.OpError("filling a staging directory", err)
 	}
-	target = filepath.Join(s.Dir, stagedRoot)
-	filled := false
-	defer func() {
-		// The caller may recover from a panic of fill.
-		if !filled {
-			removeStaging(s)
+	err = d.staged.Fill(dir, func() (staging.Directory, error) {
+		err := fsutil.MkdirWithoutACL(dir.Target, 0o755)
+		if err == nil {
+			err = fill(dir.Target, dir.Dir)
 		}
-	}()
-	err = fsutil.MkdirWithoutACL(target, 0o755)
-	if err == nil {
-		err = fill(target, s.Dir)
-	}
-	if err == nil {
-		_, err = unpack.Finish(target, orNone(mappings), kept.New(target, nil))
-	}
+		if err == nil {
+			_, err = unpack.Finish(dir.Target, orNone(mappings), kept.New(dir.Target, nil))
+		}
+		return dir, err
+	})
 	if err != nil {
-		return "", store.OpError("filling the staging directory "+target, err)
+		return "", store.OpError("filling the staging directory "+dir.Target, err)
 	}
-	filled = true
-	d.staged.add(target, s)
-	return target, nil
+	return dir.Target, nil
 }
 
 // ApplyStaged makes the staging directory target the content of the layer id. The layer has to be empty and not mounted, parent has to be
@@ -127,37 +69,38 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	if err != nil {
 		return store.LayerError(op, id, err)
 	}
-	s, ok := d.staged.take(target)
+	dir, ok := d.staged.Take(target)
 	if !ok {
-		return store.LayerError(op, id, notStaged(target))
+		return store.LayerError(op, id, staging.NotStaged(target))
 	}
-	defer removeStaging(s)
-	if err := d.applyStaged(id, target, hasRoot, s); err != nil {
+	defer staging.Remove(dir.Scratch)
+	if err := d.applyStaged(id, dir, hasRoot); err != nil {
 		return store.LayerError(op, id, err)
 	}
 	return nil
 }
 
-// applyStaged makes the directory target, in s, the directory of the layer id. The caller holds the layer's lock.
-func (d *Driver) applyStaged(id, target string, hasRoot bool, s *store.Scratch) error {
+// applyStaged makes the target of dir the directory of the layer id. The caller holds the layer's lock.
+func (d *Driver) applyStaged(id string, dir staging.Directory, hasRoot bool) error {
 	if err := d.prepareUnpack(id); err != nil {
 		return err
 	}
 	if !hasRoot {
-		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, dir.Target); err != nil {
 			return err
 		}
 	}
-	return d.putUnpacked(id, target, nil, s)
+	return d.putUnpacked(id, dir.Target, nil, dir.Scratch)
 }
 
 // CleanupStagingDirectory removes a staging directory with everything in it. It is no error if the staging directory is gone, or has been
 // applied to a layer. It is an error if another driver is using it, or if target is no staging directory.
 func (d *Driver) CleanupStagingDirectory(target string) error {
-	s, ok := d.staged.take(target)
+	dir, ok := d.staged.Take(target)
+	s := dir.Scratch
 	if !ok {
 		var err error
-		if s, err = d.abandonedStaging(target); err != nil {
+		if s, err = staging.Abandoned(d.home, target); err != nil {
 			return store.OpError("removing the staging directory "+target, err)
 		}
 		if s == nil {
@@ -170,43 +113,13 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	return nil
 }
 
-// notStaged says that target has nothing that this driver has staged.
-func notStaged(target string) error {
-	return fmt.Errorf("this driver has staged nothing at %s: %w", target, fs.ErrNotExist)
-}
-
-// abandonedStaging returns the scratch directory that has target in it, and perhaps other targets, unless a live driver is using it. The
-// result is nil if the scratch directory is gone.
-func (d *Driver) abandonedStaging(target string) (*store.Scratch, error) {
-	dir, name := filepath.Split(target)
-	dir = filepath.Dir(filepath.Clean(dir))
-	if name != stagedRoot || filepath.Dir(dir) != d.home.BesideDiff().Tmp() || !strings.HasPrefix(filepath.Base(dir), stagingPurpose+"-") {
-		return nil, fmt.Errorf("this is no staging directory of the store %s", string(d.home))
-	}
-	storeLock, err := d.home.LockStore()
-	if err != nil {
-		return nil, err
-	}
-	defer storeLock.Unlock()
-	lock, err := fsutil.TryLockDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil //nolint:nilnil // it is gone
-	case err != nil:
-		return nil, err
-	case lock == nil:
-		return nil, errors.New("the directory is in use by another driver")
-	}
-	return &store.Scratch{Dir: dir, Lock: lock}, nil
-}
-
 // dropStaged removes all staging directories of this driver.
 func (d *Driver) dropStaged() error {
 	var errs []error
-	for _, s := range d.staged.takeAll() {
+	for _, s := range d.staged.TakeAll() {
 		errs = append(errs, s.Remove())
 	}
-	for _, s := range d.stagedLayers.takeAll() {
+	for _, s := range d.stagedLayers.TakeAll() {
 		errs = append(errs, s.Remove())
 	}
 	return errors.Join(errs...)

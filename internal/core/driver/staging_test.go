@@ -119,7 +119,7 @@ func TestStagingErrors(t *testing.T) {
 		// An unused staging directory is removed by its owner, or by another driver if the owner is gone.
 		must(t, s.CleanupStagingDirectory(s.stage(t, filling{})))
 		write(t, s.inner.home.Tmp(), files{"staging-9/1/root/f": "f", "staging-8/1/root/f": "f"})
-		left := filepath.Join(s.inner.home.Tmp(), "staging-9", "1", stagedRoot)
+		left := filepath.Join(s.inner.home.Tmp(), "staging-9", "1", "root")
 		wants(t, apply("new", "child", left), fs.ErrNotExist, left)
 		must(t, s.CleanupStagingDirectory(left))
 		s.stage(t, filling{})

@@ -87,10 +87,7 @@ func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quie
 			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
 			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{},
 		}
-		err := a.directory(".")
-		if err == nil {
-			err = layer.still()
-		}
+		err := layer.unlessGone(a.directory("."))
 		if err == nil {
 			err = a.w.Close()
 		}

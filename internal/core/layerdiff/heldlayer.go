@@ -43,6 +43,15 @@ func HoldDir(path string) (*Held, error) {
 // ErrReplaced says that, while a layer was read, an archive was applied to it, or the layer was removed and made again.
 var ErrReplaced = errors.New("the content of the layer was replaced meanwhile")
 
+// unlessGone returns err, which reading the layer has returned. If the layer is no longer the one that was held, that is why files are missing,
+// and unlessGone returns an error that says so.
+func (l *Held) unlessGone(err error) error {
+	if gone := l.still(); gone != nil && fsutil.IgnoreGone(err) == nil {
+		return gone
+	}
+	return err
+}
+
 // still returns an error if the layer is no longer the one that was held.
 func (l *Held) still() error {
 	if l.ID == "" {
@@ -85,8 +94,5 @@ func Reading(layer store.Layer, read func() error) error {
 		return err
 	}
 	defer held.close()
-	if err := read(); err != nil {
-		return err
-	}
-	return held.still()
+	return held.unlessGone(read())
 }

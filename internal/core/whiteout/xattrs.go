@@ -3,6 +3,8 @@
 package whiteout
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -19,6 +21,20 @@ func StripXattrs(dir fsutil.Dir, name string, forms ...Form) error {
 		return dir.Named(err)
 	}
 	return stripListed(dir, name, names, forms...)
+}
+
+// StripTree removes the attributes that overlayfs has set for itself, in either form, from the directory root and from all that is in it. It does
+// not enter aufs's own directories.
+func StripTree(root string) error {
+	return EachDir(root, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
+		errs := []error{StripXattrs(dir, ".", OverlayTrusted, OverlayUser)}
+		for _, entry := range entries {
+			if !entry.IsDir() {
+				errs = append(errs, fsutil.IgnoreGone(StripXattrs(dir, entry.Name(), OverlayTrusted, OverlayUser)))
+			}
+		}
+		return false, errors.Join(errs...)
+	})
 }
 
 // stripListed is StripXattrs for a file that has the attributes attrs.

@@ -1,0 +1,66 @@
+//go:build linux
+
+package creation
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/core/store"
+)
+
+// Lineage returns the ancestors that a layer id made on top of parent has, nearest first.
+func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
+	if parent == "" {
+		return nil, nil
+	}
+	if err := store.CheckID(parent); err != nil {
+		return nil, store.LayerError("creating", id, fmt.Errorf("parent %q: %w", parent, err))
+	}
+	if !s.Exists(parent) {
+		return nil, store.LayerError("creating", id, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown))
+	}
+	nearest, err := s.Lookup("using", parent)
+	if err != nil {
+		return nil, store.LayerError("creating", id, err)
+	}
+	ancestors, err := s.Parents(nearest)
+	if err != nil {
+		return nil, store.LayerError("creating", id, err)
+	}
+	return append([]store.Layer{nearest}, ancestors...), nil
+}
+
+// NotBelow returns an error if home cannot have a layer id on top of parents because there is one in an additional image store: parents are on
+// top of that, or a layer of home is, which would show other content.
+func NotBelow(s store.Stores, id string, parents []store.Layer) error {
+	image := s.Find(id, s.Home)
+	if slices.Contains(idsOf(parents), id) {
+		return store.LayerError("creating", id, fmt.Errorf("the parent is on top of the layer of that name in %s: %w", image.Home.ImageStore(), fs.ErrExist))
+	}
+	if s.IsOwn(image) {
+		return nil
+	}
+	ids, err := s.Home.List()
+	if err != nil {
+		return store.LayerError("creating", id, err)
+	}
+	for _, above := range ids {
+		// A layer that cannot be read depends on nothing.
+		if ancestors, err := s.Home.WrittenParents(above); err == nil && slices.Contains(ancestors, id) {
+			return store.LayerError("creating", id, fmt.Errorf("the layer %s is on top of the layer of that name in the additional image store %s: %w",
+				above, image.Home.ImageStore(), fs.ErrExist))
+		}
+	}
+	return nil
+}
+
+// idsOf returns the ids of layers.
+func idsOf(layers []store.Layer) []string {
+	ids := make([]string, 0, len(layers))
+	for _, layer := range layers {
+		ids = append(ids, layer.ID)
+	}
+	return ids
+}

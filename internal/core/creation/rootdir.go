@@ -1,0 +1,87 @@
+//go:build linux
+
+package creation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+)
+
+// defaultRootMode is the mode of the root directory of a layer without a parent.
+const defaultRootMode = 0o555
+
+// RootDir is the mode and owner of a layer's new root directory.
+type RootDir struct {
+	mode     fs.FileMode
+	uid, gid int
+}
+
+// Make makes the directory dir so. isMade reports whether the directory exists after an error.
+func (r RootDir) Make(dir string) (isMade bool, err error) {
+	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
+		return false, err
+	}
+	return true, r.Set(dir)
+}
+
+// Set gives the directory dir this mode and owner.
+func (r RootDir) Set(dir string) error {
+	// The owner comes first: changing the owner clears bits of the mode.
+	if err := os.Lchown(dir, r.uid, r.gid); err != nil {
+		return err
+	}
+	return os.Chmod(dir, r.mode)
+}
+
+// RootDirAt returns the mode and owner of the directory dir.
+func RootDirAt(dir string) (RootDir, error) {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return RootDir{}, err
+	}
+	const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+	st := fsutil.StatOf(info)
+	return RootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
+}
+
+// RootOn returns what Create gives the root directory of a layer on top of parent, or "".
+func RootOn(s store.Stores, parent string, mappings *idmap.Mappings) (RootDir, error) {
+	var parents []store.Layer
+	if parent != "" {
+		if err := store.CheckID(parent); err != nil {
+			return RootDir{}, err
+		}
+		if !s.Exists(parent) {
+			return RootDir{}, store.ErrLayerUnknown
+		}
+		parents = []store.Layer{s.Find(parent, s.Home)}
+	}
+	root, err := rootOf(parents, mappings)
+	if errors.Is(err, fs.ErrNotExist) && !s.Exists(parent) {
+		// Nobody has locked the store, so that somebody may just have removed it.
+		return RootDir{}, store.ErrLayerUnknown
+	}
+	return root, err
+}
+
+func rootOf(parents []store.Layer, mappings *idmap.Mappings) (RootDir, error) {
+	if len(parents) > 0 {
+		root, err := RootDirAt(parents[0].Dir())
+		if err != nil {
+			return RootDir{}, fmt.Errorf("reading the directory of the parent %s: %w", parents[0].ID, err)
+		}
+		return root, nil
+	}
+	root := RootDir{mode: defaultRootMode}
+	if mappings != nil {
+		pair := mappings.Root()
+		root.uid, root.gid = pair.UID, pair.GID
+	}
+	return root, nil
+}
