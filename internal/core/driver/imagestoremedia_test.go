@@ -119,6 +119,7 @@ func TestImageStoreLayerReplaced(t *testing.T) {
 			left := map[string]string{"one": "g", "two": "f"}[release]
 			for range 2 {
 				sameNames(t, s.see(t, "container").Names(), "d", "d/e", "d/e/"+left, "file")
+				sameNames(t, s.see(t, "middle").Names(), "d", "d/e", "d/e/"+left, "file")
 			}
 		}
 	})

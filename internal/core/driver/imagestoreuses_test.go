@@ -5,6 +5,7 @@ package driver
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,5 +105,42 @@ func TestImageStoreRecordFails(t *testing.T) {
 		if err != nil && strings.Count(err.Error(), "opening the store") != 1 {
 			t.Errorf("the error names the operation twice: %v", err)
 		}
+	})
+}
+
+// TestImageStoreOfOthers has an image store that its owner has closed to other users, as drivers do.
+func TestImageStoreOfOthers(t *testing.T) {
+	if path := os.Getenv(childVariable); path != "" {
+		must(t, unix.Setresgid(65534, 65534, 65534))
+		must(t, unix.Setresuid(65534, 65534, 65534))
+		wants(t, CheckImageStore(path), unix.EACCES, "may not read the store")
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("becoming another user takes root")
+	}
+	onOverlay(t, func(t *testing.T) {
+		dir, err := os.MkdirTemp("", "aufs-test-")
+		must(t, err)
+		defer os.RemoveAll(dir)
+		must(t, os.Chmod(dir, 0o755))
+		newImageStore(t, dir, backend.Overlay, func(s testStore) { s.create(t, "", "base") })
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestImageStoreOfOthers$", "-test.v")
+		cmd.Env = append(os.Environ(), childVariable+"="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestImageStoreOfOthers") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+}
+
+// TestImageStoreErrors checks that the errors about a layer whose parent is gone say which operation failed.
+func TestImageStoreErrors(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		image := threeImageLayers(t, name)
+		s := newStore(t, name, withImages(image))
+		must(t, os.Remove(image.home.Layers("base")))
+		wants(t, s.mountError("middle"), store.ErrDamaged, "aufs: mounting layer middle: ", image.home.Layers("middle"))
+		_, err := s.Metadata("middle")
+		wants(t, err, store.ErrDamaged, "aufs: describing layer middle: ", image.home.Layers("middle"))
 	})
 }
