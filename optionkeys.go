@@ -83,7 +83,7 @@ func (c *config) setImageStores(value string) error {
 		if c.imageStore != "" && clean == c.imageStore {
 			continue
 		}
-		if err := driver.CheckImageStore(dir); err != nil {
+		if err := driver.CheckImageStore(clean); err != nil {
 			return fmt.Errorf("%w: remove %s from additionalimagestores in [storage.options], or put a store there", err, dir)
 		}
 		if !slices.Contains(c.ImageStores, clean) {

@@ -71,23 +71,18 @@ func ProbeAufs(s store.Stores, forms *conversion.Converter, scratchDir string, f
 func (b *AufsBackend) probeImages(scratchDir string, fsName func(path string) string) error {
 	for _, image := range b.Images {
 		if i := strings.IndexAny(string(image), aufsfs.BranchDelimiters); i >= 0 {
-			return imageStoreError(image, fmt.Errorf("the path has a %q, which aufs cannot parse in the path of a branch: %w",
-				string(image)[i], store.ErrPrerequisites))
+			return &ImageStoreError{image, fmt.Errorf("the path has a %q, which aufs cannot parse in the path of a branch: %w",
+				string(image)[i], store.ErrPrerequisites)}
 		}
 		err := b.trial(scratchDir, image.Diff(""))
 		if errors.Is(err, unix.EINVAL) {
 			err = fmt.Errorf("aufs does not take %s, which is on %s, as a branch: %w: %w", image.Diff(""), fsName(image.Diff("")), store.ErrIncompatibleFS, err)
 		}
 		if err != nil {
-			return imageStoreError(image, err)
+			return &ImageStoreError{image, err}
 		}
 	}
 	return nil
-}
-
-// imageStoreError says that the layers of an image store cannot be mounted, and wraps the reason.
-func imageStoreError(image store.Home, err error) error {
-	return fmt.Errorf("using the additional image store %s: %w", image.ImageStore(), err)
 }
 
 // trial makes a branch in dir, and mounts and unmounts a stack of it and lower.

@@ -2,7 +2,10 @@
 
 package backend
 
-import "github.com/seed-642172e2/aufs/internal/core/shadow"
+import (
+	"github.com/seed-642172e2/aufs/internal/core/shadow"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+)
 
 // A Backend is the file system that puts layers on top of one another. There are two: aufs and overlayfs. Most of the driver does not know
 // which of them mounts.
@@ -35,3 +38,17 @@ type Stack struct {
 	// Label is the SELinux label of all files in the mount, or "".
 	Label string
 }
+
+// An ImageStoreError says that the layers of an additional image store cannot be mounted, and wraps the reason.
+type ImageStoreError struct {
+	Image store.Home
+	Err   error
+}
+
+// Error implements error.
+func (e *ImageStoreError) Error() string {
+	return "using the additional image store " + e.Image.ImageStore() + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *ImageStoreError) Unwrap() error { return e.Err }

@@ -5,6 +5,7 @@ package backend
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
@@ -56,7 +57,10 @@ func topBranch(s Stack, top string) []aufsfs.Branch {
 func ShortPaths(s store.Stores, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
 	dirs := []string{s.Home.Diff("")}
 	for _, image := range s.Images {
-		dirs = append(dirs, image.Diff(""))
+		// The others may be missing.
+		if slices.ContainsFunc(branches, func(b aufsfs.Branch) bool { return strings.HasPrefix(b.Path, image.Diff("")+"/") }) {
+			dirs = append(dirs, image.Diff(""))
+		}
 	}
 	var opened []*os.File
 	done = func() {

@@ -161,7 +161,7 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 	}
 	if o.Volatile && o.Synchronous() {
 		// Overlayfs would take both, and sync nothing.
-		return o, fmt.Errorf("mount options %q and %q contradict each other", synchronousOption(said), volatileOption)
+		return o, fmt.Errorf("the mount options %q and %q contradict each other", synchronousOption(said), volatileOption)
 	}
 	return o, nil
 }

@@ -63,18 +63,18 @@ func (b *OverlayBackend) probeImages(dir string, fsName func(path string) string
 			Target: filepath.Join(dir, "mnt"), Lowers: []string{image.Diff("")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 			UserXattr: b.Form == whiteout.OverlayUser,
 		}
-		err := overlayfs.ForgetVolatile(m.Work)
-		if err != nil {
-			return err
+		if err := overlayfs.ForgetVolatile(m.Work); err != nil {
+			return &ImageStoreError{image, err}
 		}
-		if err = b.home.Mounting(m.Mount); err == nil {
+		err := b.home.Mounting(m.Mount)
+		if err == nil {
 			err = mountutil.UnmountRetry(m.Target)
 		} else {
 			err = fmt.Errorf("overlayfs does not take %s, which is on %s, as a lower directory: %w: %w",
 				image.Diff(""), fsName(image.Diff("")), store.ErrIncompatibleFS, err)
 		}
 		if err != nil {
-			return imageStoreError(image, err)
+			return &ImageStoreError{image, err}
 		}
 	}
 	return nil

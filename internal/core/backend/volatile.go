@@ -39,14 +39,14 @@ func (b *OverlayBackend) readyWork(id string, m overlayfs.Mount) error {
 }
 
 // IsVolatile reports whether a volatile overlay mount of the layer id is at target. On error, the answer is no, and the next mount has to
-// find out more.
+// find out more. A read-only mount is not volatile: the mark in the work directory is then that of a mount in another mount namespace.
 func IsVolatile(h store.Home, id, target string) bool {
 	left, err := overlayfs.LeftVolatile(WorkDir(h, id))
 	if err != nil || !left {
 		return false
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(target, &st); err != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC {
+	if err := unix.Statfs(target, &st); err != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC || st.Flags&unix.ST_RDONLY != 0 {
 		return false
 	}
 	mounted, err := mountutil.IsMounted(target)

@@ -44,7 +44,7 @@ func NotBelow(s store.Stores, id string, parents []store.Layer) error {
 	}
 	ids, err := s.Home.List()
 	if err != nil {
-		return err
+		return store.LayerError("creating", id, err)
 	}
 	for _, above := range ids {
 		// A layer that cannot be read depends on nothing.

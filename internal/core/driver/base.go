@@ -44,6 +44,14 @@ func (b *baseUses) get(id string, mounted bool) {
 	b.of[id] = baseUse{gets: use.gets + 1, mounted: use.mounted || mounted}
 }
 
+// has reports whether the layer id is in use.
+func (b *baseUses) has(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.of[id]
+	return ok
+}
+
 // put counts a Put, and reports whether the layer is to be unmounted: if this was the last Put and this process mounted the layer, or if
 // the Put ends a Get of another process.
 func (b *baseUses) put(id string) (unmount bool) {

@@ -157,13 +157,15 @@ func TestContextOption(t *testing.T) {
 func TestShortPaths(t *testing.T) {
 	h := storeOf(t)
 	write(t, string(h), files{"diff/a/": "", "overlay/shadow/": "", "diffuse/": ""})
-	outside := t.TempDir()
-	paths := []string{h.Diff("a"), h.Overlay(store.ShadowDir), string(h) + "/diffuse", outside}
+	outside, image := t.TempDir(), store.Home(t.TempDir())
+	write(t, string(image), files{"diff/b/": ""})
+	stores := store.Stores{Home: h, Images: []store.Home{"/no image store here", image}}
+	paths := []string{h.Diff("a"), image.Diff("b"), h.Overlay(store.ShadowDir), string(h) + "/diffuse", outside}
 	var branches []aufsfs.Branch
 	for _, path := range paths {
 		branches = append(branches, aufsfs.Branch{Path: path, Permission: "ro+wh"})
 	}
-	short, done, err := backend.ShortPaths(store.Stores{Home: h}, branches)
+	short, done, err := backend.ShortPaths(stores, branches)
 	must(t, err)
 	for i, path := range paths {
 		want, err := os.Stat(path)
@@ -172,15 +174,21 @@ func TestShortPaths(t *testing.T) {
 			t.Errorf("%s became %v: %v", path, short[i], err)
 		}
 	}
-	if !strings.HasPrefix(short[0].Path, "/proc/self/fd/") || !strings.HasSuffix(short[0].Path, "/a") || len(short[0].Path) > len("/proc/self/fd/9999/a") {
-		t.Errorf("got %s", short[0].Path)
+	for i, id := range []string{"a", "b"} {
+		if got := short[i].Path; !strings.HasPrefix(got, "/proc/self/fd/") || !strings.HasSuffix(got, "/"+id) || len(got) > len("/proc/self/fd/9999/a") {
+			t.Errorf("got %s", got)
+		}
 	}
 	done()
-	if _, err := os.Stat(short[0].Path); err == nil {
-		t.Error("a directory is still open")
+	for _, b := range short[:2] {
+		if _, err := os.Stat(b.Path); err == nil {
+			t.Error("a directory is still open")
+		}
 	}
-	must(t, os.RemoveAll(h.Diff("")))
-	if _, _, err := backend.ShortPaths(store.Stores{Home: h}, branches); err == nil {
-		t.Error("there is no directory, and no error")
+	for _, missing := range []store.Home{image, h} {
+		must(t, os.RemoveAll(missing.Diff("")))
+		if _, _, err := backend.ShortPaths(stores, branches); err == nil {
+			t.Error("there is no directory, and no error")
+		}
 	}
 }

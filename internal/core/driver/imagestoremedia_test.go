@@ -85,6 +85,46 @@ func TestImageStoreReplaced(t *testing.T) {
 	})
 }
 
+// TestImageStoreLayerReplaced has each layer of an image store on a mount of its own, and puts other layers in their place.
+func TestImageStoreLayerReplaced(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		needSquashfs(t)
+		dir, ids := t.TempDir(), []string{"base", "middle"}
+		at := func(id string) string { return filepath.Join(dir, "aufs/diff", id) }
+		mount := func(release string) {
+			from := t.TempDir()
+			mountSquashfs(t, release, from)
+			must(t, os.MkdirAll(filepath.Join(dir, "aufs/layers"), 0o700))
+			for _, id := range ids {
+				content, err := os.ReadFile(filepath.Join(from, "aufs/layers", id))
+				must(t, err)
+				must(t, errors.Join(os.WriteFile(filepath.Join(dir, "aufs/layers", id), content, 0o600), os.MkdirAll(at(id), 0o700)))
+				must(t, unix.Mount(filepath.Join(from, "aufs/diff", id), at(id), "", unix.MS_BIND, ""))
+			}
+		}
+		unmount := func() {
+			for _, id := range ids {
+				must(t, mountutil.UnmountRetry(at(id)))
+			}
+		}
+		mount("one")
+		defer unmount()
+		s := newStore(t, name, withImages(imageStore{path: dir}))
+		s.create(t, "middle", "container")
+		for n, release := range []string{"one", "two", "one"} {
+			if n > 0 {
+				unmount()
+				mount(release)
+			}
+			left := map[string]string{"one": "g", "two": "f"}[release]
+			for range 2 {
+				sameNames(t, s.see(t, "container").Names(), "d", "d/e", "d/e/"+left, "file")
+				sameNames(t, s.see(t, "middle").Names(), "d", "d/e", "d/e/"+left, "file")
+			}
+		}
+	})
+}
+
 // TestImageStoreConvertedByOwner has the owner of an image store bring a layer to another form while a driver uses the image store. The
 // cache of that driver is in another store, where the owner cannot invalidate it.
 func TestImageStoreConvertedByOwner(t *testing.T) {

@@ -192,13 +192,16 @@ func makeMountPoint(target string) error {
 // Put ends the use that a Get began. The last Put unmounts the layer, and whatever somebody has mounted on top of it. Put retries EBUSY for
 // about a second and a half, and then returns a *BusyError. After an error the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
-	alone := false
 	layer, err := d.mountedLayer(id)
 	if err != nil {
 		return err
 	}
-	lock, err := d.stores.LockFoundAnd("unmounting", layer, func(l store.Layer) (err error) {
-		alone, err = l.Home.IsBase(id)
+	if !d.stores.IsOwn(layer) {
+		return d.putImage(layer)
+	}
+	alone := false
+	lock, err := d.home.LockLayerAnd("unmounting", id, func() (err error) {
+		alone, err = d.home.IsBase(id)
 		return err
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
@@ -209,15 +212,31 @@ func (d *Driver) Put(id string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if alone && d.stores.IsOwn(layer) {
+	if alone {
 		return d.putBase(id)
 	}
+	return d.putMounted(layer)
+}
+
+// putImage is Put for a layer of an image store. It does not look at the layer: if somebody has changed or removed it meanwhile, the mount has
+// to go all the same.
+func (d *Driver) putImage(layer store.Layer) error {
+	lock, err := d.stores.Lock(layer)
+	if err != nil {
+		return store.LayerError("unmounting", layer.ID, err)
+	}
+	defer lock.Unlock()
+	return d.putMounted(layer)
+}
+
+// putMounted is Put for a layer that Get mounts in any case. The caller holds the layer's lock.
+func (d *Driver) putMounted(layer store.Layer) error {
 	target := d.stores.Mnt(layer)
 	if d.mounted.Decrement(target) > 0 {
 		return nil
 	}
 	if err := d.unmount(layer, target); err != nil {
-		return store.LayerError("unmounting", id, err)
+		return store.LayerError("unmounting", layer.ID, err)
 	}
 	return nil
 }
@@ -227,6 +246,10 @@ func (d *Driver) Put(id string) error {
 func (d *Driver) mountedLayer(id string) (store.Layer, error) {
 	if err := store.CheckID(id); err != nil {
 		return store.Layer{}, store.LayerError("unmounting", id, err)
+	}
+	if d.bases.has(id) {
+		// This driver uses the layer of home without a mount. The mount of an image store's layer is somebody else's.
+		return d.stores.Own(id), nil
 	}
 	found := d.stores.Find(id, d.home)
 	for _, image := range d.stores.Images {

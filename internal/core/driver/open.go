@@ -174,7 +174,7 @@ func (d *Driver) start(c Config) error {
 		return err
 	}
 	if err := d.stores.RecordImages(); err != nil {
-		return fmt.Errorf("aufs: opening the store: %w", err)
+		return err
 	}
 	return d.remover.SweepNotes()
 }
@@ -238,6 +238,7 @@ func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
 func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	// first is the error of the first place, which is about the store.
 	var first error
+	var ofImage *backend.ImageStoreError
 	for _, newScratch := range []func() (*store.Scratch, error){
 		func() (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked("probe") },
 		func() (*store.Scratch, error) { return store.NewScratchIn(os.TempDir(), "aufs-probe") },
@@ -251,7 +252,7 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error))
 			return nil, err
 		case first == nil:
 			first = err
-		case errors.Is(err, store.ErrNotSupported), errors.Is(err, store.ErrPrerequisites):
+		case errors.Is(err, store.ErrNotSupported), errors.Is(err, store.ErrPrerequisites), errors.As(err, &ofImage):
 			// Other places would say the same.
 			return nil, errors.Join(first, err)
 		}
@@ -310,7 +311,7 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 	}
 	parents, err := d.stores.Parents(layer)
 	if err != nil {
-		return nil, err
+		return nil, store.LayerError("describing", id, err)
 	}
 	target := d.stores.Mnt(layer)
 	metadata := map[string]string{"UpperDir": layer.Dir(), "MergedDir": target}

@@ -196,6 +196,8 @@ func TestVolatileHeld(t *testing.T) {
 		unmountLazily(t, string(s.inner.home))
 		s = openStore(t, string(s.inner.home), backend.Overlay)
 		for _, options := range []GetOptions{{}, {Volatile: true}} {
+			// What ends a read-only mount is not the end of the volatile one.
+			sameNames(t, s.see(t, "child", "ro").Names(), "f")
 			_, err := s.Get("child", options)
 			wants(t, err, unix.EBUSY, "child", "volatile")
 			if busy := (*mountutil.BusyError)(nil); !errors.As(err, &busy) || len(busy.Holders) == 0 {

@@ -55,7 +55,7 @@ type from struct {
 	diff   int      // descriptor of the directory of the layers
 	links  int      // descriptor of the directory of the links, or -1 if there is none
 	places []string // the directories below which shadows can be
-	stamp  string   // a stamp of the whole image store, or "" for home
+	boot   string   // a stamp of this boot of the kernel, or "" for home
 }
 
 // A cacheEntry is the content of a link. Without a link, all its strings are "".
@@ -84,10 +84,10 @@ func (s *Cache) LookAt(layers []store.Layer) (*Look, error) {
 			// Without this layer, the stack would show another tree, and nobody would be told.
 			return nil, store.LayerError("using", layer.ID, &fs.PathError{Op: "lstat", Path: layer.Dir(), Err: err})
 		}
-		if l.stamps[n] = stampOf(&st); f.stamp != "" {
-			if l.stamps[n], err = imageStamp(layer, f.stamp, l.stamps[n]); err != nil {
+		if l.stamps[n] = stampOf(&st); f.boot != "" {
+			if l.stamps[n], err = imageStamp(layer, f.diff, f.boot, l.stamps[n]); err != nil {
 				l.Close()
-				return nil, err
+				return nil, store.LayerError("using", layer.ID, err)
 			}
 		}
 	}
@@ -109,9 +109,9 @@ func (l *Look) open(layer store.Layer) (*from, error) {
 		f.links = fd
 	}
 	if !l.IsOwn(layer) {
-		f.stamp, err = storeStamp(diff)
+		f.boot = bootStamp()
 	}
-	return f, err
+	return f, nil
 }
 
 // Close closes the directories that the Look has opened.

@@ -66,16 +66,12 @@ func (s Stores) Lock(l Layer) (*fsutil.Lock, error) {
 	return s.Home.FlockFile(s.Home.whole().image(l.Home, LockDirName, l.ID), "", unix.LOCK_EX)
 }
 
-// LockLayerAnd takes the lock of the layer id, and calls read with it.  In home it does that as Home.LockLayerAnd.
+// LockLayerAnd takes the lock of the layer id, and calls read with it. In home it does that as Home.LockLayerAnd.
 func (s Stores) LockLayerAnd(op, id string, read func(Layer) error) (*fsutil.Lock, error) {
 	if err := CheckID(id); err != nil {
 		return nil, LayerError(op, id, err)
 	}
-	return s.LockFoundAnd(op, s.Find(id, s.Home), read)
-}
-
-// LockFoundAnd is LockLayerAnd for a layer that was found.
-func (s Stores) LockFoundAnd(op string, l Layer, read func(Layer) error) (*fsutil.Lock, error) {
+	l := s.Find(id, s.Home)
 	if s.IsOwn(l) {
 		return s.Home.LockLayerAnd(op, l.ID, func() error { return read(l) })
 	}
@@ -83,17 +79,16 @@ func (s Stores) LockFoundAnd(op string, l Layer, read func(Layer) error) (*fsuti
 	if err != nil {
 		return nil, LayerError(op, l.ID, err)
 	}
-	if err = s.mustBeWhole(l); err == nil {
+	err = s.mustBeWhole(l)
+	if err == nil {
 		err = fsutil.RealDirectory(l.Dir())
 	}
-	if err != nil {
-		err = LayerError(op, l.ID, err)
-	} else {
+	if err == nil {
 		err = read(l)
 	}
 	if err != nil {
 		lock.Unlock()
-		return nil, err
+		return nil, LayerError(op, l.ID, err)
 	}
 	return lock, nil
 }

@@ -194,7 +194,10 @@ func ImageStore(path string) (Home, error) {
 		return "", nil
 	}
 	for _, dir := range []string{h.Layers(""), h.Diff("")} {
-		if err := fsutil.RealDirectory(dir); err != nil {
+		switch err := fsutil.RealDirectory(dir); {
+		case errors.Is(err, fs.ErrPermission):
+			return "", fmt.Errorf("this user may not read the store: %w", err)
+		case err != nil:
 			return "", fmt.Errorf("this is no store of the aufs driver: %w", err)
 		}
 	}
