@@ -109,17 +109,15 @@ func CheckImageStore(path string) error {
 }
 
 // openImageStores looks for the additional image stores at paths, and for everything in them that a driver would have to finish. It leaves
-// out directories that have no store of the driver.
+// out directories that have no store of the driver, and h itself: users with graph roots of their own share a storage.conf that has that of root
+// as an image store.
 func openImageStores(h store.Home, paths []string) (store.Stores, error) {
 	s := store.Stores{Home: h}
 	for _, path := range paths {
 		image, err := store.ImageStore(path)
-		if err == nil && image == "" {
-			logrus.Debugf("aufs: the additional image store %s has no layers of this driver", path)
+		if err == nil && (image == "" || isSame(string(h), string(image))) {
+			logrus.Debugf("aufs: the additional image store %s has no layers of this driver, or is the graph root itself", path)
 			continue
-		}
-		if err == nil && isSame(string(h), string(image)) {
-			err = errors.New("this is the graph root itself")
 		}
 		if err == nil {
 			err = migration.Unneeded(image)
