@@ -57,6 +57,7 @@ var kinds = map[uintptr]kind{
 	unix.SYS_SYNCFS:    {name: "syncfs", files: []int{0}},
 	unix.SYS_SYNC:      {name: "sync"},
 
+	unix.SYS_QUOTACTL_FD:   {name: "quotactl_fd", files: []int{0}},
 	unix.SYS_MOUNT:         {name: "mount", paths: []int{0, 1}},
 	unix.SYS_UMOUNT2:       {name: "umount2", paths: []int{0}},
 	unix.SYS_CHROOT:        {name: "chroot", paths: []int{0}},
