@@ -45,6 +45,8 @@ const (
 	LockDirName = "lock"
 	// OwnersDir records the layers whose owners are being changed, or were changed: see internal/core/owners/owners.go.
 	OwnersDir = "owners"
+	// QuotaDir records the projects of the layers that have quotas: see quota.go.
+	QuotaDir = "quota"
 	// EmptyDir is the lower directory of mounts that have no other lower directory.
 	EmptyDir = "empty"
 	// ImagesDir holds directories for the layers of additional image stores: see imagestate.go.

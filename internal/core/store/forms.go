@@ -102,13 +102,16 @@ func (h Home) LinkForm(id string, r FormRecord) (sync func() error, err error) {
 	if errors.Is(err, fs.ErrExist) {
 		err = h.ReplaceLink(r.String(), filepath.Join(dir, id))
 	}
-	return func() error {
-		err := fsutil.SyncDir(dir)
-		if err == nil && first {
-			err = errors.Join(fsutil.SyncDir(h.Overlay()), fsutil.SyncDir(string(h)))
-		}
-		return err
-	}, err
+	return func() error { return h.syncLinks(dir, first) }, err
+}
+
+// syncLinks makes the links in dir, a directory in overlay/, durable. made says that the caller has made dir.
+func (h Home) syncLinks(dir string, made bool) error {
+	err := fsutil.SyncDir(dir)
+	if err == nil && made {
+		err = errors.Join(fsutil.SyncDir(h.Overlay()), fsutil.SyncDir(string(h)))
+	}
+	return err
 }
 
 // UnsetForm removes the record of the layer id, durably. The caller holds the lock of id.

@@ -1,0 +1,180 @@
+//go:build linux
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
+	"golang.org/x/sys/unix"
+)
+
+// A layer with a quota has a project of its own. The layer's directory and its work directory belong to that project, and so does everything
+// that is made in them. The symbolic link overlay/quota/<id> records the project and its limits. The driver does not rely on the directory
+// alone, because root in a container can give it the project of another layer, whose limits must stay.
+
+// A Quota is the project of a layer, and the limits that the project should have.
+type Quota struct {
+	Project quota.Project
+	Limits  quota.Limits
+}
+
+// errHasQuota says that files cannot be put in the place of a layer's directory, because they would not count in its quota.
+var errHasQuota = errors.New("the layer has a quota, in which files that were unpacked elsewhere do not count")
+
+// String returns the target of the link that records q. It is the inverse of parseQuota.
+func (q Quota) String() string {
+	return fmt.Sprintf("%d %d %d", q.Project, q.Limits.Bytes, q.Limits.Inodes)
+}
+
+func parseQuota(target string) (q Quota, ok bool) {
+	_, err := fmt.Sscanf(target, "%d %d %d", &q.Project, &q.Limits.Bytes, &q.Limits.Inodes)
+	return q, err == nil && q.String() == target
+}
+
+// LimitLayer gives diff/<id>, which is new and empty, a project with these limits, and records it. The caller holds the store lock. It has to
+// call sync before the layer exists, or UnlimitLayer if it does not make the layer.
+func (h Home) LimitLayer(id string, l quota.Limits) (sync func() error, err error) {
+	p, err := quota.New(h.Diff(id), l)
+	if err != nil {
+		return nil, err
+	}
+	dir := h.Overlay(QuotaDir)
+	first := !IsThere(dir)
+	// The file system may have rounded them.
+	l, err = p.Limits(h.Diff(""))
+	if err == nil {
+		err = LinkIn(Quota{p, l}.String(), dir, id)
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.unlimit(p))
+	}
+	return func() error { return errors.Join(fsutil.SyncDir(h.Diff(id)), h.syncLinks(dir, first)) }, nil
+}
+
+// UnlimitLayer undoes LimitLayer, except that diff/<id> keeps its project.
+func (h Home) UnlimitLayer(id string) error {
+	target, err := os.Readlink(h.Overlay(QuotaDir, id))
+	if err != nil {
+		return err
+	}
+	if q, ok := parseQuota(target); ok {
+		err = h.unlimit(q.Project)
+	}
+	return errors.Join(err, os.Remove(h.Overlay(QuotaDir, id)))
+}
+
+// unlimit removes the limits of the project p. Its number is free again when all of its files are gone.
+func (h Home) unlimit(p quota.Project) error {
+	return p.SetLimits(h.Diff(""), quota.Limits{})
+}
+
+// Quota returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
+// recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
+func (h Home) Quota(id string) (Quota, error) {
+	path := h.Overlay(QuotaDir, id)
+	target, err := os.Readlink(path)
+	if err != nil {
+		return Quota{}, fsutil.IgnoreGone(err)
+	}
+	q, ok := parseQuota(target)
+	if !ok {
+		return Quota{}, damaged("the link %s leads to %q, which is no quota", path, target)
+	}
+	p, err := quota.Of(h.Diff(id))
+	if quota.NotSupported(err) || errors.Is(err, fs.ErrNotExist) || err == nil && p != q.Project {
+		return Quota{}, nil
+	}
+	return q, err
+}
+
+// MustHaveNoQuota returns an error if the layer id has a quota.
+func (h Home) MustHaveNoQuota(id string) error {
+	q, err := h.Quota(id)
+	if err == nil && q.Project != 0 {
+		err = errHasQuota
+	}
+	return err
+}
+
+// CountIn makes the empty directory dir, and everything that is made in it, count in the quota of the layer id, if there is one.
+func (h Home) CountIn(id, dir string) error {
+	q, err := h.Quota(id)
+	if err != nil || q.Project == 0 {
+		return err
+	}
+	return q.Project.Give(dir)
+}
+
+// QuotaUsage returns what counts in the quota of the layer id. The result is zero if the layer has no quota.
+func (h Home) QuotaUsage(id string) (quota.Usage, error) {
+	q, err := h.Quota(id)
+	if err != nil || q.Project == 0 {
+		return quota.Usage{}, err
+	}
+	return q.Project.Usage(h.Diff(""))
+}
+
+// WithinQuota returns an error that matches EDQUOT if the files of the layer id take more than its quota. On some file systems, nothing limits
+// a process with CAP_SYS_RESOURCE, such as the driver.
+func (h Home) WithinQuota(id string) error {
+	q, err := h.Quota(id)
+	if err != nil || q.Project == 0 {
+		return err
+	}
+	used, err := q.Project.Usage(h.Diff(""))
+	if err == nil && !q.Limits.Allow(used) {
+		err = fmt.Errorf("%d bytes in %d files take more than the layer's quota, %s: %w", used.Bytes, used.Inodes, q.Limits, unix.EDQUOT)
+	}
+	return err
+}
+
+// FreeQuota returns a function that removes the limits of the layer id. The caller calls the function when the layer's directory is gone from
+// diff/. Limits that stay after a crash do no harm: whichever layer gets the project later gets limits of its own.
+func (h Home) FreeQuota(id string) func() error {
+	q, err := h.Quota(id)
+	return func() error {
+		if err != nil || q.Project == 0 {
+			return err
+		}
+		return h.unlimit(q.Project)
+	}
+}
+
+// WithRoom lifts the limits of the layer id while it calls do. aufs and overlayfs make files of their own when they mount a layer, and so does a
+// conversion. Otherwise a full layer could not be mounted to delete files in it; overlayfs mounts such a layer read-only without an error.
+// The caller holds the layer's lock.
+func (h Home) WithRoom(id string, do func() error) error {
+	q, err := h.Quota(id)
+	if err != nil {
+		return err
+	}
+	if q.Project == 0 {
+		return do()
+	}
+	// Without the right to do so there is only less room.
+	_ = h.unlimit(q.Project)
+	return errors.Join(do(), h.RestoreLimits(id))
+}
+
+// RestoreLimits gives the project of the layer id the recorded limits, if it has others: a process may have been killed in WithRoom. The caller
+// holds the layer's lock.
+func (h Home) RestoreLimits(id string) error {
+	q, err := h.Quota(id)
+	if err != nil || q.Project == 0 {
+		return err
+	}
+	l, err := q.Project.Limits(h.Diff(""))
+	if err == nil && l != q.Limits {
+		err = q.Project.SetLimits(h.Diff(""), q.Limits)
+	}
+	if quota.NotSupported(err) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
+		// Quotas are off by now, or this process may not set them.
+		return nil
+	}
+	return err
+}
