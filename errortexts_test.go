@@ -237,6 +237,7 @@ var chance = []struct {
 	{regexp.MustCompile(`process \d+ \([^)]*\)`), "process PID (PROGRAM)"},
 	{regexp.MustCompile(`/tmp/([a-z]+)-\d+(/\d+)?`), "/tmp/$1-N"},
 	{regexp.MustCompile(`which is on [^,]*,`), "which is on FILESYSTEM,"},
+	{regexp.MustCompile(`(prjquota, or leave the option out): .*`), "$1: REASON"},
 	{regexp.MustCompile(`mount overlayfs on [^;]*;`), "mount overlayfs on FILESYSTEM;"},
 	{regexp.MustCompile(`, flags 0x[0-9a-f]+`), ""},
 	{regexp.MustCompile(`, data "(\\.|[^"])*"`), ""},

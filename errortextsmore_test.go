@@ -54,13 +54,20 @@ func (s *errorStore) damage(id, content string) {
 	must(s.T, os.WriteFile(s.in("layers", id), []byte(content), 0o600))
 }
 
+// onSmallDisk moves the store to a tmpfs, which has no quotas of projects.
+func (s *errorStore) onSmallDisk() (disk string) {
+	s.T.Helper()
+	s.close()
+	disk = filepath.Join(filepath.Dir(s.home), "disk")
+	s.mountTmpfs(disk)
+	*s = *newErrorStore(s.T, disk, s.name)
+	return disk
+}
+
 // onFullDisk moves the store to a disk that has no space left.
 func (s *errorStore) onFullDisk() {
 	s.T.Helper()
-	s.close()
-	disk := filepath.Join(filepath.Dir(s.home), "disk")
-	s.mountTmpfs(disk)
-	*s = *newErrorStore(s.T, disk, s.name)
+	disk := s.onSmallDisk()
 	f, err := os.Create(filepath.Join(disk, "filler"))
 	must(s.T, err)
 	for err == nil {
@@ -102,6 +109,11 @@ func damagedErrors() []errorText {
 			must(s.T, os.Symlink("green", s.in("overlay/form/child")))
 			return s.get("child")
 		}, damaged, "mounting layer child", "HOME/overlay/form/child"),
+		row("a record of no quota", func(s *errorStore) error {
+			must(s.T, os.MkdirAll(s.in("overlay/quota"), 0o700))
+			must(s.T, os.Symlink("green", s.in("overlay/quota/child")))
+			return s.get("child")
+		}, damaged, "mounting layer child", "HOME/overlay/quota/child"),
 		row("a record of owners that is cut short", func(s *errorStore) error {
 			write(s.T, s.home, files{"overlay/owners/child": "\x20cut"})
 			return s.UpdateLayerIDMap("child", nil, nil, "")

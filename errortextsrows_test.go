@@ -13,7 +13,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
-	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -208,6 +207,11 @@ func idErrors() []errorText {
 	})
 }
 
+// storageOpt returns an option of a layer.
+func storageOpt(key, value string) *graphdriver.CreateOpts {
+	return &graphdriver.CreateOpts{StorageOpt: map[string]string{key: value}}
+}
+
 // creatingErrors are the errors of Create and its like.
 func creatingErrors() []errorText {
 	row := func(name string, provoke func(s *errorStore) error, is []error, words ...string) errorText {
@@ -216,12 +220,13 @@ func creatingErrors() []errorText {
 	return []errorText{
 		row("create twice", func(s *errorStore) error { return s.Create("child", "base", nil) }, []error{fs.ErrExist}, "layer child"),
 		row("create on an unknown layer", func(s *errorStore) error { return s.Create("new", "none", nil) }, []error{graphdriver.ErrLayerUnknown}, "layer new", "none"),
-		row("create with a quota", func(s *errorStore) error {
-			return s.CreateReadWrite("new", "base", &graphdriver.CreateOpts{StorageOpt: map[string]string{"size": "10G"}})
-		}, []error{driver.ErrNoQuotas}, "layer new", "size=10G"),
-		row("create with an unknown option", func(s *errorStore) error {
-			return s.CreateReadWrite("new", "base", &graphdriver.CreateOpts{StorageOpt: map[string]string{"colour": "red"}})
-		}, nil, "layer new", "colour=red"),
+		row("create with a quota where there are none", func(s *errorStore) error {
+			s.onSmallDisk()
+			return s.CreateReadWrite("new", "base", storageOpt("size", "10G"))
+		}, nil, "layer new", "size=10737418240", "HOME/diff"),
+		row("create with a wrong quota", func(s *errorStore) error { return s.CreateReadWrite("new", "base", storageOpt("size", "10Q")) }, nil, "layer new", "size=10Q"),
+		row("create a read-only layer with a quota", func(s *errorStore) error { return s.Create("new", "base", storageOpt("size", "10G")) }, nil, "layer new", "size=10G"),
+		row("create with an unknown option", func(s *errorStore) error { return s.CreateReadWrite("new", "base", storageOpt("colour", "red")) }, nil, "layer new", "colour=red"),
 		row("create on a damaged layer", func(s *errorStore) error {
 			s.damage("child", "none\n")
 			return s.Create("new", "child", nil)

@@ -24,6 +24,10 @@ func (b *OverlayBackend) readyWork(id string, m overlayfs.Mount) error {
 	if err := makeDir(m.Work); err != nil {
 		return err
 	}
+	// Overlayfs moves files between its work directory and the layer's.
+	if err := b.home.CountIn(id, m.Work); err != nil {
+		return err
+	}
 	left, err := overlayfs.LeftVolatile(m.Work)
 	if err != nil || !left {
 		return err

@@ -77,7 +77,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		r.Converting = true
 	}
 	if err == nil {
-		err = whiteout.ToAufsForm(c.home.Diff(id), r.Form)
+		err = c.home.WithRoom(id, func() error { return whiteout.ToAufsForm(c.home.Diff(id), r.Form) })
 	}
 	if err != nil {
 		err = fmt.Errorf("the layer has no aufs form: %w", err)
@@ -173,7 +173,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
 	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
 	if err == nil {
-		err = whiteout.ToOverlayForm(c.home.Diff(id), marked, f)
+		err = c.home.WithRoom(id, func() error { return whiteout.ToOverlayForm(c.home.Diff(id), marked, f) })
 	}
 	if err == nil {
 		err = c.home.Sync()

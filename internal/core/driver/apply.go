@@ -71,6 +71,9 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 	if contents.Xattrs {
 		err = errors.Join(err, d.stripForeign(id))
 	}
+	if err == nil {
+		err = d.home.WithinQuota(id)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -162,11 +165,17 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
+	if err := d.home.CountIn(id, dir); err != nil {
+		return true, 0, err
+	}
 	extracted, err := unpack.Extract(dir, d.home.Diff(id), options.Diff, d.UnpackOptions(options), d.library.Extractor)
 	if err != nil {
 		return true, 0, err
 	}
 	size, marked, err := extracted.Settle(d.belowOf(id))
+	if err == nil {
+		err = d.home.WithinQuota(id)
+	}
 	if err != nil {
 		return true, 0, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func mountSquashfs(t *testing.T, name, dir string) {
 	must(t, err)
 	image := filepath.Join(t.TempDir(), name)
 	must(t, os.WriteFile(image, content, 0o600))
-	device, err := attach(image)
+	device, err := storetest.Attach(image)
 	must(t, err)
 	defer device.Close()
 	must(t, unix.Mount(device.Name(), dir, "squashfs", unix.MS_RDONLY, ""))

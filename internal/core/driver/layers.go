@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/creation"
-	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -24,28 +21,29 @@ import (
 // opts.IDMappings maps root. The error matches ErrLayerUnknown if there is no such parent, and fs.ErrExist if there already is such a
 // layer.
 func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
-	return d.createIn(whiteout.AufsForm, id, parent, opts)
+	return d.createIn(whiteout.AufsForm, id, parent, opts, quota.NoLimits)
 }
 
 // CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend the layer is in overlay form from
-// the start, so that its first mount need not wait for the disk.
+// the start, so that its first mount need not wait for the disk. The layer has the limits that opts.StorageOpt says, and otherwise those of
+// the driver's options.
 func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
-	return d.createIn(d.shadows.To, id, parent, opts)
+	return d.createIn(d.shadows.To, id, parent, opts, d.layerLimits)
 }
 
-// createIn is Create for a layer in form f.
-func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions) error {
+// createIn is Create for a layer in form f, with the limits that limits returns for the layer's own options.
+func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOptions, limits func(options map[string]string) (quota.Limits, error)) error {
 	if err := store.CheckNewID(id); err != nil {
 		return store.LayerError("creating", id, err)
 	}
-	if opts != nil && len(opts.StorageOpt) > 0 {
-		return store.LayerError("creating", id, refusedLayerOptions(opts.StorageOpt))
+	if opts == nil {
+		opts = &CreateOptions{}
 	}
-	var mappings *idmap.Mappings
-	if opts != nil {
-		mappings = opts.IDMappings
+	l, err := limits(opts.StorageOpt)
+	if err != nil {
+		return store.LayerError("creating", id, err)
 	}
-	rubbish, err := d.createLocked(f, id, parent, mappings)
+	rubbish, err := d.createLocked(creation.Plan{ID: id, Form: f, Mappings: opts.IDMappings, Limits: l}, parent)
 	if rubbish != nil {
 		if rerr := rubbish.Remove(); rerr != nil {
 			logrus.Warn(store.OpError("sweeping", rerr))
@@ -54,22 +52,9 @@ func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOption
 	return err
 }
 
-// refusedLayerOptions says why a layer cannot have options of its own.
-func refusedLayerOptions(options map[string]string) error {
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(options)) {
-		switch name := strings.ToLower(key); name {
-		case "size", "inodes":
-			errs = append(errs, fmt.Errorf("storage option %s=%s: %w", key, options[key], ErrNoQuotas))
-		default:
-			errs = append(errs, fmt.Errorf("storage option %s=%s: layers have no such option", key, options[key]))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // createLocked is Create under the store lock. rubbish is what was left of an earlier layer of that name; the caller has to remove it.
-func (d *Driver) createLocked(f whiteout.Form, id, parent string, mappings *idmap.Mappings) (rubbish *store.Scratch, err error) {
+func (d *Driver) createLocked(layer creation.Plan, parent string) (rubbish *store.Scratch, err error) {
+	id := layer.ID
 	storeLock, err := d.home.LockStore()
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
@@ -82,9 +67,9 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, mappings *idma
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
 	}
-	parents, err := creation.Lineage(d.stores, id, parent)
+	layer.Parents, err = creation.Lineage(d.stores, id, parent)
 	if err == nil {
-		err = creation.NotBelow(d.stores, id, parents)
+		err = creation.NotBelow(d.stores, id, layer.Parents)
 	}
 	if err != nil {
 		return nil, err
@@ -93,7 +78,7 @@ func (d *Driver) createLocked(f whiteout.Form, id, parent string, mappings *idma
 	if err != nil {
 		return rubbish, store.LayerError("creating", id, fmt.Errorf("removing the rest of an earlier layer with this id: %w", err))
 	}
-	if err := creation.Make(d.home, f, id, parents, mappings); err != nil {
+	if err := layer.Make(d.home); err != nil {
 		return rubbish, store.LayerError("creating", id, err)
 	}
 	return rubbish, nil

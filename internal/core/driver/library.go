@@ -11,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 )
 
@@ -42,7 +43,7 @@ type Counter interface {
 
 // CreateOptions say how a layer is made.
 type CreateOptions struct {
-	// StorageOpt are options for this layer alone. The driver has no such options, and refuses them.
+	// StorageOpt are options for this layer alone: size and inodes, which replace those of Config.
 	StorageOpt map[string]string
 	// IDMappings map root to the owner of the root directory of a layer without parents.
 	IDMappings *idmap.Mappings
@@ -74,6 +75,8 @@ type ApplyOptions struct {
 type Config struct {
 	Backend backend.Name
 	Mount   backend.MountOptions
+	// Limits are the quotas of the layers that are made to be mounted writable.
+	Limits quota.Limits
 	// IgnoreChownErrors says that an archive's file whose owner cannot be set belongs to whoever unpacks it.
 	IgnoreChownErrors bool
 	// SkipMountHome says that the driver does not make home a private mount.

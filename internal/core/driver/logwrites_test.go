@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -98,10 +99,10 @@ func newLogged(t *testing.T, d *disk) *logged {
 	l.log = &disk{image: filepath.Join(t.TempDir(), "log")}
 	must(t, os.WriteFile(l.log.image, nil, 0o600))
 	must(t, os.Truncate(l.log.image, 256<<20))
-	data, err := attach(d.image)
+	data, err := storetest.Attach(d.image)
 	must(t, err)
 	defer data.Close()
-	log, err := attach(l.log.image)
+	log, err := storetest.Attach(l.log.image)
 	must(t, err)
 	defer log.Close()
 	info, err := os.Stat(d.image)
@@ -120,7 +121,7 @@ func newLogged(t *testing.T, d *disk) *logged {
 	must(t, err)
 	_, _, err = dm(dmResume, l.name, 0, nil)
 	must(t, err)
-	must(t, unix.Mount(fmt.Sprintf("/dev/dm-%d", unix.Minor(created.Dev)), d.dir, "ext4", 0, ""))
+	must(t, unix.Mount(fmt.Sprintf("/dev/dm-%d", unix.Minor(created.Dev)), d.dir, "ext4", 0, d.options))
 	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) }) // after a failure
 	return l
 }

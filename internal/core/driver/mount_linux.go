@@ -62,6 +62,9 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string) (strin
 		return "", err
 	}
 	defer lock.Unlock()
+	if err := d.restoreLimits(layer); err != nil {
+		return "", store.LayerError("mounting", id, err)
+	}
 	if own := d.stores.IsOwn(layer); own && len(parents) == 0 {
 		return d.getBase(id, o, label)
 	} else if !own {
@@ -111,12 +114,21 @@ func (d *Driver) mountStack(s backend.Stack, held store.Layer, layers []store.La
 	if s.Layers, err = d.shadows.Stack(layers, held); err != nil {
 		return false, err
 	}
-	if !s.Options.ReadOnly() {
-		if err := d.prepare(&s); err != nil {
-			return false, err
-		}
+	mounted := false
+	mount := func() error {
+		err := d.backend.Mount(s)
+		mounted = err == nil
+		return err
 	}
-	if err := d.backend.Mount(s); err != nil {
+	if s.Options.ReadOnly() {
+		err = mount()
+	} else if err = d.prepare(&s); err == nil {
+		err = d.home.WithRoom(s.ID, mount)
+	}
+	if err != nil && mounted {
+		err = errors.Join(err, d.unmount(held, s.Target))
+	}
+	if err != nil {
 		return false, err
 	}
 	for _, layer := range s.Layers {
@@ -311,7 +323,7 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)})
+	return true, d.home.WithRoom(id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
 }
 
 // Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have

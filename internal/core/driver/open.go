@@ -18,6 +18,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
@@ -33,6 +34,8 @@ type Driver struct {
 	// stores are home and the additional image stores.
 	stores  store.Stores
 	options backend.MountOptions
+	// limits are those of layers whose own options do not say anything else.
+	limits quota.Limits
 	// ignoreChownErrors and skipMountHome are as in Config.
 	ignoreChownErrors bool
 	skipMountHome     bool
@@ -75,6 +78,7 @@ func Open(homePath string, c Config) (_ *Driver, err error) {
 		home:              h,
 		stores:            stores,
 		options:           c.Mount,
+		limits:            c.Limits,
 		ignoreChownErrors: c.IgnoreChownErrors,
 		skipMountHome:     c.SkipMountHome,
 		library:           c.Library,
@@ -187,6 +191,9 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	private := d.makePrivate()
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {
+		return nil, err
+	}
+	if err := d.checkLimits(); err != nil {
 		return nil, err
 	}
 	if private != nil {

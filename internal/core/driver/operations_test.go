@@ -19,6 +19,8 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
@@ -45,12 +47,31 @@ type operation struct {
 	splits bool
 	// ignores says that a failed call changes the result, as the caller asks for: see TestApplyDiffIgnoresChown.
 	ignores bool
+	// quotas says that the layer new has a quota when the operation is done.
+	quotas bool
 	// reads is a backend on which the operation changes nothing, so that no kill can cut it short.
 	reads backend.Name
 }
 
 var operations = []operation{
 	{name: "create", build: threeLayers, run: create("new", "middle")},
+	{
+		name: "create-limited", quotas: true, build: threeLayers,
+		run: func(_ *testing.T, s testStore) error {
+			return s.CreateReadWrite("new", "middle", layerOptions("size=1M", "inodes=100"))
+		},
+	},
+	{
+		name: "get-limited", quotas: true, build: threeLayers, again: true,
+		// A copy of a store has no projects.
+		prepare: func(t *testing.T, s testStore) { s.limited(t, "new", "size=1M", "inodes=100") },
+		run: func(_ *testing.T, s testStore) error {
+			if _, err := s.Get("new", GetOptions{}); err != nil {
+				return err
+			}
+			return s.Put("new")
+		},
+	},
 	{name: "create-base", build: threeLayers, run: create("new", "")},
 	{
 		name: "create-over-rubbish", run: create("gone", "middle"),
@@ -322,7 +343,11 @@ func TestInterrupted(t *testing.T) {
 
 func newTrial(t *testing.T, op operation, name backend.Name) *trial {
 	t.Helper()
-	tr := &trial{op: op, backend: name, template: filepath.Join(t.TempDir(), "home")}
+	dir := t.TempDir
+	if op.quotas {
+		dir = func() string { return storetest.QuotaDir(t) }
+	}
+	tr := &trial{op: op, backend: name, template: filepath.Join(dir(), "home")}
 	s := openStore(t, tr.template, name)
 	op.build(t, s)
 	must(t, s.Cleanup())
@@ -389,6 +414,11 @@ func (tr *trial) look(t *testing.T, home string) layerTrees {
 	s, err := reopen(home, tr.backend)
 	must(t, err)
 	noLeftovers(t, s)
+	if tr.op.quotas && s.Exists("new") {
+		if got, _ := s.quotaOf(t, "new"); got != (quota.Limits{Bytes: 1 << 20, Inodes: 100}) {
+			t.Errorf("the new layer has the limits %+v", got)
+		}
+	}
 	for id := range shown {
 		s.oneForm(t, id)
 	}

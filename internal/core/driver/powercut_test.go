@@ -5,7 +5,6 @@ package driver
 import (
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +27,9 @@ func (tr *trial) powerCut(t *testing.T) {
 		wanted[call.N] = true
 	}
 	d := newDisk(t)
+	if tr.op.quotas {
+		d = newQuotaDisk(t)
+	}
 	home := filepath.Join(d.dir, "home")
 	copyStoreTo(t, tr.template, home)
 	d.sync(t)
@@ -95,9 +98,20 @@ func (c *copies) disks(t *testing.T) []*disk {
 	return c.made
 }
 
-// A disk is an image with an ext4 file system of 48 MB.
+// A disk is an image with an ext4 file system of 48 MB, or of 32 MB if it has quotas.
 type disk struct {
 	image, dir string
+	// options are those of the mount.
+	options string
+}
+
+// newQuotaDisk makes an empty disk on which layers can have quotas, and mounts it.
+func newQuotaDisk(t *testing.T) *disk {
+	t.Helper()
+	d := &disk{image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir(), options: "prjquota"}
+	must(t, storetest.UnpackQuotaImage(d.image))
+	d.mount(t)
+	return d
 }
 
 // newDisk makes an empty disk, and mounts it.
@@ -108,7 +122,7 @@ func newDisk(t *testing.T) *disk {
 	defer packed.Close()
 	content, err := gzip.NewReader(packed)
 	must(t, err)
-	d := &disk{filepath.Join(t.TempDir(), "image"), t.TempDir()}
+	d := &disk{image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
 	f, err := os.Create(d.image)
 	must(t, err)
 	_, err = io.Copy(f, content)
@@ -129,7 +143,7 @@ func (d *disk) sync(t *testing.T) {
 // copy makes a disk with the content that this disk has now. The new disk is not mounted.
 func (d *disk) copy(t *testing.T) *disk {
 	t.Helper()
-	to := &disk{filepath.Join(t.TempDir(), "image"), t.TempDir()}
+	to := &disk{image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir(), options: d.options}
 	from, err := os.Open(d.image)
 	must(t, err)
 	defer from.Close()
@@ -143,9 +157,9 @@ func (d *disk) copy(t *testing.T) *disk {
 // mount mounts the disk, through a loop device that goes away with the mount.
 func (d *disk) mount(t *testing.T) {
 	t.Helper()
-	device, err := attach(d.image)
+	device, err := storetest.Attach(d.image)
 	must(t, err)
-	must(t, unix.Mount(device.Name(), d.dir, "ext4", 0, ""))
+	must(t, unix.Mount(device.Name(), d.dir, "ext4", 0, d.options))
 	must(t, device.Close())
 	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) }) // after a failure
 }
@@ -154,37 +168,4 @@ func (d *disk) unmount(t *testing.T) {
 	t.Helper()
 	must(t, mountutil.UnmountRetry(d.dir))
 	must(t, os.Remove(d.image))
-}
-
-// attach attaches an image to a loop device.
-func attach(image string) (*os.File, error) {
-	f, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer control.Close()
-	for {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, os.NewSyscallError("LOOP_CTL_GET_FREE", err)
-		}
-		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		config := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
-		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
-		if err == nil {
-			return device, nil
-		}
-		if err = errors.Join(os.NewSyscallError("LOOP_CONFIGURE", err), device.Close()); !errors.Is(err, unix.EBUSY) {
-			return nil, err
-		}
-		// Somebody else has taken the device.
-	}
 }

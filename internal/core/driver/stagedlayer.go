@@ -80,6 +80,10 @@ func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}
+	if q, err := d.home.Quota(id); err != nil || q.Project != 0 {
+		// The files of target do not count in the layer's quota. Those that are written to the layer do.
+		return false, err
+	}
 	if err := d.prepareUnpack(id); err != nil {
 		return true, err
 	}

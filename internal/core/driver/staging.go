@@ -66,6 +66,9 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	if err == nil && !alone {
 		err = errNotAlone
 	}
+	if err == nil {
+		err = d.home.MustHaveNoQuota(id)
+	}
 	if err != nil {
 		return store.LayerError(op, id, err)
 	}

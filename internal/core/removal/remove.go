@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,6 +93,7 @@ func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 		return nil, nil, err
 	}
 	if trash == nil {
+		free(id, r.Home.FreeQuota(id))
 		for _, path := range r.Home.Belongings(id) {
 			left = errors.Join(left, store.RemoveTree(path))
 		}
@@ -155,12 +157,21 @@ func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
 		return &fs.PathError{Op: "rmdir", Path: r.Home.Mnt(id), Err: err}
 	}
+	quota := r.Home.FreeQuota(id)
 	err = MoveToTrash(r.Home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
 		// The files are in another mount than trash: moveRest deletes them.
+		free(id, quota)
 		return nil
 	}
 	return errors.Join(err, RestoreMountPoint(r.Home, id))
+}
+
+// free calls the function that Home.FreeQuota has returned for the layer id.
+func free(id string, quota func() error) {
+	if err := quota(); err != nil {
+		logrus.Warn(store.LayerError("removing the quota of", id, err))
+	}
 }
 
 // moveRest moves everything else that belongs to the layer. It deletes single files at once, and also directories that are in another mount
