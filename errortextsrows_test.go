@@ -174,7 +174,7 @@ func (s *errorStore) mountTmpfs(dir string) {
 func optionErrors() []errorText {
 	var rows []errorText
 	for _, option := range []string{
-		"aufs.bogus=1", "aufs.backend", "aufs.backend=zfs", "aufs.ignore_chown_errors=maybe", "aufs.size=10G", "aufs.inodes=1000",
+		"aufs.bogus=1", "aufs.backend", "aufs.backend=zfs", "aufs.ignore_chown_errors=maybe", "aufs.size=10Q", "aufs.inodes=many",
 		"aufs.mount_program=/usr/bin/fuse-overlayfs", "aufs.force_mask=shared", "aufs.use_composefs=true",
 		"aufs.additionalimagestore=/images", "aufs.additionallayerstore=/layers:ref",
 		"aufs.mountopt=metacopy=on", "aufs.mountopt=xino=/x", "aufs.mountopt=dev,nodev",
@@ -184,7 +184,13 @@ func optionErrors() []errorText {
 			name: option, words: []string{"option", key}, provoke: func(s *errorStore) error { return s.open(option) }, harmless: true,
 		})
 	}
-	return rows
+	return append(rows, errorText{
+		name: "a quota where there are none", words: []string{"opening the store", "size=10737418240", "HOME/diff"}, is: []error{graphdriver.ErrPrerequisites},
+		provoke: func(s *errorStore) error {
+			s.onSmallDisk()
+			return s.open("aufs.size=10G")
+		},
+	})
 }
 
 // idErrors are the errors of names that no layer can have.

@@ -59,7 +59,7 @@ func ownOption(key string) (name string, own bool) {
 }
 
 // knownOptions lists the options of the driver, for error messages.
-const knownOptions = "aufs.mountopt, aufs.backend, aufs.ignore_chown_errors, aufs.skip_mount_home and aufs.imagestore"
+const knownOptions = "aufs.mountopt, aufs.backend, aufs.ignore_chown_errors, aufs.skip_mount_home, aufs.imagestore, aufs.size and aufs.inodes"
 
 // libraryOptions holds the options that not every version of the library has. This version has none.
 type libraryOptions struct{}

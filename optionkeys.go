@@ -27,12 +27,12 @@ var optionSetters = map[string]func(c *config, value string) error{
 	"imagestore":           (*config).setImageStores,
 	"additionalimagestore": (*config).setImageStores,
 	"use_composefs":        (*config).setComposefs,
+	"size":                 func(c *config, value string) error { return c.setLimit("size", value) },
+	"inodes":               func(c *config, value string) error { return c.setLimit("inodes", value) },
 }
 
 // refusedOptions maps the name of each option that the driver refuses to the error, which says why.
 var refusedOptions = map[string]error{
-	"size":   fmt.Errorf("%w: remove size from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
-	"inodes": fmt.Errorf("%w: remove inodes from [storage.options], and limit the file system that the graph root is on", driver.ErrNoQuotas),
 	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
 		"aufs.backend=overlay mounts with the kernel's overlayfs"),
 	"force_mask": errors.New("files of a layer have the modes that the archive of the layer says: remove force_mask from [storage.options]"),
@@ -91,6 +91,15 @@ func (c *config) setImageStores(value string) error {
 		}
 	}
 	return nil
+}
+
+// setLimit sets the quota of the layers that are mounted writable. An empty value is no limit, and so is 0.
+func (c *config) setLimit(key, value string) error {
+	if value == "" {
+		value = "0"
+	}
+	_, err := c.Limits.Set(key, value)
+	return err
 }
 
 func (c *config) setComposefs(value string) error {

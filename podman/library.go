@@ -73,7 +73,7 @@ func ownOption(key string) (name string, own bool) {
 
 // knownOptions lists the options of the driver, for error messages. The driver also accepts them with its name before
 // them, but a part of the library refuses those.
-const knownOptions = "mountopt, backend, ignore_chown_errors, skip_mount_home, imagestore and sync, without the name of the driver"
+const knownOptions = "mountopt, backend, ignore_chown_errors, skip_mount_home, imagestore, size, inodes and sync, without the name of the driver"
 
 // libraryOptions holds the options that not every version of the library has.
 type libraryOptions struct {

@@ -37,8 +37,8 @@ var optionCases = []optionCase{
 	{"additionallayerstore", nil, map[string][]string{"/layers:ref": {"additionallayerstores", "[storage.options]", "remove"}}},
 	{"mount_program", nil, map[string][]string{"/bin/true": {"[storage.options]", "remove", "aufs.backend=overlay"}}},
 	{"force_mask", nil, map[string][]string{"700": {"[storage.options]", "remove"}, "shared": {"[storage.options]", "remove"}}},
-	{"size", nil, map[string][]string{"10G": {"quotas", "[storage.options]", "remove"}}},
-	{"inodes", nil, map[string][]string{"1000": {"quotas", "[storage.options]", "remove"}}},
+	{"size", []string{"10G", "1.5 GiB", "4096", "0"}, map[string][]string{"10Q": {"no size"}, "-1": {"no size"}, "9000p": {"too large"}}},
+	{"inodes", []string{"1000", "0"}, map[string][]string{"10k": {"no number of inodes"}, "-1": {"no number of inodes"}}},
 }
 
 // notImageStores are values of the options for additional image stores.

@@ -71,7 +71,6 @@ func TestStorageConfErrors(t *testing.T) {
 	must(t, os.Unsetenv("STORAGE_OPTS"))
 	head := []string{`[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`, `[storage.options]`}
 	for line, words := range map[string][]string{
-		`size = "10G"`:                          {"size", "quotas"},
 		`mount_program = "/bin/true"`:           {"mount_program", "/bin/true"},
 		`force_mask = 448`:                      {"force_mask", "700"},
 		`additionalimagestores = ["/images"]`:   {"/images", "additionalimagestores"},
@@ -81,6 +80,11 @@ func TestStorageConfErrors(t *testing.T) {
 		_, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
 		wants(t, err, nil, append(words, "remove", "[storage.options]")...)
 	}
+	options := loadOptions(t, append(head[:len(head):len(head)], `size = "10G"`)...)
+	limited, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
+	if err != nil || limited.Limits.Bytes != 10<<30 {
+		t.Errorf("%+v, %v", limited, err)
+	}
 	for _, line := range []string{`ignore_chown_errors = "true"`, `skip_mount_home = "true"`} {
 		options := loadOptions(t, append(head[:len(head):len(head)], line)...)
 		c, err := parseConfig(graphdriver.Options{DriverOptions: options.GraphDriverOptions})
@@ -88,7 +92,7 @@ func TestStorageConfErrors(t *testing.T) {
 			t.Errorf("%s: %+v, %v", line, c, err)
 		}
 	}
-	_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"override_kernel_check=1"}})
+	_, err = parseConfig(graphdriver.Options{DriverOptions: []string{"override_kernel_check=1"}})
 	wants(t, err, nil, "unknown option", "override_kernel_check", knownOptions)
 }
 

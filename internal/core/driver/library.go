@@ -3,7 +3,6 @@
 package driver
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 
@@ -87,6 +86,3 @@ type Config struct {
 	ImageStores []string
 	Library     Library
 }
-
-// ErrNoQuotas means that the driver cannot limit the size of a layer.
-var ErrNoQuotas = errors.New("this driver does not support quotas")
