@@ -22,9 +22,9 @@ import (
 // that has no module file is skipped: the kernel has it built in.
 func wantedModules(opts options) []string {
 	// To find the algorithm of their checksums, file systems have the kernel
-	// call modprobe, which the guest lacks. The tests make loop devices with an
-	// ext4 on them.
-	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "ext4", "loop"}
+	// call modprobe, which the guest lacks. To use quotas, ext4 does the same. The
+	// tests make loop devices with an ext4 on them.
+	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "loop"}
 	if hasDisk(opts.fs) {
 		wanted = append(wanted, "virtio_blk")
 		if opts.fs != "ext4" {

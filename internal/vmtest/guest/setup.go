@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,17 +62,29 @@ func mountTmp(plan wire.Plan) error {
 	if plan.FS == "tmpfs" {
 		source = "tmpfs"
 	}
-	if err := mountOn(plan.FS, source, wire.TmpDir); err != nil {
+	var err error = unix.EINVAL
+	if plan.FS == "xfs" {
+		// Tests of quotas take these. On other file systems they make a disk of their own, an ext4.
+		err = mountWith("prjquota", plan.FS, source, wire.TmpDir)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		// Not xfs, or a kernel without CONFIG_XFS_QUOTA.
+		err = mountOn(plan.FS, source, wire.TmpDir)
+	}
+	if err != nil {
 		return err
 	}
 	return os.Chmod(wire.TmpDir, 0o777|os.ModeSticky)
 }
 
-func mountOn(fs, source, dir string) error {
+func mountOn(fs, source, dir string) error { return mountWith("", fs, source, dir) }
+
+// mountWith is mountOn with options of the file system.
+func mountWith(options, fs, source, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(source, dir, fs, 0, ""); err != nil {
+	if err := unix.Mount(source, dir, fs, 0, options); err != nil {
 		return fmt.Errorf("mount %s as %s on %s: %w", source, fs, dir, err)
 	}
 	return nil
