@@ -1,6 +1,7 @@
 # BENCH is a regular expression of benchmarks. BENCHTIME is how long each one runs in
 # each of COUNT rounds. SIZE is full, medium or small. BENCHDIR is a directory on the file
-# system under test. PROFILE=yes makes CPU profiles. DOCS=yes writes the table to
+# system under test. PROFILE=yes makes CPU profiles. CGO=yes builds the programs
+# with cgo, which the overlay driver's quotas take. DOCS=yes writes the table to
 # docs/performance.md; a variable DOCS of the environment does not.
 BENCH ?=
 BENCHTIME ?= 300ms
@@ -8,6 +9,7 @@ COUNT ?= 6
 SIZE ?= full
 BENCHDIR ?= /var/tmp
 PROFILE ?=
+CGO ?=
 DOCS =
 
 # The confidence that the median lies between the least and the greatest of COUNT
@@ -41,12 +43,12 @@ bench-tools: check-go
 
 # Two drivers claim the name aufs, so there are two programs. The results are shown even
 # if some of the benchmarks fail.
-#: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes] [DOCS=yes]
+#: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes] [CGO=yes] [DOCS=yes]
 .PHONY: bench
 bench: bench-tools ## Measure this driver and others side by side, as root
 	@modprobe -q aufs 2>/dev/null || true
-	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
-	@CGO_ENABLED=0 $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
+	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
+	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
 	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
 	@status=0; \
 	$(call bench-profiles-dir,bench); \
@@ -74,7 +76,7 @@ vmbench: bench-tools ## Measure this driver and others on another kernel, in QEM
 	@status=0; \
 	$(call bench-profiles-dir,vmbench); \
 	$(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -auplink '$(AUPLINK)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
-		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) $(call bench-profiles-flag,vmbench) \
+		-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) $(if $(CGO),-cgo) $(call bench-profiles-flag,vmbench) \
 		-bench $(BUILD)/vmbench.txt -run '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' || status=$$?; \
 	$(call bench-table,vmbench); \
 	$(if $(DOCS),{ $(call bench-docs,vmbench); } || status=$$?;) \

@@ -15,6 +15,8 @@ type Case struct {
 	Times int
 	// Stores is the first case, in the order of Cases, whose stores this case can use too; "": it has its own.
 	Stores string
+	// Limited says that the layers have quotas, which not every file system has, nor every driver.
+	Limited bool
 }
 
 // Sizes of the benchmarks.
@@ -46,6 +48,8 @@ func Cases() []Case {
 		{Name: "Create"},
 		{Name: "Exists", Stores: "Create"},
 		{Name: "ListLayers", Stores: "Create"},
+		{Name: "CreateLimited", Limited: true},
+		{Name: "DiskUsageLimited", Limited: true},
 		{Name: "Concurrent"},
 		{Name: "Graphtest"},
 		{Name: "GraphtestGetEmpty", Times: 100},

@@ -65,6 +65,10 @@
 // these but the lowest hide. This module's driver corrects that, which takes branches; the in-tree driver does not, and there is no
 // goal against it in this case.
 //
+// CreateLimited and DiskUsageLimited are about layers with quotas. They run where the file system of the stores is mounted with project
+// quotas, as in vmbench with FS=xfs. The overlay driver is among them if the stores are on xfs, and if the programs are built with cgo, which its
+// quotas take: make bench and make vmbench do so with CGO=yes. The in-tree driver has no quotas.
+//
 // Run roots are on a tmpfs, as in real use.
 //
 // A driver that copies, as vfs does, is left out where it has nothing to mount or would have to copy all layers of a deep

@@ -32,7 +32,7 @@ func (opts options) programs() []program {
 	if opts.bench != "" {
 		for i, path := range wire.BenchPrograms() {
 			tags := []string{tagsOwn, tagsIntree}[i]
-			programs = append(programs, program{path: path, dir: "internal/bench", args: []string{"test", "-c", "-tags", tags}})
+			programs = append(programs, program{path: path, dir: "internal/bench", args: []string{"test", "-c", "-tags", tags}, cgo: opts.cgo})
 		}
 		return programs
 	}
@@ -64,6 +64,7 @@ type program struct {
 	path string // in the guest
 	dir  string // of the package, relative to the root of this module
 	args []string
+	cgo  bool
 }
 
 // file returns the path of the built program, in the temporary directory.
@@ -72,9 +73,13 @@ func (p program) file(dir string) string { return filepath.Join(dir, filepath.Ba
 // build writes the program to its file in the directory out.
 func (p program) build(ctx context.Context, out string) error {
 	file := p.file(out)
-	cmd := command(ctx, "go", append(p.args, "-ldflags=-s -w", "-o", file, ".")...)
+	flags, env := "-s -w", guestEnv()
+	if p.cgo {
+		flags, env = flags+" -linkmode external -extldflags -static", append(env, "CGO_ENABLED=1")
+	}
+	cmd := command(ctx, "go", append(p.args, "-ldflags="+flags, "-o", file, ".")...)
 	cmd.Dir = p.dir
-	cmd.Env = guestEnv()
+	cmd.Env = env
 	if err := runQuietly(cmd); err != nil {
 		return err
 	}

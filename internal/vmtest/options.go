@@ -48,7 +48,9 @@ type options struct {
 	seed uint64
 	// bench is the file for the results of the benchmarks, which then replace
 	// the tests; "": run the tests.
-	bench     string
+	bench string
+	// cgo says that the benchmarks are built with cgo.
+	cgo       bool
 	benchtime string
 	count     int
 	size      string
@@ -84,6 +86,7 @@ func parseOptions(args []string) (options, error) {
 	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.StringVar(&opts.bench, "bench", "", "run benchmarks, and no tests; the file for their results")
+	flags.BoolVar(&opts.cgo, "cgo", false, "build the benchmarks with cgo, and link them statically")
 	flags.StringVar(&opts.benchtime, "benchtime", "300ms", "how long each benchmark is in each round")
 	flags.IntVar(&opts.count, "count", 6, "how many rounds of the benchmarks there are")
 	flags.StringVar(&opts.size, "size", bench.Full, "size of the benchmarks: "+strings.Join(bench.Sizes(), ", "))
