@@ -45,7 +45,7 @@ $(STOCK)/kernel.deb:
 # Debian's kernel has overlayfs and no aufs. These tests show that the virtual machine
 # works when no kernel with aufs is at hand. They are the tests whose results depend most
 # on the kernel. "make test" runs all tests on the host.
-STOCK_RUN := TestGraph|TestOverlay|TestForm|TestConvert|TestStack|TestInit|TestCheck
+STOCK_RUN := TestGraph|TestOverlay|TestForm|TestConvert|TestStack|TestInit|TestCheck|TestQuota
 .PHONY: vmtest-stock
 vmtest-stock: $(STOCK)/kernel.deb ## Run the tests on Debian's own kernel, in QEMU
 	@$(MAKE) --no-print-directory vmtest KERNEL="$$(echo $(STOCK)/boot/vmlinuz-*)" MODULES=$(STOCK)/lib/modules \

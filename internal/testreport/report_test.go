@@ -27,6 +27,7 @@ func TestProblems(t *testing.T) {
 		name    string
 		results []Result
 		noSkip  []string
+		mayMiss []string
 		want    []string
 	}{
 		{name: "no test", want: nil},
@@ -42,12 +43,22 @@ func TestProblems(t *testing.T) {
 			noSkip:  []string{"overlay"},
 			want:    []string{"1 tests of overlay were skipped, and none may be"},
 		},
+		{
+			name: "skipped for a reason that may be",
+			results: []Result{
+				{Backend: "overlay"}, {Backend: "overlay", Outcome: Skipped, Reason: "no disk: it is gone"},
+				{Backend: "overlay", Outcome: Skipped, Reason: "there is no disk"},
+			},
+			noSkip:  []string{"overlay"},
+			mayMiss: []string{"no disk"},
+			want:    []string{"1 tests of overlay were skipped, and none may be"},
+		},
 		{name: "failed", results: []Result{{Outcome: Failed}}, want: []string{"1 failed"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			report := &Report{Results: test.results}
-			if got := report.Problems(test.noSkip); !slices.Equal(got, test.want) {
+			if got := report.Problems(test.noSkip, test.mayMiss); !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -23,8 +23,8 @@ import (
 func wantedModules(opts options) []string {
 	// To find the algorithm of their checksums, file systems have the kernel
 	// call modprobe, which the guest lacks. To use quotas, ext4 does the same. The
-	// tests make loop devices with an ext4 on them.
-	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "loop"}
+	// tests make loop devices with an ext4 or a squashfs on them.
+	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "squashfs", "loop"}
 	if hasDisk(opts.fs) {
 		wanted = append(wanted, "virtio_blk")
 		if opts.fs != "ext4" {

@@ -116,7 +116,7 @@ func TestFindModulesNone(t *testing.T) {
 
 func TestWantedModules(t *testing.T) {
 	got := wantedModules(options{fs: "xfs", backends: []string{"overlay"}})
-	want := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "loop", "virtio_blk", "xfs", "overlay"}
+	want := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "squashfs", "loop", "virtio_blk", "xfs", "overlay"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

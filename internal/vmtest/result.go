@@ -138,7 +138,7 @@ func (r *result) exitError(s suite) string {
 
 // testProblems adds the problems of the tests that ran.
 func (r *result) testProblems(opts options, add func(string, ...any)) {
-	for _, problem := range r.report.Problems(nil) {
+	for _, problem := range r.report.Problems(nil, nil) {
 		add("tests: %s", problem)
 	}
 	// With AUFS_TEST_BACKENDS the tests themselves check that a backend works

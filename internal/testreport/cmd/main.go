@@ -28,7 +28,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 2 // the flag package has said why
 	}
 	report, err := testreport.Read(stdin, testreport.Options{Log: stdout, Verbose: opts.verbose})
-	problems := report.Problems(opts.noSkip)
+	problems := report.Problems(opts.noSkip, opts.mayMiss)
 	if err != nil {
 		problems = append(problems, err.Error())
 	}
@@ -49,6 +49,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 type options struct {
 	verbose bool
 	noSkip  []string
+	mayMiss []string          // beginnings of reasons
 	absent  map[string]string // backend to reason
 }
 
@@ -61,6 +62,11 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		func(backend string) error {
 			opts.noSkip = append(opts.noSkip, backend)
 			return checkBackend(backend)
+		})
+	flags.Func("maymiss", "beginning of a `REASON` for which -noskip lets tests be skipped",
+		func(reason string) error {
+			opts.mayMiss = append(opts.mayMiss, reason)
+			return nil
 		})
 	flags.Func("absent", "`BACKEND=REASON` why a backend was not run at all",
 		func(value string) error {
