@@ -19,7 +19,12 @@ type Map struct {
 type Pair struct{ UID, GID int }
 
 // Mappings are the ranges of user ids and those of group ids. The zero value leaves ids as they are.
-type Mappings struct{ UIDs, GIDs []Map }
+type Mappings struct {
+	UIDs, GIDs []Map
+	// Lenient makes ToContainer return an owner for each file, as a container sees it: Overflow for an id without a
+	// range. The root of the host is the container's, as in ToHostOverflow.
+	Lenient bool
+}
 
 // ToHost returns the id on the host of an id in the container. A nil list leaves ids as they are.
 func ToHost(id int, list []Map) (int, error) {
@@ -70,12 +75,23 @@ func rootOf(list []Map) (int, error) {
 
 // ToContainer returns the owner as the container sees it.
 func (m *Mappings) ToContainer(p Pair) (Pair, error) {
-	uid, err := ToContainer(p.UID, m.UIDs)
+	uid, err := m.toContainer(p.UID, m.UIDs)
 	if err != nil {
 		return Pair{UID: -1, GID: -1}, err
 	}
-	gid, err := ToContainer(p.GID, m.GIDs)
+	gid, err := m.toContainer(p.GID, m.GIDs)
 	return Pair{UID: uid, GID: gid}, err
+}
+
+func (m *Mappings) toContainer(id int, list []Map) (int, error) {
+	inside, err := ToContainer(id, list)
+	switch {
+	case err == nil || !m.Lenient:
+		return inside, err
+	case id == 0:
+		return 0, nil
+	}
+	return Overflow, nil
 }
 
 // ToHostOverflow returns the owner as the host sees it, by the rules that the storage library follows when it changes

@@ -1,0 +1,60 @@
+package idmap
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// mostID is one more than the largest id: the kernel takes the last number of 32 bits for "no id".
+const mostID = 1<<32 - 1
+
+// Equal reports whether m and other have the same ranges, in the same order.
+func (m *Mappings) Equal(other *Mappings) bool {
+	return slices.Equal(m.UIDs, other.UIDs) && slices.Equal(m.GIDs, other.GIDs)
+}
+
+// Check returns an error if the kernel or a container could make nothing of the mappings: users without groups or groups
+// without users, an empty range, ranges that overlap, or no id for root.
+func (m *Mappings) Check() error {
+	switch {
+	case len(m.UIDs) == 0:
+		return errors.New("the id maps have no users")
+	case len(m.GIDs) == 0:
+		return errors.New("the id maps have no groups")
+	}
+	if err := checkList(m.UIDs); err != nil {
+		return fmt.Errorf("the id map of users %w", err)
+	}
+	if err := checkList(m.GIDs); err != nil {
+		return fmt.Errorf("the id map of groups %w", err)
+	}
+	if m.Root() == (Pair{UID: -1, GID: -1}) {
+		return errors.New("the id maps have no id for root")
+	}
+	return nil
+}
+
+// checkList checks one list of ranges. The text of the error follows the name of the list.
+func checkList(list []Map) error {
+	for n, a := range list {
+		if a.Size <= 0 {
+			return fmt.Errorf("has the empty range %s", a)
+		}
+		if a.ContainerID < 0 || a.HostID < 0 || a.Size > mostID || a.ContainerID > mostID-a.Size || a.HostID > mostID-a.Size {
+			return fmt.Errorf("has the range %s, which is not within the ids that there are", a)
+		}
+		for _, b := range list[:n] {
+			if overlap(a.ContainerID, b.ContainerID, a.Size, b.Size) || overlap(a.HostID, b.HostID, a.Size, b.Size) {
+				return fmt.Errorf("has the ranges %s and %s, which overlap", b, a)
+			}
+		}
+	}
+	return nil
+}
+
+// overlap reports whether the ranges that begin at a and b have an id in common.
+func overlap(a, b, aSize, bSize int) bool { return a < b+bSize && b < a+aSize }
+
+// String returns the range as user_namespaces(7) writes it, with colons, as options of programs do.
+func (m Map) String() string { return fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size) }
