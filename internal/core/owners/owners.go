@@ -58,23 +58,7 @@ func Write(h store.Home, id string, plan *Plan) error {
 			return err
 		}
 	}
-	// Under this lock, nobody removes the layer, or sweeps a file that is about to get its name.
-	storeLock, err := h.LockStore()
-	if err != nil {
-		return err
-	}
-	defer storeLock.Unlock()
-	if !h.Exists(id) {
-		return fs.ErrNotExist
-	}
-	dir := h.Overlay(store.OwnersDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := fsutil.WriteFileAtomic(dir, filepath.Join(dir, id), content.Bytes()); err != nil {
-		return err
-	}
-	return errors.Join(fsutil.SyncDir(filepath.Dir(dir)), fsutil.SyncDir(string(h)))
+	return h.WriteRecord(store.OwnersDir, id, content.Bytes())
 }
 
 // Unfinished returns the plan of a change of the layer id that was cut short, or nil if there is none.

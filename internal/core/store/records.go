@@ -1,0 +1,34 @@
+//go:build linux
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+)
+
+// WriteRecord writes the file id in the directory dir of overlay/, wholly and durably, or not at all. The error matches fs.ErrNotExist if
+// there is no layer of that id.
+func (h Home) WriteRecord(dir, id string, content []byte) error {
+	// Under this lock, nobody removes the layer, or sweeps a file that is about to get its name.
+	storeLock, err := h.LockStore()
+	if err != nil {
+		return err
+	}
+	defer storeLock.Unlock()
+	if !h.Exists(id) {
+		return fs.ErrNotExist
+	}
+	path := h.Overlay(dir)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if err := fsutil.WriteFileAtomic(path, filepath.Join(path, id), content); err != nil {
+		return err
+	}
+	return errors.Join(fsutil.SyncDir(filepath.Dir(path)), fsutil.SyncDir(string(h)))
+}
