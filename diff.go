@@ -25,6 +25,9 @@ import (
 func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
 	diff, err := d.core.Diff(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
+		if idMappings, parentMappings, err = d.bothOnDisk(id, idMappings, parent, parentMappings); err != nil {
+			return nil, err
+		}
 		return d.naive.Diff(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	if err != nil {
@@ -39,6 +42,9 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
 	size, err := d.core.DiffSize(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
+		if idMappings, parentMappings, err = d.bothOnDisk(id, idMappings, parent, parentMappings); err != nil {
+			return 0, err
+		}
 		return d.naive.DiffSize(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	return size, ofLibrary(err)
@@ -55,6 +61,9 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 func (d *Driver) Changes(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) ([]archive.Change, error) {
 	found, err := d.core.Changes(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {
+		if idMappings, parentMappings, err = d.bothOnDisk(id, idMappings, parent, parentMappings); err != nil {
+			return nil, err
+		}
 		return d.naive.Changes(id, idMappings, parent, parentMappings, mountLabel)
 	}
 	var changes []archive.Change

@@ -144,6 +144,87 @@ func damagedErrors() []errorText {
 	}
 }
 
+// shiftingErrors are errors of mounts with id maps.
+func shiftingErrors() []errorText {
+	const child = "mounting layer child"
+	maps := func(first, size int) []idtools.IDMap { return []idtools.IDMap{{HostID: first, Size: size}} }
+	get := func(s *errorStore, uids, gids []idtools.IDMap, options ...string) error {
+		_, err := s.Get("child", graphdriver.MountOpts{UidMaps: uids, GidMaps: gids, Options: options})
+		return err
+	}
+	bad := func(name string, uids, gids []idtools.IDMap, words ...string) errorText {
+		return errorText{
+			name: name, words: append(words, child), harmless: true, provoke: func(s *errorStore) error { return get(s, uids, gids) },
+		}
+	}
+	good := maps(100_000, 10)
+	// shifted mounts the layer with id maps, and leaves a file in it.
+	shifted := func(s *errorStore) {
+		must(s.T, get(s, good, good))
+		must(s.T, errors.Join(os.WriteFile(s.in("mnt/child/new"), nil, 0o600), s.Put("child")))
+	}
+	return []errorText{
+		bad("maps that overlap", append(maps(100_000, 10), idtools.IDMap{ContainerID: 10, HostID: 100_009, Size: 10}), good, "overlap"),
+		bad("an empty map", good, maps(100_000, 0), "0:100000:0"),
+		bad("a map of too many ids", good, maps(100_000, 1<<32), "ids that there are"),
+		bad("maps without users", nil, good, "no users"),
+		bad("maps without groups", good, nil, "no groups"),
+		bad("maps without root", []idtools.IDMap{{ContainerID: 1, HostID: 100_000, Size: 10}}, good, "root"),
+		{
+			name: "maps on aufs", only: backend.Aufs, words: []string{child, "backend=aufs"}, is: []error{graphdriver.ErrNotSupported},
+			provoke: func(s *errorStore) error { return get(s, good, good) },
+		},
+		{
+			name: "maps that the kernel refuses", only: backend.Overlay, words: []string{child, "HOME/diff"}, is: []error{unix.EPERM},
+			provoke: func(s *errorStore) error { return get(s, good, good) },
+			child:   childProcess{denied: []uintptr{unix.SYS_MOUNT_SETATTR}, errno: unix.EPERM, opened: true},
+		},
+		{
+			name: "maps for a layer that has files", words: []string{child, "HOME/diff/child", "mine"},
+			provoke: func(s *errorStore) error {
+				must(s.T, os.WriteFile(s.in("diff/child/mine"), nil, 0o600))
+				return get(s, good, good)
+			},
+		},
+		{
+			name: "other maps", only: backend.Overlay, words: []string{child, "HOME/diff/child"},
+			provoke: func(s *errorStore) error {
+				shifted(s)
+				return get(s, maps(200_000, 10), maps(200_000, 10), "ro")
+			},
+		},
+		{
+			name: "maps for a mounted layer", only: backend.Overlay, words: []string{child, "HOME/mnt/child"},
+			provoke: func(s *errorStore) error {
+				must(s.T, s.get("child"))
+				return get(s, good, good)
+			},
+		},
+		{
+			name: "disabled shifting", only: backend.Overlay, words: []string{child, "HOME/diff/child"},
+			provoke: func(s *errorStore) error {
+				shifted(s)
+				_, err := s.Get("child", graphdriver.MountOpts{UidMaps: good, GidMaps: good, DisableShifting: true})
+				return err
+			},
+		},
+		{
+			name: "changing the owners of a shifted layer", only: backend.Overlay, words: []string{"changing the owners in layer child", "HOME/diff/child"},
+			provoke: func(s *errorStore) error {
+				shifted(s)
+				return s.UpdateLayerIDMap("child", &idtools.IDMappings{}, idtools.NewIDMappingsFromMaps(good, good), "")
+			},
+		},
+		{
+			name: "a damaged record of owners", words: []string{child, "HOME/overlay/ids/child"}, is: []error{ErrDamaged},
+			provoke: func(s *errorStore) error {
+				must(s.T, errors.Join(os.MkdirAll(s.in("overlay/ids"), 0o700), os.WriteFile(s.in("overlay/ids/child"), []byte("green"), 0o600)))
+				return s.get("child")
+			},
+		},
+	}
+}
+
 // mountingErrors are the errors of Get.
 func mountingErrors() []errorText {
 	const child = "mounting layer child"

@@ -38,7 +38,7 @@ func inChild(t *testing.T, name backend.Name, row, dir string) {
 
 // errorTexts are the errors in the order of docs/errors.md.
 func errorTexts() []errorText {
-	return slices.Concat(openingErrors(), optionErrors(), idErrors(), creatingErrors(), damagedErrors(), mountingErrors(), unmountingErrors(),
+	return slices.Concat(openingErrors(), optionErrors(), idErrors(), creatingErrors(), damagedErrors(), mountingErrors(), shiftingErrors(), unmountingErrors(),
 		applyingErrors(), stagingErrors(), readingErrors(), removingErrors(), maintenanceErrors())
 }
 

@@ -21,5 +21,29 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMapp
 	return ofLibrary(d.core.UpdateLayerIDMap(id, storagelib.Mappings(toContainer), storagelib.Mappings(toHost), mountLabel))
 }
 
-// SupportsShifting returns false: a mount shows the owners that are on disk.
-func (d *Driver) SupportsShifting(_, _ []idtools.IDMap) bool { return false }
+// SupportsShifting reports whether Get can show a layer with the owners that the maps give, by an idmapped mount, so that
+// nothing has to be copied. It returns false for maps that Get refuses. The library then calls UpdateLayerIDMap.
+//
+// The overlay backend can do it on Linux 5.19 and later, outside of user namespaces, on file systems that can have idmapped
+// mounts. With aufs.backend=auto, a layer that needs it is mounted with overlayfs even if the others are mounted with aufs.
+func (d *Driver) SupportsShifting(uidMap, gidMap []idtools.IDMap) bool {
+	return d.core.SupportsShifting(storagelib.Maps(uidMap, gidMap))
+}
+
+// onDisk returns the mappings between the owners of the layer on the disk and those in its container. The library does not
+// know that Get has shifted a layer.
+func (d *Driver) onDisk(id string, given *idtools.IDMappings) (*idtools.IDMappings, error) {
+	m, err := d.core.OnDisk(id, storagelib.Mappings(given))
+	if err != nil {
+		return nil, ofLibrary(err)
+	}
+	return storagelib.IDMappings(m), nil
+}
+
+// bothOnDisk is onDisk for a layer and the layer that it is compared with.
+func (d *Driver) bothOnDisk(id string, given *idtools.IDMappings, parent string, parentGiven *idtools.IDMappings) (ids, parentIDs *idtools.IDMappings, err error) {
+	if ids, err = d.onDisk(id, given); err == nil {
+		parentIDs, err = d.onDisk(parent, parentGiven)
+	}
+	return ids, parentIDs, err
+}

@@ -43,6 +43,7 @@ func storageLibrary() driver.Library {
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
+		UserNamespace:  storagelib.UserNamespace,
 	}
 }
 
@@ -70,6 +71,9 @@ func (*libraryOptions) set(_, _ string) (known bool, err error) { return false, 
 // setStagingDirectory tells a differ where it may put temporary files of its own. It does nothing here: in this version
 // of the library, DifferOptions has no field for that.
 func setStagingDirectory(*graphdriver.DifferOptions, string) {}
+
+// disablesShifting reports whether the library forbids a mount to shift owners.
+func disablesShifting(options graphdriver.MountOpts) bool { return options.DisableShifting }
 
 // complete returns the driver with the method that *Driver cannot have.
 func complete(d *Driver) graphdriver.Driver { return wrap(graphdriver.Driver.DeferredRemove, d) }

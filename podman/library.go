@@ -47,6 +47,7 @@ func storageLibrary() driver.Library {
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
+		UserNamespace:  storagelib.UserNamespace,
 	}
 }
 
@@ -98,6 +99,13 @@ func setStagingDirectory(options *graphdriver.DifferOptions, dir string) {
 	if field := reflect.ValueOf(options).Elem().FieldByName("StagingDirectory"); field.IsValid() {
 		field.SetString(dir)
 	}
+}
+
+// disablesShifting reports whether the library forbids a mount to shift owners. Up to v1.63, it does so if SupportsShifting has returned false
+// for the maps of the mount. Later versions have no such field, and rely on the driver to shift nothing that has its owners already.
+func disablesShifting(options graphdriver.MountOpts) bool {
+	field := reflect.ValueOf(options).FieldByName("DisableShifting")
+	return field.IsValid() && field.Bool()
 }
 
 // complete returns the driver with the methods that *Driver cannot have.

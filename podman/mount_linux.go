@@ -8,6 +8,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
+	"github.com/seed-642172e2/aufs/podman/internal/storagelib"
 	graphdriver "go.podman.io/storage/drivers"
 )
 
@@ -19,12 +21,20 @@ import (
 // the like are flags of the mount, and options of aufs go to aufs. A layer that is mounted already keeps the options of
 // its mount. A layer of an additional image store is always mounted, and read-only. With options.Volatile, overlayfs syncs
 // nothing that is written to the mount, if the kernel can do that; the aufs backend cannot, and mounts the layer as
-// always. Get ignores the ID maps, because SupportsShifting says that the driver does not use any.
+// always.
+//
+// If the options have ID maps, and the library does not forbid it (DisableShifting), the mount shows the files of image layers with the owners that the
+// maps give. What is written to the layer has these owners on the disk, so from then on all mounts of the layer show them. A
+// layer whose owners UpdateLayerIDMap has changed accordingly is mounted as it is. It is an error if the maps overlap, have
+// an empty range, or have only users or groups; if the layer has other owners already; and if the mount cannot shift them.
 //
 // After an error, Get leaves nothing mounted that was not mounted before. The error matches graphdriver.ErrLayerUnknown
 // if the layer does not exist.
 func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
-	dir, err := d.core.Get(id, driver.GetOptions{Options: options.Options, MountLabel: options.MountLabel, Volatile: options.Volatile})
+	dir, err := d.core.Get(id, driver.GetOptions{
+		Options: options.Options, MountLabel: options.MountLabel, Volatile: options.Volatile,
+		IDs: shift.Request{Maps: storagelib.Maps(options.UidMaps, options.GidMaps), Disabled: disablesShifting(options)},
+	})
 	return dir, ofLibrary(err)
 }
 

@@ -53,8 +53,12 @@ func TestRegistered(t *testing.T) {
 		options.Root = t.TempDir()
 		d, err := graphdriver.GetDriver("aufs", options)
 		must(t, err)
-		if d.String() != "aufs" || d.AdditionalImageStores() != nil || d.SupportsShifting(nil, nil) {
+		if d.String() != "aufs" || d.AdditionalImageStores() != nil {
 			t.Errorf("it is called %s", d)
+		}
+		shifts, half := d.SupportsShifting(nil, nil), []idtools.IDMap{{HostID: 100_000, Size: 1}}
+		if shifts && name == backend.Aufs || d.SupportsShifting(half, nil) || d.SupportsShifting(half, half) != shifts {
+			t.Errorf("shifting: %v", shifts)
 		}
 		_, err = d.Dedup(graphdriver.DedupArgs{})
 		wants(t, err, graphdriver.ErrNotSupported, "aufs", "equal files")

@@ -7,14 +7,21 @@ package storagelib
 import (
 	"fmt"
 	"io"
+	"os"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/chrootarchive"
+	libidmap "github.com/containers/storage/pkg/idmap"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
+
+// Maps returns mappings of the ranges that the library asks a mount for.
+func Maps(uids, gids []idtools.IDMap) *idmap.Mappings {
+	return &idmap.Mappings{UIDs: convert[idmap.Map](uids), GIDs: convert[idmap.Map](gids)}
+}
 
 // Mappings converts the library's mappings to the driver's. A nil m becomes mappings that leave ids as they are.
 func Mappings(m *idtools.IDMappings) *idmap.Mappings {
@@ -22,6 +29,11 @@ func Mappings(m *idtools.IDMappings) *idmap.Mappings {
 		return &idmap.Mappings{}
 	}
 	return &idmap.Mappings{UIDs: convert[idmap.Map](m.UIDs()), GIDs: convert[idmap.Map](m.GIDs())}
+}
+
+// IDMappings is the inverse of Mappings.
+func IDMappings(m *idmap.Mappings) *idtools.IDMappings {
+	return idtools.NewIDMappingsFromMaps(convert[idtools.IDMap](m.UIDs), convert[idtools.IDMap](m.GIDs))
 }
 
 // convert converts ranges of one type to the other. A nil list, which maps nothing, stays nil.
@@ -62,6 +74,16 @@ func UnpackInChild(source io.Reader, dir string, o layertar.UnpackOptions) error
 // the files in the archive.
 func ApplyLayer(dir string, source io.Reader, o layertar.UnpackOptions) (int64, error) {
 	return chrootarchive.ApplyUncompressedLayer(dir, source, TarOptions(o))
+}
+
+// UserNamespace makes a user namespace, and returns it opened. It lives for as long as it is open.
+func UserNamespace(m *idmap.Mappings) (*os.File, error) {
+	pid, end, err := libidmap.CreateUsernsProcess(convert[idtools.IDMap](m.UIDs), convert[idtools.IDMap](m.GIDs))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
 }
 
 // FSName returns the name of the file system that path is on.

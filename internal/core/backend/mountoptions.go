@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +32,8 @@ type MountOptions struct {
 	// Volatile says that what is written to the mount need not survive a power cut, so that overlayfs syncs none of it. Aufs has no such
 	// option, and the aufs backend leaves it out.
 	Volatile bool
+	// Shift says which layers are to show other owners than they have on the disk, or is nil. Only the overlay backend can do that.
+	Shift *shift.Plan
 }
 
 // ReadOnly reports whether the mount is read-only.

@@ -29,6 +29,8 @@ type OverlayBackend struct {
 	Form whiteout.Form
 	// Volatile says that the kernel takes the option volatile, as Linux 5.10 and later do.
 	Volatile bool
+	// namespace makes the user namespaces for idmapped mounts. It is nil until a Shifting has found out that they work.
+	namespace Namespace
 }
 
 // ProbeOverlay makes a trial mount in scratchDir to find out whether overlayfs can mount layers of the stores that s is for.
@@ -155,15 +157,27 @@ const MostLowers = 500
 
 // Mount implements Backend.
 func (b *OverlayBackend) Mount(s Stack) error {
-	m := overlayfs.Mount{Target: s.Target, Flags: s.Options.Flags, Label: s.Label, UserXattr: b.Form == whiteout.OverlayUser, Lowers: LowersOf(s.Layers)}
-	var err error
-	if s.Options.ReadOnly() {
-		if !s.Image {
-			err = b.addWatch(&m, s.ID)
-		}
-	} else {
+	m := overlayfs.Mount{Target: s.Target, Flags: s.Options.Flags, Label: s.Label, UserXattr: b.Form == whiteout.OverlayUser}
+	if !s.Options.ReadOnly() {
 		m.Upper, m.Work, m.Volatile = b.home.Diff(s.ID), WorkDir(b.home, s.ID), s.Options.Volatile
-		err = b.readyWork(s.ID, m)
+		if err := b.readyWork(s.ID, m); err != nil {
+			return err
+		}
+	}
+	return b.shifting(s.Options.Shift, func(at *attached) error {
+		var err error
+		if m.Lowers, err = lowersOf(s.Layers, at.path); err != nil {
+			return err
+		}
+		return b.mountOn(s, m)
+	})
+}
+
+// mountOn makes the mount m of the stack s, whose own lower directories it has.
+func (b *OverlayBackend) mountOn(s Stack, m overlayfs.Mount) error {
+	var err error
+	if s.Options.ReadOnly() && !s.Image {
+		err = b.addWatch(&m, s.ID)
 	}
 	if err == nil {
 		err = b.addFewest(&m)
@@ -175,11 +189,17 @@ func (b *OverlayBackend) Mount(s Stack) error {
 		return fmt.Errorf("the layer has %d ancestors, which take %d directories if the shadows of layers with whiteouts are counted, "+
 			"and overlayfs takes %d: %w", len(s.Layers), n, MostLowers, unix.EINVAL)
 	}
-	return b.home.Mounting(m.Mount)
+	return m.Mount()
 }
 
 // LowersOf returns the directories of layers and their shadows, top to bottom.
 func LowersOf(layers []shadow.Shown) []string {
+	lowers, _ := lowersOf(layers, func(dir string, _ store.Layer) (string, error) { return dir, nil }) // it returns no error
+	return lowers
+}
+
+// lowersOf is LowersOf with the paths that path returns for the directories, each of which belongs to a layer.
+func lowersOf(layers []shadow.Shown, path func(dir string, of store.Layer) (string, error)) ([]string, error) {
 	lowers := make([]string, 0, len(layers)+2)
 	for n, layer := range layers {
 		above := layer.Above
@@ -187,12 +207,17 @@ func LowersOf(layers []shadow.Shown) []string {
 			above = ""
 		}
 		for _, dir := range []string{above, layer.Dir, layer.Below} {
-			if dir != "" {
-				lowers = append(lowers, dir)
+			if dir == "" {
+				continue
 			}
+			lower, err := path(dir, layer.Layer)
+			if err != nil {
+				return nil, err
+			}
+			lowers = append(lowers, lower)
 		}
 	}
-	return lowers
+	return lowers, nil
 }
 
 // addFewest adds an empty lower directory if there are too few: overlayfs needs one lower directory if there is an upper directory, and two

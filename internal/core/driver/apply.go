@@ -34,6 +34,9 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 	if err == nil {
 		err = d.stores.MustChange(op, id)
 	}
+	if err == nil {
+		options.Mappings, err = d.OnDisk(id, options.Mappings)
+	}
 	if err != nil {
 		return 0, store.LayerError("applying a diff to", id, err)
 	}

@@ -85,10 +85,12 @@ func (b *baseUses) forgetAll() {
 
 // getBase is Get for a layer without parents. The caller holds the layer's lock.
 func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
-	if !o.ReadOnly() {
-		if err := d.home.RecordWritten(id); err != nil {
-			return "", store.LayerError("mounting", id, err)
-		}
+	err := o.Shift.Begin()
+	if err == nil && !o.ReadOnly() {
+		err = d.home.RecordWritten(id)
+	}
+	if err != nil {
+		return "", store.LayerError("mounting", id, err)
 	}
 	if o.Flags == 0 && label == "" {
 		d.bases.get(id, false)
@@ -98,6 +100,8 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
 		err = d.mountBase(d.stores.Own(id), nil, o, label)
+	} else if err == nil {
+		err = o.Shift.Agrees(target)
 	}
 	if err != nil {
 		return "", store.LayerError("mounting", id, err)
@@ -106,10 +110,10 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mountBase is mount for a layer without parents. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
+// mountBase is mount for a layer without parents. Only the backend shifts owners. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
 // is only one layer.
 func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOptions, label string) error {
-	if label != "" || o.Flags&^store.BindFlags != 0 {
+	if label != "" || o.Flags&^store.BindFlags != 0 || o.Shift.ShiftsAny() {
 		return d.mount(layer, nil, o, label)
 	}
 	target := d.stores.Mnt(layer)

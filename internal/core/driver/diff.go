@@ -55,11 +55,15 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
+	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	if err != nil {
+		return nil, store.LayerError("archiving", id, err)
+	}
 	f, mounted, err := d.readable(layer)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.stores, layer, f, orNone(idMappings), orNone(parentMappings))
+	only, err := layerdiff.ChangedPaths(d.stores, layer, f, idMappings, parentMappings)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
@@ -69,7 +73,7 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	}
 	// A layer without parents can be in use without a mount.
 	quiet := !mounted && parent != ""
-	return layerdiff.Archive(held, f, orNone(idMappings), only, quiet, d.library.FileInfoHeader), nil
+	return layerdiff.Archive(held, f, idMappings, only, quiet, d.library.FileInfoHeader), nil
 }
 
 // readable makes the layer's own directory show all of the layer's content, as far as that is possible without mounting the layer. It
@@ -108,11 +112,15 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	if !direct {
 		return 0, layerdiff.ErrNotParent
 	}
+	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	if err != nil {
+		return 0, store.LayerError("measuring", id, err)
+	}
 	f, err := layer.Home.Form(id)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.stores, layer, f, orNone(idMappings), orNone(parentMappings))
+	only, err := layerdiff.ChangedPaths(d.stores, layer, f, idMappings, parentMappings)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
@@ -151,9 +159,13 @@ func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, p
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
+	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	if err != nil {
+		return nil, store.LayerError("comparing", id, err)
+	}
 	var changes []layerdiff.Change
 	err = layerdiff.Reading(layer, func() (err error) {
-		changes, err = d.changes(layer, orNone(idMappings), orNone(parentMappings))
+		changes, err = d.changes(layer, idMappings, parentMappings)
 		return err
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ func testLibrary() Library {
 		FileInfoHeader: archive.FileInfoHeader,
 		Extractor:      unpack.Extractor{InThread: storagelib.Unpack, InChild: storagelib.UnpackInChild},
 		ApplyLayer:     storagelib.ApplyLayer,
+		UserNamespace:  storagelib.UserNamespace,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/owners"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
@@ -23,6 +24,9 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 	if err := d.stores.MustChange("changing the owners in", id); err != nil {
 		return err
 	}
+	if err := shift.Never(d.stores, id); err != nil {
+		return store.LayerError("changing the owners in", id, err)
+	}
 	var acl []string
 	if d.backend.Name() == backend.Aufs && !d.options.Has("acl") {
 		// Without this option the mount shows no access control lists.
@@ -34,6 +38,9 @@ func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings
 	}
 	err = d.changeOwners(id, dir, owners.Maps{ToContainer: orNone(toContainer), ToHost: orNone(toHost)})
 	if err = errors.Join(err, d.Put(id)); err == nil {
+		err = shift.Write(d.home, id, shift.Record{Kind: shift.Changed, Maps: *orNone(toHost)})
+	}
+	if err == nil {
 		err = owners.Write(d.home, id, nil)
 	}
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
@@ -270,7 +271,8 @@ func TestMetadataAndStatus(t *testing.T) {
 			t.Errorf("status: %v", status)
 		}
 		for key, want := range map[string]string{
-			"Supports d_type": "true", "Native Overlay Diff": "true", "Using metacopy": "false", "Supports shifting": "false",
+			"Supports d_type": "true", "Native Overlay Diff": "true", "Using metacopy": "false",
+			"Supports shifting": strconv.FormatBool(s.SupportsShifting(nil)),
 		} {
 			if status[key] != want {
 				t.Errorf("%s: %q", key, status[key])

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 )
 
@@ -31,6 +32,8 @@ type Library struct {
 	// ApplyLayer applies an archive to the tree at dir, where the archive's whiteouts delete files. It returns the size of what the archive
 	// brought.
 	ApplyLayer func(dir string, archive io.Reader, options layertar.UnpackOptions) (size int64, err error)
+	// UserNamespace makes a user namespace, and returns it opened.
+	UserNamespace backend.Namespace
 }
 
 // A Counter counts the users of mount points. If something is already mounted at a mount point when the Counter first sees it, the Counter
@@ -54,6 +57,8 @@ type GetOptions struct {
 	Options []string
 	// MountLabel is the SELinux label.
 	MountLabel string
+	// IDs say which owners the mount shows.
+	IDs shift.Request
 	// Volatile says that nobody needs what is written to the layer after a power cut. If the backend cannot make use of that, Get mounts the
 	// layer as always.
 	Volatile bool

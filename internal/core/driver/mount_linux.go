@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/sirupsen/logrus"
@@ -37,7 +38,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	} else if options.Volatile {
 		logrus.Debugf("aufs: layer %s: mounting it without the option volatile", id)
 	}
-	return d.getWith(id, o, options.MountLabel)
+	return d.getWith(id, o, options.MountLabel, options.IDs)
 }
 
 // getDurable is Get for the driver itself, which needs to have on the disk what it writes. It uses the driver's mount options, with more
@@ -46,11 +47,11 @@ func (d *Driver) getDurable(id, label string, data ...string) (string, error) {
 	o := d.options
 	o.Volatile = false
 	o.Data = append(slices.Clone(o.Data), data...)
-	return d.getWith(id, o, label)
+	return d.getWith(id, o, label, shift.Request{})
 }
 
 // getWith is Get with parsed mount options and an SELinux label.
-func (d *Driver) getWith(id string, o backend.MountOptions, label string) (string, error) {
+func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids shift.Request) (string, error) {
 	var layer store.Layer
 	var parents []store.Layer
 	lock, err := d.stores.LockLayerAnd("mounting", id, func(l store.Layer) (err error) {
@@ -65,15 +66,24 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string) (strin
 	if err := d.restoreLimits(layer); err != nil {
 		return "", store.LayerError("mounting", id, err)
 	}
-	if own := d.stores.IsOwn(layer); own && len(parents) == 0 {
-		return d.getBase(id, o, label)
-	} else if !own {
+	own := d.stores.IsOwn(layer)
+	if !own {
 		// As the overlay driver does.
 		o.Flags |= unix.MS_RDONLY
+	}
+	if o.Shift, err = shift.PlanOf(append([]store.Layer{layer}, parents...), !o.ReadOnly(), ids); err != nil {
+		return "", store.LayerError("mounting", id, err)
+	}
+	if own && len(parents) == 0 {
+		return d.getBase(id, o, label)
 	}
 	target := d.stores.Mnt(layer)
 	if d.mounted.Increment(target) > 1 {
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
+			if err := o.Shift.Agrees(target); err != nil {
+				d.mounted.Decrement(target)
+				return "", store.LayerError("mounting", id, err)
+			}
 			return target, nil
 		}
 		// The count says that the layer is mounted, but another driver's Cleanup, or somebody else, has unmounted it.
@@ -99,8 +109,15 @@ func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.Mount
 	if o.ReadOnly() {
 		layers = append([]store.Layer{layer}, parents...)
 	}
+	by, err := d.mounterFor(o.Shift)
+	if err == nil && d.stores.IsOwn(layer) {
+		err = o.Shift.Begin()
+	}
+	if err != nil {
+		return err
+	}
 	for {
-		same, err := d.mountStack(s, layer, layers)
+		same, err := d.mountStack(by, s, layer, layers)
 		if err != nil || same {
 			return err
 		}
@@ -110,19 +127,19 @@ func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.Mount
 // mountStack mounts the stack s, of the layer whose lock the caller holds, with layers below it. Somebody may convert one of the layers
 // below meanwhile, because only the lock of the mounted layer is held. If the form of a layer has changed, mountStack leaves nothing
 // mounted, and same is false.
-func (d *Driver) mountStack(s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
-	if s.Layers, err = d.shadows.Stack(layers, held); err != nil {
+func (d *Driver) mountStack(by mounter, s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
+	if s.Layers, err = by.shadows.Stack(layers, held); err != nil {
 		return false, err
 	}
 	mounted := false
 	mount := func() error {
-		err := d.backend.Mount(s)
+		err := by.Mount(s)
 		mounted = err == nil
 		return err
 	}
 	if s.Options.ReadOnly() {
 		err = mount()
-	} else if err = d.prepare(&s); err == nil {
+	} else if err = d.prepare(by, &s); err == nil {
 		err = d.home.WithRoom(s.ID, mount)
 	}
 	if err != nil && mounted {
@@ -132,7 +149,7 @@ func (d *Driver) mountStack(s backend.Stack, held store.Layer, layers []store.La
 		return false, err
 	}
 	for _, layer := range s.Layers {
-		if layer.Form == "" && d.shadows.To != whiteout.AufsForm {
+		if layer.Form == "" && by.shadows.To != whiteout.AufsForm {
 			// The layer's shadows do what its marks say, whichever form the marks are in by now.
 			continue
 		}
@@ -165,11 +182,11 @@ func (d *Driver) unlearn(id string) error {
 
 // prepare makes the layer of the stack s ready to be mounted writable. If the layer's root directory is opaque, prepare drops the layers
 // below: neither aufs nor overlayfs looks for an opaque mark at the root of a branch.
-func (d *Driver) prepare(s *backend.Stack) error {
-	if err := d.backend.Prepare(s.ID); err != nil {
+func (d *Driver) prepare(by mounter, s *backend.Stack) error {
+	if err := by.Prepare(s.ID); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), d.shadows.To)
+	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), by.shadows.To)
 	if opaque {
 		s.Layers = nil
 	}

@@ -42,6 +42,8 @@ type Driver struct {
 	library           Library
 	backend           backend.Backend
 	forms             *conversion.Converter
+	// shifting finds out which backend mounts layers with other owners than those on the disk.
+	shifting *backend.Shifting
 	// shadows finds and makes the shadows for the backend.
 	shadows *shadow.Cache
 	// runRoot is the directory where the storage library counts mounts, or "".
@@ -189,6 +191,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	defer storeLock.Unlock()
 	// This comes first, because the private mount would hide mounts that were made before it.
 	private := d.makePrivate()
+	d.shifting = d.openShifting(c.Backend)
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {
 		return nil, err
@@ -300,7 +303,7 @@ func (d *Driver) Status() [][2]string {
 		{"Supports d_type", dType},
 		{"Native Overlay Diff", "true"},
 		{"Using metacopy", "false"},
-		{"Supports shifting", "false"},
+		{"Supports shifting", strconv.FormatBool(d.SupportsShifting(nil))},
 		{"Supports volatile", strconv.FormatBool(d.backend.SupportsVolatile())},
 	}
 	return append(status, d.backend.Status()...)

@@ -132,6 +132,14 @@ var operations = []operation{
 			return err
 		},
 	},
+	{
+		// The first such mount records the maps.
+		name: "get-shifted", build: threeLayers, again: true, only: backend.Overlay,
+		run: func(_ *testing.T, s testStore) error {
+			_, err := s.tryShifted("child", twoRanges)
+			return err
+		},
+	},
 	{name: "get-long", build: longStack, again: true, run: get("child"), only: backend.Aufs},
 	{
 		name: "get-base", build: threeLayers, again: true,

@@ -321,6 +321,9 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 			}
 			value = string(list)
 		}
+		if attr == layertar.CapabilityAttr {
+			value = string(layertar.CapabilityToContainer([]byte(value), a.ids))
+		}
 		h.PAXRecords[layertar.PaxXattr+attr] = value
 	}
 	if strings.HasPrefix(name, whiteout.Prefix) {

@@ -151,8 +151,13 @@ func (c *Comparison) xattrsDiffer(rel, old string) (bool, error) {
 		return false, fsutil.IgnoreGone(err)
 	}
 	before, err := xattrsBeneath(old, rel)
-	if err == nil && c.Owners != nil {
+	switch {
+	case err != nil:
+	case c.Owners != nil:
 		err = c.mapLists(before)
+	case c.Mappings.Lenient:
+		// Overlayfs has copied the directory up with the owners of a shifted layer.
+		err = listsToContainer(now, c.Mappings)
 	}
 	return !maps.Equal(now, before), err
 }

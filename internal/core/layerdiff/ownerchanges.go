@@ -79,6 +79,21 @@ func (c *Comparison) mapLists(attrs map[string]string) error {
 	return nil
 }
 
+// listsToContainer maps the owners in the access control lists among attrs to ids in the container.
+func listsToContainer(attrs map[string]string, ids *idmap.Mappings) error {
+	for name, value := range attrs {
+		if !layertar.IsACL(name) {
+			continue
+		}
+		list, _, err := layertar.ACLToContainer([]byte(value), ids)
+		if err != nil {
+			return err
+		}
+		attrs[name] = string(list)
+	}
+	return nil
+}
+
 // contentsDiffer compares two files in which differ has found no difference. Where onlyOwners is true, files have the
 // same content if their sizes and times are the same.
 func (c *Comparison) contentsDiffer(rel string, now, before fs.FileInfo, old string) (bool, error) {

@@ -14,7 +14,7 @@ import (
 
 // dirsInOverlay are the directories of layers that are in home's overlay/.
 var dirsInOverlay = []string{
-	AufsDir, OwnersDir, FormDir, QuotaDir, LockDirName,
+	AufsDir, OwnersDir, IDsDir, FormDir, QuotaDir, LockDirName,
 	filepath.Join(KnownDir, string(whiteout.AufsForm)),
 	filepath.Join(KnownDir, string(whiteout.OverlayTrusted)),
 	filepath.Join(KnownDir, string(whiteout.OverlayUser)),

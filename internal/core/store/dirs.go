@@ -47,6 +47,8 @@ const (
 	OwnersDir = "owners"
 	// QuotaDir records the projects of the layers that have quotas: see quota.go.
 	QuotaDir = "quota"
+	// IDsDir records whose ids the owners in a layer's directory are: see internal/core/shift/record.go.
+	IDsDir = "ids"
 	// EmptyDir is the lower directory of mounts that have no other lower directory.
 	EmptyDir = "empty"
 	// ImagesDir holds directories for the layers of additional image stores: see imagestate.go.

@@ -9,14 +9,21 @@ package storagelib
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
+	libidmap "go.podman.io/storage/pkg/idmap"
 	"go.podman.io/storage/pkg/idtools"
 )
+
+// Maps returns mappings of the ranges that the library asks a mount for.
+func Maps(uids, gids []idtools.IDMap) *idmap.Mappings {
+	return &idmap.Mappings{UIDs: convert[idmap.Map](uids), GIDs: convert[idmap.Map](gids)}
+}
 
 // Mappings converts the library's mappings to the driver's. A nil m becomes mappings that leave ids as they are.
 func Mappings(m *idtools.IDMappings) *idmap.Mappings {
@@ -24,6 +31,11 @@ func Mappings(m *idtools.IDMappings) *idmap.Mappings {
 		return &idmap.Mappings{}
 	}
 	return &idmap.Mappings{UIDs: convert[idmap.Map](m.UIDs()), GIDs: convert[idmap.Map](m.GIDs())}
+}
+
+// IDMappings is the inverse of Mappings.
+func IDMappings(m *idmap.Mappings) *idtools.IDMappings {
+	return idtools.NewIDMappingsFromMaps(convert[idtools.IDMap](m.UIDs), convert[idtools.IDMap](m.GIDs))
 }
 
 // convert converts ranges of one type to the other. A nil list, which maps nothing, stays nil.
@@ -64,6 +76,16 @@ func UnpackInChild(source io.Reader, dir string, o layertar.UnpackOptions) error
 // the files in the archive.
 func ApplyLayer(dir string, source io.Reader, o layertar.UnpackOptions) (int64, error) {
 	return chrootarchive.ApplyUncompressedLayer(dir, source, TarOptions(o))
+}
+
+// UserNamespace makes a user namespace, and returns it opened. It lives for as long as it is open.
+func UserNamespace(m *idmap.Mappings) (*os.File, error) {
+	pid, end, err := libidmap.CreateUsernsProcess(convert[idtools.IDMap](m.UIDs), convert[idtools.IDMap](m.GIDs))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
 }
 
 // FSName returns the name of the file system that path is on.

@@ -1,0 +1,263 @@
+//go:build linux
+
+package shift
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrNoShifting says that a mount cannot show a layer with the owners that it has to show.
+	ErrNoShifting = errors.New("mounts cannot shift the owners of the layer")
+	// ErrOtherMaps says that a layer has the owners of other id maps.
+	ErrOtherMaps = errors.New("the layer belongs to owners of other id maps")
+)
+
+// A Request says which owners a mount is to show.
+type Request struct {
+	// Maps map the ids in the container to those on the host. Nil, or mappings without ranges, ask for the owners on the disk.
+	Maps *idmap.Mappings
+	// Disabled says that the mount must not shift any owners.
+	Disabled bool
+}
+
+// maps returns the maps that the request has, or nil.
+func (r Request) maps() *idmap.Mappings {
+	if r.Maps == nil || r.Disabled || r.Maps.Empty() {
+		return nil
+	}
+	return r.Maps
+}
+
+// A Plan says how the owners in a mount are shifted. A nil Plan is that of a mount that shows the owners on the disk.
+type Plan struct {
+	Maps *idmap.Mappings
+	// mapped has the layers that are to be idmapped.
+	mapped map[store.Layer]bool
+	// top is the layer that is mounted, and writable says that it is not among the layers that are only read.
+	top      store.Layer
+	writable bool
+	// first says that top has no record of these maps yet, and begun that it has one.
+	first, begun bool
+}
+
+// PlanOf plans the mount of the first of layers on top of the others. writable says that the first is going to be written to.
+//
+// Without a request, a mount of shifted layers shows their owners, because files of one container then have the same owners, whether it
+// has written them or not.
+func PlanOf(layers []store.Layer, writable bool, request Request) (*Plan, error) {
+	records, err := readAll(layers)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Maps: request.maps(), mapped: map[store.Layer]bool{}, top: layers[0], writable: writable}
+	some, recorded := false, -1
+	for n, r := range records {
+		if r == nil {
+			continue
+		}
+		recorded = n
+		if r.Kind != Shifted {
+			continue
+		}
+		some = true
+		if request.Disabled {
+			return nil, fmt.Errorf("%s was mounted with id maps, and this mount is to have none: %w", layers[n].Dir(), ErrNoShifting)
+		}
+		if p.Maps == nil {
+			p.Maps = &r.Maps
+		}
+	}
+	if p.Maps == nil {
+		return nil, nil //nolint:nilnil // nothing is shifted
+	}
+	if err := p.read(layers, records, recorded); err != nil {
+		return nil, err
+	}
+	p.begun = !p.first && records[0] != nil && records[0].Kind == Shifted
+	if len(p.mapped) == 0 && !p.first && !some {
+		return nil, nil //nolint:nilnil // all owners are on the disk as they are to be shown
+	}
+	return p, p.Maps.Check()
+}
+
+// A state says whose ids a layer has.
+type state int
+
+const (
+	// inside says that the owners are ids in a container, unless a layer further below says something else.
+	inside state = iota
+	// onlyInside says that the owners are ids in a container, and that nothing below shows through.
+	onlyInside
+	// shifted says that the owners are ids of the maps, and nothing about the layers below.
+	shifted
+	// changed says that the owners of the layer, and of those above without a record, are ids of the maps, and that nothing below shows through.
+	changed
+)
+
+// read finds out which layers are to be idmapped. recorded is the index of the last layer that has a record.
+func (p *Plan) read(layers []store.Layer, records []*Record, recorded int) error {
+	var raw []store.Layer
+reading:
+	for n, layer := range layers {
+		is, err := p.stateOf(layer, records[n])
+		if err != nil {
+			return fmt.Errorf("%s: %w", layer.Dir(), err)
+		}
+		switch {
+		case is == changed && n < recorded && records[n] == nil:
+			// A record further below says more.
+			p.first = p.first || p.isWritten(layer) && slices.ContainsFunc(records, func(r *Record) bool { return r != nil && r.Kind == Shifted })
+		case is == changed:
+			raw = nil
+			break reading
+		case is == inside:
+			raw = append(raw, layer)
+		case is == onlyInside:
+			raw = append(raw, layer)
+			break reading
+		}
+	}
+	for _, layer := range raw {
+		if !p.isWritten(layer) {
+			p.mapped[layer] = true
+			continue
+		}
+		p.first = true
+		if err := isEmpty(layer); err != nil {
+			return fmt.Errorf("%s: %w", layer.Dir(), err)
+		}
+	}
+	return nil
+}
+
+// isWritten reports whether the layer is the one that is going to be written to.
+func (p *Plan) isWritten(layer store.Layer) bool { return layer == p.top && p.writable }
+
+// stateOf returns the state of the layer, which has the record r.
+func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
+	switch {
+	case r == nil:
+		return p.withoutRecord(layer)
+	case r.Maps.Equal(p.Maps) && r.Kind == Changed:
+		return changed, nil
+	case r.Maps.Equal(p.Maps):
+		return shifted, nil
+	case r.Kind == Changed && r.Maps.Empty():
+		// The owners were changed back.
+		return onlyInside, nil
+	case r.Kind == Shifted && p.isWritten(layer):
+		// If the mount before has left nothing in the layer, the layer can have other owners.
+		return inside, nil
+	}
+	return inside, ErrOtherMaps
+}
+
+// withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. The
+// owner of the root directory tells whether the layer is one whose owners were changed, or a container on top of one.
+func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
+	st, err := fsutil.LstatOf(layer.Dir())
+	if err != nil {
+		return inside, err
+	}
+	owner := idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}
+	id, err := p.Maps.ToContainer(owner)
+	switch {
+	case err != nil:
+		return inside, nil //nolint:nilerr // the owner is no id of the maps
+	case id != owner, store.IsThere(layer.Home.Overlay(store.OwnersDir, layer.ID)):
+		return changed, nil
+	}
+	// The maps give the owner to itself.
+	return inside, nil
+}
+
+// isEmpty returns an error if the layer has files of its own. They would have other owners than those that the container is going to make.
+func isEmpty(layer store.Layer) error {
+	entries, err := os.ReadDir(layer.Dir())
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !slices.Contains(whiteout.OwnFileNames, entry.Name()) {
+			return fmt.Errorf("the file %s was made without the id maps: %w", entry.Name(), ErrOtherMaps)
+		}
+	}
+	return nil
+}
+
+// Shifts reports whether the plan is to show other owners of the layer, which is only read, than those on the disk.
+func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[layer] }
+
+// Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
+// as the overlay driver does. The root directory keeps an owner that has an id in the container. If an earlier Begin was cut short, a read-only
+// mount finishes it as well. The caller holds the layer's lock.
+func (p *Plan) Begin() error {
+	if p == nil || !p.first && !p.begun {
+		return nil
+	}
+	if p.first {
+		if err := Write(p.top.Home, p.top.ID, Record{Kind: Shifted, Maps: *p.Maps}); err != nil {
+			return err
+		}
+	}
+	st, err := fsutil.LstatOf(p.top.Dir())
+	if err != nil {
+		return err
+	}
+	if _, err := p.Maps.ToContainer(idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}); err == nil {
+		return nil
+	}
+	root := p.Maps.Root()
+	err = os.Lchown(p.top.Dir(), root.UID, root.GID)
+	if errors.Is(err, unix.EROFS) && !p.writable {
+		return nil
+	}
+	return err
+}
+
+// Agrees returns an error if the mount at target, which was there before, has other owners than the plan.
+func (p *Plan) Agrees(target string) error {
+	if p == nil {
+		return nil
+	}
+	dir, err := fsutil.LstatOf(p.top.Dir())
+	if err != nil {
+		return err
+	}
+	shown, err := fsutil.LstatOf(target)
+	if err != nil {
+		return err
+	}
+	want := idmap.Pair{UID: int(dir.Uid), GID: int(dir.Gid)}
+	if p.mapped[p.top] {
+		want = p.shown(want)
+	}
+	if p.first || want != (idmap.Pair{UID: int(shown.Uid), GID: int(shown.Gid)}) {
+		return fmt.Errorf("%s is mounted already: %w", target, ErrOtherMaps)
+	}
+	return nil
+}
+
+// shown returns the owner that an idmapped mount shows.
+func (p *Plan) shown(owner idmap.Pair) idmap.Pair {
+	to := func(id int, list []idmap.Map) int {
+		if id, err := idmap.ToHost(id, list); err == nil {
+			return id
+		}
+		return idmap.Overflow
+	}
+	return idmap.Pair{UID: to(owner.UID, p.Maps.UIDs), GID: to(owner.GID, p.Maps.GIDs)}
+}
+
+// ShiftsAny reports whether Shifts is true of any layer.
+func (p *Plan) ShiftsAny() bool { return p != nil && len(p.mapped) > 0 }

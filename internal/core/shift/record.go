@@ -1,0 +1,154 @@
+//go:build linux
+
+package shift
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+)
+
+// A Kind says what has given the owners in a layer's directory the ids of a container's user namespace.
+type Kind string
+
+const (
+	// Shifted is the kind of a layer that was mounted writable on top of idmapped layers. The layers below have other ids on the disk.
+	Shifted Kind = "shifted"
+	// Changed is the kind of a layer whose owners UpdateLayerIDMap has changed. It has a copy of each file of the layers below.
+	Changed Kind = "changed"
+)
+
+// A Record is the content of overlay/ids/<id>. It is text:
+//
+//	shifted
+//	uid 0:100000:65536
+//	gid 0:100000:65536
+//
+// The first line is the kind. Each other line is a range of Maps: the first id in the container, the first id on the host, the number of ids.
+// A layer whose owners are ids in a container has no ranges or, if they were never changed, no record.
+type Record struct {
+	Kind Kind
+	// Maps map ids in the container to the ids that the layer has on the disk.
+	Maps idmap.Mappings
+}
+
+// text returns the record as it is in the file.
+func (r Record) text() []byte {
+	var b bytes.Buffer
+	fmt.Fprintln(&b, r.Kind)
+	for _, m := range r.Maps.UIDs {
+		fmt.Fprintln(&b, "uid", m)
+	}
+	for _, m := range r.Maps.GIDs {
+		fmt.Fprintln(&b, "gid", m)
+	}
+	return b.Bytes()
+}
+
+// parse is the inverse of text. path is that of the file, for errors.
+func parse(path string, text []byte) (Record, error) {
+	kind, rest, _ := strings.Cut(string(text), "\n")
+	r := Record{Kind: Kind(kind)}
+	for line := range strings.Lines(rest) {
+		var list string
+		var m idmap.Map
+		if _, err := fmt.Sscanf(line, "%s %d:%d:%d\n", &list, &m.ContainerID, &m.HostID, &m.Size); err != nil {
+			return r, fmt.Errorf("%w: %s has the line %q: %w", store.ErrDamaged, path, line, err)
+		}
+		if list == "uid" {
+			r.Maps.UIDs = append(r.Maps.UIDs, m)
+		} else {
+			r.Maps.GIDs = append(r.Maps.GIDs, m)
+		}
+	}
+	if !slices.Contains([]Kind{Shifted, Changed}, r.Kind) || !bytes.Equal(r.text(), text) {
+		return r, fmt.Errorf("%w: %s does not say whose the files are", store.ErrDamaged, path)
+	}
+	return r, nil
+}
+
+// Write writes the record of the layer id durably.
+func Write(h store.Home, id string, r Record) error { return h.WriteRecord(store.IDsDir, id, r.text()) }
+
+// Read returns the record of the layer, or nil if it has none.
+func Read(layer store.Layer) (*Record, error) {
+	path := layer.Home.Overlay(store.IDsDir, layer.ID)
+	text, err := fsutil.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// readAll returns the records of layers.
+func readAll(layers []store.Layer) ([]*Record, error) {
+	records := make([]*Record, len(layers))
+	// Few stores have any record.
+	has := map[store.Home]bool{}
+	for n, layer := range layers {
+		some, known := has[layer.Home]
+		if !known {
+			some = store.IsThere(layer.Home.Overlay(store.IDsDir))
+			has[layer.Home] = some
+		}
+		if !some {
+			continue
+		}
+		r, err := Read(layer)
+		if err != nil {
+			return nil, store.LayerError("reading the owners of", layer.ID, err)
+		}
+		records[n] = r
+	}
+	return records, nil
+}
+
+// OnDisk returns the mappings between the ids that the layer id has on the disk and those in the container. given are what the library knows
+// of the layer. It knows nothing of shifted layers, because it leaves the shifting to the driver.
+func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, error) {
+	if id == "" {
+		// The parent of a layer without parents.
+		return given, nil
+	}
+	if err := store.CheckID(id); err != nil {
+		return nil, err
+	}
+	r, err := Read(s.Find(id, s.Home))
+	if err != nil || r == nil || r.Kind != Shifted {
+		return given, err
+	}
+	if !given.Empty() && !given.Equal(&r.Maps) {
+		return given, nil
+	}
+	maps := r.Maps
+	// The host can have made files in the container, such as mount points, whose owners have no ids in it.
+	maps.Lenient = true
+	return &maps, nil
+}
+
+// Never returns an error if the layer id, or a layer below it, was shifted.
+func Never(s store.Stores, id string) error {
+	layer, err := s.Lookup("reading the owners of", id)
+	if err != nil {
+		return err
+	}
+	parents, err := s.Parents(layer)
+	if err == nil {
+		_, err = PlanOf(append([]store.Layer{layer}, parents...), true, Request{Disabled: true})
+	}
+	return err
+}
