@@ -35,6 +35,7 @@ func Cases() []Case {
 		{Name: "GetPut"},
 		{Name: "GetPutWritten"},
 		{Name: "Volatile"},
+		{Name: "Mapped", Times: 5},
 		{Name: "GetFirst", Times: 5},
 		{Name: "Changes"},
 		{Name: "Diff"},
