@@ -27,9 +27,17 @@ import (
 // Namespace makes a user namespace with these maps, and returns it opened.
 type Namespace func(maps *idmap.Mappings) (*os.File, error)
 
+// A Mounter is a backend with the shadows that it needs.
+type Mounter struct {
+	Backend
+	Shadows *shadow.Cache
+}
+
 // Shifting finds out whether mounts can shift owners, when that is first asked for.
 type Shifting struct {
-	open      func() (*OverlayBackend, error)
+	own       Backend
+	name      Name
+	probe     func() (Backend, error)
 	namespace Namespace
 	mu        sync.Mutex // protects found and no
 	found     *OverlayBackend
@@ -37,14 +45,36 @@ type Shifting struct {
 	no error
 }
 
-// NewShifting returns the Shifting for the backend that open returns.
-func NewShifting(open func() (*OverlayBackend, error), namespace Namespace) *Shifting {
-	return &Shifting{open: open, namespace: namespace}
+// NewShifting returns the Shifting for a driver that mounts with own, as the option backend=name asks for. With aufs, if the option is auto,
+// overlayfs mounts the layers whose owners are shifted. Then probe probes overlayfs.
+func NewShifting(own Backend, name Name, probe func() (Backend, error), namespace Namespace) *Shifting {
+	return &Shifting{own: own, name: name, probe: probe, namespace: namespace}
 }
 
-// Backend returns the backend that mounts stacks with other owners than those on the disk. If there is none, the error says why, and matches
+// MounterFor returns the backend for a mount with this plan: own, unless owners are to be shifted. If the mount cannot be had, the error matches shift.ErrNoShifting.
+func (s *Shifting) MounterFor(plan *shift.Plan, own Mounter) (Mounter, error) {
+	if !plan.ShiftsAny() {
+		return own, nil
+	}
+	b, err := s.backend()
+	if err != nil {
+		return Mounter{}, err
+	}
+	return Mounter{b, b.shadows}, nil
+}
+
+// Supports reports whether MounterFor has a backend for a mount with these maps. Maps without ranges stand for any.
+func (s *Shifting) Supports(maps *idmap.Mappings) bool {
+	if !maps.Empty() && maps.Check() != nil {
+		return false
+	}
+	_, err := s.backend()
+	return err == nil
+}
+
+// backend returns the backend that mounts stacks with other owners than those on the disk. If there is none, the error says why, and matches
 // shift.ErrNoShifting.
-func (s *Shifting) Backend() (*OverlayBackend, error) {
+func (s *Shifting) backend() (*OverlayBackend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.found != nil || s.no != nil {
@@ -67,8 +97,24 @@ func (s *Shifting) Backend() (*OverlayBackend, error) {
 	return nil, err
 }
 
-// Shadows returns the cache of the shadows for the backend.
-func (b *OverlayBackend) Shadows() *shadow.Cache { return b.shadows }
+// open returns the overlay backend.
+func (s *Shifting) open() (*OverlayBackend, error) {
+	found := s.own
+	if found.Name() == Aufs && s.name == Aufs {
+		return nil, fmt.Errorf("aufs cannot do that, and the option backend=aufs rules out overlayfs: %w", store.ErrNotSupported)
+	}
+	if found.Name() == Aufs {
+		var err error
+		if found, err = s.probe(); err != nil {
+			return nil, err
+		}
+	}
+	b, ok := found.(*OverlayBackend)
+	if !ok {
+		return nil, fmt.Errorf("the backend %s cannot do that: %w", found.Name(), store.ErrNotSupported)
+	}
+	return b, nil
+}
 
 // probeShifting finds out, by a trial mount, whether overlayfs takes idmapped lower directories from the file systems of all stores. If so,
 // the backend makes its user namespaces by namespace from now on.

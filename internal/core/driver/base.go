@@ -117,7 +117,7 @@ func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOp
 		return d.mount(layer, nil, o, label)
 	}
 	target := d.stores.Mnt(layer)
-	if err := d.makeMountPoint(layer); err != nil {
+	if err := d.stores.MakeMountPoint(layer); err != nil {
 		return err
 	}
 	err := d.home.Bind(layer.Dir(), target, o.Flags)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -55,7 +56,7 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
-	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
@@ -112,7 +113,7 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	if !direct {
 		return 0, layerdiff.ErrNotParent
 	}
-	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
@@ -159,7 +160,7 @@ func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, p
 	if !direct {
 		return nil, layerdiff.ErrNotParent
 	}
-	idMappings, parentMappings, err = d.onDisk(id, idMappings, parent, parentMappings)
+	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
 	if err != nil {
 		return nil, store.LayerError("comparing", id, err)
 	}

@@ -60,20 +60,5 @@ func (d *Driver) changeOwners(id, dir string, maps owners.Maps) error {
 	} else if aufs {
 		branch = d.home.Diff(id)
 	}
-	plan, err := owners.Unfinished(d.home, id)
-	if err != nil {
-		return err
-	}
-	if plan != nil {
-		if err := plan.Apply(dir, branch); err != nil || plan.IsOf(maps) {
-			return err
-		}
-	}
-	if plan, err = owners.PlanOf(dir, maps); err != nil {
-		return err
-	}
-	if err := owners.Write(d.home, id, plan); err != nil {
-		return err
-	}
-	return plan.Apply(dir, branch)
+	return owners.Change(d.home, id, maps, dir, branch)
 }

@@ -102,14 +102,14 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids sh
 // mount mounts the layer. The caller holds the layer's lock.
 func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.MountOptions, label string) error {
 	s := backend.Stack{ID: layer.ID, Target: d.stores.Mnt(layer), Image: !d.stores.IsOwn(layer), Options: o, Label: label}
-	if err := d.makeMountPoint(layer); err != nil {
+	if err := d.stores.MakeMountPoint(layer); err != nil {
 		return err
 	}
 	layers := parents
 	if o.ReadOnly() {
 		layers = append([]store.Layer{layer}, parents...)
 	}
-	by, err := d.mounterFor(o.Shift)
+	by, err := d.shifting.MounterFor(o.Shift, backend.Mounter{Backend: d.backend, Shadows: d.shadows})
 	if err == nil && d.stores.IsOwn(layer) {
 		err = o.Shift.Begin()
 	}
@@ -127,8 +127,8 @@ func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.Mount
 // mountStack mounts the stack s, of the layer whose lock the caller holds, with layers below it. Somebody may convert one of the layers
 // below meanwhile, because only the lock of the mounted layer is held. If the form of a layer has changed, mountStack leaves nothing
 // mounted, and same is false.
-func (d *Driver) mountStack(by mounter, s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
-	if s.Layers, err = by.shadows.Stack(layers, held); err != nil {
+func (d *Driver) mountStack(by backend.Mounter, s backend.Stack, held store.Layer, layers []store.Layer) (same bool, err error) {
+	if s.Layers, err = by.Shadows.Stack(layers, held); err != nil {
 		return false, err
 	}
 	mounted := false
@@ -149,7 +149,7 @@ func (d *Driver) mountStack(by mounter, s backend.Stack, held store.Layer, layer
 		return false, err
 	}
 	for _, layer := range s.Layers {
-		if layer.Form == "" && by.shadows.To != whiteout.AufsForm {
+		if layer.Form == "" && by.Shadows.To != whiteout.AufsForm {
 			// The layer's shadows do what its marks say, whichever form the marks are in by now.
 			continue
 		}
@@ -182,38 +182,13 @@ func (d *Driver) unlearn(id string) error {
 
 // prepare makes the layer of the stack s ready to be mounted writable. If the layer's root directory is opaque, prepare drops the layers
 // below: neither aufs nor overlayfs looks for an opaque mark at the root of a branch.
-func (d *Driver) prepare(by mounter, s *backend.Stack) error {
+func (d *Driver) prepare(by backend.Mounter, s *backend.Stack) error {
 	if err := by.Prepare(s.ID); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), by.shadows.To)
+	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), by.Shadows.To)
 	if opaque {
 		s.Layers = nil
-	}
-	return err
-}
-
-// makeMountPoint makes the mount point of the layer if it is missing.
-func (d *Driver) makeMountPoint(layer store.Layer) error {
-	target := d.stores.Mnt(layer)
-	if !d.stores.IsOwn(layer) {
-		for _, dir := range []string{filepath.Dir(filepath.Dir(target)), filepath.Dir(target)} {
-			if err := makeMountPoint(dir); err != nil && !errors.Is(err, fs.ErrExist) {
-				return err
-			}
-		}
-	}
-	return makeMountPoint(target)
-}
-
-// makeMountPoint makes the directory target if somebody has removed it. A mount point holds nothing of its own.
-func makeMountPoint(target string) error {
-	st, err := fsutil.LstatOf(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fsutil.MkdirWithoutACL(target, 0o700)
-	}
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = &fs.PathError{Op: "mounting at", Path: target, Err: unix.ENOTDIR}
 	}
 	return err
 }

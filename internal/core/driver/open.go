@@ -42,8 +42,7 @@ type Driver struct {
 	library           Library
 	backend           backend.Backend
 	forms             *conversion.Converter
-	// shifting finds out which backend mounts layers with other owners than those on the disk.
-	shifting *backend.Shifting
+	shifting          *backend.Shifting // which backend shifts owners
 	// shadows finds and makes the shadows for the backend.
 	shadows *shadow.Cache
 	// runRoot is the directory where the storage library counts mounts, or "".
@@ -191,11 +190,11 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	defer storeLock.Unlock()
 	// This comes first, because the private mount would hide mounts that were made before it.
 	private := d.makePrivate()
-	d.shifting = d.openShifting(c.Backend)
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {
 		return nil, err
 	}
+	d.shifting = d.openShifting(c.Backend)
 	if err := d.checkLimits(); err != nil {
 		return nil, err
 	}

@@ -150,6 +150,26 @@ func (m Maps) ACL(list []byte) (mapped []byte, left int, err error) {
 	return layertar.MapACL(list, through(lists[0], lists[2]), through(lists[1], lists[3]))
 }
 
+// Change changes the owners in the layer id, which is mounted at root, and finishes an earlier change first. branch is as for Apply.
+func Change(h store.Home, id string, maps Maps, root, branch string) error {
+	plan, err := Unfinished(h, id)
+	if err != nil {
+		return err
+	}
+	if plan != nil {
+		if err := plan.Apply(root, branch); err != nil || plan.IsOf(maps) {
+			return err
+		}
+	}
+	if plan, err = PlanOf(root, maps); err != nil {
+		return err
+	}
+	if err := Write(h, id, plan); err != nil {
+		return err
+	}
+	return plan.Apply(root, branch)
+}
+
 // Apply does what the plan says to the tree at root. It restores the times of directories in the tree at branch,
 // because a mount of aufs cuts the times that it is given to whole seconds.
 func (p *Plan) Apply(root, branch string) error {

@@ -124,12 +124,16 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 		// The parent of a layer without parents.
 		return given, nil
 	}
-	if err := store.CheckID(id); err != nil {
-		return nil, err
+	err := store.CheckID(id)
+	var r *Record
+	if err == nil {
+		r, err = Read(s.Find(id, s.Home))
 	}
-	r, err := Read(s.Find(id, s.Home))
-	if err != nil || r == nil || r.Kind != Shifted {
-		return given, err
+	if err != nil {
+		return nil, store.LayerError("reading the owners of", id, err)
+	}
+	if r == nil || r.Kind != Shifted {
+		return given, nil
 	}
 	if !given.Empty() && !given.Equal(&r.Maps) {
 		return given, nil
@@ -138,6 +142,14 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	// The host can have made files in the container, such as mount points, whose owners have no ids in it.
 	maps.Lenient = true
 	return &maps, nil
+}
+
+// BothOnDisk is OnDisk for a layer and its parent.
+func BothOnDisk(s store.Stores, id string, given *idmap.Mappings, parent string, parentGiven *idmap.Mappings) (ids, parentIDs *idmap.Mappings, err error) {
+	if ids, err = OnDisk(s, id, given); err == nil {
+		parentIDs, err = OnDisk(s, parent, parentGiven)
+	}
+	return ids, parentIDs, err
 }
 
 // Never returns an error if the layer id, or a layer below it, was shifted.
