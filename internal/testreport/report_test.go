@@ -46,7 +46,8 @@ func TestProblems(t *testing.T) {
 		{
 			name: "skipped for a reason that may be",
 			results: []Result{
-				{Backend: "overlay"}, {Backend: "overlay", Outcome: Skipped, Reason: "no disk: it is gone"},
+				{Backend: "overlay"},
+				{Backend: "overlay", Outcome: Skipped, Reason: "no disk: it is gone"},
 				{Backend: "overlay", Outcome: Skipped, Reason: "there is no disk"},
 			},
 			noSkip:  []string{"overlay"},

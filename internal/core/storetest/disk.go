@@ -51,7 +51,8 @@ func QuotaDir(t *testing.T) string {
 	return dir
 }
 
-// UnpackQuotaImage writes an image of an empty ext4 to path, on which layers can have quotas if it is mounted with prjquota. It leaves out the zeros, which are most of it.
+// UnpackQuotaImage writes an image of an empty ext4 to path, on which layers can have quotas if it is mounted with prjquota. It leaves out the
+// zeros, which are most of it.
 func UnpackQuotaImage(path string) error {
 	content, err := gzip.NewReader(bytes.NewReader(quotaImage))
 	if err != nil {
