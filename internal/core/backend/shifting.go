@@ -51,7 +51,8 @@ func NewShifting(own Backend, name Name, probe func() (Backend, error), namespac
 	return &Shifting{own: own, name: name, probe: probe, namespace: namespace}
 }
 
-// MounterFor returns the backend for a mount with this plan: own, unless owners are to be shifted. If the mount cannot be had, the error matches shift.ErrNoShifting.
+// MounterFor returns the backend for a mount with this plan: own, unless owners are to be shifted. If the mount cannot be had, the error
+// matches shift.ErrNoShifting.
 func (s *Shifting) MounterFor(plan *shift.Plan, own Mounter) (Mounter, error) {
 	if !plan.ShiftsAny() {
 		return own, nil

@@ -110,8 +110,8 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 	return target, nil
 }
 
-// mountBase is mount for a layer without parents. Only the backend shifts owners. A bind mount leaves out the options for aufs: they say how aufs puts layers together, and there
-// is only one layer.
+// mountBase is mount for a layer without parents. Only the backend shifts owners. A bind mount leaves out the options for aufs: they say how
+// aufs puts layers together, and there is only one layer.
 func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^store.BindFlags != 0 || o.Shift.ShiftsAny() {
 		return d.mount(layer, nil, o, label)
