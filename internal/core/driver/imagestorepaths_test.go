@@ -13,6 +13,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,6 +123,7 @@ func TestImageStoreOddPaths(t *testing.T) {
 // TestImageStoreOnOverlay has an image store on overlayfs, which aufs does not take as a branch. The backend auto is overlayfs then.
 func TestImageStoreOnOverlay(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		t.Cleanup(wire.ExpectMessages("already stacked"))
 		image := threeImageLayers(t, backend.Overlay)
 		dir := t.TempDir()
 		must(t, unix.Mount("none", dir, "overlay", 0, "lowerdir="+image.path+":"+t.TempDir()))
