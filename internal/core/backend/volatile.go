@@ -5,6 +5,7 @@ package backend
 import (
 	"fmt"
 
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -25,7 +26,7 @@ func (b *OverlayBackend) readyWork(id string, m overlayfs.Mount) error {
 		return err
 	}
 	// Overlayfs moves files between its work directory and the layer's.
-	if err := b.home.CountIn(id, m.Work); err != nil {
+	if err := layerquota.CountIn(b.home, id, m.Work); err != nil {
 		return err
 	}
 	left, err := overlayfs.LeftVolatile(m.Work)

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -77,7 +78,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		r.Converting = true
 	}
 	if err == nil {
-		err = c.home.WithRoom(id, func() error { return whiteout.ToAufsForm(c.home.Diff(id), r.Form) })
+		err = layerquota.WithRoom(c.home, id, func() error { return whiteout.ToAufsForm(c.home.Diff(id), r.Form) })
 	}
 	if err != nil {
 		err = fmt.Errorf("the layer has no aufs form: %w", err)
@@ -173,7 +174,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
 	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
 	if err == nil {
-		err = c.home.WithRoom(id, func() error { return whiteout.ToOverlayForm(c.home.Diff(id), marked, f) })
+		err = layerquota.WithRoom(c.home, id, func() error { return whiteout.ToOverlayForm(c.home.Diff(id), marked, f) })
 	}
 	if err == nil {
 		err = c.home.Sync()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -57,12 +58,12 @@ func (p Plan) Make(h store.Home) (err error) {
 		made = append(made, h.Overlay(store.FormDir, p.ID))
 	}
 	if p.Limits != (quota.Limits{}) {
-		if syncQuota, err = h.LimitLayer(p.ID, p.Limits); err != nil {
+		if syncQuota, err = layerquota.Limit(h, p.ID, p.Limits); err != nil {
 			return err
 		}
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, h.UnlimitLayer(p.ID))
+				err = errors.Join(err, layerquota.Unlimit(h, p.ID))
 			}
 		}()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
@@ -75,7 +76,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err == nil {
-		err = d.home.WithinQuota(id)
+		err = layerquota.MustBeWithin(d.home, id)
 	}
 	if err != nil {
 		return 0, err
@@ -168,7 +169,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
-	if err := d.home.CountIn(id, dir); err != nil {
+	if err := layerquota.CountIn(d.home, id, dir); err != nil {
 		return true, 0, err
 	}
 	extracted, err := unpack.Extract(dir, d.home.Diff(id), options.Diff, d.UnpackOptions(options), d.library.Extractor)
@@ -177,7 +178,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	}
 	size, marked, err := extracted.Settle(d.belowOf(id))
 	if err == nil {
-		err = d.home.WithinQuota(id)
+		err = layerquota.MustBeWithin(d.home, id)
 	}
 	if err != nil {
 		return true, 0, err

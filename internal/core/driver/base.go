@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/bindmount"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shadow"
@@ -113,14 +114,14 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 // mountBase is mount for a layer without parents. Only the backend shifts owners. A bind mount leaves out the options for aufs: they say how
 // aufs puts layers together, and there is only one layer.
 func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOptions, label string) error {
-	if label != "" || o.Flags&^store.BindFlags != 0 || o.Shift.ShiftsAny() {
+	if label != "" || o.Flags&^bindmount.Flags != 0 || o.Shift.ShiftsAny() {
 		return d.mount(layer, nil, o, label)
 	}
 	target := d.stores.Mnt(layer)
 	if err := d.stores.MakeMountPoint(layer); err != nil {
 		return err
 	}
-	err := d.home.Bind(layer.Dir(), target, o.Flags)
+	err := bindmount.Mount(d.home, layer.Dir(), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
 		// A process in a user namespace may not change the access time flags of a mount that was copied from outside the namespace.
 		return d.mount(layer, nil, o, label)

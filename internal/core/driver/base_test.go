@@ -14,10 +14,10 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/bindmount"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
-	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
@@ -159,12 +159,12 @@ func TestBindOnOldKernels(t *testing.T) {
 			for _, options := range baseOptions {
 				o, err := backend.ParseMountOptions(options)
 				must(t, err)
-				must(t, h.BindOld(h.Diff("base"), h.Mnt("base"), o.Flags))
+				must(t, bindmount.MountOld(h, h.Diff("base"), h.Mnt("base"), o.Flags))
 				hasOptions(t, h.Mnt("base"), options)
 				must(t, mountutil.UnmountRetry(h.Mnt("base")))
 			}
 		}
-		wants(t, h.BindOld(h.Diff("nothing"), h.Mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
+		wants(t, bindmount.MountOld(h, h.Diff("nothing"), h.Mnt("base"), unix.MS_RDONLY), unix.ENOENT, "nothing")
 		noMounts(t, h.Mnt(""))
 		must(t, unix.Mount("", string(h), "", unix.MS_PRIVATE, ""))
 		must(t, s.Remove("base"))
@@ -183,7 +183,7 @@ func TestRemountFlags(t *testing.T) {
 		{unix.MS_NODEV, unix.ST_NOSUID | unix.ST_NOEXEC | unix.ST_RELATIME | 0x20, unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC},
 		{unix.MS_NOATIME, unix.ST_RDONLY | unix.ST_NODEV | unix.ST_NOATIME, unix.MS_NOATIME | unix.MS_RDONLY | unix.MS_NODEV},
 	} {
-		if got := store.RemountFlags(c.flags, c.has); got != c.want|always {
+		if got := bindmount.RemountFlags(c.flags, c.has); got != c.want|always {
 			t.Errorf("%#x on %#x: %#x, not %#x", c.flags, c.has, got, c.want|always)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
@@ -199,7 +200,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*layerdiff.Usage, error) {
 	if err != nil {
 		return nil, store.LayerError("measuring", id, err)
 	}
-	if used, err := layer.Home.QuotaUsage(id); err == nil && used != (quota.Usage{}) {
+	if used, err := layerquota.Usage(layer.Home, id); err == nil && used != (quota.Usage{}) {
 		return &layerdiff.Usage{Size: int64(used.Bytes), Inodes: int64(used.Inodes)}, nil
 	}
 	f, err := layer.Home.Form(id)

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -63,7 +64,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids sh
 		return "", err
 	}
 	defer lock.Unlock()
-	if err := d.restoreLimits(layer); err != nil {
+	if err := layerquota.Restore(d.stores, layer); err != nil {
 		return "", store.LayerError("mounting", id, err)
 	}
 	own := d.stores.IsOwn(layer)
@@ -140,7 +141,7 @@ func (d *Driver) mountStack(by backend.Mounter, s backend.Stack, held store.Laye
 	if s.Options.ReadOnly() {
 		err = mount()
 	} else if err = d.prepare(by, &s); err == nil {
-		err = d.home.WithRoom(s.ID, mount)
+		err = layerquota.WithRoom(d.home, s.ID, mount)
 	}
 	if err != nil && mounted {
 		err = errors.Join(err, d.unmount(held, s.Target))
@@ -315,7 +316,7 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, d.home.WithRoom(id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
+	return true, layerquota.WithRoom(d.home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
 }
 
 // Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer that is made to be mounted writable can have a quota: see internal/core/store/quota.go.
+// A layer that is made to be mounted writable can have a quota: see internal/core/layerquota/quota.go.
 
 // layerLimits returns the limits of a new layer with these options of its own, which replace those of the driver.
 func (d *Driver) layerLimits(options map[string]string) (quota.Limits, error) {
@@ -32,12 +32,4 @@ func (d *Driver) checkLimits() error {
 		return fmt.Errorf("%w: %w", store.ErrPrerequisites, err)
 	}
 	return nil
-}
-
-// restoreLimits gives the layer the limits of its quota, if it has others: see store.Home.WithRoom.
-func (d *Driver) restoreLimits(layer store.Layer) error {
-	if !d.stores.IsOwn(layer) {
-		return nil
-	}
-	return d.home.RestoreLimits(layer.ID)
 }

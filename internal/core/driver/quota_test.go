@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
@@ -47,7 +48,7 @@ func layerOptions(options ...string) *CreateOptions {
 
 // project returns the project of the layer id, or 0.
 func (s testStore) project(id string) (quota.Project, error) {
-	q, err := s.inner.home.Quota(id)
+	q, err := layerquota.Of(s.inner.home, id)
 	return q.Project, err
 }
 

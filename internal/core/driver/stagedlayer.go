@@ -4,6 +4,7 @@ package driver
 
 import (
 	"github.com/seed-642172e2/aufs/internal/core/creation"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -80,7 +81,7 @@ func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}
-	if q, err := d.home.Quota(id); err != nil || q.Project != 0 {
+	if q, err := layerquota.Of(d.home, id); err != nil || q.Project != 0 {
 		// The files of target do not count in the layer's quota. Those that are written to the layer do.
 		return false, err
 	}

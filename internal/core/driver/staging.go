@@ -9,6 +9,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
@@ -67,7 +68,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 		err = errNotAlone
 	}
 	if err == nil {
-		err = d.home.MustHaveNoQuota(id)
+		err = layerquota.MustHaveNone(d.home, id)
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -93,7 +94,7 @@ func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 		return nil, nil, err
 	}
 	if trash == nil {
-		free(id, r.Home.FreeQuota(id))
+		free(id, layerquota.Free(r.Home, id))
 		for _, path := range r.Home.Belongings(id) {
 			left = errors.Join(left, store.RemoveTree(path))
 		}
@@ -157,7 +158,7 @@ func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	if fsutil.IgnoreGone(err) != nil && !errors.Is(err, unix.ENOTEMPTY) {
 		return &fs.PathError{Op: "rmdir", Path: r.Home.Mnt(id), Err: err}
 	}
-	quota := r.Home.FreeQuota(id)
+	quota := layerquota.Free(r.Home, id)
 	err = MoveToTrash(r.Home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
 		// The files are in another mount than trash: moveRest deletes them.
@@ -167,7 +168,7 @@ func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	return errors.Join(err, RestoreMountPoint(r.Home, id))
 }
 
-// free calls the function that Home.FreeQuota has returned for the layer id.
+// free calls the function that layerquota.Free has returned for the layer id.
 func free(id string, quota func() error) {
 	if err := quota(); err != nil {
 		logrus.Warn(store.LayerError("removing the quota of", id, err))

@@ -45,7 +45,7 @@ const (
 	LockDirName = "lock"
 	// OwnersDir records the layers whose owners are being changed, or were changed: see internal/core/owners/owners.go.
 	OwnersDir = "owners"
-	// QuotaDir records the projects of the layers that have quotas: see quota.go.
+	// QuotaDir records the projects of the layers that have quotas: see internal/core/layerquota/quota.go.
 	QuotaDir = "quota"
 	// IDsDir records whose ids the owners in a layer's directory are: see internal/core/shift/record.go.
 	IDsDir = "ids"

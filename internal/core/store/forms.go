@@ -102,11 +102,11 @@ func (h Home) LinkForm(id string, r FormRecord) (sync func() error, err error) {
 	if errors.Is(err, fs.ErrExist) {
 		err = h.ReplaceLink(r.String(), filepath.Join(dir, id))
 	}
-	return func() error { return h.syncLinks(dir, first) }, err
+	return func() error { return h.SyncLinks(dir, first) }, err
 }
 
-// syncLinks makes the links in dir, a directory in overlay/, durable. made says that the caller has made dir.
-func (h Home) syncLinks(dir string, made bool) error {
+// SyncLinks makes the links in dir, a directory in overlay/, durable. made says that the caller has made dir.
+func (h Home) SyncLinks(dir string, made bool) error {
 	err := fsutil.SyncDir(dir)
 	if err == nil && made {
 		err = errors.Join(fsutil.SyncDir(h.Overlay()), fsutil.SyncDir(string(h)))

@@ -1,22 +1,23 @@
-package store
+package bindmount
 
 import (
 	"errors"
 
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
-// BindFlags are the flags of mount(2) that a bind mount can have for itself. Other flags belong to the file system.
-const BindFlags = aufsfs.DetachedFlags | unix.MS_RDONLY
+// Flags are the flags of mount(2) that a bind mount can have for itself. Other flags belong to the file system.
+const Flags = aufsfs.DetachedFlags | unix.MS_RDONLY
 
-// atimeFlags are the BindFlags that choose one of three ways to keep access times.
+// atimeFlags are the Flags that choose one of three ways to keep access times.
 const atimeFlags uintptr = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
 
-// bindAttributes returns the attributes that a bind mount gets for flags. The mount is also private: whatever is mounted in it appears
+// attributesOf returns the attributes that a bind mount gets for flags. The mount is also private: whatever is mounted in it appears
 // nowhere else.
-func bindAttributes(flags uintptr) unix.MountAttr {
+func attributesOf(flags uintptr) unix.MountAttr {
 	attributes := unix.MountAttr{Attr_set: uint64(mountutil.MountAttributes(flags)), Propagation: unix.MS_PRIVATE} // It is not negative.
 	if flags&atimeFlags != 0 {
 		attributes.Attr_clr = unix.MOUNT_ATTR__ATIME
@@ -32,9 +33,9 @@ func RemountFlags(flags uintptr, has int64) uintptr {
 	return unix.MS_REMOUNT | unix.MS_BIND | flags | uintptr(has)&kept
 }
 
-// bindMount mounts the directory dir at target, with flags from BindFlags. The mount appears with all of them, or not at all. If
+// mountAt mounts the directory dir at target, with flags from Flags. The mount appears with all of them, or not at all. If
 // mountutil.SaysNo accepts the error, this kernel, or a filter of system calls, may not know the calls.
-func bindMount(dir, target string, flags uintptr) error {
+func mountAt(dir, target string, flags uintptr) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " for", Target: target, Flags: flags, Err: err}
 	}
@@ -43,7 +44,7 @@ func bindMount(dir, target string, flags uintptr) error {
 		return fail("open_tree", err)
 	}
 	defer unix.Close(fd)
-	attributes := bindAttributes(flags)
+	attributes := attributesOf(flags)
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attributes); err != nil {
 		return fail("mount_setattr", err)
 	}
@@ -53,9 +54,9 @@ func bindMount(dir, target string, flags uintptr) error {
 	return nil
 }
 
-// bindInSteps mounts dir at the path at, with the several calls that older kernels need. Callers choose a place where nobody sees the mount
+// mountInSteps mounts dir at the path at, with the several calls that older kernels need. Callers choose a place where nobody sees the mount
 // before it has all flags. If a call fails, nothing stays mounted.
-func bindInSteps(dir, at string, flags uintptr) error {
+func mountInSteps(dir, at string, flags uintptr) error {
 	fail := func(op string, flags uintptr, err error) error {
 		return &mountutil.Error{Op: op + " " + dir + " at", Target: at, Flags: flags, Err: err}
 	}
@@ -83,22 +84,22 @@ func bindInSteps(dir, at string, flags uintptr) error {
 	return nil
 }
 
-// Bind mounts the directory dir of the store at target, as bindMount does.
-func (h Home) Bind(dir, target string, flags uintptr) error {
-	err := h.Mounting(func() error { return bindMount(dir, target, flags) })
+// Mount mounts the directory dir of the store at target, as mountAt does.
+func Mount(h store.Home, dir, target string, flags uintptr) error {
+	err := h.Mounting(func() error { return mountAt(dir, target, flags) })
 	if err == nil || !mountutil.SaysNo(err) {
 		return err
 	}
-	return h.BindOld(dir, target, flags)
+	return MountOld(h, dir, target, flags)
 }
 
-// BindOld is Bind for kernels before 5.12, and for systems that forbid the calls of newer kernels.
-func (h Home) BindOld(dir, target string, flags uintptr) error {
-	err := h.MountStaged(target, func(at string) error { return bindInSteps(dir, at, flags) })
+// MountOld is Mount for kernels before 5.12, and for systems that forbid the calls of newer kernels.
+func MountOld(h store.Home, dir, target string, flags uintptr) error {
+	err := h.MountStaged(target, func(at string) error { return mountInSteps(dir, at, flags) })
 	if errors.Is(err, unix.EROFS) {
 		// A read-only store has no place for MountStaged to work in. Mount at target itself: in the moment before the mount has its flags,
 		// nobody can write through it either.
-		err = h.Mounting(func() error { return bindInSteps(dir, target, flags) })
+		err = h.Mounting(func() error { return mountInSteps(dir, target, flags) })
 	}
 	return err
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package store
+package layerquota
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,54 +37,54 @@ func parseQuota(target string) (q Quota, ok bool) {
 	return q, err == nil && q.String() == target
 }
 
-// LimitLayer gives diff/<id>, which is new and empty, a project with these limits, and records it. The caller holds the store lock. It has to
-// call sync before the layer exists, or UnlimitLayer if it does not make the layer.
-func (h Home) LimitLayer(id string, l quota.Limits) (sync func() error, err error) {
+// Limit gives diff/<id>, which is new and empty, a project with these limits, and records it. The caller holds the store lock. It has to
+// call sync before the layer exists, or Unlimit if it does not make the layer.
+func Limit(h store.Home, id string, l quota.Limits) (sync func() error, err error) {
 	p, err := quota.New(h.Diff(id), l)
 	if err != nil {
 		return nil, err
 	}
-	dir := h.Overlay(QuotaDir)
-	first := !IsThere(dir)
+	dir := h.Overlay(store.QuotaDir)
+	first := !store.IsThere(dir)
 	// The file system may have rounded them.
 	l, err = p.Limits(h.Diff(""))
 	if err == nil {
-		err = LinkIn(Quota{p, l}.String(), dir, id)
+		err = store.LinkIn(Quota{p, l}.String(), dir, id)
 	}
 	if err != nil {
-		return nil, errors.Join(err, h.unlimit(p))
+		return nil, errors.Join(err, unlimit(h, p))
 	}
-	return func() error { return errors.Join(fsutil.SyncDir(h.Diff(id)), h.syncLinks(dir, first)) }, nil
+	return func() error { return errors.Join(fsutil.SyncDir(h.Diff(id)), h.SyncLinks(dir, first)) }, nil
 }
 
-// UnlimitLayer undoes LimitLayer, except that diff/<id> keeps its project.
-func (h Home) UnlimitLayer(id string) error {
-	target, err := os.Readlink(h.Overlay(QuotaDir, id))
+// Unlimit undoes Limit, except that diff/<id> keeps its project.
+func Unlimit(h store.Home, id string) error {
+	target, err := os.Readlink(h.Overlay(store.QuotaDir, id))
 	if err != nil {
 		return err
 	}
 	if q, ok := parseQuota(target); ok {
-		err = h.unlimit(q.Project)
+		err = unlimit(h, q.Project)
 	}
-	return errors.Join(err, os.Remove(h.Overlay(QuotaDir, id)))
+	return errors.Join(err, os.Remove(h.Overlay(store.QuotaDir, id)))
 }
 
 // unlimit removes the limits of the project p. Its number is free again when all of its files are gone.
-func (h Home) unlimit(p quota.Project) error {
+func unlimit(h store.Home, p quota.Project) error {
 	return p.SetLimits(h.Diff(""), quota.Limits{})
 }
 
-// Quota returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
+// Of returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
 // recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
-func (h Home) Quota(id string) (Quota, error) {
-	path := h.Overlay(QuotaDir, id)
+func Of(h store.Home, id string) (Quota, error) {
+	path := h.Overlay(store.QuotaDir, id)
 	target, err := os.Readlink(path)
 	if err != nil {
 		return Quota{}, fsutil.IgnoreGone(err)
 	}
 	q, ok := parseQuota(target)
 	if !ok {
-		return Quota{}, damaged("the link %s leads to %q, which is no quota", path, target)
+		return Quota{}, fmt.Errorf("%w: the link %s leads to %q, which is no quota", store.ErrDamaged, path, target)
 	}
 	p, err := quota.Of(h.Diff(id))
 	if quota.NotSupported(err) || errors.Is(err, fs.ErrNotExist) || err == nil && p != q.Project {
@@ -92,9 +93,9 @@ func (h Home) Quota(id string) (Quota, error) {
 	return q, err
 }
 
-// MustHaveNoQuota returns an error if the layer id has a quota.
-func (h Home) MustHaveNoQuota(id string) error {
-	q, err := h.Quota(id)
+// MustHaveNone returns an error if the layer id has a quota.
+func MustHaveNone(h store.Home, id string) error {
+	q, err := Of(h, id)
 	if err == nil && q.Project != 0 {
 		err = errHasQuota
 	}
@@ -102,27 +103,27 @@ func (h Home) MustHaveNoQuota(id string) error {
 }
 
 // CountIn makes the empty directory dir, and everything that is made in it, count in the quota of the layer id, if there is one.
-func (h Home) CountIn(id, dir string) error {
-	q, err := h.Quota(id)
+func CountIn(h store.Home, id, dir string) error {
+	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return err
 	}
 	return q.Project.Give(dir)
 }
 
-// QuotaUsage returns what counts in the quota of the layer id. The result is zero if the layer has no quota.
-func (h Home) QuotaUsage(id string) (quota.Usage, error) {
-	q, err := h.Quota(id)
+// Usage returns what counts in the quota of the layer id. The result is zero if the layer has no quota.
+func Usage(h store.Home, id string) (quota.Usage, error) {
+	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return quota.Usage{}, err
 	}
 	return q.Project.Usage(h.Diff(""))
 }
 
-// WithinQuota returns an error that matches EDQUOT if the files of the layer id take more than its quota. On some file systems, nothing limits
+// MustBeWithin returns an error that matches EDQUOT if the files of the layer id take more than its quota. On some file systems, nothing limits
 // a process with CAP_SYS_RESOURCE, such as the driver.
-func (h Home) WithinQuota(id string) error {
-	q, err := h.Quota(id)
+func MustBeWithin(h store.Home, id string) error {
+	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return err
 	}
@@ -133,23 +134,23 @@ func (h Home) WithinQuota(id string) error {
 	return err
 }
 
-// FreeQuota returns a function that removes the limits of the layer id. The caller calls the function when the layer's directory is gone from
+// Free returns a function that removes the limits of the layer id. The caller calls the function when the layer's directory is gone from
 // diff/. Limits that stay after a crash do no harm: whichever layer gets the project later gets limits of its own.
-func (h Home) FreeQuota(id string) func() error {
-	q, err := h.Quota(id)
+func Free(h store.Home, id string) func() error {
+	q, err := Of(h, id)
 	return func() error {
 		if err != nil || q.Project == 0 {
 			return err
 		}
-		return h.unlimit(q.Project)
+		return unlimit(h, q.Project)
 	}
 }
 
 // WithRoom lifts the limits of the layer id while it calls do. aufs and overlayfs make files of their own when they mount a layer, and so does a
 // conversion. Otherwise a full layer could not be mounted to delete files in it; overlayfs mounts such a layer read-only without an error.
 // The caller holds the layer's lock.
-func (h Home) WithRoom(id string, do func() error) error {
-	q, err := h.Quota(id)
+func WithRoom(h store.Home, id string, do func() error) error {
+	q, err := Of(h, id)
 	if err != nil {
 		return err
 	}
@@ -157,14 +158,22 @@ func (h Home) WithRoom(id string, do func() error) error {
 		return do()
 	}
 	// Without the right to do so there is only less room.
-	_ = h.unlimit(q.Project)
-	return errors.Join(do(), h.RestoreLimits(id))
+	_ = unlimit(h, q.Project)
+	return errors.Join(do(), restore(h, id))
 }
 
-// RestoreLimits gives the project of the layer id the recorded limits, if it has others: a process may have been killed in WithRoom. The caller
+// Restore gives the project of the layer, if it is in home, the recorded limits: see WithRoom. The caller holds the layer's lock.
+func Restore(s store.Stores, l store.Layer) error {
+	if !s.IsOwn(l) {
+		return nil
+	}
+	return restore(l.Home, l.ID)
+}
+
+// restore gives the project of the layer id the recorded limits, if it has others: a process may have been killed in WithRoom. The caller
 // holds the layer's lock.
-func (h Home) RestoreLimits(id string) error {
-	q, err := h.Quota(id)
+func restore(h store.Home, id string) error {
+	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return err
 	}

@@ -1,0 +1,2 @@
+// Package bindmount makes the bind mounts that show a layer without parents.
+package bindmount
