@@ -4,6 +4,8 @@ package driver
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +48,40 @@ func TestImageStorePutAfterChange(t *testing.T) {
 				must(t, s.Put("middle"))
 				noMounts(t, dir)
 			})
+		}
+	})
+}
+
+// TestUseOfLostLayer ends the use of a layer after somebody has removed the layer's directory or that of an ancestor. The root of an aufs mount
+// then does not exist any more. Put says that a layer has no directory, and leaves it mounted.
+func TestUseOfLostLayer(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for _, lost := range []string{"container", "middle"} {
+			for _, options := range [][]string{nil, {"ro"}} {
+				for what, end := range map[string]func(s testStore) error{
+					"Put":     func(s testStore) error { return s.Put("container") },
+					"Remove":  func(s testStore) error { return s.Remove("container") },
+					"Cleanup": func(s testStore) error { return s.Cleanup() },
+				} {
+					t.Run(fmt.Sprint(lost, options, what), func(t *testing.T) {
+						s := newStore(t, name)
+						threeLayers(t, s)
+						s.create(t, "middle", "container")
+						dir := s.get(t, "container", options...)
+						must(t, os.RemoveAll(s.inner.home.Diff(lost)))
+						if !mountedAt(t, dir) {
+							t.Error("the mount is not seen")
+						}
+						if err := end(s); lost == "container" && what == "Put" {
+							wants(t, err, fs.ErrNotExist, "unmounting layer container", "diff/container")
+							must(t, s.Remove("container"))
+						} else {
+							must(t, err)
+						}
+						noMountsBelow(t, s.inner.home.Mnt(""))
+					})
+				}
+			}
 		}
 	})
 }
