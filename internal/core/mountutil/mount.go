@@ -112,7 +112,7 @@ func IsMounted(target string) (bool, error) {
 	// Since Linux 5.8, this one call is enough.
 	var stx unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &stx)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE) {
 		return hasLostRoot(target)
 	}
 	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
@@ -122,31 +122,6 @@ func IsMounted(target string) (bool, error) {
 	mounted, sure, err := mountinfo.MountedFast(target)
 	if err == nil && sure {
 		return mounted, nil
-	}
-	return MountedByTable(target)
-}
-
-// hasLostRoot reports whether something is mounted at target, which does not exist. If somebody removes the directory of a branch, the root of the
-// aufs mount does not exist any more, but the mount does.
-func hasLostRoot(target string) (bool, error) {
-	parent, err := unix.Open(filepath.Dir(target), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, &fs.PathError{Op: "open", Path: filepath.Dir(target), Err: err}
-	}
-	defer unix.Close(parent)
-	// The kernel finds that the path leads into another mount before it looks at the root of that.
-	fd, err := unix.Openat2(parent, filepath.Base(target), &unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV})
-	switch {
-	case err == nil:
-		// Somebody has just made it.
-		return false, unix.Close(fd)
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case errors.Is(err, unix.EXDEV):
-		return true, nil
 	}
 	return MountedByTable(target)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
 // An overlay mount of hundreds of layers can have a line in mountinfo that is too long for the parser in github.com/moby/sys. The mount may
@@ -131,15 +132,33 @@ func isLowerOption(option string) bool {
 // MountedByTable is IsMounted for kernels that cannot say whether a path is a mount point.
 func MountedByTable(target string) (bool, error) {
 	resolved, err := filepath.EvalSymlinks(target)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE) {
+		return hasLostRoot(target)
+	}
+	if err != nil {
+		return false, err
+	}
+	return isInTable(resolved)
+}
+
+// hasLostRoot reports whether something is mounted at target, which cannot be looked up. If somebody removes the directory of a branch, the
+// root of the aufs mount is stale, or does not exist any more, but the mount does.
+func hasLostRoot(target string) (bool, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(target))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	mounts, err := MountsHere(mountinfo.SingleEntryFilter(resolved))
+	return isInTable(filepath.Join(dir, filepath.Base(target)))
+}
+
+// isInTable reports whether something is mounted at path, which has no symbolic links.
+func isInTable(path string) (bool, error) {
+	mounts, err := MountsHere(mountinfo.SingleEntryFilter(path))
 	if err != nil {
-		return false, fmt.Errorf("reading the mounts at %s: %w", target, err)
+		return false, fmt.Errorf("reading the mounts at %s: %w", path, err)
 	}
 	return len(mounts) > 0, nil
 }
