@@ -257,12 +257,16 @@ func (d *Driver) mountedLayer(id string) (store.Layer, error) {
 		return d.stores.Own(id), nil
 	}
 	found := d.stores.Find(id, d.home)
+	if len(d.stores.Images) == 0 {
+		return found, nil
+	}
+	if mounted, err := mountutil.IsMounted(d.stores.Mnt(found)); err != nil || mounted {
+		return found, nil //nolint:nilerr // unmounting it says what is wrong
+	}
 	for _, image := range d.stores.Images {
 		layer := store.Layer{Home: image, ID: id}
 		if mounted, err := mountutil.IsMounted(d.stores.Mnt(layer)); err == nil && mounted {
-			if mounted, err := mountutil.IsMounted(d.stores.Mnt(found)); err == nil && !mounted {
-				return layer, nil
-			}
+			return layer, nil
 		}
 	}
 	return found, nil
