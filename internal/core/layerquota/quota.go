@@ -44,17 +44,16 @@ func Limit(h store.Home, id string, l quota.Limits) (sync func() error, err erro
 	if err != nil {
 		return nil, err
 	}
-	dir := h.Overlay(store.QuotaDir)
-	first := !store.IsThere(dir)
 	// The file system may have rounded them.
 	l, err = p.Limits(h.Diff(""))
+	var syncLink func() error
 	if err == nil {
-		err = store.LinkIn(Quota{p, l}.String(), dir, id)
+		syncLink, err = h.LinkRecord(store.QuotaDir, id, Quota{p, l}.String())
 	}
 	if err != nil {
 		return nil, errors.Join(err, unlimit(h, p))
 	}
-	return func() error { return errors.Join(fsutil.SyncDir(h.Diff(id)), h.SyncLinks(dir, first)) }, nil
+	return func() error { return errors.Join(fsutil.SyncDir(h.Diff(id)), syncLink()) }, nil
 }
 
 // Unlimit undoes Limit, except that diff/<id> keeps its project.
@@ -159,7 +158,7 @@ func WithRoom(h store.Home, id string, do func() error) error {
 	}
 	// Without the right to do so there is only less room.
 	_ = unlimit(h, q.Project)
-	return errors.Join(do(), restore(h, id))
+	return errors.Join(do(), q.restore(h))
 }
 
 // Restore gives the project of the layer, if it is in home, the recorded limits: see WithRoom. The caller holds the layer's lock.
@@ -167,16 +166,15 @@ func Restore(s store.Stores, l store.Layer) error {
 	if !s.IsOwn(l) {
 		return nil
 	}
-	return restore(l.Home, l.ID)
-}
-
-// restore gives the project of the layer id the recorded limits, if it has others: a process may have been killed in WithRoom. The caller
-// holds the layer's lock.
-func restore(h store.Home, id string) error {
-	q, err := Of(h, id)
+	q, err := Of(l.Home, l.ID)
 	if err != nil || q.Project == 0 {
 		return err
 	}
+	return q.restore(l.Home)
+}
+
+// restore gives the project of q the recorded limits, if it has others: a process may have been killed in WithRoom.
+func (q Quota) restore(h store.Home) error {
 	l, err := q.Project.Limits(h.Diff(""))
 	if err == nil && l != q.Limits {
 		err = q.Project.SetLimits(h.Diff(""), q.Limits)

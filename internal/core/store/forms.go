@@ -96,22 +96,11 @@ func (h Home) SetForm(id string, r FormRecord) error {
 
 // LinkForm is SetForm without making the record durable. The returned sync does that.
 func (h Home) LinkForm(id string, r FormRecord) (sync func() error, err error) {
-	dir := h.Overlay(FormDir)
-	first := !IsThere(dir)
-	err = LinkIn(r.String(), dir, id)
+	sync, err = h.LinkRecord(FormDir, id, r.String())
 	if errors.Is(err, fs.ErrExist) {
-		err = h.ReplaceLink(r.String(), filepath.Join(dir, id))
+		err = h.ReplaceLink(r.String(), h.Overlay(FormDir, id))
 	}
-	return func() error { return h.SyncLinks(dir, first) }, err
-}
-
-// SyncLinks makes the links in dir, a directory in overlay/, durable. made says that the caller has made dir.
-func (h Home) SyncLinks(dir string, made bool) error {
-	err := fsutil.SyncDir(dir)
-	if err == nil && made {
-		err = errors.Join(fsutil.SyncDir(h.Overlay()), fsutil.SyncDir(string(h)))
-	}
-	return err
+	return sync, err
 }
 
 // UnsetForm removes the record of the layer id, durably. The caller holds the lock of id.

@@ -32,3 +32,17 @@ func (h Home) WriteRecord(dir, id string, content []byte) error {
 	}
 	return errors.Join(fsutil.SyncDir(filepath.Dir(path)), fsutil.SyncDir(string(h)))
 }
+
+// LinkRecord makes the symbolic link id to target in the directory dir of overlay/. The returned sync makes durable what is in dir.
+func (h Home) LinkRecord(dir, id, target string) (sync func() error, err error) {
+	path := h.Overlay(dir)
+	first := !IsThere(path)
+	sync = func() error {
+		err := fsutil.SyncDir(path)
+		if err == nil && first {
+			err = errors.Join(fsutil.SyncDir(h.Overlay()), fsutil.SyncDir(string(h)))
+		}
+		return err
+	}
+	return sync, LinkIn(target, path, id)
+}
