@@ -3,6 +3,7 @@
 package creation
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -18,10 +19,10 @@ func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
 	if err := store.CheckID(parent); err != nil {
 		return nil, store.LayerError("creating", id, fmt.Errorf("parent %q: %w", parent, err))
 	}
-	if !s.Exists(parent) {
-		return nil, store.LayerError("creating", id, fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown))
-	}
 	nearest, err := s.Lookup("using", parent)
+	if errors.Is(err, store.ErrLayerUnknown) {
+		err = fmt.Errorf("parent %s: %w", parent, store.ErrLayerUnknown)
+	}
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
 	}

@@ -57,10 +57,11 @@ func RootOn(s store.Stores, parent string, mappings *idmap.Mappings) (RootDir, e
 		if err := store.CheckID(parent); err != nil {
 			return RootDir{}, err
 		}
-		if !s.Exists(parent) {
+		layer := s.Find(parent, s.Home)
+		if !layer.Exists() {
 			return RootDir{}, store.ErrLayerUnknown
 		}
-		parents = []store.Layer{s.Find(parent, s.Home)}
+		parents = []store.Layer{layer}
 	}
 	root, err := rootOf(parents, mappings)
 	if errors.Is(err, fs.ErrNotExist) && !s.Exists(parent) {

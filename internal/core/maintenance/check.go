@@ -199,7 +199,7 @@ func (c *checker) lineage(id string) {
 		c.add(DamagedParents, id, h.Layers(id), "%v", err)
 	}
 	for _, parent := range parents {
-		if !parent.Home.Exists(parent.ID) {
+		if !parent.Exists() {
 			c.add(DamagedParents, id, h.Layers(id), "names the layer %s, which is not in the store", parent.ID)
 		}
 	}

@@ -73,9 +73,10 @@ func (s Stores) IsOwn(l Layer) bool { return l.Home == s.Home }
 func (s Stores) Own(id string) Layer { return Layer{s.Home, id} }
 
 // Exists reports whether there is a layer id.
-func (s Stores) Exists(id string) bool { return s.Find(id, s.Home).exists() }
+func (s Stores) Exists(id string) bool { return s.Find(id, s.Home).Exists() }
 
-func (l Layer) exists() bool { return l.Home.Exists(l.ID) }
+// Exists reports whether the layer exists in its home.
+func (l Layer) Exists() bool { return l.Home.Exists(l.ID) }
 
 // Lookup returns the layer id. The error matches ErrLayerUnknown if there is none.
 func (s Stores) Lookup(op, id string) (Layer, error) {
@@ -83,7 +84,7 @@ func (s Stores) Lookup(op, id string) (Layer, error) {
 		return Layer{}, LayerError(op, id, err)
 	}
 	l := s.Find(id, s.Home)
-	if !l.exists() {
+	if !l.Exists() {
 		return l, UnknownLayer(op, id)
 	}
 	if err := s.mustBeWhole(l); err != nil {
