@@ -39,7 +39,7 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 		options.Mappings, err = d.OnDisk(id, options.Mappings)
 	}
 	if err != nil {
-		return 0, store.LayerError("applying a diff to", id, err)
+		return 0, store.LayerError(op, id, err)
 	}
 	alone, size := false, int64(0)
 	if direct {

@@ -12,7 +12,6 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
-	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -36,6 +35,25 @@ func (d *Driver) child(id, parent string) (layer store.Layer, direct bool, err e
 	return layer, err == nil && append(parents, store.Layer{})[0].ID == parent, err
 }
 
+// compared returns the layer id, which an operation compares with its parent, and the mappings of both for the owners on the disk. The error is
+// ErrNotParent if parent is not the layer's parent.
+func (d *Driver) compared(op, id string, ids *idmap.Mappings, parent string, parentIDs *idmap.Mappings) (store.Layer, *idmap.Mappings, *idmap.Mappings, error) {
+	layer, direct, err := d.child(id, parent)
+	if err == nil && !direct {
+		return layer, nil, nil, layerdiff.ErrNotParent
+	}
+	if err == nil {
+		ids, err = d.OnDisk(id, ids)
+	}
+	if err == nil {
+		parentIDs, err = d.OnDisk(parent, parentIDs)
+	}
+	if err != nil {
+		return layer, nil, nil, store.LayerError(op, id, err)
+	}
+	return layer, ids, parentIDs, nil
+}
+
 // orNone returns m or, if m is nil, the mapping that leaves ids as they are.
 func orNone(m *idmap.Mappings) *idmap.Mappings {
 	if m == nil {
@@ -50,16 +68,9 @@ func orNone(m *idmap.Mappings) *idmap.Mappings {
 // Diff does not mount the layer. Nobody should mount or unmount the layer until the archive is closed: the storage library's Store holds
 // its lock for that long. The error is ErrNotParent if parent is not the layer's parent.
 func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (io.ReadCloser, error) {
-	layer, direct, err := d.child(id, parent)
+	layer, idMappings, parentMappings, err := d.compared("archiving", id, idMappings, parent, parentMappings)
 	if err != nil {
-		return nil, store.LayerError("archiving", id, err)
-	}
-	if !direct {
-		return nil, layerdiff.ErrNotParent
-	}
-	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
-	if err != nil {
-		return nil, store.LayerError("archiving", id, err)
+		return nil, err
 	}
 	f, mounted, err := d.readable(layer)
 	if err != nil {
@@ -107,16 +118,9 @@ func (d *Driver) readable(layer store.Layer) (f whiteout.Form, mounted bool, err
 // that it also counts files that are in the layer only because UpdateLayerIDMap has changed their owners. The error is ErrNotParent if
 // parent is not the layer's parent.
 func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (int64, error) {
-	layer, direct, err := d.child(id, parent)
+	layer, idMappings, parentMappings, err := d.compared("measuring", id, idMappings, parent, parentMappings)
 	if err != nil {
-		return 0, store.LayerError("measuring", id, err)
-	}
-	if !direct {
-		return 0, layerdiff.ErrNotParent
-	}
-	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
-	if err != nil {
-		return 0, store.LayerError("measuring", id, err)
+		return 0, err
 	}
 	f, err := layer.Home.Form(id)
 	if err != nil {
@@ -154,16 +158,9 @@ func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
 // Changes does not mount the layer, and reads each directory of an ancestor at most once. The error is ErrNotParent if parent is not the
 // layer's parent.
 func (d *Driver) Changes(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) ([]layerdiff.Change, error) {
-	layer, direct, err := d.child(id, parent)
+	layer, idMappings, parentMappings, err := d.compared("comparing", id, idMappings, parent, parentMappings)
 	if err != nil {
-		return nil, store.LayerError("comparing", id, err)
-	}
-	if !direct {
-		return nil, layerdiff.ErrNotParent
-	}
-	idMappings, parentMappings, err = shift.BothOnDisk(d.stores, id, orNone(idMappings), parent, orNone(parentMappings))
-	if err != nil {
-		return nil, store.LayerError("comparing", id, err)
+		return nil, err
 	}
 	var changes []layerdiff.Change
 	err = layerdiff.Reading(layer, func() (err error) {

@@ -545,13 +545,19 @@ func TestOtherMaps(t *testing.T) {
 	})
 }
 
+// editedBox makes the container box on ownedImage, and edits it as its processes do.
+func editedBox(t *testing.T, s testStore) {
+	t.Helper()
+	ownedImage(t, s)
+	must(t, s.CreateReadWrite("box", "top", nil))
+	editOwned(t, s.getShifted(t, "box", twoRanges), twoRanges)
+	must(t, s.Put("box"))
+}
+
 // TestShiftedReadOnly mounts image layers read-only with maps, and a container.
 func TestShiftedReadOnly(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
-		ownedImage(t, s)
-		must(t, s.CreateReadWrite("box", "top", nil))
-		editOwned(t, s.getShifted(t, "box", twoRanges), twoRanges)
-		must(t, s.Put("box"))
+		editedBox(t, s)
 		want := s.seeShifted(t, "box", twoRanges)
 		sameEntries(t, "box", s.seeShifted(t, "box", twoRanges, "ro"), want)
 		for _, id := range []string{"top", "owned"} {
@@ -605,10 +611,7 @@ func TestShiftedBase(t *testing.T) {
 // TestShiftedAncestor makes layers on top of a shifted container, as a template for others.
 func TestShiftedAncestor(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
-		ownedImage(t, s)
-		must(t, s.CreateReadWrite("box", "top", nil))
-		editOwned(t, s.getShifted(t, "box", twoRanges), twoRanges)
-		must(t, s.Put("box"))
+		editedBox(t, s)
 		want := s.seeShifted(t, "box", twoRanges)
 		must(t, s.CreateFromTemplate("copy", "box", nil, true))
 		root := want["."]
@@ -632,10 +635,7 @@ func TestShiftedAncestor(t *testing.T) {
 // TestNoShifting opens a store with a shifted container where owners cannot be shifted. The container is not mounted with wrong owners.
 func TestNoShifting(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
-		ownedImage(t, s)
-		must(t, s.CreateReadWrite("box", "top", nil))
-		editOwned(t, s.getShifted(t, "box", twoRanges), twoRanges)
-		must(t, s.Put("box"))
+		editedBox(t, s)
 		for _, id := range []string{"other", "raw"} {
 			must(t, s.CreateReadWrite(id, "top", nil))
 		}

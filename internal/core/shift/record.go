@@ -144,14 +144,6 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	return &maps, nil
 }
 
-// BothOnDisk is OnDisk for a layer and its parent.
-func BothOnDisk(s store.Stores, id string, given *idmap.Mappings, parent string, parentGiven *idmap.Mappings) (ids, parentIDs *idmap.Mappings, err error) {
-	if ids, err = OnDisk(s, id, given); err == nil {
-		parentIDs, err = OnDisk(s, parent, parentGiven)
-	}
-	return ids, parentIDs, err
-}
-
 // Never returns an error if the layer id, or a layer below it, was shifted.
 func Never(s store.Stores, id string) error {
 	layer, err := s.Lookup("reading the owners of", id)
