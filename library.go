@@ -90,7 +90,7 @@ func wrap[C ~func() error](_ func(graphdriver.Driver, string) (C, error), d *Dri
 }
 
 // DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
-// returns. The caller must call that function even after an error.
+// returns. The caller should call that function even after an error.
 func (r registered[C]) DeferredRemove(id string) (C, error) {
 	clean, err := r.core.DeferredRemove(id)
 	return func() error { return ofLibrary(clean()) }, ofLibrary(err)

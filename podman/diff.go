@@ -100,7 +100,8 @@ func applyOptions(options graphdriver.ApplyDiffOpts) driver.ApplyOptions {
 }
 
 // ReadWriteDiskUsage returns the disk usage of the layer's own directory: the bytes in its files, and the number of its
-// inodes. A file with several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count.
+// inodes. A file with several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count. If
+// the layer has a quota, the result is what counts in that.
 func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	usage, err := d.core.ReadWriteDiskUsage(id)
 	if err != nil {

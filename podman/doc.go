@@ -17,7 +17,7 @@
 // Layers are in one of two forms. In aufs form, a file .wh.X deletes the name X of the layers below, and a file .wh..wh..opq
 // makes a directory opaque. In overlay form, a character device 0/0 called X deletes the name X, and an extended attribute makes
 // a directory opaque. A layer that an archive was unpacked into, as all image layers are, is in aufs form. A layer that was
-// mounted writable is in the form of the backend that mounted it last. Each backend shows layers of both forms. Before it mounts
+// mounted writable is in the form of the backend that mounted it writable last. Each backend shows layers of both forms. Before it mounts
 // a layer of the other form writable, it converts the layer. [Convert] brings all layers into aufs form.
 //
 // If a process is killed or the power fails, each layer is as it was before the operation, or as it is after it. A layer that is

@@ -40,7 +40,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (string, error) {
 }
 
 // Put ends the use of a layer that Get began. The last Put unmounts the layer, and whatever somebody mounted on top of
-// it. Put retries EBUSY for about a second and a half, and then returns a *BusyError. After an error the layer is still
+// it. Put retries EBUSY for about 1.3 seconds, and then returns a *BusyError. After an error the layer is still
 // mounted, and Put can be called again.
 func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 
@@ -61,9 +61,8 @@ type BusyError = mountutil.BusyError
 // an open file in the mount". Path is the file, as the holder sees it, or the mount point.
 type Holder = mountutil.Holder
 
-// Unmount flushes the pseudo-links of the aufs mount at target, and then unmounts it. It retries EBUSY for about a
-// second and a half; after that the error says what to look for. It is no error if target is not mounted or does not
-// exist.
+// Unmount flushes the pseudo-links of the aufs mount at target, and then unmounts it. It retries EBUSY for about 1.3
+// seconds; after that the error says what to look for. It is no error if target is not mounted or does not exist.
 //
 // If the flush fails, the mount stays: without the flush, some names of files with hard links would show their old
 // content again.

@@ -47,7 +47,7 @@ func ProbeOverlay(s *shadow.Cache, scratchDir string, fsName func(path string) s
 	dir := filepath.Join(scratchDir, "trial")
 	err = b.trial(dir)
 	if err != nil && b.Volatile && !store.HasNoRoom(err) {
-		// If it was not the option that the kernel has refused, it refuses the next mount as well.
+		// The kernel may have refused only the option, so try again without it.
 		b.Volatile = false
 		dir = filepath.Join(scratchDir, "ordinary")
 		err = b.trial(dir)
@@ -173,7 +173,7 @@ func (b *OverlayBackend) Mount(s Stack) error {
 	})
 }
 
-// mountOn makes the mount m of the stack s, whose own lower directories it has.
+// mountOn makes the mount m of the stack s. m already has the lower directories of the stack's layers.
 func (b *OverlayBackend) mountOn(s Stack, m overlayfs.Mount) error {
 	var err error
 	if s.Options.ReadOnly() && !s.Image {
@@ -198,7 +198,7 @@ func LowersOf(layers []shadow.Shown) []string {
 	return lowers
 }
 
-// lowersOf is LowersOf with the paths that path returns for the directories, each of which belongs to a layer.
+// lowersOf is LowersOf, but replaces each directory by the path that the function path returns.
 func lowersOf(layers []shadow.Shown, path func(dir string, of store.Layer) (string, error)) ([]string, error) {
 	lowers := make([]string, 0, len(layers)+2)
 	for n, layer := range layers {

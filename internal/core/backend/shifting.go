@@ -45,8 +45,8 @@ type Shifting struct {
 	no error
 }
 
-// NewShifting returns the Shifting for a driver that mounts with own, as the option backend=name asks for. With aufs, if the option is auto,
-// overlayfs mounts the layers whose owners are shifted. Then probe probes overlayfs.
+// NewShifting returns the Shifting of a driver. own is the driver's backend, and name the value of the option backend. If own is aufs and
+// name is auto, overlayfs mounts the layers whose owners are shifted, and probe finds out whether it can.
 func NewShifting(own Backend, name Name, probe func() (Backend, error), namespace Namespace) *Shifting {
 	return &Shifting{own: own, name: name, probe: probe, namespace: namespace}
 }
@@ -117,8 +117,8 @@ func (s *Shifting) open() (*OverlayBackend, error) {
 	return b, nil
 }
 
-// probeShifting finds out, by a trial mount, whether overlayfs takes idmapped lower directories from the file systems of all stores. If so,
-// the backend makes its user namespaces by namespace from now on.
+// probeShifting finds out whether the kernel idmaps the directories of all stores, and, by a trial mount, whether overlayfs takes an
+// idmapped lower directory. If so, the backend makes its user namespaces by namespace from now on.
 func (b *OverlayBackend) probeShifting(namespace Namespace) error {
 	nested, err := mountutil.InUserNamespace()
 	if err == nil && nested {
@@ -181,8 +181,7 @@ func (b *OverlayBackend) placeForMounts() (*store.Scratch, error) {
 	return s, err
 }
 
-// homes returns the directories that are idmapped to shift the owners of layers and shadows in them, the more special ones first: diff can be
-// a mount point.
+// homes returns the directories of the stores to idmap. Each diff/ comes before its store, because diff/ can be a mount point of its own.
 func (b *OverlayBackend) homes() []string {
 	homes := append([]store.Home{b.home}, b.shadows.Images...)
 	var roots []string
@@ -195,7 +194,7 @@ func (b *OverlayBackend) homes() []string {
 	return roots
 }
 
-// shifting calls mount, which makes one mount, with the idmapped mounts that the plan needs.
+// shifting calls mount to make one mount. It passes mount the idmapped mounts that the plan needs, and detaches them afterwards.
 func (b *OverlayBackend) shifting(plan *shift.Plan, mount func(*attached) error) error {
 	if plan == nil || !plan.ShiftsAny() {
 		return b.home.Mounting(func() error { return mount(&attached{}) })
@@ -269,7 +268,8 @@ func (a *attached) mapped(dir string) (string, error) {
 	return filepath.Join(at, rel), err
 }
 
-// rootOf returns the directory that is to be mounted for the directory dir. A layer of an image store can be a mount of its own.
+// rootOf returns the directory to idmap so that dir can be reached in it. It is dir itself if dir is a mount point, as a layer of
+// an image store can be.
 func (a *attached) rootOf(dir string) (string, error) {
 	if mounted, err := mountutil.IsMounted(dir); err != nil || mounted {
 		return dir, err

@@ -44,7 +44,8 @@ func (b *OverlayBackend) readyWork(id string, m overlayfs.Mount) error {
 }
 
 // IsVolatile reports whether a volatile overlay mount of the layer id is at target. On error, the answer is no, and the next mount has to
-// find out more. A read-only mount is not volatile: the mark in the work directory is then that of a mount in another mount namespace.
+// find out more. A read-only mount is not volatile: another mount has made work/incompat/volatile, before a crash or in another mount
+// namespace.
 func IsVolatile(h store.Home, id, target string) bool {
 	left, err := overlayfs.LeftVolatile(WorkDir(h, id))
 	if err != nil || !left {
@@ -58,8 +59,8 @@ func IsVolatile(h store.Home, id, target string) bool {
 	return err == nil && mounted
 }
 
-// UnmountedVolatile lets the kernel mount the layer id again, whose volatile mount the caller has just ended. The layer has all that was
-// written to it, because no crash has come between.
+// UnmountedVolatile lets the kernel mount the layer id again after the caller has ended its volatile mount. No crash came between, so
+// the layer has everything that was written to it.
 func UnmountedVolatile(h store.Home, id string) error {
 	return overlayfs.ForgetVolatile(WorkDir(h, id))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// Lineage returns the ancestors that a layer id made on top of parent has, nearest first.
+// Lineage returns the ancestors of a new layer id on top of parent, nearest first.
 func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
 	if parent == "" {
 		return nil, nil
@@ -33,8 +33,8 @@ func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
 	return append([]store.Layer{nearest}, ancestors...), nil
 }
 
-// NotBelow returns an error if home cannot have a layer id on top of parents because there is one in an additional image store: parents are on
-// top of that, or a layer of home is, which would show other content.
+// NotBelow returns an error if an additional image store has a layer id, and parents or a layer of home are on top of it. With a new layer
+// id in home, they would show other content.
 func NotBelow(s store.Stores, id string, parents []store.Layer) error {
 	image := s.Find(id, s.Home)
 	if slices.Contains(idsOf(parents), id) {

@@ -22,7 +22,7 @@ type RootDir struct {
 	uid, gid int
 }
 
-// Make makes the directory dir so. isMade reports whether the directory exists after an error.
+// Make makes the directory dir with this mode and owner. isMade reports whether Make has made dir, even if err is not nil.
 func (r RootDir) Make(dir string) (isMade bool, err error) {
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return false, err
@@ -50,7 +50,7 @@ func RootDirAt(dir string) (RootDir, error) {
 	return RootDir{mode: info.Mode() & bits, uid: int(st.Uid), gid: int(st.Gid)}, nil
 }
 
-// RootOn returns what Create gives the root directory of a layer on top of parent, or "".
+// RootOn returns the mode and owner that Create gives the root directory of a layer on top of parent, which may be "".
 func RootOn(s store.Stores, parent string, mappings *idmap.Mappings) (RootDir, error) {
 	var parents []store.Layer
 	if parent != "" {
@@ -65,7 +65,7 @@ func RootOn(s store.Stores, parent string, mappings *idmap.Mappings) (RootDir, e
 	}
 	root, err := rootOf(parents, mappings)
 	if errors.Is(err, fs.ErrNotExist) && !s.Exists(parent) {
-		// Nobody has locked the store, so that somebody may just have removed it.
+		// The store is not locked, so somebody may just have removed the parent.
 		return RootDir{}, store.ErrLayerUnknown
 	}
 	return root, err

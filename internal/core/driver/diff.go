@@ -35,8 +35,8 @@ func (d *Driver) child(id, parent string) (layer store.Layer, direct bool, err e
 	return layer, err == nil && append(parents, store.Layer{})[0].ID == parent, err
 }
 
-// compared returns the layer id, which an operation compares with its parent, and the mappings of both for the owners on the disk. The error is
-// ErrNotParent if parent is not the layer's parent.
+// compared returns the layer id, and the mappings of the layer's and the parent's owners on the disk, for an operation that compares both.
+// The error is ErrNotParent if parent is not the layer's parent.
 func (d *Driver) compared(op, id string, ids *idmap.Mappings, parent string, parentIDs *idmap.Mappings) (store.Layer, *idmap.Mappings, *idmap.Mappings, error) {
 	layer, direct, err := d.child(id, parent)
 	if err == nil && !direct {

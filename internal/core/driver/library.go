@@ -59,8 +59,8 @@ type GetOptions struct {
 	MountLabel string
 	// IDs say which owners the mount shows.
 	IDs shift.Request
-	// Volatile says that nobody needs what is written to the layer after a power cut. If the backend cannot make use of that, Get mounts the
-	// layer as always.
+	// Volatile says that a power cut may destroy what is written to the layer. If the backend cannot make use of that, Get mounts the layer
+	// as always.
 	Volatile bool
 }
 

@@ -195,7 +195,7 @@ func (d *Driver) prepare(by backend.Mounter, s *backend.Stack) error {
 }
 
 // Put ends the use that a Get began. The last Put unmounts the layer, and whatever somebody has mounted on top of it. Put retries EBUSY for
-// about a second and a half, and then returns a *BusyError. After an error the layer is still mounted, and Put can be called again.
+// about 1.3 seconds, and then returns a *BusyError. After an error the layer is still mounted, and Put can be called again.
 func (d *Driver) Put(id string) error {
 	layer, err := d.mountedLayer(id)
 	if err != nil {

@@ -114,8 +114,8 @@ func CheckImageStore(path string) error {
 }
 
 // openImageStores looks for the additional image stores at paths, and for everything in them that a driver would have to finish. It leaves
-// out directories that have no store of the driver, and h itself: users with graph roots of their own share a storage.conf that has that of root
-// as an image store.
+// out directories that have no store of the driver, and h itself: a shared storage.conf may list root's graph root for all users, and root
+// reads that file too.
 func openImageStores(h store.Home, paths []string) (store.Stores, error) {
 	s := store.Stores{Home: h}
 	for _, path := range paths {
@@ -188,7 +188,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 		return nil, err
 	}
 	defer storeLock.Unlock()
-	// This comes first, because the private mount would hide mounts that were made before it.
+	// The private mount comes before the trial mounts, because it would hide them.
 	private := d.makePrivate()
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
 	if d.backend, err = d.probe(c.Backend); err != nil {

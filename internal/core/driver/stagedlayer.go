@@ -75,8 +75,8 @@ func (d *Driver) CommitLayer(id, target string) error {
 	return nil
 }
 
-// commitLayer is CommitLayer for who holds the layer's lock. If the layer has files or is mounted, commitLayer does nothing, and alone is
-// false.
+// commitLayer is CommitLayer for who holds the layer's lock. If the layer has files or a quota, or is mounted, commitLayer does nothing,
+// and alone is false.
 func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error) {
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err

@@ -44,8 +44,9 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 // its parent, and this driver has to have staged target. hasRoot says that the target's root directory already has the metadata that the
 // layer is to have.
 //
-// The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer is not empty or is
-// mounted, or if parent is wrong, the staging directory stays, and can be applied to another layer. After other errors it is gone.
+// The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer cannot take the
+// content (it is unknown, read-only, mounted or not empty, it has a quota, or parent is wrong), the staging directory stays, and can be
+// applied to another layer. If applying it fails, it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	_, direct, err := d.child(id, parent)

@@ -156,7 +156,7 @@ func WithRoom(h store.Home, id string, do func() error) error {
 	if q.Project == 0 {
 		return do()
 	}
-	// Without the right to do so there is only less room.
+	// If this process may not lift the limits, do has less room.
 	_ = unlimit(h, q.Project)
 	return errors.Join(do(), q.restore(h))
 }

@@ -25,10 +25,10 @@ func KernelMayBeVolatile() bool {
 // ReleaseMayBeVolatile is KernelMayBeVolatile for a kernel whose release is release.
 func ReleaseMayBeVolatile(release string) bool { return releaseFrom(release, 5, 10) }
 
-// incompatDir is the directory in a work directory where the kernel looks for what it must not mount.
+// incompatDir is the directory in a work directory that lists why the kernel must not mount with it.
 const incompatDir = "work/incompat"
 
-// volatileDir is the name in incompatDir.
+// volatileDir is the directory in incompatDir that a volatile mount makes.
 const volatileDir = "volatile"
 
 // LeftVolatile reports whether a volatile mount was made with the work directory work, and ForgetVolatile has not been called since.

@@ -72,7 +72,7 @@ func Check(dir string) error {
 		err = ErrNotEnforced
 	}
 	if err == nil {
-		// Only who may set limits may see those of others.
+		// Only a process that may set limits may read another project's limits.
 		_, err = FirstProject.Limits(dir)
 	}
 	return err
@@ -88,11 +88,11 @@ func NotSupported(err error) bool {
 	return false
 }
 
-// New gives the empty directory dir a new project with these limits. It takes a number of which the file system says that it has no files.
-// So New needs no record of the numbers in use, and other stores and programs may use projects of the same file system.
+// New gives the empty directory dir a new project with these limits. New takes a number for which the file system counts no files. So New
+// needs no record of the numbers in use, and other stores and programs may use projects of the same file system.
 //
-// A number with limits but without files is left from a crash, or its files are those of a layer whose container has taken them out of the
-// project and can put them back. New takes such a number only if there is no other.
+// A number with limits but without files is left from a crash, or from a layer whose container has given the files another project and can
+// take that back. New takes such a number only if there is no other.
 func New(dir string, l Limits) (Project, error) {
 	start := rand.N(projects)
 	for _, limited := range []bool{false, true} {

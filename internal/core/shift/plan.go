@@ -24,13 +24,14 @@ var (
 
 // A Request says which owners a mount is to show.
 type Request struct {
-	// Maps map the ids in the container to those on the host. Nil, or mappings without ranges, ask for the owners on the disk.
+	// Maps map the ids in the container to those on the host. Without ranges, the mount uses the maps that a shifted layer has
+	// recorded, if any.
 	Maps *idmap.Mappings
 	// Disabled says that the mount must not shift any owners.
 	Disabled bool
 }
 
-// maps returns the maps that the request has, or nil.
+// maps returns the maps of the request, or nil if it has no ranges or is Disabled.
 func (r Request) maps() *idmap.Mappings {
 	if r.Maps == nil || r.Disabled || r.Maps.Empty() {
 		return nil
@@ -38,7 +39,7 @@ func (r Request) maps() *idmap.Mappings {
 	return r.Maps
 }
 
-// A Plan says how the owners in a mount are shifted. A nil Plan is that of a mount that shows the owners on the disk.
+// A Plan says how the owners in a mount are shifted. With a nil Plan, a mount shows the owners on the disk.
 type Plan struct {
 	Maps *idmap.Mappings
 	// mapped has the layers that are to be idmapped.
@@ -46,14 +47,14 @@ type Plan struct {
 	// top is the layer that is mounted, and writable says that it is not among the layers that are only read.
 	top      store.Layer
 	writable bool
-	// first says that top has no record of these maps yet, and begun that it has one.
+	// first says that Begin must record the maps for top. begun says that top has a record of these maps.
 	first, begun bool
 }
 
 // PlanOf plans the mount of the first of layers on top of the others. writable says that the first is going to be written to.
 //
-// Without a request, a mount of shifted layers shows their owners, because files of one container then have the same owners, whether it
-// has written them or not.
+// If the request has no maps, PlanOf uses those of a shifted layer, so that all files of a container have the same owners, whether the
+// container wrote them or the image has them.
 func PlanOf(layers []store.Layer, writable bool, request Request) (*Plan, error) {
 	records, err := readAll(layers)
 	if err != nil {
@@ -98,9 +99,10 @@ const (
 	inside state = iota
 	// onlyInside says that the owners are ids in a container, and that nothing below shows through.
 	onlyInside
-	// shifted says that the owners are ids of the maps, and nothing about the layers below.
+	// shifted says that the owners are ids of the maps. The layers below may have others.
 	shifted
-	// changed says that the owners of the layer, and of those above without a record, are ids of the maps, and that nothing below shows through.
+	// changed says that the owners of the layer, and of the layers above it without a record, are ids of the maps. Nothing below shows
+	// through.
 	changed
 )
 
@@ -156,14 +158,15 @@ func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
 		// The owners were changed back.
 		return onlyInside, nil
 	case r.Kind == Shifted && p.isWritten(layer):
-		// If the mount before has left nothing in the layer, the layer can have other owners.
+		// If the earlier mount left no files in the layer, the layer can get other maps.
 		return inside, nil
 	}
 	return inside, ErrOtherMaps
 }
 
-// withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. The
-// owner of the root directory tells whether the layer is one whose owners were changed, or a container on top of one.
+// withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. If
+// the owner of the root directory is an id of the maps, the owners of the layer, or of one below it, were changed. If the maps leave that
+// owner as it is, the record in overlay/owners decides.
 func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 	st, err := fsutil.LstatOf(layer.Dir())
 	if err != nil {
@@ -181,7 +184,8 @@ func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 	return inside, nil
 }
 
-// isEmpty returns an error if the layer has files of its own. They would have other owners than those that the container is going to make.
+// isEmpty returns an error if the layer has files other than those that aufs keeps for itself. Their owners would differ from those of the
+// files that the container is going to make.
 func isEmpty(layer store.Layer) error {
 	entries, err := os.ReadDir(layer.Dir())
 	if err != nil {
@@ -195,7 +199,7 @@ func isEmpty(layer store.Layer) error {
 	return nil
 }
 
-// Shifts reports whether the plan is to show other owners of the layer, which is only read, than those on the disk.
+// Shifts reports whether the plan shifts the owners of the layer. A plan never shifts the owners of a layer that is written to.
 func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[layer] }
 
 // Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
@@ -225,7 +229,8 @@ func (p *Plan) Begin() error {
 	return err
 }
 
-// Agrees returns an error if the mount at target, which was there before, has other owners than the plan.
+// Agrees returns an error if the root of the mount that is at target already has another owner than the plan gives it, or if
+// Begin has yet to record the maps.
 func (p *Plan) Agrees(target string) error {
 	if p == nil {
 		return nil

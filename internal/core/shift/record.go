@@ -15,7 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/store"
 )
 
-// A Kind says what has given the owners in a layer's directory the ids of a container's user namespace.
+// A Kind says why the files in a layer's directory have the owners that the record describes.
 type Kind string
 
 const (
@@ -31,8 +31,8 @@ const (
 //	uid 0:100000:65536
 //	gid 0:100000:65536
 //
-// The first line is the kind. Each other line is a range of Maps: the first id in the container, the first id on the host, the number of ids.
-// A layer whose owners are ids in a container has no ranges or, if they were never changed, no record.
+// The first line is the kind. Each other line is a range of Maps: the first id in the container, the first id on the host, the number of
+// ids. If a layer's owners are ids in a container, its record has no ranges. If nobody has changed its owners, the layer has no record.
 type Record struct {
 	Kind Kind
 	// Maps map ids in the container to the ids that the layer has on the disk.

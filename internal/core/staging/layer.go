@@ -26,8 +26,8 @@ type Layer struct {
 	root creation.RootDir
 }
 
-// Unpack unpacks an archive to the target of dir, whose root directory gets the mode and owner root unless the archive says something else.
-// When Unpack returns, the files are on the disk. size is how many bytes are in them.
+// Unpack unpacks an archive to the target of dir. The root directory of the target gets the mode and owner in root, unless the archive says
+// something else. When Unpack returns, the files are on the disk. size is how many bytes are in them.
 func Unpack(dir Directory, root creation.RootDir, archive io.Reader, options layertar.UnpackOptions,
 	x unpack.Extractor,
 ) (_ *Layer, size int64, err error) {

@@ -93,7 +93,7 @@ func (s Stores) LockLayerAnd(op, id string, read func(Layer) error) (*fsutil.Loc
 	return lock, nil
 }
 
-// RecordImages makes the links to the image stores, for RecordedImages. A store that has no room for them can be used all the same.
+// RecordImages makes the links that WithRecorded reads. If home has no room for them, that is no error.
 func (s Stores) RecordImages() error {
 	for _, image := range s.Images {
 		err := s.recordImage(image)

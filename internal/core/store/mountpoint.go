@@ -24,7 +24,7 @@ func (s Stores) MakeMountPoint(layer Layer) error {
 	return makeMountPoint(target)
 }
 
-// makeMountPoint makes the directory target if somebody has removed it. A mount point holds nothing of its own.
+// makeMountPoint makes the directory target if it is missing.
 func makeMountPoint(target string) error {
 	st, err := fsutil.LstatOf(target)
 	if errors.Is(err, fs.ErrNotExist) {

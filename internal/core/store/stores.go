@@ -20,11 +20,11 @@ import (
 // Layers can be in additional image stores as well: homes that other drivers have filled, and in which this one only reads. Find says which
 // home a layer is in. Everything else asks for the paths of that home, by Layer.
 //
-// What a mount of such a layer needs is made in home, in directories of each image store: see imagestate.go.
+// For the mounts of such layers, home has directories for each image store: see imagestate.go.
 
 // Stores are the directories where a driver finds layers.
 type Stores struct {
-	// Home is the driver's own store, in which alone it makes and changes layers.
+	// Home is the driver's own store. The driver makes and changes layers only there.
 	Home Home
 	// Images are the homes of the additional image stores, in the order in which they are searched.
 	Images []Home
@@ -44,7 +44,7 @@ func (l Layer) Dir() string { return l.Home.Diff(l.ID) }
 // If id is an ancestor of a layer, above is the home of that layer, and otherwise home. An ancestor of a layer in an image store is in the
 // same image store or in another one, but never in home: an image store has whole images, which no layer of home changes.
 //
-// If the layer is nowhere, the result is as if it were in the home that comes first.
+// If no home has the layer, Find returns it as a layer of above.
 func (s Stores) Find(id string, above Home) Layer {
 	if len(s.Images) == 0 {
 		return Layer{above, id}
@@ -126,7 +126,8 @@ func (l Layer) halfDone(what string) error {
 		"that store is: %w", what, l.Home.ImageStore(), unix.EROFS)
 }
 
-// Parents returns the ancestors of the layer l, nearest first. The errors are those of Home.Parents.
+// Parents returns the ancestors of the layer l, nearest first. The errors are those of Home.Parents, and match EROFS if an
+// operation on an ancestor was cut short in an image store.
 func (s Stores) Parents(l Layer) ([]Layer, error) {
 	ids, err := l.Home.WrittenParents(l.ID)
 	if err != nil || len(ids) == 0 {
