@@ -11,8 +11,9 @@ import (
 	"github.com/seed-642172e2/aufs/internal/storagelib"
 )
 
-// Get mounts the layer, unless it is mounted already, and returns the mount point, mnt/<id>. A layer without parents is
-// mounted only if the options have a flag, or there is a mount label; otherwise Get returns diff/<id>. Each Get needs a
+// Get mounts the layer, unless it is mounted already, and returns the mount point: mnt/<id>, or a directory in
+// mnt/aufs-removing if the layer is in an additional image store. A layer without parents is mounted only if the options
+// have a flag, if there is a mount label, or if it is in an image store; otherwise Get returns diff/<id>. Each Get needs a
 // Put; the last Put unmounts the layer.
 //
 // If options.Options is not empty, it replaces aufs.mountopt, as with the overlay driver: ro, nodev, nosuid, noexec and

@@ -36,7 +36,7 @@ var refusedOptions = map[string]error{
 	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
 		"aufs.backend=overlay mounts with the kernel's overlayfs"),
 	"force_mask": errors.New("files of a layer have the modes that the archive of the layer says: remove force_mask from [storage.options]"),
-	"additionallayerstore": errors.New("this driver has no layers outside of the graph root: " +
+	"additionallayerstore": errors.New("this driver has no additional layer stores: " +
 		"remove additionallayerstores from [storage.options]"),
 }
 

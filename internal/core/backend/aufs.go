@@ -153,8 +153,8 @@ func (b *AufsBackend) Mount(s Stack) error {
 	branches, plain := BranchesOf(s, b.Home.Diff(s.ID)), PlainBranches(s, b.Home.Diff(s.ID))
 	err := b.mountBranches(s, branches)
 	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
-		logrus.Warnf("aufs: layer %s: the kernel has no room for the %d branches that show directories right which several layers "+
-			"replace; mounting the %d layers as they are", s.ID, len(branches), len(plain))
+		logrus.Warnf("aufs: layer %s: the kernel cannot mount %d branches; mounting only the %d that are layers: directories that several "+
+			"of them replace may show deleted files", s.ID, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
 	if err != nil {

@@ -186,8 +186,8 @@ func (b *OverlayBackend) mountOn(s Stack, m overlayfs.Mount) error {
 		return err
 	}
 	if n := len(m.Lowers); n > MostLowers {
-		return fmt.Errorf("the layer has %d ancestors, which take %d directories if the shadows of layers with whiteouts are counted, "+
-			"and overlayfs takes %d: %w", len(s.Layers), n, MostLowers, unix.EINVAL)
+		return fmt.Errorf("the layer has %d ancestors, which are %d directories with their shadows, and overlayfs takes at most %d: %w",
+			len(s.Layers), n, MostLowers, unix.EINVAL)
 	}
 	return m.Mount()
 }

@@ -20,7 +20,7 @@ func WorkDir(h store.Home, id string) string { return h.BesideDiff().Overlay(sto
 // mount namespace, and then readyWork returns a *BusyError.
 func (b *OverlayBackend) readyWork(id string, m overlayfs.Mount) error {
 	if m.Volatile && !b.Volatile {
-		return fmt.Errorf("the mount option %q takes an overlayfs of Linux 5.10 or later, and this kernel does not take it: %w", volatileOption, unix.EINVAL)
+		return fmt.Errorf("the mount option %q needs the overlayfs of Linux 5.10 or later, and the overlayfs of this kernel refuses it: %w", volatileOption, unix.EINVAL)
 	}
 	if err := makeDir(m.Work); err != nil {
 		return err

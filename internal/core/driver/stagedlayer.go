@@ -45,7 +45,7 @@ func stagingError(parent string, err error) error {
 }
 
 // CommitLayer makes the directory target, which StageLayer of this driver has returned, that of the layer id. The result is that of ApplyDiff:
-// the layer gets all of the archive or nothing, unless it is mounted or has files already, and everything is on the disk when CommitLayer
+// the layer gets all of the archive or nothing, unless it is mounted, or has files or a quota, and everything is on the disk when CommitLayer
 // returns. After an error nothing is left of target.
 //
 // The storage library commits to layers with files, too: by then it has changed the owners in a layer whose owners are not those of its
@@ -98,7 +98,7 @@ func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error
 	return true, d.putUnpacked(id, s.Target, marked, s.Scratch)
 }
 
-// commitToContent is CommitLayer for a layer that is mounted or has files. The archive is gone by now, so it is made again.
+// commitToContent is CommitLayer for a layer that is mounted, or has files or a quota. The archive is gone by now, so it is made again.
 func (d *Driver) commitToContent(id string, s *staging.Layer) error {
 	// Directories that the archive only implies stay as the layer itself shows them.
 	archive, err := s.Archive(func() ([]whiteout.LayerDir, error) {

@@ -43,7 +43,7 @@ func (l Limits) With(options map[string]string) (Limits, error) {
 // NoLimits is Limits.With for a layer that cannot have limits: each option is an error.
 func NoLimits(options map[string]string) (Limits, error) {
 	return Limits{}, eachOption(options, func(string, string) error {
-		return errors.New("only a layer that is made to be mounted writable has options, size and inodes")
+		return errors.New("only a layer that is created to be mounted writable can have the options size and inodes")
 	})
 }
 

@@ -51,7 +51,7 @@ func (l Limits) Check(dir string, fsName func(dir string) string) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		do = ": run the program as root with CAP_SYS_ADMIN, outside of user namespaces, or leave the option out"
 	case errors.Is(err, ErrInProject):
-		do = ": take the project from the whole store (chattr -R -P -p 0), or leave the option out"
+		do = ": remove the project from all of the store (chattr -R -P -p 0), or leave the option out"
 	case NotSupported(err):
 		do = ": mount an xfs, or an ext4 with the features quota and project, with the option prjquota, or leave the option out"
 	}

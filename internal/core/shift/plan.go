@@ -193,7 +193,7 @@ func isEmpty(layer store.Layer) error {
 	}
 	for _, entry := range entries {
 		if !slices.Contains(whiteout.OwnFileNames, entry.Name()) {
-			return fmt.Errorf("the file %s was made without the id maps: %w", entry.Name(), ErrOtherMaps)
+			return fmt.Errorf("the file %s was made without these id maps: %w", entry.Name(), ErrOtherMaps)
 		}
 	}
 	return nil
