@@ -71,7 +71,9 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		return err
 	}
 	err := whiteout.MustHaveAufsForm(c.home.Diff(id), r.Form)
-	if err == nil && !r.Converting {
+	if err != nil {
+		err = fmt.Errorf("the layer has no aufs form: %w", err)
+	} else if !r.Converting {
 		if err := c.begin(id, r.Form, r); err != nil {
 			return err
 		}
@@ -81,7 +83,6 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		err = layerquota.WithRoom(c.home, id, func() error { return whiteout.ToAufsForm(c.home.Diff(id), r.Form) })
 	}
 	if err != nil {
-		err = fmt.Errorf("the layer has no aufs form: %w", err)
 		if r.Converting {
 			err = errors.Join(err, c.finishOverlay(id, r.Form))
 		}

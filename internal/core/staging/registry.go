@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func NotStaged(target string) error {
 }
 
 // Abandoned returns the scratch directory that has target in it, and perhaps other targets, unless a live driver is using it. The
-// result is nil if the scratch directory is gone.
+// result is nil if target is gone.
 func Abandoned(h store.Home, target string) (*store.Scratch, error) {
 	dir, name := filepath.Split(target)
 	dir = filepath.Dir(filepath.Clean(dir))
@@ -110,7 +111,11 @@ func Abandoned(h store.Home, target string) (*store.Scratch, error) {
 		return nil, err
 	}
 	defer storeLock.Unlock()
-	lock, err := fsutil.TryLockDir(dir)
+	var lock *fsutil.Lock
+	// If target is gone, the lock says nothing: a driver that has other targets in dir keeps dir locked.
+	if _, err = os.Lstat(target); err == nil {
+		lock, err = fsutil.TryLockDir(dir)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // it is gone

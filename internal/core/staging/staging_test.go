@@ -103,6 +103,14 @@ func TestAbandoned(t *testing.T) {
 		wants(t, err, nil, "no staging directory")
 	}
 
+	// A target is gone, while the driver still has another one in the same scratch directory.
+	gone, err := r.New(h)
+	must(t, err)
+	must(t, gone.Remove())
+	if s, err := staging.Abandoned(h, gone.Target); s != nil || err != nil {
+		t.Errorf("it is gone, and found as %v, %v", s, err)
+	}
+
 	left := filepath.Join(h.Tmp(), "staging-9", "1", "root")
 	storetest.Write(t, left, storetest.Files{"f": "f"})
 	s, err := staging.Abandoned(h, left)
