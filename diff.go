@@ -37,8 +37,8 @@ func (d *Driver) Diff(id string, idMappings *idtools.IDMappings, parent string, 
 }
 
 // DiffSize returns the size in bytes of the files that turn parent into the layer. If parent is the layer's own parent,
-// that is the size from ReadWriteDiskUsage, less the files that are in the layer only because UpdateLayerIDMap changed
-// their owners. Otherwise DiffSize mounts both layers and compares them.
+// that is the size that ReadWriteDiskUsage returns for a layer without a quota, less the files that are in the layer
+// only because UpdateLayerIDMap changed their owners. Otherwise DiffSize mounts both layers and compares them.
 func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent string, parentMappings *idtools.IDMappings, mountLabel string) (int64, error) {
 	size, err := d.core.DiffSize(id, storagelib.Mappings(idMappings), parent, storagelib.Mappings(parentMappings))
 	if errors.Is(err, layerdiff.ErrNotParent) {

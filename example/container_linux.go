@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// startContainer mounts a container and draws its stack of branches.
+// startContainer mounts a container and compares it with the model.
 func (r *run) startContainer() error {
 	err := r.show.run("mount a container", 0, func(func(int64)) (note string, err error) {
 		if r.container, err = r.store.CreateContainer("", nil, r.image, "", "", nil); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/containers/storage"
 )
 
-// run is one run of the program. The steps fill in its fields from top to bottom.
+// run is one run of the program. The steps fill in its fields.
 type run struct {
 	opts options
 	root string // Directory for everything that the run writes.

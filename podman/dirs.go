@@ -21,8 +21,8 @@ func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.Create(id, parent, createOptions(opts)))
 }
 
-// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend, the layer is in
-// overlay form from the start. So its first mount need not wait until a record of the form is on disk.
+// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend, a layer with a
+// parent is in overlay form from the start. So its first mount need not wait until a record of the form is on disk.
 func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
 	return ofLibrary(d.core.CreateReadWrite(id, parent, createOptions(opts)))
 }
@@ -44,8 +44,8 @@ func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, 
 // Remove unmounts the layer, even if callers of Get have not called Put, and removes it with all its files. If the
 // mount stays busy, the layer keeps all its data, and the error says what to look for. A copy of the mount in another
 // mount namespace does not prevent the removal, because such a copy might stay forever. It is no error if the layer
-// does not exist. A layer that only an additional image store has stays as it is, and that is no error either: the library
-// removes whatever a failed Create may have left.
+// does not exist. A layer that only an additional image store has stays as it is, and that is no error either: the
+// library calls Remove after a failed Create, and cannot open its store if that fails.
 func (d *Driver) Remove(id string) error { return ofLibrary(d.core.Remove(id)) }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists its ancestors'

@@ -95,7 +95,8 @@ func (c *config) setImageStores(value string) error {
 	return nil
 }
 
-// setLimit sets the quota of the layers that are mounted writable. An empty value is no limit, and so is 0.
+// setLimit sets a limit of the quota of the layers that are made to be mounted writable. An empty value is no limit,
+// and so is 0.
 func (c *config) setLimit(key, value string) error {
 	if value == "" {
 		value = "0"

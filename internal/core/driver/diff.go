@@ -114,9 +114,9 @@ func (d *Driver) readable(layer store.Layer) (f whiteout.Form, mounted bool, err
 	return f, mounted, err
 }
 
-// DiffSize returns the size in bytes of the files that the layer changes in its parent. ReadWriteDiskUsage returns the same size, except
-// that it also counts files that are in the layer only because UpdateLayerIDMap has changed their owners. The error is ErrNotParent if
-// parent is not the layer's parent.
+// DiffSize returns the size in bytes of the files that the layer changes in its parent. For a layer without a quota, ReadWriteDiskUsage
+// returns the same size, except that it also counts files that are in the layer only because UpdateLayerIDMap has changed their owners. The
+// error is ErrNotParent if parent is not the layer's parent.
 func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, parentMappings *idmap.Mappings) (int64, error) {
 	layer, idMappings, parentMappings, err := d.compared("measuring", id, idMappings, parent, parentMappings)
 	if err != nil {

@@ -24,9 +24,9 @@ func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
 	return d.createIn(whiteout.AufsForm, id, parent, opts, quota.NoLimits)
 }
 
-// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend the layer is in overlay form from
-// the start, so that its first mount need not wait for the disk. The layer has the limits that opts.StorageOpt says, and otherwise those of
-// the driver's options.
+// CreateReadWrite is Create for a layer that is going to be mounted writable. With the overlay backend, a layer with a parent is in overlay
+// form from the start, so that its first mount need not wait for the disk. The layer has the limits that opts.StorageOpt says, and otherwise
+// those of the driver's options.
 func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
 	return d.createIn(d.shadows.To, id, parent, opts, d.layerLimits)
 }

@@ -309,8 +309,8 @@ func (d *Driver) Status() [][2]string {
 }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists the directories of the ancestors, if
-// there are any, nearest first and separated by colons. MergedDir is where Get shows the layer: mnt/<id>, or the layer's own directory if
-// the layer has no ancestors and is not mounted.
+// there are any, nearest first and separated by colons. MergedDir is where Get shows the layer: its mount point or, if it is a layer of home
+// without ancestors and is not mounted, its own directory.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
 	layer, err := d.stores.Lookup("reading the parents of", id)
 	if err != nil {

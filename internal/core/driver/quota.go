@@ -25,7 +25,7 @@ func (d *Driver) layerLimits(options map[string]string) (quota.Limits, error) {
 func (d *Driver) checkLimits() error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.home.Diff(""), &st); err == nil && st.Flags&unix.ST_RDONLY != 0 {
-		// No layer can be made in a read-only store, and the file system does not count either.
+		// No layer can be made in a read-only store, and a read-only file system does not count what files take.
 		return nil
 	}
 	if err := d.limits.Check(d.home.Diff(""), d.library.FSName); err != nil {

@@ -18,7 +18,8 @@ func (d *Driver) openShifting(name backend.Name) *backend.Shifting {
 	return backend.NewShifting(d.backend, name, func() (backend.Backend, error) { return d.probeIn(probe) }, d.library.UserNamespace)
 }
 
-// SupportsShifting reports whether a mount can give layers the owners that the maps say. Without ranges, it asks for any maps.
+// SupportsShifting reports whether a mount can give layers the owners that the maps say. If maps has no ranges, it reports whether mounts can
+// shift owners at all.
 func (d *Driver) SupportsShifting(maps *idmap.Mappings) bool {
 	return d.shifting.Supports(orNone(maps))
 }

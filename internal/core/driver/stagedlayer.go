@@ -11,8 +11,8 @@ import (
 )
 
 // StageLayer unpacks an archive for a layer that does not exist yet, on top of the layer parent, or "". It returns the directory with the
-// files, which is on the disk, and how many bytes are in them. The caller has to pass the directory to CommitLayer or to CleanupStagedLayer of
-// this driver; after a crash the next Init removes it. After an error nothing is left of it.
+// files, and their size in bytes. The files are then on the disk. The caller has to pass the directory to CommitLayer or to CleanupStagedLayer
+// of this driver; after a crash the next Init removes it. After an error nothing is left of it.
 //
 // The error matches store.ErrLayerUnknown if there is no such parent.
 func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string, size int64, err error) {
@@ -44,9 +44,9 @@ func stagingError(parent string, err error) error {
 	return store.LayerError("staging a layer on top of", parent, err)
 }
 
-// CommitLayer makes the directory target, which StageLayer of this driver has returned, that of the layer id. The result is that of ApplyDiff:
-// the layer gets all of the archive or nothing, unless it is mounted, or has files or a quota, and everything is on the disk when CommitLayer
-// returns. After an error nothing is left of target.
+// CommitLayer makes target, a directory that StageLayer of this driver has returned, the directory of the layer id. The layer gets all of the
+// archive or nothing, unless it is mounted, or has files or a quota. When CommitLayer returns, everything is on the disk, as after ApplyDiff.
+// After an error nothing is left of target.
 //
 // The storage library commits to layers with files, too: by then it has changed the owners in a layer whose owners are not those of its
 // parent, or has made the layer from a template.
@@ -75,8 +75,8 @@ func (d *Driver) CommitLayer(id, target string) error {
 	return nil
 }
 
-// commitLayer is CommitLayer for who holds the layer's lock. If the layer has files or a quota, or is mounted, commitLayer does nothing,
-// and alone is false.
+// commitLayer is CommitLayer for a caller that holds the layer's lock. If the layer has files or a quota, or is mounted, commitLayer does
+// nothing, and alone is false.
 func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error) {
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err

@@ -22,7 +22,7 @@ type Pair struct{ UID, GID int }
 type Mappings struct {
 	UIDs, GIDs []Map
 	// Lenient makes ToContainer return an owner for each file, as a container sees it: Overflow for an id without a
-	// range. The root of the host is the container's, as in ToHostOverflow.
+	// range. If the host's id 0 has no range, it becomes the container's id 0.
 	Lenient bool
 }
 

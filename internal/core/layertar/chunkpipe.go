@@ -78,7 +78,7 @@ func (w *ChunkWriter) Settle() error {
 }
 
 // Fill writes all that it reads from r, and calls atCut where r returns ErrCut. It returns the first error of r, except
-// io.EOF itself, or of Write or atCut.
+// io.EOF itself, or of atCut, or io.ErrClosedPipe if the reader has closed its end.
 func (w *ChunkWriter) Fill(r io.Reader, atCut func() error) error {
 	for {
 		room, err := w.Room()

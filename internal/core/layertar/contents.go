@@ -63,9 +63,10 @@ const (
 	mostEmpty       = 1 << 12
 )
 
-// The library keeps so many bytes for a directory until the end of the archive: for its header, with a place in the
-// library's list of headers, and for each record. A record that is an attribute is in two maps. A record is a part of
-// the text of all records in the same header, and keeps that text in memory.
+// The library keeps the headers of directories until the end of the archive. keptHeader is how many bytes a header and
+// its place in the library's list take, and keptRecord how many each PAX record takes: a record that is an attribute is
+// in two maps. A record is also a substring of the text of all records in its header, and keeps that text in memory.
+// Package tar reads a text of at most mostRecords bytes.
 const (
 	keptHeader  = 320
 	keptRecord  = 160

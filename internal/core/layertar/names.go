@@ -32,7 +32,7 @@ type Names struct {
 // A nameState describes the last entry of a name.
 type nameState struct {
 	isDir, hasContent bool
-	contents          uint32 // how many entries of the name had content
+	contents          uint32 // how many entries of the name stated a size; those in Empty count as well
 	entry             uint32 // the number of the last entry, from 1 on; 0 for a directory without an entry
 }
 

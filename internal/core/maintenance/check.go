@@ -30,14 +30,14 @@ const (
 	// DamagedParents: a layers/<id> is wrong, so the layer cannot be mounted. If the file was cut short, and the files of the layer's
 	// parent or children contain the rest, Repair restores it.
 	DamagedParents ProblemKind = "damaged parents"
-	// SuspectBase: a layer without parents has a file that aufs makes only in a layer with parents. The layer's layers/<id> may have been
-	// emptied.
+	// SuspectBase: a layer without parents has a file that aufs makes in a layer that it writes to, and that Put removes from a layer without
+	// parents. The layer's layers/<id> may have been emptied.
 	SuspectBase ProblemKind = "suspect base"
 	// MissingDirectory: a layer has no diff/<id>, and its files are lost, or no mnt/<id>, which Repair makes.
 	MissingDirectory ProblemKind = "missing directory"
 	// Orphan: something belongs to a layer that is not in the store. Repair removes it.
 	Orphan ProblemKind = "orphan"
-	// Leftover: an interrupted operation has left a scratch directory. Repair removes it.
+	// Leftover: an interrupted operation has left a scratch directory or a temporary file. Repair removes it.
 	Leftover ProblemKind = "leftover"
 	// StaleMount: something is mounted at the mount point of a layer that is not in the store. Repair unmounts it.
 	StaleMount ProblemKind = "stale mount"

@@ -114,8 +114,8 @@ func Unneeded(h store.Home) error {
 		if r, err := h.ReadForm(id); err != nil || r.Form != "" {
 			return err
 		}
-		return fmt.Errorf("an earlier version of the driver wrote it, and left the layer %s in overlay form: open it once with a driver whose "+
-			"graph root it is, which brings it to the layout of this version", id)
+		return fmt.Errorf("an earlier version of the driver wrote the store, and left the layer %s in overlay form: open the store once as a "+
+			"graph root, which brings it to the layout of this version", id)
 	}
 	return nil
 }

@@ -22,8 +22,8 @@ import (
 
 // UpdateLayerIDMap first writes everything that it is going to do to overlay/owners/<id>. If the change is cut short,
 // this plan finishes it: once the change has begun, the disk does not tell whether a file has its old or its new owner,
-// nor what times a directory had. When the change is done, the file is made empty. An empty file says that files of the
-// layer may differ from those of its parent in their owners alone.
+// nor what times a directory had. When the change is done, the file is made empty. An empty file says that the layer may
+// have files that differ from those of its parent only in their owners.
 
 // Plan is what overlay/owners/<id> has in it during a change.
 type Plan struct {
@@ -43,7 +43,7 @@ type File struct {
 	LinkOf   string
 	Old, New idmap.Pair
 	// Attrs are the attributes to set when the owner is changed: those that the change of owner removes, and access
-	// control lists that name owners.
+	// control lists whose owners change.
 	Attrs        map[string][]byte
 	Atime, Mtime unix.Timespec
 }

@@ -151,7 +151,7 @@ func (p *planner) attributes(f *File, xattrs fsutil.PathXattrs) error {
 				return err
 			}
 			if left > 0 {
-				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids there", left, name, f.Path)
+				logrus.Warnf("aufs: leaving out %d owners in %s of %s, to whom the id maps give no ids", left, name, f.Path)
 			}
 			if bytes.Equal(mapped, value) {
 				continue

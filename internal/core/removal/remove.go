@@ -73,8 +73,8 @@ func (r *Remover) ClearMounts(id string) error {
 // TakeOut removes layers/<id>, so that the layer id no longer exists, and moves everything that belongs to the layer to a scratch
 // directory. If the disk is too full for a scratch directory, TakeOut deletes everything at once, and trash is nil.
 //
-// If err is not nil, the layer still has its files, and exists if it existed before. If err is nil, the layer is gone. left then says what
-// else belonged to the layer and could not be moved or deleted; the next Init sweeps that.
+// If err is not nil, the layer still has its files. It exists if it existed before, unless layers/ could not be synced or written. If err is
+// nil, the layer is gone. left then says what else belonged to the layer and could not be moved or deleted; the next Init sweeps that.
 func (r *Remover) TakeOut(id string) (trash *store.Scratch, left, err error) {
 	storeLock, err := r.Home.LockStore()
 	if err != nil {

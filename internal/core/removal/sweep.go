@@ -55,8 +55,8 @@ func (r *Remover) removeAbandonedIn(ctx context.Context, tmp string, failed func
 	}
 }
 
-// claimAfter locks and returns some of the scratch directories in tmp that no live process is using. It looks at names after the name
-// after. last is the name to continue after, or "" if there are no more.
+// claimAfter locks and returns some of the scratch directories in tmp that no live process is using. It skips the names up to after, in sorted
+// order. last is the name to continue after, or "" if there are no more.
 func (r *Remover) claimAfter(tmp, after string) (batch []*store.Scratch, last string, err error) {
 	storeLock, err := r.Home.LockStore()
 	if err != nil {

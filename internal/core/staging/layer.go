@@ -74,8 +74,8 @@ func (l *Layer) hasRoot() (bool, error) {
 	return err == nil && now != l.root, err
 }
 
-// Archive makes the archive again, for a layer that cannot take the target as its directory. Directories that the archive only implies become
-// as the layers that layersShown returns show them. Archive takes the place of Settle. The caller must close the archive.
+// Archive makes the archive again, for a layer that cannot take the target as its directory. Directories that the archive only implies get the
+// metadata that they have in the layers from layersShown. Archive takes the place of Settle. The caller must close the archive.
 func (l *Layer) Archive(layersShown func() ([]whiteout.LayerDir, error), fileInfoHeader layerdiff.HeaderFunc) (io.ReadCloser, error) {
 	if _, _, err := l.Settle(layersShown); err != nil {
 		return nil, err

@@ -95,8 +95,8 @@ func addFiles(dir fsutil.Dir, entries []fs.DirEntry, sizes *fsutil.Sizes) error 
 	return nil
 }
 
-// Settle makes the directory that of a layer on top of those that layersBelow returns. size is in bytes. marked are the directories that have
-// whiteouts, or nil if these are not known. Settle may be called once.
+// Settle turns the directory into one for a layer on top of the layers that layersBelow returns. size is in bytes. marked are the directories
+// that have whiteouts, or nil if these are not known. Settle may be called once.
 func (e *Extracted) Settle(layersBelow func() ([]whiteout.LayerDir, error)) (size int64, marked []string, err error) {
 	implied, err := settleImplied(layersBelow, e.dir, e.keeper)
 	if err != nil {
