@@ -47,9 +47,10 @@ func (d *Driver) Put(id string) error { return ofLibrary(d.core.Put(id)) }
 // directories that ApplyDiffWithDiffer of this driver has made and nobody has applied to a layer.
 func (d *Driver) Cleanup() error { return ofLibrary(d.core.Cleanup()) }
 
-// BusyError says that a layer cannot be unmounted because something uses its mount, or that a layer cannot be converted
-// because it, or a layer on top of it, is mounted. Nothing has changed: the operation can be called again when the
-// holders are gone. A BusyError matches unix.EBUSY.
+// BusyError says that a layer cannot be unmounted because something uses its mount, that a layer cannot be converted
+// because it, or a layer on top of it, is mounted, or that a layer cannot be mounted because an earlier volatile mount of
+// it is alive. Nothing has changed: the operation can be called again when the holders are gone. A BusyError matches
+// unix.EBUSY.
 //
 // Target is the layer's mount point, whether the layer is mounted there or not. Holders are the holders that /proc
 // shows to this process; there may be others.

@@ -38,7 +38,7 @@ func launch(socket string) error {
 	if err != nil {
 		return err
 	}
-	// A filter belongs to a thread. The thread that runs another program is all that is left of this one.
+	// A filter belongs to a thread. execve(2) ends all threads except the one that calls it, so that must be this one.
 	runtime.LockOSThread()
 	listener, err := install()
 	if err != nil {

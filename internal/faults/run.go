@@ -152,8 +152,8 @@ type answer struct {
 }
 
 // serve answers calls until the program and its children have ended. The kernel reports this as well, with POLLHUP; but
-// before Linux 6.11 or so, it does so only once somebody has waited for all of them, and nobody may wait for an
-// orphaned child.
+// before Linux 6.11 or so, it does so only once somebody has waited for all of them, and for an orphaned child perhaps
+// nobody ever does.
 func (s *supervisor) serve(ended <-chan error) error {
 	waited := false
 	for {

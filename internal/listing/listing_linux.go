@@ -32,8 +32,8 @@ type Entry struct {
 	// Link is set for the second and later names of a hard-linked file. It is
 	// the file's first name in the order of a walk.
 	Link string
-	// Xattrs are the extended attributes that archives carry, user.* and
-	// security.capability, as name="value" sorted by name.
+	// Xattrs are the extended attributes that archives carry, as name="value"
+	// sorted by name: security.capability, and user.* except user.overlay.*.
 	Xattrs string
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 )
 
-// Maps returns mappings of the ranges that the library asks a mount for.
+// Maps returns the driver's mappings for the ranges in the library's options of a mount.
 func Maps(uids, gids []idtools.IDMap) *idmap.Mappings {
 	return &idmap.Mappings{UIDs: convert[idmap.Map](uids), GIDs: convert[idmap.Map](gids)}
 }

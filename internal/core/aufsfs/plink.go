@@ -29,7 +29,7 @@ import (
 // aufsMagic is the type of file system that statfs(2) returns for an aufs mount: "aufs".
 const aufsMagic = 0x61756673
 
-// Unmount flushes the pseudo-links of the aufs mount at target, and unmounts it. Unmount retries EBUSY for about a second and a half; after
+// Unmount flushes the pseudo-links of the aufs mount at target, and unmounts it. Unmount retries EBUSY for about 1.3 seconds; after
 // that, the error says what to look for. A target that is not mounted, or does not exist, is no error.
 //
 // If the flush fails the mount stays: without the flush, some names would have their old content again.

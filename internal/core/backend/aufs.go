@@ -153,8 +153,8 @@ func (b *AufsBackend) Mount(s Stack) error {
 	branches, plain := BranchesOf(s, b.Home.Diff(s.ID)), PlainBranches(s, b.Home.Diff(s.ID))
 	err := b.mountBranches(s, branches)
 	if errors.Is(err, unix.ENOSPC) && len(branches) > len(plain) && len(plain) > 0 {
-		logrus.Warnf("aufs: layer %s: the kernel cannot mount %d branches; mounting only the %d that are layers: directories that several "+
-			"of them replace may show deleted files", s.ID, len(branches), len(plain))
+		logrus.Warnf("aufs: layer %s: the kernel cannot mount %d branches; mounting only the %d layers, without their shadows: a directory "+
+			"that is opaque in several layers may show deleted files", s.ID, len(branches), len(plain))
 		err = b.mountBranches(s, plain)
 	}
 	if err != nil {
@@ -227,7 +227,7 @@ func (b *AufsBackend) Calls(branches []aufsfs.Branch, o MountOptions, mountLabel
 	return calls, xino, err
 }
 
-// fileSystemOptions returns all options of a mount except its branches, and the path of the xino file that they name.
+// fileSystemOptions returns all options of a mount except its branches and its SELinux label, and the path of the xino file that the options name.
 func (b *AufsBackend) fileSystemOptions(o MountOptions) (xino string, options []string) {
 	// Two mounts with the same xino path make each other fail, even if different processes make them.
 	xino = filepath.Join(b.XinoDir, "aufs-xino-"+rand.Text())

@@ -57,7 +57,7 @@ func topBranch(s Stack, top string) []aufsfs.Branch {
 func ShortPaths(s store.Stores, branches []aufsfs.Branch) (short []aufsfs.Branch, done func(), err error) {
 	dirs := []string{s.Home.Diff("")}
 	for _, image := range s.Images {
-		// The others may be missing.
+		// An image store that has none of the branches may be missing.
 		if slices.ContainsFunc(branches, func(b aufsfs.Branch) bool { return strings.HasPrefix(b.Path, image.Diff("")+"/") }) {
 			dirs = append(dirs, image.Diff(""))
 		}

@@ -82,7 +82,7 @@ func (b *OverlayBackend) probeImages(dir string, fsName func(path string) string
 	return nil
 }
 
-// errWhiteouts says that overlayfs can be mounted there, but that the marks that layers need do not work.
+// errWhiteouts says that the marks that layers need do not work there, whether or not overlayfs can be mounted.
 var errWhiteouts = errors.New("whiteouts and opaque directories of overlayfs do not work there")
 
 // trial mounts, in dir, a layer with a whiteout and an opaque directory, and checks that they hide what they should.
@@ -152,7 +152,7 @@ func (b *OverlayBackend) Prepare(id string) error {
 	return b.forms.ToOverlay(id, b.Form, func() bool { return b.shadows.Unmarked(id) })
 }
 
-// MostLowers is the largest number of lower directories that overlayfs takes (OVL_MAX_STACK in fs/overlayfs/super.c of the kernel).
+// MostLowers is the largest number of lower directories that overlayfs takes (OVL_MAX_STACK in fs/overlayfs of the kernel).
 const MostLowers = 500
 
 // Mount implements Backend.
@@ -186,7 +186,7 @@ func (b *OverlayBackend) mountOn(s Stack, m overlayfs.Mount) error {
 		return err
 	}
 	if n := len(m.Lowers); n > MostLowers {
-		return fmt.Errorf("the layer has %d ancestors, which are %d directories with their shadows, and overlayfs takes at most %d: %w",
+		return fmt.Errorf("the mount has %d read-only layers, which are %d directories with their shadows, and overlayfs takes at most %d: %w",
 			len(s.Layers), n, MostLowers, unix.EINVAL)
 	}
 	return m.Mount()

@@ -148,7 +148,7 @@ func (b *OverlayBackend) probeShifting(namespace Namespace) error {
 
 // tryShifting makes the trial mount m of probeShifting.
 func (b *OverlayBackend) tryShifting(namespace Namespace, scratch, lower string, m overlayfs.Mount) error {
-	// The ids are as far from the host's as those of a container with a user namespace of its own.
+	// Containers with a user namespace of their own usually have ids from here on.
 	const hostID = 100_000
 	list := []idmap.Map{{HostID: hostID, Size: 1}}
 	ns, err := namespace(&idmap.Mappings{UIDs: list, GIDs: list})
@@ -194,7 +194,8 @@ func (b *OverlayBackend) homes() []string {
 	return roots
 }
 
-// shifting calls mount to make one mount. It passes mount the idmapped mounts that the plan needs, and detaches them afterwards.
+// shifting calls the function mount to make one mount. mount gets, from its argument, paths in idmapped mounts for the layers that the plan shifts.
+// Afterwards, shifting detaches the idmapped mounts.
 func (b *OverlayBackend) shifting(plan *shift.Plan, mount func(*attached) error) error {
 	if plan == nil || !plan.ShiftsAny() {
 		return b.home.Mounting(func() error { return mount(&attached{}) })

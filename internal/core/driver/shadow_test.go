@@ -377,7 +377,7 @@ func TestTooManyShadows(t *testing.T) {
 			write(t, s.inner.home.Diff(fmt.Sprintf("%064d", n)), files{".wh.gone": ""})
 		}
 		_, err := s.Get(top, mountOpts())
-		wants(t, err, unix.EINVAL, top, "300 ancestors", "601 directories", "500")
+		wants(t, err, unix.EINVAL, top, "300 read-only layers", "601 directories", "500")
 		noMounts(t, s.inner.home.Mnt(""))
 	})
 }

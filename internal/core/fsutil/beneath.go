@@ -298,7 +298,7 @@ func IgnoreGone(err error) error {
 	return err
 }
 
-// OpenDirectory are the flags for opening a directory to lock it.
+// OpenDirectory are the flags of os.OpenFile for a directory, which must not be a symbolic link.
 const OpenDirectory = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
 
 // LstatOf is os.Lstat for frequent calls. os.Lstat takes a sixth longer.

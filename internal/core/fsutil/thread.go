@@ -19,7 +19,7 @@ func Recovered(f func() error) (err error) {
 	return f()
 }
 
-// OnOtherThread runs f on a thread that is not the first thread of the process, and that ends afterwards.
+// OnOtherThread runs f on a thread that is not the first thread of the process. Call it by a go statement: the thread ends with the goroutine.
 func OnOtherThread(f func()) {
 	// A thread ends with the goroutine that is locked to it. But the first thread of the process, which /proc/self shows, would only sleep
 	// from then on.

@@ -128,7 +128,8 @@ func (u *Probe) BusyIf(mounted bool, id string) error {
 	return e
 }
 
-// HoldersOf returns processes that have a mount of the type fstype with the option want in their mount namespaces: one process for each namespace.
+// HoldersOf returns processes that have a mount of the type fstype with the option want in their mount namespaces. Most often it returns one for
+// each namespace: see eachMountinfo.
 func HoldersOf(fstype, want string) []mountutil.Holder {
 	var holders []mountutil.Holder
 	// The result leaves out processes that this process may not look at.
@@ -280,8 +281,8 @@ func InAnyMountinfo(fstype, want string) (bool, error) {
 	return eachMountinfo(fstype, want, func(string, *mountinfo.Info) bool { return true })
 }
 
-// eachMountinfo looks for a mount of the type fstype with the option want in each mount namespace that can be seen. It calls found with one
-// process and one such mount of each namespace that has any, until found returns true.
+// eachMountinfo looks for a mount of the type fstype with the option want in each mount namespace that can be seen. It calls found with a
+// process and one such mount, until found returns true. It looks at processes of a namespace until one of them has the root directory /.
 func eachMountinfo(fstype, want string, found func(process string, m *mountinfo.Info) (enough bool)) (enough bool, err error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {

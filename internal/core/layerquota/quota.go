@@ -15,8 +15,9 @@ import (
 )
 
 // A layer with a quota has a project of its own. The layer's directory and its work directory belong to that project, and so does everything
-// that is made in them. The symbolic link overlay/quota/<id> records the project and its limits. The driver does not rely on the directory
-// alone, because root in a container can give it the project of another layer, whose limits must stay.
+// that is made in them. The symbolic link overlay/quota/<id> records the project and its limits. The driver does not trust the
+// project that the directory has: root in a container can give the directory the project of another layer, and then the removal of the first
+// layer would lift the limits of the other.
 
 // A Quota is the project of a layer, and the limits that the project should have.
 type Quota struct {

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BusyError says that a layer cannot be unmounted because something uses its mount, or that a layer cannot be converted because it, or a
-// layer on top of it, is mounted. Nothing has changed: the operation can be called again when the holders are gone. BusyError matches
-// unix.EBUSY.
+// BusyError says that a layer cannot be unmounted because something uses its mount, that a layer cannot be converted because it, or a layer on
+// top of it, is mounted, or that a layer cannot be mounted because an earlier volatile mount of it is alive. Nothing has changed: the operation
+// can be called again when the holders are gone. BusyError matches unix.EBUSY.
 type BusyError struct {
 	// Target is the layer's mount point, whether the layer is mounted there or not.
 	Target string
@@ -123,7 +123,7 @@ type place struct {
 	path string
 	// mount is the id of the file's mount, or 0 if the kernel does not report it. device is the device number of the mount's file system.
 	mount, device uint64
-	// alone says that the mount is the only one of its file system.
+	// alone says that the directory around the mount is on another file system. Then the mount is taken for the only one of its file system.
 	alone bool
 }
 

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AttachIDMapped mounts the directory source at the directory target, without what is mounted in it, and read-only. The mount shows the
-// owners that the ids on the disk have in the user namespace. Linux 5.12 brought such mounts; not every file system can have them.
+// AttachIDMapped mounts the directory source at the directory target, without what is mounted in it, and read-only. The mount takes
+// the ids on the disk for ids in the user namespace, and shows the ids on the host that these stand for. Linux 5.12 brought
+// such mounts; not every file system can have them.
 func AttachIDMapped(source, target string, namespace *os.File) error {
 	fail := func(op string, err error) error {
 		return &Error{Op: op + " " + source + " for", Target: target, Err: err}

@@ -82,8 +82,8 @@ func (m Mount) showsPaths() bool {
 	return length < mostPaths
 }
 
-// options returns all options except the directories. It turns off the features that would put redirects or copies without data into the
-// writable directory, whatever the kernel's defaults are: aufs could not read such a layer.
+// options returns all options except the directories, the label and the flags. It turns off the features that would put redirects or copies
+// without data into the writable directory, whatever the kernel's defaults are: aufs could not read such a layer.
 func (m Mount) options() []mountutil.Option {
 	var o []mountutil.Option
 	if m.UserXattr {

@@ -23,8 +23,8 @@ import (
 //	overlay/known/<form>/<id>   VERSION FLAGS DIGEST STAMP
 //
 // Those of layers in additional image stores are in other directories: see store.Stores.Known. Like shadows, the links are a cache. A layer
-// that was mounted writable has none, since somebody may have changed it deep inside. If such a layer is an ancestor in another form, each
-// mount has to look through it.
+// that was mounted writable has none, since somebody may have changed it deep inside. If such a layer is an ancestor, each mount has to look
+// through it, unless overlayfs mounts it and it is in the form that overlayfs reads.
 
 // entryVersion begins each link. It goes up with each version of the driver that mounts the same layers in another way.
 const entryVersion = "1"

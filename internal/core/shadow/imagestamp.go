@@ -46,7 +46,7 @@ func mountStamp(dir int, name string) (string, error) {
 	if st.Mask&unix.STATX_MNT_ID_UNIQUE != 0 {
 		return stamp, nil
 	}
-	// The next mount may get the number of one that is gone. No disk gets the number of another one (Linux 5.15 and newer).
+	// A later mount may get the number of a mount that is gone. But no two disks get the same diskseq (Linux 5.15 and newer).
 	disk, _ := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/diskseq", st.Dev_major, st.Dev_minor)) // not every file system is on a disk
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

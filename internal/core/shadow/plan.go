@@ -25,9 +25,10 @@ import (
 //	                      and the directories with overlayfs's attributes
 //	aufs       aufs*      nothing                       the same
 //
-// * only a layer with opaque directories. If a directory is opaque in several branches, aufs obeys only the lowest of them, and shows again
-// what the upper ones hide (measured with aufs 2024-07-01 on Linux 6.1; au_lkup_dentry in fs/aufs/dentry.c goes on below an opaque
-// directory that it has not seen before). So only the writable branch may have an opaque directory that counts.
+// * only a layer with opaque directories, or with files beside their own whiteouts. If a directory is opaque in several branches, aufs obeys
+// only the lowest of them, and shows again what the upper ones hide (measured with aufs 2024-07-01 on Linux 6.1; au_lkup_dentry in
+// fs/aufs/dentry.c goes on below an opaque directory that it has not seen before). So only the writable branch may have an opaque directory that
+// counts.
 //
 // Aufs hides a file that stands beside its own whiteout. The shadow above hides such a file as well.
 //

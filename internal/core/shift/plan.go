@@ -229,8 +229,8 @@ func (p *Plan) Begin() error {
 	return err
 }
 
-// Agrees returns an error if the root of the mount that is at target already has another owner than the plan gives it, or if
-// Begin has yet to record the maps.
+// Agrees is for a layer that is already mounted, at target. It returns an error if the root of that mount has another owner than the plan gives
+// it, or if Begin has yet to record the maps.
 func (p *Plan) Agrees(target string) error {
 	if p == nil {
 		return nil

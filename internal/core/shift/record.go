@@ -32,7 +32,8 @@ const (
 //	gid 0:100000:65536
 //
 // The first line is the kind. Each other line is a range of Maps: the first id in the container, the first id on the host, the number of
-// ids. If a layer's owners are ids in a container, its record has no ranges. If nobody has changed its owners, the layer has no record.
+// ids. A record without ranges says that UpdateLayerIDMap has changed the owners back to ids in a container. A layer that was neither shifted
+// nor changed has no record.
 type Record struct {
 	Kind Kind
 	// Maps map ids in the container to the ids that the layer has on the disk.

@@ -49,7 +49,7 @@ const (
 	QuotaDir = "quota"
 	// IDsDir records whose ids the owners in a layer's directory are: see internal/core/shift/record.go.
 	IDsDir = "ids"
-	// EmptyDir is the lower directory of mounts that have no other lower directory.
+	// EmptyDir is a lower directory for overlay mounts that have fewer of their own than overlayfs needs.
 	EmptyDir = "empty"
 	// ImagesDir holds directories for the layers of additional image stores: see imagestate.go.
 	ImagesDir = "images"

@@ -181,8 +181,8 @@ func OwnForm() whiteout.Form {
 	return whiteout.OverlayTrusted
 }
 
-// Invalidate drops the cache entries of the layer id, which is about to change or has just changed. It also changes a time of the layer's
-// root directory, which makes the entries of layers on top of it invalid.
+// Invalidate drops the cache entries of the layer id, which is about to change or has just changed. If there are any, it also changes a time of
+// the layer's root directory, which makes invalid those entries of layers on top that depend on this layer.
 func (h Home) Invalidate(id string) error {
 	var known []string
 	for _, f := range []whiteout.Form{whiteout.AufsForm, whiteout.OverlayTrusted, whiteout.OverlayUser} {

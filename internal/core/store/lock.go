@@ -236,7 +236,7 @@ func (s *Scratch) SyncData() error {
 	return fsutil.SyncFS(s.Lock.Fd, s.Dir)
 }
 
-// Discard is Remove for a scratch directory in which certainly nothing is mounted.
+// Discard is Remove for a scratch directory in which certainly nothing is mounted, and no file is protected against removal.
 func (s *Scratch) Discard() error {
 	defer s.Release()
 	return fsutil.RemoveAll(s.Dir)

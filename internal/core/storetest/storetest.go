@@ -284,7 +284,7 @@ func Drain(archive io.ReadCloser) error {
 	return errors.Join(err, archive.Close())
 }
 
-// NewLayer has the entries of an archive for a layer on top of middle.
+// NewLayer has the entries of an archive. The driver's tests apply it to a layer on top of the layer that they call middle.
 var NewLayer = []Entry{
 	{Name: "d/"},
 	{Name: "d/.wh..wh..opq"},

@@ -13,8 +13,8 @@ import (
 )
 
 // StripXattrs removes the attributes that overlayfs has set for itself on the file name in dir, in any of forms. It keeps the attributes of
-// an overlayfs mounted inside of the layer: they are the layer's content. The outer overlayfs stores those under names that have its prefix
-// twice.
+// an overlayfs mounted inside of the layer: they are the layer's content. The outer overlayfs stores those under names that have
+// "overlay." twice, such as trusted.overlay.overlay.opaque.
 func StripXattrs(dir fsutil.Dir, name string, forms ...Form) error {
 	names, err := fsutil.ListXattrs(dir.Reach(name))
 	if err != nil {
