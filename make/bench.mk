@@ -1,7 +1,7 @@
 # BENCH is a regular expression of benchmarks. BENCHTIME is how long each one runs in
 # each of COUNT rounds. SIZE is full, medium or small. BENCHDIR is a directory on the file
 # system under test. PROFILE=yes makes CPU profiles. CGO=yes builds the programs
-# with cgo, which the overlay driver's quotas take. DOCS=yes writes the table to
+# with cgo, which the overlay driver needs for quotas. DOCS=yes writes the table to
 # docs/performance.md; a variable DOCS of the environment does not.
 BENCH ?=
 BENCHTIME ?= 300ms

@@ -5,8 +5,8 @@ tools: check-go
 	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install tool
 
 # $(call golangci,DIRECTORY,SYSTEM,TAGS,ARGUMENTS): a shell command that runs the linters
-# of .golangci.yml on a module. Some types depend on the architecture, and "nolint"
-# comments with them, so it is the same on all hosts.
+# of .golangci.yml on a module. Some types, and with them some "nolint" comments,
+# depend on the architecture. So all hosts lint for the same one.
 golangci = cd $(1) && GOOS=$(2) GOARCH=amd64 $(TOOLS)/golangci-lint run --build-tags '$(subst $(space),$(comma),$(3))' $(4)
 
 # The podman modules are generated, except for a few files: go vet, and the check of

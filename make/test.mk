@@ -74,13 +74,14 @@ soak: check-go ## Run what is random in the tests for long, as root
 		$(GO) test -p 1 -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... | \
 		$(BUILD)/testreport -v -noskip overlay
 
-# What has to hold for any input, with so many inputs each; an archive is made and
-# applied, and takes as long as a hundred of the others. A test program can do one
-# target at a time; what fails is kept in its package's testdata/fuzz, and is a
-# test from then on.
+# INPUTS is how many random inputs each fuzz target gets. FuzzArchive gets a hundredth
+# of that: it makes and applies an archive, which takes as long as a hundred inputs of
+# another target. A test program can run one target at a time. An input that fails is
+# kept in the package's testdata/fuzz, and is a test from then on.
 #
-# Each input that reaches new code is made smaller with so many tries. Left to itself
-# that takes a minute for each, in which slow targets do nothing else.
+# The fuzzer makes each input that reaches new code smaller. "smaller" limits the tries.
+# Without this limit, the fuzzer tries for a minute with each such input, and slow
+# targets do nothing else in that time.
 #
 # The end is a number of inputs, and not a time: up to Go 1.26, a worker whose time
 # ends at the wrong moment fails the target ("context deadline exceeded",

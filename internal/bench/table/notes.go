@@ -13,11 +13,11 @@ import (
 func (s *stats) writeNotes(w io.Writer) {
 	fmt.Fprint(w, `Times are medians of wall time for one operation. A ratio above 1 means that this module's driver is faster. The range in parentheses
 follows from benchstat's ranges of both medians. A goal is the least ratio wanted, or the greatest where it says "at most". "yes" and "no"
-hold for the whole range, "yes?" and "no?" only for the ratio of the medians. Growth is the extra time for one more of what the row counts, compared with the row that has the
-fewest. Memory is what one operation allocates, and in how many pieces. "floor" is the work that no driver with the same result can do
-without: the system calls that mount and unmount the same branches or make a layer durable, and the library's unpacking of the same
-archive. Its ratio is the share of that work. A goal that the floor alone misses, by its whole range, is out of reach. "first" is the
-first Get of a container on layers that were just unpacked; "later" is the same Get once more.
+hold for the whole range, "yes?" and "no?" only for the ratio of the medians. Growth is the extra time for one more of what the row counts,
+compared with the row that has the fewest. Memory is what one operation allocates, and in how many pieces. "floor" is the work that no
+driver with the same result can do without: the system calls that mount and unmount the same branches or make a layer durable, and the
+library's unpacking of the same archive. Its ratio is the share of that work. A goal that the floor alone misses, by its whole range, is out
+of reach. "first" is the first Get of a container on layers that were just unpacked; "later" is the same Get once more.
 `)
 	var missing []string
 	for _, driver := range []string{bench.Ours, bench.InTree, bench.Overlay, bench.VFS, bench.OursOnOverlay, bench.TarPrefix} {

@@ -242,7 +242,7 @@ func TestImageStoreOfEarlierVersion(t *testing.T) {
 			must(t, os.Symlink("trusted", image.home.Overlay(link)))
 			image.is = everything(t, image.path)
 			_, err := reopen(string(s.inner.home), name, withImages(image))
-			wants(t, err, nil, "imagestore", image.path, "middle", "earlier version", "open it once")
+			wants(t, err, nil, "imagestore", image.path, "middle", "earlier version", "open the store once")
 			image.unchanged(t)
 		}
 	})

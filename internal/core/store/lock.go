@@ -18,7 +18,8 @@ import (
 // goroutines. The kernel drops the locks of a process that dies.
 //
 //   - The store lock, on overlay/store.lock, protects the set of layers. An operation takes it to add to the set, to remove from it, or to
-//     sweep, and never holds it for longer than a handful of renames.
+//     sweep. No archive is unpacked under this lock. The files of removed layers are deleted after it is released, unless the disk has no
+//     room for a scratch directory.
 //   - A layer's lock, on overlay/lock/<id>, protects the mount of the layer, and the form of its directory. After it, a holder may take the
 //     locks of ancestors, nearest first, and the store lock, but never the lock of a descendant. The lock is not on diff/<id>, because
 //     containers see that directory and could lock it.

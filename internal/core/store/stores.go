@@ -122,8 +122,8 @@ func (s Stores) mustBeWhole(l Layer) error {
 }
 
 func (l Layer) halfDone(what string) error {
-	return fmt.Errorf("%s was interrupted in the additional image store %s, which this driver only reads: open that store once "+
-		"as a graph root, which finishes it: %w", what, l.Home.ImageStore(), unix.EROFS)
+	return fmt.Errorf("%s was interrupted in the additional image store %s, which this driver only reads: use that store "+
+		"as a graph root, to finish it: %w", what, l.Home.ImageStore(), unix.EROFS)
 }
 
 // Parents returns the ancestors of the layer l, nearest first. The errors are those of Home.Parents, and match EROFS if an
