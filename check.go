@@ -16,8 +16,8 @@ const (
 	// DamagedParents means that a layers/<id> is wrong, so that the layer cannot be mounted. If the file was cut short,
 	// and the files of the layer's parent or children contain the rest, Repair restores it.
 	DamagedParents = maintenance.DamagedParents
-	// SuspectBase means that a layer without parents has a file that aufs makes in a layer that it writes to, and that
-	// Put removes from a layer without parents. The layer's layers/<id> may have been emptied.
+	// SuspectBase means that a layer without parents has a file of aufs's own. Aufs makes this file in each layer that it
+	// writes to, and Put removes it from layers without parents. So the layer's layers/<id> may have been emptied.
 	SuspectBase = maintenance.SuspectBase
 	// MissingDirectory means that a layer has no diff/<id>, and its files are lost, or no mnt/<id>, which Repair makes.
 	MissingDirectory = maintenance.MissingDirectory

@@ -29,7 +29,7 @@ type options struct {
 var commands = map[string]func(ctx context.Context, args []string, out, errs io.Writer) int{"check": check, "convert": convert}
 
 func main() {
-	// The library unpacks layers in a child of this program, which starts here.
+	// The library unpacks some archives in a child process, which runs this program again from here.
 	if reexec.Init() {
 		return
 	}

@@ -33,8 +33,8 @@ func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
 	return append([]store.Layer{nearest}, ancestors...), nil
 }
 
-// NotBelow returns an error if an additional image store has a layer id, and parents or a layer of home are on top of it. With a new layer
-// id in home, they would show other content.
+// NotBelow returns an error if an additional image store has a layer with this id, and parents include it, or a layer of home is on top of it.
+// If home got a layer with this id too, the layers on top would show other content.
 func NotBelow(s store.Stores, id string, parents []store.Layer) error {
 	image := s.Find(id, s.Home)
 	if slices.Contains(idsOf(parents), id) {

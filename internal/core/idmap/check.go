@@ -14,8 +14,8 @@ func (m *Mappings) Equal(other *Mappings) bool {
 	return slices.Equal(m.UIDs, other.UIDs) && slices.Equal(m.GIDs, other.GIDs)
 }
 
-// Check returns an error if the kernel or a container could make nothing of the mappings: users without groups or groups
-// without users, an empty range, ranges that overlap, or no id for root.
+// Check returns an error if the kernel or a container could make nothing of the mappings: users without groups or
+// groups without users, an empty range, a range with numbers that are no ids, ranges that overlap, or no id for root.
 func (m *Mappings) Check() error {
 	switch {
 	case len(m.UIDs) == 0:

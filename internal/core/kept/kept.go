@@ -33,7 +33,7 @@ func Drop(h store.Home, id string) error {
 	return nil
 }
 
-// Place makes the directory made, whose content is durable, the directory of what is kept for the layer id. If made
+// Place renames made, a directory whose content is durable, to the directory of what is kept for the layer id. If made
 // does not exist, Place does nothing.
 func Place(h store.Home, made, id string) error {
 	if _, err := os.Lstat(made); err != nil {

@@ -17,8 +17,9 @@ import (
 // thread of the first one.
 type Scan struct {
 	r io.Reader
-	// Read sends what it has read on next, which is closed at the end. look sends on looked when it has looked at all
-	// of that, and closes done when it looks at nothing more.
+	// Read sends what it has read to the channel next, unless look does not need it. Contents closes next. look sends to
+	// the channel looked when it has looked at all of that, or has come to a cut. It closes done when it looks at
+	// nothing more.
 	next   chan []byte
 	looked chan struct{}
 	done   chan struct{}

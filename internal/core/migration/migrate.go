@@ -54,8 +54,8 @@ type Migration struct {
 	users *inuse.Probe
 }
 
-// Migrate does for Init what the comment at the top says. The caller holds the store lock. After unlocking it, the caller removes the
-// scratch directories that Migrate returns.
+// Migrate does what the comment at the top says, for Init, Repair and Convert. The caller holds the store lock. After unlocking it, the caller
+// removes the scratch directories that Migrate returns.
 func Migrate(h store.Home, runRoot string, remover *removal.Remover) ([]*store.Scratch, error) {
 	m := Migration{h, remover, inuse.NewProbe(h, runRoot)}
 	m.users.NewScratch = func(purpose string) (*store.Scratch, error) { return h.BesideDiff().NewScratchLocked(purpose) }
@@ -270,8 +270,8 @@ func (m Migration) mountAlive() (bool, error) {
 	return false, nil
 }
 
-// runsAlive reports whether a mount is alive that has a directory in all, which is overlay/run. The earlier version made a directory
-// overlay/run/<id>/<run> for each mount.
+// runsAlive reports whether a mount that has one of its directories in overlay/run is alive. all is the path of overlay/run. The earlier
+// version made a directory overlay/run/<id>/<run> for each mount.
 func (m Migration) runsAlive(all string) (bool, error) {
 	layers, err := os.ReadDir(all)
 	if err != nil {

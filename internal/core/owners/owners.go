@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UpdateLayerIDMap first writes everything that it is going to do to overlay/owners/<id>. If the change is cut short,
-// this plan finishes it: once the change has begun, the disk does not tell whether a file has its old or its new owner,
+// UpdateLayerIDMap first writes a plan of the whole change to overlay/owners/<id>. If the change is cut short,
+// the plan finishes it: once the change has begun, the disk does not tell whether a file has its old or its new owner,
 // nor what times a directory had. When the change is done, the file is made empty. An empty file says that the layer may
 // have files that differ from those of its parent only in their owners.
 

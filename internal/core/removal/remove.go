@@ -161,7 +161,7 @@ func (r *Remover) moveFirst(trash *store.Scratch, id string) error {
 	quota := layerquota.Free(r.Home, id)
 	err = MoveToTrash(r.Home.Diff(id), filepath.Join(trash.Dir, "diff"))
 	if err == nil || errors.Is(err, unix.EXDEV) {
-		// The files are in another mount than trash: moveRest deletes them.
+		// After EXDEV, the files are in another mount than trash: moveRest deletes them.
 		free(id, quota)
 		return nil
 	}

@@ -54,8 +54,8 @@ func Unpack(dir Directory, root creation.RootDir, archive io.Reader, options lay
 	return &Layer{dir, extracted, root}, size, nil
 }
 
-// SetRoot gives the root directory of the target the mode and owner of the directory layer, unless the archive says something else. The layer
-// may have become another one than was expected: its owners are not those of its parent, or somebody has made the parent again.
+// SetRoot gives the root directory of the target the mode and owner of the directory layer, unless the archive says something else. Unpack may
+// have set others: the library may have changed the owners in the layer since, or somebody may have made the parent again.
 func (l *Layer) SetRoot(layer string) error {
 	own, err := l.hasRoot()
 	if err != nil || own {
