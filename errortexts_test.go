@@ -43,7 +43,7 @@ type errorText struct {
 	child childProcess
 	// harmless says that provoke changes nothing in the store. Such rows share a store.
 	harmless bool
-	// xattrs says that the error takes a file system on which files can have attributes of users.
+	// xattrs says that the error comes about only on a file system with user attributes.
 	xattrs bool
 }
 
@@ -209,7 +209,8 @@ func (s *errorStore) check(row errorText, err error) string {
 	return text
 }
 
-// unclear finds words that make a reader ask what they stand for, and what a wrong format leaves.
+// unclear finds words that make a reader ask what they stand for. It also finds line breaks, and the %! of
+// a wrong format.
 var unclear = regexp.MustCompile(`\b(it|its|one|that of|those|what is left)\b|%!|\n`)
 
 // saidOnce fails the test if a text says something twice, or has words that say nothing to a reader of one line.

@@ -54,7 +54,7 @@ func (s *errorStore) damage(id, content string) {
 	must(s.T, os.WriteFile(s.in("layers", id), []byte(content), 0o600))
 }
 
-// onSmallDisk moves the store to a tmpfs, which has no quotas of projects.
+// onSmallDisk replaces the store by a new one on a tmpfs, which has no quotas of projects.
 func (s *errorStore) onSmallDisk() (disk string) {
 	s.T.Helper()
 	s.close()
@@ -64,7 +64,7 @@ func (s *errorStore) onSmallDisk() (disk string) {
 	return disk
 }
 
-// onFullDisk moves the store to a disk that has no space left.
+// onFullDisk replaces the store by a new one on a disk that has no space left.
 func (s *errorStore) onFullDisk() {
 	s.T.Helper()
 	disk := s.onSmallDisk()
@@ -76,7 +76,7 @@ func (s *errorStore) onFullDisk() {
 	must(s.T, f.Close())
 }
 
-// held returns a file in the layer id, which is mounted and keeps its mount busy until the test ends.
+// held mounts the layer id, and opens its file f, which keeps the mount busy until the store is closed.
 func (s *errorStore) held(id string, options ...string) {
 	s.T.Helper()
 	dir, err := s.Get(id, graphdriver.MountOpts{Options: options})
@@ -455,7 +455,8 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// longHeader returns the extended header of a file that another one follows, and so on.
+// longHeader returns an extended header without the directory that it is for. Repeated, it is an archive of
+// extended headers alone.
 func longHeader(s *errorStore) []byte {
 	h := tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{"X.c": strings.Repeat("v", 1<<19)}}
 	content := storetest.HeadersOf(s.T, &h)

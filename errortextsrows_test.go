@@ -129,7 +129,7 @@ func openingErrors() []errorText {
 			provoke: func(s *errorStore) error { return s.openAs(filepath.Join(filepath.Dir(s.home), "a,b"), backend.Aufs) },
 		},
 		{
-			name: "a store on aufs", only: backend.Aufs, words: []string{"opening the store", "DIR/mount/home/diff"}, is: []error{graphdriver.ErrIncompatibleFS},
+			name: "a store on overlayfs with the aufs backend", only: backend.Aufs, words: []string{"opening the store", "DIR/mount/home/diff"}, is: []error{graphdriver.ErrIncompatibleFS},
 			provoke: onOverlayfs,
 		},
 		{

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStorageConf checks that the driver knows all options that the library makes of a storage.conf with every option.
+// TestStorageConf checks that optionCases has all options that the library makes of a storage.conf with every option.
 func TestStorageConf(t *testing.T) {
 	// Whoever runs the tests may have set them.
 	for _, variable := range []string{"STORAGE_DRIVER", "STORAGE_OPTS"} {

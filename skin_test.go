@@ -236,7 +236,7 @@ func differOf(t *testing.T, d graphdriver.Driver) graphdriver.DriverWithDiffer {
 	return with
 }
 
-// TestDiffer has a differ fill layers, and reads the files of one.
+// TestDiffer has a differ fill two staging directories, puts one of them into a layer, and reads the layer's files.
 func TestDiffer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDriver(t, name)

@@ -64,7 +64,7 @@ func TestDirToRemoveLeavesMostOfTheInput(t *testing.T) {
 	}
 }
 
-// A fixture that is missing in all layers would fail only on a host that can mount.
+// Without this test, an edit of a file that no layer has would fail only on a host that can mount.
 func TestFixtureEditsFindTheirFiles(t *testing.T) {
 	can := abilities{UserXattr: true, Capability: true, Device: true, DirOverFile: true}
 	var have []string

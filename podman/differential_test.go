@@ -126,8 +126,8 @@ func xattrs(t *testing.T) (lacks, loses bool) {
 	return false, loses
 }
 
-// stepsPerLayer is how many operations a layer has on average. Short sequences allow for more of them in the same time,
-// and with few operations a layer still shows what they do to each other.
+// stepsPerLayer is how many operations a layer has on average. With few operations, more sequences run in the same
+// time, and a layer still shows what its operations do to each other.
 const stepsPerLayer = "15"
 
 // shrinkTime limits the time for shortening a failing sequence.

@@ -57,8 +57,8 @@ func storageLibrary() driver.Library {
 func (d *Driver) SyncMode() graphdriver.SyncMode { return d.own.sync }
 
 // ownOption returns the name of an option without the driver's name before it. own is false for an option of another
-// driver. The library passes on the options that storage.conf has for any driver, and, without a driver's name, the
-// options for every driver.
+// driver. The library passes on the options that storage.conf has for the drivers that the library knows, with the
+// names of those drivers, and the options for all drivers, without a name.
 func ownOption(key string) (name string, own bool) {
 	driver, name, named := strings.Cut(key, ".")
 	switch {
@@ -113,9 +113,9 @@ func complete(d *Driver) graphdriver.Driver {
 	return wrap(graphdriver.Driver.DeferredRemove, graphdriver.ApplyDiffStaging.StartStagingDiffToApply, d)
 }
 
-// registered is a *Driver with those methods of graphdriver.Driver and graphdriver.ApplyDiffStaging that *Driver cannot have. Types of internal
-// packages of the storage library are in them, for which C, F and A stand: the result of DeferredRemove, the function that removes what was
-// staged, and what was staged.
+// registered is a *Driver with those methods of graphdriver.Driver and graphdriver.ApplyDiffStaging that *Driver cannot
+// have, because they use types of internal packages of the storage library. C, F and A stand for these types: C for the
+// result of DeferredRemove, F for the function that removes what was staged, and A for what was staged.
 type registered[C, F ~func() error, A ~struct{ Path string }] struct {
 	*Driver
 }
@@ -135,9 +135,10 @@ func (r registered[C, F, A]) DeferredRemove(id string) (C, error) {
 	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
 }
 
-// StartStagingDiffToApply unpacks an archive for a layer that does not exist yet, on top of parent, or "". It needs no lock of the store: other
-// programs can use it meanwhile. The error matches graphdriver.ErrLayerUnknown if there is no such parent. The function that it returns removes
-// what was staged, unless CommitStagedLayer has taken it.
+// StartStagingDiffToApply unpacks an archive for a layer that does not exist yet. parent is the layer below it, or ""
+// for none. StartStagingDiffToApply needs no lock of the store: other programs can use the store meanwhile. The error
+// matches graphdriver.ErrLayerUnknown if there is no such parent. The function that it returns removes what was staged,
+// unless CommitStagedLayer has taken it.
 func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (F, *A, int64, error) {
 	target, size, err := r.core.StageLayer(parent, applyOptions(options))
 	if err != nil {
@@ -146,9 +147,9 @@ func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options grap
 	return func() error { return ofLibrary(r.core.CleanupStagedLayer(target)) }, &A{Path: target}, size, nil
 }
 
-// CommitStagedLayer puts what StartStagingDiffToApply of this driver has staged into the layer id, as ApplyDiff does with an archive: through a
-// mount if the layer is mounted or not empty. Otherwise the layer has all of it or nothing. When CommitStagedLayer returns, the files are on
-// disk. It can be called once.
+// CommitStagedLayer puts what StartStagingDiffToApply of this driver has staged into the layer id. It does so through a
+// mount if the layer is mounted, has a quota, or is not empty. Otherwise the layer has all of it or nothing. When
+// CommitStagedLayer returns, the files are on disk. It can be called once.
 func (r registered[C, F, A]) CommitStagedLayer(id string, staged *A) error {
 	return ofLibrary(r.core.CommitLayer(id, struct{ Path string }(*staged).Path))
 }

@@ -96,7 +96,7 @@ func TestStorageConfErrors(t *testing.T) {
 	wants(t, err, nil, "unknown option", "override_kernel_check", knownOptions)
 }
 
-// TestStorageConfWithAllOptions checks that the driver knows all options that the library makes of a storage.conf with
+// TestStorageConfWithAllOptions checks that optionCases has all options that the library makes of a storage.conf with
 // every option.
 func TestStorageConfWithAllOptions(t *testing.T) {
 	t.Setenv("STORAGE_OPTS", "")

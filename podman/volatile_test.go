@@ -16,7 +16,8 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// TestVolatile passes on what the library says of a container, and what mountopt says of all.
+// TestVolatile checks that a mount is volatile if the library asks for that for the container, or mountopt for all
+// containers, and the driver supports it.
 func TestVolatile(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, c := range map[string]struct {

@@ -14,8 +14,9 @@
 //
 // The name of a benchmark ends in driver=NAME, for benchstat's -col; its other keys with numbers are sizes. Each benchmark
 // checks its work: that the mount shows a file of the lowest layer, that the number of changes is right, that the archive
-// has all files. The timer is stopped during these checks and during the preparation of each operation. All drivers get
-// their layers through the driver interface, from the same archives.
+// has all files. The timer is stopped while an operation is prepared and, except in Concurrent, while a check looks at
+// files. All drivers get their layers through the driver interface, from the same archives. Only in stacks whose depth
+// alone matters, the one file of each upper layer is written directly.
 //
 // PROFILE=yes shows how much of a program's processor time in the last round went into system calls, and into which. The
 // processes of Concurrent have profiles of their own; other child processes of a benchmark have none.
@@ -36,14 +37,15 @@
 //
 // The in-tree driver runs auplink(8) of aufs-tools before each unmount. Debian no longer has that package, and the virtual machine has
 // the program only if AUPLINK names one. Without the program, the driver looks for it in vain and logs that, and a container's changes
-// through one name of a linked file are lost to the other names. This module's driver must meet its goals without auplink. The results
-// and the title of the column say whether auplink was there. The log is formatted, and discarded, for all drivers.
+// through one name of a linked file are lost to the other names. This module's driver must meet its goals even if the
+// in-tree driver runs no auplink, and so takes less time. The results and the title of the column say whether auplink
+// was there. The log is formatted, and discarded, for all drivers.
 //
 // "floor" is not a driver. It is the time that every driver needs for the same work. For GetPut, GetPutWritten on layers
 // without whiteouts, and Concurrent, the floor makes only the system calls of a mount and an unmount of the same branches. For
-// ApplyDiff it has the library unpack the same archive in an empty directory, as all of these drivers do; reading the archive
-// alternates with unpacking. For Create it makes two directories and a file, with the two fsyncs that a layer needs to be whole
-// after a power cut. A goal that such a floor misses is called out of reach.
+// ApplyDiff it has the library unpack the same archive in an empty directory, as all of these drivers do, but in one
+// process, which reads and unpacks in turn. For Create it makes two directories and a file, with the two fsyncs that a
+// layer needs to be whole after a power cut. A goal that such a floor misses is called out of reach.
 //
 // When this module's driver reports success, the data is on the disk, by fsync(2) and syncfs(2); the other drivers do not
 // wait for the disk. Create, ApplyDiff and Remove include that time.

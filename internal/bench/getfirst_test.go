@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// BenchmarkGetFirst mounts a container on layers that were just unpacked, as a user waits for after a pull; mounts it once more
-// later; and mounts it without what this module's driver caches of a stack between mounts. The other drivers cache nothing. A
-// driver opened for that mount alone does each mount, as if a program of its own did it. Only Get is timed. There are few
-// operations, so a single disturbed operation would dominate their mean; the reported time is their median. Before a later Get,
-// other layers are unpacked, because after so much work a Get takes longer, even with a driver that has nothing to find out.
+// BenchmarkGetFirst times three Gets of a container: the first one, on layers that were just unpacked, for which a user
+// waits after a pull; a later one; and one without what this module's driver caches of a stack between mounts. The
+// other drivers cache nothing. The store is opened anew for each Get, as if a program of its own did it. Only Get is
+// timed. There are few operations, so a single disturbed operation would dominate their mean; the reported time is
+// their median. Before a later Get, other layers are unpacked, because after so much work a Get takes longer, even with
+// a driver that has nothing to find out.
 func BenchmarkGetFirst(b *testing.B) {
 	im := image{layers: bySize(30, 30, 3), files: 50, marks: true}
 	others := im

@@ -30,7 +30,8 @@ func layers(run func(b *testing.B, layers int, driver string, options ...string)
 	}
 }
 
-// BenchmarkGraphtest runs the benchmarks that take the time they are given.
+// BenchmarkGraphtest runs the benchmarks for as long as -test.benchtime says. The two below have a fixed number of
+// operations: see Cases.
 func BenchmarkGraphtest(b *testing.B) {
 	many := bySize(10000, 1000, 20)
 	forEachGraphtest(b, "Exists", graphtest.DriverBenchExists)

@@ -44,7 +44,7 @@ func (s store) bareOverlay(b *testing.B, id string) bareOverlay {
 	must(b, errors.Join(os.Mkdir(m.target, 0o700), os.Mkdir(filepath.Join(dir, "work"), 0o700)))
 	plain := "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + s.filesOf(id) + ",workdir=" + filepath.Join(dir, "work") +
 		",redirect_dir=nofollow,metacopy=off,index=off"
-	// The driver does the same if the kernel knows the option: otherwise overlayfs leaves an
+	// The driver passes this option too, if the kernel knows it. Without it, overlayfs leaves an
 	// attribute on the upper directory.
 	m.data = plain + ",uuid=null"
 	if err := m.mount(); err == nil {

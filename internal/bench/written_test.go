@@ -41,7 +41,8 @@ func (w written) benchmark(b *testing.B, name string) {
 		s := w.open(b, d, name)
 		s.getPut(b, w.id(), func(dir string) { w.look(b, s, dir) })
 	})
-	// The kernel alone does not show layers of the other form correctly, so its time is no floor there.
+	// The kernel alone does not show these layers correctly: overlayfs does not know their marks, and aufs shows files
+	// that opaque directories of one name hide. So its time is no floor there.
 	if w.image.marks {
 		return
 	}

@@ -86,7 +86,7 @@ func parse(text string) document {
 	return d
 }
 
-// anchor is what GitHub makes of the text of a heading, but for two headings of one text.
+// anchor returns the anchor that GitHub gives a heading. It does not tell two headings with the same text apart.
 func anchor(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -129,7 +129,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestREADMEIsShort holds README.md to three screens.
+// TestREADMEIsShort checks that README.md has at most mostREADME bytes.
 func TestREADMEIsShort(t *testing.T) {
 	info, err := os.Stat(filepath.Join(root, "README.md"))
 	if err != nil {

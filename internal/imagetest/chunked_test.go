@@ -62,7 +62,7 @@ func tarOf(t *testing.T, members ...file) []byte {
 	return b.Bytes()
 }
 
-// chunkedLayers returns the archives of two layers, one for on top of the other. Both have a large file. They have no
+// chunkedLayers returns the archives of a layer, and of a layer on top of it. Both have a large file. They have no
 // devices and FIFOs, because pkg/chunked leaves those out.
 func chunkedLayers(t *testing.T) (lower, upper []byte) {
 	t.Helper()

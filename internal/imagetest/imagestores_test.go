@@ -165,7 +165,8 @@ func testImageStoreContainers(t *testing.T, store storage.Store, image *storage.
 	}
 }
 
-// testImageStoreChecks has the library and the driver check and repair the store, and deletes everything in it.
+// testImageStoreChecks has the library check and repair the store, has the driver check it, and deletes everything in
+// it.
 func testImageStoreChecks(t *testing.T, store storage.Store, home string) {
 	t.Helper()
 	for range 2 {

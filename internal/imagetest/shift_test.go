@@ -59,8 +59,8 @@ func owner(t *testing.T, store storage.Store, c *storage.Container, name string)
 	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
 }
 
-// TestMappedContainers makes containers with user namespaces of their own, as podman and buildah do. If the driver can shift owners, nothing is
-// copied. A container that was made when it could not keeps its owners.
+// TestMappedContainers makes containers with user namespaces of their own, as podman and buildah do. If the driver can
+// shift owners, nothing is copied.
 func TestMappedContainers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		root := t.TempDir()

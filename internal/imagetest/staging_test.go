@@ -20,8 +20,8 @@ import (
 // userVariable says, in the environment of a child process, which store it is to use: its root, its backend and an image.
 const userVariable = "AUFS_TEST_STORE_USER"
 
-// TestOthersUseTheStoreWhileALayerIsUnpacked has another process make a container, mount it and remove it, while a layer is unpacked whose
-// archive does not come to its end.
+// TestOthersUseTheStoreWhileALayerIsUnpacked has another process make a container, mount it and remove it, while the
+// unpacking of a layer waits for the second half of its archive.
 func TestOthersUseTheStoreWhileALayerIsUnpacked(t *testing.T) {
 	if args := strings.Split(os.Getenv(userVariable), "|"); len(args) == 3 {
 		store := openStore(t, args[0], args[1])
@@ -118,7 +118,7 @@ func TestLayersWithOtherOwners(t *testing.T) {
 				}
 				for path, id := range want {
 					if shifts {
-						// Only a mount for a container with these maps shows the owners that it has there.
+						// Only a mount with these maps shows the ids on the host. This one shows the ids inside.
 						id -= 100_000
 					}
 					var st unix.Stat_t

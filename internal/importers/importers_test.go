@@ -118,7 +118,8 @@ func checkSums(t *testing.T, dir string, m module) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The vendor folder wants what tidy adds: go.sum has more then, for tests of dependencies; see docs/design.md.
+	// Vendor needs what tidy adds. Tidy also adds checksums for tests of dependencies to go.sum, as docs/design.md
+	// says, so sums is from before.
 	run(t, dir, "mod", "tidy")
 	run(t, dir, "mod", "vendor")
 	vendored, err := os.ReadFile(filepath.Join(dir, "vendor", "modules.txt"))

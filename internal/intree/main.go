@@ -43,7 +43,7 @@ const usage = `usage: intree -home DIR [-opt KEY=VALUE]... COMMAND
   changes ID [PARENT]        print what the layer changes, sorted, one "KIND PATH" a line
   tree ID                    mount the layer and list all that it shows
   run ID -- CMD [ARG]...     run a program in the mounted layer; MOUNT is where that is
-  write-sample               make a store with a layer for each peculiarity, see "list"
+  write-sample               make a store with layers of several kinds; "list" shows their IDs
   pack                       write an archive of the whole store to standard output
   cleanup                    unmount everything
 `

@@ -21,10 +21,10 @@ const (
 	sampleTop     = "top"     // Written by a mount, over sampleDepth more layers.
 )
 
-// sampleDepth is the number of layers directly below the top one, each with a
-// file. The driver hands all branches of one page to the kernel in one call, and
-// aufs corrupts its memory if a call has more than 80 branches. sampleDepth stays
-// well below that.
+// sampleDepth is the number of layers directly below the top one, each with two
+// files. The driver hands as many branches as fit into a page to the kernel in
+// one call, and aufs corrupts its memory if a call has more than 80 branches.
+// sampleDepth stays well below that.
 const sampleDepth = 40
 
 // writeSample makes the sample store in an empty home directory.
@@ -115,7 +115,7 @@ func makeApplied(d graphdriver.Driver) error {
 	})
 }
 
-// makeDeep makes sampleDepth layers of one or two files each, and the layer on top of them.
+// makeDeep makes sampleDepth layers of two files each, and the layer on top of them.
 func makeDeep(d graphdriver.Driver) error {
 	below := sampleApplied
 	for i := 1; i <= sampleDepth; i++ {

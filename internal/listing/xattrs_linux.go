@@ -15,8 +15,8 @@ const maxXattr = 1 << 16
 // XattrNames returns the names of the extended attributes of a file, or none if
 // its file system has no attributes. It does not follow a symlink.
 //
-// The driver has functions like these. These are separate, so that a tree that
-// they read shows what is wrong with the driver's functions.
+// The driver has functions like these. These are separate, so that a fault in
+// the driver's functions is not in the tests as well.
 func XattrNames(path string) ([]string, error) {
 	// Most files have none.
 	n, err := unix.Llistxattr(path, nil)

@@ -20,12 +20,13 @@ import (
 // target is the directory of the generated module.
 const target = "podman"
 
-// packages are the directories to port: the packages that import the storage library or the driver. Packages that import neither exist only in
-// this module, and the packages in podman/ import them.
+// packages are the directories to port: the driver, and the packages that it or its tests need and that import the
+// storage library. What else they need of this module, the packages in podman/ import.
 var packages = []string{".", "internal/differential/library", "internal/storagelib"}
 
-// programs are modules of their own: the example program and the tests with real images. Port writes them where they are built. Their
-// go.mod and go.sum for there are in podman/modfiles, named by the last parts of their directories.
+// programs are modules of their own: the example program and the tests with real images. Port writes them to the
+// directory that -build names. The go.mod and go.sum for a program there are in podman/modfiles, under the last part of
+// the program's path.
 var programs = []string{"example", "internal/imagetest"}
 
 // left are files that make no sense for the other library: how the library reads a storage.conf, how package differential finds faults, and

@@ -100,7 +100,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		FS:       opts.fs,
 		Backends: opts.backends,
 		Run:      opts.run,
-		// The rest is for the boot and the example. Go's own timeout shows
+		// The rest of the time is for the boot and the example. Go's own timeout shows
 		// where a test hangs; the host's timeout cannot.
 		TestTimeout: opts.timeout * 3 / 4,
 		Sequences:   opts.sequences,

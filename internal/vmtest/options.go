@@ -69,7 +69,7 @@ func parseOptions(args []string) (options, error) {
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
-	flags.StringVar(&opts.modules, "modules", "", "directory of the kernel's modules, if it has some of what is needed as such")
+	flags.StringVar(&opts.modules, "modules", "", "directory of the kernel's modules, if not all that is needed is built in")
 	flags.StringVar(&opts.image, "image", "", "OCI layout for the tests with real images")
 	flags.StringVar(&opts.auplink, "auplink", "", "auplink(8), statically linked, which the in-tree driver runs where there is one")
 	flags.StringVar(&opts.fs, "fs", "ext4", "file system under test: "+strings.Join(fileSystems(), ", "))

@@ -137,8 +137,8 @@ func verdict(exit wire.Exit) string {
 	return fmt.Sprintf("%s (%v)", word, exit.Elapsed.Round(time.Millisecond))
 }
 
-// absent returns, for each backend that was not asked for and on which no test
-// ran, that reason.
+// absent returns why no test ran on a backend: for each backend on which none
+// ran, and which was not asked for.
 func absent(report *testreport.Report, opts options) map[string]string {
 	reasons := map[string]string{}
 	for _, backend := range []string{"aufs", "overlay"} {

@@ -63,7 +63,7 @@ const (
 	outOfReach verdict = "out of reach"
 )
 
-// short writes a number with two or three digits.
+// short writes a number with two significant digits, and one of 10 or more without decimals.
 func short(x float64) string {
 	switch {
 	case x < 0.1:

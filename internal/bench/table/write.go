@@ -99,7 +99,7 @@ func (s *stats) inTree() string {
 	}
 }
 
-// own returns the backend that everything but the overlay driver is compared with.
+// own returns the backend that floor, vfs and tar are compared with: aufs or, on a kernel without aufs, overlay.
 func (s *stats) own() string {
 	if s.has(bench.Ours) {
 		return bench.Ours
@@ -148,7 +148,7 @@ func (s *stats) ratio(own, other, title string) []column {
 	}
 }
 
-// first returns the columns about how many times as long as a later Get the first Get takes with a driver.
+// first returns the columns that compare a driver's first Get with a later Get.
 func (s *stats) first(driver string) []column {
 	columns := []column{{"first ÷ later of " + driver, func(row string) string {
 		if r, ok := s.firstOverLater(row, driver); ok {

@@ -30,7 +30,7 @@ import (
 const aufsMagic = 0x61756673
 
 // Unmount flushes the pseudo-links of the aufs mount at target, and unmounts it. Unmount retries EBUSY for about 1.3 seconds; after
-// that, the error says what to look for. A target that is not mounted, or does not exist, is no error.
+// that, the error names what uses the mount, as far as /proc shows it. A target that is not mounted, or does not exist, is no error.
 //
 // If the flush fails the mount stays: without the flush, some names would have their old content again.
 func Unmount(target string) error {

@@ -55,8 +55,8 @@ func (f LinkFlush) Last() (err error) {
 	return m.clean(f.Writable, flushed)
 }
 
-// links returns the pseudo-links of the mount, by their inode numbers in the mount. A mount without a writable branch has none: an earlier
-// mount has left those in the layer's directory.
+// links returns the pseudo-links of the mount, by their inode numbers in the mount. A mount without a writable branch has none: if the layer's
+// directory has any, an earlier mount has left them.
 func (f LinkFlush) links() (map[uint64][]PseudoLink, error) {
 	links, err := ReadPseudoLinks(f.Writable)
 	if err != nil || len(links) == 0 {

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A part is a directory of a store at which something is mounted.
+// A part is a way to mount something at a directory of a store.
 type part struct {
 	name string
-	// mount mounts an empty directory at dir.
+	// mount mounts something at dir.
 	mount func(t *testing.T, dir string)
 }
 
-// partKinds are the kinds of mounts for a part.
+// partKinds are ways to mount an empty directory.
 var partKinds = []part{
 	{"tmpfs", mountTmpfs},
 	{"bind mount of another file system", func(t *testing.T, dir string) {

@@ -161,7 +161,7 @@ func TestKnownOfWrittenLayers(t *testing.T) {
 						t.Errorf("%s is not hidden: %q", hidden, got)
 					}
 					if isCached(s, t, ids) {
-						t.Error("it is kept what was found out of a layer that was written to")
+						t.Error("what was found out about a layer that was written to is in the cache")
 					}
 				}
 			})
@@ -193,7 +193,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 	} {
 		for how, change := range map[string]func(t *testing.T, h store.Home, id string){
 			"given out":   func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.RecordWritten(id)) },
-			"to be other": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Invalidate(id)) },
+			"invalidated": func(t *testing.T, h store.Home, id string) { t.Helper(); must(t, h.Invalidate(id)) },
 		} {
 			t.Run(what+", "+how, func(t *testing.T) {
 				h := storeOf(t)
@@ -204,7 +204,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 				// What is kept about the layer depends on the layers below it. After Find alone, the cache does not know them, and keeps
 				// nothing.
 				if isCached(s, t, ids) != (what != "looked at alone") {
-					t.Error("it is known, or not")
+					t.Errorf("known: %t", what == "looked at alone")
 				}
 				bottom := h.Diff(ids[2])
 				change(t, h, ids[2])
@@ -400,7 +400,7 @@ func TestKnownOfAReplacedLayer(t *testing.T) {
 	})
 }
 
-// TestInTreeWriteIsSeen changes a layer that has a link deep inside, as a writable mount of the in-tree driver does. Such a mount leaves
+// TestInTreeWriteIsSeen makes changes deep inside a layer that has a link, as a writable mount of the in-tree driver does. Such a mount leaves
 // aufs's files in the layer's root directory.
 func TestInTreeWriteIsSeen(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -578,8 +578,8 @@ func TestGivenOutBaseIsForgottenAfterACrash(t *testing.T) {
 	})
 }
 
-// TestForgetIsWholeOrNothing makes Forget fail. The link that Forget could not drop must still be there, for the next Forget.
-func TestForgetIsWholeOrNothing(t *testing.T) {
+// TestInvalidateIsWholeOrNothing makes Invalidate fail. The link must still be there, for the next Invalidate.
+func TestInvalidateIsWholeOrNothing(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)
 	s, ids := layersOf(t, h, whiteout.AufsForm, files{"f": ""}, files{"g": ""})
@@ -612,8 +612,8 @@ func TestJoinedShadowGoesByTheParents(t *testing.T) {
 	})
 }
 
-// TestKnownOfABaseThatIsGivenOut mounts the lowermost of several layers with whiteouts. The links of layers that are not directly on top
-// of it must stay.
+// TestKnownOfABaseThatIsGivenOut has Get return the directory of the lowermost of several layers with whiteouts. The links of layers that
+// are not directly on top of it must stay.
 func TestKnownOfABaseThatIsGivenOut(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

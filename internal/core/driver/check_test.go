@@ -37,7 +37,7 @@ var damages = []damage{
 		nil,
 	},
 	{
-		"one that is cut short",
+		"a file of parents that is cut short",
 		func(t *testing.T, s testStore) {
 			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("middle\nba"), 0o644))
 		},
@@ -45,7 +45,7 @@ var damages = []damage{
 		nil,
 	},
 	{
-		"one that is cut within its only name",
+		"a file of parents that is cut within its only name",
 		func(t *testing.T, s testStore) {
 			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("mid"), 0o644))
 		},
@@ -53,7 +53,7 @@ var damages = []damage{
 		[]string{"damaged parents top"},
 	},
 	{
-		"one that names another layer",
+		"a file of parents in the wrong order",
 		func(t *testing.T, s testStore) {
 			must(t, os.WriteFile(s.inner.home.Layers("top"), []byte("base\nmiddle\n"), 0o644))
 		},

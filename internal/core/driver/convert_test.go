@@ -481,7 +481,7 @@ func TestMarkedDirs(t *testing.T) {
 			want:  map[string]string{".": "", "a": "b"},
 		},
 		{files: files{"a/.wh.f": "", "a/f": "", "b/.wh.d": "", "b/d/.wh.x": ""}, want: map[string]string{"a": "f beside f", "b": "d beside d"}},
-		// Search looks only in the directories that an archive has named, and in those below them.
+		// Search looks only in the directories that an archive has named, and in the directories directly in them.
 		{files: files{"a/.wh.x": "", "b/.wh.y": "", "b/c/.wh..wh..opq": "", "b/c/d/.wh.z": ""}, only: []string{"b"}, want: map[string]string{"b": "y", "b/c": "opaque"}},
 		{files: files{"a/.wh.x": ""}, only: []string{"gone", "gone/too"}},
 		{files: files{"a/b/.wh.x": "", "a/.wh.y": ""}, only: []string{"a/b", "a", "a/b"}, want: map[string]string{"a": "y", "a/b": "x"}},

@@ -37,8 +37,8 @@ func (tr *trial) killed(t *testing.T) {
 		t.Fatal("the operation has no step at which it could be killed")
 	}
 	killed := 0
-	backendName := some(t, all)
-	for _, k := range backendName {
+	tried := some(t, all)
+	for _, k := range tried {
 		if tr.kill(t, k) {
 			killed++
 		}
@@ -46,7 +46,7 @@ func (tr *trial) killed(t *testing.T) {
 			t.Fatalf("killed at step %d of %d, %v, reboot: %v", k.step, len(tr.steps), tr.steps[k.step], k.reboot)
 		}
 	}
-	t.Logf("killed %d times, in %d ways of %d", killed, len(backendName), len(all))
+	t.Logf("killed %d times, in %d ways of %d", killed, len(tried), len(all))
 }
 
 // kill is a point at which an operation is killed.

@@ -86,8 +86,8 @@ func concerns(call string, op operation) bool {
 	return op.name != "get-long" || call == "statx" || call == newCalls || strings.HasPrefix(call, "fs") || call == "move_mount"
 }
 
-// TestDeniedCalls has system calls fail in each operation, one at a time; stepsVariable says how many of the calls. The operation takes an
-// older way with the same result, or it changes nothing and returns an error that names the call and the layer.
+// TestDeniedCalls has system calls fail in each operation: one at a time, as many as stepsVariable says, and then all of newCalls. The
+// operation takes an older way with the same result, or it changes nothing and returns an error that names the call and the layer.
 func TestDeniedCalls(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 4 {
 		asDenied(t, args[0], backend.Name(args[1]), args[2], args[3])
@@ -222,7 +222,7 @@ func renameInDeepTree(t *testing.T) {
 	sameNames(t, readTree(t, dir).Names(), "a", "new", "new/f", "taken")
 }
 
-// mountsTriedOut makes an overlay mount with the calls that take one directory at a time, and trial mounts.
+// mountsTriedOut makes an overlay mount for which Mount prefers the calls that take one directory at a time, and trial mounts.
 func mountsTriedOut(t *testing.T) {
 	dir := t.TempDir()
 	// Because of the comma, the data of mount(2) cannot name this directory.
@@ -234,7 +234,7 @@ func mountsTriedOut(t *testing.T) {
 	must(t, m.Mount())
 	sameNames(t, readTree(t, m.Target).Names(), "f")
 	if used, err := inuse.TrialAnswer(m.Try()); err != nil || !used {
-		t.Errorf("it is used, and not: %v, %v", used, err)
+		t.Errorf("it is in use, and the trial mount says %v, %v", used, err)
 	}
 	must(t, mountutil.UnmountRetry(m.Target))
 }

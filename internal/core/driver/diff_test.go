@@ -116,7 +116,7 @@ func TestDiffAndApply(t *testing.T) {
 		got := s.see(t, "again")
 		delete(got, ".")
 		delete(want, ".")
-		// Archives keep whole seconds or better; compare without times.
+		// Archives have times in whole seconds, so compare without times.
 		sameNames(t, got.Names(), want.Names()...)
 		for _, path := range []string{"modified", "replaced/new", "becomesdir/f", "becomesfile", "kept"} {
 			a, aerr := os.ReadFile(filepath.Join(s.get(t, "again"), path))

@@ -91,7 +91,7 @@ func keepExchanging(t *testing.T, root, outside string) (stop func() int64) {
 	for n, rel := range exchangedDirs {
 		above, err := fsutil.OpenBelow(root, filepath.Dir(rel))
 		if err != nil {
-			// A mount of aufs does not show aufs's own directories.
+			// The tree does not have the directory that contains rel.
 			continue
 		}
 		link := fmt.Sprint("link", n)
@@ -229,18 +229,18 @@ func exchangedOperations(t *testing.T) []exchangedOperation {
 	home := func(s testStore) string { return string(s.inner.home) }
 	return []exchangedOperation{
 		{name: "Get and Put", layer: "top", do: func(s testStore) errAny { return s.mountAndPut("top") }},
-		{name: "Get on it", layer: "mid", do: func(s testStore) errAny {
+		{name: "Get of a child", layer: "mid", do: func(s testStore) errAny {
 			return append(errAny{s.inner.home.Invalidate("mid")}, s.mountAndPut("top")...)
 		}},
 		{name: "Get on the base", layer: "base", slow: true, do: func(s testStore) errAny {
 			return append(errAny{s.inner.home.Invalidate("base")}, s.mountAndPut("top")...)
 		}},
 		{name: "read", layer: "top", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
-		{name: "read on it", layer: "mid", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
+		{name: "read a child", layer: "mid", do: func(s testStore) errAny { return s.readAll("top", "mid") }},
 		{name: "read against another", layer: "base", slow: true, do: func(s testStore) errAny { return s.readAll("top", "base") }},
 		{name: "ApplyDiff", layer: "base", do: func(s testStore) errAny { return errAny{s.applyBytes("base", "", archive)} }},
 		{name: "ApplyDiff to a layer with content", layer: "top", do: func(s testStore) errAny { return errAny{s.applyBytes("top", "mid", archive)} }},
-		{name: "ApplyDiff on it", layer: "mid", slow: true, do: func(s testStore) errAny { return s.applyToNew("mid", archive) }},
+		{name: "ApplyDiff to a child", layer: "mid", slow: true, do: func(s testStore) errAny { return s.applyToNew("mid", archive) }},
 		{name: "Remove", layer: "top", do: func(s testStore) errAny {
 			return errAny{s.Remove("top"), s.Create("top", "mid", nil)}
 		}},

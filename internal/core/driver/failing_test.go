@@ -24,8 +24,8 @@ func (tr *trial) callFails(t *testing.T) {
 		}
 	}
 	failed := 0
-	backendName := some(t, all)
-	for _, f := range backendName {
+	tried := some(t, all)
+	for _, f := range tried {
 		if tr.fail(t, f) {
 			failed++
 		}
@@ -33,7 +33,7 @@ func (tr *trial) callFails(t *testing.T) {
 			t.Fatalf("%v of step %d of %d, %v", f.errno, f.step, len(tr.steps), tr.steps[f.step])
 		}
 	}
-	t.Logf("%d calls failed, in %d ways; the operation failed %d times", len(backendName), len(all), failed)
+	t.Logf("calls failed in %d ways of %d; the operation failed %d times", len(tried), len(all), failed)
 }
 
 // failure is the failure of one call of an operation.

@@ -74,7 +74,7 @@ func nothingKnown(t *testing.T, s testStore) {
 	}
 }
 
-// writtenParent makes layers below top that the other backend, or another user, has written.
+// writtenParent makes layers below top. The other backend has written one of them, new.
 func writtenParent(t *testing.T, s testStore) {
 	t.Helper()
 	nothingKnown(t, s)

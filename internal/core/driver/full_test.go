@@ -43,7 +43,7 @@ func TestFullDisk(t *testing.T) {
 			_, err := s.ApplyDiff("big", "base", ApplyOptions{
 				Diff: archiveOf(t, entry{Name: "small", Content: "s"}, entry{Name: "large", Content: strings.Repeat("l", 64<<20)}),
 			})
-			// The library unpacks in a process of its own, and only has the text of that process's error.
+			// If the library unpacks in a child process, it has only the text of the child's error.
 			wants(t, err, nil, "big", unix.ENOSPC.Error())
 			sameNames(t, readTree(t, s.inner.home.Diff("big")).Names())
 		}

@@ -41,7 +41,8 @@ func newVictim(t *testing.T, name backend.Name) victim {
 	return v
 }
 
-// around returns all that is beside and in the store, except the layer child and what exists to mount child.
+// around returns all that is beside and in the store, except the files of the layer child, what is kept of its archive, and what exists to
+// mount it.
 func (v victim) around(t *testing.T) tree {
 	t.Helper()
 	all := readTree(t, filepath.Dir(v.outside))
@@ -196,7 +197,7 @@ var hostile = map[string]func(v victim) []member{
 }
 
 // TestHostileArchives applies archives to a layer. Whether this succeeds or not, nothing outside of the layer is made, changed or removed.
-// After an error the layer is empty. The layer can be removed, and it can be mounted unless the mount is refused because of its content.
+// After an error the layer is empty. In both cases the layer can be mounted and removed.
 func TestHostileArchives(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for what, members := range hostile {

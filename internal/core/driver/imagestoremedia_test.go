@@ -131,7 +131,7 @@ func TestImageStoreLayerReplaced(t *testing.T) {
 func TestImageStoreConvertedByOwner(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		image := threeImageLayers(t, name)
-		// With a cache of its own, the owner renews the time of the layer's root directory.
+		// Without a cache of its own, the owner does not renew the time of the layer's root directory.
 		must(t, os.RemoveAll(image.home.Overlay(store.KnownDir)))
 		s := newStore(t, name, withImages(image))
 		s.create(t, "middle", "container")
@@ -227,8 +227,8 @@ func TestImageStoreOfInTree(t *testing.T) {
 	})
 }
 
-// TestImageStoreOfEarlierVersion uses stores of earlier versions as image stores: those that only have caches more can be read, and others
-// are refused.
+// TestImageStoreOfEarlierVersion uses stores of earlier versions as image stores: those in which that version has left only caches can be
+// read, and others are refused.
 func TestImageStoreOfEarlierVersion(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, link := range []string{"mark/middle", "trace/another-boot/middle"} {
@@ -331,7 +331,7 @@ func TestImageStoreIsNotProbed(t *testing.T) {
 	})
 }
 
-// TestImageStoreRecord cuts short what Init writes about image stores, and opens stores that have no room for it.
+// TestImageStoreRecord removes or replaces what Init has recorded about an image store. The next Init must record it again.
 func TestImageStoreRecord(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		image := threeImageLayers(t, name)

@@ -86,7 +86,7 @@ func TestInitHomeThatAufsCannotParse(t *testing.T) {
 	}
 }
 
-// TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount, which leaves no room for a second mount on top of it.
+// TestInitOnAFileSystemThatIsRefused puts the store on an overlay mount, which both backends refuse.
 func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := t.TempDir()

@@ -34,7 +34,7 @@ const (
 	leftBehind harm = "files of no layer are left"
 )
 
-// TestInTreeInterrupted kills the in-tree driver's operations, and has their calls fail with ENOSPC, at four steps at most, or at each step
+// TestInTreeInterrupted kills the in-tree driver's operations, and has their calls fail with ENOSPC, at eleven steps at most, or at each step
 // if stepsVariable says "all". It also has the power go off after one operation.
 func TestInTreeInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
@@ -72,7 +72,7 @@ func TestInTreeInterrupted(t *testing.T) {
 					found[tr.interrupt(t, step, faults.Kill)]++
 					failed[tr.interrupt(t, step, faults.Fail(unix.ENOSPC))]++
 				}
-				t.Logf("killed at every %d. of %d steps: %v; ENOSPC: %v", stride, len(tr.steps), found, failed)
+				t.Logf("killed at one step in %d, of %d: %v; ENOSPC: %v", stride, len(tr.steps), found, failed)
 				if found[c.finds] == 0 {
 					t.Errorf("at no step it is found that %s: %v", c.finds, found)
 				}

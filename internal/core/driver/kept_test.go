@@ -188,7 +188,8 @@ func TestAnyArchiveIsGivenBack(t *testing.T) {
 	})
 }
 
-// TestChildKeepsWhatItLeaves has a child process unpack archives. The child must keep what the layer cannot show, and nothing else.
+// TestChildKeepsWhatItLeaves has a child process unpack archives. The driver must keep the content of whiteouts and of aufs's own files, but
+// not that of files that later entries replace.
 func TestChildKeepsWhatItLeaves(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

@@ -106,8 +106,8 @@ func TestDiffGetterOpensRegularFiles(t *testing.T) {
 		for _, file := range []string{"s/f", "null", "d"} {
 			s.getsNo(t, "base", file, fsutil.ErrNotRegular)
 		}
-		// The driver has kept the archive's content of d/f. The storage library asks for nothing else, but without that content, the getter
-		// finds the pipe.
+		// The driver has kept the content that d/f has in the archive, and the getter returns that. Without it, the getter finds the
+		// pipe.
 		s.getsFile(t, "base", "d/f", "xxx")
 		must(t, os.RemoveAll(s.inner.home.Kept("base")))
 		s.getsNo(t, "base", "d/f", fsutil.ErrNotRegular)
@@ -128,7 +128,7 @@ func TestNoPipeIsWaitedFor(t *testing.T) {
 				}
 				must(t, unix.Mkfifo(path, 0o600))
 				if _, err := s.Get("child", GetOptions{}); err == nil {
-					// Not every backend reads this file, and a pipe does not count as a stamp.
+					// Get does not read each of these files.
 					must(t, s.Put("child"))
 				} else {
 					wants(t, err, nil, "child")

@@ -261,7 +261,7 @@ func TestCheckMakesNoLock(t *testing.T) {
 	})
 }
 
-// TestClosedGoesByWhatIsThere checks the directory around home: the mode of home closes that directory to nobody.
+// TestClosedGoesByWhatIsThere asks Closed about the directory around home: the mode of home does not count for that directory.
 func TestClosedGoesByWhatIsThere(t *testing.T) {
 	root := t.TempDir()
 	h := store.Home(filepath.Join(root, "aufs"))

@@ -176,7 +176,7 @@ func (l *logged) disks(t *testing.T) []*disk {
 				cuts = append(cuts, l.base.copy(t))
 			}
 		case entry.Flags&discardFlag != 0:
-			t.Fatal("a file system that was not told to has discarded blocks")
+			t.Fatal("the file system has discarded blocks, and nobody told it to")
 		default:
 			content := make([]byte, int64(entry.Sectors)*size)
 			_, err := log.ReadAt(content, offset)

@@ -79,7 +79,7 @@ func TestLineOfLongStackIsShort(t *testing.T) {
 			}
 			must(t, s.Put(top))
 		}
-		// A mount of read-only directories alone leaves out what is of no use to it.
+		// In a read-only mount, the layer's own directory is one of the lower ones, so the stack has one layer less.
 		below := fmt.Sprintf("%064d", backend.MostLowers-1)
 		if seen := s.see(t, below, "ro"); len(seen) != backend.MostLowers+1 {
 			t.Errorf("the read-only mount has %d files", len(seen))

@@ -318,7 +318,7 @@ func testMigration(t *testing.T, backendName backend.Name, o oldStore, mountDiff
 	o.archivesAreRight(t, s)
 	for _, l := range o.layers {
 		if f, converting := o.form(t, l.id); converting && l.state != stateStuck {
-			t.Errorf("layer %s is in form %s, and being converted yet", l.id, f)
+			t.Errorf("layer %s is in form %s, and still being converted", l.id, f)
 		}
 	}
 	must(t, s.Cleanup())

@@ -47,8 +47,8 @@ func keepBusy(t *testing.T, dir string) (end func()) {
 	}
 }
 
-// foreignMounts are mounts that somebody can make in the place of the directories of the layer child. mount returns away, which takes the
-// mount away if Remove cannot, and unharmed, which checks that what was mounted is unharmed.
+// foreignMounts are mounts that somebody can make in the place of the directories of the layer child. mount returns away, which unmounts what
+// Remove cannot unmount, or closes the file that keeps it busy, and unharmed, which checks that what was mounted is unharmed.
 var foreignMounts = []struct {
 	name string
 	// refused is the path in home with which Remove fails, or "" if Remove succeeds.

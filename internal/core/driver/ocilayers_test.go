@@ -157,7 +157,7 @@ func TestLayersAreOfTheSpecification(t *testing.T) {
 }
 
 // compareStack applies archives to layers whose ids begin with prefix, and compares what the uppermost layer shows with what the
-// specification says. staged says that the archives are staged before their layers are there. It removes the layers in the end.
+// specification says. staged says that each archive is staged and then committed to its layer. compareStack removes the layers in the end.
 func compareStack(t *testing.T, s testStore, prefix, text string, options ApplyOptions, staged bool) (want map[string]*ocimodel.Node, problems []string) {
 	t.Helper()
 	apply := s.ApplyDiff

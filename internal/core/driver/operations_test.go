@@ -24,8 +24,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
-// Tests run these operations of the driver in processes of their own, and interrupt them at each of their steps: the system calls that
-// would change or open something.
+// Tests run these operations of the driver in processes of their own, and interrupt them at their steps: the system calls that would change
+// or open something. stepsVariable says at how many.
 
 func init() { faults.Launch() }
 

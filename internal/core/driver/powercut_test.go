@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// powerCut makes the power go off at steps of the operation, and after it. The disk then has what the file system has written by then. The
-// file system has no reason to write but an fsync, because the operation takes less than its five seconds. A new driver must find each
-// layer as it was before the operation, or as it is after it. Once the operation has returned, it must find each layer as it is after it.
+// powerCut makes the power go off at steps of the operation, and after it. The disk then has what the file system has written by then. Only
+// an fsync makes ext4 write: by itself it writes every five seconds, and the operation takes less. A new driver must find each layer as it
+// was before the operation, or as it is after it. Once the operation has returned, it must find each layer as it is after it.
 func (tr *trial) powerCut(t *testing.T) {
 	wanted := map[int]bool{}
 	for _, call := range some(t, slices.Clone(tr.steps)) {

@@ -72,7 +72,7 @@ func asContainer(t *testing.T, f func() error) error {
 	t.Helper()
 	done := make(chan error)
 	go func() {
-		// The thread, whose capabilities are others, ends with the goroutine.
+		// The thread loses a capability, so it must end with the goroutine.
 		runtime.LockOSThread()
 		err := storetest.DropCapability(unix.CAP_SYS_RESOURCE)
 		if err == nil {
@@ -137,7 +137,8 @@ func TestQuotaSize(t *testing.T) {
 		s.limited(t, "limited", "size=2M")
 		s.limited(t, "free")
 		dir := s.get(t, "limited")
-		// This is what df shows in the container. Aufs asks for the root of the branch's mount.
+		// This is what df shows in the container. With aufs it is the size of the whole disk, because aufs asks the file system about the root
+		// of the branch's mount.
 		var st unix.Statfs_t
 		must(t, unix.Statfs(dir, &st))
 		if size := int64(st.Blocks) * st.Bsize; size != 2<<20 && name == backend.Overlay {

@@ -47,7 +47,8 @@ func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
 	})
 }
 
-// TestRemoveThatCannotMoveFiles checks that Remove restores the layer if its files cannot be moved out of the store.
+// TestRemoveThatCannotMoveFiles checks that Remove restores the layer if the layer's mount point cannot be removed, or its directory cannot
+// be moved.
 func TestRemoveThatCannotMoveFiles(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, what := range []string{store.MntDir, store.DiffDir} {

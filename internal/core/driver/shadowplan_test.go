@@ -272,7 +272,7 @@ func TestNameTooLongForAufs(t *testing.T) {
 	}
 }
 
-// TestShadowsAreJoined checks the shadow below a layer that has everything in the shadow above the layer's parent as well.
+// TestShadowsAreJoined checks the shadow below a layer: it also has the marks of the shadow above the layer's parent, and takes its place.
 func TestShadowsAreJoined(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {

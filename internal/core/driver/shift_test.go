@@ -467,7 +467,7 @@ func TestDisableShifting(t *testing.T) {
 	})
 }
 
-// TestBadMaps mounts with maps that cannot be.
+// TestBadMaps mounts a layer with invalid maps.
 func TestBadMaps(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
 		ownedImage(t, s)
@@ -678,7 +678,7 @@ func (s testStore) hasNoShifting(t *testing.T) {
 	noMounts(t, s.inner.home.Mnt(""))
 }
 
-// TestShiftedDeep shifts a stack with more layers than mount(2) takes paths of, each with whiteouts.
+// TestShiftedDeep shifts a stack of so many layers that their paths do not fit into one call of mount(2). Each layer has a whiteout.
 func TestShiftedDeep(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
 		ownedImage(t, s)
@@ -740,7 +740,7 @@ func TestShiftedPeculiar(t *testing.T) {
 			root := tr["."]
 			root.Mtime = 0
 			tr["."] = root
-			// The kernel shows for whose root the capabilities count.
+			// The kernel shows the capabilities with the id of the root for which they count.
 			ping := tr["capabilitiesandattributes/ping"]
 			ping.Xattrs = ""
 			tr[ping.Path] = ping

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// applyStagedLayer makes the layer id of an archive, as the storage library does where the driver can stage layers.
+// applyStagedLayer fills the layer id from an archive, as the storage library does where the driver can stage layers.
 func (s testStore) applyStagedLayer(id, parent string, options ApplyOptions) (size int64, err error) {
 	target, size, err := s.StageLayer(parent, options)
 	if err == nil {
@@ -28,7 +28,7 @@ func (s testStore) applyStagedLayer(id, parent string, options ApplyOptions) (si
 	return size, errors.Join(err, s.CleanupStagedLayer(target))
 }
 
-// TestStagedLayerIsAsApplied compares layers that were staged before they existed with those of ApplyDiff.
+// TestStagedLayerIsAsApplied compares layers from StageLayer and CommitLayer with those from ApplyDiff.
 func TestStagedLayerIsAsApplied(t *testing.T) {
 	nobody := &idmap.Mappings{UIDs: []idmap.Map{{HostID: 1000, Size: 1 << 16}}, GIDs: []idmap.Map{{HostID: 2000, Size: 1 << 16}}}
 	forEachBackend(t, func(t *testing.T, name backend.Name) {

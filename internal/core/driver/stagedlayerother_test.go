@@ -14,8 +14,8 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 )
 
-// TestStagedLayerForAnotherLayer commits to layers that are not as their parents were: the library changes the owners in a layer before it
-// commits to it, makes a layer from a template, or has somebody make the parent again.
+// TestStagedLayerForAnotherLayer commits to layers other than an empty layer on top of the parent for which the archive was staged: the owners
+// in the layer were changed, the layer was made from a template, or it has files.
 func TestStagedLayerForAnotherLayer(t *testing.T) {
 	nobody := idMaps(idmap.Map{HostID: 1000, Size: 1 << 16})
 	archives := map[string][]byte{

@@ -196,7 +196,7 @@ func TestVolatileHeld(t *testing.T) {
 		unmountLazily(t, string(s.inner.home))
 		s = openStore(t, string(s.inner.home), backend.Overlay)
 		for _, options := range []GetOptions{{}, {Volatile: true}} {
-			// What ends a read-only mount is not the end of the volatile one.
+			// The Put of a read-only mount does not end the volatile one.
 			sameNames(t, s.see(t, "child", "ro").Names(), "f")
 			_, err := s.Get("child", options)
 			wants(t, err, unix.EBUSY, "child", "volatile")
@@ -243,7 +243,7 @@ func TestVolatileUnknown(t *testing.T) {
 	})
 }
 
-// TestVolatileDenied mounts volatile while one of the new calls for mounts is forbidden. The older call that does then meets what the first
+// TestVolatileDenied mounts volatile while one of the new calls for mounts is forbidden. Mount then calls mount(2), which meets what the first
 // attempt has left in the work directory.
 func TestVolatileDenied(t *testing.T) {
 	if call := os.Getenv(childVariable); call != "" {
@@ -326,8 +326,8 @@ func TestDriverWritesDurably(t *testing.T) {
 	})
 }
 
-// TestVolatilePowerCut makes the power go off while a volatile mount is written to, and after its Put. All layers but the mounted one must
-// be as before, and that one must be one that can be used.
+// TestVolatilePowerCut makes the power go off while a volatile mount is written to, and after its Put. The mounted layer must be usable, and
+// all others must be as before.
 func TestVolatilePowerCut(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		d := newDisk(t)

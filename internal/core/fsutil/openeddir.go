@@ -23,7 +23,7 @@ import (
 // call that follows no symbolic link; and scratch directories and shadows, which are in no mount while they are being made.
 type Dir struct {
 	Fd   int
-	Path string // the path that it was opened with, for errors only
+	Path string // the path that it was opened with, which may lead elsewhere by now
 	kept bool   // the descriptor belongs to something else, and Close does not close it
 }
 

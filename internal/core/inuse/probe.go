@@ -49,7 +49,7 @@ const (
 	AnswerNoOverlay Answer = iota
 	// AnswerTrial says that a trial mount with index=on fails with EBUSY as long as the first mount that uses the directory is alive.
 	AnswerTrial
-	// AnswerMountinfo says that such a trial mount does not fail, so that the mounts of all processes have to be searched.
+	// AnswerMountinfo says that such a trial mount does not fail with EBUSY, so that the mounts of all processes have to be searched.
 	AnswerMountinfo
 )
 

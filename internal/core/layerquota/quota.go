@@ -134,8 +134,8 @@ func MustBeWithin(h store.Home, id string) error {
 	return err
 }
 
-// Free returns a function that removes the limits of the layer id. The caller calls the function when the layer's directory is gone from
-// diff/. Limits that stay after a crash do no harm: whichever layer gets the project later gets limits of its own.
+// Free reads the quota of the layer id, and returns a function that removes the limits. The function does not need the layer's directory, which
+// may be gone from diff/ by then. Limits that stay after a crash do no harm: whichever layer gets the project later gets limits of its own.
 func Free(h store.Home, id string) func() error {
 	q, err := Of(h, id)
 	return func() error {

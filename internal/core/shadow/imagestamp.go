@@ -19,8 +19,8 @@ import (
 
 // The times of a layer's root directory do not tell everything about a layer in an additional image store. Squashfs and other file systems that
 // are written once have no times of change, and give the same inode number to the same directory of the next release. So a cache entry of such
-// a layer is valid only for one mount of the layer's directory in one boot of the kernel: while that lives, nothing else can be there. Usually
-// the whole image store is on one mount, but each layer can be on a mount of its own.
+// a layer is valid only for one mount of the layer's directory in one boot of the kernel: while that mount lives, it shows the same file
+// system. Usually the whole image store is on one mount, but each layer can be on a mount of its own.
 //
 // If the file system of the image store can be written, whoever owns the store can convert a layer there, and need not renew the layer's time,
 // because nothing is cached in the store itself. So the stamp has the layer's form as well.

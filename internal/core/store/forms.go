@@ -202,8 +202,7 @@ func (h Home) Invalidate(id string) error {
 		if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return LayerError("invalidating the cache of", id, &fs.PathError{Op: "unlink", Path: path, Err: err})
 		}
-		// Without this, a crash may bring the link back, and not every file system then also undoes the changes that came after its
-		// removal.
+		// Without this, a crash may bring the link back. Some file systems then keep later changes of the layer, and the link is wrong.
 		if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
 			return LayerError("invalidating the cache of", id, err)
 		}

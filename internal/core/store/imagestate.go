@@ -66,7 +66,7 @@ func (s Stores) Lock(l Layer) (*fsutil.Lock, error) {
 	return s.Home.FlockFile(s.Home.whole().image(l.Home, LockDirName, l.ID), "", unix.LOCK_EX)
 }
 
-// LockLayerAnd takes the lock of the layer id, and calls read with it. In home it does that as Home.LockLayerAnd.
+// LockLayerAnd takes the lock of the layer id, and calls read with the layer. For a layer of home, it is Home.LockLayerAnd.
 func (s Stores) LockLayerAnd(op, id string, read func(Layer) error) (*fsutil.Lock, error) {
 	if err := CheckID(id); err != nil {
 		return nil, LayerError(op, id, err)

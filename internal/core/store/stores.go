@@ -102,7 +102,7 @@ func (s Stores) MustChange(op, id string) error {
 }
 
 // mustBeWhole returns an error if an operation on the layer l was cut short in its image store. Only a driver that may write there can
-// finish the operation. In home, whoever mounts the layer does that.
+// finish the operation. In home, a mount finishes a conversion, and UpdateLayerIDMap finishes a change of owners.
 func (s Stores) mustBeWhole(l Layer) error {
 	if s.IsOwn(l) {
 		return nil

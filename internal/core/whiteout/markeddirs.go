@@ -72,7 +72,8 @@ func (s Search) Find() ([]MarkedDir, error) {
 			within = append(within, filepath.Join(rel, name))
 		}
 	}
-	// The directories of Only come before these, because the method in returns no subdirectories of a directory that it has seen before.
+	// Look into these last. A directory can be both in Only and in within. If it were looked into here first, the loop above would not get
+	// its subdirectories.
 	for _, rel := range within {
 		if _, err := s.in(&t, rel, looked, add); err != nil {
 			return nil, err

@@ -145,8 +145,8 @@ func (l *Listing) addWhiteout(dir fsutil.Dir, hidden string, entry fs.DirEntry, 
 	return nil
 }
 
-// IsOpaque reports whether dir, the root directory of a layer in form f, is opaque. No container can change what the path of a layer's root
-// leads to.
+// IsOpaque reports whether dir, a directory of a layer in form f, is opaque. dir is the root of the layer, or a path through an open directory:
+// no container can change what such a path leads to.
 func IsOpaque(dir string, f Form) (bool, error) {
 	info, err := os.Lstat(filepath.Join(dir, OpaqueMark))
 	if err == nil && info.Mode().IsRegular() {

@@ -8,8 +8,8 @@ import (
 )
 
 // EachMember calls do with each member of an archive until do returns an error.
-// It then reads what follows the last member, so that a program that writes the
-// archive into a pipe does not wait.
+// After the last member it reads what follows, so that a program that writes the
+// archive into a pipe does not wait. After an error it reads nothing more.
 func EachMember(archive io.Reader, do func(*tar.Header, io.Reader) error) error {
 	tr := tar.NewReader(archive)
 	for {

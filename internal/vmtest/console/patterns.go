@@ -62,7 +62,7 @@ var kernelMessage = alternatives(
 	`^unregister_netdevice: waiting`,
 )
 
-// ignored matches messages that have one of the forms above but are no fault.
+// ignored matches messages that are no fault, even if they have one of the forms above.
 // Every pattern here needs its reason.
 var ignored = alternatives(
 	// aufs logs, at the level "info", that it rewrites a sparse file of its own.
@@ -72,8 +72,8 @@ var ignored = alternatives(
 	// The root directories of two branches differ in owner or mode. Layers may
 	// differ so; the upper one counts.
 	`^aufs test_add:\d+:.+\[\d+\]: uid/gid/perm `,
-	// The initramfs of a kernel without CONFIG_DEVTMPFS has a console. A kernel
-	// that boots without one writes this warning, and works.
+	// A kernel that cannot open /dev/console before it starts init writes this
+	// warning, and works.
 	`^Warning: unable to open an initial console`,
 )
 

@@ -64,7 +64,8 @@ func mountTmp(plan wire.Plan) error {
 	}
 	var err error = unix.EINVAL
 	if plan.FS == "xfs" {
-		// Tests of quotas take these. On other file systems they make a disk of their own, an ext4.
+		// Tests of quotas use the project quotas of this xfs. On other file systems they make a disk of their own, an
+		// ext4.
 		err = mountWith("prjquota", plan.FS, source, wire.TmpDir)
 	}
 	if errors.Is(err, unix.EINVAL) {
