@@ -9,8 +9,10 @@
 //   - its Diff, applied to another layer on the same parent, makes that layer
 //     show the same;
 //   - its Changes are the differences of the model from what it was before;
-//   - the driver's other backend, where there is one, sees the same, and so
-//     does the driver when it opens the store anew.
+//   - the driver's other backend, where there is one, sees the same.
+//
+// At the end, Run opens the store anew, and checks the uppermost layer and its
+// copy, or all layers if the store was converted.
 //
 // [Mix] has the two backends take turns at the mounts, has the store converted
 // in between, and puts layers on read-only mounts while other layers are made

@@ -64,7 +64,8 @@ func Tell(name string) {
 }
 
 // Run starts the program cmd, which must call Launch, asks decide what becomes of each of its calls, and waits until
-// the program and its children are gone. The error is that of cmd.Wait: an *exec.ExitError if the program was killed.
+// the program and its children are gone. The error wraps that of cmd.Wait, which is an
+// *exec.ExitError if the program was killed.
 func Run(cmd *exec.Cmd, decide func(Call) Verdict) error {
 	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

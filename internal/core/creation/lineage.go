@@ -33,7 +33,7 @@ func Lineage(s store.Stores, id, parent string) ([]store.Layer, error) {
 	return append([]store.Layer{nearest}, ancestors...), nil
 }
 
-// NotBelow returns an error if an additional image store has a layer with this id, and parents include it, or a layer of home is on top of it.
+// NotBelow returns an error if an additional image store has a layer with this id, and that layer is one of parents or is below a layer of home.
 // If home got a layer with this id too, the layers on top would show other content.
 func NotBelow(s store.Stores, id string, parents []store.Layer) error {
 	image := s.Find(id, s.Home)

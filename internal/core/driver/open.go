@@ -241,7 +241,7 @@ func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
 }
 
 // probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory: a mount there shows
-// just as well what the kernel can do. Opening such a store must not fail: nobody could remove layers from it.
+// just as well what the kernel can do. If opening such a store failed, nobody could remove layers from it.
 func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error)) (backend.Backend, error) {
 	// first is the error of the first place, which is about the store.
 	var first error

@@ -57,7 +57,7 @@ func (e *BusyError) Error() string {
 		text = append(text, h.String())
 	}
 	if len(text) == 0 {
-		text = append(text, "nothing in /proc says who uses the mount, perhaps the kernel, or a process that this process cannot look at")
+		text = append(text, "nothing in /proc says who uses the mount: perhaps the kernel does, or a process that this process cannot look at")
 	}
 	return fmt.Sprintf("%v: %s", unix.EBUSY, strings.Join(text, "; "))
 }

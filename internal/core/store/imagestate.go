@@ -21,8 +21,8 @@ import (
 //	                                   what is in overlay/known/FORM and overlay/shadow for layers of home
 //	mnt/aufs-removing/KEY/<id>/        the mount point of the layer
 //
-// They are not where home has the same for its own layers: the sweep would take them for those of a removed layer, and the same id can be in
-// both. Nothing else of a layer in an image store needs a place in home. Nobody converts or removes such a layer, so that no probe has to
+// They are apart from those of home's own layers: otherwise the sweep would take them for those of a removed layer. And the same id can be in
+// both stores. Nothing else of a layer in an image store needs a place in home. Nobody converts or removes such a layer, so that no probe has to
 // find its mounts.
 
 // imageLink is the name of the link to the home of an image store.
