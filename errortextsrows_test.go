@@ -50,7 +50,7 @@ func (s *errorStore) openAt(home string) error {
 	return s.openAs(home, s.name)
 }
 
-// openAs opens a store at another place, with a backend.
+// openAs opens the store at home, with a backend.
 func (s *errorStore) openAs(home string, name backend.Name) error {
 	s.T.Helper()
 	d, err := Init(home, optionsFor(name))

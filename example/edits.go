@@ -84,7 +84,7 @@ func simpleEdits() []edit {
 	}
 }
 
-// shapeEdits returns edits that change directories, and turn files into directories and back.
+// shapeEdits returns edits that change directories, turn a file into a directory, and turn a directory into a symlink.
 func shapeEdits() []edit {
 	return []edit{
 		{Op: opRemove, Path: "edit/remove-dir"},

@@ -121,7 +121,7 @@ func xattrs(t *testing.T) (lacks, loses bool) {
 	}
 	must(t, errors.Join(os.NewSyscallError("lremovexattr", err), lerr))
 	if loses = !slices.Contains(attrs, empty) || slices.Contains(attrs, gone); loses {
-		t.Log("this kernel's aufs loses empty extended attributes, or does not remove any: they are left out")
+		t.Log("this kernel's aufs loses empty extended attributes, or removes none: operations that set an empty one or remove one are left out")
 	}
 	return false, loses
 }

@@ -25,7 +25,8 @@ type optionCase struct {
 	bad map[string][]string
 }
 
-// optionCases are all options that the library has in [storage.options], and the options of this driver alone.
+// optionCases are all options that the library passes on to a driver from [storage.options], and the options of this
+// driver alone.
 var optionCases = []optionCase{
 	{"mountopt", []string{"nodev", "nodev,noexec"}, map[string][]string{"metacopy=on": {"not known"}}},
 	{"backend", []string{"aufs", "overlay", "auto"}, map[string][]string{"zfs": {"aufs, overlay or auto"}}},
@@ -157,7 +158,8 @@ func unknownToTheTable(t *testing.T, options []string) []string {
 	return unknown
 }
 
-// everyOption returns a storage.conf that has each option of [storage.options], and each option for an overlay driver.
+// everyOption returns a storage.conf that begins with head. It has every line from which the library makes an option of
+// this driver, and some other lines.
 func everyOption(head ...string) string {
 	return strings.Join(append(head, `[storage.options]
 additionalimagestores = ["/images"]

@@ -25,7 +25,7 @@ const (
 // NoAuplink is the beginning of the results' setting "auplink" if there is no such program.
 const NoAuplink = "none"
 
-// A Goal says how many times as long as this module's driver another driver must take, at least.
+// A Goal is the least ratio of another driver's time to the time of this module's driver.
 type Goal struct {
 	Row   string // the beginning of the rows' names, up to a slash or the end
 	Other string // the driver to compare with; or Later: this module's driver when it mounts the same container once more
@@ -36,7 +36,7 @@ type Goal struct {
 // which may take 1.3 times as long.
 const withinOverlay = 1 / 1.3
 
-// MostFirst is how many times as long as a later Get the first Get after a pull may take.
+// MostFirst is the greatest ratio of the time of the first Get after a pull to the time of a later Get.
 const MostFirst = 1.3
 
 // Goals returns the goals of the project.

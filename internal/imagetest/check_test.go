@@ -100,9 +100,9 @@ func putLayer(t *testing.T, store storage.Store) *storage.Layer {
 	return layer
 }
 
-// TestStoreCheckOfMappedContainers has the storage library check a store with a container whose ids are mapped. For the container the
-// library makes a copy of the image's topmost layer with other owners; that copy still belongs to the image. Files of
-// root in the image belong to the container's root.
+// TestStoreCheckOfMappedContainers has the storage library check a store with a container whose ids are mapped. If the
+// driver cannot shift owners, the library makes a copy of the image's topmost layer with other owners for the
+// container; that copy still belongs to the image. Files of root in the image belong to the container's root.
 func TestStoreCheckOfMappedContainers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		root := t.TempDir()

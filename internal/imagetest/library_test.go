@@ -15,7 +15,8 @@ import (
 var isNewLibrary = strings.HasPrefix(reflect.TypeFor[storage.DiffOptions]().PkgPath(), "go.podman.io/")
 
 var (
-	// libraryAppliesRoot says that this storage library gives a layer's root directory what an archive has of it.
+	// libraryAppliesRoot says that this storage library gives a layer's root directory the owner and the mode that an
+	// archive has for it.
 	libraryAppliesRoot = isNewLibrary
 	// libraryStages says that this storage library can unpack layers without the lock of the store.
 	libraryStages = isNewLibrary

@@ -38,7 +38,7 @@ func ownedBy(t *testing.T, store storage.Store) string {
 	return image.ID
 }
 
-// withMaps makes a container of an image whose root has the id first on the host.
+// withMaps makes a container of an image. On the host, the container's root has the id first.
 func withMaps(t *testing.T, store storage.Store, image string, first int) *storage.Container {
 	t.Helper()
 	maps := []idtools.IDMap{{HostID: first, Size: 65536}}

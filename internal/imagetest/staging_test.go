@@ -84,8 +84,8 @@ func oneFile(t *testing.T, content string) []byte {
 	return tarOf(t, file{Header: tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644}, content: []byte(content)})
 }
 
-// TestLayersWithOtherOwners puts layers into a store whose owners are not those of their parents: the library changes the owners in a layer
-// before it has the driver fill the layer.
+// TestLayersWithOtherOwners puts layers on top of layers that have other owners. If the driver cannot shift owners, the
+// library changes the owners in a layer before it has the driver fill the layer.
 func TestLayersWithOtherOwners(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend string) {
 		store := openStore(t, t.TempDir(), backend)

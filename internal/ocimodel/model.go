@@ -75,8 +75,8 @@ func newMember() *member {
 var ErrUnspecified = errors.New("an archive of this kind has no meaning")
 
 // Read reads an archive. The error is ErrUnspecified if the path of an entry leads through something other than a
-// directory, if a hard link does not lead to a regular file before it, or if a symbolic link takes the place of a
-// directory.
+// directory, if a hard link does not lead to a regular file before it, or if a symbolic link has the name of a
+// directory that had an entry before it.
 func Read(entries []Entry) (*Layer, error) {
 	l := &Layer{root: newMember(), directories: map[string]bool{}}
 	for _, e := range entries {

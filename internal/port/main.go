@@ -1,8 +1,8 @@
 // Command port generates the module in podman/, which is for go.podman.io/storage, from this module, which
 // is for github.com/containers/storage. Run it in the directory of this module.
 //
-// Some files of podman/ are written by hand and replace the files that port would generate. They contain the code that depends on
-// the library's own interface.
+// Some files of podman/ are written by hand: the code that depends on the library's own interface, and tests of podman/
+// alone. Port generates no file in their place.
 package main
 
 import (

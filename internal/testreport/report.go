@@ -38,7 +38,7 @@ func (r Result) Name() string {
 
 // A Report is the outcome of a run of tests.
 type Report struct {
-	Results []Result // in the order in which the tests began
+	Results []Result // by package; those of a package in the order in which its tests began
 }
 
 // Counts are numbers of leaf tests.
@@ -46,7 +46,7 @@ type Counts struct {
 	Passed, Failed, Skipped int
 }
 
-// Run returns the number of tests that ran to an end; skipped tests did not.
+// Run returns the number of tests that passed or failed.
 func (c Counts) Run() int { return c.Passed + c.Failed }
 
 // Total counts all results.

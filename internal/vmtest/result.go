@@ -106,7 +106,7 @@ func (r *result) ranTests() bool {
 		func(res testreport.Result) bool { return res.Test != "" })
 }
 
-// ranSuite reports whether a test of the suite ran to its end. If only one
+// ranSuite reports whether a test of the suite passed or failed. If only one
 // backend is tested, skipped tests count too, because all tests of a package may
 // need the other backend.
 func (r *result) ranSuite(s suite, opts options) bool {

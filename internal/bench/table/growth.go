@@ -36,8 +36,8 @@ func (p parts) with(i int, val string) string {
 	return row
 }
 
-// growth returns, for each key of a row, how much longer a driver takes for each additional one, compared with the row
-// that has the lowest number. It leaves out keys without such a row.
+// growth returns, for each key of a row, how much longer a driver takes for one more of what the key counts, compared
+// with the row that has the lowest number. It leaves out keys without such a row.
 func (s *stats) growth(row, driver string) string {
 	here, ok := s.cells[row][driver][seconds]
 	if !ok {

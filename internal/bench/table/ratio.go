@@ -6,8 +6,7 @@ import (
 	"strconv"
 )
 
-// A ratio says how many times as long as one driver another one takes, and the range of that
-// number.
+// A ratio is one time divided by another, with the range of the quotient.
 type ratio struct {
 	median, least, most float64
 	known               bool // whether least and most are known

@@ -194,8 +194,8 @@ func (s *stats) firstAndLater(row, driver string) (first, later measure, ok bool
 	return first, later, ok && laterOK
 }
 
-// verdict returns the verdict on the goal that other takes at least least times as long as own, with their ratio r. A missed goal is
-// out of reach if the whole range of the floor alone misses it too.
+// verdict returns the verdict on the goal that r, the time of other divided by that of own, is not below least. A
+// missed goal is out of reach if the whole range of the floor alone misses it too.
 func (s *stats) verdict(row, own, other string, r ratio, least float64) verdict {
 	v := r.verdict(least)
 	floor := map[string]string{bench.Ours: bench.Floor, bench.OursOnOverlay: bench.FloorOverlay}[own]

@@ -62,7 +62,7 @@ func unmountParts(t *testing.T, home string, dirs ...string) {
 	noMounts(t, home)
 }
 
-// life makes layers in every way that exists, and returns what they show.
+// life makes layers, fills them from archives, through mounts and from a staging directory, and removes some. It returns what the others show.
 func life(t *testing.T, s testStore) layerTrees {
 	t.Helper()
 	childEdited(t, s)
@@ -127,7 +127,7 @@ func sameLayers(t *testing.T, got, want layerTrees) {
 }
 
 // TestPartsOnOtherDisks mounts other file systems at the parts of a store that can be mount points. It first does so before the store
-// exists, and then with a copy of the store that was on one disk.
+// exists. Then it copies the store to one disk, and does so with the copy.
 func TestPartsOnOtherDisks(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		plain := newStore(t, name)

@@ -179,7 +179,7 @@ func TestExact(t *testing.T) {
 				content := readDiff(t, s, "child", nil)
 				_, err := s.ApplyDiff("again", "base", ApplyOptions{Diff: bytes.NewReader(content)})
 				must(t, err)
-				// Compare before the mount: overlayfs makes whiteouts anew.
+				// Compare before the mount: the overlay backend converts the layer for the mount, and makes its whiteouts anew.
 				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
 					t.Errorf("the archive of the layer that was unpacked is another one:\n%q\n%q",
 						keysOf(readArchive(t, bytes.NewReader(got))), keysOf(readArchive(t, bytes.NewReader(content))))
@@ -228,7 +228,7 @@ func TestACLOwners(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%q, not %q", got, want)
 		}
-		// An archive leaves out owners whom the container does not know. The same holds the other way round.
+		// An archive leaves out owners whom the container does not know.
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
 		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if len(list) != layertar.ACLHeaderLen+4*layertar.ACLEntryLen {
@@ -306,9 +306,9 @@ func TestListsOfTheRoot(t *testing.T) {
 	}
 }
 
-// TestWhiteoutsBringNoAttributes applies an archive whose whiteout has attributes. The driver drops overlayfs's attributes, and maps the
+// TestAttributesOfWhiteouts applies an archive whose whiteout has attributes. The driver drops overlayfs's attributes, and maps the
 // owners in the access control list.
-func TestWhiteoutsBringNoAttributes(t *testing.T) {
+func TestAttributesOfWhiteouts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")

@@ -33,8 +33,8 @@ var confused = []string{"driver.t", "exe["}
 // exchangedDirs are the directories of a layer that are exchanged with symbolic links. A directory comes before the one that it is in.
 var exchangedDirs = []string{"d/e/g", "d/e", "d", "h", ".wh..wh.plnk", ".wh..wh.orph"}
 
-// outsideTree makes files outside of any layer that a driver would change if they were in a layer. Each of exchangedDirs has a counterpart
-// there.
+// outsideTree makes files that are in no layer. If they were in a layer, a driver would change them. Each of exchangedDirs has a counterpart
+// among them.
 func outsideTree(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "outside")

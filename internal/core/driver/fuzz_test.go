@@ -177,7 +177,7 @@ func FuzzConversion(f *testing.F) {
 	})
 }
 
-// FuzzArchive applies whole archives, cut short or not. Their members are drawn from names, types and targets that do harm. It is slow:
+// FuzzArchive applies archives, some of which are cut short. Their members are drawn from names, types and targets that do harm. It is slow:
 // each archive goes through everything that the driver does with a layer.
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x01\x01\x00\x0c\x02\x01\x0d\x00\x00"), uint16(0))

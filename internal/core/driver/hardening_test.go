@@ -277,7 +277,7 @@ func TestCleanupLeavesTheAdminsMount(t *testing.T) {
 	})
 }
 
-// TestFailedInitLeavesNoMount makes Init fail after it has made home a private mount.
+// TestFailedInitLeavesNoMount puts a file in the place of overlay/, so that Init fails. Init must leave no mount, and nothing new in home.
 func TestFailedInitLeavesNoMount(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		dir := filepath.Join(t.TempDir(), "home")

@@ -86,8 +86,8 @@ func TestUseOfLostLayer(t *testing.T) {
 	})
 }
 
-// TestImageStoreBaseOfSameID puts a layer of home without parents, which needs no mount, while another driver has the layer of that name in the
-// image store mounted.
+// TestImageStoreBaseOfSameID calls Get and Put for a layer of home without parents, which needs no mount. Meanwhile another driver has the layer
+// of that name in the image store mounted.
 func TestImageStoreBaseOfSameID(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		image := threeImageLayers(t, name)
@@ -108,7 +108,8 @@ func TestImageStoreBaseOfSameID(t *testing.T) {
 	})
 }
 
-// TestImageStoreUnusableBesideReadOnlyHome opens a store that cannot be written with an image store that cannot be mounted.
+// TestImageStoreUnusableBesideReadOnlyHome has an image store that cannot be mounted. It opens a store with it while the store can
+// be written, and again while the store is read-only.
 func TestImageStoreUnusableBesideReadOnlyHome(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		image := threeImageLayers(t, backend.Overlay)

@@ -182,7 +182,7 @@ func (tr *oldTrial) look(t *testing.T, old intree) map[string]string {
 	return shown
 }
 
-// harm returns the worst harm in the store. done says that the operation has come to its end.
+// harm returns the worst harm in the store. done says that the operation has succeeded.
 func (tr *oldTrial) harm(t *testing.T, old intree, done bool) harm {
 	t.Helper()
 	shown := tr.look(t, old)

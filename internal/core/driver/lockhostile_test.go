@@ -188,8 +188,8 @@ func TestLocksOfOthersInReadOnlyStore(t *testing.T) {
 	})
 }
 
-// TestLockOfMounts takes the mounts lock in its two ways. Each way must keep the other out. While the lock is held in the second way, it
-// must be possible to unmount home.
+// TestLockOfMounts takes the lock of mounts with LockMounts, shared, and with LockMountsOutside. Each must keep the other out. While
+// LockMountsOutside holds the lock, it must be possible to unmount home.
 func TestLockOfMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		h := newStore(t, name).inner.home

@@ -98,8 +98,8 @@ func TestLongStackWithoutThread(t *testing.T) {
 		}
 		top := s.longStack(t, layers)
 		ended := make(chan bool)
-		// No other thread is in the mount namespace of this one, so none can mount for it. Later tests look for mounts in the mount namespace of
-		// the first thread.
+		// The thread gets a mount namespace of its own, so no other thread can mount for it. It must not be the first thread of the process:
+		// later tests look for mounts in the first thread's mount namespace.
 		go fsutil.OnOtherThread(func() {
 			defer close(ended)
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {

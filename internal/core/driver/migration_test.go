@@ -246,7 +246,7 @@ func (o oldStore) mountsAreRight(t *testing.T, s testStore, options ...string) {
 		dir, err := s.Get(l.id, GetOptions{Options: options})
 		want := l.shows
 		if l.state == stateStuck && s.backend == backend.Aufs {
-			// Aufs does not show a layer's directory .wh.f. A layer with such a directory stays as it is unless it is mounted writable.
+			// Aufs can mount the layer box, but only read-only. It does not show the directory .wh.f that the layer has.
 			if l.id != "box" || !slices.Contains(options, "ro") {
 				wants(t, err, nil, l.id)
 				continue

@@ -42,8 +42,8 @@ type operation struct {
 	again bool
 	// only is the one backend that has the operation, or "" if both have it.
 	only backend.Name
-	// splits says that only aufs knows, until the operation is done, that some names are one file, and that a reboot would make aufs
-	// forget it.
+	// splits says that some names in the layer child are one file, and that only aufs knows it until the operation is done. A reboot before
+	// that makes them separate files.
 	splits bool
 	// ignores says that a failed call changes the result, as the caller asks for: see TestApplyDiffIgnoresChown.
 	ignores bool

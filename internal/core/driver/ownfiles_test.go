@@ -43,7 +43,7 @@ func hiddenOf(t *testing.T, dir, own string) []string {
 	return found
 }
 
-// TestForeignOwnFilesGiveWay makes files under aufs's own names that would make aufs refuse the mount. PrepareOwnFiles must rename them.
+// TestForeignOwnFilesGiveWay makes files under aufs's own names. PrepareOwnFiles must rename those that aufs cannot use.
 func TestForeignOwnFilesGiveWay(t *testing.T) {
 	needRoot(t)
 	for what, place := range foreignFiles {

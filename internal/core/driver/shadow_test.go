@@ -368,7 +368,8 @@ func TestDeepStack(t *testing.T) {
 	})
 }
 
-// TestTooManyShadows mounts a stack that is too long for overlayfs only because of its shadows. The error must have both numbers.
+// TestTooManyShadows mounts a stack that is too long for overlayfs only because of its shadows. The error must say how many layers and how
+// many directories there are, and how many directories overlayfs takes.
 func TestTooManyShadows(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

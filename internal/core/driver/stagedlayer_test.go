@@ -71,8 +71,8 @@ func TestStagedLayerIsAsApplied(t *testing.T) {
 	})
 }
 
-// withXattrs is an archive of which the size of the layer is not known before all of it is unpacked: it has attributes, whiteouts with content,
-// and files in a directory that stands for a whiteout.
+// withXattrs returns an archive whose headers do not tell the size of the layer: it has attributes, whiteouts with content, and files in a
+// directory that stands for a whiteout.
 func withXattrs(t *testing.T) []byte {
 	t.Helper()
 	return packed(t,
@@ -121,7 +121,7 @@ func TestStagedLayerErrors(t *testing.T) {
 		sameNames(t, s.see(t, "child").Names(), "g")
 		noLeftovers(t, s)
 
-		// The parent of a staged layer goes, and comes again.
+		// The parent is removed after a layer was staged on top of it.
 		s.create(t, "child", "parent")
 		target := stage("parent")
 		must(t, s.Remove("parent"))

@@ -299,7 +299,7 @@ func TestImpliedNames(t *testing.T) {
 		"a whiteout is a directory":    {headers: []*tar.Header{dir("b/.wh.c"), file("a/b")}, implied: []string{"/a", "/b"}},
 		"through a link, not known":    {headers: []*tar.Header{{Typeflag: tar.TypeSymlink, Name: "l", Linkname: "d"}, dir("l/a"), file("a/b")}},
 		"a name too long, not known":   {headers: []*tar.Header{file("a/b"), file("a/" + strings.Repeat("x", unix.PathMax))}},
-		"the link comes later, unlike": {headers: []*tar.Header{file("a/b"), {Typeflag: tar.TypeSymlink, Name: "l", Linkname: "a"}}, implied: []string{"/a"}},
+		"a link, but no name below it": {headers: []*tar.Header{file("a/b"), {Typeflag: tar.TypeSymlink, Name: "l", Linkname: "a"}}, implied: []string{"/a"}},
 	} {
 		content := headersOf(t, c.headers...)
 		got, implied := scanWhole(t, bytes.NewReader(content), content), []string(nil)

@@ -31,7 +31,7 @@ func BenchPrograms() []string { return []string{"/bin/bench-ours", "/bin/bench-i
 // program asks for something wrong. Between AnnounceExpect and AnnounceExpectNone, the
 // host accepts such complaints if they contain the text of the AnnounceExpect.
 const (
-	AnnounceTest       = "vmtest: test "           // followed by the test's name and its suite or backend
+	AnnounceTest       = "vmtest: test "           // followed by a test and its suite, an example and its backend, or a benchmark
 	AnnounceExpect     = "vmtest: expect message " // followed by a text
 	AnnounceExpectNone = "vmtest: expect no message"
 )
