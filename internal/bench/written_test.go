@@ -19,7 +19,7 @@ type written struct {
 }
 
 // BenchmarkGetPutWritten mounts and unmounts a container in which files were written and deleted through a mount. The layers
-// below it have no whiteouts, or each of them has one and an opaque directory.
+// below it have no whiteouts, or each of them but the lowest has one and an opaque directory.
 func BenchmarkGetPutWritten(b *testing.B) {
 	parents := bySize([]int{2, 30, 127}, []int{2, 30, 127}, []int{2})
 	files := bySize([]int{0, 10, 1000, 10000}, []int{0, 10, 1000}, []int{0, 10})

@@ -203,7 +203,7 @@ func (tr *trip) commit(t *testing.T) {
 	unmount(t, tr.store, c)
 }
 
-// compareDrivers compares with a driver that has nothing in common with the one under test.
+// compareDrivers compares with a driver of the storage library: overlay or, if that does not work, vfs.
 func (tr *trip) compareDrivers(t *testing.T) {
 	other := openOther(t, tr.path("other"))
 	copyImage(t, inStore(t, other, committedName), inStore(t, tr.store, committedName))

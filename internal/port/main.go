@@ -21,7 +21,7 @@ import (
 const target = "podman"
 
 // packages are the directories to port: the driver, and the packages that it or its tests need and that import the
-// storage library. What else they need of this module, the packages in podman/ import.
+// storage library. The packages in podman/ import from this module what else they need.
 var packages = []string{".", "internal/differential/library", "internal/storagelib"}
 
 // programs are modules of their own: the example program and the tests with real images. Port writes them to the
