@@ -285,7 +285,7 @@ func TestConvertCutShort(t *testing.T) {
 }
 
 // TestConvertKeepsForeignFiles has a container on overlayfs make files under names that aufs keeps for itself. The files are hidden in aufs
-// form, and show again when overlayfs mounts the layer again.
+// form, and show again when overlayfs mounts the layer writable.
 func TestConvertKeepsForeignFiles(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)

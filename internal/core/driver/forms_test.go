@@ -137,7 +137,8 @@ func TestUnreadableForm(t *testing.T) {
 	})
 }
 
-// TestFormOfAWrittenLayer shows that the first writable mount of a layer makes its record, and that the record stays.
+// TestFormOfAWrittenLayer shows that the first writable mount by overlayfs records the form of a layer, and that the record stays. A mount by
+// aufs makes no record.
 func TestFormOfAWrittenLayer(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)

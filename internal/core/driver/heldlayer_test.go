@@ -24,7 +24,7 @@ func TestHeldLayer(t *testing.T) {
 	s.apply(t, "base", "", entry{Name: "f", Content: "f"})
 	for what, c := range map[string]struct {
 		do   func()
-		want error // of a reader that has not missed a file, and of one that has
+		want error // what Reading returns; nil stands for the error of the function that it calls
 	}{
 		"nothing":       {func() {}, nil},
 		"a file":        {func() { must(t, os.RemoveAll(filepath.Join(s.inner.home.Diff("base"), "f"))) }, nil},

@@ -26,7 +26,7 @@ import (
 // oldFiles are the files of the driver that wrote the fixtures, except for those that the current driver has as well.
 var oldFiles = []string{
 	"overlay/mark", "overlay/trace", "overlay/synced", "overlay/aside", "overlay/run", "overlay/twin", "overlay/old", "overlay/used",
-	"overlay/forgotten", "overlay/generation", "whiteouts",
+	"overlay/forgotten", "overlay/generation", "overlay/whiteout", "whiteouts",
 	"diff/aufs-removing/overlay/aside", "diff/aufs-removing/overlay/run", "diff/aufs-removing/overlay/twin", "diff/aufs-removing/overlay/old",
 }
 

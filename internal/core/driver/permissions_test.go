@@ -177,8 +177,8 @@ func (s testStore) insistOnErrors(t *testing.T, part string) {
 	}
 }
 
-// moveAway moves a part of a store out of it, and puts a symbolic link in its place. It returns the directory that the part is in now,
-// and that directory's content.
+// moveAway replaces a part of a store by a symbolic link. The link leads to a copy of the part if that is a file, and otherwise to a
+// directory with other files. moveAway returns the directory that the target of the link is in, and that directory's content.
 func moveAway(t *testing.T, path string) (outside string, before tree) {
 	t.Helper()
 	outside = t.TempDir()
