@@ -203,8 +203,8 @@ func isEmpty(layer store.Layer) error {
 func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[layer] }
 
 // Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
-// as the overlay driver does. The root directory keeps an owner that has an id in the container. If an earlier Begin was cut short, a read-only
-// mount finishes it as well. The caller holds the layer's lock.
+// as the overlay driver does. If the maps are recorded already, the root directory keeps an owner that has an id in the container: the container
+// may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the layer's lock.
 func (p *Plan) Begin() error {
 	if p == nil || !p.first && !p.begun {
 		return nil
@@ -218,7 +218,7 @@ func (p *Plan) Begin() error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.Maps.ToContainer(idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}); err == nil {
+	if _, err := p.Maps.ToContainer(idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}); err == nil && !p.first {
 		return nil
 	}
 	root := p.Maps.Root()
