@@ -4,13 +4,30 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
 )
+
+// permuted are maps that give the host's root to a user in the container.
+func permuted() map[string]*idmap.Mappings {
+	usual := []idmap.Map{{HostID: 100_000, Size: 65_536}}
+	swapped := []idmap.Map{{HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 0, Size: 1000}, {ContainerID: 1001, HostID: 1001, Size: 60_000}}
+	return map[string]*idmap.Mappings{
+		"swapped":                   {UIDs: swapped, GIDs: swapped},
+		"moved by one":              idMaps(idmap.Map{HostID: 1, Size: 1000}, idmap.Map{ContainerID: 1000, HostID: 0, Size: 1}),
+		"users only are swapped":    {UIDs: swapped, GIDs: usual},
+		"groups only are swapped":   {UIDs: usual, GIDs: swapped},
+		"groups keep their numbers": {UIDs: swapped, GIDs: []idmap.Map{{Size: 65_536}}},
+	}
+}
 
 // getBoth mounts the container box with maps, by this driver and by the library's overlay driver.
 func (s testStore) getBoth(t *testing.T, theirs graphdriver.Driver, m *idmap.Mappings) (own, other string) {
@@ -31,6 +48,78 @@ func sameOwners(t *testing.T, what, own, other string) {
 		tr["."] = root
 	}
 	sameEntries(t, what, got, want)
+}
+
+// TestShiftedWithPermutedMaps mounts a container with maps that give the host's root to a user inside. The image, whose root directory belongs
+// to root, is shifted, as by the library's overlay driver. Archives have the owners that the container sees.
+func TestShiftedWithPermutedMaps(t *testing.T) {
+	for what, m := range permuted() {
+		t.Run(what, func(t *testing.T) {
+			onShifting(t, func(t *testing.T, s testStore) {
+				ownedImage(t, s)
+				theirs := theirOverlay(t, s, "box", "owned", "top")
+				must(t, s.CreateReadWrite("box", "top", nil))
+				own, other := s.getBoth(t, theirs, m)
+				sameOwners(t, "new", own, other)
+				if got := statInside(t, own, m, "."); got != "0:0" {
+					t.Errorf("inside, the root directory belongs to %s", got)
+				}
+				if got := statInside(t, own, m, "d/f"); got != "3:103" {
+					t.Errorf("inside, d/f belongs to %s", got)
+				}
+				root, at := m.Root(), time.Unix(1_500_000_000, 0)
+				for _, dir := range []string{own, other} {
+					must(t, appendTo(filepath.Join(dir, "d/f"), "more"))
+					write(t, dir, files{"mine": "mine"})
+					must(t, os.Lchown(filepath.Join(dir, "mine"), root.UID, root.GID))
+				}
+				must(t, errors.Join(s.Put("box"), theirs.Put("box")))
+				own, other = s.getBoth(t, theirs, m)
+				for _, dir := range []string{own, other} {
+					// The times of what was made just now differ.
+					for _, name := range []string{"mine", "d/f"} {
+						must(t, os.Chtimes(filepath.Join(dir, name), at, at))
+					}
+				}
+				sameOwners(t, "again", own, other)
+				must(t, errors.Join(s.Put("box"), theirs.Put("box")))
+				headers := s.diff(t, "box", "top")
+				for name, want := range map[string]string{"mine": "0:0", "d/f": "3:103"} {
+					if h := headers[name]; h == nil || fmt.Sprintf("%d:%d", h.Uid, h.Gid) != want {
+						t.Errorf("in the archive, %s is %+v", name, h)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestPermutedMapsNeverShiftTwice mounts layers whose owners UpdateLayerIDMap has changed with maps that give the host's root to a user inside.
+func TestPermutedMapsNeverShiftTwice(t *testing.T) {
+	for what, m := range permuted() {
+		t.Run(what, func(t *testing.T) {
+			onShifting(t, func(t *testing.T, s testStore) {
+				ownedImage(t, s)
+				s.create(t, "top", "mapped")
+				must(t, s.UpdateLayerIDMap("mapped", noMaps, m, ""))
+				must(t, s.CreateReadWrite("box", "mapped", nil))
+				must(t, s.CreateReadWrite("own", "top", nil))
+				must(t, s.UpdateLayerIDMap("own", noMaps, m, ""))
+				for _, records := range []bool{true, false} {
+					if !records {
+						must(t, os.RemoveAll(s.inner.home.Overlay(store.IDsDir)))
+					}
+					for _, box := range []string{"box", "own"} {
+						want := s.seeOwned(t, box, noMaps)
+						if e := want["d/f"]; e.UID != onHost(3, m) || e.GID != onHostGroup(103, m) {
+							t.Errorf("%+v", e)
+						}
+						sameEntries(t, fmt.Sprintf("%s, records=%v", box, records), s.seeShifted(t, box, m), want)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestRootOfOtherMaps mounts a container, in which nobody has written anything, first with some maps and then with others. The root directory

@@ -166,7 +166,8 @@ func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
 
 // withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. If
 // the owner of the root directory is an id of the maps, the owners of the layer, or of one below it, were changed. If the maps leave that
-// owner as it is, the record in overlay/owners decides.
+// owner as it is, the record in overlay/owners decides. If the maps give the host's root to another user, a root directory of the host's
+// root is one of an image: there, root directories belong to root.
 func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 	st, err := fsutil.LstatOf(layer.Dir())
 	if err != nil {
@@ -177,6 +178,8 @@ func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 	switch {
 	case err != nil:
 		return inside, nil //nolint:nilerr // the owner is no id of the maps
+	case owner.UID == 0 && id.UID != 0, owner.GID == 0 && id.GID != 0:
+		return inside, nil
 	case id != owner, store.IsThere(layer.Home.Overlay(store.OwnersDir, layer.ID)):
 		return changed, nil
 	}
