@@ -158,6 +158,10 @@ func shiftingErrors() []errorText {
 		}
 	}
 	good := maps(100_000, 10)
+	var many []idtools.IDMap
+	for n := range 341 {
+		many = append(many, idtools.IDMap{ContainerID: n, HostID: 100_000 + 2*n, Size: 1})
+	}
 	// shifted mounts the layer with id maps, and leaves a file in it.
 	shifted := func(s *errorStore) {
 		must(s.T, get(s, good, good))
@@ -167,6 +171,7 @@ func shiftingErrors() []errorText {
 		bad("maps that overlap", append(maps(100_000, 10), idtools.IDMap{ContainerID: 10, HostID: 100_009, Size: 10}), good, "overlap"),
 		bad("an empty map", good, maps(100_000, 0), "0:100000:0"),
 		bad("a map of too many ids", good, maps(100_000, 1<<32), "ids that there are"),
+		bad("a map of too many ranges", many, good, "341 ranges"),
 		bad("maps without users", nil, good, "no users"),
 		bad("maps without groups", good, nil, "no groups"),
 		bad("maps without root", []idtools.IDMap{{ContainerID: 1, HostID: 100_000, Size: 10}}, good, "root"),

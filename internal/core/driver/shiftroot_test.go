@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
+	"golang.org/x/sys/unix"
 )
 
 // permuted are maps that give the host's root to a user in the container.
@@ -145,6 +149,65 @@ func TestRootOfOtherMaps(t *testing.T) {
 		must(t, os.Lchown(s.getShifted(t, "box", m), 100_000, 100_000))
 		must(t, s.Put("box"))
 		if e := s.seeShifted(t, "box", m)["."]; e.UID != 100_000 {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// TestFailedShiftedMount mounts layers with maps and an SELinux label that the kernel does not know. The layers stay as they were.
+func TestFailedShiftedMount(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		must(t, s.CreateReadWrite("remapped", "top", nil))
+		must(t, s.CreateReadWrite("alone", "", nil))
+		s.seeShifted(t, "remapped", fewIDs)
+		other := idMaps(idmap.Map{HostID: 300_000, Size: 5000})
+		for id, uid := range map[string]uint32{"box": 0, "alone": 0, "remapped": 100_000} {
+			layer := s.inner.stores.Own(id)
+			before, err := shift.Read(layer)
+			must(t, err)
+			_, err = s.Get(id, GetOptions{MountLabel: "nonsense", IDs: shift.Request{Maps: other}})
+			wants(t, err, unix.EINVAL, "mounting layer "+id)
+			if after, err := shift.Read(layer); err != nil || !reflect.DeepEqual(after, before) {
+				t.Errorf("%s has the record %v and not %v, %v", id, after, before, err)
+			}
+			if e := s.seeOwned(t, id, noMaps)["."]; e.UID != uid || e.GID != uid {
+				t.Errorf("%s: %+v", id, e)
+			}
+			if e := s.seeShifted(t, id, other)["."]; e.UID != 300_000 || e.GID != 300_000 {
+				t.Errorf("%s: %+v", id, e)
+			}
+		}
+		noMounts(t, s.inner.home.Mnt(""))
+		noLeftovers(t, s)
+	})
+}
+
+// TestShiftedMountFailsOnce has the first mount with maps fail because the kernel makes no user namespace. The layer stays as it was.
+func TestShiftedMountFailsOnce(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		real, no := s.inner.library.UserNamespace, false
+		s.inner.library.UserNamespace = func(m *idmap.Mappings) (*os.File, error) {
+			if no {
+				return nil, unix.ENOSPC
+			}
+			return real(m)
+		}
+		s.inner.shifting = s.inner.openShifting(backend.Auto)
+		if !s.SupportsShifting(nil) {
+			t.Fatal("the driver does not shift")
+		}
+		no = true
+		_, err := s.tryShifted("box", twoRanges)
+		wants(t, err, unix.ENOSPC, "mounting layer box")
+		if e := s.seeOwned(t, "box", noMaps)["d/f"]; e.UID != 3 {
+			t.Errorf("%+v", e)
+		}
+		no = false
+		if e := s.seeShifted(t, "box", twoRanges)["d/f"]; e.UID != 100_003 {
 			t.Errorf("%+v", e)
 		}
 	})

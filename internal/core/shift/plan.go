@@ -49,6 +49,8 @@ type Plan struct {
 	writable bool
 	// first says that Begin must record the maps for top. begun says that top has a record of these maps.
 	first, begun bool
+	// undo, unless it is nil, puts back what Begin has changed.
+	undo func() error
 }
 
 // PlanOf plans the mount of the first of layers on top of the others. writable says that the first is going to be written to.
@@ -207,29 +209,68 @@ func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[laye
 
 // Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
 // as the overlay driver does. If the maps are recorded already, the root directory keeps an owner that has an id in the container: the container
-// may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the layer's lock.
+// may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the layer's lock until it has
+// called End.
 func (p *Plan) Begin() error {
 	if p == nil || !p.first && !p.begun {
 		return nil
-	}
-	if p.first {
-		if err := Write(p.top.Home, p.top.ID, Record{Kind: Shifted, Maps: *p.Maps}); err != nil {
-			return err
-		}
 	}
 	st, err := fsutil.LstatOf(p.top.Dir())
 	if err != nil {
 		return err
 	}
-	if _, err := p.Maps.ToContainer(idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}); err == nil && !p.first {
+	owner := idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}
+	if p.first {
+		err = p.record(owner)
+	} else if _, err := p.Maps.ToContainer(owner); err == nil {
 		return nil
 	}
-	root := p.Maps.Root()
-	err = os.Lchown(p.top.Dir(), root.UID, root.GID)
+	if err == nil {
+		err = chown(p.top, p.Maps.Root())
+	}
 	if errors.Is(err, unix.EROFS) && !p.writable {
 		return nil
 	}
-	return err
+	return p.End(err)
+}
+
+// record records the maps. owner is that of the root directory.
+func (p *Plan) record(owner idmap.Pair) error {
+	before, err := Read(p.top)
+	if err != nil {
+		return err
+	}
+	if err := Write(p.top.Home, p.top.ID, Record{Kind: Shifted, Maps: *p.Maps}); err != nil {
+		return err
+	}
+	p.first, p.begun = false, true
+	p.undo = func() error {
+		if err := chown(p.top, owner); err != nil {
+			return err
+		}
+		if before == nil {
+			return remove(p.top)
+		}
+		return Write(p.top.Home, p.top.ID, *before)
+	}
+	return nil
+}
+
+// End is told the error of the mount for which Begin was called, or nil, and returns it. If the mount has failed, the layer gets the record and
+// the owner back that it had before Begin: it must not be bound to maps with which nobody can have written to it. End may be called more than
+// once.
+func (p *Plan) End(err error) error {
+	if p == nil || p.undo == nil || err == nil {
+		return err
+	}
+	undo := p.undo
+	p.undo = nil
+	return errors.Join(err, undo())
+}
+
+// chown gives the root directory of the layer to the owner.
+func chown(layer store.Layer, owner idmap.Pair) error {
+	return os.Lchown(layer.Dir(), owner.UID, owner.GID)
 }
 
 // Agrees is for a layer that is already mounted, at target. It returns an error if the root of that mount has another owner than the plan gives

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -77,6 +79,12 @@ func parse(path string, text []byte) (Record, error) {
 
 // Write writes the record of the layer id durably.
 func Write(h store.Home, id string, r Record) error { return h.WriteRecord(store.IDsDir, id, r.text()) }
+
+// remove removes the record of the layer durably.
+func remove(layer store.Layer) error {
+	path := layer.Home.Overlay(store.IDsDir, layer.ID)
+	return errors.Join(os.Remove(path), fsutil.SyncDir(filepath.Dir(path)))
+}
 
 // Read returns the record of the layer, or nil if it has none.
 func Read(layer store.Layer) (*Record, error) {
