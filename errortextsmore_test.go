@@ -227,6 +227,13 @@ func shiftingErrors() []errorText {
 				return s.get("child")
 			},
 		},
+		{
+			name: "a record of owners without groups", words: []string{child, "HOME/overlay/ids/child"}, is: []error{ErrDamaged},
+			provoke: func(s *errorStore) error {
+				write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\n"})
+				return s.get("child")
+			},
+		},
 	}
 }
 

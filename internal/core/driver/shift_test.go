@@ -883,6 +883,35 @@ func TestRecordOfOwners(t *testing.T) {
 	})
 }
 
+// TestShortRecordOfOwners cuts the record of a shifted layer after each of its lines. Neither a mount nor an archive takes what is left.
+func TestShortRecordOfOwners(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		s.seeShifted(t, "box", fewIDs)
+		path := s.inner.home.Overlay(store.IDsDir, "box")
+		good, err := os.ReadFile(path)
+		must(t, err)
+		texts := []string{"shifted\nuid 0:-5:10\ngid 0:100000:1000\n", "shifted\nuid 1:100000:10\ngid 1:100000:10\n"}
+		for n, c := range good[:len(good)-1] {
+			if c == '\n' {
+				texts = append(texts, string(good[:n+1]))
+			}
+		}
+		for _, text := range texts {
+			must(t, os.WriteFile(path, []byte(text), 0o600))
+			for _, m := range []*idmap.Mappings{nil, fewIDs} {
+				_, err := s.tryShifted("box", m)
+				wants(t, err, store.ErrDamaged, "mounting layer box", path)
+				_, err = s.Diff("box", m, "top", nil)
+				wants(t, err, store.ErrDamaged, "archiving layer box", path)
+			}
+		}
+		must(t, os.WriteFile(path, good, 0o600))
+		s.seeShifted(t, "box", nil)
+	})
+}
+
 // packedReader returns an archive of members.
 func packedReader(t *testing.T, members ...member) io.Reader {
 	t.Helper()

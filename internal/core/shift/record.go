@@ -74,6 +74,12 @@ func parse(path string, text []byte) (Record, error) {
 	if !slices.Contains([]Kind{Shifted, Changed}, r.Kind) || !bytes.Equal(r.text(), text) {
 		return r, fmt.Errorf("%w: %s does not say whose the files are", store.ErrDamaged, path)
 	}
+	if r.Kind == Shifted {
+		// A mount has had these maps. UpdateLayerIDMap takes others as well, such as those of users alone.
+		if err := r.Maps.Check(); err != nil {
+			return r, fmt.Errorf("%w: %s: %w", store.ErrDamaged, path, err)
+		}
+	}
 	return r, nil
 }
 
