@@ -182,11 +182,14 @@ func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 		return inside, nil //nolint:nilerr // the owner is no id of the maps
 	case owner.UID == 0 && id.UID != 0, owner.GID == 0 && id.GID != 0:
 		return inside, nil
-	case id != owner, store.IsThere(layer.Home.Overlay(store.OwnersDir, layer.ID)):
+	case id != owner:
 		return changed, nil
 	}
 	// The maps give the owner to itself.
-	return inside, nil
+	if was, err := isThere(layer.Home.Overlay(store.OwnersDir, layer.ID)); err != nil || !was {
+		return inside, err
+	}
+	return changed, nil
 }
 
 // isEmpty returns an error if the layer has files other than those that aufs keeps for itself. Their owners would differ from those of the

@@ -109,6 +109,16 @@ func Read(layer store.Layer) (*Record, error) {
 	return &r, nil
 }
 
+// isThere reports whether there is a file of that name. Unlike store.IsThere, it does not say no if it cannot find out: then owners would not be
+// shifted, or shifted twice.
+func isThere(path string) (bool, error) {
+	_, err := fsutil.LstatOf(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // readAll returns the records of layers.
 func readAll(layers []store.Layer) ([]*Record, error) {
 	records := make([]*Record, len(layers))
@@ -117,7 +127,10 @@ func readAll(layers []store.Layer) ([]*Record, error) {
 	for n, layer := range layers {
 		some, known := has[layer.Home]
 		if !known {
-			some = store.IsThere(layer.Home.Overlay(store.IDsDir))
+			var err error
+			if some, err = isThere(layer.Home.Overlay(store.IDsDir)); err != nil {
+				return nil, store.LayerError("reading the owners of", layer.ID, err)
+			}
 			has[layer.Home] = some
 		}
 		if !some {
