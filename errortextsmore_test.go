@@ -199,6 +199,13 @@ func shiftingErrors() []errorText {
 			},
 		},
 		{
+			name: "maps for a layer with two kinds of owners", words: []string{child, "HOME/diff/child", "cut short"},
+			provoke: func(s *errorStore) error {
+				write(s.T, s.home, files{"overlay/owners/child": "plan"})
+				return get(s, good, good)
+			},
+		},
+		{
 			name: "maps for a mounted layer", only: backend.Overlay, words: []string{child, "HOME/mnt/child"},
 			provoke: func(s *errorStore) error {
 				must(s.T, s.get("child"))

@@ -14,6 +14,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
+	"github.com/seed-642172e2/aufs/internal/core/owners"
 	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	trees "github.com/seed-642172e2/aufs/internal/listing"
@@ -209,6 +210,44 @@ func TestShiftedMountFailsOnce(t *testing.T) {
 		no = false
 		if e := s.seeShifted(t, "box", twoRanges)["d/f"]; e.UID != 100_003 {
 			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// TestUnfinishedChangeIsNotShifted mounts a layer with maps after a change of its owners was cut short. By any maps, some files would have wrong
+// owners. The next change finishes the first.
+func TestUnfinishedChangeIsNotShifted(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		other := idMaps(idmap.Map{HostID: 300_000, Size: 5000})
+		for what, before := range map[string]*idmap.Mappings{"of-an-image": noMaps, "again": fewIDs} {
+			s.create(t, "top", what)
+			must(t, s.CreateReadWrite("box-on-"+what, what, nil))
+			if before != noMaps {
+				must(t, s.UpdateLayerIDMap(what, noMaps, before, ""))
+			}
+			dir := s.get(t, what)
+			plan, err := owners.PlanOf(dir, owners.Maps{ToContainer: before, ToHost: other})
+			must(t, err)
+			must(t, owners.Write(s.inner.home, what, plan))
+			half := *plan
+			half.Files = plan.Files[:len(plan.Files)/2]
+			must(t, half.Apply(dir, dir))
+			must(t, s.Put(what))
+			for _, id := range []string{what, "box-on-" + what} {
+				for _, m := range []*idmap.Mappings{fewIDs, other} {
+					for _, options := range []string{"", "ro"} {
+						_, err := s.tryShifted(id, m, options)
+						wants(t, err, shift.ErrOtherMaps, "mounting layer "+id, s.inner.home.Diff(what), "cut short")
+					}
+				}
+			}
+			must(t, s.UpdateLayerIDMap(what, before, other, ""))
+			for _, id := range []string{what, "box-on-" + what} {
+				if e := s.seeShifted(t, id, other)["d/f"]; e.UID != 300_003 {
+					t.Errorf("%s: %+v", id, e)
+				}
+			}
 		}
 	})
 }

@@ -147,11 +147,17 @@ reading:
 // isWritten reports whether the layer is the one that is going to be written to.
 func (p *Plan) isWritten(layer store.Layer) bool { return layer == p.top && p.writable }
 
-// stateOf returns the state of the layer, which has the record r.
+// stateOf returns the state of the layer, which has the record r. If a change of the owners was cut short, the layer has files of two kinds.
 func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
+	size, err := sizeOf(layer.Home.Overlay(store.OwnersDir, layer.ID))
+	if err != nil {
+		return inside, err
+	}
 	switch {
+	case size > 0:
+		return inside, fmt.Errorf("a change of the owners was cut short: %w", ErrOtherMaps)
 	case r == nil:
-		return p.withoutRecord(layer)
+		return p.withoutRecord(layer, size == 0)
 	case r.Maps.Equal(p.Maps) && r.Kind == Changed:
 		return changed, nil
 	case r.Maps.Equal(p.Maps):
@@ -168,9 +174,9 @@ func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
 
 // withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. If
 // the owner of the root directory is an id of the maps, the owners of the layer, or of one below it, were changed. If the maps leave that
-// owner as it is, the record in overlay/owners decides. If the maps give the host's root to another user, a root directory of the host's
-// root is one of an image: there, root directories belong to root.
-func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
+// owner as it is, wasChanged decides, which says that UpdateLayerIDMap has changed the layer. If the maps give the host's root to another user,
+// a root directory of the host's root is one of an image: there, root directories belong to root.
+func (p *Plan) withoutRecord(layer store.Layer, wasChanged bool) (state, error) {
 	st, err := fsutil.LstatOf(layer.Dir())
 	if err != nil {
 		return inside, err
@@ -182,14 +188,11 @@ func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 		return inside, nil //nolint:nilerr // the owner is no id of the maps
 	case owner.UID == 0 && id.UID != 0, owner.GID == 0 && id.GID != 0:
 		return inside, nil
-	case id != owner:
+	case id != owner, wasChanged:
 		return changed, nil
 	}
 	// The maps give the owner to itself.
-	if was, err := isThere(layer.Home.Overlay(store.OwnersDir, layer.ID)); err != nil || !was {
-		return inside, err
-	}
-	return changed, nil
+	return inside, nil
 }
 
 // isEmpty returns an error if the layer has files other than those that aufs keeps for itself. Their owners would differ from those of the

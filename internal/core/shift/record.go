@@ -109,14 +109,17 @@ func Read(layer store.Layer) (*Record, error) {
 	return &r, nil
 }
 
-// isThere reports whether there is a file of that name. Unlike store.IsThere, it does not say no if it cannot find out: then owners would not be
-// shifted, or shifted twice.
-func isThere(path string) (bool, error) {
-	_, err := fsutil.LstatOf(path)
+// sizeOf returns the size of a file, or -1 if there is no file of that name. Unlike store.IsThere, it does not say no if it cannot find out:
+// then owners would not be shifted, or shifted twice.
+func sizeOf(path string) (int64, error) {
+	st, err := fsutil.LstatOf(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return -1, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return -1, err
+	}
+	return st.Size, nil
 }
 
 // readAll returns the records of layers.
@@ -127,10 +130,11 @@ func readAll(layers []store.Layer) ([]*Record, error) {
 	for n, layer := range layers {
 		some, known := has[layer.Home]
 		if !known {
-			var err error
-			if some, err = isThere(layer.Home.Overlay(store.IDsDir)); err != nil {
+			size, err := sizeOf(layer.Home.Overlay(store.IDsDir))
+			if err != nil {
 				return nil, store.LayerError("reading the owners of", layer.ID, err)
 			}
+			some = size >= 0
 			has[layer.Home] = some
 		}
 		if !some {
