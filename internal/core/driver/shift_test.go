@@ -632,6 +632,43 @@ func TestShiftedAncestor(t *testing.T) {
 	})
 }
 
+// TestNewOnShifted uses layers on top of a shifted container before they are first mounted, when they have no records of their own.
+func TestNewOnShifted(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		editedBox(t, s)
+		s.create(t, "box", "copy", "second")
+		for _, id := range []string{"copy", "second"} {
+			if m, err := s.OnDisk(id, nil); err != nil || !m.Equal(twoRanges) {
+				t.Errorf("%s: %v, %v", id, m, err)
+			}
+			if m, err := s.OnDisk(id, fewIDs); err != nil || !m.Equal(fewIDs) {
+				t.Errorf("%s: %v, %v", id, m, err)
+			}
+		}
+		if m, err := s.OnDisk("none", nil); err != nil || !m.Empty() {
+			t.Errorf("%v, %v", m, err)
+		}
+		if headers := s.diff(t, "copy", "box"); len(headers) > 0 {
+			t.Errorf("%v", headers)
+		}
+		must2(t)(s.ApplyDiff("second", "copy", ApplyOptions{Diff: packedReader(t, member{Name: "new", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}))
+		if h := s.diff(t, "second", "copy")["new"]; h == nil || h.Uid != 5 || h.Gid != 6 {
+			t.Errorf("%v", h)
+		}
+		for _, options := range []string{"ro", ""} {
+			seen := s.seeShifted(t, "second", nil, options)
+			if e := seen["new"]; e.UID != 100_005 || e.GID != 100_006 || seen["d/f"].UID != 100_003 {
+				t.Errorf("%q: %+v %+v", options, e, seen["d/f"])
+			}
+		}
+		// A layer of an image has ids inside, and so has one on top of it.
+		s.create(t, "top", "image")
+		if m, err := s.OnDisk("image", nil); err != nil || !m.Empty() {
+			t.Errorf("%v, %v", m, err)
+		}
+	})
+}
+
 // TestNoShifting opens a store with a shifted container where owners cannot be shifted. The container is not mounted with wrong owners.
 func TestNoShifting(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {

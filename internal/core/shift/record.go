@@ -159,7 +159,7 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	err := store.CheckID(id)
 	var r *Record
 	if err == nil {
-		r, err = Read(s.Find(id, s.Home))
+		r, err = recordFor(s, s.Find(id, s.Home))
 	}
 	if err != nil {
 		return nil, store.LayerError("reading the owners of", id, err)
@@ -174,6 +174,30 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	// The host can have made files in the container, such as mount points, whose owners have no ids in it.
 	maps.Lenient = true
 	return &maps, nil
+}
+
+// recordFor returns the record that says whose ids the layer has, or nil if the layer has ids in a container. A layer that was made on top of a
+// shifted one gets a record of its own with its first writable mount. Until then, the record is that of the shifted layer, if PlanOf takes the
+// owners of the layer for ids of these maps.
+func recordFor(s store.Stores, layer store.Layer) (*Record, error) {
+	own, err := Read(layer)
+	if err != nil || own != nil || !layer.Exists() {
+		return own, err
+	}
+	parents, err := s.Parents(layer)
+	if err != nil {
+		return nil, err
+	}
+	records, err := readAll(parents)
+	n := slices.IndexFunc(records, func(r *Record) bool { return r != nil })
+	if err != nil || n < 0 || records[n].Kind != Shifted {
+		return nil, err
+	}
+	p := &Plan{Maps: &records[n].Maps}
+	if is, err := p.stateOf(layer, nil); err != nil || is != changed {
+		return nil, err
+	}
+	return records[n], nil
 }
 
 // Never returns an error if the layer id, or a layer below it, was shifted.
