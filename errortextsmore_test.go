@@ -507,6 +507,10 @@ func stagingErrors() []errorText {
 		}
 	}
 	asIs := func(_ *errorStore, target string) string { return target }
+	shifted := func(s *errorStore, target string) string {
+		write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\ngid 0:100000:10\n"})
+		return target
+	}
 	nowhere := func(s *errorStore, _ string) string { return s.in("tmp/staging-1/root") }
 	return []errorText{
 		row("fill with a differ that fails", func(s *errorStore) error {
@@ -517,6 +521,7 @@ func stagingErrors() []errorText {
 		row("apply a staging directory on another parent", applied("child", "sibling", asIs), nil, "applying a staging directory to layer child", "sibling"),
 		row("apply a staging directory to a layer with files", applied("base", "", asIs), nil, "applying a staging directory to layer base"),
 		row("apply a staging directory that is gone", applied("child", "base", nowhere), []error{fs.ErrNotExist}, "applying a staging directory to layer child", "HOME/tmp/staging-N/root"),
+		row("apply a staging directory to a layer with id maps", applied("child", "base", shifted), nil, "applying a staging directory to layer child", "id maps"),
 		row("remove what is no staging directory", func(s *errorStore) error {
 			return differOf(s.T, s.Driver).CleanupStagingDirectory(s.in("diff/base"))
 		}, nil, "HOME/diff/base", "removing the staging directory"),
@@ -533,6 +538,11 @@ func stagingErrors() []errorText {
 		}, nil, "staging a layer on top of layer none"),
 		row("commit what was not staged", func(s *errorStore) error { return s.core.CommitLayer("child", s.in("tmp/staging-1/root")) },
 			[]error{fs.ErrNotExist}, "committing a staged layer to layer child", "HOME/tmp/staging-N/root"),
+		row("commit to a layer with id maps", func(s *errorStore) error {
+			target, _, err := s.core.StageLayer("base", driver.ApplyOptions{Diff: archiveOf(s.T)})
+			must(s.T, err)
+			return s.core.CommitLayer("child", shifted(s, target))
+		}, nil, "committing a staged layer to layer child", "id maps"),
 	}
 }
 

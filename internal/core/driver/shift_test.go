@@ -632,6 +632,39 @@ func TestShiftedAncestor(t *testing.T) {
 	})
 }
 
+// TestStagedForShifted commits unpacked files to layers with the owners of id maps. Files with other owners are refused, and the layer stays empty.
+func TestStagedForShifted(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		s.seeShifted(t, "box", twoRanges)
+		s.create(t, "box", "copy")
+		stage := func(parent string, m *idmap.Mappings) string {
+			options := ApplyOptions{Mappings: m, Diff: packedReader(t, member{Name: "new", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}
+			target, _, err := s.StageLayer(parent, options)
+			must(t, err)
+			return target
+		}
+		for id, parent := range map[string]string{"box": "top", "copy": "box"} {
+			wants(t, s.CommitLayer(id, stage(parent, nil)), nil, "committing a staged layer to layer "+id, "id maps")
+			target, err := s.Stage(nil, func(target, _ string) error { return os.WriteFile(filepath.Join(target, "x"), nil, 0o600) })
+			must(t, err)
+			wants(t, s.ApplyStaged(id, parent, target, false), nil, "applying a staging directory to layer "+id, "id maps")
+			must(t, s.CleanupStagingDirectory(target))
+			if _, ok := s.seeShifted(t, id, nil)["new"]; ok {
+				t.Errorf("%s has a file", id)
+			}
+		}
+		must(t, s.CreateReadWrite("other", "top", nil))
+		s.seeShifted(t, "other", twoRanges)
+		must(t, s.CommitLayer("other", stage("top", twoRanges)))
+		if e := s.seeShifted(t, "other", nil)["new"]; e.UID != 100_005 || e.GID != 100_006 {
+			t.Errorf("%+v", e)
+		}
+		noLeftovers(t, s)
+	})
+}
+
 // TestNewOnShifted uses layers on top of a shifted container before they are first mounted, when they have no records of their own.
 func TestNewOnShifted(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {

@@ -27,6 +27,9 @@ const (
 	Changed Kind = "changed"
 )
 
+// errHasMaps says that files cannot be put in the place of a layer's directory, because it has owners of maps that they do not have.
+var errHasMaps = errors.New("the layer, or a layer below, was mounted with id maps, by which files that were unpacked elsewhere have wrong owners")
+
 // A Record is the content of overlay/ids/<id>. It is text:
 //
 //	shifted
@@ -198,6 +201,16 @@ func recordFor(s store.Stores, layer store.Layer) (*Record, error) {
 		return nil, err
 	}
 	return records[n], nil
+}
+
+// MustFit returns an error if unpacked files would have wrong owners in the layer id. given maps the owners of the files, which have ids on the
+// host by now.
+func MustFit(s store.Stores, id string, given *idmap.Mappings) error {
+	maps, err := OnDisk(s, id, given)
+	if err == nil && !maps.Equal(given) {
+		err = errHasMaps
+	}
+	return err
 }
 
 // Never returns an error if the layer id, or a layer below it, was shifted.
