@@ -450,6 +450,23 @@ func TestShiftedAfterChangeBack(t *testing.T) {
 	})
 }
 
+// TestPulledWithMaps mounts a container with maps whose image was pulled with the same maps before mounts could shift ids. The library has its
+// owners changed back, which leaves copies of the image's files in the container's layer.
+func TestPulledWithMaps(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		must(t, s.Create("image", "", &CreateOptions{IDMappings: fewIDs}))
+		must2(t)(s.ApplyDiff("image", "", ApplyOptions{Mappings: fewIDs, Diff: packedReader(t, member{Name: "f", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}))
+		must(t, s.CreateReadWrite("box", "image", nil))
+		must(t, s.UpdateLayerIDMap("box", fewIDs, noMaps, ""))
+		_, err := s.tryShifted("box", fewIDs)
+		wants(t, err, shift.ErrOtherMaps, "mounting layer box", "the file f was made without these id maps")
+		must(t, s.CreateReadWrite("unchanged", "image", nil))
+		if e := s.seeShifted(t, "unchanged", fewIDs)["f"]; e.UID != 100_005 || e.GID != 100_006 {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
 // TestDisableShifting asks for a mount with maps that must not be shifted, as the library does if SupportsShifting has returned false.
 func TestDisableShifting(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
