@@ -145,12 +145,15 @@ func TestRootOfOtherMaps(t *testing.T) {
 		own, other := s.getBoth(t, theirs, idMaps(idmap.Map{HostID: 99_990, Size: 65_536}))
 		sameOwners(t, "box", own, other)
 		must(t, errors.Join(s.Put("box"), theirs.Put("box")))
-		// An owner whom the container has chosen stays.
+		// An owner whom the container has chosen stays, also in a layer on top of it.
 		m := idMaps(idmap.Map{HostID: 99_990, Size: 65_536})
 		must(t, os.Lchown(s.getShifted(t, "box", m), 100_000, 100_000))
 		must(t, s.Put("box"))
-		if e := s.seeShifted(t, "box", m)["."]; e.UID != 100_000 {
-			t.Errorf("%+v", e)
+		s.create(t, "box", "copy")
+		for _, id := range []string{"box", "copy", "copy"} {
+			if e := s.seeShifted(t, id, m)["."]; e.UID != 100_000 {
+				t.Errorf("%s: %+v", id, e)
+			}
 		}
 	})
 }

@@ -47,7 +47,8 @@ type Plan struct {
 	// top is the layer that is mounted, and writable says that it is not among the layers that are only read.
 	top      store.Layer
 	writable bool
-	// first says that Begin must record the maps for top. begun says that top has a record of these maps.
+	// first says that Begin must record the maps for top. begun says that top has a record of these maps, or has none yet and is on top of a layer
+	// that has one, and has the owners of these maps.
 	first, begun bool
 	// undo, unless it is nil, puts back what Begin has changed.
 	undo func() error
@@ -86,7 +87,7 @@ func PlanOf(layers []store.Layer, writable bool, request Request) (*Plan, error)
 	if err := p.read(layers, records, recorded); err != nil {
 		return nil, err
 	}
-	p.begun = !p.first && records[0] != nil && records[0].Kind == Shifted
+	p.begun = p.begun || !p.first && records[0] != nil && records[0].Kind == Shifted
 	if len(p.mapped) == 0 && !p.first && !some {
 		return nil, nil //nolint:nilnil // all owners are on the disk as they are to be shown
 	}
@@ -120,7 +121,9 @@ reading:
 		switch {
 		case is == changed && n < recorded && records[n] == nil:
 			// A record further below says more.
-			p.first = p.first || p.isWritten(layer) && slices.ContainsFunc(records, func(r *Record) bool { return r != nil && r.Kind == Shifted })
+			if p.isWritten(layer) && slices.ContainsFunc(records, func(r *Record) bool { return r != nil && r.Kind == Shifted }) {
+				p.first, p.begun = true, true
+			}
 		case is == changed:
 			raw = nil
 			break reading
@@ -214,9 +217,9 @@ func isEmpty(layer store.Layer) error {
 func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[layer] }
 
 // Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
-// as the overlay driver does. If the maps are recorded already, the root directory keeps an owner that has an id in the container: the container
-// may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the layer's lock until it has
-// called End.
+// as the overlay driver does. If the layer has the owners of these maps already, the root directory keeps an owner that has an id in the
+// container: the container may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the
+// layer's lock until it has called End.
 func (p *Plan) Begin() error {
 	if p == nil || !p.first && !p.begun {
 		return nil
@@ -226,14 +229,17 @@ func (p *Plan) Begin() error {
 		return err
 	}
 	owner := idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}
+	_, noID := p.Maps.ToContainer(owner)
+	keep := p.begun && noID == nil
 	if p.first {
-		err = p.record(owner)
-	} else if _, err := p.Maps.ToContainer(owner); err == nil {
+		if err := p.record(owner); err != nil {
+			return err
+		}
+	}
+	if keep {
 		return nil
 	}
-	if err == nil {
-		err = chown(p.top, p.Maps.Root())
-	}
+	err = chown(p.top, p.Maps.Root())
 	if errors.Is(err, unix.EROFS) && !p.writable {
 		return nil
 	}
