@@ -158,6 +158,10 @@ func shiftingErrors() []errorText {
 		}
 	}
 	good := maps(100_000, 10)
+	var many []idtools.IDMap
+	for n := range 341 {
+		many = append(many, idtools.IDMap{ContainerID: n, HostID: 100_000 + 2*n, Size: 1})
+	}
 	// shifted mounts the layer with id maps, and leaves a file in it.
 	shifted := func(s *errorStore) {
 		must(s.T, get(s, good, good))
@@ -167,6 +171,7 @@ func shiftingErrors() []errorText {
 		bad("maps that overlap", append(maps(100_000, 10), idtools.IDMap{ContainerID: 10, HostID: 100_009, Size: 10}), good, "overlap"),
 		bad("an empty map", good, maps(100_000, 0), "0:100000:0"),
 		bad("a map of too many ids", good, maps(100_000, 1<<32), "ids that there are"),
+		bad("a map of too many ranges", many, good, "341 ranges"),
 		bad("maps without users", nil, good, "no users"),
 		bad("maps without groups", good, nil, "no groups"),
 		bad("maps without root", []idtools.IDMap{{ContainerID: 1, HostID: 100_000, Size: 10}}, good, "root"),
@@ -191,6 +196,13 @@ func shiftingErrors() []errorText {
 			provoke: func(s *errorStore) error {
 				shifted(s)
 				return get(s, maps(200_000, 10), maps(200_000, 10), "ro")
+			},
+		},
+		{
+			name: "maps for a layer with two kinds of owners", words: []string{child, "HOME/diff/child", "cut short"},
+			provoke: func(s *errorStore) error {
+				write(s.T, s.home, files{"overlay/owners/child": "plan"})
+				return get(s, good, good)
 			},
 		},
 		{
@@ -219,6 +231,13 @@ func shiftingErrors() []errorText {
 			name: "a damaged record of owners", words: []string{child, "HOME/overlay/ids/child"}, is: []error{ErrDamaged},
 			provoke: func(s *errorStore) error {
 				must(s.T, errors.Join(os.MkdirAll(s.in("overlay/ids"), 0o700), os.WriteFile(s.in("overlay/ids/child"), []byte("green"), 0o600)))
+				return s.get("child")
+			},
+		},
+		{
+			name: "a record of owners without groups", words: []string{child, "HOME/overlay/ids/child"}, is: []error{ErrDamaged},
+			provoke: func(s *errorStore) error {
+				write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\n"})
 				return s.get("child")
 			},
 		},
@@ -488,6 +507,10 @@ func stagingErrors() []errorText {
 		}
 	}
 	asIs := func(_ *errorStore, target string) string { return target }
+	shifted := func(s *errorStore, target string) string {
+		write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\ngid 0:100000:10\n"})
+		return target
+	}
 	nowhere := func(s *errorStore, _ string) string { return s.in("tmp/staging-1/root") }
 	return []errorText{
 		row("fill with a differ that fails", func(s *errorStore) error {
@@ -498,6 +521,7 @@ func stagingErrors() []errorText {
 		row("apply a staging directory on another parent", applied("child", "sibling", asIs), nil, "applying a staging directory to layer child", "sibling"),
 		row("apply a staging directory to a layer with files", applied("base", "", asIs), nil, "applying a staging directory to layer base"),
 		row("apply a staging directory that is gone", applied("child", "base", nowhere), []error{fs.ErrNotExist}, "applying a staging directory to layer child", "HOME/tmp/staging-N/root"),
+		row("apply a staging directory to a layer with id maps", applied("child", "base", shifted), nil, "applying a staging directory to layer child", "id maps"),
 		row("remove what is no staging directory", func(s *errorStore) error {
 			return differOf(s.T, s.Driver).CleanupStagingDirectory(s.in("diff/base"))
 		}, nil, "HOME/diff/base", "removing the staging directory"),
@@ -514,6 +538,11 @@ func stagingErrors() []errorText {
 		}, nil, "staging a layer on top of layer none"),
 		row("commit what was not staged", func(s *errorStore) error { return s.core.CommitLayer("child", s.in("tmp/staging-1/root")) },
 			[]error{fs.ErrNotExist}, "committing a staged layer to layer child", "HOME/tmp/staging-N/root"),
+		row("commit to a layer with id maps", func(s *errorStore) error {
+			target, _, err := s.core.StageLayer("base", driver.ApplyOptions{Diff: archiveOf(s.T)})
+			must(s.T, err)
+			return s.core.CommitLayer("child", shifted(s, target))
+		}, nil, "committing a staged layer to layer child", "id maps"),
 	}
 }
 

@@ -91,7 +91,7 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 		err = d.home.RecordWritten(id)
 	}
 	if err != nil {
-		return "", store.LayerError("mounting", id, err)
+		return "", store.LayerError("mounting", id, o.Shift.End(err))
 	}
 	if o.Flags == 0 && label == "" {
 		d.bases.get(id, false)
@@ -105,7 +105,7 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 		err = o.Shift.Agrees(target)
 	}
 	if err != nil {
-		return "", store.LayerError("mounting", id, err)
+		return "", store.LayerError("mounting", id, o.Shift.End(err))
 	}
 	d.bases.get(id, !mounted)
 	return target, nil

@@ -120,7 +120,7 @@ func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.Mount
 	for {
 		same, err := d.mountStack(by, s, layer, layers)
 		if err != nil || same {
-			return err
+			return o.Shift.End(err)
 		}
 	}
 }

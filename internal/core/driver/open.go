@@ -16,6 +16,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/migration"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
@@ -195,7 +196,7 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 		return nil, err
 	}
 	d.shifting = d.openShifting(c.Backend)
-	if err := d.checkLimits(); err != nil {
+	if err := layerquota.CheckLimits(d.home, d.limits, d.library.FSName); err != nil {
 		return nil, err
 	}
 	if private != nil {

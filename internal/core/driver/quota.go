@@ -2,13 +2,7 @@
 
 package driver
 
-import (
-	"fmt"
-
-	"github.com/seed-642172e2/aufs/internal/core/quota"
-	"github.com/seed-642172e2/aufs/internal/core/store"
-	"golang.org/x/sys/unix"
-)
+import "github.com/seed-642172e2/aufs/internal/core/quota"
 
 // A layer that is made to be mounted writable can have a quota: see internal/core/layerquota/quota.go.
 
@@ -19,17 +13,4 @@ func (d *Driver) layerLimits(options map[string]string) (quota.Limits, error) {
 		err = l.Check(d.home.Diff(""), d.library.FSName)
 	}
 	return l, err
-}
-
-// checkLimits returns an error if the driver's options limit layers, and the host cannot.
-func (d *Driver) checkLimits() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.home.Diff(""), &st); err == nil && st.Flags&unix.ST_RDONLY != 0 {
-		// No layer can be made in a read-only store, and a read-only file system does not count what files take.
-		return nil
-	}
-	if err := d.limits.Check(d.home.Diff(""), d.library.FSName); err != nil {
-		return fmt.Errorf("%w: %w", store.ErrPrerequisites, err)
-	}
-	return nil
 }

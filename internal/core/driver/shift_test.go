@@ -450,6 +450,23 @@ func TestShiftedAfterChangeBack(t *testing.T) {
 	})
 }
 
+// TestPulledWithMaps mounts a container with maps whose image was pulled with the same maps before mounts could shift ids. The library has its
+// owners changed back, which leaves copies of the image's files in the container's layer.
+func TestPulledWithMaps(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		must(t, s.Create("image", "", &CreateOptions{IDMappings: fewIDs}))
+		must2(t)(s.ApplyDiff("image", "", ApplyOptions{Mappings: fewIDs, Diff: packedReader(t, member{Name: "f", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}))
+		must(t, s.CreateReadWrite("box", "image", nil))
+		must(t, s.UpdateLayerIDMap("box", fewIDs, noMaps, ""))
+		_, err := s.tryShifted("box", fewIDs)
+		wants(t, err, shift.ErrOtherMaps, "mounting layer box", "the file f was made without these id maps")
+		must(t, s.CreateReadWrite("unchanged", "image", nil))
+		if e := s.seeShifted(t, "unchanged", fewIDs)["f"]; e.UID != 100_005 || e.GID != 100_006 {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
 // TestDisableShifting asks for a mount with maps that must not be shifted, as the library does if SupportsShifting has returned false.
 func TestDisableShifting(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -628,6 +645,76 @@ func TestShiftedAncestor(t *testing.T) {
 		headers := s.diff(t, "copy", "box")
 		if h := headers["mine"]; h == nil || h.Uid != 0 || len(headers) != 1 {
 			t.Errorf("%v", headers)
+		}
+	})
+}
+
+// TestStagedForShifted commits unpacked files to layers with the owners of id maps. Files with other owners are refused, and the layer stays empty.
+func TestStagedForShifted(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		s.seeShifted(t, "box", twoRanges)
+		s.create(t, "box", "copy")
+		stage := func(parent string, m *idmap.Mappings) string {
+			options := ApplyOptions{Mappings: m, Diff: packedReader(t, member{Name: "new", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}
+			target, _, err := s.StageLayer(parent, options)
+			must(t, err)
+			return target
+		}
+		for id, parent := range map[string]string{"box": "top", "copy": "box"} {
+			wants(t, s.CommitLayer(id, stage(parent, nil)), nil, "committing a staged layer to layer "+id, "id maps")
+			target, err := s.Stage(nil, func(target, _ string) error { return os.WriteFile(filepath.Join(target, "x"), nil, 0o600) })
+			must(t, err)
+			wants(t, s.ApplyStaged(id, parent, target, false), nil, "applying a staging directory to layer "+id, "id maps")
+			must(t, s.CleanupStagingDirectory(target))
+			if _, ok := s.seeShifted(t, id, nil)["new"]; ok {
+				t.Errorf("%s has a file", id)
+			}
+		}
+		must(t, s.CreateReadWrite("other", "top", nil))
+		s.seeShifted(t, "other", twoRanges)
+		must(t, s.CommitLayer("other", stage("top", twoRanges)))
+		if e := s.seeShifted(t, "other", nil)["new"]; e.UID != 100_005 || e.GID != 100_006 {
+			t.Errorf("%+v", e)
+		}
+		noLeftovers(t, s)
+	})
+}
+
+// TestNewOnShifted uses layers on top of a shifted container before they are first mounted, when they have no records of their own.
+func TestNewOnShifted(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		editedBox(t, s)
+		s.create(t, "box", "copy", "second")
+		for _, id := range []string{"copy", "second"} {
+			if m, err := s.OnDisk(id, nil); err != nil || !m.Equal(twoRanges) {
+				t.Errorf("%s: %v, %v", id, m, err)
+			}
+			if m, err := s.OnDisk(id, fewIDs); err != nil || !m.Equal(fewIDs) {
+				t.Errorf("%s: %v, %v", id, m, err)
+			}
+		}
+		if m, err := s.OnDisk("none", nil); err != nil || !m.Empty() {
+			t.Errorf("%v, %v", m, err)
+		}
+		if headers := s.diff(t, "copy", "box"); len(headers) > 0 {
+			t.Errorf("%v", headers)
+		}
+		must2(t)(s.ApplyDiff("second", "copy", ApplyOptions{Diff: packedReader(t, member{Name: "new", Typeflag: tar.TypeReg, Uid: 5, Gid: 6})}))
+		if h := s.diff(t, "second", "copy")["new"]; h == nil || h.Uid != 5 || h.Gid != 6 {
+			t.Errorf("%v", h)
+		}
+		for _, options := range []string{"ro", ""} {
+			seen := s.seeShifted(t, "second", nil, options)
+			if e := seen["new"]; e.UID != 100_005 || e.GID != 100_006 || seen["d/f"].UID != 100_003 {
+				t.Errorf("%q: %+v %+v", options, e, seen["d/f"])
+			}
+		}
+		// A layer of an image has ids inside, and so has one on top of it.
+		s.create(t, "top", "image")
+		if m, err := s.OnDisk("image", nil); err != nil || !m.Empty() {
+			t.Errorf("%v, %v", m, err)
 		}
 	})
 }
@@ -880,6 +967,35 @@ func TestRecordOfOwners(t *testing.T) {
 		if e := s.seeOwned(t, "box", noMaps)["d/f"]; e.UID != 3 {
 			t.Errorf("%+v", e)
 		}
+	})
+}
+
+// TestShortRecordOfOwners cuts the record of a shifted layer after each of its lines. Neither a mount nor an archive takes what is left.
+func TestShortRecordOfOwners(t *testing.T) {
+	onShifting(t, func(t *testing.T, s testStore) {
+		ownedImage(t, s)
+		must(t, s.CreateReadWrite("box", "top", nil))
+		s.seeShifted(t, "box", fewIDs)
+		path := s.inner.home.Overlay(store.IDsDir, "box")
+		good, err := os.ReadFile(path)
+		must(t, err)
+		texts := []string{"shifted\nuid 0:-5:10\ngid 0:100000:1000\n", "shifted\nuid 1:100000:10\ngid 1:100000:10\n"}
+		for n, c := range good[:len(good)-1] {
+			if c == '\n' {
+				texts = append(texts, string(good[:n+1]))
+			}
+		}
+		for _, text := range texts {
+			must(t, os.WriteFile(path, []byte(text), 0o600))
+			for _, m := range []*idmap.Mappings{nil, fewIDs} {
+				_, err := s.tryShifted("box", m)
+				wants(t, err, store.ErrDamaged, "mounting layer box", path)
+				_, err = s.Diff("box", m, "top", nil)
+				wants(t, err, store.ErrDamaged, "archiving layer box", path)
+			}
+		}
+		must(t, os.WriteFile(path, good, 0o600))
+		s.seeShifted(t, "box", nil)
 	})
 }
 

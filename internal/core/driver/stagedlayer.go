@@ -5,6 +5,7 @@ package driver
 import (
 	"github.com/seed-642172e2/aufs/internal/core/creation"
 	"github.com/seed-642172e2/aufs/internal/core/layerquota"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -46,7 +47,7 @@ func stagingError(parent string, err error) error {
 
 // CommitLayer makes target, a directory that StageLayer of this driver has returned, the directory of the layer id. The layer gets all of the
 // archive or nothing, unless it is mounted, or has files or a quota. When CommitLayer returns, everything is on the disk, as after ApplyDiff.
-// After an error nothing is left of target.
+// After an error nothing is left of target. It is an error if the layer was mounted with other id maps than those that StageLayer was given.
 //
 // The storage library commits to layers with files, too: by then it has changed the owners in a layer whose owners are not those of its
 // parent, or has made the layer from a template.
@@ -78,6 +79,9 @@ func (d *Driver) CommitLayer(id, target string) error {
 // commitLayer is CommitLayer for a caller that holds the layer's lock. If the layer has files or a quota, or is mounted, commitLayer does
 // nothing, and alone is false.
 func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error) {
+	if err := shift.MustFit(d.stores, id, s.Maps); err != nil {
+		return false, err
+	}
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layerquota"
+	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/staging"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
@@ -45,8 +46,8 @@ func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch strin
 // layer is to have.
 //
 // The layer gets all of the content or nothing, and everything is on the disk when ApplyStaged returns. If the layer cannot take the
-// content (it is unknown, read-only, mounted or not empty, it has a quota, or parent is wrong), the staging directory stays, and can be
-// applied to another layer. If applying it fails, it is gone.
+// content (it is unknown, read-only, mounted or not empty, it has a quota or was mounted with id maps, or parent is wrong), the staging
+// directory stays, and can be applied to another layer. If applying it fails, it is gone.
 func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	_, direct, err := d.child(id, parent)
@@ -70,6 +71,9 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	}
 	if err == nil {
 		err = layerquota.MustHaveNone(d.home, id)
+	}
+	if err == nil {
+		err = shift.MustFit(d.stores, id, orNone(nil))
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)

@@ -64,7 +64,7 @@ func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	lock := &Lock{Fd: fd}
-	lock.abandoned = runtime.AddCleanup(lock, func(fd int) { _ = unix.Close(fd) }, fd)
+	lock.abandoned = runtime.AddCleanup(lock, unlock, fd)
 	if _, err := Retried(func() (int, error) { return 0, unix.Flock(fd, how) }); err != nil {
 		lock.Unlock()
 		return nil, fmt.Errorf("locking %s: %w", path, err)
@@ -93,9 +93,17 @@ func flockOnce(path string, open func() (int, error), how int) (*Lock, error) {
 // Unlock releases the lock. It may be called on nil, and more than once.
 func (l *Lock) Unlock() {
 	if l != nil && l.Fd >= 0 {
-		// Nothing was written through the descriptor, so closing it has no error to report.
 		l.abandoned.Stop()
-		_ = unix.Close(l.Fd)
+		unlock(l.Fd)
 		l.Fd = -1
 	}
+}
+
+// unlock unlocks the file fd, and closes it. A process that was cloned from this one has a copy of the descriptor for a while, and closing it here
+// would not unlock the file.
+func unlock(fd int) {
+	// It fails only if the file is not locked.
+	_ = unix.Flock(fd, unix.LOCK_UN)
+	// Nothing was written through the descriptor, so closing it has no error to report.
+	_ = unix.Close(fd)
 }

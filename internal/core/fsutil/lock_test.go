@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
 )
 
 func TestLockDir(t *testing.T) {
@@ -67,4 +68,21 @@ func TestLockOfReplacedDir(t *testing.T) {
 		gone.Unlock()
 		t.Error("a directory that is not there was locked")
 	}
+}
+
+// TestUnlockWithCopies unlocks a file while a child process has a copy of the descriptor, as a process has that was cloned and has yet to call
+// execve(2).
+func TestUnlockWithCopies(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := fsutil.LockDir(dir)
+	must(t, err)
+	copied, err := unix.Dup(lock.Fd)
+	must(t, err)
+	defer unix.Close(copied)
+	lock.Unlock()
+	again, err := fsutil.TryLockDir(dir)
+	if again == nil || err != nil {
+		t.Errorf("the lock is not free: %v", err)
+	}
+	again.Unlock()
 }

@@ -9,13 +9,16 @@ import (
 // mostID is one more than the largest id: the kernel takes the last number of 32 bits for "no id".
 const mostID = 1<<32 - 1
 
+// mostRanges is how many ranges the kernel takes in one map: UID_GID_MAP_MAX_EXTENTS in include/linux/user_namespace.h.
+const mostRanges = 340
+
 // Equal reports whether m and other have the same ranges, in the same order.
 func (m *Mappings) Equal(other *Mappings) bool {
 	return slices.Equal(m.UIDs, other.UIDs) && slices.Equal(m.GIDs, other.GIDs)
 }
 
 // Check returns an error if the kernel or a container could make nothing of the mappings: users without groups or
-// groups without users, an empty range, a range with numbers that are no ids, ranges that overlap, or no id for root.
+// groups without users, too many ranges, an empty range, a range with numbers that are no ids, ranges that overlap, or no id for root.
 func (m *Mappings) Check() error {
 	switch {
 	case len(m.UIDs) == 0:
@@ -37,6 +40,9 @@ func (m *Mappings) Check() error {
 
 // checkList checks one list of ranges. The text of the error follows the name of the list.
 func checkList(list []Map) error {
+	if n := len(list); n > mostRanges {
+		return fmt.Errorf("has %d ranges, and the kernel takes at most %d", n, mostRanges)
+	}
 	for n, a := range list {
 		if a.Size <= 0 {
 			return fmt.Errorf("has the empty range %s", a)

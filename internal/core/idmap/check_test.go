@@ -7,6 +7,12 @@ import (
 
 func TestCheck(t *testing.T) {
 	good := []Map{{HostID: 100_000, Size: 65536}}
+	many := func(n int) (list []Map) {
+		for n := range n {
+			list = append(list, Map{ContainerID: 2 * n, HostID: 100_000 + 3*n, Size: 1})
+		}
+		return list
+	}
 	for name, c := range map[string]struct {
 		uids, gids []Map
 		// want is a part of the error, or "".
@@ -25,6 +31,8 @@ func TestCheck(t *testing.T) {
 		"a huge size":      {good, []Map{{Size: 1<<63 - 1, HostID: 1}}, "not within"},
 		"overlap inside":   {[]Map{{HostID: 100, Size: 10}, {ContainerID: 9, HostID: 200, Size: 10}}, good, "0:100:10 and 9:200:10, which overlap"},
 		"overlap outside":  {good, []Map{{HostID: 100, Size: 10}, {ContainerID: 10, HostID: 91, Size: 10}}, "overlap"},
+		"many ranges":      {good, many(340), ""},
+		"too many ranges":  {good, many(341), "groups has 341 ranges, and the kernel takes at most 340"},
 		"no root":          {[]Map{{ContainerID: 1, HostID: 100, Size: 10}}, good, "no id for root"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -93,6 +93,20 @@ func Of(h store.Home, id string) (Quota, error) {
 	return q, err
 }
 
+// CheckLimits returns an error if new layers of the store are to have limits, and the host cannot limit them. fsName returns the name of the
+// file system of a directory.
+func CheckLimits(h store.Home, limits quota.Limits, fsName func(dir string) string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(h.Diff(""), &st); err == nil && st.Flags&unix.ST_RDONLY != 0 {
+		// No layer can be made in a read-only store, and a read-only file system does not count what files take.
+		return nil
+	}
+	if err := limits.Check(h.Diff(""), fsName); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrPrerequisites, err)
+	}
+	return nil
+}
+
 // MustHaveNone returns an error if the layer id has a quota.
 func MustHaveNone(h store.Home, id string) error {
 	q, err := Of(h, id)

@@ -47,8 +47,11 @@ type Plan struct {
 	// top is the layer that is mounted, and writable says that it is not among the layers that are only read.
 	top      store.Layer
 	writable bool
-	// first says that Begin must record the maps for top. begun says that top has a record of these maps.
+	// first says that Begin must record the maps for top. begun says that top has a record of these maps, or has none yet and is on top of a layer
+	// that has one, and has the owners of these maps.
 	first, begun bool
+	// undo, unless it is nil, puts back what Begin has changed.
+	undo func() error
 }
 
 // PlanOf plans the mount of the first of layers on top of the others. writable says that the first is going to be written to.
@@ -84,7 +87,7 @@ func PlanOf(layers []store.Layer, writable bool, request Request) (*Plan, error)
 	if err := p.read(layers, records, recorded); err != nil {
 		return nil, err
 	}
-	p.begun = !p.first && records[0] != nil && records[0].Kind == Shifted
+	p.begun = p.begun || !p.first && records[0] != nil && records[0].Kind == Shifted
 	if len(p.mapped) == 0 && !p.first && !some {
 		return nil, nil //nolint:nilnil // all owners are on the disk as they are to be shown
 	}
@@ -118,7 +121,9 @@ reading:
 		switch {
 		case is == changed && n < recorded && records[n] == nil:
 			// A record further below says more.
-			p.first = p.first || p.isWritten(layer) && slices.ContainsFunc(records, func(r *Record) bool { return r != nil && r.Kind == Shifted })
+			if p.isWritten(layer) && slices.ContainsFunc(records, func(r *Record) bool { return r != nil && r.Kind == Shifted }) {
+				p.first, p.begun = true, true
+			}
 		case is == changed:
 			raw = nil
 			break reading
@@ -145,11 +150,17 @@ reading:
 // isWritten reports whether the layer is the one that is going to be written to.
 func (p *Plan) isWritten(layer store.Layer) bool { return layer == p.top && p.writable }
 
-// stateOf returns the state of the layer, which has the record r.
+// stateOf returns the state of the layer, which has the record r. If a change of the owners was cut short, the layer has files of two kinds.
 func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
+	size, err := sizeOf(layer.Home.Overlay(store.OwnersDir, layer.ID))
+	if err != nil {
+		return inside, err
+	}
 	switch {
+	case size > 0:
+		return inside, fmt.Errorf("a change of the owners was cut short: %w", ErrOtherMaps)
 	case r == nil:
-		return p.withoutRecord(layer)
+		return p.withoutRecord(layer, size == 0)
 	case r.Maps.Equal(p.Maps) && r.Kind == Changed:
 		return changed, nil
 	case r.Maps.Equal(p.Maps):
@@ -166,8 +177,9 @@ func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
 
 // withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. If
 // the owner of the root directory is an id of the maps, the owners of the layer, or of one below it, were changed. If the maps leave that
-// owner as it is, the record in overlay/owners decides.
-func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
+// owner as it is, wasChanged decides, which says that UpdateLayerIDMap has changed the layer. If the maps give the host's root to another user,
+// a root directory of the host's root is one of an image: there, root directories belong to root.
+func (p *Plan) withoutRecord(layer store.Layer, wasChanged bool) (state, error) {
 	st, err := fsutil.LstatOf(layer.Dir())
 	if err != nil {
 		return inside, err
@@ -177,7 +189,9 @@ func (p *Plan) withoutRecord(layer store.Layer) (state, error) {
 	switch {
 	case err != nil:
 		return inside, nil //nolint:nilerr // the owner is no id of the maps
-	case id != owner, store.IsThere(layer.Home.Overlay(store.OwnersDir, layer.ID)):
+	case owner.UID == 0 && id.UID != 0, owner.GID == 0 && id.GID != 0:
+		return inside, nil
+	case id != owner, wasChanged:
 		return changed, nil
 	}
 	// The maps give the owner to itself.
@@ -203,30 +217,72 @@ func isEmpty(layer store.Layer) error {
 func (p *Plan) Shifts(layer store.Layer) bool { return p != nil && p.mapped[layer] }
 
 // Begin makes the layer, which must be in home, ready to be mounted: it records the maps, and gives the root directory to the container's root,
-// as the overlay driver does. The root directory keeps an owner that has an id in the container. If an earlier Begin was cut short, a read-only
-// mount finishes it as well. The caller holds the layer's lock.
+// as the overlay driver does. If the layer has the owners of these maps already, the root directory keeps an owner that has an id in the
+// container: the container may have chosen it. If an earlier Begin was cut short, a read-only mount finishes it as well. The caller holds the
+// layer's lock until it has called End.
 func (p *Plan) Begin() error {
 	if p == nil || !p.first && !p.begun {
 		return nil
-	}
-	if p.first {
-		if err := Write(p.top.Home, p.top.ID, Record{Kind: Shifted, Maps: *p.Maps}); err != nil {
-			return err
-		}
 	}
 	st, err := fsutil.LstatOf(p.top.Dir())
 	if err != nil {
 		return err
 	}
-	if _, err := p.Maps.ToContainer(idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}); err == nil {
+	owner := idmap.Pair{UID: int(st.Uid), GID: int(st.Gid)}
+	_, noID := p.Maps.ToContainer(owner)
+	keep := p.begun && noID == nil
+	if p.first {
+		if err := p.record(owner); err != nil {
+			return err
+		}
+	}
+	if keep {
 		return nil
 	}
-	root := p.Maps.Root()
-	err = os.Lchown(p.top.Dir(), root.UID, root.GID)
+	err = chown(p.top, p.Maps.Root())
 	if errors.Is(err, unix.EROFS) && !p.writable {
 		return nil
 	}
-	return err
+	return p.End(err)
+}
+
+// record records the maps. owner is that of the root directory.
+func (p *Plan) record(owner idmap.Pair) error {
+	before, err := Read(p.top)
+	if err != nil {
+		return err
+	}
+	if err := Write(p.top.Home, p.top.ID, Record{Kind: Shifted, Maps: *p.Maps}); err != nil {
+		return err
+	}
+	p.first, p.begun = false, true
+	p.undo = func() error {
+		if err := chown(p.top, owner); err != nil {
+			return err
+		}
+		if before == nil {
+			return remove(p.top)
+		}
+		return Write(p.top.Home, p.top.ID, *before)
+	}
+	return nil
+}
+
+// End is told the error of the mount for which Begin was called, or nil, and returns it. If the mount has failed, the layer gets the record and
+// the owner back that it had before Begin: it must not be bound to maps with which nobody can have written to it. End may be called more than
+// once.
+func (p *Plan) End(err error) error {
+	if p == nil || p.undo == nil || err == nil {
+		return err
+	}
+	undo := p.undo
+	p.undo = nil
+	return errors.Join(err, undo())
+}
+
+// chown gives the root directory of the layer to the owner.
+func chown(layer store.Layer, owner idmap.Pair) error {
+	return os.Lchown(layer.Dir(), owner.UID, owner.GID)
 }
 
 // Agrees is for a layer that is already mounted, at target. It returns an error if the root of that mount has another owner than the plan gives

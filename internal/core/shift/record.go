@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,6 +26,9 @@ const (
 	// Changed is the kind of a layer whose owners UpdateLayerIDMap has changed. It has a copy of each file of the layers below.
 	Changed Kind = "changed"
 )
+
+// errHasMaps says that files cannot be put in the place of a layer's directory, because it has owners of maps that they do not have.
+var errHasMaps = errors.New("the layer, or a layer below, was mounted with id maps, by which files that were unpacked elsewhere have wrong owners")
 
 // A Record is the content of overlay/ids/<id>. It is text:
 //
@@ -72,11 +77,23 @@ func parse(path string, text []byte) (Record, error) {
 	if !slices.Contains([]Kind{Shifted, Changed}, r.Kind) || !bytes.Equal(r.text(), text) {
 		return r, fmt.Errorf("%w: %s does not say whose the files are", store.ErrDamaged, path)
 	}
+	if r.Kind == Shifted {
+		// A mount has had these maps. UpdateLayerIDMap takes others as well, such as those of users alone.
+		if err := r.Maps.Check(); err != nil {
+			return r, fmt.Errorf("%w: %s: %w", store.ErrDamaged, path, err)
+		}
+	}
 	return r, nil
 }
 
 // Write writes the record of the layer id durably.
 func Write(h store.Home, id string, r Record) error { return h.WriteRecord(store.IDsDir, id, r.text()) }
+
+// remove removes the record of the layer durably.
+func remove(layer store.Layer) error {
+	path := layer.Home.Overlay(store.IDsDir, layer.ID)
+	return errors.Join(os.Remove(path), fsutil.SyncDir(filepath.Dir(path)))
+}
 
 // Read returns the record of the layer, or nil if it has none.
 func Read(layer store.Layer) (*Record, error) {
@@ -95,6 +112,19 @@ func Read(layer store.Layer) (*Record, error) {
 	return &r, nil
 }
 
+// sizeOf returns the size of a file, or -1 if there is no file of that name. Unlike store.IsThere, it does not say no if it cannot find out:
+// then owners would not be shifted, or shifted twice.
+func sizeOf(path string) (int64, error) {
+	st, err := fsutil.LstatOf(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	return st.Size, nil
+}
+
 // readAll returns the records of layers.
 func readAll(layers []store.Layer) ([]*Record, error) {
 	records := make([]*Record, len(layers))
@@ -103,7 +133,11 @@ func readAll(layers []store.Layer) ([]*Record, error) {
 	for n, layer := range layers {
 		some, known := has[layer.Home]
 		if !known {
-			some = store.IsThere(layer.Home.Overlay(store.IDsDir))
+			size, err := sizeOf(layer.Home.Overlay(store.IDsDir))
+			if err != nil {
+				return nil, store.LayerError("reading the owners of", layer.ID, err)
+			}
+			some = size >= 0
 			has[layer.Home] = some
 		}
 		if !some {
@@ -128,7 +162,7 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	err := store.CheckID(id)
 	var r *Record
 	if err == nil {
-		r, err = Read(s.Find(id, s.Home))
+		r, err = recordFor(s, s.Find(id, s.Home))
 	}
 	if err != nil {
 		return nil, store.LayerError("reading the owners of", id, err)
@@ -143,6 +177,40 @@ func OnDisk(s store.Stores, id string, given *idmap.Mappings) (*idmap.Mappings, 
 	// The host can have made files in the container, such as mount points, whose owners have no ids in it.
 	maps.Lenient = true
 	return &maps, nil
+}
+
+// recordFor returns the record that says whose ids the layer has, or nil if the layer has ids in a container. A layer that was made on top of a
+// shifted one gets a record of its own with its first writable mount. Until then, the record is that of the shifted layer, if PlanOf takes the
+// owners of the layer for ids of these maps.
+func recordFor(s store.Stores, layer store.Layer) (*Record, error) {
+	own, err := Read(layer)
+	if err != nil || own != nil || !layer.Exists() {
+		return own, err
+	}
+	parents, err := s.Parents(layer)
+	if err != nil {
+		return nil, err
+	}
+	records, err := readAll(parents)
+	n := slices.IndexFunc(records, func(r *Record) bool { return r != nil })
+	if err != nil || n < 0 || records[n].Kind != Shifted {
+		return nil, err
+	}
+	p := &Plan{Maps: &records[n].Maps}
+	if is, err := p.stateOf(layer, nil); err != nil || is != changed {
+		return nil, err
+	}
+	return records[n], nil
+}
+
+// MustFit returns an error if unpacked files would have wrong owners in the layer id. given maps the owners of the files, which have ids on the
+// host by now.
+func MustFit(s store.Stores, id string, given *idmap.Mappings) error {
+	maps, err := OnDisk(s, id, given)
+	if err == nil && !maps.Equal(given) {
+		err = errHasMaps
+	}
+	return err
 }
 
 // Never returns an error if the layer id, or a layer below it, was shifted.

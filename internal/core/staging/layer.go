@@ -22,6 +22,8 @@ import (
 type Layer struct {
 	Directory
 	*unpack.Extracted
+	// Maps have mapped the owners of the files.
+	Maps *idmap.Mappings
 	// root is what the root directory of the target has unless the archive says something else.
 	root creation.RootDir
 }
@@ -51,7 +53,7 @@ func Unpack(dir Directory, root creation.RootDir, archive io.Reader, options lay
 	if err != nil {
 		return nil, 0, err
 	}
-	return &Layer{dir, extracted, root}, size, nil
+	return &Layer{dir, extracted, options.Mappings, root}, size, nil
 }
 
 // SetRoot gives the root directory of the target the mode and owner of the directory layer, unless the archive says something else. Unpack may
