@@ -11,6 +11,10 @@ build-all: check-go programs ## Build and vet for all platforms
 			(cd $$module; $(GO) build -o /dev/null -tags '$(TAGS)' ./...; $(GO) vet -tags '$(TAGS)' ./...); \
 		done; \
 	done
+	@for arch in arm 386; do \
+		echo "build for linux/$$arch"; \
+		GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null -tags '$(TAGS)' ./...; \
+	done
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
