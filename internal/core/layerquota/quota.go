@@ -74,17 +74,26 @@ func unlimit(h store.Home, p quota.Project) error {
 	return p.SetLimits(h.Diff(""), quota.Limits{})
 }
 
-// Of returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
-// recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
-func Of(h store.Home, id string) (Quota, error) {
+// Read returns the quota that is recorded for the layer id. Its project is 0 if there is no record.
+func Read(h store.Home, id string) (Quota, error) {
 	path := h.Overlay(store.QuotaDir, id)
-	target, err := os.Readlink(path)
+	target, err := store.ReadLink(path)
 	if err != nil {
 		return Quota{}, fsutil.IgnoreGone(err)
 	}
 	q, ok := parseQuota(target)
 	if !ok {
 		return Quota{}, fmt.Errorf("%w: the link %s leads to %q, which is no quota", store.ErrDamaged, path, target)
+	}
+	return q, nil
+}
+
+// Of returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
+// recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
+func Of(h store.Home, id string) (Quota, error) {
+	q, err := Read(h, id)
+	if err != nil || q.Project == 0 {
+		return Quota{}, err
 	}
 	p, err := quota.Of(h.Diff(id))
 	if quota.NotSupported(err) || errors.Is(err, fs.ErrNotExist) || err == nil && p != q.Project {
