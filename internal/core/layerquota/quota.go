@@ -120,13 +120,22 @@ func CountIn(h store.Home, id, dir string) error {
 	return q.Project.Give(dir)
 }
 
-// Usage returns what counts in the quota of the layer id. The result is zero if the layer has no quota.
+// Usage returns what counts in the quota of the layer id. The result is zero if the layer has no quota, or if quotas are off by now.
 func Usage(h store.Home, id string) (quota.Usage, error) {
 	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return quota.Usage{}, err
 	}
-	return q.Project.Usage(h.Diff(""))
+	used, err := q.Project.Usage(h.Diff(""))
+	return used, ignoreOff(err)
+}
+
+// ignoreOff returns nil if err says that quotas are off by now, or that this process may not read or set them.
+func ignoreOff(err error) error {
+	if quota.NotSupported(err) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
 }
 
 // MustBeWithin returns an error that matches EDQUOT if the files of the layer id take more than its quota. On some file systems, nothing limits
@@ -140,7 +149,7 @@ func MustBeWithin(h store.Home, id string) error {
 	if err == nil && !q.Limits.Allow(used) {
 		err = fmt.Errorf("%d bytes in %d files take more than the layer's quota, %s: %w", used.Bytes, used.Inodes, q.Limits, unix.EDQUOT)
 	}
-	return err
+	return ignoreOff(err)
 }
 
 // Free reads the quota of the layer id, and returns a function that removes the limits. The function does not need the layer's directory, which
@@ -151,7 +160,7 @@ func Free(h store.Home, id string) func() error {
 		if err != nil || q.Project == 0 {
 			return err
 		}
-		return unlimit(h, q.Project)
+		return ignoreOff(unlimit(h, q.Project))
 	}
 }
 
@@ -189,9 +198,8 @@ func (q Quota) restore(h store.Home) error {
 	if err == nil && l != q.Limits {
 		err = q.Project.SetLimits(h.Diff(""), q.Limits)
 	}
-	if quota.NotSupported(err) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
-		// Quotas are off by now, or this process may not set them.
+	if errors.Is(err, unix.EROFS) {
 		return nil
 	}
-	return err
+	return ignoreOff(err)
 }
