@@ -45,6 +45,22 @@ func TestQuotaLimits(t *testing.T) {
 	}
 }
 
+func TestQuotaLeaving(t *testing.T) {
+	room, used := quota.Limits{Bytes: 1000, Inodes: 10}, quota.Usage{Bytes: 500, Inodes: 5}
+	for l, want := range map[quota.Limits]quota.Limits{
+		{}:                          {},
+		{Bytes: 1}:                  {Bytes: 1500},
+		{Inodes: 1}:                 {Inodes: 15},
+		{Bytes: 1499, Inodes: 16}:   {Bytes: 1500, Inodes: 16},
+		{Bytes: 1500, Inodes: 15}:   {Bytes: 1500, Inodes: 15},
+		{Bytes: 2000, Inodes: 1000}: {Bytes: 2000, Inodes: 1000},
+	} {
+		if got := l.Leaving(room, used); got != want {
+			t.Errorf("%+v became %+v and not %+v", l, got, want)
+		}
+	}
+}
+
 // TestQuotaProjects makes projects, and looks at what the file system says of them.
 func TestQuotaProjects(t *testing.T) {
 	home := storetest.QuotaDir(t)
