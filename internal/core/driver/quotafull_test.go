@@ -287,7 +287,7 @@ func TestQuotaManyDrivers(t *testing.T) {
 	})
 }
 
-// TestQuotaHostile gives a layer's directory the project of another layer, as root in a container can. The other layer keeps its limits.
+// TestQuotaHostile gives a layer's directory the project of another layer, as a container can. The other layer keeps its limits.
 func TestQuotaHostile(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newQuotaStore(t, name)
