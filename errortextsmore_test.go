@@ -114,6 +114,15 @@ func damagedErrors() []errorText {
 			must(s.T, os.Symlink("green", s.in("overlay/quota/child")))
 			return s.get("child")
 		}, damaged, "mounting layer child", "HOME/overlay/quota/child"),
+		row("a file in the place of a record of a form", func(s *errorStore) error {
+			must(s.T, os.RemoveAll(s.in("overlay/form/child")))
+			write(s.T, s.home, files{"overlay/form/child": ""})
+			return s.get("child")
+		}, damaged, "mounting layer child", "HOME/overlay/form/child"),
+		row("a file in the place of a record of a quota", func(s *errorStore) error {
+			write(s.T, s.home, files{"overlay/quota/child": ""})
+			return s.get("child")
+		}, damaged, "mounting layer child", "HOME/overlay/quota/child"),
 		row("a record of owners that is cut short", func(s *errorStore) error {
 			write(s.T, s.home, files{"overlay/owners/child": "\x20cut"})
 			return s.UpdateLayerIDMap("child", nil, nil, "")

@@ -11,6 +11,7 @@ build-all: check-go programs ## Build and vet for all platforms
 			(cd $$module; $(GO) build -o /dev/null -tags '$(TAGS)' ./...; $(GO) vet -tags '$(TAGS)' ./...); \
 		done; \
 	done
+	GOOS=linux GOARCH=arm $(GO) build -o /dev/null -tags '$(TAGS)' . # int has 32 bits
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
 	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containers/storage/pkg/system"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
@@ -130,6 +131,30 @@ var damages = []damage{
 		},
 		[]string{"foreign top"},
 		[]string{"foreign top"},
+	},
+	{
+		"records that say nothing",
+		func(t *testing.T, s testStore) {
+			write(t, s.inner.home.Overlay(), files{"ids/top": "odd", "owners/top": "odd", "quota/": ""})
+			must(t, os.Symlink("odd", s.inner.home.Overlay(store.QuotaDir, "top")))
+		},
+		[]string{"foreign top", "foreign top", "foreign top"},
+		[]string{"foreign top", "foreign top", "foreign top"},
+	},
+	{
+		"files in the places of links",
+		func(t *testing.T, s testStore) {
+			must(t, os.RemoveAll(s.inner.home.Overlay(store.FormDir, "top")))
+			write(t, s.inner.home.Overlay(), files{"form/top": "", "quota/top": ""})
+			for dir, read := range map[string]func(h store.Home, id string) error{
+				store.FormDir:  func(h store.Home, id string) error { _, err := h.ReadForm(id); return err },
+				store.QuotaDir: func(h store.Home, id string) error { _, err := layerquota.Of(h, id); return err },
+			} {
+				wants(t, read(s.inner.home, "top"), store.ErrDamaged, s.inner.home.Overlay(dir, "top"))
+			}
+		},
+		[]string{"foreign top", "foreign top"},
+		[]string{"foreign top", "foreign top"},
 	},
 }
 

@@ -119,8 +119,11 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 	must(t, err)
 	trials = slices.DeleteFunc(slices.Clone(trials), func(tr *trial) bool { return !concerns(call, tr.op) })
 	for _, tr := range trials {
-		must(t, os.Mkdir(filepath.Join(dir, tr.op.name), 0o700))
-		copyStoreTo(t, tr.template, filepath.Join(dir, tr.op.name, "home"))
+		// Layers can have quotas only on the disk of the operation's own template.
+		beside, err := os.MkdirTemp(filepath.Dir(tr.template), "denied-")
+		must(t, err)
+		must(t, os.Symlink(beside, filepath.Join(dir, tr.op.name)))
+		copyStoreTo(t, tr.template, deniedHome(t, dir, tr.op))
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestDeniedCalls$", "-test.v")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%d", childVariable, dir, trials[0].backend, call, int(errno)))
@@ -146,7 +149,7 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
-		shown := tr.show(t, filepath.Join(dir, tr.op.name, "home"), "ro")
+		shown := tr.show(t, deniedHome(t, dir, tr.op), "ro")
 		for id := range shown {
 			sameTree(t, shown[id], want[id])
 		}
@@ -154,6 +157,14 @@ func denied(t *testing.T, trials []*trial, call string, errno unix.Errno) {
 			t.Errorf("%s: there are %d layers, and not %d", tr.op.name, len(shown), len(want))
 		}
 	}
+}
+
+// deniedHome returns the path of the operation's store. The symbolic link dir/<operation> leads to the store's parent directory.
+func deniedHome(t *testing.T, dir string, op operation) string {
+	t.Helper()
+	parent, err := filepath.EvalSymlinks(filepath.Join(dir, op.name))
+	must(t, err)
+	return filepath.Join(parent, "home")
 }
 
 // asDenied runs in the process that cannot make the call. If an operation fails, asDenied writes the error to the directory of the
@@ -171,10 +182,10 @@ func asDenied(t *testing.T, dir string, name backend.Name, call, errno string) {
 		t.Run("overlay mount", mountsTriedOut)
 	}
 	for _, op := range operations {
-		home := filepath.Join(dir, op.name, "home")
-		if _, err := os.Stat(home); err != nil {
+		if _, err := os.Lstat(filepath.Join(dir, op.name)); err != nil {
 			continue
 		}
+		home := deniedHome(t, dir, op)
 		t.Run(op.name, func(t *testing.T) {
 			s, err := reopen(home, name)
 			must(t, err)

@@ -102,13 +102,11 @@ func (d *Driver) readable(layer store.Layer) (f whiteout.Form, mounted bool, err
 	}
 	defer lock.Unlock()
 	target := d.home.Mnt(layer.ID)
-	if mounted, err = mountutil.IsMounted(target); err != nil {
-		return "", false, err
+	if mounted, err = mountutil.IsMounted(target); err == nil && mounted {
+		_, err = d.flush(layer.ID, target, aufsfs.LinkFlush.Live, layerquota.WithReserve)
 	}
-	if mounted {
-		if _, err := d.flush(layer.ID, target, aufsfs.LinkFlush.Live); err != nil {
-			return "", false, err
-		}
+	if err != nil {
+		return "", false, err
 	}
 	f, err = d.home.Form(layer.ID)
 	return f, mounted, err

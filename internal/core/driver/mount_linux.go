@@ -282,7 +282,7 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 	id, noted := layer.ID, false
 	volatile := backend.IsVolatile(d.home, id, target)
 	for mounted := true; mounted; {
-		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last)
+		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
 		if err != nil {
 			return fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
 		}
@@ -307,8 +307,8 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 }
 
 // flush makes the directory of the layer id, which is mounted at target, show all that the mount shows. aufs reports whether it is an aufs
-// mount. how is aufsfs.LinkFlush.Live or aufsfs.LinkFlush.Last.
-func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (aufs bool, err error) {
+// mount. how is aufsfs.LinkFlush.Live, with layerquota.WithReserve, or aufsfs.LinkFlush.Last, with layerquota.WithRoom.
+func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error, with layerquota.Room) (aufs bool, err error) {
 	aufs, err = aufsfs.IsAufs(target)
 	if errors.Is(err, unix.ESTALE) {
 		// Somebody has deleted a branch of the mount. The mount shows nothing any more, and can only be unmounted.
@@ -320,7 +320,7 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error) (auf
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, layerquota.WithRoom(d.home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
+	return true, with(d.home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
 }
 
 // Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have

@@ -163,6 +163,47 @@ func TestQuotaFullLinks(t *testing.T) {
 	})
 }
 
+// TestQuotaOfRunning archives a mounted layer, and looks at its limits all the time. A container that runs in the layer never has none.
+func TestQuotaOfRunning(t *testing.T) {
+	onAufs(t, func(t *testing.T) {
+		s := newQuotaStore(t, backend.Aufs)
+		s.limited(t, "limited", "size=1M", "inodes=200")
+		want, _ := s.quotaOf(t, "limited")
+		p, err := s.project("limited")
+		must(t, err)
+		dir := s.get(t, "limited")
+		writeThrough(t, filepath.Join(dir, "f"), "changed")
+		end, ended := make(chan bool), make(chan quota.Limits)
+		go func() {
+			var most quota.Limits
+			for {
+				select {
+				case <-end:
+					ended <- most
+					return
+				default:
+				}
+				l, err := p.Limits(string(s.inner.home))
+				if err != nil || l.Bytes == 0 || l.Inodes == 0 {
+					t.Errorf("the limits are %+v, %v", l, err)
+					<-end
+					ended <- most
+					return
+				}
+				most = quota.Limits{Bytes: max(most.Bytes, l.Bytes), Inodes: max(most.Inodes, l.Inodes)}
+			}
+		}()
+		for range 30 {
+			s.diff(t, "limited", "middle")
+		}
+		end <- true
+		if most := <-ended; most.Bytes > want.Bytes+64<<20 || most.Inodes > want.Inodes+10_000 {
+			t.Errorf("the limits were raised to %+v", most)
+		}
+		must(t, s.Put("limited"))
+	})
+}
+
 // TestQuotaRestored has a layer without the limits that it should have, as if a process had been killed while it mounted the layer.
 func TestQuotaRestored(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
@@ -246,7 +287,7 @@ func TestQuotaManyDrivers(t *testing.T) {
 	})
 }
 
-// TestQuotaHostile gives a layer's directory the project of another layer, as root in a container can. The other layer keeps its limits.
+// TestQuotaHostile gives a layer's directory the project of another layer, as a container can. The other layer keeps its limits.
 func TestQuotaHostile(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newQuotaStore(t, name)

@@ -47,7 +47,8 @@ func checkList(list []Map) error {
 		if a.Size <= 0 {
 			return fmt.Errorf("has the empty range %s", a)
 		}
-		if a.ContainerID < 0 || a.HostID < 0 || a.Size > mostID || a.ContainerID > mostID-a.Size || a.HostID > mostID-a.Size {
+		// An int may have only 32 bits, too few for mostID.
+		if size := int64(a.Size); a.ContainerID < 0 || a.HostID < 0 || size > mostID || int64(max(a.ContainerID, a.HostID)) > mostID-size {
 			return fmt.Errorf("has the range %s, which is not within the ids that there are", a)
 		}
 		for _, b := range list[:n] {
@@ -60,7 +61,9 @@ func checkList(list []Map) error {
 }
 
 // overlap reports whether the ranges that begin at a and b have an id in common.
-func overlap(a, b, aSize, bSize int) bool { return a < b+bSize && b < a+aSize }
+func overlap(a, b, aSize, bSize int) bool {
+	return int64(a) < int64(b)+int64(bSize) && int64(b) < int64(a)+int64(aSize)
+}
 
 // String returns the range as user_namespaces(7) writes it, with colons, as options of programs do.
 func (m Map) String() string { return fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size) }

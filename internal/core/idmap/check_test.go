@@ -1,6 +1,8 @@
 package idmap
 
 import (
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -13,28 +15,35 @@ func TestCheck(t *testing.T) {
 		}
 		return list
 	}
-	for name, c := range map[string]struct {
+	type check struct {
 		uids, gids []Map
 		// want is a part of the error, or "".
 		want string
-	}{
-		"good":             {good, good, ""},
-		"one id":           {[]Map{{ContainerID: 5, HostID: 1000, Size: 1}}, good, ""},
-		"the last id":      {good, []Map{{HostID: 1, Size: 1<<32 - 2}}, ""},
-		"side by side":     {[]Map{{HostID: 5, Size: 5}, {ContainerID: 5, HostID: 10, Size: 5}, {ContainerID: 10, Size: 5}}, good, ""},
-		"no users":         {nil, good, "no users"},
-		"no groups":        {good, []Map{}, "no groups"},
-		"an empty range":   {good, []Map{{HostID: 1}}, "groups has the empty range 0:1:0"},
-		"a negative range": {[]Map{{HostID: 1, Size: -1}}, good, "users has the empty range"},
-		"a negative id":    {[]Map{{HostID: -1, Size: 1}}, good, "not within"},
-		"too large":        {good, []Map{{HostID: 2, Size: 1<<32 - 2}}, "not within"},
-		"a huge size":      {good, []Map{{Size: 1<<63 - 1, HostID: 1}}, "not within"},
-		"overlap inside":   {[]Map{{HostID: 100, Size: 10}, {ContainerID: 9, HostID: 200, Size: 10}}, good, "0:100:10 and 9:200:10, which overlap"},
-		"overlap outside":  {good, []Map{{HostID: 100, Size: 10}, {ContainerID: 10, HostID: 91, Size: 10}}, "overlap"},
-		"many ranges":      {good, many(340), ""},
-		"too many ranges":  {good, many(341), "groups has 341 ranges, and the kernel takes at most 340"},
-		"no root":          {[]Map{{ContainerID: 1, HostID: 100, Size: 10}}, good, "no id for root"},
-	} {
+	}
+	checks := map[string]check{
+		"good":              {good, good, ""},
+		"one id":            {[]Map{{ContainerID: 5, HostID: 1000, Size: 1}}, good, ""},
+		"side by side":      {[]Map{{HostID: 5, Size: 5}, {ContainerID: 5, HostID: 10, Size: 5}, {ContainerID: 10, Size: 5}}, good, ""},
+		"no users":          {nil, good, "no users"},
+		"no groups":         {good, []Map{}, "no groups"},
+		"an empty range":    {good, []Map{{HostID: 1}}, "groups has the empty range 0:1:0"},
+		"a negative range":  {[]Map{{HostID: 1, Size: -1}}, good, "users has the empty range"},
+		"a negative id":     {[]Map{{HostID: -1, Size: 1}}, good, "not within"},
+		"many ids":          {good, []Map{{ContainerID: 1<<31 - 1, Size: 1<<31 - 1}, {HostID: 1<<31 - 1, Size: 1<<31 - 1}}, ""},
+		"many, overlapping": {good, []Map{{ContainerID: 1<<31 - 2, Size: 1<<31 - 1}, {HostID: 1<<31 - 1, Size: 1<<31 - 1}}, "overlap"},
+		"overlap inside":    {[]Map{{HostID: 100, Size: 10}, {ContainerID: 9, HostID: 200, Size: 10}}, good, "0:100:10 and 9:200:10, which overlap"},
+		"overlap outside":   {good, []Map{{HostID: 100, Size: 10}, {ContainerID: 10, HostID: 91, Size: 10}}, "overlap"},
+		"many ranges":       {good, many(340), ""},
+		"too many ranges":   {good, many(341), "groups has 341 ranges, and the kernel takes at most 340"},
+		"no root":           {[]Map{{ContainerID: 1, HostID: 100, Size: 10}}, good, "no id for root"},
+	}
+	if strconv.IntSize == 64 {
+		ids := int64(mostID)
+		checks["the last id"] = check{good, []Map{{HostID: 1, Size: int(ids - 1)}}, ""}
+		checks["too large"] = check{good, []Map{{HostID: 2, Size: int(ids - 1)}}, "not within"}
+		checks["a huge size"] = check{good, []Map{{Size: math.MaxInt, HostID: 1}}, "not within"}
+	}
+	for name, c := range checks {
 		t.Run(name, func(t *testing.T) {
 			err := (&Mappings{UIDs: c.uids, GIDs: c.gids}).Check()
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {

@@ -16,8 +16,8 @@ import (
 
 // A layer with a quota has a project of its own. The layer's directory and its work directory belong to that project, and so does everything
 // that is made in them. The symbolic link overlay/quota/<id> records the project and its limits. The driver does not trust the
-// project that the directory has: root in a container can give the directory the project of another layer, and then the removal of the first
-// layer would lift the limits of the other.
+// project that the directory has: a container can give the directory the project of another layer, and then the removal of the first layer
+// would lift the limits of the other.
 
 // A Quota is the project of a layer, and the limits that the project should have.
 type Quota struct {
@@ -74,17 +74,26 @@ func unlimit(h store.Home, p quota.Project) error {
 	return p.SetLimits(h.Diff(""), quota.Limits{})
 }
 
-// Of returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
-// recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
-func Of(h store.Home, id string) (Quota, error) {
+// Read returns the quota that is recorded for the layer id. Its project is 0 if there is no record.
+func Read(h store.Home, id string) (Quota, error) {
 	path := h.Overlay(store.QuotaDir, id)
-	target, err := os.Readlink(path)
+	target, err := store.ReadLink(path)
 	if err != nil {
 		return Quota{}, fsutil.IgnoreGone(err)
 	}
 	q, ok := parseQuota(target)
 	if !ok {
 		return Quota{}, fmt.Errorf("%w: the link %s leads to %q, which is no quota", store.ErrDamaged, path, target)
+	}
+	return q, nil
+}
+
+// Of returns the quota of the layer id. Its project is 0 if the layer has no quota, or if diff/<id> does not have the project that is
+// recorded. The latter happens if the store was copied to another disk, or if a container has changed the project.
+func Of(h store.Home, id string) (Quota, error) {
+	q, err := Read(h, id)
+	if err != nil || q.Project == 0 {
+		return Quota{}, err
 	}
 	p, err := quota.Of(h.Diff(id))
 	if quota.NotSupported(err) || errors.Is(err, fs.ErrNotExist) || err == nil && p != q.Project {
@@ -125,13 +134,22 @@ func CountIn(h store.Home, id, dir string) error {
 	return q.Project.Give(dir)
 }
 
-// Usage returns what counts in the quota of the layer id. The result is zero if the layer has no quota.
+// Usage returns what counts in the quota of the layer id. The result is zero if the layer has no quota, or if quotas are off by now.
 func Usage(h store.Home, id string) (quota.Usage, error) {
 	q, err := Of(h, id)
 	if err != nil || q.Project == 0 {
 		return quota.Usage{}, err
 	}
-	return q.Project.Usage(h.Diff(""))
+	used, err := q.Project.Usage(h.Diff(""))
+	return used, ignoreOff(err)
+}
+
+// ignoreOff returns nil if err says that quotas are off by now, or that this process may not read or set them.
+func ignoreOff(err error) error {
+	if quota.NotSupported(err) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
 }
 
 // MustBeWithin returns an error that matches EDQUOT if the files of the layer id take more than its quota. On some file systems, nothing limits
@@ -145,7 +163,7 @@ func MustBeWithin(h store.Home, id string) error {
 	if err == nil && !q.Limits.Allow(used) {
 		err = fmt.Errorf("%d bytes in %d files take more than the layer's quota, %s: %w", used.Bytes, used.Inodes, q.Limits, unix.EDQUOT)
 	}
-	return err
+	return ignoreOff(err)
 }
 
 // Free reads the quota of the layer id, and returns a function that removes the limits. The function does not need the layer's directory, which
@@ -156,14 +174,38 @@ func Free(h store.Home, id string) func() error {
 		if err != nil || q.Project == 0 {
 			return err
 		}
-		return unlimit(h, q.Project)
+		return ignoreOff(unlimit(h, q.Project))
 	}
 }
 
+// A Room makes room in the quota of the layer id while it calls do.
+type Room func(h store.Home, id string, do func() error) error
+
 // WithRoom lifts the limits of the layer id while it calls do. aufs and overlayfs make files of their own when they mount a layer, and so does a
 // conversion. Otherwise a full layer could not be mounted to delete files in it; overlayfs mounts such a layer read-only without an error.
-// The caller holds the layer's lock.
+// The caller holds the layer's lock, and no container runs in the layer.
 func WithRoom(h store.Home, id string, do func() error) error {
+	return withLimits(h, id, do, func(Quota) quota.Limits { return quota.Limits{} })
+}
+
+// reserve is what there is room for in WithReserve.
+var reserve = quota.Limits{Bytes: 64 << 20, Inodes: 10_000}
+
+// WithReserve raises the limits of the layer id while it calls do, as far as they leave no room for the reserve. A container may run in the
+// layer. So the limits are not lifted: the container could write any amount meanwhile, or for long if this process was killed. The caller
+// holds the layer's lock.
+func WithReserve(h store.Home, id string, do func() error) error {
+	return withLimits(h, id, do, func(q Quota) quota.Limits {
+		used, err := q.Project.Usage(h.Diff(""))
+		if err != nil {
+			return q.Limits
+		}
+		return q.Limits.Leaving(reserve, used)
+	})
+}
+
+// withLimits calls do while the layer id has the limits that during returns for its quota.
+func withLimits(h store.Home, id string, do func() error, during func(Quota) quota.Limits) error {
 	q, err := Of(h, id)
 	if err != nil {
 		return err
@@ -171,12 +213,12 @@ func WithRoom(h store.Home, id string, do func() error) error {
 	if q.Project == 0 {
 		return do()
 	}
-	// If this process may not lift the limits, do has less room.
-	_ = unlimit(h, q.Project)
+	// If this process may not set the limits, do has less room.
+	_ = q.set(h, during(q))
 	return errors.Join(do(), q.restore(h))
 }
 
-// Restore gives the project of the layer, if it is in home, the recorded limits: see WithRoom. The caller holds the layer's lock.
+// Restore gives the project of the layer, if it is in home, the recorded limits: see withLimits. The caller holds the layer's lock.
 func Restore(s store.Stores, l store.Layer) error {
 	if !s.IsOwn(l) {
 		return nil
@@ -188,15 +230,20 @@ func Restore(s store.Stores, l store.Layer) error {
 	return q.restore(l.Home)
 }
 
-// restore gives the project of q the recorded limits, if it has others: a process may have been killed in WithRoom.
+// restore gives the project of q the recorded limits, if it has others: a process may have been killed in withLimits.
 func (q Quota) restore(h store.Home) error {
-	l, err := q.Project.Limits(h.Diff(""))
-	if err == nil && l != q.Limits {
-		err = q.Project.SetLimits(h.Diff(""), q.Limits)
-	}
-	if quota.NotSupported(err) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
-		// Quotas are off by now, or this process may not set them.
+	err := q.set(h, q.Limits)
+	if errors.Is(err, unix.EROFS) {
 		return nil
 	}
-	return err
+	return ignoreOff(err)
+}
+
+// set gives the project of q the limits l, if it has others.
+func (q Quota) set(h store.Home, l quota.Limits) error {
+	now, err := q.Project.Limits(h.Diff(""))
+	if err != nil || now == l {
+		return err
+	}
+	return q.Project.SetLimits(h.Diff(""), l)
 }

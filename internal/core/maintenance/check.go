@@ -317,6 +317,7 @@ func (c *checker) layer(ctx context.Context, id string) error {
 	if err != nil || mounted || !h.Exists(id) {
 		return err
 	}
+	c.records(id)
 	f, err := h.Form(id)
 	if err != nil {
 		c.add(Foreign, id, h.Overlay(store.FormDir, id), "%v", err)

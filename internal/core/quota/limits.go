@@ -75,6 +75,19 @@ func (l Limits) Allow(u Usage) bool {
 	return (l.Bytes == 0 || u.Bytes <= l.Bytes) && (l.Inodes == 0 || u.Inodes <= l.Inodes)
 }
 
+// Leaving returns l, raised as far as it leaves less than room besides what u takes, but by no more than room: otherwise a container could
+// use up the room each time, and never come to an end. No limit stays no limit.
+func (l Limits) Leaving(room Limits, u Usage) Limits {
+	return Limits{Bytes: raised(l.Bytes, u.Bytes, room.Bytes), Inodes: raised(l.Inodes, u.Inodes, room.Inodes)}
+}
+
+func raised(limit, used, room uint64) uint64 {
+	if limit == 0 {
+		return 0
+	}
+	return max(limit, min(used, limit)+room)
+}
+
 // Usage is what the files and directories of a project take.
 type Usage struct {
 	Bytes, Inodes uint64

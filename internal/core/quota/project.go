@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"unsafe"
@@ -18,13 +19,15 @@ import (
 // kernel refuses to move or link a file of another project there, with EXDEV. Files without a project have the number 0.
 type Project uint32
 
-// The projects of layers have numbers from FirstProject to LastProject. There are not more of them because xfs keeps 136 bytes on the disk
-// for each number that was ever used. The storage library's overlay driver computes its numbers from the inode number of its home, and
-// others most often take small ones.
+// The projects of layers have numbers from FirstProject to LastProject, unless all of these are taken. There are not more of them because xfs
+// keeps 136 bytes on the disk for each number that was ever used. The storage library's overlay driver computes its numbers from the inode
+// number of its home, and others most often take small ones.
 const (
 	FirstProject Project = 0x61750000
 	LastProject          = FirstProject + projects - 1
 	projects             = 1 << 16
+	// triesOutside is how many numbers New tries if all of these are taken.
+	triesOutside = 1000
 )
 
 var (
@@ -92,20 +95,41 @@ func NotSupported(err error) bool {
 // needs no record of the numbers in use, and other stores and programs may use projects of the same file system.
 //
 // A number with limits but without files is left from a crash, or from a layer whose container has given the files another project and can
-// take that back. New takes such a number only if there is no other.
-func New(dir string, l Limits) (Project, error) {
-	start := rand.N(projects)
-	for _, limited := range []bool{false, true} {
-		for n := range projects {
-			p := FirstProject + Project((start+n)%projects)
-			if alone, err := p.take(dir, limited); err != nil {
-				return 0, err
-			} else if alone {
-				return p, p.SetLimits(dir, l)
-			}
+// take that back. New takes such a number only if no other from FirstProject to LastProject is free. A container can give each of these
+// numbers to a file of its own; then New takes a number outside of them.
+func New(dir string, l Limits) (Project, error) { return newOf(dir, l, projects) }
+
+// newOf is New with only the first numbers, at most projects.
+func newOf(dir string, l Limits, numbers int) (Project, error) {
+	for p, limited := range candidates(numbers) {
+		if alone, err := p.take(dir, limited); err != nil {
+			return 0, err
+		} else if alone {
+			return p, p.SetLimits(dir, l)
 		}
 	}
 	return 0, errAllTaken
+}
+
+// candidates returns the numbers that newOf tries, each with whether it may have limits.
+func candidates(numbers int) iter.Seq2[Project, bool] {
+	return func(yield func(Project, bool) bool) {
+		start := rand.N(numbers)
+		for _, limited := range []bool{false, true} {
+			for n := range numbers {
+				if !yield(FirstProject+Project((start+n)%numbers), limited) {
+					return
+				}
+			}
+		}
+		for range triesOutside {
+			// Some programs take a number for negative if it has 32 bits.
+			p := Project(rand.Uint32() >> 1)
+			if p != 0 && (p < FirstProject || p > LastProject) && !yield(p, false) {
+				return
+			}
+		}
+	}
 }
 
 // take gives the empty directory dir the project p, unless p has other files, or p has limits and limited is false. alone reports whether dir

@@ -4,6 +4,7 @@ package quota_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -42,6 +43,23 @@ func TestQuotaLimits(t *testing.T) {
 	}
 	if known, err := l.Set("color", "red"); known || err != nil {
 		t.Error(known, err)
+	}
+}
+
+func TestQuotaLeaving(t *testing.T) {
+	room, used := quota.Limits{Bytes: 1000, Inodes: 10}, quota.Usage{Bytes: 500, Inodes: 5}
+	for l, want := range map[quota.Limits]quota.Limits{
+		{}:                          {},
+		{Bytes: 500}:                {Bytes: 1500},
+		{Bytes: 1}:                  {Bytes: 1001},
+		{Inodes: 1}:                 {Inodes: 11},
+		{Bytes: 1499, Inodes: 16}:   {Bytes: 1500, Inodes: 16},
+		{Bytes: 1500, Inodes: 15}:   {Bytes: 1500, Inodes: 15},
+		{Bytes: 2000, Inodes: 1000}: {Bytes: 2000, Inodes: 1000},
+	} {
+		if got := l.Leaving(room, used); got != want {
+			t.Errorf("%+v became %+v and not %+v", l, got, want)
+		}
 	}
 }
 
@@ -93,13 +111,48 @@ func TestQuotaNumbers(t *testing.T) {
 	p, err := quota.New(other, quota.Limits{Inodes: 5})
 	storetest.Must(t, err)
 	take("a number with a file", p, true, false)
-	// As root in a container can.
+	// As a container can.
 	storetest.Must(t, quota.Project(7).Give(other))
 	take("a number with limits", p, false, false)
 	take("a number with limits, when there is no other", p, true, true)
 	storetest.Must(t, quota.Project(7).Give(dir))
 	storetest.Must(t, p.SetLimits(home, quota.Limits{}))
 	take("a free number", p, false, true)
+}
+
+// TestQuotaAllTaken gives a few numbers to files, as a container can do with all of them.
+func TestQuotaAllTaken(t *testing.T) {
+	home := storetest.QuotaDir(t)
+	const numbers = 3
+	last := quota.FirstProject + numbers - 1
+	made := func(name string) (quota.Project, error) {
+		dir := filepath.Join(home, name)
+		storetest.Must(t, os.Mkdir(dir, 0o700))
+		return quota.NewOf(dir, quota.Limits{Inodes: 5}, numbers)
+	}
+	for n := range numbers {
+		name := fmt.Sprint("theirs", n)
+		storetest.Must(t, os.Mkdir(filepath.Join(home, name), 0o700))
+		storetest.Must(t, (quota.FirstProject + quota.Project(n)).Give(filepath.Join(home, name)))
+	}
+	seen := map[quota.Project]bool{}
+	for _, name := range []string{"a", "b"} {
+		p, err := made(name)
+		if err != nil || p == 0 || p >= quota.FirstProject && p <= quota.LastProject || seen[p] {
+			t.Errorf("%s has project %d, %v", name, p, err)
+		}
+		seen[p] = true
+		if l, err := p.Limits(home); err != nil || l.Inodes != 5 {
+			t.Errorf("%s has the limits %+v, %v", name, l, err)
+		}
+		storetest.Must(t, p.SetLimits(home, quota.Limits{}))
+	}
+	storetest.Must(t, quota.Project(7).Give(filepath.Join(home, "theirs1")))
+	if p, err := made("c"); err != nil || p < quota.FirstProject || p > last {
+		t.Errorf("there was a number, and project %d was taken: %v", p, err)
+	} else {
+		storetest.Must(t, p.SetLimits(home, quota.Limits{}))
+	}
 }
 
 // TestQuotaCheck checks that the reasons why there are no quotas can be told apart.

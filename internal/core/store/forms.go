@@ -57,7 +57,7 @@ func ParseFormRecord(target string) (r FormRecord, ok bool) {
 // ReadForm reads the record of the layer id.
 func (h Home) ReadForm(id string) (FormRecord, error) {
 	path := h.Overlay(FormDir, id)
-	target, err := os.Readlink(path)
+	target, err := ReadLink(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return FormRecord{}, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"golang.org/x/sys/unix"
 )
 
 // WriteRecord writes the file id in the directory dir of overlay/, wholly and durably, or not at all. The error matches fs.ErrNotExist if
@@ -45,4 +46,13 @@ func (h Home) LinkRecord(dir, id, target string) (sync func() error, err error) 
 		return err
 	}
 	return sync, LinkIn(target, path, id)
+}
+
+// ReadLink returns the target of the symbolic link path, which is a record of a layer.
+func ReadLink(path string) (string, error) {
+	target, err := os.Readlink(path)
+	if errors.Is(err, unix.EINVAL) {
+		err = damaged("%s is no symbolic link", path)
+	}
+	return target, err
 }
