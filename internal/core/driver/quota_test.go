@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/layerquota"
@@ -287,14 +288,36 @@ func TestQuotaRemove(t *testing.T) {
 // limitedProjects returns how many projects have limits on the file system of home.
 func limitedProjects(t *testing.T, home string) (n int) {
 	t.Helper()
+	dir, err := os.Open(home)
+	must(t, err)
+	defer dir.Close()
 	for p := quota.FirstProject; p <= quota.LastProject; p++ {
 		l, err := p.Limits(home)
 		must(t, err)
 		if l != (quota.Limits{}) {
 			n++
 		}
+		// Without this, 65,536 calls take a minute in an emulated machine. Before Linux 5.14 there is no such call.
+		if next, errno := nextProject(dir, p+1); errno == unix.ENOENT {
+			break
+		} else if errno == 0 {
+			p = next - 1
+		} else if errno != unix.ENOSYS {
+			t.Fatal(errno)
+		}
 	}
 	return n
+}
+
+// nextProject returns the first project from p on that the file system of dir has a record of.
+func nextProject(dir *os.File, p quota.Project) (quota.Project, unix.Errno) {
+	const getNextQuota, typeProject = 0x800009, 2 // Q_GETNEXTQUOTA and PRJQUOTA of linux/quota.h
+	var next struct {                             // struct if_nextdqblk
+		_         [8]uint64
+		_, number uint32
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, dir.Fd(), getNextQuota<<8|typeProject, uintptr(p), uintptr(unsafe.Pointer(&next)), 0, 0)
+	return quota.Project(next.number), errno
 }
 
 // TestQuotaCreateFails makes the last step of Create fail, after the layer got its quota.
