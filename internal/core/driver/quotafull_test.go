@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestQuotaApplyDiff unpacks archives into layers with a quota, before they are mounted and after that.
+// TestQuotaApplyDiff unpacks archives into layers with a quota: into empty ones, and into one that has files.
 func TestQuotaApplyDiff(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newQuotaStore(t, name)

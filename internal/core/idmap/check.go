@@ -65,5 +65,5 @@ func overlap(a, b, aSize, bSize int) bool {
 	return int64(a) < int64(b)+int64(bSize) && int64(b) < int64(a)+int64(aSize)
 }
 
-// String returns the range as user_namespaces(7) writes it, with colons, as options of programs do.
+// String returns the numbers of the range in the order of user_namespaces(7), with colons between them, as in podman's option --uidmap.
 func (m Map) String() string { return fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size) }

@@ -75,8 +75,8 @@ func (l Limits) Allow(u Usage) bool {
 	return (l.Bytes == 0 || u.Bytes <= l.Bytes) && (l.Inodes == 0 || u.Inodes <= l.Inodes)
 }
 
-// Leaving returns l, raised as far as it leaves less than room besides what u takes, but by no more than room: otherwise a container could
-// use up the room each time, and never come to an end. No limit stays no limit.
+// Leaving returns limits that leave room besides what u takes: it raises those of l that leave less, by no more than room. Without that
+// bound, a container could fill the room each time, and take more and more. No limit stays no limit.
 func (l Limits) Leaving(room Limits, u Usage) Limits {
 	return Limits{Bytes: raised(l.Bytes, u.Bytes, room.Bytes), Inodes: raised(l.Inodes, u.Inodes, room.Inodes)}
 }

@@ -99,7 +99,7 @@ func NotSupported(err error) bool {
 // numbers to a file of its own; then New takes a number outside of them.
 func New(dir string, l Limits) (Project, error) { return newOf(dir, l, projects) }
 
-// newOf is New with only the first numbers, at most projects.
+// newOf is New, but it tries only that many numbers, from FirstProject on. numbers is at most the constant projects.
 func newOf(dir string, l Limits, numbers int) (Project, error) {
 	for p, limited := range candidates(numbers) {
 		if alone, err := p.take(dir, limited); err != nil {

@@ -47,8 +47,8 @@ type Plan struct {
 	// top is the layer that is mounted, and writable says that it is not among the layers that are only read.
 	top      store.Layer
 	writable bool
-	// first says that Begin must record the maps for top. begun says that top has a record of these maps, or has none yet and is on top of a layer
-	// that has one, and has the owners of these maps.
+	// first says that Begin must record the maps for top. begun says that top has the owners of these maps already: it has a record of them, or
+	// has no record yet and is on top of a layer that has one.
 	first, begun bool
 	// undo, unless it is nil, puts back what Begin has changed.
 	undo func() error

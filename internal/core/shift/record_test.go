@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUnreadableRecords plans the mount of a layer while nobody can say whether it has records: the links that are to lead to them lead to
-// themselves.
+// TestUnreadableRecords plans the mount of a layer while nobody can say whether it has records: a directory on the path to them is a symbolic
+// link to itself.
 func TestUnreadableRecords(t *testing.T) {
 	list := []idmap.Map{{Size: 65_536}}
 	same := &idmap.Mappings{UIDs: list, GIDs: list}
