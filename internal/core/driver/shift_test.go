@@ -663,7 +663,9 @@ func TestStagedForShifted(t *testing.T) {
 			return target
 		}
 		for id, parent := range map[string]string{"box": "top", "copy": "box"} {
-			wants(t, s.CommitLayer(id, stage(parent, nil)), nil, "committing a staged layer to layer "+id, "id maps")
+			for _, given := range []*idmap.Mappings{nil, fewIDs} {
+				wants(t, s.CommitLayer(id, stage(parent, given)), nil, "committing a staged layer to layer "+id, "id maps")
+			}
 			target, err := s.Stage(nil, func(target, _ string) error { return os.WriteFile(filepath.Join(target, "x"), nil, 0o600) })
 			must(t, err)
 			wants(t, s.ApplyStaged(id, parent, target, false), nil, "applying a staging directory to layer "+id, "id maps")

@@ -21,14 +21,14 @@ import (
 type Kind string
 
 const (
-	// Shifted is the kind of a layer that was mounted writable on top of idmapped layers. The layers below have other ids on the disk.
+	// Shifted is the kind of a layer that was mounted writable with id maps. The layers below may have other ids on the disk.
 	Shifted Kind = "shifted"
 	// Changed is the kind of a layer whose owners UpdateLayerIDMap has changed. It has a copy of each file of the layers below.
 	Changed Kind = "changed"
 )
 
-// errHasMaps says that files cannot be put in the place of a layer's directory, because it has owners of maps that they do not have.
-var errHasMaps = errors.New("the layer, or a layer below, was mounted with id maps, by which files that were unpacked elsewhere have wrong owners")
+// errHasMaps says that files cannot be put in the place of a layer's directory: the layer has the owners of id maps, and the files have others.
+var errHasMaps = errors.New("the layer, or a layer below, was mounted with id maps, so files that were unpacked elsewhere would have wrong owners")
 
 // A Record is the content of overlay/ids/<id>. It is text:
 //
@@ -203,11 +203,11 @@ func recordFor(s store.Stores, layer store.Layer) (*Record, error) {
 	return records[n], nil
 }
 
-// MustFit returns an error if unpacked files would have wrong owners in the layer id. given maps the owners of the files, which have ids on the
-// host by now.
+// MustFit returns an error if unpacked files would have wrong owners in the layer id: the layer was shifted, and given, which has mapped the
+// owners of the files, has other maps.
 func MustFit(s store.Stores, id string, given *idmap.Mappings) error {
-	maps, err := OnDisk(s, id, given)
-	if err == nil && !maps.Equal(given) {
+	r, err := recordFor(s, s.Find(id, s.Home))
+	if err == nil && r != nil && r.Kind == Shifted && !r.Maps.Equal(given) {
 		err = errHasMaps
 	}
 	return err
