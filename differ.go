@@ -37,9 +37,10 @@ func (d *Driver) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpt
 // ApplyDiffFromStagingDirectory makes output.Target the content of the layer. The layer must be empty and not mounted,
 // parent must be its parent, and the Target must be a staging directory of this driver.
 //
-// The layer gets all of the content or nothing, and all of it is on disk when the method returns. If the layer
-// cannot take the content (it is unknown, not empty or mounted, has a quota or another parent, or is in an image store), the
-// staging directory stays, and can be applied to another layer. After any other error, it is gone.
+// The layer gets all of the content or nothing, and all of it is on disk when the method returns. If the layer cannot
+// take the content (it is unknown, not empty or mounted, has a quota or another parent, was mounted with id maps, or is
+// in an image store), the staging directory stays, and can be applied to another layer. After any other error, it is
+// gone.
 func (d *Driver) ApplyDiffFromStagingDirectory(id, parent string, output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
 	return ofLibrary(d.core.ApplyStaged(id, parent, output.Target, output.RootDirMode != nil))
 }

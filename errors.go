@@ -18,7 +18,7 @@ var (
 
 	// ErrDamaged is returned for a layer with a record that was cut short or changed, by a crash or by somebody: that
 	// of its parents, its form, its owners, its ids or its quota. If the driver trusted the record, it would show other
-	// content in the layer, or give files of the layer other owners. The error names the record.
+	// content in the layer, give files of the layer other owners, or set wrong limits. The error names the record.
 	ErrDamaged = store.ErrDamaged
 )
 

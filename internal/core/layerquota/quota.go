@@ -191,7 +191,7 @@ func WithRoom(h store.Home, id string, do func() error) error {
 // reserve is what there is room for in WithReserve.
 var reserve = quota.Limits{Bytes: 64 << 20, Inodes: 10_000}
 
-// WithReserve raises the limits of the layer id while it calls do, as far as they leave no room for the reserve. A container may run in the
+// WithReserve raises, while it calls do, those limits of the layer id that leave less room than the reserve. A container may run in the
 // layer. So the limits are not lifted: the container could write any amount meanwhile, or for long if this process was killed. The caller
 // holds the layer's lock.
 func WithReserve(h store.Home, id string, do func() error) error {

@@ -177,8 +177,8 @@ func (p *Plan) stateOf(layer store.Layer, r *Record) (state, error) {
 
 // withoutRecord returns the state of a layer that has no record: nobody has changed its owners, or it is from before there were records. If
 // the owner of the root directory is an id of the maps, the owners of the layer, or of one below it, were changed. If the maps leave that
-// owner as it is, wasChanged decides, which says that UpdateLayerIDMap has changed the layer. If the maps give the host's root to another user,
-// a root directory of the host's root is one of an image: there, root directories belong to root.
+// owner as it is, the layer was changed if wasChanged says that UpdateLayerIDMap has changed it. If the maps give the host's root to another
+// user inside, a directory that belongs to the host's root comes from an image, in which root directories belong to root.
 func (p *Plan) withoutRecord(layer store.Layer, wasChanged bool) (state, error) {
 	st, err := fsutil.LstatOf(layer.Dir())
 	if err != nil {
