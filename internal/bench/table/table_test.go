@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// sample is output of benchstat, with six rounds of some rows, and one of another.
+// sample is output of benchstat, with six rounds of some results, and one round of others.
 const sample = `goos: linux
 kernel: Linux 6.1.1
 "machine: 2 processors, 1 MB"

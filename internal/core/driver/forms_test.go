@@ -503,8 +503,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 	t.Log("overlayfs works in a user namespace")
 }
 
-// TestReplaceLinkWhileTheStoreIsSwept sets records while the store is swept. The sweep may take a link that is about to become a record for
-// rubbish; SetForm succeeds all the same.
+// TestReplaceLinkWhileTheStoreIsSwept sets records while the store is swept. The sweep may remove a link that is about to become a
+// record, because it takes the link for a leftover. SetForm succeeds all the same.
 func TestReplaceLinkWhileTheStoreIsSwept(t *testing.T) {
 	needRoot(t)
 	h := storeOf(t)

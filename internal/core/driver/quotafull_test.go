@@ -163,7 +163,8 @@ func TestQuotaFullLinks(t *testing.T) {
 	})
 }
 
-// TestQuotaOfRunning archives a mounted layer, and looks at its limits all the time. A container that runs in the layer never has none.
+// TestQuotaOfRunning archives a mounted layer, and looks at its limits all the time. The layer must never be without limits, because a
+// container may run in it.
 func TestQuotaOfRunning(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newQuotaStore(t, backend.Aufs)

@@ -100,7 +100,7 @@ func (n node) make(root string) error {
 	return errors.New("there is no such kind of file")
 }
 
-// setMetadata must come last: a change of the owner drops capabilities and the setuid bit, and any change sets the times.
+// setMetadata must come last, because any other change sets times. It sets the owner first, because that drops capabilities and the setuid bit.
 func (n node) setMetadata(root string) error {
 	if n.kind == 'h' {
 		return nil

@@ -23,7 +23,8 @@ import (
 //	overlayfs  aufs       a whiteout of each .wh.*      a whiteout of each name that .wh.* deletes, and the opaque directories
 //	aufs       overlay    .wh.X for each whiteout X     .wh.X for each name that the layer deletes, or its opaque directories hide
 //	                      and the directories with overlayfs's attributes
-//	aufs       aufs*      nothing                       the same
+//	aufs       aufs*      .wh.X for each file X that    the same
+//	                      stands beside its own .wh.X
 //
 // * only a layer with opaque directories, or with files beside their own whiteouts. If a directory is opaque in several branches, aufs obeys
 // only the lowest of them, and shows again what the upper ones hide (measured with aufs 2024-07-01 on Linux 6.1; au_lkup_dentry in

@@ -314,7 +314,7 @@ func TestLogsToFile(t *testing.T) {
 	}
 	logger.SetOutput(io.Discard)
 	if !unpack.LogsToFile(logger) {
-		t.Error("nothing is more than a file")
+		t.Error("a log that goes nowhere looks up paths")
 	}
 	logger.SetOutput(lateLog{})
 	if unpack.LogsToFile(logger) {
