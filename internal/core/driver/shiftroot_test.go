@@ -193,12 +193,12 @@ func TestShiftedMountFailsOnce(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
 		ownedImage(t, s)
 		must(t, s.CreateReadWrite("box", "top", nil))
-		real, no := s.inner.library.UserNamespace, false
+		makeNamespace, no := s.inner.library.UserNamespace, false
 		s.inner.library.UserNamespace = func(m *idmap.Mappings) (*os.File, error) {
 			if no {
 				return nil, unix.ENOSPC
 			}
-			return real(m)
+			return makeNamespace(m)
 		}
 		s.inner.shifting = s.inner.openShifting(backend.Auto)
 		if !s.SupportsShifting(nil) {
