@@ -1,19 +1,15 @@
-# The platforms of build-all, besides the host. The driver works only on Linux. On other
-# systems it must compile, and return an error that says so.
-PLATFORMS := linux/arm64 windows/amd64
+# The driver works only on Linux. On other systems it must compile, and return an error that
+# says so. On arm an int has 32 bits. One file of a test's package depends on the processor.
 .PHONY: build-all
 build-all: export CGO_ENABLED := 0
-build-all: check-go programs ## Build and vet for all platforms
-	@for platform in $(PLATFORMS); do \
-		echo "build and vet for $$platform"; \
-		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-		for module in . $(EXAMPLE); do \
-			(cd $$module; $(GO) build -o /dev/null -tags '$(TAGS)' ./...; $(GO) vet -tags '$(TAGS)' ./...); \
-		done; \
+build-all: check-go programs ## Build for other platforms
+	for module in . $(EXAMPLE); do \
+		(cd $$module; GOOS=linux GOARCH=arm $(GO) build -o /dev/null -tags '$(TAGS)' ./...); \
+		(cd $$module; GOOS=windows $(GO) build -o /dev/null -tags '$(TAGS)' ./...; GOOS=windows $(GO) vet -tags '$(TAGS)' ./...); \
 	done
-	GOOS=linux GOARCH=arm $(GO) build -o /dev/null -tags '$(TAGS)' . # int has 32 bits
+	GOARCH=arm64 $(GO) vet ./internal/faults
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
-	cd $(PODMAN) && GOARCH=arm64 $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(PODMAN) && GOARCH=arm $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN_EXAMPLE) && GOOS=windows $(GO) build -o /dev/null -tags '$(PODMAN_TAGS)' .
 
