@@ -235,7 +235,7 @@ func TestUnfinishedChangeIsNotShifted(t *testing.T) {
 			must(t, owners.Write(s.inner.home, what, plan))
 			half := *plan
 			half.Files = plan.Files[:len(plan.Files)/2]
-			must(t, half.Apply(dir, dir))
+			must(t, half.Apply(dir, s.inner.home.Diff(what)))
 			must(t, s.Put(what))
 			for _, id := range []string{what, "box-on-" + what} {
 				for _, m := range []*idmap.Mappings{fewIDs, other} {
