@@ -32,7 +32,7 @@ lint: ## Run the linters
 ci: SEQUENCES := 12
 ci: STEPS := 1
 ci: STRESS := 3s
-ci: INPUTS := 1000
+ci: INPUTS := 500
 ci: lint build-all test demo podman-demo fuzz vmtest-stock ## All that must pass before a change is taken
 
 include make/settings.mk # Build tags, directories, and what can be set.
