@@ -182,29 +182,15 @@ func TestShiftedAsByTheOverlayDriver(t *testing.T) {
 		theirs := theirOverlay(t, s, "box", "owned", "top")
 		must(t, s.CreateReadWrite("box", "top", nil))
 		m := twoRanges
-		get := func() (own, other string) {
-			own = s.getShifted(t, "box", m)
-			other, err := theirs.Get("box", graphdriver.MountOpts{UidMaps: theirMaps(m.UIDs), GidMaps: theirMaps(m.GIDs)})
-			must(t, err)
-			return own, other
-		}
 		same := func(what, own, other string) {
 			t.Helper()
-			got, want := ownedTree(t, own, noMaps), ownedTree(t, other, noMaps)
-			for _, tr := range []map[string]trees.Entry{got, want} {
-				// The mode and the time of the root directory are the drivers' own affair.
-				root := tr["."]
-				root.Mode, root.Mtime = 0, 0
-				tr["."] = root
-			}
-			sameEntries(t, what, got, want)
-			for path, e := range got {
+			for path, e := range sameOwners(t, what, own, other) {
 				if e.UID < 100_000 || e.GID < 100_000 {
 					t.Errorf("%s: %s belongs to %d:%d", what, path, e.UID, e.GID)
 				}
 			}
 		}
-		own, other := get()
+		own, other := s.getBoth(t, theirs, m)
 		same("new", own, other)
 		if got := statInside(t, own, m, "d/f"); got != "3:103" {
 			t.Errorf("inside, d/f belongs to %s", got)
@@ -213,7 +199,7 @@ func TestShiftedAsByTheOverlayDriver(t *testing.T) {
 		editOwned(t, other, m)
 		same("edited", own, other)
 		must(t, errors.Join(s.Put("box"), theirs.Put("box")))
-		own, other = get()
+		own, other = s.getBoth(t, theirs, m)
 		same("again", own, other)
 		must(t, errors.Join(s.Put("box"), theirs.Put("box")))
 		noLeftovers(t, s)
@@ -939,6 +925,25 @@ func TestShiftedOverOldMount(t *testing.T) {
 	})
 }
 
+// refusesRecords writes each of texts to the record of the layer box, which was mounted with m. Neither a mount nor an archive takes it. In the
+// end, the record is as before.
+func (s testStore) refusesRecords(t *testing.T, m *idmap.Mappings, texts ...string) {
+	t.Helper()
+	path := s.inner.home.Overlay(store.IDsDir, "box")
+	good, err := os.ReadFile(path)
+	must(t, err)
+	for _, text := range texts {
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		for _, given := range []*idmap.Mappings{nil, m} {
+			_, err := s.tryShifted("box", given)
+			wants(t, err, store.ErrDamaged, "mounting layer box", path)
+			_, err = s.Diff("box", given, "top", nil)
+			wants(t, err, store.ErrDamaged, "archiving layer box", path)
+		}
+	}
+	must(t, os.WriteFile(path, good, 0o600))
+}
+
 // TestRecordOfOwners damages the record of a shifted layer.
 func TestRecordOfOwners(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
@@ -951,16 +956,8 @@ func TestRecordOfOwners(t *testing.T) {
 		if want := "shifted\nuid 0:100000:1000\nuid 1000:200000:2000000000\ngid 0:100000:1000\ngid 1000:200000:2000000000\n"; string(good) != want {
 			t.Errorf("%q", good)
 		}
-		for _, text := range []string{"", "shifted", "else\n", "shifted\nuid 0:1\n", "shifted\nuid 0:1:2 3\n", "shifted\nxid 0:1:2\n", string(good[:len(good)-2])} {
-			must(t, os.WriteFile(path, []byte(text), 0o600))
-			for _, m := range []*idmap.Mappings{nil, twoRanges} {
-				_, err := s.tryShifted("box", m)
-				wants(t, err, store.ErrDamaged, "mounting layer box", path)
-			}
-			_, err := s.Diff("box", nil, "top", nil)
-			wants(t, err, store.ErrDamaged, "archiving layer box", path)
-		}
-		must(t, os.WriteFile(path, good, 0o600))
+		s.refusesRecords(t, twoRanges, "", "shifted", "else\n", "shifted\nuid 0:1\n", "shifted\nuid 0:1:2 3\n", "shifted\nxid 0:1:2\n",
+			string(good[:len(good)-2]))
 		must(t, s.Remove("box"))
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%v", err)
@@ -978,8 +975,7 @@ func TestShortRecordOfOwners(t *testing.T) {
 		ownedImage(t, s)
 		must(t, s.CreateReadWrite("box", "top", nil))
 		s.seeShifted(t, "box", fewIDs)
-		path := s.inner.home.Overlay(store.IDsDir, "box")
-		good, err := os.ReadFile(path)
+		good, err := os.ReadFile(s.inner.home.Overlay(store.IDsDir, "box"))
 		must(t, err)
 		texts := []string{"shifted\nuid 0:-5:10\ngid 0:100000:1000\n", "shifted\nuid 1:100000:10\ngid 1:100000:10\n"}
 		for n, c := range good[:len(good)-1] {
@@ -987,16 +983,7 @@ func TestShortRecordOfOwners(t *testing.T) {
 				texts = append(texts, string(good[:n+1]))
 			}
 		}
-		for _, text := range texts {
-			must(t, os.WriteFile(path, []byte(text), 0o600))
-			for _, m := range []*idmap.Mappings{nil, fewIDs} {
-				_, err := s.tryShifted("box", m)
-				wants(t, err, store.ErrDamaged, "mounting layer box", path)
-				_, err = s.Diff("box", m, "top", nil)
-				wants(t, err, store.ErrDamaged, "archiving layer box", path)
-			}
-		}
-		must(t, os.WriteFile(path, good, 0o600))
+		s.refusesRecords(t, fewIDs, texts...)
 		s.seeShifted(t, "box", nil)
 	})
 }

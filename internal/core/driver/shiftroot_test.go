@@ -43,8 +43,9 @@ func (s testStore) getBoth(t *testing.T, theirs graphdriver.Driver, m *idmap.Map
 	return own, other
 }
 
-// sameOwners compares the trees of two drivers, but for the mode and the time of the root directory, which are the drivers' own affair.
-func sameOwners(t *testing.T, what, own, other string) {
+// sameOwners compares the trees of two drivers, but for the mode and the time of the root directory, which are the drivers' own affair. It
+// returns the first tree.
+func sameOwners(t *testing.T, what, own, other string) map[string]trees.Entry {
 	t.Helper()
 	got, want := ownedTree(t, own, noMaps), ownedTree(t, other, noMaps)
 	for _, tr := range []map[string]trees.Entry{got, want} {
@@ -53,6 +54,7 @@ func sameOwners(t *testing.T, what, own, other string) {
 		tr["."] = root
 	}
 	sameEntries(t, what, got, want)
+	return got
 }
 
 // TestShiftedWithPermutedMaps mounts a container with maps that give the host's root to a user inside. The image, whose root directory belongs
