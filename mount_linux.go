@@ -23,7 +23,7 @@ import (
 // always.
 //
 // If the options have ID maps, and the library does not forbid it (DisableShifting), the mount shows the files of image
-// layers with the owners that the maps give. What is written to the layer has these owners on the disk, so from then on
+// layers with the owners that the maps give. New files in the layer have these owners on disk, so from then on
 // all mounts of the layer show them. A layer whose owners UpdateLayerIDMap has changed accordingly is mounted as it is.
 // It is an error if the layer has other owners already, or if the mount cannot shift them. If owners are to be shifted,
 // it is also an error if the maps overlap, have an empty range, or have only users or groups.

@@ -12,7 +12,7 @@ import (
 
 const root = "../.."
 
-// mostREADME is how many bytes README.md may have. What takes more is for docs/.
+// mostREADME is how many bytes README.md may have. Longer texts are for docs/.
 const mostREADME = 7168
 
 // A document is a Markdown file, taken apart.

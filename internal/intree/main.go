@@ -12,7 +12,7 @@
 // driver instead. It is then a program with this module's storage library, for
 // stores that programs of both libraries use.
 //
-// Each command is a process of its own. What the driver keeps in memory, such as
+// Each command is a process of its own. The memory of the driver, such as
 // the count of mounts, ends with the process.
 package main
 

@@ -201,7 +201,7 @@ func TestKnownFollowsTheLayersBelow(t *testing.T) {
 				sameNames(t, hides(s, t, ids), "d", "d/.wh.old")
 				must(t, os.RemoveAll(s.Home.Overlay(store.KnownDir)))
 				look(t, s, ids)
-				// What is kept about the layer depends on the layers below it. After Find alone, the cache does not know them, and keeps
+				// The cache entry of the layer depends on the layers below it. After Find alone, the cache does not know them, and keeps
 				// nothing.
 				if isCached(s, t, ids) != (what != "looked at alone") {
 					t.Errorf("known: %t", what == "looked at alone")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestReadOnlyStore uses a store on a file system that is mounted read-only. What reads must work, and what would write must say that it
+// TestReadOnlyStore uses a store on a file system that is mounted read-only. Operations that read must work, and those that write must say that they
 // cannot.
 func TestReadOnlyStore(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {

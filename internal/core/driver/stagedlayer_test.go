@@ -126,7 +126,7 @@ func TestStagedLayerErrors(t *testing.T) {
 		target := stage("parent")
 		must(t, s.Remove("parent"))
 		wants(t, s.CommitLayer("gone", target), store.ErrLayerUnknown, "gone")
-		// What nobody has committed goes with the driver, or after a crash with the next Init.
+		// A staged layer that nobody has committed goes with the driver, or after a crash with the next Init.
 		stage("base")
 		must(t, s.Cleanup())
 		write(t, s.inner.home.Tmp(), files{"staging-9/1/root/f": "f"})

@@ -301,7 +301,7 @@ func packEntries(entries []entry) (io.Reader, error) {
 	return &b, w.Close()
 }
 
-// TestStressProcesses has processes at work, kills them at random, and starts others in their place. What they leave in the end must be
+// TestStressProcesses has processes at work, kills them at random, and starts others in their place. The store in the end must be
 // whole.
 func TestStressProcesses(t *testing.T) {
 	if args := strings.Split(os.Getenv(childVariable), "|"); len(args) == 3 {

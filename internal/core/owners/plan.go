@@ -50,7 +50,7 @@ func PlanOf(root string, maps Maps) (*Plan, error) {
 type planner struct {
 	root string
 	maps Maps
-	// mounted are the paths of mount points. What is mounted there is not the layer's.
+	// mounted are the paths of mount points. Files that are mounted there are not the layer's.
 	mounted map[string]bool
 	// first has the first name of each file that has several names, by device and inode.
 	first map[[2]uint64]string

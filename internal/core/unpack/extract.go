@@ -34,7 +34,7 @@ type Extractor struct {
 // files, and the child gets the archive through a pipe. A thread can have a root directory of its own as well, so
 // Archive extracts in a thread. It extracts in a child if such a thread is forbidden, if the library would write to the
 // log or, with IgnoreChownErrors, to os.Stderr, or if logging may open files (see LogsToFile), whose paths must not be
-// looked up in dir. What a child writes to the log or to os.Stderr is lost, unless the child fails: then the library's
+// looked up in dir. Lines of a child to the log or to os.Stderr are lost, unless the child fails: then the library's
 // error has it.
 //
 // The memory that an archive takes is this process's, not a child's, so layertar.Scan limits it. Descriptors count in
