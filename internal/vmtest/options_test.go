@@ -139,7 +139,7 @@ func TestQemuArgs(t *testing.T) {
 		opts     options
 		has, not string
 	}{
-		{"disk", options{fs: "ext4", accel: "tcg"}, "if=virtio,format=raw,cache=unsafe,file=dir/disk.img", "-cpu host"},
+		{"disk", options{fs: "ext4", accel: "tcg"}, "if=virtio,format=raw,cache=unsafe,werror=report,file=dir/disk.img", "-cpu host"},
 		{"no disk", options{fs: "tmpfs", accel: "tcg"}, "-accel tcg -cpu max", "-drive"},
 		{"kvm", options{fs: "tmpfs", accel: "kvm"}, "-accel kvm -cpu host", "tcg"},
 		{"console", options{fs: "tmpfs"}, "file,id=console,path=/dev/fd/3 -serial chardev:console", ""},

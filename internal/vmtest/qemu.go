@@ -40,8 +40,9 @@ func qemuArgs(dir string, opts options) []string {
 		args = append(args, port(suite.Name, suitesFd+i, suite.Port())...)
 	}
 	if hasDisk(opts.fs) {
-		// Nobody needs the disk after a crash of the host.
-		drive := "if=virtio,format=raw,cache=unsafe,file=" + filepath.Join(dir, diskImage)
+		// Nobody needs the disk after a crash of the host. The guest gets the error of a failed write: by default, QEMU
+		// stops the machine when the host's disk is full.
+		drive := "if=virtio,format=raw,cache=unsafe,werror=report,file=" + filepath.Join(dir, diskImage)
 		args = append(args, "-drive", drive)
 	}
 	return args
