@@ -279,14 +279,14 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 		// The mount is read-only, and nobody has noted it.
 		return mountutil.UnmountStacked(target)
 	}
-	id, noted := layer.ID, false
-	volatile := backend.IsVolatile(d.home, id, target)
+	id, noted, volatile := layer.ID, false, false
 	for mounted := true; mounted; {
 		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
 		if err != nil {
 			return fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
 		}
 		noted = noted || aufs
+		volatile = volatile || !aufs && backend.IsVolatile(d.home, id, target)
 		if err := mountutil.UnmountRetry(target); err != nil {
 			return err
 		}
