@@ -34,6 +34,7 @@ func Cases() []Case {
 	return []Case{
 		{Name: "GetPut"},
 		{Name: "GetPutWritten"},
+		{Name: "ImageStore"},
 		{Name: "Volatile"},
 		{Name: "Mapped", Times: 5},
 		{Name: "GetFirst", Times: 5},

@@ -59,6 +59,8 @@
 // after everything that the driver caches was deleted ("uncached"). The program opens the store anew for each Get, so that only
 // the disk holds traces of the pull. The time of GetFirst is the median of a few operations.
 //
+// ImageStore is GetPut with the layers below the container in an additional image store. The in-tree driver has none, and vfs copies.
+//
 // Volatile times a Get, the writing of a file with an fsync(2) of it, and a Put. Drivers with overlayfs leave out the sync if the container
 // is volatile, and the Put does not sync the file system either. With aufs both happen.
 //

@@ -35,7 +35,10 @@ func TestEachBenchmark(t *testing.T) {
 			continue
 		}
 		for _, d := range drivers() {
-			if !regexp.MustCompile(`(?m)^Benchmark`+c.Name+`/\S*driver=`+d.name+`(-\d+)?\s`).Match(out) && !d.copies {
+			if d.copies || c.Name == "ImageStore" && !d.hasImageStores() {
+				continue
+			}
+			if !regexp.MustCompile(`(?m)^Benchmark` + c.Name + `/\S*driver=` + d.name + `(-\d+)?\s`).Match(out) {
 				t.Errorf("%s was not run with %s:\n%s", c.Name, d.name, out)
 			}
 		}
