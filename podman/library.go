@@ -51,11 +51,6 @@ func storageLibrary() driver.Library {
 	}
 }
 
-// SyncMode returns the value of the option aufs.sync. By it, the library decides whether to sync the file system before
-// it records that a layer exists. In either mode, what ApplyDiff and ApplyDiffFromStagingDirectory write is on disk
-// when they return.
-func (d *Driver) SyncMode() graphdriver.SyncMode { return d.own.sync }
-
 // ownOption returns the name of an option without the driver's name before it. own is false for an option of another
 // driver. The library passes on the options that storage.conf has for the drivers that the library knows, with the
 // names of those drivers, and the options for all drivers, without a name.
@@ -78,7 +73,8 @@ const knownOptions = "mountopt, backend, ignore_chown_errors, skip_mount_home, i
 
 // libraryOptions holds the options that not every version of the library has.
 type libraryOptions struct {
-	sync graphdriver.SyncMode
+	// sync is the number that the library's SyncMode has for the value of the option.
+	sync int
 }
 
 // set sets the option with this name. known is false if libraryOptions has no such option.
@@ -86,15 +82,19 @@ func (o *libraryOptions) set(name, value string) (known bool, err error) {
 	if name != "sync" {
 		return false, nil
 	}
-	if value == "" {
-		value = "none"
+	switch strings.ToLower(strings.TrimSpace(value)) {
+	case "", "none":
+		o.sync = 0
+	case "filesystem":
+		o.sync = 1
+	default:
+		err = fmt.Errorf("invalid sync mode: %q", value)
 	}
-	o.sync, err = graphdriver.ParseSyncMode(value)
 	return true, err
 }
 
 // setStagingDirectory tells a differ where it may put temporary files of its own, which it needs in order to use parts
-// of other layers. Version v1.63 of the library has no such field.
+// of other layers. Versions up to v1.63 of the library have no such field.
 func setStagingDirectory(options *graphdriver.DifferOptions, dir string) {
 	if field := reflect.ValueOf(options).Elem().FieldByName("StagingDirectory"); field.IsValid() {
 		field.SetString(dir)
@@ -110,27 +110,48 @@ func disablesShifting(options graphdriver.MountOpts) bool {
 
 // complete returns the driver with the methods that *Driver cannot have.
 func complete(d *Driver) graphdriver.Driver {
-	return wrap(graphdriver.Driver.DeferredRemove, graphdriver.ApplyDiffStaging.StartStagingDiffToApply, d)
+	return wrap(graphdriver.Driver.DeferredRemove, graphdriver.ApplyDiffStaging.StartStagingDiffToApply, withSyncMode.SyncMode, d)
 }
 
+// withSyncMode has the method SyncMode of graphdriver.Driver. Version v1.62 of the library has no such method, and there withSyncMode has the
+// one of older, which is embedded more deeply.
+type withSyncMode struct {
+	graphdriver.Driver
+	without
+}
+
+type (
+	without struct{ older }
+	older   struct{}
+)
+
+// SyncMode stands for a method that the library does not have.
+func (older) SyncMode() int { return 0 }
+
 // registered is a *Driver with those methods of graphdriver.Driver and graphdriver.ApplyDiffStaging that *Driver cannot
-// have, because they use types of internal packages of the storage library. C, F and A stand for these types: C for the
-// result of DeferredRemove, F for the function that removes what was staged, and A for what was staged.
-type registered[C, F ~func() error, A ~struct{ Path string }] struct {
+// have, because their types are in internal packages of the storage library, or not in each of its versions. C, F, A and M stand for these
+// types: C for the result of DeferredRemove, F for the function that removes what was staged, A for what was staged, and M for the result
+// of SyncMode.
+type registered[C, F ~func() error, A ~struct{ Path string }, M ~int] struct {
 	*Driver
 }
 
-// wrap lets the compiler infer the types from the method expressions graphdriver.Driver.DeferredRemove and
-// graphdriver.ApplyDiffStaging.StartStagingDiffToApply.
-func wrap[C, F ~func() error, A ~struct{ Path string }](
-	_ func(graphdriver.Driver, string) (C, error), _ func(graphdriver.ApplyDiffStaging, string, graphdriver.ApplyDiffOpts) (F, *A, int64, error), d *Driver,
-) registered[C, F, A] {
-	return registered[C, F, A]{Driver: d}
+// wrap lets the compiler infer the types from method expressions.
+func wrap[C, F ~func() error, A ~struct{ Path string }, M ~int](
+	_ func(graphdriver.Driver, string) (C, error), _ func(graphdriver.ApplyDiffStaging, string, graphdriver.ApplyDiffOpts) (F, *A, int64, error),
+	_ func(withSyncMode) M, d *Driver,
+) registered[C, F, A, M] {
+	return registered[C, F, A, M]{Driver: d}
 }
+
+// SyncMode returns the value of the option aufs.sync. By it, the library decides whether to sync the file system before
+// it records that a layer exists. In either mode, what ApplyDiff and ApplyDiffFromStagingDirectory write is on disk
+// when they return.
+func (r registered[C, F, A, M]) SyncMode() M { return M(r.own.sync) }
 
 // DeferredRemove removes the layer as Remove does, but leaves the deletion of its files to the function that it
 // returns. The caller must call that function even after an error.
-func (r registered[C, F, A]) DeferredRemove(id string) (C, error) {
+func (r registered[C, F, A, M]) DeferredRemove(id string) (C, error) {
 	clean, err := r.core.DeferredRemove(id)
 	return func() error { return ofLibrary(clean()) }, ofLibrary(err)
 }
@@ -139,7 +160,7 @@ func (r registered[C, F, A]) DeferredRemove(id string) (C, error) {
 // for none. StartStagingDiffToApply needs no lock of the store: other programs can use the store meanwhile. The error
 // matches graphdriver.ErrLayerUnknown if there is no such parent. The function that it returns removes what was staged,
 // unless CommitStagedLayer has taken it.
-func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (F, *A, int64, error) {
+func (r registered[C, F, A, M]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (F, *A, int64, error) {
 	target, size, err := r.core.StageLayer(parent, applyOptions(options))
 	if err != nil {
 		return nil, nil, -1, ofLibrary(err)
@@ -150,6 +171,6 @@ func (r registered[C, F, A]) StartStagingDiffToApply(parent string, options grap
 // CommitStagedLayer puts what StartStagingDiffToApply of this driver has staged into the layer id. It does so through a
 // mount if the layer is mounted, has a quota, or is not empty. Otherwise the layer has all of it or nothing. When
 // CommitStagedLayer returns, the files are on disk. It can be called once.
-func (r registered[C, F, A]) CommitStagedLayer(id string, staged *A) error {
+func (r registered[C, F, A, M]) CommitStagedLayer(id string, staged *A) error {
 	return ofLibrary(r.core.CommitLayer(id, struct{ Path string }(*staged).Path))
 }

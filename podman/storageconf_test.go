@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !storage_v1.62
 
 package aufs
 
@@ -108,18 +108,4 @@ func TestStorageConfWithAllOptions(t *testing.T) {
 	if unknown := unknownToTheTable(t, options); unknown != nil {
 		t.Errorf("nobody knows %q", unknown)
 	}
-}
-
-// TestOptionSync checks the one option that this version of the library has and the older one does not.
-func TestOptionSync(t *testing.T) {
-	for value, want := range map[string]graphdriver.SyncMode{
-		"": graphdriver.SyncModeNone, "none": graphdriver.SyncModeNone, "filesystem": graphdriver.SyncModeFilesystem,
-	} {
-		c, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=filesystem", "aufs.sync=" + value}})
-		if err != nil || c.own.sync != want {
-			t.Errorf("%q: %v, %v", value, c.own.sync, err)
-		}
-	}
-	_, err := parseConfig(graphdriver.Options{DriverOptions: []string{"sync=often"}})
-	wants(t, err, nil, "sync", "often")
 }
