@@ -104,7 +104,7 @@ var units = func() map[string]float64 {
 	return all
 }()
 
-// parseSize parses a number of bytes, such as 1073741824, 1.5g, 1G or "1 GiB".
+// parseSize parses a number of bytes, such as 1073741824, 1.5g, 1G or "1 GiB". It rounds up: 0 would be no limit.
 func parseSize(text string) (uint64, error) {
 	const digits = "0123456789."
 	end := strings.LastIndexAny(text, digits) + 1
@@ -116,7 +116,7 @@ func parseSize(text string) (uint64, error) {
 	if number*factor >= math.MaxInt64 {
 		return 0, fmt.Errorf("%q is too large for a size", text)
 	}
-	return uint64(number * factor), nil
+	return uint64(math.Ceil(number * factor)), nil
 }
 
 func parseInodes(text string) (uint64, error) {

@@ -18,7 +18,7 @@ import (
 func TestQuotaLimits(t *testing.T) {
 	for value, want := range map[string]uint64{
 		"0": 0, "1": 1, "4096": 4096, "32b": 32, "1k": 1 << 10, "1K": 1 << 10, "1kb": 1 << 10, "1 KiB": 1 << 10, "1.5m": 3 << 19, "2G": 2 << 30,
-		"2GB": 2 << 30, "3t": 3 << 40, "1p": 1 << 50, ".5g": 1 << 29, "7.": 7,
+		"2GB": 2 << 30, "3t": 3 << 40, "1p": 1 << 50, ".5g": 1 << 29, "7.": 7, "0.5": 1,
 	} {
 		var l quota.Limits
 		if known, err := l.Set("size", value); !known || err != nil || l != (quota.Limits{Bytes: want}) {
