@@ -145,6 +145,14 @@ func (s *errorStore) openNew(name backend.Name) error {
 	return s.openAs(s.home, name)
 }
 
+// openWithFile opens the store with an options file of this content.
+func (s *errorStore) openWithFile(content string) error {
+	dir := filepath.Dir(s.home)
+	s.T.Setenv("CONTAINERS_STORAGE_CONF", filepath.Join(dir, "storage.conf"))
+	write(s.T, dir, files{optionsFileName: content})
+	return s.open()
+}
+
 // onOverlayfs opens a store on overlayfs.
 func onOverlayfs(s *errorStore) error {
 	dir := filepath.Dir(s.home)
@@ -182,6 +190,11 @@ func optionErrors() []errorText {
 		key, _, _ := strings.Cut(option, "=")
 		rows = append(rows, errorText{
 			name: option, words: []string{"option", key}, provoke: func(s *errorStore) error { return s.open(option) }, harmless: true,
+		})
+	}
+	for _, content := range []string{"nodev\n", "backend = zfs\n"} {
+		rows = append(rows, errorText{
+			name: "options file", words: []string{"DIR/aufs.conf"}, provoke: func(s *errorStore) error { return s.openWithFile(content) }, harmless: true,
 		})
 	}
 	return append(rows, errorText{

@@ -14,12 +14,14 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// config is the configuration from storage.conf or --storage-opt.
+// config is the configuration from the options file, storage.conf and --storage-opt.
 type config struct {
 	driver.Config
 	// imageStore is the directory where the library keeps its records of images, if that is not the graph root.
 	imageStore string
-	own        libraryOptions
+	// optionsFile is the path of the options file that was read, or "".
+	optionsFile string
+	own         libraryOptions
 }
 
 // defaultConfig returns the configuration that applies without any options.
@@ -27,9 +29,37 @@ func defaultConfig() config {
 	return config{Config: driver.Config{Backend: backend.Aufs}}
 }
 
-// parseConfig parses the driver's options, each of the form "key=value". Keys are case-insensitive, as in the other
-// drivers. If a key occurs several times, the last one counts, but image stores add up. An empty value stands for the default.
+// loadConfig parses the options in the options file, and then those that the library passes on, which replace them.
+func loadConfig(options graphdriver.Options) (config, error) {
+	c := newConfig(options)
+	path := optionsFile()
+	fromFile, err := readOptionsFile(path)
+	if err != nil {
+		return c, fmt.Errorf("aufs: reading the options file: %w", err)
+	}
+	if err := c.setAll(fromFile); err != nil {
+		return c, fmt.Errorf("aufs: options file %s: %w", path, err)
+	}
+	if fromFile != nil {
+		c.optionsFile = path
+	}
+	if err := c.setAll(options.DriverOptions); err != nil {
+		return c, fmt.Errorf("aufs: %w", err)
+	}
+	return c, nil
+}
+
+// parseConfig is loadConfig without an options file.
 func parseConfig(options graphdriver.Options) (config, error) {
+	c := newConfig(options)
+	if err := c.setAll(options.DriverOptions); err != nil {
+		return c, fmt.Errorf("aufs: %w", err)
+	}
+	return c, nil
+}
+
+// newConfig returns the configuration that applies before any option of the driver is set.
+func newConfig(options graphdriver.Options) config {
 	c := defaultConfig()
 	c.RunRoot = options.RunRoot
 	if options.ImageStore != "" {
@@ -38,10 +68,16 @@ func parseConfig(options graphdriver.Options) (config, error) {
 		logrus.Debugf("aufs: the layers of the image store %s are in the graph root", options.ImageStore)
 		c.imageStore = filepath.Clean(options.ImageStore)
 	}
-	for _, option := range options.DriverOptions {
+	return c
+}
+
+// setAll sets options, each of the form "key=value". Keys are case-insensitive, as in the other drivers. If a key
+// occurs several times, the last one counts, but image stores add up. An empty value stands for the default.
+func (c *config) setAll(options []string) error {
+	for _, option := range options {
 		written, value, err := parsers.ParseKeyValueOpt(option)
 		if err != nil {
-			return c, fmt.Errorf("aufs: option %q has no value: write the option as NAME=VALUE", option)
+			return fmt.Errorf("option %q has no value: write the option as NAME=VALUE", option)
 		}
 		name, own := ownOption(strings.ToLower(written))
 		if !own {
@@ -49,11 +85,11 @@ func parseConfig(options graphdriver.Options) (config, error) {
 		}
 		known, err := c.set(name, value)
 		if err != nil {
-			return c, fmt.Errorf("aufs: option %q: %w", option, err)
+			return fmt.Errorf("option %q: %w", option, err)
 		}
 		if !known {
-			return c, fmt.Errorf("aufs: unknown option %q; the options are %s", written, knownOptions)
+			return fmt.Errorf("unknown option %q; the options are %s", written, knownOptions)
 		}
 	}
-	return c, nil
+	return nil
 }

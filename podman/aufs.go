@@ -25,11 +25,14 @@ func init() {
 type Driver struct {
 	core *driver.Driver
 	own  libraryOptions
+	// optionsFile is the path of the options file that Init has read, or "".
+	optionsFile string
 	// naive compares layers that are not parent and child: it mounts both.
 	naive graphdriver.Driver
 }
 
-// Init returns a driver on home, the directory that holds, or will hold, layers/, diff/ and mnt/.
+// Init returns a driver on home, the directory that holds, or will hold, layers/, diff/ and mnt/. The options replace those in the
+// options file, which is aufs.conf beside storage.conf.
 //
 // Init makes a trial mount, to find out what the kernel and the backing file system can do. It makes the trial mount in
 // home or, if home is full or read-only, in a temporary directory. If the backend that the options ask for cannot be
@@ -40,7 +43,7 @@ type Driver struct {
 // Init may be called on a store that other drivers, in this process or in others, are using. It removes what
 // interrupted operations left behind.
 func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) {
-	c, err := parseConfig(options)
+	c, err := loadConfig(options)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +52,7 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 	if err != nil {
 		return nil, ofLibrary(err)
 	}
-	d := &Driver{core: opened, own: c.own}
+	d := &Driver{core: opened, own: c.own, optionsFile: c.optionsFile}
 	full := complete(d)
 	d.naive = graphdriver.NewNaiveDiffDriver(full, graphdriver.NewNaiveLayerIDMapUpdater(full))
 	return full, nil
@@ -59,7 +62,13 @@ func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) 
 func (d *Driver) String() string { return driverName }
 
 // Status describes the store and the host, in pairs of a name and a value.
-func (d *Driver) Status() [][2]string { return d.core.Status() }
+func (d *Driver) Status() [][2]string {
+	status := d.core.Status()
+	if d.optionsFile != "" {
+		status = append(status, [2]string{"Options File", d.optionsFile})
+	}
+	return status
+}
 
 // AdditionalImageStores returns the graph roots of the additional image stores, in the order in which the driver searches them.
 func (d *Driver) AdditionalImageStores() []string { return d.core.ImageStores() }
