@@ -32,8 +32,10 @@ lint: ## Run the linters
 ci: SEQUENCES := 12
 ci: STEPS := 1
 ci: STRESS := 3s
-ci: INPUTS := 500
-ci: lint build-all test demo podman-demo fuzz vmtest-stock ## All that must pass before a change is taken
+ci: format test demo podman-demo vmtest-stock ## What continuous integration runs on each change
+
+.PHONY: check
+check: lint build-all fuzz ci ## All that must pass before a release
 
 include make/settings.mk # Build tags, directories, and what can be set.
 include make/deps.mk     # What has to be installed.
@@ -41,5 +43,5 @@ include make/test.mk     # Tests and fuzzing on this host.
 include make/image.mk    # The image for the tests.
 include make/vm.mk       # Tests on another kernel, in QEMU.
 include make/bench.mk    # Benchmarks, here and in QEMU.
-include make/lint.mk     # The linters.
+include make/lint.mk     # The linters, and what is generated.
 include make/build.mk    # Other platforms, the other module's example, cleaning up.

@@ -7,12 +7,18 @@ tools: check-go
 # $(call golangci,DIRECTORY,TAGS,ARGUMENTS): a shell command that runs the linters
 # of .golangci.yml on a module. Some types, and with them some "nolint" comments,
 # depend on the architecture. So all hosts lint for the same one.
-golangci = cd $(1) && GOOS=linux GOARCH=amd64 $(TOOLS)/golangci-lint run --build-tags '$(subst $(space),$(comma),$(2))' $(3)
+golangci = cd $(1) && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(TOOLS)/golangci-lint run --build-tags '$(subst $(space),$(comma),$(2))' $(3)
+
+# What needs no linters: gofmt, and whether podman/ is up to date.
+.PHONY: format
+format: check-go
+	@stale=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go' -not -path './$(BUILD)/*')); \
+		[ -z "$$stale" ] || { echo "gofmt has changes for $$stale" >&2; exit 1; }
+	$(GO) run ./internal/port -check
 
 # The podman modules are generated, except for a few files: go vet, and the check of
 # comments, are enough for them.
-lint: tools programs
-	$(GO) run ./internal/port -check
+lint: tools programs format
 	$(TOOLS)/golangci-lint fmt --diff
 	$(call golangci,.,$(TAGS),./...)
 	$(call golangci,.,$(filter-out exclude_graphdriver_aufs,$(TAGS)),./internal/bench ./internal/intree)
@@ -21,7 +27,7 @@ lint: tools programs
 	$(call golangci,$(IMAGETEST),$(IMAGETEST_TAGS),./...)
 	# The modules that importers of the driver get.
 	$(GO) test -count=1 ./internal/importers
-	cd $(PODMAN) && GOOS=linux $(GO) vet -tags '$(PODMAN_OLDEST_TAGS)' ./...
-	cd $(PODMAN_EXAMPLE) && GOOS=linux $(GO) vet -tags '$(PODMAN_TAGS)' ./...
-	cd $(PODMAN_IMAGETEST) && GOOS=linux $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
+	cd $(PODMAN) && CGO_ENABLED=0 GOOS=linux $(GO) vet -tags '$(PODMAN_OLDEST_TAGS)' ./...
+	cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 GOOS=linux $(GO) vet -tags '$(PODMAN_TAGS)' ./...
+	cd $(PODMAN_IMAGETEST) && CGO_ENABLED=0 GOOS=linux $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...
 	$(call golangci,$(PODMAN),$(PODMAN_OLDEST_TAGS),--enable-only=godot ./...)
