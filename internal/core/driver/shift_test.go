@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -722,6 +723,23 @@ func TestNoShifting(t *testing.T) {
 			strict.hasNoShifting(t)
 			_, err := strict.tryShifted("raw", twoRanges)
 			wants(t, err, shift.ErrNoShifting, "layer raw", "backend=aufs")
+		}
+	})
+}
+
+// TestShiftingDisabled disables shifting in the way of the library's overlay driver.
+func TestShiftingDisabled(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		before := s.SupportsShifting(nil)
+		for value, want := range map[string]bool{"yes": false, "no": before} {
+			t.Setenv("_CONTAINERS_OVERLAY_DISABLE_IDMAP", value)
+			if s.SupportsShifting(nil) != want || s.SupportsShifting(twoRanges) != want {
+				t.Errorf("%q: the driver shifts: %v", value, !want)
+			}
+			if status := [2]string{"Supports shifting", strconv.FormatBool(want)}; !slices.Contains(s.Status(), status) {
+				t.Errorf("%q: %v", value, s.Status())
+			}
 		}
 	})
 }
