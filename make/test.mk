@@ -78,6 +78,24 @@ soak: check-go ## Run what is random in the tests for long, as root
 		$(GO) test -p 1 -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... | \
 		$(BUILD)/testreport -v -noskip overlay
 
+# The storage libraries have end-to-end tests of their own, for bats. STORAGE_BACKEND is
+# the driver's option backend.
+STORAGE_LIBRARIES ?= github.com/containers/storage@v1.59.1 go.podman.io/storage@$(NEWEST_STORAGE)
+STORAGE_BACKEND ?= auto
+STORAGE_TESTS ?= *.bats
+#: storagetest [STORAGE_LIBRARIES="MODULE@VERSION ..."] [STORAGE_BACKEND=auto|aufs|overlay] [STORAGE_TESTS=*.bats]
+.PHONY: storagetest
+storagetest: check-go ## Run the storage libraries' own tests with this driver and with overlay, as root
+	@need=; \
+	$(call missing,command -v bats,bats); \
+	$(call missing,command -v jq,jq); \
+	$(call missing,echo '#include <stdlib.h>' | gcc -E -,gcc libc6-dev); \
+	$(install-missing)
+	@$(GO) build -o $(BUILD)/storagetest ./internal/storagetest
+	@status=0; for library in $(STORAGE_LIBRARIES); do \
+		$(BUILD)/storagetest -library $$library -backend '$(STORAGE_BACKEND)' -tests '$(value STORAGE_TESTS)' -dir $(BUILD)/storagetests/$${library##*@} || status=$$?; \
+	done; exit $$status
+
 # INPUTS is how many random inputs each fuzz target gets. FuzzArchive gets a hundredth
 # of that: it makes and applies an archive, which takes as long as a hundred inputs of
 # another target. A test program can run one target at a time. An input that fails is

@@ -1,0 +1,9 @@
+package main
+
+// expected has the tests that may end otherwise than with the library's overlay driver, each with the reason.
+var expected = map[string]string{
+	"split-store - use graphRoot as an additional store by default": "with --image-store, the layers stay in the graph root, as with the " +
+		"library's own aufs driver",
+	"overlay-recreate":                 "the test removes links in the directory of the overlay driver",
+	"recover stale tempdir with mount": "the test unmounts the directory of the overlay driver",
+}

@@ -1,0 +1,167 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// ours is the name of this module's driver.
+const ours = "aufs"
+
+// module is the path of this module.
+const module = "github.com/seed-642172e2/aufs"
+
+// A suite is the tests of one version of the library.
+type suite struct {
+	library string // its module, with the version
+	backend string
+	dir     string
+	tests   string
+}
+
+// program is the library's command.
+func (s suite) program() string { return filepath.Join(s.dir, "containers-storage") }
+
+// build makes the copy of the library, and builds the command in it.
+func (s suite) build(ctx context.Context) error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	out, err := command(ctx, "", "go", "mod", "download", "-json", s.library).Output()
+	if err != nil {
+		return fmt.Errorf("go mod download %s: %w: %s", s.library, err, out)
+	}
+	var download struct{ Dir string }
+	if err := json.Unmarshal(out, &download); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	if err := os.CopyFS(s.dir, os.DirFS(download.Dir)); err != nil {
+		return err
+	}
+	driver, tags := module, "exclude_graphdriver_aufs exclude_graphdriver_btrfs"
+	edit := []string{"mod", "edit", "-require=" + module + "@v0.0.0", "-replace=" + module + "=" + root}
+	if strings.HasPrefix(s.library, "go.podman.io/") {
+		driver = module + "/podman"
+		edit = append(edit, "-require="+driver+"@v0.0.0", "-replace="+driver+"="+filepath.Join(root, "podman"))
+	}
+	source := fmt.Sprintf("package main\n\nimport _ %q\n", driver)
+	if err := os.WriteFile(filepath.Join(s.dir, "cmd", "containers-storage", "aufs.go"), []byte(source), 0o600); err != nil {
+		return err
+	}
+	for _, args := range [][]string{edit, {"build", "-mod=mod", "-tags", tags, "-o", "containers-storage", "./cmd/containers-storage"}} {
+		if out, err := command(ctx, s.dir, "go", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	return s.open()
+}
+
+// open adds aufs to the drivers that tests of the overlay driver are for.
+func (s suite) open() error {
+	files, err := filepath.Glob(filepath.Join(s.dir, "tests", "*.bats"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, openTests(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlayPattern matches a pattern of a case statement that overlay is among, such as "btrfs|overlay*|vfs)".
+var overlayPattern = regexp.MustCompile(`(?m)^(\s*)((?:\w+\*?\|)*overlay\*?(?:\|\w+\*?)*\))$`)
+
+func openTests(script []byte) []byte {
+	return overlayPattern.ReplaceAll(script, []byte("${1}aufs|${2}"))
+}
+
+// run runs the tests with a driver, in a mount namespace of their own.
+func (s suite) run(ctx context.Context, driver string) (outcomes, error) {
+	files, err := filepath.Glob(filepath.Join(s.dir, "tests", s.tests))
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := os.MkdirTemp("", "storagetest-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := command(ctx, s.dir, "unshare", append([]string{"--mount", "bats", "--tap"}, files...)...)
+	cmd.Env = append(os.Environ(), "BATS_TMPDIR="+tmp, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver)
+	if driver == ours {
+		conf := filepath.Join(tmp, "conf")
+		if err := os.Mkdir(conf, 0o700); err != nil {
+			return nil, err
+		}
+		for name, content := range map[string]string{
+			"storage.conf": "[storage]\ndriver = \"aufs\"\n",
+			"aufs.conf":    "backend = " + s.backend + "\n",
+		} {
+			if err := os.WriteFile(filepath.Join(conf, name), []byte(content), 0o600); err != nil {
+				return nil, err
+			}
+		}
+		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
+		cmd.Env = append(cmd.Env, "CONTAINERS_STORAGE_CONF="+filepath.Join(conf, "storage.conf"), "STORAGE_OPTS=backend="+s.backend)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	// The exit status says whether all have passed, which is in the results as well.
+	err = cmd.Run()
+	found := parse(out.String())
+	log := filepath.Join(s.dir, driver+".tap")
+	if werr := os.WriteFile(log, out.Bytes(), 0o600); werr != nil {
+		return nil, werr
+	}
+	fmt.Printf("The output of the tests with %s is in %s.\n", driver, log)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("bats ran no tests with %s: %w\n%s", driver, err, out.Bytes())
+	}
+	return found, nil
+}
+
+// result matches the line of a test in bats's output.
+var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)
+
+// parse reads the output of bats.
+func parse(tap string) outcomes {
+	found := outcomes{}
+	for _, m := range result.FindAllStringSubmatch(tap, -1) {
+		switch {
+		case m[1] != "ok":
+			found[m[2]] = failed
+		case m[3] != "":
+			found[m[2]] = skipped
+		default:
+			found[m[2]] = passed
+		}
+	}
+	return found
+}
+
+// command returns a command in a directory, without the settings of this module.
+func command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	return cmd
+}
