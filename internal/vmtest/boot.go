@@ -34,7 +34,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 		return nil, err
 	}
 	defer log.Close()
-	pipes, err := openPipes(len(opts.suites()))
+	pipes, err := openPipes(opts.suites())
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +43,12 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	cmd := command(ctx, qemu, qemuArgs(dir, opts)...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.ExtraFiles = pipes.writers()
+	cmd.ExtraFiles = pipes.ofQEMU()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	// Only QEMU may hold the write ends, or the readers would not notice its end.
-	pipes.closeWriters()
+	pipes.closeQEMU()
 
 	res := &result{report: &testreport.Report{}}
 	wait := res.collect(ctx, pipes, log, opts)
@@ -76,13 +76,16 @@ func bootError(ctx context.Context, err error, said string, opts options) error 
 func (r *result) collect(ctx context.Context, p *pipes, log io.Writer, opts options) (wait func()) {
 	readers := []func(){
 		func() { r.console, r.consoleErr = readConsole(p.console.r, log) },
-		func() { r.messagesErr = r.readMessages(p.messages.r) },
+		func() {
+			defer p.closeSuites()
+			r.messagesErr = r.readMessages(p.messages.r, p.suites)
+		},
 	}
 	suites := opts.suites()
 	reports := make([]*testreport.Report, len(suites))
 	errs := make([]error, len(suites))
 	for i, suite := range suites {
-		readers = append(readers, func() { reports[i], errs[i] = readTests(ctx, p.suites[i].r, suite, opts) })
+		readers = append(readers, func() { reports[i], errs[i] = readTests(ctx, p.suites[suite.Name].r, suite, opts) })
 	}
 	var all sync.WaitGroup
 	for _, read := range readers {
@@ -135,13 +138,13 @@ func readTests(ctx context.Context, in *os.File, suite suite, opts options) (*te
 	return report, errors.Join(err, cmd.Wait())
 }
 
-// drain discards the rest of the input. QEMU and the guest would block on a full pipe.
+// drain discards the rest of the input. Whoever writes to a full pipe would block.
 func drain(in io.Reader) {
 	_, _ = io.Copy(io.Discard, in)
 }
 
-// readMessages reads the guest's messages.
-func (r *result) readMessages(in io.Reader) error {
+// readMessages reads the guest's messages. It writes the output of suites to their pipes.
+func (r *result) readMessages(in io.Reader, suites map[string]pipe) error {
 	defer drain(in)
 	decoder := json.NewDecoder(in)
 	for {
@@ -153,6 +156,10 @@ func (r *result) readMessages(in io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("messages of the guest: %w", err)
 		}
-		r.message(m)
+		if m.Output == nil {
+			r.message(m)
+		} else if _, err := suites[m.Output.Suite].w.Write(m.Output.Text); err != nil {
+			return fmt.Errorf("output of the tests %s: %w", m.Output.Suite, err)
+		}
 	}
 }

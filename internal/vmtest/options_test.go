@@ -133,6 +133,14 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
+// TestQemuHasOnePort counts the virtio-serial ports of a machine with many suites: see package wire.
+func TestQemuHasOnePort(t *testing.T) {
+	opts := options{fs: "tmpfs", libraries: []string{libraryContainers, libraryPodman}, core: []string{"internal/core/a"}, image: "image"}
+	if n := strings.Count(strings.Join(qemuArgs("dir", opts), " "), "virtserialport"); n != 1 || len(opts.suites()) < 5 {
+		t.Errorf("%d ports for %d suites", n, len(opts.suites()))
+	}
+}
+
 func TestQemuArgs(t *testing.T) {
 	tests := []struct {
 		name     string

@@ -13,7 +13,6 @@ import (
 const (
 	consoleFd = 3 + iota // the first of exec.Cmd's ExtraFiles
 	messagesFd
-	suitesFd // of the first suite; the others follow
 )
 
 // kernelArgs is the kernel's command line. A panic restarts the machine at
@@ -35,10 +34,7 @@ func qemuArgs(dir string, opts options) []string {
 		"-chardev", fileChardev("console", consoleFd), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 	}
-	args = append(args, port("messages", messagesFd, wire.MessagesPort)...)
-	for i, suite := range opts.suites() {
-		args = append(args, port(suite.Name, suitesFd+i, suite.Port())...)
-	}
+	args = append(args, "-chardev", fileChardev("messages", messagesFd), "-device", "virtserialport,chardev=messages,name="+wire.MessagesPort)
 	if hasDisk(opts.fs) {
 		// Nobody needs the disk after a crash of the host. The guest gets the error of a failed write: by default, QEMU
 		// stops the machine when the host's disk is full.
@@ -46,11 +42,6 @@ func qemuArgs(dir string, opts options) []string {
 		args = append(args, "-drive", drive)
 	}
 	return args
-}
-
-// port returns the arguments for a virtio-serial port of the given name that leads to a pipe.
-func port(id string, fd int, name string) []string {
-	return []string{"-chardev", fileChardev(id, fd), "-device", "virtserialport,chardev=" + id + ",name=" + name}
 }
 
 // fileChardev returns a character device that writes to a pipe QEMU inherited.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -29,11 +30,40 @@ func goodResult() *result {
 {"Example":{"Name":"example","Backend":"overlay","Output":"same\n"}}
 {"Done":true}
 `
-	if err := r.readMessages(strings.NewReader(messages)); err != nil {
+	if err := r.readMessages(strings.NewReader(messages), nil); err != nil {
 		panic(err)
 	}
 	r.console = []byte("[    0.612345] aufs 6.1-20240701\r\n")
 	return r
+}
+
+// TestOutputOfSuites sends parts of the output of two suites, and one of a suite that there is not.
+func TestOutputOfSuites(t *testing.T) {
+	a, b := suite{Suite: wire.Suite{Name: "a"}}, suite{Suite: wire.Suite{Name: "b"}}
+	p, err := openPipes([]suite{a, b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.closeAll()
+	messages := `{"Output":{"Suite":"a","Text":"b25l"}}
+{"Output":{"Suite":"b","Text":"/w=="}}
+{"Output":{"Suite":"a","Text":"IHR3bw=="}}
+{"Done":true}
+{"Output":{"Suite":"c","Text":"eA=="}}
+`
+	r := &result{}
+	if err := r.readMessages(strings.NewReader(messages), p.suites); err == nil || !strings.Contains(err.Error(), "tests c") {
+		t.Errorf("output of an unknown suite: %v", err)
+	}
+	p.closeSuites()
+	for name, want := range map[string]string{"a": "one two", "b": "\xff"} {
+		if got, err := io.ReadAll(p.suites[name].r); err != nil || string(got) != want {
+			t.Errorf("%s has %q, %v", name, got, err)
+		}
+	}
+	if !r.done {
+		t.Error("a message between them was lost")
+	}
 }
 
 var bothBackends = options{fs: "xfs", backends: []string{"aufs", "overlay"}, libraries: []string{libraryContainers}}
@@ -172,7 +202,7 @@ func TestProblems(t *testing.T) {
 
 func TestReadMessagesGarbage(t *testing.T) {
 	r := &result{}
-	err := r.readMessages(strings.NewReader(`{"Done":true}` + "\n\x00\x01"))
+	err := r.readMessages(strings.NewReader(`{"Done":true}` + "\n\x00\x01"), nil)
 	if err == nil || !r.done {
 		t.Errorf("got error %v, done %v", err, r.done)
 	}

@@ -43,12 +43,7 @@ func runSuites(host messages, plan wire.Plan, run func(wire.Suite, time.Duration
 
 // runSuite runs a test binary, for no longer than timeout. It returns an error
 // if it cannot run the binary.
-func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exit, error) {
-	port, err := openPort(suite.Port())
-	if err != nil {
-		return wire.Exit{}, err
-	}
-	defer port.Close()
+func runSuite(host messages, suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exit, error) {
 	cmd := exec.Command(suite.Binary(),
 		"-test.v=test2json", "-test.run="+plan.Run, "-test.timeout="+max(timeout, time.Second).String())
 	cmd.Dir = suite.WorkDir()
@@ -60,7 +55,10 @@ func runSuite(suite wire.Suite, plan wire.Plan, timeout time.Duration) (wire.Exi
 		"RAPID_SEED="+strconv.FormatUint(plan.Seed, 10),
 		"RAPID_CHECKS="+strconv.Itoa(plan.Sequences), "AUFS_TEST_STEPS="+plan.Steps,
 		"AUFS_TEST_STRESS="+plan.Stress.String())
-	output := &announcer{w: port, suite: suite.Name, announce: announce}
+	send := sender(func(text string) error {
+		return host.send(wire.Message{Output: &wire.Output{Suite: suite.Name, Text: []byte(text)}})
+	})
+	output := &announcer{w: send, suite: suite.Name, announce: announce}
 	cmd.Stdout, cmd.Stderr = output, output
 	return runCommand(cmd)
 }

@@ -59,7 +59,7 @@ func carryOut(host messages) error {
 		return runBench(host, plan)
 	}
 	err = runSuites(host, plan, func(suite wire.Suite, timeout time.Duration) (wire.Exit, error) {
-		return runSuite(suite, plan, timeout)
+		return runSuite(host, suite, plan, timeout)
 	})
 	if err != nil {
 		return err

@@ -1,9 +1,10 @@
 // Package wire defines what the host and the guest of a vmtest send each other.
 //
-// The host puts a Plan into the guest's initramfs. The guest answers over
-// virtio-serial ports: each Suite has one that carries the raw output of its
-// test binary, and one port carries Messages, one JSON value a line. The
-// results of benchmarks come as Messages.
+// The host puts a Plan into the guest's initramfs. The guest answers over a
+// virtio-serial port, by Messages, one JSON value a line. There is one port for
+// all of them. With one more for each Suite, a machine with more than fourteen
+// suites hung: QEMU drops control messages about ports when there are more than
+// 32 at a time, and a write to a port that it has not announced as open blocks.
 package wire
 
 import "time"
@@ -38,9 +39,6 @@ const (
 
 // A Suite is the tests of one package, built into one binary in the guest.
 type Suite struct{ Name string }
-
-// Port returns the name of the virtio-serial port for the suite's output.
-func (s Suite) Port() string { return "vmtest.tests." + s.Name }
 
 // Binary returns the path of the test binary in the guest.
 func (s Suite) Binary() string { return "/bin/" + s.Name + ".test" }
@@ -82,6 +80,7 @@ type Bench struct {
 // A Message has exactly one of its fields set.
 type Message struct {
 	Kernel  *Kernel  `json:",omitempty"`
+	Output  *Output  `json:",omitempty"` // a further part of a suite's output
 	Tests   *Tests   `json:",omitempty"` // one suite has ended
 	Example *Example `json:",omitempty"` // one run of the example has ended
 	Results string   `json:",omitempty"` // a further part of the benchmarks' results
@@ -110,6 +109,12 @@ type Profile struct {
 type Exit struct {
 	Error   string // "" if it succeeded
 	Elapsed time.Duration
+}
+
+// An Output is a part of what a suite's test binary prints.
+type Output struct {
+	Suite string
+	Text  []byte
 }
 
 // A Tests is one run of a suite.
