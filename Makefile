@@ -32,10 +32,10 @@ lint: ## Run the linters
 ci: SEQUENCES := 12
 ci: STEPS := 1
 ci: STRESS := 3s
-ci: format test demo podman-demo vmtest-stock ## What continuous integration runs on each change
+ci: format test demo podman-demo vmtest-stock ## Run what continuous integration runs on each change
 
 .PHONY: check
-check: lint build-all fuzz ci ## All that must pass before a release
+check: lint build-all fuzz ci ## Run all that must pass before a release
 
 include make/settings.mk # Build tags, directories, and what can be set.
 include make/deps.mk     # What has to be installed.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containers/storage/pkg/homedir"
 	"github.com/containers/storage/pkg/unshare"
 )
 
@@ -23,15 +24,18 @@ import (
 // optionsFileName is the name of the options file.
 const optionsFileName = "aufs.conf"
 
-// optionsFile returns the path of the options file: beside the storage.conf that the environment names, beside the one of a
-// user without root, or in /etc/containers.
+// optionsFile returns the path of the options file. It looks in the directories in which the library looks for storage.conf: the one that
+// the environment names, the one of a user who is not root, and /etc/containers.
 func optionsFile() string {
 	if conf := os.Getenv("CONTAINERS_STORAGE_CONF"); conf != "" {
 		return filepath.Join(filepath.Dir(conf), optionsFileName)
 	}
-	if unshare.IsRootless() {
-		if dir, err := os.UserConfigDir(); err == nil {
-			return filepath.Join(dir, "containers", optionsFileName)
+	if unshare.IsRootless() && unshare.GetRootlessUID() != 0 {
+		if dir, err := homedir.GetConfigHome(); err == nil {
+			path := filepath.Join(dir, "containers", optionsFileName)
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				return path
+			}
 		}
 	}
 	return "/etc/containers/" + optionsFileName
@@ -59,9 +63,11 @@ func readOptionsFile(path string) (options []string, err error) {
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		if strings.HasPrefix(value, `"`) {
 			value, err = strconv.Unquote(value)
+		} else if strings.HasPrefix(value, "'") || strings.Contains(value, " #") {
+			found = false
 		}
 		if !found || err != nil {
-			return nil, fmt.Errorf("%s, line %d: %q is no option: write NAME = \"VALUE\"", path, number, line)
+			return nil, fmt.Errorf("%s, line %d: %q is no option: write NAME = \"VALUE\", and comments in lines of their own", path, number, line)
 		}
 		options = append(options, key+"="+value)
 	}

@@ -9,9 +9,9 @@ IMAGETEST_TAGS := $(TAGS) containers_image_openpgp
 # The example program is a module of its own because it needs a progress bar.
 EXAMPLE := example
 # The driver for go.podman.io/storage is a module of its own. Its go.mod requires
-# the oldest version of that library which it supports. For that version, some of its
-# tests need a tag. All its tests also run with STORAGE and NEWEST_STORAGE. Each of these
-# versions has a go.mod in podman/modfiles.
+# the oldest version of that library which it supports. All its tests also run with
+# STORAGE and NEWEST_STORAGE. Each of these versions has a go.mod in podman/modfiles, and
+# the tests of how they read storage.conf need a tag.
 # Its example program and its tests with real images are made from those of this
 # module, below $(BUILD).
 PODMAN := podman
@@ -19,7 +19,7 @@ PODMAN_TAGS := $(filter-out exclude_graphdriver_aufs,$(TAGS))
 PODMAN_EXAMPLE = $(BUILD)/podman/$(EXAMPLE)
 PODMAN_IMAGETEST = $(BUILD)/podman/$(IMAGETEST)
 PODMAN_IMAGETEST_TAGS := $(PODMAN_TAGS) containers_image_openpgp
-PODMAN_OLDEST_TAGS := $(PODMAN_TAGS) storage_v1.62
+PODMAN_NEWER_TAGS := $(PODMAN_TAGS) storage_v1.63
 STORAGE := v1.63.0
 NEWEST_STORAGE := v1.65.1
 comma := ,

@@ -1,7 +1,7 @@
 # $(call podman-test,VERSION): the beginning of a shell command that runs tests of
 # the podman module with another version of the storage library. $(call
 # name-storage,VERSION) adds the version to the names of packages in the report.
-podman-test = $(GO) test -modfile=modfiles/$(1).mod -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(PODMAN_TAGS)'
+podman-test = $(GO) test -modfile=modfiles/$(1).mod -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(PODMAN_NEWER_TAGS)'
 name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 
 # The tests with a real image run without the race detector. They copy layers in
@@ -19,8 +19,8 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 # Not every kernel has project quotas. "make vmtest-stock" runs the tests of quotas on
 # one that has.
 #
-# What needs no race detector is built without cgo, as the programs for "make demo" and for
-# the virtual machine are: then Go compiles the standard library once less.
+# Only what the race detector needs is built with cgo. "make demo" and the virtual machine
+# do without it as well, so Go compiles the standard library once less.
 #
 # -count=1 avoids cached results, because the cache does not depend on the kernel. The
 # tests find out which backends this host has. They fail on a host without overlay, where
@@ -30,7 +30,7 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	$(GO) vet -tags '$(TAGS)' ./...; \
 	(cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...); \
 	(cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...); \
-	(cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_OLDEST_TAGS)' ./...); \
+	(cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...); \
 	(cd $(PODMAN_EXAMPLE) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...); \
 	(cd $(PODMAN_IMAGETEST) && $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
@@ -51,7 +51,7 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
 		cd $(PODMAN); \
 		export CGO_ENABLED=0; \
-		$(call go-test,$(PODMAN_OLDEST_TAGS)) "$${apart[@]}" ./... || status=$$?; \
+		$(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./... || status=$$?; \
 		$(call podman-test,$(STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
 		$(call podman-test,$(NEWEST_STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
 		cd ..; \

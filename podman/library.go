@@ -113,8 +113,8 @@ func complete(d *Driver) graphdriver.Driver {
 	return wrap(graphdriver.Driver.DeferredRemove, graphdriver.ApplyDiffStaging.StartStagingDiffToApply, withSyncMode.SyncMode, d)
 }
 
-// withSyncMode has the method SyncMode of graphdriver.Driver. Version v1.62 of the library has no such method, and there withSyncMode has the
-// one of older, which is embedded more deeply.
+// withSyncMode has the method SyncMode of graphdriver.Driver, if there is one. With v1.62 of the library, which has none, it gets SyncMode from
+// older. With later versions, the method of graphdriver.Driver hides that one, because older is embedded more deeply.
 type withSyncMode struct {
 	graphdriver.Driver
 	without

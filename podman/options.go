@@ -39,6 +39,13 @@ func loadConfig(options graphdriver.Options) (config, error) {
 	if err != nil {
 		return c, fmt.Errorf("aufs: reading the options file: %w", err)
 	}
+	for _, option := range fromFile {
+		// Only options that the library passes on can be for another driver.
+		key, _, _ := strings.Cut(strings.ToLower(option), "=")
+		if _, own := ownOption(key); !own {
+			return c, fmt.Errorf("aufs: options file %s: option %q is for another driver", path, option)
+		}
+	}
 	if err := c.setAll(fromFile); err != nil {
 		return c, fmt.Errorf("aufs: options file %s: %w", path, err)
 	}

@@ -64,6 +64,9 @@ func TestOptionsFileErrors(t *testing.T) {
 		"backend = zfs\n":            {`option "backend=zfs"`, "aufs, overlay or auto"},
 		"colour = red\n":             {`unknown option "colour"`, knownOptions},
 		"= auto\n":                   {`unknown option ""`},
+		"backend = 'auto'\n":         {"line 1", "NAME ="},
+		"backend = auto # why\n":     {"line 1", "comments in lines of their own"},
+		"overlay.mountopt = nodev\n": {"overlay.mountopt"},
 	} {
 		path := writeOptionsFile(t, content)
 		_, err := loadConfig(graphdriver.Options{})

@@ -1,4 +1,4 @@
-//go:build linux && !storage_v1.62
+//go:build linux && storage_v1.63
 
 package aufs
 

@@ -1,6 +1,7 @@
 package main
 
-// expected has the tests that may end otherwise than with the library's overlay driver, each with the reason.
+// expected has the tests that must end otherwise than with the library's overlay driver, each with the reason. A version of the library
+// need not have all of them.
 var expected = map[string]string{
 	"split-store - use graphRoot as an additional store by default": "with --image-store, the layers stay in the graph root, as with the " +
 		"library's own aufs driver",

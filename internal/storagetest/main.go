@@ -77,18 +77,19 @@ func (o outcomes) row(name string) string {
 	return fmt.Sprintf("| %s | %d | %d | %d |\n", name, n[passed], n[failed], n[skipped])
 }
 
-// compare prints a row for each test that ends otherwise with ours than with overlay. It returns an error if one of these differences is
-// not expected, or an expected one is not there.
+// compare prints a row for each test that ends otherwise with ours than with overlay, or fails with both. It returns an error if one of
+// these is not expected, or an expected difference is not there.
 func compare(out io.Writer, ours, overlay outcomes) error {
 	var unexpected []string
 	fmt.Fprint(out, "\n| test | aufs | overlay | why |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(overlay)) {
 		why, isExpected := expected[name]
 		differs := ours[name] != overlay[name]
-		if differs != isExpected {
+		fails := overlay[name] == failed
+		if differs != isExpected || fails {
 			unexpected = append(unexpected, name)
 		}
-		if differs || isExpected {
+		if differs || isExpected || fails {
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, ours[name], overlay[name], why)
 		}
 	}

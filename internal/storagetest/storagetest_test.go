@@ -25,10 +25,15 @@ func TestOpenTests(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	got := parse("1..4\nok 1 a test\n# a line\nnot ok 2 another\n# (in test file)\nok 3 a third # skip no reflinks\nok 4 with # in it\n")
+	got, err := parse("1..4\nok 1 a test\n# a line\nnot ok 2 another\n# (in test file)\nok 3 a third # skip no reflinks\nok 4 with # in it\n")
 	want := outcomes{"a test": passed, "another": failed, "a third": skipped, "with # in it": passed}
-	if !maps.Equal(got, want) {
-		t.Errorf("%v", got)
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, tap := range []string{"", "bats: not found\n", "1..0\n", "1..2\nok 1 a\n", "1..2\nok 1 a\nok 2 a\n"} {
+		if got, err := parse(tap); err == nil {
+			t.Errorf("%q: %v", tap, got)
+		}
 	}
 }
 
@@ -45,9 +50,14 @@ func TestCompare(t *testing.T) {
 		"one that is gone": {outcomes{"a": passed, "known": passed}, ": known"},
 		"one too few":      {outcomes{"known": failed}, "1 tests"},
 		"none":             {outcomes{}, "0 tests"},
+		"fails with both":  {outcomes{"a": passed, "known": failed, "b": failed}, ": b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := compare(io.Discard, test.ours, overlay)
+			other := maps.Clone(overlay)
+			if test.ours["b"] == failed {
+				other["b"] = failed
+			}
+			err := compare(io.Discard, test.ours, other)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Error(err)
 			}

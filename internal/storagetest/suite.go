@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -106,44 +108,42 @@ func (s suite) run(ctx context.Context, driver string) (outcomes, error) {
 	}
 	defer os.RemoveAll(tmp)
 	cmd := command(ctx, s.dir, "unshare", append([]string{"--mount", "bats", "--tap"}, files...)...)
-	cmd.Env = append(os.Environ(), "BATS_TMPDIR="+tmp, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver)
-	if driver == ours {
-		conf := filepath.Join(tmp, "conf")
-		if err := os.Mkdir(conf, 0o700); err != nil {
+	conf := filepath.Join(tmp, "storage.conf")
+	for path, content := range map[string]string{
+		conf:                            "[storage]\ndriver = \"" + driver + "\"\n",
+		filepath.Join(tmp, "aufs.conf"): "backend = " + s.backend + "\n",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			return nil, err
 		}
-		for name, content := range map[string]string{
-			"storage.conf": "[storage]\ndriver = \"aufs\"\n",
-			"aufs.conf":    "backend = " + s.backend + "\n",
-		} {
-			if err := os.WriteFile(filepath.Join(conf, name), []byte(content), 0o600); err != nil {
-				return nil, err
-			}
-		}
+	}
+	// The settings of whoever runs the tests are not for them.
+	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "STORAGE_") })
+	cmd.Env = append(cmd.Env, "BATS_TMPDIR="+tmp, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
+	if driver == ours {
 		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
-		cmd.Env = append(cmd.Env, "CONTAINERS_STORAGE_CONF="+filepath.Join(conf, "storage.conf"), "STORAGE_OPTS=backend="+s.backend)
+		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	// The exit status says whether all have passed, which is in the results as well.
 	err = cmd.Run()
-	found := parse(out.String())
+	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	found, err := parse(out.String())
 	log := filepath.Join(s.dir, driver+".tap")
 	if werr := os.WriteFile(log, out.Bytes(), 0o600); werr != nil {
 		return nil, werr
 	}
 	fmt.Printf("The output of the tests with %s is in %s.\n", driver, log)
-	if len(found) == 0 {
-		return nil, fmt.Errorf("bats ran no tests with %s: %w\n%s", driver, err, out.Bytes())
-	}
-	return found, nil
+	return found, err
 }
 
 // result matches the line of a test in bats's output.
 var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)
 
-// parse reads the output of bats.
-func parse(tap string) outcomes {
+// parse reads the output of bats. It returns an error if there is not a result for each of the tests that bats was to run.
+func parse(tap string) (outcomes, error) {
 	found := outcomes{}
 	for _, m := range result.FindAllStringSubmatch(tap, -1) {
 		switch {
@@ -155,7 +155,10 @@ func parse(tap string) outcomes {
 			found[m[2]] = passed
 		}
 	}
-	return found
+	if plan := fmt.Sprintf("1..%d\n", len(found)); len(found) == 0 || !strings.Contains("\n"+tap, "\n"+plan) {
+		return nil, fmt.Errorf("bats has results of %d tests, and planned others:\n%.200s", len(found), tap)
+	}
+	return found, nil
 }
 
 // command returns a command in a directory, without the settings of this module.

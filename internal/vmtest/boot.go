@@ -135,6 +135,7 @@ func readTests(ctx context.Context, in *os.File, suite suite, opts options) (*te
 		return &testreport.Report{}, err
 	}
 	report, err := testreport.Read(events, testreport.Options{Log: os.Stdout, Verbose: opts.verbose})
+	drain(events)
 	return report, errors.Join(err, cmd.Wait())
 }
 
@@ -147,19 +148,20 @@ func drain(in io.Reader) {
 func (r *result) readMessages(in io.Reader, suites map[string]pipe) error {
 	defer drain(in)
 	decoder := json.NewDecoder(in)
+	var lost error
 	for {
 		var m wire.Message
 		err := decoder.Decode(&m)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return lost
 		}
 		if err != nil {
-			return fmt.Errorf("messages of the guest: %w", err)
+			return errors.Join(lost, fmt.Errorf("messages of the guest: %w", err))
 		}
 		if m.Output == nil {
 			r.message(m)
-		} else if _, err := suites[m.Output.Suite].w.Write(m.Output.Text); err != nil {
-			return fmt.Errorf("output of the tests %s: %w", m.Output.Suite, err)
+		} else if _, err := suites[m.Output.Suite].w.Write(m.Output.Text); err != nil && lost == nil {
+			lost = fmt.Errorf("output of the tests %s: %w", m.Output.Suite, err)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func goodResult() *result {
 	return r
 }
 
-// TestOutputOfSuites sends parts of the output of two suites, and one of a suite that there is not.
+// TestOutputOfSuites sends parts of the output of two suites, and a part for an unknown suite.
 func TestOutputOfSuites(t *testing.T) {
 	a, b := suite{Suite: wire.Suite{Name: "a"}}, suite{Suite: wire.Suite{Name: "b"}}
 	p, err := openPipes([]suite{a, b})
@@ -48,8 +48,8 @@ func TestOutputOfSuites(t *testing.T) {
 	messages := `{"Output":{"Suite":"a","Text":"b25l"}}
 {"Output":{"Suite":"b","Text":"/w=="}}
 {"Output":{"Suite":"a","Text":"IHR3bw=="}}
-{"Done":true}
 {"Output":{"Suite":"c","Text":"eA=="}}
+{"Done":true}
 `
 	r := &result{}
 	if err := r.readMessages(strings.NewReader(messages), p.suites); err == nil || !strings.Contains(err.Error(), "tests c") {
@@ -62,7 +62,7 @@ func TestOutputOfSuites(t *testing.T) {
 		}
 	}
 	if !r.done {
-		t.Error("a message between them was lost")
+		t.Error("the message after it was lost")
 	}
 }
 
@@ -202,7 +202,7 @@ func TestProblems(t *testing.T) {
 
 func TestReadMessagesGarbage(t *testing.T) {
 	r := &result{}
-	err := r.readMessages(strings.NewReader(`{"Done":true}` + "\n\x00\x01"), nil)
+	err := r.readMessages(strings.NewReader(`{"Done":true}`+"\n\x00\x01"), nil)
 	if err == nil || !r.done {
 		t.Errorf("got error %v, done %v", err, r.done)
 	}

@@ -64,13 +64,13 @@ func (s *Shifting) MounterFor(plan *shift.Plan, own Mounter) (Mounter, error) {
 	return Mounter{b, b.shadows}, nil
 }
 
-// disabled is an environment variable. If it is "yes", the library's overlay driver does not support shifting. It is for tests, and for hosts
-// whose kernel has faults in idmapped mounts.
-const disabled = "_CONTAINERS_OVERLAY_DISABLE_IDMAP"
+// disableVariable is the environment variable that turns shifting off if it is "yes", here and in the library's overlay driver. It is for
+// tests, and for hosts whose kernel has faults in idmapped mounts.
+const disableVariable = "_CONTAINERS_OVERLAY_DISABLE_IDMAP"
 
 // Supports reports whether MounterFor has a backend for a mount with these maps. Maps without ranges stand for any.
 func (s *Shifting) Supports(maps *idmap.Mappings) bool {
-	if os.Getenv(disabled) == "yes" || !maps.Empty() && maps.Check() != nil {
+	if os.Getenv(disableVariable) == "yes" || !maps.Empty() && maps.Check() != nil {
 		return false
 	}
 	_, err := s.backend()
