@@ -99,7 +99,7 @@ func TestDeniedCalls(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		var trials []*trial
 		for _, op := range operations {
-			if op.only == "" || op.only == name {
+			if op.runsOn(t, name) {
 				trials = append(trials, newTrial(t, op, name))
 			}
 		}
