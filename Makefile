@@ -29,9 +29,9 @@ lint: ## Run the linters
 
 # It tries fewer random cases than "make test", to take no more than ten minutes.
 .PHONY: ci
-ci: SEQUENCES := 12
+ci: SEQUENCES := 6
 ci: STEPS := 1
-ci: STRESS := 3s
+ci: STRESS := 1s
 ci: format test demo podman-demo vmtest-stock ## Run what continuous integration runs on each change
 
 .PHONY: check
