@@ -29,44 +29,8 @@ func defaultConfig() config {
 	return config{Config: driver.Config{Backend: backend.Aufs}}
 }
 
-// loadConfig parses the options in the options file, and then those that the library passes on, which replace them.
-func loadConfig(options graphdriver.Options) (config, error) {
-	c := newConfig(options)
-	path := optionsFile()
-	fromFile, err := readOptionsFile(path)
-	if err != nil {
-		return c, fmt.Errorf("aufs: reading the options file: %w", err)
-	}
-	for _, option := range fromFile {
-		// Only options that the library passes on can be for another driver.
-		key, _, _ := strings.Cut(strings.ToLower(option), "=")
-		if _, own := ownOption(key); !own {
-			return c, fmt.Errorf("aufs: options file %s: option %q is for another driver", path, option)
-		}
-	}
-	if err := c.setAll(fromFile); err != nil {
-		return c, fmt.Errorf("aufs: options file %s: %w", path, err)
-	}
-	if fromFile != nil {
-		c.optionsFile = path
-	}
-	if err := c.setAll(options.DriverOptions); err != nil {
-		return c, fmt.Errorf("aufs: %w", err)
-	}
-	return c, nil
-}
-
-// parseConfig is loadConfig without an options file.
+// parseConfig parses the options in the options file, and then those that the library passes on, which replace them.
 func parseConfig(options graphdriver.Options) (config, error) {
-	c := newConfig(options)
-	if err := c.setAll(options.DriverOptions); err != nil {
-		return c, fmt.Errorf("aufs: %w", err)
-	}
-	return c, nil
-}
-
-// newConfig returns the configuration that applies before any option of the driver is set.
-func newConfig(options graphdriver.Options) config {
 	c := defaultConfig()
 	c.RunRoot = options.RunRoot
 	if options.ImageStore != "" {
@@ -75,20 +39,38 @@ func newConfig(options graphdriver.Options) config {
 		logrus.Debugf("aufs: the layers of the image store %s are in the graph root", options.ImageStore)
 		c.imageStore = filepath.Clean(options.ImageStore)
 	}
-	return c
+	path := optionsFile()
+	fromFile, err := readOptionsFile(path)
+	if err != nil {
+		return c, fmt.Errorf("aufs: reading the options file: %w", err)
+	}
+	if err := c.setAll(fromFile, false); err != nil {
+		return c, fmt.Errorf("aufs: options file %s: %w", path, err)
+	}
+	if fromFile != nil {
+		c.optionsFile = path
+	}
+	if err := c.setAll(options.DriverOptions, true); err != nil {
+		return c, fmt.Errorf("aufs: %w", err)
+	}
+	return c, nil
 }
 
 // setAll sets options, each of the form "key=value". Keys are case-insensitive, as in the other drivers. If a key
-// occurs several times, the last one counts, but image stores add up. An empty value stands for the default.
-func (c *config) setAll(options []string) error {
+// occurs several times, the last one counts, but image stores add up. An empty value stands for the default. Only if
+// the library passes the options on, some can be for another driver.
+func (c *config) setAll(options []string, passedOn bool) error {
 	for _, option := range options {
 		written, value, err := parsers.ParseKeyValueOpt(option)
 		if err != nil {
 			return fmt.Errorf("option %q has no value: write the option as NAME=VALUE", option)
 		}
 		name, own := ownOption(strings.ToLower(written))
-		if !own {
+		if !own && passedOn {
 			continue
+		}
+		if !own {
+			return fmt.Errorf("option %q is for another driver", option)
 		}
 		known, err := c.set(name, value)
 		if err != nil {

@@ -41,14 +41,14 @@ func TestOptionsFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := writeOptionsFile(t, test.content)
-			c, err := loadConfig(graphdriver.Options{DriverOptions: test.options})
+			c, err := parseConfig(graphdriver.Options{DriverOptions: test.options})
 			if err != nil || c.Backend != test.backend || c.Mount.Flags != test.flags || c.optionsFile != path {
 				t.Errorf("%+v, %v", c, err)
 			}
 		})
 	}
 	t.Setenv("CONTAINERS_STORAGE_CONF", filepath.Join(t.TempDir(), "storage.conf"))
-	if c, err := loadConfig(graphdriver.Options{}); err != nil || c.Backend != backend.Aufs || c.optionsFile != "" {
+	if c, err := parseConfig(graphdriver.Options{}); err != nil || c.Backend != backend.Aufs || c.optionsFile != "" {
 		t.Errorf("without a file: %+v, %v", c, err)
 	}
 }
@@ -67,7 +67,7 @@ func TestOptionsFileErrors(t *testing.T) {
 		"overlay.mountopt = nodev\n": {"overlay.mountopt"},
 	} {
 		path := writeOptionsFile(t, content)
-		_, err := loadConfig(graphdriver.Options{})
+		_, err := parseConfig(graphdriver.Options{})
 		wants(t, err, nil, append(words, "aufs: ", path)...)
 		_, err = Init(filepath.Join(t.TempDir(), "home"), graphdriver.Options{})
 		wants(t, err, nil, path)
@@ -75,7 +75,7 @@ func TestOptionsFileErrors(t *testing.T) {
 	path := writeOptionsFile(t, "")
 	must(t, os.Remove(path))
 	must(t, os.Mkdir(path, 0o700))
-	_, err := loadConfig(graphdriver.Options{})
+	_, err := parseConfig(graphdriver.Options{})
 	wants(t, err, unix.EISDIR, path)
 }
 

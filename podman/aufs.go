@@ -43,7 +43,7 @@ type Driver struct {
 // Init may be called on a store that other drivers, in this process or in others, are using. It removes what
 // interrupted operations left behind.
 func Init(home string, options graphdriver.Options) (graphdriver.Driver, error) {
-	c, err := loadConfig(options)
+	c, err := parseConfig(options)
 	if err != nil {
 		return nil, err
 	}

@@ -1,31 +1,16 @@
-//go:build linux && storage_v1.63
+//go:build linux
 
 package aufs
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 )
-
-// loadOptions reads a storage.conf with these lines, as programs do.
-func loadOptions(t *testing.T, lines ...string) types.StoreOptions {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "storage.conf")
-	must(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-	t.Setenv("CONTAINERS_STORAGE_CONF", path)
-	// Whoever runs the tests may have set it.
-	t.Setenv("STORAGE_DRIVER", "")
-	options, err := types.LoadStoreOptions(types.LoadOptions{})
-	must(t, err)
-	return options
-}
 
 // TestStorageConf checks the ways to give the driver options. A section of its own in storage.conf has no effect.
 func TestStorageConf(t *testing.T) {
@@ -102,7 +87,7 @@ func TestStorageConfWithAllOptions(t *testing.T) {
 	t.Setenv("STORAGE_OPTS", "")
 	must(t, os.Unsetenv("STORAGE_OPTS"))
 	options := loadOptions(t, everyOption(`[storage]`, `driver = "aufs"`, `graphroot = "/g"`, `runroot = "/r"`)).GraphDriverOptions
-	if len(options) < 16 {
+	if len(options) < fewestOptions {
 		t.Errorf("there are %d: %q", len(options), options)
 	}
 	if unknown := unknownToTheTable(t, options); unknown != nil {

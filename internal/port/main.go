@@ -40,7 +40,7 @@ var copied = []string{"LICENSE"}
 
 // hand are the files of podman/ that are written by hand.
 var hand = []string{
-	"library.go", "oldstorageconf_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
+	"library.go", "loadoptions_test.go", "oldloadoptions_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
 	"internal/differential/library/applyto.go",
 }
 
