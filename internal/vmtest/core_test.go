@@ -25,12 +25,13 @@ func TestCorePackages(t *testing.T) {
 		"internal/core/tag/p.go":                test,
 		"internal/core/tag/intree_test.go":      "//go:build !exclude_graphdriver_aufs\n\n" + test,
 		"internal/core/linux/p_linux_test.go":   test,
+		"internal/drivertest/p_linux_test.go":   test,
 	})
 	got, err := corePackages(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"internal/core/a/b", "internal/core/inside", "internal/core/linux", "internal/core/outside"}
+	want := []string{"internal/core/a/b", "internal/core/inside", "internal/core/linux", "internal/core/outside", "internal/drivertest"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -17,7 +17,7 @@ type library struct {
 	dir  string // relative to the root of this module
 	made string // like dir, for the example program and the tests with images
 	tags string
-	core bool // the tests of the packages in coreDir run with this library
+	core bool // the tests of corePackages run with this library
 }
 
 // Names of libraries, for -libraries.

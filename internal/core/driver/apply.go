@@ -20,7 +20,8 @@ import (
 )
 
 var (
-	errNoArchive = errors.New("there is no archive")
+	// ErrNoArchive matches the error for a nil reader of an archive.
+	ErrNoArchive = errors.New("there is no archive")
 	errNotAlone  = errors.New("the layer is mounted, or is not empty")
 )
 
@@ -29,11 +30,11 @@ var (
 func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, error) {
 	const op = "applying a diff to"
 	if options.Diff == nil {
-		return 0, store.LayerError(op, id, errNoArchive)
+		return 0, store.LayerError(op, id, ErrNoArchive)
 	}
 	_, direct, err := d.child(id, parent)
 	if err == nil {
-		err = d.stores.MustChange(op, id)
+		err = d.Stores.MustChange(op, id)
 	}
 	if err == nil {
 		options.Mappings, err = d.OnDisk(id, options.Mappings)
@@ -57,13 +58,13 @@ func (d *Driver) ApplyDiff(id, parent string, options ApplyOptions) (int64, erro
 // applyToContent applies an archive through a mount of the layer. ApplyDiff calls it for a layer that is mounted or has content, and for an
 // archive made against another layer than the parent.
 func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, err error) {
-	dir, err := os.OpenFile(d.home.Diff(id), fsutil.OpenDirectory, 0)
+	dir, err := os.OpenFile(d.Home.Diff(id), fsutil.OpenDirectory, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer dir.Close()
 	// The content in kept/<id> belongs to an archive that was applied earlier.
-	if err := kept.Drop(d.home, id); err != nil {
+	if err := kept.Drop(d.Home, id); err != nil {
 		return 0, err
 	}
 	scan := layertar.NewScan(options.Diff)
@@ -76,7 +77,7 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 		err = errors.Join(err, d.stripForeign(id))
 	}
 	if err == nil {
-		err = layerquota.MustBeWithin(d.home, id)
+		err = layerquota.MustBeWithin(d.Home, id)
 	}
 	if err != nil {
 		return 0, err
@@ -86,14 +87,14 @@ func (d *Driver) applyToContent(id string, options ApplyOptions) (size int64, er
 
 // applyMounted has the library apply an archive to a mount of the layer id.
 func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err error) {
-	dir, err := d.getDurable(id, options.MountLabel)
+	dir, err := d.GetDurable(id, options.MountLabel)
 	if err != nil {
 		return 0, err
 	}
 	how := d.UnpackOptions(options)
 	// The library's NaiveDiffDriver, which applies archives through a mount, does not set this mask on Linux either.
 	how.ForceMask = nil
-	size, err = d.library.ApplyLayer(dir, options.Diff, how)
+	size, err = d.Library.ApplyLayer(dir, options.Diff, how)
 	return size, errors.Join(err, d.Put(id))
 }
 
@@ -101,9 +102,9 @@ func (d *Driver) applyMounted(id string, options ApplyOptions) (size int64, err 
 func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 	return layertar.UnpackOptions{
 		Mappings:          orNone(options.Mappings),
-		IgnoreChownErrors: options.IgnoreChownErrors || d.ignoreChownErrors,
+		IgnoreChownErrors: options.IgnoreChownErrors || d.IgnoreChownErrors,
 		ForceMask:         options.ForceMask,
-		InUserNS:          d.library.Rootless,
+		InUserNS:          d.Library.Rootless,
 	}
 }
 
@@ -111,29 +112,29 @@ func (d *Driver) UnpackOptions(options ApplyOptions) layertar.UnpackOptions {
 // mount, and into the directory of a layer without parents. stripForeign skips a layer in overlay form: overlayfs itself has set such
 // attributes there, and it lets nobody else set them.
 func (d *Driver) stripForeign(id string) error {
-	lock, err := d.home.LockID(id)
+	lock, err := d.Home.LockID(id)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if f, err := d.home.Form(id); err != nil || f != whiteout.AufsForm {
+	if f, err := d.Home.Form(id); err != nil || f != whiteout.AufsForm {
 		return err
 	}
-	return whiteout.StripTree(d.home.Diff(id))
+	return whiteout.StripTree(d.Home.Diff(id))
 }
 
 // canUnpack reports whether the layer id is empty and not mounted, so that an archive can be unpacked straight into its directory. If the
 // layer has content, applying the archive means changing and deleting files there.
 func (d *Driver) canUnpack(id string) (bool, error) {
-	mounted, err := mountutil.IsMounted(d.home.Mnt(id))
+	mounted, err := mountutil.IsMounted(d.Home.Mnt(id))
 	if err != nil || mounted {
 		return false, err
 	}
 	// This finds aufs mounts only. If the layer is in overlay form, ToAufs later looks for overlay mounts.
-	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
+	if used, err := d.Forms.Users.AufsUses(id); err != nil || used {
 		return false, err
 	}
-	entries, err := os.ReadDir(d.home.Diff(id))
+	entries, err := os.ReadDir(d.Home.Diff(id))
 	for _, entry := range entries {
 		if !whiteout.IsOwnFile(entry.Name()) {
 			return false, err
@@ -149,7 +150,7 @@ func (d *Driver) canUnpack(id string) (bool, error) {
 //
 // If the layer has content or is mounted, unpack does nothing, and alone is false.
 func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64, err error) {
-	lock, err := d.home.LockLayer("applying a diff to", id)
+	lock, err := d.Home.LockLayer("applying a diff to", id)
 	if err != nil {
 		return false, 0, err
 	}
@@ -160,7 +161,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := d.prepareUnpack(id); err != nil {
 		return true, 0, err
 	}
-	s, err := d.home.NewScratch("apply")
+	s, err := d.Home.NewScratch("apply")
 	if err != nil {
 		return true, 0, err
 	}
@@ -169,16 +170,16 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err := fsutil.MkdirWithoutACL(dir, 0o700); err != nil {
 		return true, 0, err
 	}
-	if err := layerquota.CountIn(d.home, id, dir); err != nil {
+	if err := layerquota.CountIn(d.Home, id, dir); err != nil {
 		return true, 0, err
 	}
-	extracted, err := unpack.Extract(dir, d.home.Diff(id), options.Diff, d.UnpackOptions(options), d.library.Extractor)
+	extracted, err := unpack.Extract(dir, d.Home.Diff(id), options.Diff, d.UnpackOptions(options), d.Library.Extractor)
 	if err != nil {
 		return true, 0, err
 	}
 	size, marked, err := extracted.Settle(d.belowOf(id))
 	if err == nil {
-		err = layerquota.MustBeWithin(d.home, id)
+		err = layerquota.MustBeWithin(d.Home, id)
 	}
 	if err != nil {
 		return true, 0, err
@@ -188,25 +189,25 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 
 // belowOf returns a function that reads the layers below the layer id.
 func (d *Driver) belowOf(id string) func() ([]whiteout.LayerDir, error) {
-	return func() ([]whiteout.LayerDir, error) { return d.stores.Below(d.stores.Own(id)) }
+	return func() ([]whiteout.LayerDir, error) { return d.Stores.Below(d.Stores.Own(id)) }
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.
 func (d *Driver) prepareUnpack(id string) error {
 	// The marks of the archive are in aufs form. The layer itself has none to convert, because it is empty.
-	if err := d.forms.ToAufs(id); err != nil {
+	if err := d.Forms.ToAufs(id); err != nil {
 		return err
 	}
-	if err := kept.Drop(d.home, id); err != nil {
+	if err := kept.Drop(d.Home, id); err != nil {
 		return err
 	}
-	return d.home.Invalidate(id)
+	return d.Home.Invalidate(id)
 }
 
 // putUnpacked puts dir in the place of the directory of the layer id. dir is in s, and has the content for the layer. The layer has to be
 // empty, and the caller holds its lock. marked is as returned by Settle.
 func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) error {
-	below, err := d.stores.Below(d.stores.Own(id))
+	below, err := d.Stores.Below(d.Stores.Own(id))
 	if err != nil {
 		return err
 	}
@@ -222,11 +223,11 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 		return errors.Join(err, errors.New("somebody has written to the layer while the archive was unpacked"))
 	}
 	// The kept files go in first: the content must never be there without them.
-	if err := kept.Place(d.home, kept.Beside(dir), id); err != nil {
+	if err := kept.Place(d.Home, kept.Beside(dir), id); err != nil {
 		return err
 	}
-	if err := unpack.TakePlace(dir, d.home.Diff(id)); err != nil {
-		return errors.Join(err, kept.Drop(d.home, id))
+	if err := unpack.TakePlace(dir, d.Home.Diff(id)); err != nil {
+		return errors.Join(err, kept.Drop(d.Home, id))
 	}
 	if marked != nil {
 		marked = append(marked, replaced...)
@@ -238,10 +239,10 @@ func (d *Driver) putUnpacked(id, dir string, marked []string, s *store.Scratch) 
 // learn makes the shadows and the cache entry of the layer id, which was just unpacked. Otherwise the first mount of the layer would have
 // to make them. marked is as in putUnpacked. The caller holds the layer's lock.
 func (d *Driver) learn(id string, marked []string) {
-	layer := d.stores.Own(id)
-	parents, err := d.stores.Parents(layer)
+	layer := d.Stores.Own(id)
+	parents, err := d.Stores.Parents(layer)
 	if err == nil {
-		_, err = d.shadows.Find(append([]store.Layer{layer}, parents...), true, marked)
+		_, err = d.Shadows.Find(append([]store.Layer{layer}, parents...), true, marked)
 	}
 	if err != nil {
 		// Not fatal here: if the error persists, the mount fails with it.

@@ -88,19 +88,19 @@ func (b *baseUses) forgetAll() {
 func (d *Driver) getBase(id string, o backend.MountOptions, label string) (string, error) {
 	err := o.Shift.Begin()
 	if err == nil && !o.ReadOnly() {
-		err = d.home.RecordWritten(id)
+		err = d.Home.RecordWritten(id)
 	}
 	if err != nil {
 		return "", store.LayerError("mounting", id, o.Shift.End(err))
 	}
 	if o.Flags == 0 && label == "" {
 		d.bases.get(id, false)
-		return d.home.Diff(id), nil
+		return d.Home.Diff(id), nil
 	}
-	target := d.home.Mnt(id)
+	target := d.Home.Mnt(id)
 	mounted, err := mountutil.IsMounted(target)
 	if err == nil && !mounted {
-		err = d.mountBase(d.stores.Own(id), nil, o, label)
+		err = d.mountBase(d.Stores.Own(id), nil, o, label)
 	} else if err == nil {
 		err = o.Shift.Agrees(target)
 	}
@@ -115,16 +115,16 @@ func (d *Driver) getBase(id string, o backend.MountOptions, label string) (strin
 // aufs puts layers together, and there is only one layer.
 func (d *Driver) mountBase(layer store.Layer, _ []store.Layer, o backend.MountOptions, label string) error {
 	if label != "" || o.Flags&^bindmount.Flags != 0 || o.Shift.ShiftsAny() {
-		return d.mount(layer, nil, o, label)
+		return d.Mount(layer, nil, o, label)
 	}
-	target := d.stores.Mnt(layer)
-	if err := d.stores.MakeMountPoint(layer); err != nil {
+	target := d.Stores.Mnt(layer)
+	if err := d.Stores.MakeMountPoint(layer); err != nil {
 		return err
 	}
-	err := bindmount.Mount(d.home, layer.Dir(), target, o.Flags)
+	err := bindmount.Mount(d.Home, layer.Dir(), target, o.Flags)
 	if errors.Is(err, unix.EPERM) {
 		// A process in a user namespace may not change the access time flags of a mount that was copied from outside the namespace.
-		return d.mount(layer, nil, o, label)
+		return d.Mount(layer, nil, o, label)
 	}
 	return err
 }
@@ -141,11 +141,11 @@ func (d *Driver) putBase(id string) error {
 
 // unmountBase unmounts a layer without parents, if it is mounted.
 func (d *Driver) unmountBase(id string) error {
-	target := d.home.Mnt(id)
+	target := d.Home.Mnt(id)
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return err
 	}
-	if err := d.unmount(d.stores.Own(id), target); err != nil {
+	if err := d.unmount(d.Stores.Own(id), target); err != nil {
 		return err
 	}
 	if err := d.dropOwnFiles(id); err != nil {
@@ -158,13 +158,13 @@ func (d *Driver) unmountBase(id string) error {
 // dropOwnFiles removes the files that aufs has left for itself in a layer without parents: whoever gets the layer's directory would see
 // them. Other files under such names are content, and stay.
 func (d *Driver) dropOwnFiles(id string) error {
-	if !shadow.WasWritable(d.home.Diff(id)) {
+	if !shadow.WasWritable(d.Home.Diff(id)) {
 		return nil
 	}
-	if used, err := d.forms.Users.AufsUses(id); err != nil || used {
+	if used, err := d.Forms.Users.AufsUses(id); err != nil || used {
 		return err
 	}
-	root, err := fsutil.OpenReal(d.home.Diff(id))
+	root, err := fsutil.OpenReal(d.Home.Diff(id))
 	if err != nil {
 		return err
 	}

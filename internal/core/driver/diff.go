@@ -18,7 +18,7 @@ import (
 
 // Parent returns the direct parent of the layer id, or "" if the layer has none.
 func (d *Driver) Parent(id string) (string, error) {
-	layer, err := d.stores.Lookup("reading the parents of", id)
+	layer, err := d.Stores.Lookup("reading the parents of", id)
 	if err != nil {
 		return "", err
 	}
@@ -28,10 +28,10 @@ func (d *Driver) Parent(id string) (string, error) {
 
 // child returns the layer id. direct reports whether parent is its direct parent. The parent of a layer without parents is "".
 func (d *Driver) child(id, parent string) (layer store.Layer, direct bool, err error) {
-	if layer, err = d.stores.Lookup("reading the parents of", id); err != nil {
+	if layer, err = d.Stores.Lookup("reading the parents of", id); err != nil {
 		return layer, false, err
 	}
-	parents, err := d.stores.Parents(layer)
+	parents, err := d.Stores.Parents(layer)
 	return layer, err == nil && append(parents, store.Layer{})[0].ID == parent, err
 }
 
@@ -76,7 +76,7 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.stores, layer, f, idMappings, parentMappings)
+	only, err := layerdiff.ChangedPaths(d.Stores, layer, f, idMappings, parentMappings)
 	if err != nil {
 		return nil, store.LayerError("archiving", id, err)
 	}
@@ -86,29 +86,29 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	}
 	// A layer without parents can be in use without a mount.
 	quiet := !mounted && parent != ""
-	return layerdiff.Archive(held, f, idMappings, only, quiet, d.library.FileInfoHeader), nil
+	return layerdiff.Archive(held, f, idMappings, only, quiet, d.Library.FileInfoHeader), nil
 }
 
 // readable makes the layer's own directory show all of the layer's content, as far as that is possible without mounting the layer. It
 // returns the layer's form, and whether the layer is mounted and may change.
 func (d *Driver) readable(layer store.Layer) (f whiteout.Form, mounted bool, err error) {
-	if !d.stores.IsOwn(layer) {
+	if !d.Stores.IsOwn(layer) {
 		f, err = layer.Home.Form(layer.ID)
 		return f, false, err
 	}
-	lock, err := d.home.LockLayer("reading", layer.ID)
+	lock, err := d.Home.LockLayer("reading", layer.ID)
 	if err != nil {
 		return "", false, err
 	}
 	defer lock.Unlock()
-	target := d.home.Mnt(layer.ID)
+	target := d.Home.Mnt(layer.ID)
 	if mounted, err = mountutil.IsMounted(target); err == nil && mounted {
 		_, err = d.flush(layer.ID, target, aufsfs.LinkFlush.Live, layerquota.WithReserve)
 	}
 	if err != nil {
 		return "", false, err
 	}
-	f, err = d.home.Form(layer.ID)
+	f, err = d.Home.Form(layer.ID)
 	return f, mounted, err
 }
 
@@ -124,7 +124,7 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
-	only, err := layerdiff.ChangedPaths(d.stores, layer, f, idMappings, parentMappings)
+	only, err := layerdiff.ChangedPaths(d.Stores, layer, f, idMappings, parentMappings)
 	if err != nil {
 		return 0, store.LayerError("measuring", id, err)
 	}
@@ -141,11 +141,11 @@ func (d *Driver) DiffSize(id string, idMappings *idmap.Mappings, parent string, 
 //
 // The reader looks up names, and symbolic links in them, with the layer's directory as the root. It opens only regular files.
 func (d *Driver) DiffGetter(id string) (*layerdiff.Getter, error) {
-	layer, err := d.stores.Lookup("reading", id)
+	layer, err := d.Stores.Lookup("reading", id)
 	if err != nil {
 		return nil, err
 	}
-	return layerdiff.NewGetter(d.stores, layer)
+	return layerdiff.NewGetter(d.Stores, layer)
 }
 
 // Changes returns what the layer changes in its parent, sorted by path. A file in the layer is a change even if its content is the same as
@@ -180,7 +180,7 @@ func (d *Driver) changes(layer store.Layer, idMappings, parentMappings *idmap.Ma
 	if err != nil {
 		return nil, err
 	}
-	return layerdiff.Compare(d.stores, layer, layerdiff.Comparison{
+	return layerdiff.Compare(d.Stores, layer, layerdiff.Comparison{
 		Layer: whiteout.LayerDir{Root: layer.Dir(), Form: f}, Mappings: idMappings, ParentMappings: parentMappings, Owners: changed,
 	})
 }

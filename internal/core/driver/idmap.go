@@ -21,30 +21,30 @@ import (
 //
 // If an earlier change was cut short, UpdateLayerIDMap finishes that change first.
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idmap.Mappings, mountLabel string) error {
-	if err := d.stores.MustChange("changing the owners in", id); err != nil {
+	if err := d.Stores.MustChange("changing the owners in", id); err != nil {
 		return err
 	}
-	if err := shift.Never(d.stores, id); err != nil {
+	if err := shift.Never(d.Stores, id); err != nil {
 		return store.LayerError("changing the owners in", id, err)
 	}
 	var acl []string
-	if d.backend.Name() == backend.Aufs && !d.options.Has("acl") {
+	if d.Backend.Name() == backend.Aufs && !d.options.Has("acl") {
 		// Without this option the mount shows no access control lists.
 		acl = []string{"acl"}
 	}
-	dir, err := d.getDurable(id, mountLabel, acl...)
+	dir, err := d.GetDurable(id, mountLabel, acl...)
 	if err != nil {
 		return store.LayerError("changing the owners in", id, err)
 	}
 	err = d.changeOwners(id, dir, owners.Maps{ToContainer: orNone(toContainer), ToHost: orNone(toHost)})
 	if err = errors.Join(err, d.Put(id)); err == nil {
-		err = shift.Write(d.home, id, shift.Record{Kind: shift.Changed, Maps: *orNone(toHost)})
+		err = shift.Write(d.Home, id, shift.Record{Kind: shift.Changed, Maps: *orNone(toHost)})
 	}
 	if err == nil {
-		err = owners.Write(d.home, id, nil)
+		err = owners.Write(d.Home, id, nil)
 	}
 	if err == nil {
-		err = owners.PassTime(d.home, id)
+		err = owners.PassTime(d.Home, id)
 	}
 	if err != nil {
 		return store.LayerError("changing the owners in", id, err)
@@ -58,7 +58,7 @@ func (d *Driver) changeOwners(id, dir string, maps owners.Maps) error {
 	if aufs, err := aufsfs.IsAufs(dir); err != nil {
 		return err
 	} else if aufs {
-		branch = d.home.Diff(id)
+		branch = d.Home.Diff(id)
 	}
-	return owners.Change(d.home, id, maps, dir, branch)
+	return owners.Change(d.Home, id, maps, dir, branch)
 }

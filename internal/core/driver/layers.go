@@ -28,7 +28,7 @@ func (d *Driver) Create(id, parent string, opts *CreateOptions) error {
 // form from the start, so that its first mount need not wait for the disk. The layer has the limits that opts.StorageOpt says, and otherwise
 // those of the driver's options.
 func (d *Driver) CreateReadWrite(id, parent string, opts *CreateOptions) error {
-	return d.createIn(d.shadows.To, id, parent, opts, d.layerLimits)
+	return d.createIn(d.Shadows.To, id, parent, opts, d.layerLimits)
 }
 
 // createIn is Create for a layer in form f, with the limits that limits returns for the layer's own options.
@@ -55,30 +55,30 @@ func (d *Driver) createIn(f whiteout.Form, id, parent string, opts *CreateOption
 // createLocked is Create under the store lock. rubbish is what was left of an earlier layer of that name; the caller has to remove it.
 func (d *Driver) createLocked(layer creation.Plan, parent string) (rubbish *store.Scratch, err error) {
 	id := layer.ID
-	storeLock, err := d.home.LockStore()
+	storeLock, err := d.Home.LockStore()
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
 	}
 	defer storeLock.Unlock()
-	absent, err := d.home.Absent(id)
+	absent, err := d.Home.Absent(id)
 	if err == nil && !absent {
-		err = &fs.PathError{Op: "create", Path: d.home.Layers(id), Err: fs.ErrExist}
+		err = &fs.PathError{Op: "create", Path: d.Home.Layers(id), Err: fs.ErrExist}
 	}
 	if err != nil {
 		return nil, store.LayerError("creating", id, err)
 	}
-	layer.Parents, err = creation.Lineage(d.stores, id, parent)
+	layer.Parents, err = creation.Lineage(d.Stores, id, parent)
 	if err == nil {
-		err = creation.NotBelow(d.stores, id, layer.Parents)
+		err = creation.NotBelow(d.Stores, id, layer.Parents)
 	}
 	if err != nil {
 		return nil, err
 	}
-	rubbish, err = d.remover.SweepLayer(id)
+	rubbish, err = d.Remover.SweepLayer(id)
 	if err != nil {
 		return rubbish, store.LayerError("creating", id, fmt.Errorf("removing the rest of an earlier layer with this id: %w", err))
 	}
-	if err := layer.Make(d.home); err != nil {
+	if err := layer.Make(d.Home); err != nil {
 		return rubbish, store.LayerError("creating", id, err)
 	}
 	return rubbish, nil
@@ -112,16 +112,16 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	if err := store.CheckID(id); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
-	lock, err := d.home.LockID(id)
+	lock, err := d.Home.LockID(id)
 	if err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
 	defer lock.Unlock()
 	// Unmount while the layer is whole: a busy layer keeps its data.
-	if err := d.remover.ClearMounts(id); err != nil {
+	if err := d.Remover.ClearMounts(id); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
-	trash, left, err := d.remover.TakeOut(id)
+	trash, left, err := d.Remover.TakeOut(id)
 	if err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}

@@ -34,7 +34,7 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 			return "", store.LayerError("mounting", id, err)
 		}
 	}
-	if options.Volatile && !o.Synchronous() && d.backend.SupportsVolatile() {
+	if options.Volatile && !o.Synchronous() && d.Backend.SupportsVolatile() {
 		o.Volatile = true
 	} else if options.Volatile {
 		logrus.Debugf("aufs: layer %s: mounting it without the option volatile", id)
@@ -42,9 +42,9 @@ func (d *Driver) Get(id string, options GetOptions) (string, error) {
 	return d.getWith(id, o, options.MountLabel, options.IDs)
 }
 
-// getDurable is Get for the driver itself, which needs to have on the disk what it writes. It uses the driver's mount options, with more
+// GetDurable is Get for the driver itself, which needs to have on the disk what it writes. It uses the driver's mount options, with more
 // options for aufs.
-func (d *Driver) getDurable(id, label string, data ...string) (string, error) {
+func (d *Driver) GetDurable(id, label string, data ...string) (string, error) {
 	o := d.options
 	o.Volatile = false
 	o.Data = append(slices.Clone(o.Data), data...)
@@ -55,19 +55,19 @@ func (d *Driver) getDurable(id, label string, data ...string) (string, error) {
 func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids shift.Request) (string, error) {
 	var layer store.Layer
 	var parents []store.Layer
-	lock, err := d.stores.LockLayerAnd("mounting", id, func(l store.Layer) (err error) {
+	lock, err := d.Stores.LockLayerAnd("mounting", id, func(l store.Layer) (err error) {
 		layer = l
-		parents, err = d.stores.Parents(l)
+		parents, err = d.Stores.Parents(l)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	defer lock.Unlock()
-	if err := layerquota.Restore(d.stores, layer); err != nil {
+	if err := layerquota.Restore(d.Stores, layer); err != nil {
 		return "", store.LayerError("mounting", id, err)
 	}
-	own := d.stores.IsOwn(layer)
+	own := d.Stores.IsOwn(layer)
 	if !own {
 		// As the overlay driver does.
 		o.Flags |= unix.MS_RDONLY
@@ -78,7 +78,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids sh
 	if own && len(parents) == 0 {
 		return d.getBase(id, o, label)
 	}
-	target := d.stores.Mnt(layer)
+	target := d.Stores.Mnt(layer)
 	if d.mounted.Increment(target) > 1 {
 		if mounted, err := mountutil.IsMounted(target); err == nil && mounted {
 			if err := o.Shift.Agrees(target); err != nil {
@@ -89,7 +89,7 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids sh
 		}
 		// The count says that the layer is mounted, but another driver's Cleanup, or somebody else, has unmounted it.
 	}
-	mount := d.mount
+	mount := d.Mount
 	if len(parents) == 0 {
 		mount = d.mountBase
 	}
@@ -100,18 +100,18 @@ func (d *Driver) getWith(id string, o backend.MountOptions, label string, ids sh
 	return target, nil
 }
 
-// mount mounts the layer. The caller holds the layer's lock.
-func (d *Driver) mount(layer store.Layer, parents []store.Layer, o backend.MountOptions, label string) error {
-	s := backend.Stack{ID: layer.ID, Target: d.stores.Mnt(layer), Image: !d.stores.IsOwn(layer), Options: o, Label: label}
-	if err := d.stores.MakeMountPoint(layer); err != nil {
+// Mount mounts the layer. The caller holds the layer's lock.
+func (d *Driver) Mount(layer store.Layer, parents []store.Layer, o backend.MountOptions, label string) error {
+	s := backend.Stack{ID: layer.ID, Target: d.Stores.Mnt(layer), Image: !d.Stores.IsOwn(layer), Options: o, Label: label}
+	if err := d.Stores.MakeMountPoint(layer); err != nil {
 		return err
 	}
 	layers := parents
 	if o.ReadOnly() {
 		layers = append([]store.Layer{layer}, parents...)
 	}
-	by, err := d.shifting.MounterFor(o.Shift, backend.Mounter{Backend: d.backend, Shadows: d.shadows})
-	if err == nil && d.stores.IsOwn(layer) {
+	by, err := d.Shifting.MounterFor(o.Shift, backend.Mounter{Backend: d.Backend, Shadows: d.Shadows})
+	if err == nil && d.Stores.IsOwn(layer) {
 		err = o.Shift.Begin()
 	}
 	if err != nil {
@@ -141,7 +141,7 @@ func (d *Driver) mountStack(by backend.Mounter, s backend.Stack, held store.Laye
 	if s.Options.ReadOnly() {
 		err = mount()
 	} else if err = d.prepare(by, &s); err == nil {
-		err = layerquota.WithRoom(d.home, s.ID, mount)
+		err = layerquota.WithRoom(d.Home, s.ID, mount)
 	}
 	if err != nil && mounted {
 		err = errors.Join(err, d.unmount(held, s.Target))
@@ -159,7 +159,7 @@ func (d *Driver) mountStack(by backend.Mounter, s backend.Stack, held store.Laye
 		if err == nil && same {
 			continue
 		}
-		if err = errors.Join(err, d.unmount(held, s.Target)); err == nil && d.stores.IsOwn(layer.Layer) {
+		if err = errors.Join(err, d.unmount(held, s.Target)); err == nil && d.Stores.IsOwn(layer.Layer) {
 			err = d.unlearn(layer.ID)
 		}
 		return false, err
@@ -170,15 +170,15 @@ func (d *Driver) mountStack(by backend.Mounter, s backend.Stack, held store.Laye
 // unlearn invalidates the cache entry of the ancestor id if its record says that it is in overlay form: such a layer must not have an
 // entry. A crash may have brought an old entry back, and each mount would rely on it.
 func (d *Driver) unlearn(id string) error {
-	lock, err := d.home.LockID(id)
+	lock, err := d.Home.LockID(id)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if r, err := d.home.ReadForm(id); err != nil || !r.IsOverlay() {
+	if r, err := d.Home.ReadForm(id); err != nil || !r.IsOverlay() {
 		return err
 	}
-	return d.home.Invalidate(id)
+	return d.Home.Invalidate(id)
 }
 
 // prepare makes the layer of the stack s ready to be mounted writable. If the layer's root directory is opaque, prepare drops the layers
@@ -187,7 +187,7 @@ func (d *Driver) prepare(by backend.Mounter, s *backend.Stack) error {
 	if err := by.Prepare(s.ID); err != nil {
 		return err
 	}
-	opaque, err := whiteout.IsOpaque(d.home.Diff(s.ID), by.Shadows.To)
+	opaque, err := whiteout.IsOpaque(d.Home.Diff(s.ID), by.Shadows.To)
 	if opaque {
 		s.Layers = nil
 	}
@@ -201,17 +201,17 @@ func (d *Driver) Put(id string) error {
 	if err != nil {
 		return err
 	}
-	if !d.stores.IsOwn(layer) {
+	if !d.Stores.IsOwn(layer) {
 		return d.putImage(layer)
 	}
 	alone := false
-	lock, err := d.home.LockLayerAnd("unmounting", id, func() (err error) {
-		alone, err = d.home.IsBase(id)
+	lock, err := d.Home.LockLayerAnd("unmounting", id, func() (err error) {
+		alone, err = d.Home.IsBase(id)
 		return err
 	})
 	if errors.Is(err, store.ErrLayerUnknown) {
 		// Callers test the error with os.IsNotExist, which looks into a PathError, but not into errors of our own.
-		return &fs.PathError{Op: "aufs: unmounting layer " + id + ": " + store.ErrLayerUnknown.Error() + ": open", Path: d.home.Layers(id), Err: fs.ErrNotExist}
+		return &fs.PathError{Op: "aufs: unmounting layer " + id + ": " + store.ErrLayerUnknown.Error() + ": open", Path: d.Home.Layers(id), Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (d *Driver) Put(id string) error {
 // putImage is Put for a layer of an image store. It does not look at the layer: if somebody has changed or removed it meanwhile, the mount has
 // to go all the same.
 func (d *Driver) putImage(layer store.Layer) error {
-	lock, err := d.stores.Lock(layer)
+	lock, err := d.Stores.Lock(layer)
 	if err != nil {
 		return store.LayerError("unmounting", layer.ID, err)
 	}
@@ -236,7 +236,7 @@ func (d *Driver) putImage(layer store.Layer) error {
 
 // putMounted is Put for a layer that Get mounts in any case. The caller holds the layer's lock.
 func (d *Driver) putMounted(layer store.Layer) error {
-	target := d.stores.Mnt(layer)
+	target := d.Stores.Mnt(layer)
 	if d.mounted.Decrement(target) > 0 {
 		return nil
 	}
@@ -254,18 +254,18 @@ func (d *Driver) mountedLayer(id string) (store.Layer, error) {
 	}
 	if d.bases.has(id) {
 		// This driver uses the layer of home without a mount. The mount of an image store's layer is somebody else's.
-		return d.stores.Own(id), nil
+		return d.Stores.Own(id), nil
 	}
-	found := d.stores.Find(id, d.home)
-	if len(d.stores.Images) == 0 {
+	found := d.Stores.Find(id, d.Home)
+	if len(d.Stores.Images) == 0 {
 		return found, nil
 	}
-	if mounted, err := mountutil.IsMounted(d.stores.Mnt(found)); err != nil || mounted {
+	if mounted, err := mountutil.IsMounted(d.Stores.Mnt(found)); err != nil || mounted {
 		return found, nil //nolint:nilerr // unmounting it says what is wrong
 	}
-	for _, image := range d.stores.Images {
+	for _, image := range d.Stores.Images {
 		layer := store.Layer{Home: image, ID: id}
-		if mounted, err := mountutil.IsMounted(d.stores.Mnt(layer)); err == nil && mounted {
+		if mounted, err := mountutil.IsMounted(d.Stores.Mnt(layer)); err == nil && mounted {
 			return layer, nil
 		}
 	}
@@ -275,7 +275,7 @@ func (d *Driver) mountedLayer(id string) (store.Layer, error) {
 // unmount unmounts the layer, and all that is mounted on top of it, from target. The caller holds the layer's lock. Another driver, with
 // another backend, may have made the mount, so unmount looks at what is mounted.
 func (d *Driver) unmount(layer store.Layer, target string) error {
-	if !d.stores.IsOwn(layer) {
+	if !d.Stores.IsOwn(layer) {
 		// The mount is read-only, and nobody has noted it.
 		return mountutil.UnmountStacked(target)
 	}
@@ -286,7 +286,7 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 			return fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
 		}
 		noted = noted || aufs
-		volatile = volatile || !aufs && backend.IsVolatile(d.home, id, target)
+		volatile = volatile || !aufs && backend.IsVolatile(d.Home, id, target)
 		if err := mountutil.UnmountRetry(target); err != nil {
 			return err
 		}
@@ -295,13 +295,13 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 		}
 	}
 	if volatile {
-		if err := backend.UnmountedVolatile(d.home, id); err != nil {
+		if err := backend.UnmountedVolatile(d.Home, id); err != nil {
 			// Not fatal: the next mount does it.
 			logrus.Debugf("%v", store.LayerError("cleaning up after", id, err))
 		}
 	}
 	if noted {
-		return d.forms.Users.Notes.Drop(id)
+		return d.Forms.Users.Notes.Drop(id)
 	}
 	return nil
 }
@@ -320,13 +320,13 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error, with
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	return true, with(d.home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.home.Diff(id)}) })
+	return true, with(d.Home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.Home.Diff(id)}) })
 }
 
 // Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have
 // not been applied to a layer.
 func (d *Driver) Cleanup() error {
-	mounts, err := mountutil.MountsUnder(d.home.Mnt(""))
+	mounts, err := mountutil.MountsUnder(d.Home.Mnt(""))
 	if err != nil {
 		return store.OpError("cleaning up", err)
 	}
@@ -346,18 +346,18 @@ func (d *Driver) Cleanup() error {
 // unmountFound unmounts target, a mount that was found under mnt/: the mount of a layer, or one that somebody put there.
 func (d *Driver) unmountFound(target string) error {
 	id := filepath.Base(target)
-	lock, err := d.home.LockLayer("unmounting", id)
+	lock, err := d.Home.LockLayer("unmounting", id)
 	if err != nil {
 		return mountutil.UnmountRetry(target)
 	}
 	defer lock.Unlock()
 	// target has no symbolic links in it, but the path of the store may.
-	resolved, err := filepath.EvalSymlinks(d.home.Mnt(""))
+	resolved, err := filepath.EvalSymlinks(d.Home.Mnt(""))
 	if err != nil || filepath.Join(resolved, id) != target {
 		return errors.Join(err, mountutil.UnmountRetry(target))
 	}
-	if alone, err := d.home.IsBase(id); err == nil && alone {
+	if alone, err := d.Home.IsBase(id); err == nil && alone {
 		return d.unmountBase(id)
 	}
-	return d.unmount(d.stores.Own(id), target)
+	return d.unmount(d.Stores.Own(id), target)
 }

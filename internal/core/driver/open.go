@@ -29,23 +29,27 @@ import (
 )
 
 // Driver is a graph driver on one store, without a storage library. Several goroutines may call its methods, and several drivers, in one
-// process or in many, may work on one store: see internal/core/store/lock.go.
+// process or in many, may work on one store: see internal/core/store/lock.go. The fields and methods that the skins
+// do not need are exported for the tests in internal/drivertest.
 type Driver struct {
-	home store.Home
-	// stores are home and the additional image stores.
-	stores  store.Stores
-	options backend.MountOptions
+	Home store.Home
+	// Stores are Home and the additional image stores.
+	Stores  store.Stores
+	Backend backend.Backend
+	Forms   *conversion.Converter
+	// Shifting says which backend shifts owners.
+	Shifting *backend.Shifting
+	// Shadows finds and makes the shadows for the backend.
+	Shadows *shadow.Cache
+	// Remover takes layers out of the store, and sweeps what is left of them.
+	Remover *removal.Remover
+	Library Library
+	// IgnoreChownErrors and skipMountHome are as in Config.
+	IgnoreChownErrors bool
+	skipMountHome     bool
+	options           backend.MountOptions
 	// limits are those of layers whose own options do not say anything else.
 	limits quota.Limits
-	// ignoreChownErrors and skipMountHome are as in Config.
-	ignoreChownErrors bool
-	skipMountHome     bool
-	library           Library
-	backend           backend.Backend
-	forms             *conversion.Converter
-	shifting          *backend.Shifting // which backend shifts owners
-	// shadows finds and makes the shadows for the backend.
-	shadows *shadow.Cache
 	// runRoot is the directory where the storage library counts mounts, or "".
 	runRoot string
 	// mounted counts the users of each mount point in this process. A mount that another process made counts one more user.
@@ -56,8 +60,6 @@ type Driver struct {
 	staged staging.Registry[staging.Directory]
 	// stagedLayers are the archives that are unpacked, and that no layer has yet.
 	stagedLayers staging.Registry[*staging.Layer]
-	// remover takes layers out of the store, and sweeps what is left of them.
-	remover *removal.Remover
 }
 
 // Open opens the store at homePath, or makes a new store there.
@@ -77,18 +79,18 @@ func Open(homePath string, c Config) (_ *Driver, err error) {
 		return nil, err
 	}
 	d := &Driver{
-		home:              h,
-		stores:            stores,
+		Home:              h,
+		Stores:            stores,
 		options:           c.Mount,
 		limits:            c.Limits,
-		ignoreChownErrors: c.IgnoreChownErrors,
+		IgnoreChownErrors: c.IgnoreChownErrors,
 		skipMountHome:     c.SkipMountHome,
-		library:           c.Library,
-		forms:             conversion.New(h, c.RunRoot),
+		Library:           c.Library,
+		Forms:             conversion.New(h, c.RunRoot),
 		runRoot:           c.RunRoot,
 		mounted:           c.Library.NewCounter(isMounted),
 	}
-	d.remover = removal.New(h, d.forms.Users.Notes)
+	d.Remover = removal.New(h, d.Forms.Users.Notes)
 	made, err := store.Make(h)
 	if err != nil {
 		store.Unmake(h, made)
@@ -161,9 +163,9 @@ func (d *Driver) start(c Config) error {
 	if err != nil {
 		return err
 	}
-	if d.runRoot != "" && d.backend.Name() == backend.Aufs {
+	if d.runRoot != "" && d.Backend.Name() == backend.Aufs {
 		// A store with no room for the record, or for tmp/, can still be used.
-		if err := inuse.RecordRunRoot(d.home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
+		if err := inuse.RecordRunRoot(d.Home, d.runRoot); err != nil && !store.HasNoRoom(err) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -174,17 +176,17 @@ func (d *Driver) start(c Config) error {
 			warn(err)
 		}
 	}
-	if err := d.remover.RemoveAbandoned(context.Background(), warn); err != nil {
+	if err := d.Remover.RemoveAbandoned(context.Background(), warn); err != nil {
 		return err
 	}
-	if err := d.stores.RecordImages(); err != nil {
+	if err := d.Stores.RecordImages(); err != nil {
 		return err
 	}
-	return d.remover.SweepNotes()
+	return d.Remover.SweepNotes()
 }
 
 func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
-	storeLock, err := d.home.LockStore()
+	storeLock, err := d.Home.LockStore()
 	if err != nil {
 		return nil, err
 	}
@@ -192,21 +194,21 @@ func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
 	// The private mount comes before the trial mounts, because it would hide them.
 	private := d.makePrivate()
 	// The probe reports first: whatever prevents the private mount prevents the trial mount as well, and the probe says more about it.
-	if d.backend, err = d.probe(c.Backend); err != nil {
+	if d.Backend, err = d.probe(c.Backend); err != nil {
 		return nil, err
 	}
-	d.shifting = d.openShifting(c.Backend)
-	if err := layerquota.CheckLimits(d.home, d.limits, d.library.FSName); err != nil {
+	d.Shifting = d.OpenShifting(c.Backend)
+	if err := layerquota.CheckLimits(d.Home, d.limits, d.Library.FSName); err != nil {
 		return nil, err
 	}
 	if private != nil {
-		return nil, fmt.Errorf("making %s a private mount: %w: %w", string(d.home), store.ErrPrerequisites, private)
+		return nil, fmt.Errorf("making %s a private mount: %w: %w", string(d.Home), store.ErrPrerequisites, private)
 	}
-	former, err := migration.Migrate(d.home, d.runRoot, d.remover)
+	former, err := migration.Migrate(d.Home, d.runRoot, d.Remover)
 	if err != nil {
 		return former, err
 	}
-	strays, err = d.remover.SweepLayers()
+	strays, err = d.Remover.SweepLayers()
 	return append(former, strays...), err
 }
 
@@ -232,13 +234,13 @@ func (d *Driver) probe(name backend.Name) (backend.Backend, error) {
 }
 
 func (d *Driver) probeAufs(scratchDir string) (backend.Backend, error) {
-	d.shadows = shadow.New(d.stores, d.forms, whiteout.AufsForm, d.runRoot)
-	return backend.ProbeAufs(d.stores, d.forms, scratchDir, d.library.FSName)
+	d.Shadows = shadow.New(d.Stores, d.Forms, whiteout.AufsForm, d.runRoot)
+	return backend.ProbeAufs(d.Stores, d.Forms, scratchDir, d.Library.FSName)
 }
 
 func (d *Driver) probeOverlay(scratchDir string) (backend.Backend, error) {
-	d.shadows = shadow.New(d.stores, d.forms, store.OwnForm(), d.runRoot)
-	return backend.ProbeOverlay(d.shadows, scratchDir, d.library.FSName)
+	d.Shadows = shadow.New(d.Stores, d.Forms, store.OwnForm(), d.runRoot)
+	return backend.ProbeOverlay(d.Shadows, scratchDir, d.Library.FSName)
 }
 
 // probeIn runs one probe in a scratch directory. If the store is full or read-only, it probes in a temporary directory: a mount there shows
@@ -248,7 +250,7 @@ func (d *Driver) probeIn(probe func(scratchDir string) (backend.Backend, error))
 	var first error
 	var ofImage *backend.ImageStoreError
 	for _, newScratch := range []func() (*store.Scratch, error){
-		func() (*store.Scratch, error) { return d.home.BesideDiff().NewScratchLocked("probe") },
+		func() (*store.Scratch, error) { return d.Home.BesideDiff().NewScratchLocked("probe") },
 		func() (*store.Scratch, error) { return store.NewScratchIn(os.TempDir(), "aufs-probe") },
 		func() (*store.Scratch, error) { return store.NewScratchIn("/dev/shm", "aufs-probe") },
 	} {
@@ -287,41 +289,41 @@ func probeWith(newScratch func() (*store.Scratch, error), probe func(scratchDir 
 // Status describes the store and the host, in pairs of a name and a value.
 func (d *Driver) Status() [][2]string {
 	dirs := "unknown"
-	if ids, err := d.home.List(); err == nil {
+	if ids, err := d.Home.List(); err == nil {
 		dirs = strconv.Itoa(len(ids))
 	}
 	dType := "unknown"
-	if supported, err := d.library.SupportsDType(string(d.home)); err == nil {
+	if supported, err := d.Library.SupportsDType(string(d.Home)); err == nil {
 		dType = strconv.FormatBool(supported)
 	}
 	status := [][2]string{
-		{"Root Dir", string(d.home)},
-		{"Backing Filesystem", d.library.FSName(d.home.Diff(""))},
+		{"Root Dir", string(d.Home)},
+		{"Backing Filesystem", d.Library.FSName(d.Home.Diff(""))},
 		{"Dirs", dirs},
-		{"Backend", string(d.backend.Name())},
+		{"Backend", string(d.Backend.Name())},
 		// The overlay driver has these, by the same names.
 		{"Supports d_type", dType},
 		{"Native Overlay Diff", "true"},
 		{"Using metacopy", "false"},
 		{"Supports shifting", strconv.FormatBool(d.SupportsShifting(nil))},
-		{"Supports volatile", strconv.FormatBool(d.backend.SupportsVolatile())},
+		{"Supports volatile", strconv.FormatBool(d.Backend.SupportsVolatile())},
 	}
-	return append(status, d.backend.Status()...)
+	return append(status, d.Backend.Status()...)
 }
 
 // Metadata returns where the layer's files are. UpperDir is the layer's own directory. LowerDir lists the directories of the ancestors, if
 // there are any, nearest first and separated by colons. MergedDir is where Get shows the layer: its mount point or, if it is a layer of home
 // without ancestors and is not mounted, its own directory.
 func (d *Driver) Metadata(id string) (map[string]string, error) {
-	layer, err := d.stores.Lookup("reading the parents of", id)
+	layer, err := d.Stores.Lookup("reading the parents of", id)
 	if err != nil {
 		return nil, store.LayerError("describing", id, err)
 	}
-	parents, err := d.stores.Parents(layer)
+	parents, err := d.Stores.Parents(layer)
 	if err != nil {
 		return nil, store.LayerError("describing", id, err)
 	}
-	target := d.stores.Mnt(layer)
+	target := d.Stores.Mnt(layer)
 	metadata := map[string]string{"UpperDir": layer.Dir(), "MergedDir": target}
 	if len(parents) > 0 {
 		lower := make([]string, 0, len(parents))
@@ -329,33 +331,33 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 			lower = append(lower, parent.Dir())
 		}
 		metadata["LowerDir"] = strings.Join(lower, ":")
-	} else if mounted, err := mountutil.IsMounted(target); d.stores.IsOwn(layer) && (err != nil || !mounted) {
+	} else if mounted, err := mountutil.IsMounted(target); d.Stores.IsOwn(layer) && (err != nil || !mounted) {
 		metadata["MergedDir"] = layer.Dir()
 	}
 	return metadata, nil
 }
 
 // Exists reports whether the layer id is in the store, or in an additional image store.
-func (d *Driver) Exists(id string) bool { return d.stores.Exists(id) }
+func (d *Driver) Exists(id string) bool { return d.Stores.Exists(id) }
 
 // ImageStores returns the graph roots of the additional image stores.
 func (d *Driver) ImageStores() []string {
 	var paths []string
-	for _, image := range d.stores.Images {
+	for _, image := range d.Stores.Images {
 		paths = append(paths, image.ImageStore())
 	}
 	return paths
 }
 
 // ListLayers returns the ids of the layers in the store, without those of additional image stores.
-func (d *Driver) ListLayers() ([]string, error) { return d.home.List() }
+func (d *Driver) ListLayers() ([]string, error) { return d.Home.List() }
 
 // makePrivate makes home a private mount, unless the option skip_mount_home forbids it.
 func (d *Driver) makePrivate() error {
 	if d.skipMountHome {
 		return nil
 	}
-	return d.home.MakePrivate()
+	return d.Home.MakePrivate()
 }
 
 // leavePrivate removes the mount that makePrivate has made. With skip_mount_home, a mount of home belongs to somebody else.
@@ -363,5 +365,5 @@ func (d *Driver) leavePrivate() error {
 	if d.skipMountHome {
 		return nil
 	}
-	return d.home.LeavePrivate()
+	return d.Home.LeavePrivate()
 }

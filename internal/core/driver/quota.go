@@ -10,7 +10,7 @@ import "github.com/seed-642172e2/aufs/internal/core/quota"
 func (d *Driver) layerLimits(options map[string]string) (quota.Limits, error) {
 	l, err := d.limits.With(options)
 	if err == nil {
-		err = l.Check(d.home.Diff(""), d.library.FSName)
+		err = l.Check(d.Home.Diff(""), d.Library.FSName)
 	}
 	return l, err
 }

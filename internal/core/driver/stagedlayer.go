@@ -18,16 +18,16 @@ import (
 // The error matches store.ErrLayerUnknown if there is no such parent.
 func (d *Driver) StageLayer(parent string, options ApplyOptions) (target string, size int64, err error) {
 	if options.Diff == nil {
-		return "", 0, stagingError(parent, errNoArchive)
+		return "", 0, stagingError(parent, ErrNoArchive)
 	}
-	dir, err := d.stagedLayers.New(d.home)
+	dir, err := d.stagedLayers.New(d.Home)
 	if err != nil {
 		return "", 0, stagingError(parent, err)
 	}
 	err = d.stagedLayers.Fill(dir, func() (l *staging.Layer, err error) {
-		root, err := creation.RootOn(d.stores, parent, options.Mappings)
+		root, err := creation.RootOn(d.Stores, parent, options.Mappings)
 		if err == nil {
-			l, size, err = staging.Unpack(dir, root, options.Diff, d.UnpackOptions(options), d.library.Extractor)
+			l, size, err = staging.Unpack(dir, root, options.Diff, d.UnpackOptions(options), d.Library.Extractor)
 		}
 		return l, err
 	})
@@ -58,10 +58,10 @@ func (d *Driver) CommitLayer(id, target string) error {
 		return store.LayerError(op, id, staging.NotStaged(target))
 	}
 	defer staging.Remove(s.Scratch)
-	if err := d.stores.MustChange(op, id); err != nil {
+	if err := d.Stores.MustChange(op, id); err != nil {
 		return err
 	}
-	lock, err := d.home.LockLayer(op, id)
+	lock, err := d.Home.LockLayer(op, id)
 	if err != nil {
 		return err
 	}
@@ -79,20 +79,20 @@ func (d *Driver) CommitLayer(id, target string) error {
 // commitLayer is CommitLayer for a caller that holds the layer's lock. If the layer has files or a quota, or is mounted, commitLayer does
 // nothing, and alone is false.
 func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error) {
-	if err := shift.MustFit(d.stores, id, s.Maps); err != nil {
+	if err := shift.MustFit(d.Stores, id, s.Maps); err != nil {
 		return false, err
 	}
 	if alone, err = d.canUnpack(id); err != nil || !alone {
 		return alone, err
 	}
-	if q, err := layerquota.Of(d.home, id); err != nil || q.Project != 0 {
+	if q, err := layerquota.Of(d.Home, id); err != nil || q.Project != 0 {
 		// The files of target do not count in the layer's quota. Those that are written to the layer do.
 		return false, err
 	}
 	if err := d.prepareUnpack(id); err != nil {
 		return true, err
 	}
-	if err := s.SetRoot(d.home.Diff(id)); err != nil {
+	if err := s.SetRoot(d.Home.Diff(id)); err != nil {
 		return true, err
 	}
 	_, marked, err := s.Settle(d.belowOf(id))
@@ -106,13 +106,13 @@ func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error
 func (d *Driver) commitToContent(id string, s *staging.Layer) error {
 	// Directories that the archive only implies stay as the layer itself shows them.
 	archive, err := s.Archive(func() ([]whiteout.LayerDir, error) {
-		own, err := d.stores.Own(id).WithForm()
+		own, err := d.Stores.Own(id).WithForm()
 		if err != nil {
 			return nil, err
 		}
-		below, err := d.stores.Below(d.stores.Own(id))
+		below, err := d.Stores.Below(d.Stores.Own(id))
 		return append([]whiteout.LayerDir{own}, below...), err
-	}, d.library.FileInfoHeader)
+	}, d.Library.FileInfoHeader)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 // CleanupStagingDirectory of this driver; after a crash the next Init removes the staging directory. After an error nothing is left of it.
 // fill may put files of its own into the directory scratch.
 func (d *Driver) Stage(mappings *idmap.Mappings, fill func(target, scratch string) error) (target string, err error) {
-	dir, err := d.staged.New(d.home)
+	dir, err := d.staged.New(d.Home)
 	if err != nil {
 		return "", store.OpError("filling a staging directory", err)
 	}
@@ -52,7 +52,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	const op = "applying a staging directory to"
 	_, direct, err := d.child(id, parent)
 	if err == nil {
-		err = d.stores.MustChange(op, id)
+		err = d.Stores.MustChange(op, id)
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)
@@ -60,7 +60,7 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 	if !direct {
 		return store.LayerError(op, id, fmt.Errorf("the parent of the layer is not %q", parent))
 	}
-	lock, err := d.home.LockLayer(op, id)
+	lock, err := d.Home.LockLayer(op, id)
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,10 @@ func (d *Driver) ApplyStaged(id, parent, target string, hasRoot bool) error {
 		err = errNotAlone
 	}
 	if err == nil {
-		err = layerquota.MustHaveNone(d.home, id)
+		err = layerquota.MustHaveNone(d.Home, id)
 	}
 	if err == nil {
-		err = shift.MustFit(d.stores, id, orNone(nil))
+		err = shift.MustFit(d.Stores, id, orNone(nil))
 	}
 	if err != nil {
 		return store.LayerError(op, id, err)
@@ -95,7 +95,7 @@ func (d *Driver) applyStaged(id string, dir staging.Directory, hasRoot bool) err
 		return err
 	}
 	if !hasRoot {
-		if err := whiteout.CopyDirMetadata(d.home.Diff(id), whiteout.AufsForm, dir.Target); err != nil {
+		if err := whiteout.CopyDirMetadata(d.Home.Diff(id), whiteout.AufsForm, dir.Target); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func (d *Driver) CleanupStagingDirectory(target string) error {
 	s := dir.Scratch
 	if !ok {
 		var err error
-		if s, err = staging.Abandoned(d.home, target); err != nil {
+		if s, err = staging.Abandoned(d.Home, target); err != nil {
 			return store.OpError("removing the staging directory "+target, err)
 		}
 		if s == nil {

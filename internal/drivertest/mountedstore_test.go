@@ -1,0 +1,166 @@
+//go:build linux
+
+package drivertest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
+	"golang.org/x/sys/unix"
+)
+
+// bindFull mounts a directory with a file in it at target, and returns a function that fails the test unless the file is still there.
+func bindFull(t *testing.T, target string) (unharmed func()) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, files{"precious": "data"})
+	must(t, unix.Mount(dir, target, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
+	return func() {
+		t.Helper()
+		sameNames(t, readTree(t, dir).Names(), "precious")
+	}
+}
+
+// mountTmpfs mounts a tmpfs at target.
+func mountTmpfs(t *testing.T, target string) {
+	t.Helper()
+	must(t, unix.Mount("none", target, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // after a failure
+}
+
+// keepBusy keeps a file open in dir until end is called.
+func keepBusy(t *testing.T, dir string) (end func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "open"))
+	must(t, err)
+	t.Cleanup(func() { _ = f.Close() }) // after a failure
+	return func() {
+		t.Helper()
+		must(t, os.Remove(f.Name()))
+		must(t, f.Close())
+	}
+}
+
+// foreignMounts are mounts that somebody can make in the place of the directories of the layer child. mount returns away, which unmounts what
+// Remove cannot unmount, or closes the file that keeps it busy, and unharmed, which checks that what was mounted is unharmed.
+var foreignMounts = []struct {
+	name string
+	// refused is the path in home with which Remove fails, or "" if Remove succeeds.
+	refused string
+	mount   func(t *testing.T, h store.Home) (away, unharmed func())
+}{
+	{"tmpfs over mnt twice", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		mountTmpfs(t, h.Mnt("child"))
+		mountTmpfs(t, h.Mnt("child"))
+		return func() {}, func() {}
+	}},
+	{"bind mount on mnt", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		return func() {}, bindFull(t, h.Mnt("child"))
+	}},
+	{"busy mounts on mnt", "mnt/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		mountTmpfs(t, h.Mnt("child"))
+		end := keepBusy(t, h.Mnt("child"))
+		return end, bindFull(t, h.Mnt("child"))
+	}},
+	{"bind mount in diff", "", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		return func() {}, bindFull(t, filepath.Join(h.Diff("child"), "d"))
+	}},
+	{"busy mount in diff", "diff/child/d", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		unharmed = bindFull(t, filepath.Join(h.Diff("child"), "d"))
+		return keepBusy(t, filepath.Join(h.Diff("child"), "d")), unharmed
+	}},
+	{"bind mount on diff", "diff/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		unharmed = bindFull(t, h.Diff("child"))
+		return func() { must(t, unix.Unmount(h.Diff("child"), 0)) }, unharmed
+	}},
+	{"bind mount on the lock", "overlay/lock/child", func(t *testing.T, h store.Home) (away, unharmed func()) {
+		t.Helper()
+		path := h.Overlay(store.LockDirName, "child")
+		must(t, unix.Mount(path, path, "", unix.MS_BIND, ""))
+		return func() { must(t, unix.Unmount(path, 0)) }, func() {}
+	}},
+}
+
+// TestRemoveOfForeignMounts removes a layer that somebody has mounted something over. The layer must be gone or stay whole, and what is
+// mounted must stay untouched.
+func TestRemoveOfForeignMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for _, foreign := range foreignMounts {
+			t.Run(foreign.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "child")
+				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+				before := s.see(t, "child")
+				away, unharmed := foreign.mount(t, s.inner.Home)
+				err := s.Remove("child")
+				unharmedNow := func() { t.Helper(); away(); unharmed() }
+				if foreign.refused == "" {
+					must(t, err)
+					unharmedNow()
+					noLeftovers(t, s)
+					return
+				}
+				wants(t, err, unix.EBUSY, "child", filepath.Join(string(s.inner.Home), foreign.refused))
+				if !s.Exists("child") {
+					t.Error("the layer is gone")
+				}
+				unharmedNow()
+				// The first Remove may have unmounted some of the busy mounts.
+				must(t, mountutil.UnmountStacked(s.inner.Home.Mnt("child")))
+				must(t, mountutil.UnmountUnder(s.inner.Home.Diff("child")))
+				sameTree(t, s.see(t, "child"), before)
+				must(t, s.Remove("child"))
+				unharmed()
+				noLeftovers(t, s)
+			})
+		}
+	})
+}
+
+// TestSweepOfForeignMounts is TestRemoveOfForeignMounts for a layer that a process left when it was killed in Remove. The driver must
+// sweep such a layer as soon as it can.
+func TestSweepOfForeignMounts(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for _, foreign := range foreignMounts {
+			t.Run(foreign.name, func(t *testing.T) {
+				s := newStore(t, name)
+				s.create(t, "", "base", "child")
+				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+				must(t, os.Remove(s.inner.Home.Layers("child")))
+				away, unharmed := foreign.mount(t, s.inner.Home)
+				if foreign.refused != "" {
+					_, err := reopen(string(s.inner.Home), name)
+					if strings.HasPrefix(foreign.refused, store.OverlayDir) {
+						wants(t, err, nil, foreign.refused, "mount point")
+					} else {
+						must(t, err)
+					}
+					err = s.Create("child", "base", nil)
+					wants(t, err, unix.EBUSY, "child", filepath.Join(string(s.inner.Home), foreign.refused))
+					_, err = s.Get("child", driver.GetOptions{})
+					wants(t, err, store.ErrLayerUnknown)
+				}
+				away()
+				_, err := reopen(string(s.inner.Home), name)
+				must(t, err)
+				unharmed()
+				noLeftovers(t, s)
+				s.create(t, "base", "child")
+				sameNames(t, s.see(t, "child").Names())
+			})
+		}
+	})
+}
