@@ -41,7 +41,8 @@ bench-tools: check-go
 	@cd tools && GOFLAGS=-mod=readonly GOBIN=$(TOOLS) $(GO) install golang.org/x/perf/cmd/benchstat
 	@$(GO) build -o $(BUILD)/benchtable ./internal/bench/table
 
-# Two drivers claim the name aufs, so there are two programs. The results are shown even
+# Two drivers claim the name aufs, so there are two programs, and a third for what only
+# the second module's library has. The results are shown even
 # if some of the benchmarks fail.
 #: bench  [BENCH=regexp] [BENCHTIME=300ms] [COUNT=6] [SIZE=full|medium|small] [BENCHDIR=/var/tmp] [PROFILE=yes] [CGO=yes] [DOCS=yes]
 .PHONY: bench
@@ -49,11 +50,12 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 	@modprobe -q aufs 2>/dev/null || true
 	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
 	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
+	@cd $(PODMAN) && CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o ../$(BUILD)/bench-podman -tags '$(PODMAN_TAGS)' ./internal/bench
 	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
 	@status=0; \
 	$(call bench-profiles-dir,bench); \
 	$(BUILD)/benchrun -out $(BUILD)/bench.txt -dir '$(BENCHDIR)' -bench '$(value BENCH)' -benchtime '$(BENCHTIME)' -count '$(COUNT)' -size '$(SIZE)' \
-		$(call bench-profiles-flag,bench) $(BUILD)/bench-ours $(BUILD)/bench-intree || status=$$?; \
+		$(call bench-profiles-flag,bench) $(BUILD)/bench-ours $(BUILD)/bench-intree $(BUILD)/bench-podman || status=$$?; \
 	$(call bench-table,bench); \
 	$(if $(DOCS),{ $(call bench-docs,bench); } || status=$$?;) \
 	$(call bench-profiles,bench); \

@@ -17,6 +17,8 @@ type Case struct {
 	Stores string
 	// Limited says that the layers have quotas, which not every file system has, nor every driver.
 	Limited bool
+	// Podman says that the case is in podman/internal/bench, because it needs what only go.podman.io/storage has.
+	Podman bool
 }
 
 // Sizes of the benchmarks.
@@ -44,6 +46,7 @@ func Cases() []Case {
 		{Name: "DiffSize", Stores: "Diff"},
 		{Name: "ReadWriteDiskUsage", Stores: "Diff"},
 		{Name: "ApplyDiff"},
+		{Name: "ApplyDiffStaging", Times: 5, Podman: true},
 		{Name: "DeferredRemove", Times: 1},
 		{Name: "Remove", Times: 1},
 		{Name: "Cleanup", Times: 1},

@@ -6,8 +6,9 @@
 //
 // The benchmarks are tests of this package. Two drivers claim the name "aufs", so the package is compiled twice. With the
 // tag exclude_graphdriver_aufs the program has this module's driver and the library's overlay and vfs. Without the tag it
-// has the library's aufs driver, called "intree". Package rounds runs the two programs in turn, one case at a time, so
-// that a disturbance of the machine hits all drivers alike. benchstat computes medians and spreads from the results, and
+// has the library's aufs driver, called "intree". Package rounds runs the programs in turn, one case at a time, so
+// that a disturbance of the machine hits all drivers alike. A third program, podman/internal/bench, has the benchmarks of what only
+// go.podman.io/storage has, with that library's drivers. benchstat computes medians and spreads from the results, and
 // the program in table makes one table of ratios from those.
 //
 // # What is measured
@@ -71,6 +72,9 @@
 // below and have an opaque directory. If several layers have an opaque directory of the same name, aufs shows the files that all of
 // these but the lowest hide. This module's driver corrects that, which takes branches; the in-tree driver does not, and there is no
 // goal against it in this case.
+//
+// ApplyDiffStaging makes a layer as PutLayer of go.podman.io/storage does, and with "part=commit" only what PutLayer does while it has the store
+// locked.
 //
 // CreateLimited and DiskUsageLimited are about layers with quotas. They run where the file system of the stores is mounted with project
 // quotas, as in vmbench with FS=xfs. The overlay driver is among them if the stores are on xfs, and if the programs are built with cgo, which its

@@ -41,7 +41,7 @@ var copied = []string{"LICENSE"}
 // hand are the files of podman/ that are written by hand.
 var hand = []string{
 	"library.go", "loadoptions_test.go", "oldloadoptions_test.go", "register_test.go", "shared_test.go", "storageconf_test.go",
-	"internal/differential/library/applyto.go",
+	"internal/bench/doc.go", "internal/bench/staging_test.go", "internal/differential/library/applyto.go",
 }
 
 func main() {

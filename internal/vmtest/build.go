@@ -31,8 +31,9 @@ func (opts options) programs() []program {
 	programs := []program{{path: "/init", dir: "internal/vmtest/guest", args: []string{"build", "-tags", tagsOwn}}}
 	if opts.bench != "" {
 		for i, path := range wire.BenchPrograms() {
-			tags := []string{tagsOwn, tagsIntree}[i]
-			programs = append(programs, program{path: path, dir: "internal/bench", args: []string{"test", "-c", "-tags", tags}, cgo: opts.cgo})
+			dir := []string{"internal/bench", "internal/bench", "podman/internal/bench"}[i]
+			tags := []string{tagsOwn, tagsIntree, tagsPodman}[i]
+			programs = append(programs, program{path: path, dir: dir, args: []string{"test", "-c", "-tags", tags}, cgo: opts.cgo})
 		}
 		return programs
 	}

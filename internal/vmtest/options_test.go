@@ -98,7 +98,7 @@ func TestBenchPlan(t *testing.T) {
 	if got, want := *opts.benchPlan(), (wire.Bench{Time: "1x", Count: 2, Size: "small"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if len(opts.suites()) > 0 || len(opts.programs()) != 3 {
+	if len(opts.suites()) > 0 || len(opts.programs()) != 4 {
 		t.Errorf("got %v, %v", opts.suites(), opts.programs())
 	}
 }

@@ -189,7 +189,8 @@ func (p Plan) args(c bench.Case, keys string) []string {
 func keepResults(w io.Writer, out string) error {
 	for line := range strings.Lines(out) {
 		key, _, _ := strings.Cut(line, ":")
-		if !strings.HasPrefix(line, "Benchmark") && !slices.Contains([]string{"goos", "goarch", "pkg", "cpu"}, key) {
+		// benchstat would make one table for each value of "pkg".
+		if !strings.HasPrefix(line, "Benchmark") && !slices.Contains([]string{"goos", "goarch", "cpu"}, key) {
 			continue
 		}
 		// A line without figures is the beginning of a result that a message has cut in two.

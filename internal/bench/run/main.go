@@ -1,9 +1,9 @@
 //go:build linux
 
-// Command run runs the two programs that package bench is compiled into, in turn, and writes their results to a file.
+// Command run runs the programs that the benchmarks are compiled into, in turn, and writes their results to a file.
 // It needs root.
 //
-//	run -out FILE PROGRAM [PROGRAM]
+//	run -out FILE PROGRAM...
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errUsage = errors.New("usage: run -out FILE PROGRAM [PROGRAM]")
+var errUsage = errors.New("usage: run -out FILE PROGRAM...")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)

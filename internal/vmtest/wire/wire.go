@@ -24,8 +24,10 @@ const (
 	TmpDir     = "/tmp" // on the file system under test
 )
 
-// BenchPrograms returns the paths in the guest of the two programs with benchmarks.
-func BenchPrograms() []string { return []string{"/bin/bench-ours", "/bin/bench-intree"} }
+// BenchPrograms returns the paths in the guest of the programs with benchmarks.
+func BenchPrograms() []string {
+	return []string{"/bin/bench-ours", "/bin/bench-intree", "/bin/bench-podman"}
+}
 
 // Announcements that the guest, or a test, writes to /dev/kmsg, and that the host
 // finds on the console. aufs and overlayfs write a complaint there when a
