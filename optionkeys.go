@@ -3,7 +3,6 @@
 package aufs
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -31,13 +30,13 @@ var optionSetters = map[string]func(c *config, value string) error{
 	"inodes":               func(c *config, value string) error { return c.setLimit("inodes", value) },
 }
 
-// refusedOptions maps the name of each option that the driver refuses to the error, which says why.
-var refusedOptions = map[string]error{
-	"mount_program": errors.New("this driver mounts by system calls alone: remove mount_program from [storage.options]; " +
-		"aufs.backend=overlay mounts with the kernel's overlayfs"),
-	"force_mask": errors.New("files of a layer have the modes that the archive of the layer says: remove force_mask from [storage.options]"),
-	"additionallayerstore": errors.New("this driver has no additional layer stores: " +
-		"remove additionallayerstores from [storage.options]"),
+// refusedOptions maps the name of each option that the driver refuses to the text of the error, which says why. The place of the option
+// stands for %s.
+var refusedOptions = map[string]string{
+	"mount_program": "this driver mounts by system calls alone: remove mount_program from %s; " +
+		"aufs.backend=overlay mounts with the kernel's overlayfs",
+	"force_mask":           "files of a layer have the modes that the archive of the layer says: remove force_mask from %s",
+	"additionallayerstore": "this driver has no additional layer stores: remove additionallayerstores from %s",
 }
 
 // set sets the option with this name, without the driver's name before it. known is false if there is no such option.
@@ -45,10 +44,12 @@ func (c *config) set(name, value string) (known bool, err error) {
 	if set := optionSetters[name]; set != nil {
 		return true, set(c, value)
 	}
-	if refused := refusedOptions[name]; refused == nil {
+	refused, found := refusedOptions[name]
+	if !found {
 		return c.own.set(name, value)
-	} else if value != "" {
-		return true, refused
+	}
+	if value != "" {
+		return true, fmt.Errorf(refused, c.place)
 	}
 	return true, nil
 }
@@ -84,7 +85,11 @@ func (c *config) setImageStores(value string) error {
 			continue
 		}
 		if err := driver.CheckImageStore(clean); err != nil {
-			return fmt.Errorf("%w: remove %s from additionalimagestores in [storage.options], or put a store there", err, dir)
+			key := "imagestore"
+			if c.place == storageOptions {
+				key = "additionalimagestores"
+			}
+			return fmt.Errorf("%w: remove %s from %s in %s, or put a store there", err, dir, key, c.place)
 		}
 		if !slices.Contains(c.ImageStores, clean) {
 			c.ImageStores = append(c.ImageStores, clean)
@@ -108,7 +113,7 @@ func (c *config) setComposefs(value string) error {
 	if err := setBool(&wanted, value); err != nil || !wanted {
 		return err
 	}
-	return errors.New("this driver does not mount with composefs: remove use_composefs from [storage.options]")
+	return fmt.Errorf("this driver does not mount with composefs: remove use_composefs from %s", c.place)
 }
 
 // setBool parses a value as the library's drivers do. An empty value is false.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -77,6 +78,25 @@ func TestOptionsFileErrors(t *testing.T) {
 	must(t, os.Mkdir(path, 0o700))
 	_, err := parseConfig(graphdriver.Options{})
 	wants(t, err, unix.EISDIR, path)
+}
+
+// TestRefusedInOptionsFile has options in the options file that the driver refuses. The error says where to remove them: in the file.
+func TestRefusedInOptionsFile(t *testing.T) {
+	for option, word := range map[string]string{
+		"mount_program = /usr/bin/fuse-overlayfs": "remove mount_program from ",
+		"force_mask = shared":                     "remove force_mask from ",
+		"additionallayerstore = /layers:ref":      "remove additionallayerstores from ",
+		"use_composefs = true":                    "remove use_composefs from ",
+		"imagestore = /nonexistent":               "remove /nonexistent from imagestore in ",
+		"additionalimagestore = /nonexistent":     "remove /nonexistent from imagestore in ",
+	} {
+		path := writeOptionsFile(t, option+"\n")
+		_, err := parseConfig(graphdriver.Options{})
+		wants(t, err, nil, word+path)
+		if strings.Contains(err.Error(), storageOptions) {
+			t.Errorf("%v", err)
+		}
+	}
 }
 
 // TestOptionsFileInStatus looks for the options file in the status of a driver.

@@ -16,6 +16,9 @@ import (
 	"go.podman.io/storage/pkg/parsers"
 )
 
+// storageOptions is the place in storage.conf of the options that the library passes on.
+const storageOptions = "[storage.options]"
+
 // config is the configuration from the options file, storage.conf and --storage-opt.
 type config struct {
 	driver.Config
@@ -23,7 +26,9 @@ type config struct {
 	imageStore string
 	// optionsFile is the path of the options file that was read, or "".
 	optionsFile string
-	own         libraryOptions
+	// place is where the options come from that are set now, for errors.
+	place string
+	own   libraryOptions
 }
 
 // defaultConfig returns the configuration that applies without any options.
@@ -46,12 +51,14 @@ func parseConfig(options graphdriver.Options) (config, error) {
 	if err != nil {
 		return c, fmt.Errorf("aufs: reading the options file: %w", err)
 	}
+	c.place = path
 	if err := c.setAll(fromFile, false); err != nil {
 		return c, fmt.Errorf("aufs: options file %s: %w", path, err)
 	}
 	if fromFile != nil {
 		c.optionsFile = path
 	}
+	c.place = storageOptions
 	if err := c.setAll(options.DriverOptions, true); err != nil {
 		return c, fmt.Errorf("aufs: %w", err)
 	}

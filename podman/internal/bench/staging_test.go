@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
+	// The host may have an options file.
+	if err := os.Setenv("CONTAINERS_STORAGE_CONF", "/nonexistent/storage.conf"); err != nil {
+		panic(err)
+	}
 	logrus.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
