@@ -246,7 +246,7 @@ func shiftingErrors() []errorText {
 		{
 			name: "a record of owners without groups", words: []string{child, "HOME/overlay/ids/child"}, is: []error{ErrDamaged},
 			provoke: func(s *errorStore) error {
-				write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\n"})
+				write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\nend\n"})
 				return s.get("child")
 			},
 		},
@@ -517,7 +517,7 @@ func stagingErrors() []errorText {
 	}
 	asIs := func(_ *errorStore, target string) string { return target }
 	shifted := func(s *errorStore, target string) string {
-		write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\ngid 0:100000:10\n"})
+		write(s.T, s.home, files{"overlay/ids/child": "shifted\nuid 0:100000:10\ngid 0:100000:10\nend\n"})
 		return target
 	}
 	nowhere := func(s *errorStore, _ string) string { return s.in("tmp/staging-1/root") }

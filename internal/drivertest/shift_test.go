@@ -996,10 +996,10 @@ func TestRecordOfOwners(t *testing.T) {
 		path := s.inner.Home.Overlay(store.IDsDir, "box")
 		good, err := os.ReadFile(path)
 		must(t, err)
-		if want := "shifted\nuid 0:100000:1000\nuid 1000:200000:2000000000\ngid 0:100000:1000\ngid 1000:200000:2000000000\n"; string(good) != want {
+		if want := "shifted\nuid 0:100000:1000\nuid 1000:200000:2000000000\ngid 0:100000:1000\ngid 1000:200000:2000000000\nend\n"; string(good) != want {
 			t.Errorf("%q", good)
 		}
-		s.refusesRecords(t, twoRanges, "", "shifted", "else\n", "shifted\nuid 0:1\n", "shifted\nuid 0:1:2 3\n", "shifted\nxid 0:1:2\n",
+		s.refusesRecords(t, twoRanges, "", "shifted", "else\n", "shifted\nuid 0:1\nend\n", "shifted\nuid 0:1:2 3\nend\n", "shifted\nxid 0:1:2\nend\n", "shifted\nend\n",
 			string(good[:len(good)-2]))
 		must(t, s.Remove("box"))
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -1017,16 +1017,16 @@ func TestShortRecordOfOwners(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {
 		ownedImage(t, s)
 		must(t, s.CreateReadWrite("box", "top", nil))
-		s.seeShifted(t, "box", fewIDs)
+		s.seeShifted(t, "box", twoRanges)
 		good, err := os.ReadFile(s.inner.Home.Overlay(store.IDsDir, "box"))
 		must(t, err)
-		texts := []string{"shifted\nuid 0:-5:10\ngid 0:100000:1000\n", "shifted\nuid 1:100000:10\ngid 1:100000:10\n"}
+		texts := []string{"shifted\nuid 0:-5:10\ngid 0:100000:1000\nend\n", "shifted\nuid 1:100000:10\ngid 1:100000:10\nend\n"}
 		for n, c := range good[:len(good)-1] {
 			if c == '\n' {
 				texts = append(texts, string(good[:n+1]))
 			}
 		}
-		s.refusesRecords(t, fewIDs, texts...)
+		s.refusesRecords(t, twoRanges, texts...)
 		s.seeShifted(t, "box", nil)
 	})
 }

@@ -35,15 +35,19 @@ var errHasMaps = errors.New("the layer, or a layer below, was mounted with id ma
 //	shifted
 //	uid 0:100000:65536
 //	gid 0:100000:65536
+//	end
 //
-// The first line is the kind. Each other line is a range of Maps: the first id in the container, the first id on the host, the number of
-// ids. A record without ranges says that UpdateLayerIDMap has changed the owners back to ids in a container. A layer that was neither shifted
+// The first line is the kind. The lines up to the last one, "end", are ranges of Maps: the first id in the container, the first id on the
+// host, the number of ids. A record without ranges says that UpdateLayerIDMap has changed the owners back to ids in a container. A layer that was neither shifted
 // nor changed has no record.
 type Record struct {
 	Kind Kind
 	// Maps map ids in the container to the ids that the layer has on the disk.
 	Maps idmap.Mappings
 }
+
+// lastLine tells a whole record from one that has lost lines.
+const lastLine = "end"
 
 // text returns the record as it is in the file.
 func (r Record) text() []byte {
@@ -55,6 +59,7 @@ func (r Record) text() []byte {
 	for _, m := range r.Maps.GIDs {
 		fmt.Fprintln(&b, "gid", m)
 	}
+	fmt.Fprintln(&b, lastLine)
 	return b.Bytes()
 }
 
@@ -63,6 +68,9 @@ func parse(path string, text []byte) (Record, error) {
 	kind, rest, _ := strings.Cut(string(text), "\n")
 	r := Record{Kind: Kind(kind)}
 	for line := range strings.Lines(rest) {
+		if line == lastLine+"\n" {
+			break
+		}
 		var list string
 		var m idmap.Map
 		if _, err := fmt.Sscanf(line, "%s %d:%d:%d\n", &list, &m.ContainerID, &m.HostID, &m.Size); err != nil {
@@ -112,8 +120,7 @@ func Read(layer store.Layer) (*Record, error) {
 	return &r, nil
 }
 
-// sizeOf returns the size of a file, or -1 if there is no file of that name. Unlike store.IsThere, it does not say no if it cannot find out:
-// then owners would not be shifted, or shifted twice.
+// sizeOf returns the size of a file, or -1 if there is no file of that name.
 func sizeOf(path string) (int64, error) {
 	st, err := fsutil.LstatOf(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -220,8 +220,9 @@ func FormatParents(parents []string) []byte {
 	return b.Bytes()
 }
 
-// IsThere reports whether there is something at path.
+// IsThere reports whether there is something at path. If the kernel cannot say so, there may be something, and IsThere returns true: what
+// the caller then does with path returns the error.
 func IsThere(path string) bool {
 	_, err := fsutil.LstatOf(path)
-	return err == nil
+	return err == nil || fsutil.IgnoreGone(err) != nil
 }
