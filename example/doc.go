@@ -7,6 +7,8 @@
 // directory, without a union file system. Comparing with the third tree catches a
 // driver that makes the same mistake twice.
 //
+// The commands check, convert and move work on the stores of other programs.
+//
 // It reaches the driver as any program does: through the storage library's
 // Store and a blank import of the driver's package. It needs Linux and root.
 package main

@@ -26,7 +26,7 @@ type options struct {
 }
 
 // commands work on existing stores. Each returns the program's exit status.
-var commands = map[string]func(ctx context.Context, args []string, out, errs io.Writer) int{"check": check, "convert": convert}
+var commands = map[string]func(ctx context.Context, args []string, out, errs io.Writer) int{"check": check, "convert": convert, "move": moveStore}
 
 func main() {
 	// The library unpacks some archives in a child process, which runs this program again from here.
@@ -58,7 +58,7 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("example", flag.ContinueOnError)
 	fs.Usage = func() {
-		fmt.Fprintln(fs.Output(), "usage: example [options]\n       example check [-repair] home\n       example convert home")
+		fmt.Fprintln(fs.Output(), "usage: example [options]\n       example check [-repair] home\n       example convert home\n       example move -to overlay|aufs [-runroot directory] graphroot")
 		fs.PrintDefaults()
 	}
 	fs.StringVar(&o.root, "root", "", "empty or new `directory` for the store (default a new one under $TMPDIR, removed at the end)")

@@ -47,8 +47,8 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		! grep -qw aufs /proc/filesystems || apart+=(-p 1); \
 		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
-		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) -race ./...) || status=$$?; \
-		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) ./...) || status=$$?; \
+		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) "$${apart[@]}" -race ./...) || status=$$?; \
+		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		cd $(PODMAN); \
 		export CGO_ENABLED=0; \
 		$(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./... || status=$$?; \

@@ -1,0 +1,285 @@
+//go:build linux
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/reexec"
+	"golang.org/x/sys/unix"
+)
+
+// moveVariable has the arguments of a child process that moves a store.
+const moveVariable = "AUFS_EXAMPLE_MOVE"
+
+func TestMain(m *testing.M) {
+	// The library unpacks archives in a child process, which runs this same program.
+	if reexec.Init() {
+		return
+	}
+	// The host may have an options file. This storage.conf is empty, and has none beside it.
+	if err := os.Setenv("CONTAINERS_STORAGE_CONF", os.DevNull); err != nil {
+		panic(err)
+	}
+	if args := os.Getenv(moveVariable); args != "" {
+		os.Exit(moveStore(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A movedStore is a store in root that some driver has.
+type movedStore struct{ root, run string }
+
+// open opens the store with a driver. It must be shut down before the next open.
+func (m movedStore) open(t *testing.T, driver string) storage.Store {
+	t.Helper()
+	o := storage.StoreOptions{GraphRoot: m.root, RunRoot: m.run, GraphDriverName: driver}
+	if driver == "aufs" {
+		o.GraphDriverOptions = []string{"aufs.backend=auto"}
+	}
+	s, err := storage.GetStore(o)
+	must(t, err)
+	return s
+}
+
+func shutDown(t *testing.T, s storage.Store) {
+	t.Helper()
+	_, err := s.Shutdown(false)
+	must(t, err)
+}
+
+// command returns a child process that moves the store to a driver.
+func (m movedStore) command(driver string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), moveVariable+"="+strings.Join([]string{"-to", driver, "-runroot", m.run, m.root}, "\n"))
+	return cmd
+}
+
+// move moves the store to a driver.
+func (m movedStore) move(t *testing.T, driver string) {
+	t.Helper()
+	if out, err := m.command(driver).CombinedOutput(); err != nil {
+		t.Fatalf("moving to %s: %v\n%s", driver, err, out)
+	}
+}
+
+// layerArchive returns an archive of files, by name and content. A name that ends in a slash is that of a directory.
+func layerArchive(t *testing.T, files ...string) io.Reader {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		h := &tar.Header{Name: files[i], Mode: 0o640, Uid: 5, Gid: 7, Size: int64(len(files[i+1])), ModTime: time.Unix(1_700_000_000, 0), Typeflag: tar.TypeReg}
+		if strings.HasSuffix(files[i], "/") {
+			h.Typeflag, h.Mode = tar.TypeDir, 0o751
+		}
+		must(t, w.WriteHeader(h))
+		_, err := io.WriteString(w, files[i+1])
+		must(t, err)
+	}
+	must(t, w.Close())
+	return &b
+}
+
+// fill puts images and containers into the store.
+func fill(t *testing.T, s storage.Store) {
+	t.Helper()
+	for n := range 10 {
+		parent := ""
+		for i, archive := range []io.Reader{
+			layerArchive(t, "d/", "", "d/gone", "gone", "d/kept", fmt.Sprint("kept", n), "e/", "", "e/old", "old", "file", "file", "long/", "", "long/"+strings.Repeat("n", 200), "n"),
+			layerArchive(t, "d/", "", "d/.wh.gone", "", "e/", "", "e/.wh..wh..opq", "", "e/new", "new"),
+			layerArchive(t, ".wh.long", "", "top", fmt.Sprint("top", n)),
+		} {
+			l, _, err := s.PutLayer("", parent, []string{fmt.Sprintf("layer-%d-%d", n, i)}, "", false, nil, archive)
+			must(t, err)
+			parent = l.ID
+		}
+		img, err := s.CreateImage("", []string{fmt.Sprintf("localhost/image:%d", n)}, parent, "metadata", nil)
+		must(t, err)
+		must(t, s.SetImageBigData(img.ID, "data", []byte("big"), nil))
+		if n%2 > 0 {
+			continue
+		}
+		var options *storage.ContainerOptions
+		if n == 4 {
+			maps := []idtools.IDMap{{HostID: 100_000, Size: 65_536}}
+			options = &storage.ContainerOptions{IDMappingOptions: storage.IDMappingOptions{UIDMap: maps, GIDMap: maps}}
+		}
+		c, err := s.CreateContainer("", []string{fmt.Sprint("container", n)}, img.ID, "", "of the container", options)
+		must(t, err)
+		dir, err := s.Mount(c.ID, "")
+		must(t, err)
+		must(t, errors.Join(
+			os.Remove(filepath.Join(dir, "d/kept")), os.RemoveAll(filepath.Join(dir, "e")), os.Mkdir(filepath.Join(dir, "e"), 0o700),
+			os.WriteFile(filepath.Join(dir, "e/made"), []byte("made"), 0o600), os.WriteFile(filepath.Join(dir, "file"), []byte("changed"), 0o600),
+			os.Rename(filepath.Join(dir, "top"), filepath.Join(dir, "other")),
+		))
+		_, err = s.Unmount(c.ID, true)
+		must(t, err)
+	}
+}
+
+// mountedTree lists the files of a mount.
+func mountedTree(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		var content []byte
+		if err = unix.Lstat(path, &st); err == nil && entry.Type().IsRegular() {
+			content, err = os.ReadFile(path)
+		}
+		name, _ := filepath.Rel(dir, path)
+		fmt.Fprintf(&b, "  %s %o %d:%d %d %q\n", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, content)
+		return err
+	}))
+	return b.String()
+}
+
+// picture describes what the store has, without what depends on the driver.
+func picture(t *testing.T, s storage.Store) string {
+	t.Helper()
+	var lines []string
+	layers, err := s.Layers()
+	must(t, err)
+	images, err := s.Images()
+	must(t, err)
+	containers, err := s.Containers()
+	must(t, err)
+	for _, l := range layers {
+		line := fmt.Sprintf("layer %s on %s, %q, %s, maps %v", l.ID, l.Parent, l.Names, l.UncompressedDigest, l.UIDMap)
+		if l.UncompressedDigest != "" {
+			r, err := s.Diff("", l.ID, nil)
+			must(t, err)
+			sum := sha256.New()
+			_, err = io.Copy(sum, r)
+			must(t, errors.Join(err, r.Close()))
+			line += fmt.Sprintf(", archive %x", sum.Sum(nil))
+		}
+		lines = append(lines, line)
+	}
+	for _, i := range images {
+		data, err := s.ImageBigData(i.ID, "data")
+		must(t, err)
+		dir, err := s.MountImage(i.ID, nil, "")
+		must(t, err)
+		lines = append(lines, fmt.Sprintf("image %s of %s, %q, %q, %q\n%s", i.ID, i.TopLayer, i.Names, i.Metadata, data, mountedTree(t, dir)))
+		_, err = s.UnmountImage(i.ID, true)
+		must(t, err)
+	}
+	for _, c := range containers {
+		dir, err := s.Mount(c.ID, "")
+		must(t, err)
+		lines = append(lines, fmt.Sprintf("container %s of %s, %s, %q, %q\n%s", c.ID, c.ImageID, c.LayerID, c.Names, c.Metadata, mountedTree(t, dir)))
+		_, err = s.Unmount(c.ID, true)
+		must(t, err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// looksLike opens the store with a driver, compares it with the picture, and has the library check it.
+func (m movedStore) looksLike(t *testing.T, driver, want string) {
+	t.Helper()
+	s := m.open(t, driver)
+	defer shutDown(t, s)
+	if got := picture(t, s); got != want {
+		t.Fatalf("with %s the store has\n%s\n\nand it had\n%s", driver, got, want)
+	}
+	report, err := s.Check(storage.CheckEverything())
+	must(t, err)
+	if len(report.Layers)+len(report.Images)+len(report.Containers) > 0 {
+		t.Errorf("with %s, the library finds %v %v %v", driver, report.Layers, report.Images, report.Containers)
+	}
+}
+
+// newMovedStore makes a store of the driver aufs, with images and containers in it.
+func newMovedStore(t *testing.T) (m movedStore, has string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	m = movedStore{root: filepath.Join(t.TempDir(), "root"), run: filepath.Join(t.TempDir(), "run")}
+	s := m.open(t, "aufs")
+	fill(t, s)
+	has = picture(t, s)
+	shutDown(t, s)
+	return m, has
+}
+
+// TestMove moves a store to the overlay driver and back.
+func TestMove(t *testing.T) {
+	m, has := newMovedStore(t)
+	for range 2 {
+		for _, driver := range []string{"overlay", "aufs"} {
+			m.move(t, driver)
+			m.looksLike(t, driver, has)
+			entries, err := filepath.Glob(m.root + "/*" + other[driver] + "*")
+			if err != nil || len(entries) > 0 {
+				t.Errorf("after the move to %s there are %q, %v", driver, entries, err)
+			}
+		}
+	}
+}
+
+// TestMoveKilled kills the program while it moves a store, at random times, until one run comes to its end.
+func TestMoveKilled(t *testing.T) {
+	m, has := newMovedStore(t)
+	start := time.Now()
+	m.move(t, "overlay")
+	whole := time.Since(start)
+	m.looksLike(t, "overlay", has)
+	killed := 0
+	for _, driver := range []string{"aufs", "overlay", "aufs", "overlay"} {
+		for {
+			cmd := m.command(driver)
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			must(t, cmd.Start())
+			kill := time.AfterFunc(rand.N(whole), func() { _ = cmd.Process.Kill() })
+			err := cmd.Wait()
+			kill.Stop()
+			if err == nil {
+				break
+			}
+			if cmd.ProcessState.Exited() {
+				if !strings.Contains(out.String(), "has no store of the driver") {
+					t.Fatalf("moving to %s: %v\n%s", driver, err, out.String())
+				}
+				// The run before was killed after its work was done.
+				break
+			}
+			killed++
+		}
+		m.looksLike(t, driver, has)
+	}
+	t.Logf("%d runs were killed", killed)
+}
