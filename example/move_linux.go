@@ -15,16 +15,16 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/lockfile"
 	"github.com/seed-642172e2/aufs"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/moving"
 	"github.com/seed-642172e2/aufs/internal/core/store"
-	"golang.org/x/sys/unix"
 )
 
 // other has, for each driver, the one whose store can move to it.
 var other = map[string]string{"overlay": "aufs", "aufs": "overlay"}
 
 // moveStore makes a store of this driver one of the library's overlay driver, or the other way round. It returns the program's exit status: 0 if
-// the store has moved, 1 if not, 2 if the command line is wrong.
+// the store has moved, 1 if not or if some layers are not in aufs form, 2 if the command line is wrong.
 func moveStore(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("example move", flag.ContinueOnError)
 	flags.SetOutput(errs)
@@ -52,23 +52,28 @@ func moveStore(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "example move:", err)
 		return 1
 	}
+	fmt.Fprintf(out, "the store is one of the driver %s now: say driver = %q in storage.conf\n", *to, *to)
 	if *to == "aufs" {
 		if err := aufs.Convert(ctx, filepath.Join(root, "aufs")); err != nil {
-			fmt.Fprintf(errs, "example move: the aufs backend cannot use these layers, and the overlay backend can:\n%v\n", err)
+			fmt.Fprintf(errs, "example move: these layers are not in aufs form, so that only the overlay backend can use them:\n%v\n", err)
+			return 1
 		}
 	}
-	fmt.Fprintf(out, "the store is one of the driver %s now: say driver = %q in storage.conf\n", *to, *to)
 	return 0
 }
 
 // A move is of the store in one graph root.
 //
-// While the layers move, the library's records of layers, images and containers are in a directory aside. So no program takes the store for
-// one of either driver until it is complete, and the directory says that the move is to go on.
+// While the layers move, the library's records of layers, images and containers are in a directory aside, which says that the move is to go on. In
+// their place, and in that of the other driver's, there are files with the text of guard. So a program that opens the store with either driver
+// fails, and changes nothing.
 type move struct {
 	root, runRoot, from, to string
 	*moving.Move
 }
+
+// guard is the content of the files that stand in the place of records.
+const guard = "A move of this store to another driver was cut short. Call the command again that moves it.\n"
 
 // recordKinds are the directories with the library's records, without the driver's name before them. The records of layers are the last: once
 // they are in their new place, the move is complete.
@@ -84,48 +89,44 @@ func (m *move) home(driver string) string { return filepath.Join(m.root, driver)
 
 // run moves the store, or goes on with a move that was cut short.
 func (m *move) run() error {
-	lock, err := lockfile.GetLockFile(filepath.Join(m.root, "storage.lock"))
-	if err != nil {
-		return err
-	}
-	lock.Lock()
-	defer lock.Unlock()
-	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot)
 	back := move{root: m.root, from: m.to, to: m.from}
-	if isThere(back.aside("")) {
+	switch {
+	case isThere(back.aside("")):
 		return fmt.Errorf("a move in the other direction was cut short: finish it with -to %s", m.from)
+	case !isThere(m.aside("")) && !isThere(m.records(m.from, "layers")) && isThere(m.records(m.to, "layers")):
+		// An earlier call has done it.
+		return nil
+	case !isThere(m.aside("")) && !isThere(m.records(m.from, "layers")):
+		return fmt.Errorf("%s has no store of the driver %s", m.root, m.from)
 	}
-	if !isThere(m.aside("")) {
+	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot)
+	if !m.hasBegun() {
 		if err := m.begin(); err != nil {
 			return err
 		}
 	}
-	if err := m.setAside(); err != nil {
-		return err
-	}
-	driver, err := m.open()
+	layers, err := readLayers(m.aside("layers"), m.aside("containers"))
 	if err != nil {
 		return err
 	}
-	layers, err := readLayers(m.aside("layers"), m.aside("containers"))
-	if err == nil {
-		err = m.check(layers)
-	}
-	if err == nil && m.to == "overlay" {
-		err = m.ToOverlay(layers)
-	} else if err == nil {
-		err = m.ToAufs(layers)
-	}
-	if err := errors.Join(err, driver.Cleanup()); err != nil {
+	if err := m.moveLayers(layers); err != nil {
+		if len(layers) > 0 && !m.HasMoved(layers, m.to == "aufs") {
+			err = errors.Join(err, m.giveBack())
+		}
 		return err
 	}
 	return m.end()
 }
 
-// begin checks that the store can move. If it cannot, the store is as before.
+// begin checks that the store can move, and moves the library's records aside. If the store cannot move, it is as before.
 func (m *move) begin() (err error) {
-	if !isThere(m.records(m.from, "layers")) {
-		return fmt.Errorf("%s has no store of the driver %s", m.root, m.from)
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := errors.Join(m.CheckMounts(), m.isNew()); err != nil {
+		return err
 	}
 	if !isThere(m.home(m.to)) {
 		defer func() {
@@ -134,22 +135,44 @@ func (m *move) begin() (err error) {
 			}
 		}()
 	}
-	if err := m.isNew(); err != nil {
-		return err
-	}
-	layers, err := readLayers(m.records(m.from, "layers"), m.records(m.from, "containers"))
+	layers, err := readLayers(m.now("layers"), m.now("containers"))
 	if err != nil {
 		return err
 	}
-	// The host may be unable to have that driver.
+	// The host may be unable to have that driver, which also makes its home.
 	driver, err := m.open()
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(m.check(layers), m.hasOnly(layers), driver.Cleanup()); err != nil {
+	if err := errors.Join(driver.Cleanup(), m.check(layers), m.hasOnly(layers), m.Unbind(), m.TryRename()); err != nil {
 		return err
 	}
-	return errors.Join(os.Mkdir(m.aside(""), 0o700), syncDir(m.root))
+	return m.setAside()
+}
+
+// lock takes the library's locks, so that no program is changing the records.
+func (m *move) lock() (unlock func(), err error) {
+	var held []*lockfile.LockFile
+	unlock = func() {
+		for _, lock := range held {
+			lock.Unlock()
+		}
+	}
+	for _, path := range []string{
+		filepath.Join(m.root, "storage.lock"), m.records(m.from, "layers/layers.lock"), m.records(m.from, "images/images.lock"), m.records(m.from, "containers/containers.lock"),
+	} {
+		if !isThere(path) {
+			continue
+		}
+		lock, err := lockfile.GetLockFile(path)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		lock.Lock()
+		held = append(held, lock)
+	}
+	return unlock, nil
 }
 
 // check checks that all layers that have not moved can.
@@ -184,7 +207,7 @@ func (m *move) hasOnly(layers []moving.Layer) error {
 		ids = slices.DeleteFunc(ids, func(id string) bool { return id == l.ID })
 	}
 	if len(ids) > 0 {
-		return fmt.Errorf("the library's records do not have the layers %s: remove them, for example with podman system check --repair", strings.Join(ids, ", "))
+		return fmt.Errorf("%s has layers that are not in the records below %s, and would be lost: %s", m.home(m.from), m.root, strings.Join(ids, ", "))
 	}
 	return nil
 }
@@ -201,30 +224,28 @@ func layersIn(driver, home string) (ids []string, err error) {
 		return nil, nil
 	}
 	for _, entry := range entries {
-		if isThere(filepath.Join(dir, entry.Name(), file)) {
+		if store.CheckID(entry.Name()) == nil && isThere(filepath.Join(dir, entry.Name(), file)) {
 			ids = append(ids, entry.Name())
 		}
 	}
 	return ids, err
 }
 
-// setAside moves the library's records aside.
-func (m *move) setAside() error {
-	if err := m.Unbind(); err != nil {
+// moveLayers moves all layers that have not moved yet.
+func (m *move) moveLayers(layers []moving.Layer) error {
+	if err := errors.Join(m.setAside(), m.Unbind(), m.check(layers)); err != nil {
 		return err
 	}
-	for _, kind := range recordKinds {
-		if !isThere(m.records(m.from, kind)) {
-			continue
-		}
-		if isThere(m.aside(kind)) {
-			return fmt.Errorf("%s is there again: some program has used the store during the move", m.records(m.from, kind))
-		}
-		if err := os.Rename(m.records(m.from, kind), m.aside(kind)); err != nil {
-			return err
-		}
+	driver, err := m.open()
+	if err != nil {
+		return err
 	}
-	return errors.Join(syncDir(m.aside("")), syncDir(m.root))
+	if m.to == "overlay" {
+		err = m.ToOverlay(layers)
+	} else {
+		err = m.ToAufs(layers)
+	}
+	return errors.Join(err, driver.Cleanup())
 }
 
 // open opens the driver that the layers move to, and plans the move with it.
@@ -242,42 +263,13 @@ func (m *move) open() (graphdriver.Driver, error) {
 
 // end removes the home that all layers have left, and gives the records their new names.
 func (m *move) end() error {
-	err := m.hasOnly(nil)
-	if err == nil {
-		err = os.RemoveAll(m.home(m.from))
-	}
-	if err != nil {
+	if err := errors.Join(m.hasOnly(nil), m.CheckMounts()); err != nil {
 		return err
 	}
-	for _, kind := range recordKinds {
-		if !isThere(m.aside(kind)) {
-			continue
-		}
-		target := m.records(m.to, kind)
-		empty, err := isEmptyOf(target, kind)
-		if err == nil && !empty {
-			err = fmt.Errorf("%s has records: some program has used the store during the move", target)
-		}
-		if err == nil {
-			err = os.RemoveAll(target)
-		}
-		if err == nil {
-			err = os.Rename(m.aside(kind), target)
-		}
-		if err != nil {
-			return err
-		}
+	if err := errors.Join(os.RemoveAll(m.home(m.from)), fsutil.SyncDir(m.root)); err != nil {
+		return err
 	}
-	return errors.Join(syncDir(m.root), os.Remove(m.aside("")), syncDir(m.root))
+	return m.reveal(m.to)
 }
 
 func isThere(path string) bool { return store.IsThere(path) }
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return unix.Fsync(int(dir.Fd()))
-}

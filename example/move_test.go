@@ -26,8 +26,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moveVariable has the arguments of a child process that moves a store.
-const moveVariable = "AUFS_EXAMPLE_MOVE"
+const (
+	// moveVariable has the arguments of a child process that moves a store.
+	moveVariable = "AUFS_EXAMPLE_MOVE"
+	// openVariable has the driver, the graph root and the run root of a store that a child process opens and reads.
+	openVariable = "AUFS_EXAMPLE_OPEN"
+)
 
 func TestMain(m *testing.M) {
 	// The library unpacks archives in a child process, which runs this same program.
@@ -40,6 +44,17 @@ func TestMain(m *testing.M) {
 	}
 	if args := os.Getenv(moveVariable); args != "" {
 		os.Exit(moveStore(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr))
+	}
+	if args := strings.Split(os.Getenv(openVariable), "\n"); len(args) == 3 {
+		s, err := movedStore{root: args[1], run: args[2]}.tryOpen(args[0])
+		if err == nil {
+			_, err = s.Layers()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }
@@ -57,13 +72,17 @@ type movedStore struct{ root, run string }
 // open opens the store with a driver. It must be shut down before the next open.
 func (m movedStore) open(t *testing.T, driver string) storage.Store {
 	t.Helper()
+	s, err := m.tryOpen(driver)
+	must(t, err)
+	return s
+}
+
+func (m movedStore) tryOpen(driver string) (storage.Store, error) {
 	o := storage.StoreOptions{GraphRoot: m.root, RunRoot: m.run, GraphDriverName: driver}
 	if driver == "aufs" {
 		o.GraphDriverOptions = []string{"aufs.backend=auto"}
 	}
-	s, err := storage.GetStore(o)
-	must(t, err)
-	return s
+	return storage.GetStore(o)
 }
 
 func shutDown(t *testing.T, s storage.Store) {
@@ -241,24 +260,48 @@ func TestMove(t *testing.T) {
 	for range 2 {
 		for _, driver := range []string{"overlay", "aufs"} {
 			m.move(t, driver)
+			m.hasNothing(t, other[driver])
 			m.looksLike(t, driver, has)
-			entries, err := filepath.Glob(m.root + "/*" + other[driver] + "*")
-			if err != nil || len(entries) > 0 {
-				t.Errorf("after the move to %s there are %q, %v", driver, entries, err)
-			}
+			m.move(t, driver) // again: there is nothing to do
 		}
 	}
 }
 
-// TestMoveKilled kills the program while it moves a store, at random times, until one run comes to its end.
+// hasNothing fails the test if the graph root has anything of a driver.
+func (m movedStore) hasNothing(t *testing.T, driver string) {
+	t.Helper()
+	for _, pattern := range []string{"/*" + driver + "*", "/moving-*"} {
+		if entries, err := filepath.Glob(m.root + pattern); err != nil || len(entries) > 0 {
+			t.Errorf("there are %q, %v", entries, err)
+		}
+	}
+	if left, err := overlayLayers(filepath.Join(m.root, "aufs")); err != nil || len(left) > 0 {
+		t.Errorf("in overlay form: %q, %v", left, err)
+	}
+}
+
+// isClosed fails the test if a program can open the store.
+func (m movedStore) isClosed(t *testing.T) {
+	t.Helper()
+	for driver := range other {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), openVariable+"="+strings.Join([]string{driver, m.root, m.run}, "\n"))
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "not a directory") {
+			t.Errorf("a program with %s: %v\n%s", driver, err, out)
+		}
+	}
+}
+
+// TestMoveKilled kills the program while it moves a store, at random times, until one run comes to its end. In between, no program can open the
+// store with its records aside.
 func TestMoveKilled(t *testing.T) {
 	m, has := newMovedStore(t)
 	start := time.Now()
 	m.move(t, "overlay")
 	whole := time.Since(start)
 	m.looksLike(t, "overlay", has)
-	killed := 0
-	for _, driver := range []string{"aufs", "overlay", "aufs", "overlay"} {
+	killed, closed := 0, 0
+	for _, driver := range []string{"aufs", "overlay", "aufs", "overlay", "aufs"} {
 		for {
 			cmd := m.command(driver)
 			var out bytes.Buffer
@@ -271,15 +314,73 @@ func TestMoveKilled(t *testing.T) {
 				break
 			}
 			if cmd.ProcessState.Exited() {
-				if !strings.Contains(out.String(), "has no store of the driver") {
-					t.Fatalf("moving to %s: %v\n%s", driver, err, out.String())
-				}
-				// The run before was killed after its work was done.
-				break
+				t.Fatalf("moving to %s: %v\n%s", driver, err, out.String())
 			}
 			killed++
+			if isGuard(filepath.Join(m.root, "aufs-layers")) || isGuard(filepath.Join(m.root, "overlay-layers")) {
+				closed++
+				m.isClosed(t)
+			}
 		}
+		m.hasNothing(t, other[driver])
 		m.looksLike(t, driver, has)
 	}
-	t.Logf("%d runs were killed", killed)
+	t.Logf("%d runs were killed, %d of them with the records aside", killed, closed)
+}
+
+// TestMoveRefused has stores that cannot move. They stay as they are.
+func TestMoveRefused(t *testing.T) {
+	mounted := func(t *testing.T, dir string) {
+		t.Helper()
+		must(t, os.MkdirAll(dir, 0o700))
+		must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, m movedStore)
+		word string
+	}{
+		"a disk of its own for the other home": {func(t *testing.T, m movedStore) { mounted(t, m.root+"/overlay") }, "on a mount of its own"},
+		"a mount in the home":                  {func(t *testing.T, m movedStore) { mounted(t, m.root+"/aufs/tmp/x") }, "/aufs/tmp/x"},
+		"a mount in the other home":            {func(t *testing.T, m movedStore) { mounted(t, m.root+"/overlay/x/mapped/0") }, "/mapped/0"},
+		"a link to the other home":             {func(t *testing.T, m movedStore) { must(t, os.Symlink(t.TempDir(), m.root+"/overlay")) }, "is no directory"},
+		"a store of the other driver": {func(t *testing.T, m movedStore) {
+			s := m.open(t, "overlay")
+			_, _, err := s.PutLayer("", "", nil, "", false, nil, layerArchive(t, "file", "file"))
+			must(t, err)
+			shutDown(t, s)
+		}, "has records of the driver overlay already"},
+		"a layer without a record": {func(t *testing.T, m movedStore) { must(t, os.Mkdir(m.root+"/aufs/diff/x", 0o700)) }, "would be lost: x"},
+		"kept content": {func(t *testing.T, m movedStore) {
+			layers, err := os.ReadDir(m.root + "/aufs/diff")
+			must(t, err)
+			must(t, os.MkdirAll(m.root+"/aufs/kept/"+layers[0].Name(), 0o700))
+		}, "had content that the layer does not show"},
+		"records cut short": {func(t *testing.T, m movedStore) {
+			// A call was killed when the checks were done, and a layer cannot move any more.
+			first := &move{root: m.root, from: "aufs", to: "overlay"}
+			must(t, first.setAside())
+			m.isClosed(t)
+			layers, err := os.ReadDir(m.root + "/aufs/diff")
+			must(t, err)
+			must(t, os.MkdirAll(m.root+"/aufs/kept/"+layers[0].Name(), 0o700))
+		}, "had content that the layer does not show"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, has := newMovedStore(t)
+			c.do(t, m)
+			out, err := m.command("overlay").CombinedOutput()
+			if err == nil || !strings.Contains(string(out), c.word) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if entries, err := filepath.Glob(m.root + "/moving-*"); err != nil || len(entries) > 0 {
+				t.Errorf("there are %q, %v", entries, err)
+			}
+			s := m.open(t, "aufs")
+			defer shutDown(t, s)
+			if got := picture(t, s); got != has {
+				t.Errorf("the store has\n%s\n\nand it had\n%s", got, has)
+			}
+		})
+	}
 }

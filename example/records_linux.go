@@ -2,14 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/containers/storage/pkg/idtools"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/moving"
 )
@@ -17,8 +16,11 @@ import (
 // layerRecord is what the library records of a layer, as far as a move needs it.
 type layerRecord struct {
 	ID     string          `json:"id"`
-	Parent string          `json:"parent"`
 	UIDMap []idtools.IDMap `json:"uidmap"`
+	GIDMap []idtools.IDMap `json:"gidmap"`
+	Flags  struct {
+		Incomplete bool `json:"incomplete"`
+	} `json:"flags"`
 }
 
 // containerRecord is what the library records of a container, as far as a move needs it.
@@ -33,7 +35,7 @@ func readRecords[T any](dir, kind string) (records []T, err error) {
 	for _, prefix := range []string{"", "volatile-"} {
 		path := filepath.Join(dir, prefix+kind+".json")
 		content, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
+		if fsutil.IgnoreGone(err) == nil && len(content) == 0 {
 			continue
 		}
 		var list []T
@@ -54,8 +56,8 @@ func isEmptyOf(dir, kind string) (bool, error) {
 	return len(records) == 0, err
 }
 
-// readLayers reads the library's records of layers, and returns each layer after its parent.
-func readLayers(layersDir, containersDir string) (sorted []moving.Layer, err error) {
+// readLayers reads the library's records of layers.
+func readLayers(layersDir, containersDir string) (layers []moving.Layer, err error) {
 	records, err := readRecords[layerRecord](layersDir, "layers")
 	if err != nil {
 		return nil, err
@@ -64,28 +66,18 @@ func readLayers(layersDir, containersDir string) (sorted []moving.Layer, err err
 	if err != nil {
 		return nil, err
 	}
-	done := map[string]bool{"": true}
-	for len(records) > 0 {
-		rest := slices.DeleteFunc(slices.Clone(records), func(r layerRecord) bool {
-			if !done[r.Parent] {
-				return false
-			}
-			done[r.ID] = true
-			l := moving.Layer{ID: r.ID, Parent: r.Parent}
-			// If mounts cannot shift owners, the layer has the maps of its container, and files with owners of these maps.
-			n := slices.IndexFunc(containers, func(c containerRecord) bool { return c.Layer == r.ID })
-			if n >= 0 && len(containers[n].UIDMap) > 0 && len(r.UIDMap) == 0 {
-				l.Maps = &idmap.Mappings{UIDs: mapsOf(containers[n].UIDMap), GIDs: mapsOf(containers[n].GIDMap)}
-			}
-			sorted = append(sorted, l)
-			return true
-		})
-		if len(rest) == len(records) {
-			return nil, fmt.Errorf("the library's record of layer %s names the parent %s, which has no record", rest[0].ID, rest[0].Parent)
+	for _, r := range records {
+		if r.Flags.Incomplete {
+			return nil, fmt.Errorf("the record of layer %s says that it is incomplete: open the store with a program once, which removes the layer", r.ID)
 		}
-		records = rest
+		l := moving.Layer{ID: r.ID, Mapped: len(r.UIDMap)+len(r.GIDMap) > 0}
+		n := slices.IndexFunc(containers, func(c containerRecord) bool { return c.Layer == r.ID })
+		if n >= 0 && len(containers[n].UIDMap)+len(containers[n].GIDMap) > 0 {
+			l.Maps = &idmap.Mappings{UIDs: mapsOf(containers[n].UIDMap), GIDs: mapsOf(containers[n].GIDMap)}
+		}
+		layers = append(layers, l)
 	}
-	return sorted, nil
+	return layers, nil
 }
 
 func mapsOf(list []idtools.IDMap) (maps []idmap.Map) {

@@ -29,7 +29,7 @@ import (
 // These tests have containers make a path of their layer lead to files of the host, while the driver works in the layer.
 
 // confused are parts of the kernel's messages about processes of this test when a branch changes unexpectedly.
-var confused = []string{"driver.t", "exe["}
+var confused = []string{"drivertest", "exe["}
 
 // exchangedDirs are the directories of a layer that are exchanged with symbolic links. A directory comes before the one that it is in.
 var exchangedDirs = []string{"d/e/g", "d/e", "d", "h", ".wh..wh.plnk", ".wh..wh.orph"}

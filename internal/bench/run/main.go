@@ -3,7 +3,7 @@
 // Command run runs the programs that the benchmarks are compiled into, in turn, and writes their results to a file.
 // It needs root.
 //
-//	run -out FILE PROGRAM...
+//	run -out FILE PROGRAM [PROGRAM]
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errUsage = errors.New("usage: run -out FILE PROGRAM...")
+var errUsage = errors.New("usage: run -out FILE PROGRAM [PROGRAM]")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)

@@ -6,8 +6,6 @@ import "github.com/seed-642172e2/aufs/internal/core/storetest"
 
 // These short names are for the helpers that tests use most.
 
-type entry = storetest.Entry
-
 var (
 	must        = storetest.Must
 	headersOf   = storetest.HeadersOf

@@ -16,63 +16,65 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/owners"
+	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/shift"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
 
 var (
-	errKept    = errors.New("its archive had content that the layer does not show, so the overlay driver could not give the archive back: remove the image, and pull it again later")
-	errQuota   = errors.New("the layer has a quota, which cannot move: remove the container")
-	errChanged = errors.New("the owners of its files were changed for id maps, and the overlay driver would shift them again: remove the containers with these maps, and the layer")
-	errHalf    = errors.New("a change of the owners of its files was cut short: remove the layer")
+	errKept   = errors.New("its archive had content that the layer does not show, so the overlay driver could not give the archive back: remove the image, and pull it again after the move")
+	errQuota  = errors.New("the layer has a quota, which cannot move: remove the container")
+	errMapped = errors.New("the owners of its files were changed for id maps, and the other driver might shift them again: remove the containers with these maps, and the layer")
+	errHalf   = errors.New("a change of the owners of its files was cut short: remove the layer")
 )
 
 // CheckToOverlay returns an error for each of the layers that cannot move to the overlay driver's home. It leaves out those that have moved.
 func (m *Move) CheckToOverlay(layers []Layer) error {
-	return checkAll(layers, m.toOverlay, func(l Layer) error {
-		parents, err := m.Home.WrittenParents(l.ID)
-		if err != nil {
-			return err
-		}
-		if slices.Equal(parents, nil) != (l.Parent == "") || len(parents) > 0 && parents[0] != l.Parent {
-			return fmt.Errorf("%w: its parents are %q, and the storage library's record has %q", store.ErrDamaged, parents, l.Parent)
-		}
-		return errors.Join(m.hasRecords(l.ID), m.hasOverlayForm(l.ID), m.idle(l.ID))
+	return m.toOverlay().check(layers, func(s step) error {
+		return errors.Join(m.hasRecords(s.Layer), m.hasOverlayForm(s.ID), m.idle(s.ID))
 	})
 }
 
 // CheckToAufs returns an error for each of the layers that cannot move to this driver's home. It leaves out those that have moved.
 func (m *Move) CheckToAufs(layers []Layer) error {
-	return checkAll(layers, m.toAufs, func(l Layer) error {
-		if err := store.CheckNewID(l.ID); err != nil {
+	flag := filepath.Join(m.Overlay, ".has-mount-program")
+	if content, err := os.ReadFile(flag); fsutil.IgnoreGone(err) != nil || strings.TrimSpace(string(content)) == "true" {
+		return errors.Join(err, fmt.Errorf("%s says that a mount program has written the layers: this driver does not understand all of its marks", flag))
+	}
+	return m.toAufs().check(layers, func(s step) error {
+		if err := errors.Join(store.CheckNewID(s.ID), s.hasRightMaps()); err != nil {
 			return err
 		}
-		return errors.Join(m.isPlain(l.ID), m.overlayIdle(l.ID))
+		return errors.Join(m.isPlain(s.ID), m.overlayIdle(s.ID))
 	})
 }
 
-func checkAll(layers []Layer, of func(id string) dirs, check func(Layer) error) error {
-	var errs []error
-	for _, l := range layers {
-		moved, err := false, store.CheckID(l.ID)
-		if err == nil {
-			moved, err = of(l.ID).hasMoved()
-		}
-		if err == nil && !moved {
-			err = check(l)
-		}
-		if err != nil {
-			errs = append(errs, store.LayerError("moving", l.ID, err))
+func (d direction) check(layers []Layer, check func(step) error) error {
+	steps, errs := d.pending(layers)
+	for _, s := range steps {
+		if err := check(s); err != nil {
+			errs = append(errs, store.LayerError("moving", s.ID, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// hasRecords returns an error if this driver has recorded something of the layer id that the overlay driver cannot know.
-func (m *Move) hasRecords(id string) error {
-	layer := store.Layer{Home: m.Home, ID: id}
-	plan, err := owners.Unfinished(m.Home, id)
+// hasRightMaps returns an error if this driver cannot have the id maps of the layer.
+func (l Layer) hasRightMaps() error {
+	if l.Mapped {
+		return errMapped
+	}
+	if l.Maps == nil {
+		return nil
+	}
+	return l.Maps.Check()
+}
+
+// hasRecords returns an error if something is recorded of the layer that the overlay driver cannot know.
+func (m *Move) hasRecords(l Layer) error {
+	layer := store.Layer{Home: m.Home, ID: l.ID}
+	plan, err := owners.Unfinished(m.Home, l.ID)
 	if err == nil && plan != nil {
 		err = errHalf
 	}
@@ -80,14 +82,14 @@ func (m *Move) hasRecords(id string) error {
 	if err == nil {
 		record, err = shift.Read(layer)
 	}
-	if err == nil && record != nil && record.Kind == shift.Changed && !record.Maps.Empty() {
-		err = errChanged
+	if err == nil && (l.Mapped || record != nil && record.Kind == shift.Changed && !record.Maps.Empty()) {
+		err = errMapped
 	}
-	var quota layerquota.Quota
+	var limited layerquota.Quota
 	if err == nil {
-		quota, err = layerquota.Read(m.Home, id)
+		limited, err = layerquota.Read(m.Home, l.ID)
 	}
-	if err == nil && quota.Project != 0 {
+	if err == nil && limited.Project != 0 {
 		err = errQuota
 	}
 	if err == nil && len(kept.In([]store.Layer{layer})) > 0 {
@@ -123,24 +125,25 @@ func (m *Move) idle(id string) error {
 	return m.forms.Users.BusyIf(used, id)
 }
 
-// overlayIdle returns a *BusyError if the overlay driver's layer id is mounted.
+// overlayIdle returns a *BusyError if the overlay driver's layer id is mounted in any mount namespace. It leaves no trace in the layer.
 func (m *Move) overlayIdle(id string) error {
-	merged := filepath.Join(m.Overlay, id, "merged")
-	used, err := mountutil.IsMounted(merged)
-	if fsutil.IgnoreGone(err) == nil && !used {
-		used, err = m.forms.Users.UpperInUse(m.inOverlay(id), store.OwnForm())
-	}
+	dir := m.inOverlay(id)
+	before, err := fsutil.ListXattrs(dir)
 	if err != nil {
 		return err
 	}
-	if used {
-		return mountutil.Busy(merged)
+	used, err := m.forms.Users.UpperInUse(dir, store.OwnForm())
+	if err == nil && used {
+		return mountutil.Busy(filepath.Join(m.Overlay, id, "merged"))
 	}
-	return nil
+	if err == nil && !slices.Contains(before, store.OwnForm().XattrPrefix()+"origin") {
+		err = dropOrigin(dir)
+	}
+	return err
 }
 
 // plainEntries are what the overlay driver keeps of a layer. Other names are for layers that take more than overlayfs: those of composefs and
-// of additional layer stores.
+// of additional layer stores, and those whose owners the overlay driver has changed.
 var plainEntries = []string{"diff", "link", "lower", "lower-layers", "work", "merged", "empty", "mapped"}
 
 // isPlain returns an error if the overlay driver's layer id is more than a directory of files and marks.
@@ -155,29 +158,47 @@ func (m *Move) isPlain(id string) error {
 			return fmt.Errorf("this driver cannot use a layer that has %s", filepath.Join(dir, entry.Name()))
 		}
 	}
+	if err := isUnlimited(m.inOverlay(id)); err != nil {
+		return err
+	}
 	return filepath.WalkDir(m.inOverlay(id), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		names, err := fsutil.ListXattrs(path)
-		if err != nil {
-			return err
+		if n := slices.IndexFunc(names, isForeign); err == nil && n >= 0 {
+			err = fmt.Errorf("this driver does not understand the attribute %s of %s", names[n], path)
 		}
-		for _, name := range names {
-			if isForeign(name) {
-				return fmt.Errorf("this driver does not understand the attribute %s of %s", name, path)
-			}
-		}
-		return nil
+		return err
 	})
 }
 
+// isUnlimited returns an error if the files of dir have a quota.
+func isUnlimited(dir string) error {
+	var limits quota.Limits
+	project, err := quota.Of(dir)
+	if err == nil && project != 0 {
+		limits, err = project.Limits(dir)
+	}
+	if err != nil && !quota.NotSupported(err) {
+		return err
+	}
+	if limits != (quota.Limits{}) {
+		return errQuota
+	}
+	return nil
+}
+
 // isForeign reports whether the attribute says that a file is not what it looks like: overlayfs has its content or its name elsewhere
-// (metacopy=on, redirect_dir=on), or fuse-overlayfs has its owner and mode elsewhere (force_mask).
+// (metacopy=on, redirect_dir=on), fuse-overlayfs has its owner and mode elsewhere (force_mask), or overlayfs was mounted by somebody else, root
+// or a user without root, whose marks this process does not see.
 func isForeign(name string) bool {
-	f := store.OwnForm()
-	own, ok := strings.CutPrefix(name, f.XattrPrefix())
-	return name == "user.containers.override_stat" || ok && slices.Contains([]string{"metacopy", "redirect", "whiteout", "whiteouts"}, own)
+	form, others := store.OwnForm(), whiteout.OverlayUser
+	if form == others {
+		others = whiteout.OverlayTrusted
+	}
+	own, ok := strings.CutPrefix(name, form.XattrPrefix())
+	return name == "user.containers.override_stat" || others.OwnXattr(name) || ok && slices.Contains([]string{"metacopy", "redirect", "whiteout", "whiteouts"}, own)
 }
 
 // recordShift records the id maps of a container. Without the record, this driver would take the owners of the layers below it for those that

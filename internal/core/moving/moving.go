@@ -5,23 +5,26 @@ package moving
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
 
-// A Layer is a layer that moves.
+// A Layer is a layer that moves, as the storage library knows it.
 type Layer struct {
-	// Parent is the id of the layer below, or "".
-	ID, Parent string
+	ID string
 	// Maps are the id maps of a container whose mounts shift the owners of the layers below it, or nil.
 	Maps *idmap.Mappings
+	// Mapped says that the files have the owners of id maps because UpdateLayerIDMap has changed them.
+	Mapped bool
 }
 
 // A Move is between the homes of two drivers in one graph root.
@@ -39,78 +42,129 @@ func New(home store.Home, overlay, runRoot string) *Move {
 	return &Move{Home: home, Overlay: overlay, forms: conversion.New(home, runRoot)}
 }
 
-// dirs are the directories of a layer's files: in the home that it moves from, and in the other one.
-type dirs struct{ from, to string }
+// A direction says where the files of a layer are, and where they move to. It has the layer's ancestors, nearest first, by the home that layers
+// move from. The storage library's record of a layer can name another parent: that of a copy of a template layer is the template's.
+type direction struct {
+	from, to  func(id string) string
+	ancestors func(id string) ([]string, error)
+}
+
+func (m *Move) toOverlay() direction {
+	return direction{from: m.Home.Diff, to: m.inOverlay, ancestors: m.Home.WrittenParents}
+}
+
+func (m *Move) toAufs() direction {
+	return direction{from: m.inOverlay, to: m.Home.Diff, ancestors: m.overlayAncestors}
+}
 
 // inOverlay returns the directory of a layer's files in the overlay driver's home.
 func (m *Move) inOverlay(id string) string { return filepath.Join(m.Overlay, id, "diff") }
 
-func (m *Move) toOverlay(id string) dirs { return dirs{from: m.Home.Diff(id), to: m.inOverlay(id)} }
-
-func (m *Move) toAufs(id string) dirs { return dirs{from: m.inOverlay(id), to: m.Home.Diff(id)} }
-
-// hasMoved reports whether an earlier call has moved the layer.
-func (d dirs) hasMoved() (bool, error) {
-	if store.IsThere(d.from) {
-		return false, nil
+// overlayAncestors reads the ancestors of the overlay driver's layer id. The file "lower" has links to their directories.
+func (m *Move) overlayAncestors(id string) (ids []string, err error) {
+	content, err := os.ReadFile(filepath.Join(m.Overlay, id, "lower"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	if !store.IsThere(d.to) {
-		return false, fmt.Errorf("%w: the layer's files are neither in %s nor in %s", store.ErrDamaged, d.from, d.to)
-	}
-	return true, nil
-}
-
-// rename moves the files of a layer, durably. d.to is an empty directory.
-func (d dirs) rename() error {
-	// os.Rename refuses to replace a directory.
-	if err := unix.Rename(d.from, d.to); err != nil {
-		return &os.LinkError{Op: "rename", Old: d.from, New: d.to, Err: err}
-	}
-	return errors.Join(fsutil.SyncDir(filepath.Dir(d.to)), fsutil.SyncDir(filepath.Dir(d.from)))
-}
-
-// pending returns the layers that have not moved yet.
-func pending(layers []Layer, of func(id string) dirs) (left []Layer, err error) {
-	for _, l := range layers {
-		moved, err := of(l.ID).hasMoved()
-		if err != nil {
-			return nil, store.LayerError("moving", l.ID, err)
-		}
-		if !moved {
-			left = append(left, l)
-		}
-	}
-	return left, nil
-}
-
-// ToOverlay moves layers to the overlay driver's home. The layers are in an order in which each comes after its parent. An earlier call may have
-// been cut short. Nothing may be mounted, and all layers must have passed CheckToOverlay.
-func (m *Move) ToOverlay(layers []Layer) error {
-	left, err := pending(layers, m.toOverlay)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// Up to here, this driver can go on using the store.
-	for _, l := range left {
-		if err := m.convert(l.ID); err != nil {
-			return err
+	for link := range strings.SplitSeq(strings.TrimSpace(string(content)), ":") {
+		target, err := os.Readlink(filepath.Join(m.Overlay, link))
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, filepath.Base(filepath.Dir(target)))
+	}
+	return ids, nil
+}
+
+// A step moves one layer.
+type step struct {
+	Layer
+	parent   string
+	from, to string
+}
+
+// pending returns the steps for the layers that have not moved yet, each after that of its parent. Errors are about single layers.
+func (d direction) pending(layers []Layer) (steps []step, errs []error) {
+	known, depth := map[string]bool{}, map[string]int{}
+	for _, l := range layers {
+		known[l.ID] = true
+	}
+	for _, l := range layers {
+		s, ancestors, err := d.stepOf(l)
+		if n := slices.IndexFunc(ancestors, func(id string) bool { return !known[id] }); err == nil && n >= 0 {
+			err = fmt.Errorf("the store has no record of layer %s below it: layers on top of those of another store cannot move", ancestors[n])
+		}
+		if err != nil {
+			errs = append(errs, store.LayerError("moving", l.ID, err))
+		} else if s != nil {
+			depth[l.ID] = len(ancestors)
+			steps = append(steps, *s)
 		}
 	}
-	for _, l := range left {
-		if err := m.Create(l.ID, l.Parent); err != nil {
-			return store.LayerError("moving", l.ID, err)
+	slices.SortStableFunc(steps, func(a, b step) int { return depth[a.ID] - depth[b.ID] })
+	return steps, errs
+}
+
+// stepOf returns the step for a layer and the layer's ancestors, or nil if the layer has moved.
+func (d direction) stepOf(l Layer) (*step, []string, error) {
+	if err := store.CheckID(l.ID); err != nil {
+		return nil, nil, err
+	}
+	s := step{Layer: l, from: d.from(l.ID), to: d.to(l.ID)}
+	if !store.IsThere(s.from) {
+		if !store.IsThere(s.to) {
+			return nil, nil, fmt.Errorf("%w: the layer's files are neither in %s nor in %s", store.ErrDamaged, s.from, s.to)
 		}
+		return nil, nil, nil
 	}
-	// The overlay driver does not sync what it makes.
-	if err := syncFS(m.Overlay); err != nil {
-		return store.OpError("moving the layers to "+m.Overlay, err)
+	ancestors, err := d.ancestors(l.ID)
+	if err == nil && len(ancestors) > 0 {
+		s.parent = ancestors[0]
 	}
-	for _, l := range left {
-		if err := m.toOverlay(l.ID).rename(); err != nil {
-			return store.LayerError("moving", l.ID, err)
+	return &s, ancestors, err
+}
+
+// rename moves the files of a layer, durably. s.to must be an empty directory.
+func (s step) rename() error {
+	// os.Rename refuses to replace a directory.
+	if err := unix.Rename(s.from, s.to); err != nil {
+		return &os.LinkError{Op: "rename", Old: s.from, New: s.to, Err: err}
+	}
+	return errors.Join(fsutil.SyncDir(filepath.Dir(s.to)), fsutil.SyncDir(filepath.Dir(s.from)))
+}
+
+// each calls do for each of the steps, and stops at the first error.
+func each(steps []step, do func(step) error) error {
+	for _, s := range steps {
+		if err := do(s); err != nil {
+			return store.LayerError("moving", s.ID, err)
 		}
 	}
 	return nil
+}
+
+// ToOverlay moves layers to the overlay driver's home. An earlier call may have been cut short. Nobody may use the store, and all layers must
+// have passed CheckToOverlay. If no layer has moved when ToOverlay returns an error, this driver can go on using the store.
+func (m *Move) ToOverlay(layers []Layer) error {
+	steps, errs := m.toOverlay().pending(layers)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	err := each(steps, func(s step) error { return m.convert(s.ID) })
+	if err == nil {
+		err = each(steps, func(s step) error { return errors.Join(isEmpty(s.to), m.Create(s.ID, s.parent)) })
+	}
+	if err == nil {
+		// The overlay driver does not sync what it makes.
+		err = syncFS(m.Overlay)
+	}
+	if err == nil {
+		err = each(steps, step.rename)
+	}
+	return err
 }
 
 // convert converts the layer id to the form of the overlay driver.
@@ -120,39 +174,73 @@ func (m *Move) convert(id string) error {
 		return err
 	}
 	defer lock.Unlock()
-	return m.forms.ToOverlay(id, store.OwnForm(), func() bool { return false })
+	if err := m.forms.ToOverlay(id, store.OwnForm(), func() bool { return false }); err != nil {
+		return err
+	}
+	return dropOrigin(m.Home.Diff(id))
+}
+
+// dropOrigin removes the attribute by which overlayfs, with index=on, recognizes the layer below. In this driver's home, it comes from trial
+// mounts, which have another one. An empty attribute says that the layer has whiteouts, and stays.
+func dropOrigin(dir string) error {
+	attrs, name := fsutil.PathXattrs(dir), store.OwnForm().XattrPrefix()+"origin"
+	origin, err := attrs.Get(name)
+	if err != nil || len(origin) == 0 {
+		return err
+	}
+	if err := unix.Lremovexattr(dir, name); err != nil {
+		return &fs.PathError{Op: "lremovexattr " + name, Path: dir, Err: err}
+	}
+	return nil
+}
+
+// isEmpty returns an error if the directory has something in it. It may be missing.
+func isEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s has files already", dir)
+	}
+	return err
 }
 
 // ToAufs moves layers to the home of this driver, as ToOverlay does in the other direction. They stay in overlay form, which a conversion of the
 // store changes.
 func (m *Move) ToAufs(layers []Layer) error {
-	left, err := pending(layers, m.toAufs)
-	if err != nil {
-		return err
+	steps, errs := m.toAufs().pending(layers)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
-	for _, l := range left {
-		if err := m.createInHome(l); err != nil {
-			return store.LayerError("moving", l.ID, err)
-		}
-		if err := m.toAufs(l.ID).rename(); err != nil {
-			return store.LayerError("moving", l.ID, err)
-		}
+	err := each(steps, func(s step) error { return errors.Join(isEmpty(s.to), m.createInHome(s)) })
+	if err == nil {
+		err = each(steps, step.rename)
 	}
-	return nil
+	return err
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the
 // overlay driver.
-func (m *Move) createInHome(l Layer) error {
-	if !m.Home.Exists(l.ID) {
-		if err := m.Create(l.ID, l.Parent); err != nil {
+func (m *Move) createInHome(s step) error {
+	if !m.Home.Exists(s.ID) {
+		if err := m.Create(s.ID, s.parent); err != nil {
 			return err
 		}
 	}
-	if err := m.Home.SetForm(l.ID, store.FormRecord{Form: store.OwnForm()}); err != nil {
+	if err := m.Home.SetForm(s.ID, store.FormRecord{Form: store.OwnForm()}); err != nil {
 		return err
 	}
-	return recordShift(m.Home, l)
+	return recordShift(m.Home, s.Layer)
+}
+
+// HasMoved reports whether ToOverlay, or ToAufs if aufs is true, has moved any of the layers.
+func (m *Move) HasMoved(layers []Layer, aufs bool) bool {
+	d := m.toOverlay()
+	if aufs {
+		d = m.toAufs()
+	}
+	return slices.ContainsFunc(layers, func(l Layer) bool { return !store.IsThere(d.from(l.ID)) })
 }
 
 // syncFS syncs the file system that dir is on.
@@ -163,29 +251,4 @@ func syncFS(dir string) error {
 	}
 	defer f.Close()
 	return fsutil.SyncFS(int(f.Fd()), dir)
-}
-
-// Unbind unmounts the mounts of the two homes onto themselves, which the drivers make: no file can be renamed from one mount to another. Any
-// other mount there is an error.
-func (m *Move) Unbind() error {
-	for _, dir := range []string{m.Home.Mnt(""), m.Home.Diff(""), string(m.Home), m.Overlay} {
-		mounted, err := mountutil.IsMounted(dir)
-		if fsutil.IgnoreGone(err) == nil && !mounted {
-			continue
-		}
-		var own bool
-		if err == nil {
-			own, err = store.IsSelfBind(dir)
-		}
-		if err == nil && !own {
-			err = errors.New("layers cannot move from one mount to another: unmount it, and put all layers on one file system")
-		}
-		if err == nil {
-			err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
-		}
-		if err != nil {
-			return store.OpError("moving layers past the mount "+dir, err)
-		}
-	}
-	return nil
 }
