@@ -27,10 +27,10 @@ func (m *Move) CheckMounts() error {
 
 // checkMounts is CheckMounts for one home. In this driver's home, mnt can be a mount of itself as well.
 func checkMounts(home, mnt string) error {
-	st, err := fsutil.LstatOf(home)
-	if fsutil.IgnoreGone(err) == nil && err != nil {
+	if !store.IsThere(home) {
 		return nil
 	}
+	st, err := fsutil.LstatOf(home)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = fmt.Errorf("%s is no directory, so its files may be on another file system", home)
 	}

@@ -77,6 +77,9 @@ func archive(b *testing.B, files int) []byte {
 	var content bytes.Buffer
 	w := tar.NewWriter(&content)
 	for i := range files {
+		if i%100 == 0 {
+			must(b, storetest.Entry{Name: fmt.Sprintf("d%d/", i/100)}.Write(w))
+		}
 		must(b, storetest.Entry{Name: fmt.Sprintf("d%d/file-%d", i/100, i), Content: string(storetest.Content(fileSize))}.Write(w))
 	}
 	must(b, w.Close())
