@@ -89,42 +89,109 @@ func (m *move) home(driver string) string { return filepath.Join(m.root, driver)
 
 // run moves the store, or goes on with a move that was cut short.
 func (m *move) run() error {
+	lock, err := fsutil.TryLockDir(m.root)
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return fmt.Errorf("another call is moving the store in %s", m.root)
+	}
+	defer lock.Unlock()
 	back := move{root: m.root, from: m.to, to: m.from}
 	switch {
 	case isThere(back.aside("")):
 		return fmt.Errorf("a move in the other direction was cut short: finish it with -to %s", m.from)
-	case !isThere(m.aside("")) && !isThere(m.records(m.from, "layers")) && isThere(m.records(m.to, "layers")):
-		// An earlier call has done it.
+	case m.isDone() && !isThere(m.aside("")):
 		return nil
 	case !isThere(m.aside("")) && !isThere(m.records(m.from, "layers")):
 		return fmt.Errorf("%s has no store of the driver %s", m.root, m.from)
+	case m.isDone(), m.isRevealed("layers"), !isThere(m.records(m.from, "layers")) && isDir(m.records(m.to, "layers")):
+		return m.reveal(m.to)
 	}
-	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot)
-	if !m.hasBegun() {
+	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot, m.aside("times"))
+	if !m.isAside("layers") {
 		if err := m.begin(); err != nil {
-			return err
+			return m.giveBack(err)
 		}
 	}
-	layers, err := readLayers(m.aside("layers"), m.aside("containers"))
+	return m.goOn()
+}
+
+// isDone reports whether an earlier call has moved the store. A program that still has the old driver may have made directories for records since.
+func (m *move) isDone() bool {
+	for _, kind := range recordKinds {
+		if isFree(m.records(m.from, kind), kind) != nil {
+			return false
+		}
+	}
+	empty, err := isEmptyOf(m.records(m.to, "layers"), "layers")
+	return err == nil && !empty
+}
+
+// goOn moves the layers. All checks were done, and the library's records of layers are aside.
+func (m *move) goOn() error {
+	if err := m.setAside(); err != nil {
+		return err
+	}
+	layers, err := readLayers(m.now("layers"), m.now("containers"))
 	if err != nil {
 		return err
 	}
-	if err := m.moveLayers(layers); err != nil {
-		if len(layers) > 0 && !m.HasMoved(layers, m.to == "aufs") {
-			err = errors.Join(err, m.giveBack())
+	driver, err := m.openAgain()
+	if err == nil {
+		err = m.moveLayers(layers)
+	}
+	if err != nil && !m.HasMoved(layers, m.to == "aufs") {
+		var uerr error
+		if driver != nil {
+			uerr = m.Undo(layers, m.to == "aufs", driver.Remove)
 		}
+		if uerr != nil {
+			return errors.Join(err, uerr)
+		}
+		return m.giveBack(err)
+	}
+	if driver != nil {
+		err = errors.Join(err, driver.Cleanup())
+	}
+	if err != nil {
 		return err
 	}
 	return m.end()
 }
 
-// begin checks that the store can move, and moves the library's records aside. If the store cannot move, it is as before.
+// openAgain prepares the homes, and opens the driver that the layers move to.
+func (m *move) openAgain() (graphdriver.Driver, error) {
+	if err := m.Sweep(); err != nil {
+		return nil, err
+	}
+	if err := m.Unbind(); err != nil {
+		return nil, err
+	}
+	return m.open()
+}
+
+// moveLayers moves all layers that have not moved yet.
+func (m *move) moveLayers(layers []moving.Layer) error {
+	if err := m.check(layers); err != nil {
+		return err
+	}
+	if m.to == "overlay" {
+		return m.ToOverlay(layers)
+	}
+	return m.ToAufs(layers)
+}
+
+// begin checks that the store can move, and moves the library's records aside.
 func (m *move) begin() (err error) {
 	unlock, err := m.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := m.Sweep(); err != nil {
+		return err
+	}
 	if err := errors.Join(m.CheckMounts(), m.isNew()); err != nil {
 		return err
 	}
@@ -144,7 +211,13 @@ func (m *move) begin() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(driver.Cleanup(), m.check(layers), m.hasOnly(layers), m.Unbind(), m.TryRename()); err != nil {
+	if err := errors.Join(driver.Cleanup(), m.check(layers), m.hasOnly(layers)); err != nil {
+		return err
+	}
+	if err := m.Unbind(); err != nil {
+		return err
+	}
+	if err := m.TryRename(); err != nil {
 		return err
 	}
 	return m.setAside()
@@ -186,8 +259,11 @@ func (m *move) check(layers []moving.Layer) error {
 // isNew returns an error if the store has anything of the driver that it moves to.
 func (m *move) isNew() error {
 	for _, kind := range recordKinds {
-		if empty, err := isEmptyOf(m.records(m.to, kind), kind); err != nil || !empty {
-			return errors.Join(err, fmt.Errorf("%s has records of the driver %s already, in %s", m.root, m.to, m.records(m.to, kind)))
+		if err := isFree(m.records(m.to, kind), kind); err != nil {
+			return err
+		}
+		if path := m.now(kind); isThere(path) && !isDir(path) {
+			return fmt.Errorf("%s is no directory", path)
 		}
 	}
 	ids, err := layersIn(m.to, m.home(m.to))
@@ -231,23 +307,6 @@ func layersIn(driver, home string) (ids []string, err error) {
 	return ids, err
 }
 
-// moveLayers moves all layers that have not moved yet.
-func (m *move) moveLayers(layers []moving.Layer) error {
-	if err := errors.Join(m.setAside(), m.Unbind(), m.check(layers)); err != nil {
-		return err
-	}
-	driver, err := m.open()
-	if err != nil {
-		return err
-	}
-	if m.to == "overlay" {
-		err = m.ToOverlay(layers)
-	} else {
-		err = m.ToAufs(layers)
-	}
-	return errors.Join(err, driver.Cleanup())
-}
-
 // open opens the driver that the layers move to, and plans the move with it.
 func (m *move) open() (graphdriver.Driver, error) {
 	options := []string{m.to + ".skip_mount_home=true"}
@@ -273,3 +332,8 @@ func (m *move) end() error {
 }
 
 func isThere(path string) bool { return store.IsThere(path) }
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}

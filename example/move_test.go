@@ -16,13 +16,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/reexec"
+	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +37,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	faults.Launch()
 	// The library unpacks archives in a child process, which runs this same program.
 	if reexec.Init() {
 		return
@@ -43,7 +47,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	if args := os.Getenv(moveVariable); args != "" {
-		os.Exit(moveStore(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr))
+		faults.Tell(faults.Begin)
+		status := moveStore(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr)
+		faults.Tell(faults.End)
+		os.Exit(status)
 	}
 	if args := strings.Split(os.Getenv(openVariable), "\n"); len(args) == 3 {
 		s, err := movedStore{root: args[1], run: args[2]}.tryOpen(args[0])
@@ -124,10 +131,10 @@ func layerArchive(t *testing.T, files ...string) io.Reader {
 	return &b
 }
 
-// fill puts images and containers into the store.
-func fill(t *testing.T, s storage.Store) {
+// fill puts images into the store, and containers on every other one.
+func fill(t *testing.T, s storage.Store, images int) {
 	t.Helper()
-	for n := range 10 {
+	for n := range images {
 		parent := ""
 		for i, archive := range []io.Reader{
 			layerArchive(t, "d/", "", "d/gone", "gone", "d/kept", fmt.Sprint("kept", n), "e/", "", "e/old", "old", "file", "file", "long/", "", "long/"+strings.Repeat("n", 200), "n"),
@@ -145,7 +152,7 @@ func fill(t *testing.T, s storage.Store) {
 			continue
 		}
 		var options *storage.ContainerOptions
-		if n == 4 {
+		if n == 0 {
 			maps := []idtools.IDMap{{HostID: 100_000, Size: 65_536}}
 			options = &storage.ContainerOptions{IDMappingOptions: storage.IDMappingOptions{UIDMap: maps, GIDMap: maps}}
 		}
@@ -241,14 +248,14 @@ func (m movedStore) looksLike(t *testing.T, driver, want string) {
 }
 
 // newMovedStore makes a store of the driver aufs, with images and containers in it.
-func newMovedStore(t *testing.T) (m movedStore, has string) {
+func newMovedStore(t *testing.T, images int) (m movedStore, has string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting takes root")
 	}
 	m = movedStore{root: filepath.Join(t.TempDir(), "root"), run: filepath.Join(t.TempDir(), "run")}
 	s := m.open(t, "aufs")
-	fill(t, s)
+	fill(t, s, images)
 	has = picture(t, s)
 	shutDown(t, s)
 	return m, has
@@ -256,7 +263,7 @@ func newMovedStore(t *testing.T) (m movedStore, has string) {
 
 // TestMove moves a store to the overlay driver and back.
 func TestMove(t *testing.T) {
-	m, has := newMovedStore(t)
+	m, has := newMovedStore(t, 10)
 	for range 2 {
 		for _, driver := range []string{"overlay", "aufs"} {
 			m.move(t, driver)
@@ -267,26 +274,38 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// hasNothing fails the test if the graph root has anything of a driver.
+// hasNothing fails the test if the graph root has layers or records of a driver. A program may have made directories for them.
 func (m movedStore) hasNothing(t *testing.T, driver string) {
 	t.Helper()
-	for _, pattern := range []string{"/*" + driver + "*", "/moving-*"} {
-		if entries, err := filepath.Glob(m.root + pattern); err != nil || len(entries) > 0 {
-			t.Errorf("there are %q, %v", entries, err)
+	if ids, err := layersIn(driver, filepath.Join(m.root, driver)); err != nil || len(ids) > 0 {
+		t.Errorf("there are the layers %q, %v", ids, err)
+	}
+	for _, kind := range recordKinds {
+		path := filepath.Join(m.root, driver+"-"+kind)
+		if err := isFree(path, kind); err != nil || isGuard(path) {
+			t.Errorf("there is %s: %v", path, err)
 		}
+	}
+	if entries, err := filepath.Glob(m.root + "/moving-*"); err != nil || len(entries) > 0 {
+		t.Errorf("there are %q, %v", entries, err)
 	}
 	if left, err := overlayLayers(filepath.Join(m.root, "aufs")); err != nil || len(left) > 0 {
 		t.Errorf("in overlay form: %q, %v", left, err)
 	}
 }
 
+// program has a child process open the store with a driver, and read the records of layers.
+func (m movedStore) program(driver string) (out []byte, err error) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), openVariable+"="+strings.Join([]string{driver, m.root, m.run}, "\n"))
+	return cmd.CombinedOutput()
+}
+
 // isClosed fails the test if a program can open the store.
 func (m movedStore) isClosed(t *testing.T) {
 	t.Helper()
 	for driver := range other {
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), openVariable+"="+strings.Join([]string{driver, m.root, m.run}, "\n"))
-		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "not a directory") {
+		if out, err := m.program(driver); err == nil || !strings.Contains(string(out), "not a directory") {
 			t.Errorf("a program with %s: %v\n%s", driver, err, out)
 		}
 	}
@@ -295,7 +314,7 @@ func (m movedStore) isClosed(t *testing.T) {
 // TestMoveKilled kills the program while it moves a store, at random times, until one run comes to its end. In between, no program can open the
 // store with its records aside.
 func TestMoveKilled(t *testing.T) {
-	m, has := newMovedStore(t)
+	m, has := newMovedStore(t, 10)
 	start := time.Now()
 	m.move(t, "overlay")
 	whole := time.Since(start)
@@ -328,6 +347,98 @@ func TestMoveKilled(t *testing.T) {
 	t.Logf("%d runs were killed, %d of them with the records aside", killed, closed)
 }
 
+// TestMoveInterrupted interrupts the program at single system calls: it is killed before the call, or the call fails. Then other programs try to
+// open the store, and the program is called again.
+func TestMoveInterrupted(t *testing.T) {
+	m, has := newMovedStore(t, 2)
+	steps, all := 6, os.Getenv("AUFS_TEST_STEPS")
+	if n, err := strconv.Atoi(all); err == nil {
+		steps = 6 * n
+	}
+	calls := map[string]int{}
+	for _, driver := range []string{"overlay", "aufs"} {
+		must(t, faults.Run(m.command(driver), func(call faults.Call) faults.Verdict {
+			calls[driver] = call.N
+			return faults.Continue
+		}))
+		m.looksLike(t, driver, has)
+	}
+	t.Logf("calls: %v", calls)
+	if all == "all" {
+		steps = max(calls["overlay"], calls["aufs"])
+	}
+	for i := range steps {
+		for _, driver := range []string{"overlay", "aufs"} {
+			// The last calls, which reveal the records, get half of the steps.
+			step := 1 + rand.N(calls[driver])
+			if i%2 > 0 {
+				step = calls[driver] - rand.N(min(60, calls[driver]))
+			}
+			if all == "all" {
+				step = 1 + i%calls[driver]
+			}
+			for name, verdict := range map[string]faults.Verdict{"killed": faults.Kill, "EIO": faults.Fail(unix.EIO), "ENOSPC": faults.Fail(unix.ENOSPC)} {
+				m.interrupt(t, driver, name, step, verdict)
+				m.hasNothing(t, other[driver])
+				m.looksLike(t, driver, has)
+				m.move(t, other[driver])
+				if t.Failed() {
+					t.FailNow()
+				}
+			}
+			m.move(t, driver)
+		}
+	}
+}
+
+// interrupt moves the store to a driver, interrupts that at a call, and moves it again.
+func (m movedStore) interrupt(t *testing.T, driver, name string, step int, verdict faults.Verdict) {
+	t.Helper()
+	at := ""
+	cmd := m.command(driver)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+		if call.N == step {
+			at = call.String()
+			return verdict
+		}
+		return faults.Continue
+	})
+	if err == nil {
+		// The call need not succeed.
+		return
+	}
+	if entries, err := filepath.Glob(m.root + "/moving-*"); err == nil && len(entries) > 0 {
+		for program := range other {
+			_, _ = m.program(program)
+		}
+	}
+	if again, err := m.command(driver).CombinedOutput(); err != nil {
+		t.Fatalf("moving to %s, %s at call %d, %s:\n%s\nagain: %v\n%s", driver, name, step, at, out.String(), err, again)
+	}
+}
+
+// TestMoveTwice moves a store by two calls at once.
+func TestMoveTwice(t *testing.T) {
+	m, has := newMovedStore(t, 10)
+	for _, driver := range []string{"overlay", "aufs"} {
+		var calls sync.WaitGroup
+		for range 3 {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				if out, err := m.command(driver).CombinedOutput(); err != nil && !strings.Contains(string(out), "another call is moving the store") {
+					t.Errorf("%v\n%s", err, out)
+				}
+			}()
+		}
+		calls.Wait()
+		m.move(t, driver)
+		m.looksLike(t, driver, has)
+	}
+}
+
 // TestMoveRefused has stores that cannot move. They stay as they are.
 func TestMoveRefused(t *testing.T) {
 	mounted := func(t *testing.T, dir string) {
@@ -349,7 +460,7 @@ func TestMoveRefused(t *testing.T) {
 			_, _, err := s.PutLayer("", "", nil, "", false, nil, layerArchive(t, "file", "file"))
 			must(t, err)
 			shutDown(t, s)
-		}, "has records of the driver overlay already"},
+		}, "has records already"},
 		"a layer without a record": {func(t *testing.T, m movedStore) { must(t, os.Mkdir(m.root+"/aufs/diff/x", 0o700)) }, "would be lost: x"},
 		"kept content": {func(t *testing.T, m movedStore) {
 			layers, err := os.ReadDir(m.root + "/aufs/diff")
@@ -367,7 +478,7 @@ func TestMoveRefused(t *testing.T) {
 		}, "had content that the layer does not show"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, has := newMovedStore(t)
+			m, has := newMovedStore(t, 2)
 			c.do(t, m)
 			out, err := m.command("overlay").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.word) {

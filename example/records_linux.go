@@ -2,13 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/moving"
 )
@@ -35,7 +36,7 @@ func readRecords[T any](dir, kind string) (records []T, err error) {
 	for _, prefix := range []string{"", "volatile-"} {
 		path := filepath.Join(dir, prefix+kind+".json")
 		content, err := os.ReadFile(path)
-		if fsutil.IgnoreGone(err) == nil && len(content) == 0 {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(content) == 0 {
 			continue
 		}
 		var list []T

@@ -57,7 +57,7 @@ func overlayHome(t *testing.T) (home string, d graphdriver.Driver) {
 func (s testStore) toOverlay(t *testing.T, layers []moving.Layer) (home string, d graphdriver.Driver) {
 	t.Helper()
 	home, d = overlayHome(t)
-	m := moving.New(s.inner.Home, home, "")
+	m := moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
 	m.Create = func(id, parent string) error { return d.Create(id, parent, nil) }
 	must(t, errors.Join(m.CheckToOverlay(layers), m.Unbind(), m.ToOverlay(layers)))
 	// A move that was cut short after all of its work is repeated.
@@ -68,7 +68,7 @@ func (s testStore) toOverlay(t *testing.T, layers []moving.Layer) (home string, 
 // toAufs moves the layers of the overlay driver to the store.
 func (s testStore) toAufs(t *testing.T, home string, layers []moving.Layer) {
 	t.Helper()
-	m := moving.New(s.inner.Home, home, "")
+	m := moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
 	m.Create = func(id, parent string) error { return s.Create(id, parent, nil) }
 	must(t, errors.Join(m.CheckToAufs(layers), m.Unbind(), m.ToAufs(layers)))
 	must(t, errors.Join(m.CheckToAufs(layers), m.ToAufs(layers)))
@@ -157,7 +157,7 @@ func TestMovingRefused(t *testing.T) {
 				s := stackToMove(t, name)
 				c.do(t, s)
 				home, _ := overlayHome(t)
-				wants(t, moving.New(s.inner.Home, home, "").CheckToOverlay(moved), c.is, "moving layer ", c.word)
+				wants(t, moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).CheckToOverlay(moved), c.is, "moving layer ", c.word)
 			})
 		}
 	})
@@ -191,7 +191,7 @@ func TestMovingBackRefused(t *testing.T) {
 				home, d := stackToMove(t, name).toOverlay(t, moved)
 				c.do(t, home, d)
 				back := newStore(t, name)
-				wants(t, moving.New(back.inner.Home, home, "").CheckToAufs(moved), c.is, "moving layer ", c.word)
+				wants(t, moving.New(back.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).CheckToAufs(moved), c.is, "moving layer ", c.word)
 			})
 		}
 	})
@@ -210,7 +210,7 @@ func TestMovingLooksOnly(t *testing.T) {
 			return all
 		}
 		before := attrs()
-		m := moving.New(newStore(t, name).inner.Home, home, "")
+		m := moving.New(newStore(t, name).inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
 		must(t, m.CheckToAufs(moved))
 		if after := attrs(); !slices.Equal(before, after) {
 			t.Errorf("the layers had the attributes %q, and have %q", before, after)
@@ -248,7 +248,7 @@ func TestMovingPastMounts(t *testing.T) {
 		home, _ := overlayHome(t)
 		must(t, unix.Mount("none", home, "tmpfs", 0, ""))
 		defer unix.Unmount(home, unix.MNT_DETACH)
-		wants(t, moving.New(s.inner.Home, home, "").Unbind(), nil, home, "from one mount to another")
+		wants(t, moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).Unbind(), nil, home, "from one mount to another")
 		if mounted, err := mountutil.IsMounted(home); err != nil || !mounted {
 			t.Errorf("it is not mounted any more: %v", err)
 		}

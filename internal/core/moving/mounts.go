@@ -3,6 +3,7 @@
 package moving
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"golang.org/x/sys/unix"
 )
@@ -77,9 +79,33 @@ func (m *Move) Unbind() error {
 	return nil
 }
 
+// Sweep removes what calls that were killed have left in the homes, such as trial mounts.
+func (m *Move) Sweep() error {
+	for _, dir := range []string{m.Home.Diff(""), m.Overlay} {
+		tries, err := filepath.Glob(filepath.Join(dir, tryPrefix+"*"))
+		if err != nil {
+			return err
+		}
+		for _, try := range tries {
+			// It is empty, or it is a layer.
+			_ = unix.Rmdir(try)
+		}
+	}
+	if !store.IsThere(m.Home.Tmp()) {
+		return nil
+	}
+	var errs []error
+	warn := func(err error) { errs = append(errs, err) }
+	err := removal.New(m.Home, m.forms.Users.Notes).RemoveAbandoned(context.Background(), warn)
+	return errors.Join(append(errs, err)...)
+}
+
+// tryPrefix is the beginning of the names of directories that TryRename makes.
+const tryPrefix = "moving-"
+
 // TryRename renames an empty directory from one home to the other and back. Both homes must exist.
 func (m *Move) TryRename() error {
-	here, err := os.MkdirTemp(m.Overlay, "moving-")
+	here, err := os.MkdirTemp(m.Overlay, tryPrefix)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/store"
+	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,12 +35,14 @@ type Move struct {
 	Overlay string
 	// Create makes an empty layer in the home that the layers move to. The caller sets it before the move.
 	Create func(id, parent string) error
-	forms  *conversion.Converter
+	// Journal is a directory for what has to outlive a move that is cut short. It need not exist, and is empty when the move is done.
+	Journal string
+	forms   *conversion.Converter
 }
 
 // New returns the move between two homes. runRoot is where the storage library counts mounts.
-func New(home store.Home, overlay, runRoot string) *Move {
-	return &Move{Home: home, Overlay: overlay, forms: conversion.New(home, runRoot)}
+func New(home store.Home, overlay, runRoot, journal string) *Move {
+	return &Move{Home: home, Overlay: overlay, Journal: journal, forms: conversion.New(home, runRoot)}
 }
 
 // A direction says where the files of a layer are, and where they move to. It has the layer's ancestors, nearest first, by the home that layers
@@ -153,9 +156,15 @@ func (m *Move) ToOverlay(layers []Layer) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	err := each(steps, func(s step) error { return m.convert(s.ID) })
+	err := each(steps, func(s step) error { return m.keepingTimes(s.ID, m.convert) })
 	if err == nil {
-		err = each(steps, func(s step) error { return errors.Join(isEmpty(s.to), m.Create(s.ID, s.parent)) })
+		err = each(steps, func(s step) error {
+			// The overlay driver removes a layer that is there already.
+			if err := isEmpty(s.to); err != nil {
+				return err
+			}
+			return m.Create(s.ID, s.parent)
+		})
 	}
 	if err == nil {
 		// The overlay driver does not sync what it makes.
@@ -206,23 +215,46 @@ func isEmpty(dir string) error {
 	return err
 }
 
-// ToAufs moves layers to the home of this driver, as ToOverlay does in the other direction. They stay in overlay form, which a conversion of the
-// store changes.
+// ToAufs moves layers to the home of this driver, as ToOverlay does in the other direction, and converts them to aufs form. A layer without aufs
+// form stays in overlay form.
 func (m *Move) ToAufs(layers []Layer) error {
 	steps, errs := m.toAufs().pending(layers)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	err := each(steps, func(s step) error { return errors.Join(isEmpty(s.to), m.createInHome(s)) })
+	err := each(steps, m.createInHome)
 	if err == nil {
 		err = each(steps, step.rename)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		if err := m.convertBack(l.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// convertBack converts the layer id, which has moved, to aufs form.
+func (m *Move) convertBack(id string) error {
+	record, err := m.Home.ReadForm(id)
+	if err != nil || !record.IsOverlay() {
+		return err
+	}
+	if whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form) != nil {
+		return nil
+	}
+	return m.keepingTimes(id, m.forms.LayerToAufs)
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the
 // overlay driver.
 func (m *Move) createInHome(s step) error {
+	if err := isEmpty(s.to); err != nil {
+		return err
+	}
 	if !m.Home.Exists(s.ID) {
 		if err := m.Create(s.ID, s.parent); err != nil {
 			return err
@@ -232,6 +264,29 @@ func (m *Move) createInHome(s step) error {
 		return err
 	}
 	return recordShift(m.Home, s.Layer)
+}
+
+// Undo removes the layers, which are empty, that a call of ToOverlay or ToAufs has made without moving any. remove removes a layer by the driver of
+// the home that it is in.
+func (m *Move) Undo(layers []Layer, aufs bool, remove func(id string) error) error {
+	d := m.toOverlay()
+	if aufs {
+		d = m.toAufs()
+	}
+	for _, l := range layers {
+		dir := d.to(l.ID)
+		if !store.IsThere(dir) {
+			continue
+		}
+		err := isEmpty(dir)
+		if err == nil {
+			err = remove(l.ID)
+		}
+		if err != nil {
+			return store.LayerError("moving back", l.ID, err)
+		}
+	}
+	return nil
 }
 
 // HasMoved reports whether ToOverlay, or ToAufs if aufs is true, has moved any of the layers.
