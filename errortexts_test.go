@@ -43,8 +43,8 @@ type errorText struct {
 	child childProcess
 	// harmless says that provoke changes nothing in the store. Such rows share a store.
 	harmless bool
-	// xattrs says that the error comes about only on a file system with user attributes.
-	xattrs bool
+	// xattrs says that the error comes about only on a file system with user attributes, and shifts that it does only if mounts can shift owners.
+	xattrs, shifts bool
 }
 
 // A childProcess is a process of its own for an error that this process cannot bring about.
@@ -130,7 +130,7 @@ func TestErrorTexts(t *testing.T) {
 			if row.only != "" && row.only != name {
 				continue
 			}
-			if row.xattrs && !storetest.HasUserXattrs(t) {
+			if row.xattrs && !storetest.HasUserXattrs(t) || row.shifts && !shared.core.SupportsShifting(nil) {
 				all = false
 				continue
 			}

@@ -201,7 +201,7 @@ func shiftingErrors() []errorText {
 			},
 		},
 		{
-			name: "other maps", only: backend.Overlay, words: []string{child, "HOME/diff/child"},
+			name: "other maps", only: backend.Overlay, shifts: true, words: []string{child, "HOME/diff/child"},
 			provoke: func(s *errorStore) error {
 				shifted(s)
 				return get(s, maps(200_000, 10), maps(200_000, 10), "ro")
@@ -222,7 +222,7 @@ func shiftingErrors() []errorText {
 			},
 		},
 		{
-			name: "disabled shifting", only: backend.Overlay, words: []string{child, "HOME/diff/child"},
+			name: "disabled shifting", only: backend.Overlay, shifts: true, words: []string{child, "HOME/diff/child"},
 			provoke: func(s *errorStore) error {
 				shifted(s)
 				_, err := s.Get("child", graphdriver.MountOpts{UidMaps: good, GidMaps: good, DisableShifting: true})
@@ -230,7 +230,7 @@ func shiftingErrors() []errorText {
 			},
 		},
 		{
-			name: "changing the owners of a shifted layer", only: backend.Overlay, words: []string{"changing the owners in layer child", "HOME/diff/child"},
+			name: "changing the owners of a shifted layer", only: backend.Overlay, shifts: true, words: []string{"changing the owners in layer child", "HOME/diff/child"},
 			provoke: func(s *errorStore) error {
 				shifted(s)
 				return s.UpdateLayerIDMap("child", &idtools.IDMappings{}, idtools.NewIDMappingsFromMaps(good, good), "")

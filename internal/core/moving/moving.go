@@ -240,13 +240,10 @@ func (m *Move) ToAufs(layers []Layer) error {
 // convertBack converts the layer id, which has moved, to aufs form.
 func (m *Move) convertBack(id string) error {
 	record, err := m.Home.ReadForm(id)
-	if err != nil || !record.IsOverlay() {
-		return err
+	if err == nil && record.IsOverlay() && whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form) == nil {
+		err = m.keepingTimes(id, m.forms.LayerToAufs)
 	}
-	if whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form) != nil {
-		return nil
-	}
-	return m.keepingTimes(id, m.forms.LayerToAufs)
+	return err
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the

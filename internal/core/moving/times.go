@@ -55,7 +55,7 @@ func restoreTimes(root, rel string, want [2]unix.Timespec) error {
 func readTimes(path string) (times dirTimes, err error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // there is none
+		return nil, nil
 	}
 	if err == nil {
 		err = gob.NewDecoder(bytes.NewReader(content)).Decode(&times)
