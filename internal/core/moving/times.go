@@ -43,10 +43,11 @@ func (m *Move) keepingTimes(id string, convert func(id string) error) error {
 	return os.Remove(path)
 }
 
+// restoreTimes sets the times of one directory. A conversion removes the directories that aufs has for itself.
 func restoreTimes(root, rel string, want [2]unix.Timespec) error {
 	st, err := fsutil.StatBeneath(root, rel)
 	if err != nil || st.Mtim == want[1] {
-		return err
+		return fsutil.IgnoreGone(err)
 	}
 	return fsutil.SetTimesBeneath(root, rel, want[:])
 }
