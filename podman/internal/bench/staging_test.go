@@ -58,13 +58,15 @@ func drivers() []driver {
 // open opens a new store on the file system under test, with a run root in memory, until the benchmark ends.
 func (d driver) open(b *testing.B) graphdriver.Driver {
 	b.Helper()
-	root := b.TempDir()
+	// The name of a benchmark has characters that aufs cannot parse in a path.
+	root, err := os.MkdirTemp("", "aufs-bench-")
+	must(b, err)
 	run, err := os.MkdirTemp("/dev/shm", "aufs-bench-")
 	must(b, err)
 	opened, err := graphdriver.GetDriver(d.registered, graphdriver.Options{Root: root, RunRoot: run, DriverOptions: d.options})
 	must(b, err)
 	b.Cleanup(func() {
-		if err := errors.Join(opened.Cleanup(), os.RemoveAll(run)); err != nil {
+		if err := errors.Join(opened.Cleanup(), os.RemoveAll(run), os.RemoveAll(root)); err != nil {
 			b.Error(err)
 		}
 	})
