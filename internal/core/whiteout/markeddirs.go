@@ -141,6 +141,9 @@ func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(
 		name := entry.Name()
 		if _, ok := slices.BinarySearch(hidden, name); ok {
 			m.Beside = append(m.Beside, name)
+			if err := s.refuseDevices(t, filepath.Join(rel, name), entry); err != nil {
+				return nil, err
+			}
 		} else if entry.IsDir() && !strings.HasPrefix(name, Prefix) {
 			directories = append(directories, name)
 		}
@@ -149,6 +152,32 @@ func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(
 		add(m)
 	}
 	return directories, nil
+}
+
+// refuseDevices is refuseDevice for everything in a directory that the layer does not show. Its marks mean nothing, and stay, but a conversion
+// to aufs form would take the devices in it for marks.
+func (s Search) refuseDevices(t *fsutil.Tree, rel string, entry fs.DirEntry) error {
+	if s.Devices || !entry.IsDir() {
+		return nil
+	}
+	dir, err := t.Open(rel)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	entries, err := dir.List()
+	if err != nil {
+		return err
+	}
+	for _, below := range entries {
+		if err := s.refuseDevice(dir, below); err != nil {
+			return err
+		}
+		if err := s.refuseDevices(t, filepath.Join(rel, below.Name()), below); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refuseDevice returns an error if the file is a character device 0/0, unless Devices is set.
