@@ -184,6 +184,10 @@ func mountedTree(t *testing.T, dir string) string {
 			content, err = os.ReadFile(path)
 		}
 		name, _ := filepath.Rel(dir, path)
+		if name == "." {
+			// Aufs makes files of its own there in each writable layer, and so changes the time.
+			st.Mtim.Sec = 0
+		}
 		fmt.Fprintf(&b, "  %s %o %d:%d %d %q\n", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, content)
 		return err
 	}))
@@ -353,7 +357,7 @@ func TestMoveInterrupted(t *testing.T) {
 	m, has := newMovedStore(t, 2)
 	steps, all := 6, os.Getenv("AUFS_TEST_STEPS")
 	if n, err := strconv.Atoi(all); err == nil {
-		steps = 6 * n
+		steps = 3 * n
 	}
 	calls := map[string]int{}
 	for _, driver := range []string{"overlay", "aufs"} {
