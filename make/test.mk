@@ -47,13 +47,13 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		! grep -qw aufs /proc/filesystems || apart+=(-p 1); \
 		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
-		(cd $(EXAMPLE) && $(call go-test,$(TAGS)) "$${apart[@]}" -race ./...) || status=$$?; \
+		(cd $(EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		cd $(PODMAN); \
 		export CGO_ENABLED=0; \
 		$(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./... || status=$$?; \
-		$(call podman-test,$(STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(STORAGE)) || status=$$?; \
-		$(call podman-test,$(NEWEST_STORAGE)) "$${apart[@]}" ./... | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
+		$(call podman-test,$(STORAGE)) "$${apart[@]}" . | $(call name-storage,$(STORAGE)) || status=$$?; \
+		$(call podman-test,$(NEWEST_STORAGE)) "$${apart[@]}" . | $(call name-storage,$(NEWEST_STORAGE)) || status=$$?; \
 		cd ..; \
 		wait $$first || status=$$?; \
 		cat $(BUILD)/first.json; \
