@@ -22,6 +22,8 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 # Only what the race detector needs is built with cgo. "make demo" and the virtual machine
 # do without it as well, so Go compiles the standard library once less.
 #
+# The tests of the driver take the longest, and go first.
+#
 # -count=1 avoids cached results, because the cache does not depend on the kernel. The
 # tests find out which backends this host has. They fail on a host without overlay, where
 # they would test nothing.
@@ -45,7 +47,7 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		status=0; apart=(); \
 		[ "$$(id -u)" != 0 ] || apart=(-exec 'unshare -m'); \
 		! grep -qw aufs /proc/filesystems || apart+=(-p 1); \
-		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./... >$(BUILD)/first.json & first=$$!; \
+		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./internal/drivertest ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
 		(cd $(EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./...) || status=$$?; \
