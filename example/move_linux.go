@@ -97,24 +97,25 @@ func (m *move) run() error {
 		return fmt.Errorf("another call is moving the store in %s", m.root)
 	}
 	defer lock.Unlock()
-	back := move{root: m.root, from: m.to, to: m.from}
+	back, done := move{root: m.root, from: m.to, to: m.from}, m.isDone()
 	switch {
 	case isThere(back.aside("")):
 		return fmt.Errorf("a move in the other direction was cut short: finish it with -to %s", m.from)
-	case m.isDone() && !isThere(m.aside("")):
+	case done && !isThere(m.aside("")):
 		return nil
 	case !isThere(m.aside("")) && !isThere(m.records(m.from, "layers")):
 		return fmt.Errorf("%s has no store of the driver %s", m.root, m.from)
-	case m.isDone(), m.isRevealed("layers"), !isThere(m.records(m.from, "layers")) && isDir(m.records(m.to, "layers")):
+	case done, m.isRevealed("layers"), !isThere(m.records(m.from, "layers")) && isDir(m.records(m.to, "layers")):
 		return m.reveal(m.to)
 	}
-	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot, m.aside("times"))
-	if !m.isAside("layers") {
+	m.Move = moving.New(store.Home(m.home("aufs")), m.home("overlay"), m.runRoot, m.aside("times"), m.to == "aufs")
+	again := m.isAside("layers")
+	if !again {
 		if err := m.begin(); err != nil {
 			return m.giveBack(err)
 		}
 	}
-	return m.goOn()
+	return m.goOn(again)
 }
 
 // isDone reports whether an earlier call has moved the store. A program that still has the old driver may have made directories for records since.
@@ -128,8 +129,9 @@ func (m *move) isDone() bool {
 	return err == nil && !empty
 }
 
-// goOn moves the layers. All checks were done, and the library's records of layers are aside.
-func (m *move) goOn() error {
+// goOn moves the layers. The library's records of layers are aside. again says that another call has done so, and that the layers are to be checked
+// again.
+func (m *move) goOn(again bool) error {
 	if err := m.setAside(); err != nil {
 		return err
 	}
@@ -138,13 +140,16 @@ func (m *move) goOn() error {
 		return err
 	}
 	driver, err := m.openAgain()
-	if err == nil {
-		err = m.moveLayers(layers)
+	if err == nil && again {
+		err = m.Check(layers)
 	}
-	if err != nil && !m.HasMoved(layers, m.to == "aufs") {
+	if err == nil {
+		err = m.Run(layers)
+	}
+	if err != nil && !m.HasMoved(layers) {
 		var uerr error
 		if driver != nil {
-			uerr = m.Undo(layers, m.to == "aufs", driver.Remove)
+			uerr = m.Undo(layers, driver.Remove)
 		}
 		if uerr != nil {
 			return errors.Join(err, uerr)
@@ -169,17 +174,6 @@ func (m *move) openAgain() (graphdriver.Driver, error) {
 		return nil, err
 	}
 	return m.open()
-}
-
-// moveLayers moves all layers that have not moved yet.
-func (m *move) moveLayers(layers []moving.Layer) error {
-	if err := m.check(layers); err != nil {
-		return err
-	}
-	if m.to == "overlay" {
-		return m.ToOverlay(layers)
-	}
-	return m.ToAufs(layers)
 }
 
 // begin checks that the store can move, and moves the library's records aside.
@@ -211,7 +205,7 @@ func (m *move) begin() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(driver.Cleanup(), m.check(layers), m.hasOnly(layers)); err != nil {
+	if err := errors.Join(driver.Cleanup(), m.Check(layers), m.hasOnly(layers)); err != nil {
 		return err
 	}
 	if err := m.Unbind(); err != nil {
@@ -246,14 +240,6 @@ func (m *move) lock() (unlock func(), err error) {
 		held = append(held, lock)
 	}
 	return unlock, nil
-}
-
-// check checks that all layers that have not moved can.
-func (m *move) check(layers []moving.Layer) error {
-	if m.to == "overlay" {
-		return m.CheckToOverlay(layers)
-	}
-	return m.CheckToAufs(layers)
 }
 
 // isNew returns an error if the store has anything of the driver that it moves to.

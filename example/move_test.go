@@ -25,6 +25,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/reexec"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
 )
@@ -42,10 +43,7 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
-	// The host may have an options file. This storage.conf is empty, and has none beside it.
-	if err := os.Setenv("CONTAINERS_STORAGE_CONF", os.DevNull); err != nil {
-		panic(err)
-	}
+	storetest.NoOptionsFile()
 	if args := os.Getenv(moveVariable); args != "" {
 		faults.Tell(faults.Begin)
 		status := moveStore(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr)

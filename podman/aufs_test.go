@@ -20,10 +20,7 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
-	// The host may have an options file. This storage.conf is empty, and has none beside it.
-	if err := os.Setenv("CONTAINERS_STORAGE_CONF", os.DevNull); err != nil {
-		panic(err)
-	}
+	storetest.NoOptionsFile()
 	os.Exit(m.Run())
 }
 

@@ -65,8 +65,9 @@
 // Volatile times a Get, the writing of a file with an fsync(2) of it, and a Put. Drivers with overlayfs leave out the sync if the container
 // is volatile, and the Put does not sync the file system either. With aufs both happen.
 //
-// Mapped times how a container with a user namespace of its own is made and mounted. The in-tree driver cannot change owners, and is left out. With "owners=shifted", drivers that can do so shift the
-// owners of the image's files by mounts. With "owners=changed", all drivers copy the image, as the library has them do if they cannot shift.
+// Mapped times how a container with a user namespace of its own is made and mounted. The in-tree driver cannot change
+// owners, and is left out. With "owners=shifted", drivers that can do so shift the owners of the image's files by mounts.
+// With "owners=changed", all drivers copy the image, as the library has them do if they cannot shift.
 //
 // The key "parents" is the number of layers below a container. With "marks=each" all of them but the lowest delete a file of the layer
 // below and have an opaque directory. If several layers have an opaque directory of the same name, aufs shows the files that all of

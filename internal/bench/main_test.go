@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage/pkg/reexec"
+	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -29,10 +30,7 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
-	// The host may have an options file. This storage.conf is empty, and has none beside it.
-	if err := os.Setenv("CONTAINERS_STORAGE_CONF", os.DevNull); err != nil {
-		panic(err)
-	}
+	storetest.NoOptionsFile()
 	logrus.SetOutput(io.Discard)
 	if isWorker() {
 		os.Exit(beWorker())

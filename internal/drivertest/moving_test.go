@@ -53,25 +53,31 @@ func overlayHome(t *testing.T) (home string, d graphdriver.Driver) {
 	return home, d
 }
 
+// newMove returns the move from s to the overlay driver's home or, if aufs is true, the other way round.
+func newMove(t *testing.T, s testStore, overlay string, aufs bool) *moving.Move {
+	t.Helper()
+	return moving.New(s.inner.Home, overlay, "", filepath.Join(t.TempDir(), "journal"), aufs)
+}
+
 // toOverlay moves the layers of s to a new home of the overlay driver.
 func (s testStore) toOverlay(t *testing.T, layers []moving.Layer) (home string, d graphdriver.Driver) {
 	t.Helper()
 	home, d = overlayHome(t)
-	m := moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
+	m := newMove(t, s, home, false)
 	m.Create = func(id, parent string) error { return d.Create(id, parent, nil) }
-	must(t, errors.Join(m.CheckToOverlay(layers), m.Unbind(), m.ToOverlay(layers)))
+	must(t, errors.Join(m.Check(layers), m.Unbind(), m.Run(layers)))
 	// A move that was cut short after all of its work is repeated.
-	must(t, errors.Join(m.CheckToOverlay(layers), m.ToOverlay(layers)))
+	must(t, errors.Join(m.Check(layers), m.Run(layers)))
 	return home, d
 }
 
 // toAufs moves the layers of the overlay driver to the store.
 func (s testStore) toAufs(t *testing.T, home string, layers []moving.Layer) {
 	t.Helper()
-	m := moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
+	m := newMove(t, s, home, true)
 	m.Create = func(id, parent string) error { return s.Create(id, parent, nil) }
-	must(t, errors.Join(m.CheckToAufs(layers), m.Unbind(), m.ToAufs(layers)))
-	must(t, errors.Join(m.CheckToAufs(layers), m.ToAufs(layers)))
+	must(t, errors.Join(m.Check(layers), m.Unbind(), m.Run(layers)))
+	must(t, errors.Join(m.Check(layers), m.Run(layers)))
 }
 
 // TestMoving moves layers to the library's overlay driver, and to another store of this driver.
@@ -157,7 +163,7 @@ func TestMovingRefused(t *testing.T) {
 				s := stackToMove(t, name)
 				c.do(t, s)
 				home, _ := overlayHome(t)
-				wants(t, moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).CheckToOverlay(moved), c.is, "moving layer ", c.word)
+				wants(t, newMove(t, s, home, false).Check(moved), c.is, "moving layer ", c.word)
 			})
 		}
 	})
@@ -191,7 +197,7 @@ func TestMovingBackRefused(t *testing.T) {
 				home, d := stackToMove(t, name).toOverlay(t, moved)
 				c.do(t, home, d)
 				back := newStore(t, name)
-				wants(t, moving.New(back.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).CheckToAufs(moved), c.is, "moving layer ", c.word)
+				wants(t, newMove(t, back, home, true).Check(moved), c.is, "moving layer ", c.word)
 			})
 		}
 	})
@@ -210,16 +216,16 @@ func TestMovingLooksOnly(t *testing.T) {
 			return all
 		}
 		before := attrs()
-		m := moving.New(newStore(t, name).inner.Home, home, "", filepath.Join(t.TempDir(), "journal"))
-		must(t, m.CheckToAufs(moved))
+		m := newMove(t, newStore(t, name), home, true)
+		must(t, m.Check(moved))
 		if after := attrs(); !slices.Equal(before, after) {
 			t.Errorf("the layers had the attributes %q, and have %q", before, after)
 		}
 		for what, l := range map[string]moving.Layer{"owners of its files were changed": {ID: "box", Mapped: true}, "no groups": {ID: "box", Maps: &idmap.Mappings{UIDs: twoRanges.UIDs}}} {
-			wants(t, m.CheckToAufs(append([]moving.Layer{l}, moved[1:]...)), nil, "moving layer box", what)
+			wants(t, m.Check(append([]moving.Layer{l}, moved[1:]...)), nil, "moving layer box", what)
 		}
 		must(t, os.WriteFile(filepath.Join(home, ".has-mount-program"), []byte("true"), 0o600))
-		wants(t, m.CheckToAufs(moved), nil, ".has-mount-program")
+		wants(t, m.Check(moved), nil, ".has-mount-program")
 	})
 }
 
@@ -248,7 +254,7 @@ func TestMovingPastMounts(t *testing.T) {
 		home, _ := overlayHome(t)
 		must(t, unix.Mount("none", home, "tmpfs", 0, ""))
 		defer unix.Unmount(home, unix.MNT_DETACH)
-		wants(t, moving.New(s.inner.Home, home, "", filepath.Join(t.TempDir(), "journal")).Unbind(), nil, home, "from one mount to another")
+		wants(t, newMove(t, s, home, false).Unbind(), nil, home, "from one mount to another")
 		if mounted, err := mountutil.IsMounted(home); err != nil || !mounted {
 			t.Errorf("it is not mounted any more: %v", err)
 		}

@@ -29,35 +29,36 @@ var (
 	errHalf   = errors.New("a change of the owners of its files was cut short: remove the layer")
 )
 
-// CheckToOverlay returns an error for each of the layers that cannot move to the overlay driver's home. It leaves out those that have moved.
-func (m *Move) CheckToOverlay(layers []Layer) error {
-	return m.toOverlay().check(layers, func(s step) error {
-		return errors.Join(m.hasRecords(s.Layer), m.hasOverlayForm(s.ID), m.idle(s.ID))
-	})
-}
-
-// CheckToAufs returns an error for each of the layers that cannot move to this driver's home. It leaves out those that have moved.
-func (m *Move) CheckToAufs(layers []Layer) error {
-	flag := filepath.Join(m.Overlay, ".has-mount-program")
-	if content, err := os.ReadFile(flag); fsutil.IgnoreGone(err) != nil || strings.TrimSpace(string(content)) == "true" {
-		return errors.Join(err, fmt.Errorf("%s says that a mount program has written the layers: this driver does not understand all of its marks", flag))
-	}
-	return m.toAufs().check(layers, func(s step) error {
-		if err := errors.Join(store.CheckNewID(s.ID), s.hasRightMaps()); err != nil {
-			return err
+// Check returns an error for each of the layers that cannot move. It leaves out those that have moved.
+func (m *Move) Check(layers []Layer) error {
+	check := m.canGo
+	if m.aufs {
+		flag := filepath.Join(m.Overlay, ".has-mount-program")
+		if content, err := os.ReadFile(flag); fsutil.IgnoreGone(err) != nil || strings.TrimSpace(string(content)) == "true" {
+			return errors.Join(err, fmt.Errorf("%s says that a mount program has written the layers: this driver does not understand all of its marks", flag))
 		}
-		return errors.Join(m.isPlain(s.ID), m.overlayIdle(s.ID))
-	})
-}
-
-func (d direction) check(layers []Layer, check func(step) error) error {
-	steps, errs := d.pending(layers)
+		check = m.canCome
+	}
+	steps, errs := m.pending(layers)
 	for _, s := range steps {
 		if err := check(s); err != nil {
 			errs = append(errs, store.LayerError("moving", s.ID, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// canGo returns an error if the layer cannot move to the overlay driver's home.
+func (m *Move) canGo(s step) error {
+	return errors.Join(m.hasRecords(s.Layer), m.hasOverlayForm(s.ID), m.idle(s.ID))
+}
+
+// canCome returns an error if the layer cannot move to this driver's home.
+func (m *Move) canCome(s step) error {
+	if err := errors.Join(store.CheckNewID(s.ID), s.hasRightMaps()); err != nil {
+		return err
+	}
+	return errors.Join(m.isPlain(s.ID), m.overlayIdle(s.ID))
 }
 
 // hasRightMaps returns an error if this driver cannot have the id maps of the layer.

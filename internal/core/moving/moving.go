@@ -28,7 +28,7 @@ type Layer struct {
 	Mapped bool
 }
 
-// A Move is between the homes of two drivers in one graph root.
+// A Move is from the home of one driver to that of the other, in one graph root.
 type Move struct {
 	// Home is that of this driver, and Overlay that of the storage library's overlay driver.
 	Home    store.Home
@@ -38,11 +38,20 @@ type Move struct {
 	// Journal is a directory for what has to outlive a move that is cut short. It need not exist, and is empty when the move is done.
 	Journal string
 	forms   *conversion.Converter
+	// direction depends on aufs, which says that layers move to the home of this driver.
+	direction
+	aufs bool
 }
 
-// New returns the move between two homes. runRoot is where the storage library counts mounts.
-func New(home store.Home, overlay, runRoot, journal string) *Move {
-	return &Move{Home: home, Overlay: overlay, Journal: journal, forms: conversion.New(home, runRoot)}
+// New returns the move to the home of this driver if aufs is true, and otherwise to that of the overlay driver. runRoot is where the storage
+// library counts mounts.
+func New(home store.Home, overlay, runRoot, journal string, aufs bool) *Move {
+	m := &Move{Home: home, Overlay: overlay, Journal: journal, forms: conversion.New(home, runRoot), aufs: aufs}
+	m.direction = direction{from: home.Diff, to: m.inOverlay, ancestors: home.WrittenParents}
+	if aufs {
+		m.direction = direction{from: m.inOverlay, to: home.Diff, ancestors: m.overlayAncestors}
+	}
+	return m
 }
 
 // A direction says where the files of a layer are, and where they move to. It has the layer's ancestors, nearest first, by the home that layers
@@ -50,14 +59,6 @@ func New(home store.Home, overlay, runRoot, journal string) *Move {
 type direction struct {
 	from, to  func(id string) string
 	ancestors func(id string) ([]string, error)
-}
-
-func (m *Move) toOverlay() direction {
-	return direction{from: m.Home.Diff, to: m.inOverlay, ancestors: m.Home.WrittenParents}
-}
-
-func (m *Move) toAufs() direction {
-	return direction{from: m.inOverlay, to: m.Home.Diff, ancestors: m.overlayAncestors}
 }
 
 // inOverlay returns the directory of a layer's files in the overlay driver's home.
@@ -149,13 +150,31 @@ func each(steps []step, do func(step) error) error {
 	return nil
 }
 
-// ToOverlay moves layers to the overlay driver's home. An earlier call may have been cut short. Nobody may use the store, and all layers must
-// have passed CheckToOverlay. If no layer has moved when ToOverlay returns an error, this driver can go on using the store.
-func (m *Move) ToOverlay(layers []Layer) error {
-	steps, errs := m.toOverlay().pending(layers)
+// Run moves layers. An earlier call may have been cut short. Nobody may use the store, and all layers must have passed Check. If HasMoved is
+// false after an error, the driver from whose home they were to move can go on using the store.
+//
+// Layers that move to the home of this driver are converted to aufs form. A layer without aufs form stays in overlay form.
+func (m *Move) Run(layers []Layer) error {
+	steps, errs := m.pending(layers)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
+	if !m.aufs {
+		return m.toOverlay(steps)
+	}
+	if err := m.toAufs(steps); err != nil {
+		return err
+	}
+	for _, l := range layers {
+		if err := m.convertBack(l.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toOverlay moves layers to the overlay driver's home.
+func (m *Move) toOverlay(steps []step) error {
 	err := each(steps, func(s step) error { return m.keepingTimes(s.ID, m.convert) })
 	if err == nil {
 		err = each(steps, func(s step) error {
@@ -167,8 +186,8 @@ func (m *Move) ToOverlay(layers []Layer) error {
 		})
 	}
 	if err == nil {
-		// The overlay driver does not sync what it makes.
-		err = syncFS(m.Overlay)
+		// The overlay driver does not sync what it makes. It is on the same file system as home, or nothing could be renamed.
+		err = m.Home.Sync()
 	}
 	if err == nil {
 		err = each(steps, step.rename)
@@ -215,26 +234,13 @@ func isEmpty(dir string) error {
 	return err
 }
 
-// ToAufs moves layers to the home of this driver, as ToOverlay does in the other direction, and converts them to aufs form. A layer without aufs
-// form stays in overlay form.
-func (m *Move) ToAufs(layers []Layer) error {
-	steps, errs := m.toAufs().pending(layers)
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
+// toAufs moves layers to the home of this driver.
+func (m *Move) toAufs(steps []step) error {
 	err := each(steps, m.createInHome)
 	if err == nil {
 		err = each(steps, step.rename)
 	}
-	if err != nil {
-		return err
-	}
-	for _, l := range layers {
-		if err := m.convertBack(l.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // convertBack converts the layer id, which has moved, to aufs form.
@@ -263,15 +269,11 @@ func (m *Move) createInHome(s step) error {
 	return recordShift(m.Home, s.Layer)
 }
 
-// Undo removes the layers, which are empty, that a call of ToOverlay or ToAufs has made without moving any. remove removes a layer by the driver of
-// the home that it is in.
-func (m *Move) Undo(layers []Layer, aufs bool, remove func(id string) error) error {
-	d := m.toOverlay()
-	if aufs {
-		d = m.toAufs()
-	}
+// Undo removes the layers, which are empty, that a call of Run has made without moving any. remove removes a layer by the driver of the home
+// that it is in.
+func (m *Move) Undo(layers []Layer, remove func(id string) error) error {
 	for _, l := range layers {
-		dir := d.to(l.ID)
+		dir := m.to(l.ID)
 		if !store.IsThere(dir) {
 			continue
 		}
@@ -286,21 +288,7 @@ func (m *Move) Undo(layers []Layer, aufs bool, remove func(id string) error) err
 	return nil
 }
 
-// HasMoved reports whether ToOverlay, or ToAufs if aufs is true, has moved any of the layers.
-func (m *Move) HasMoved(layers []Layer, aufs bool) bool {
-	d := m.toOverlay()
-	if aufs {
-		d = m.toAufs()
-	}
-	return slices.ContainsFunc(layers, func(l Layer) bool { return !store.IsThere(d.from(l.ID)) })
-}
-
-// syncFS syncs the file system that dir is on.
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return fsutil.SyncFS(int(f.Fd()), dir)
+// HasMoved reports whether Run has moved any of the layers.
+func (m *Move) HasMoved(layers []Layer) bool {
+	return slices.ContainsFunc(layers, func(l Layer) bool { return !store.IsThere(m.from(l.ID)) })
 }

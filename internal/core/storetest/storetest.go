@@ -258,6 +258,13 @@ func Wants(t *testing.T, err, target error, words ...string) {
 	}
 }
 
+// NoOptionsFile keeps the driver from reading the host's options file. It names a storage.conf that is empty, and has no such file beside it.
+func NoOptionsFile() {
+	if err := os.Setenv("CONTAINERS_STORAGE_CONF", os.DevNull); err != nil {
+		panic(err)
+	}
+}
+
 // HasUserXattrs reports whether files can have attributes of users. On tmpfs, they cannot before Linux 6.6.
 func HasUserXattrs(t *testing.T) bool {
 	t.Helper()
