@@ -304,27 +304,8 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 	if a.inherits && h.Typeflag != tar.TypeSymlink && !strings.HasPrefix(name, whiteout.Prefix) {
 		attrs = layertar.WithoutInherited(attrs, info)
 	}
-	for attr, value := range attrs {
-		if strings.Contains(attr, "=") {
-			return nil, fmt.Errorf("%s: an archive cannot hold the attribute %q, which has a = in the name", filepath.Join(a.root, rel), attr)
-		}
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
-		if layertar.IsACL(attr) {
-			list, left, err := layertar.ACLToContainer([]byte(value), a.ids)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", filepath.Join(a.root, rel), err)
-			}
-			if left > 0 {
-				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids in the container", left, attr, filepath.Join(a.root, rel))
-			}
-			value = string(list)
-		}
-		if attr == layertar.CapabilityAttr {
-			value = string(layertar.CapabilityToContainer([]byte(value), a.ids))
-		}
-		h.PAXRecords[layertar.PaxXattr+attr] = value
+	if err := a.addXattrs(h, filepath.Join(a.root, rel), attrs); err != nil {
+		return nil, err
 	}
 	if strings.HasPrefix(name, whiteout.Prefix) {
 		// A whiteout's owner means nothing, and the mapping need not know it. Aufs makes whiteouts with the umask of
@@ -342,6 +323,33 @@ func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInf
 		h.Uid, h.Gid = owner.UID, owner.GID
 	}
 	return h, nil
+}
+
+// addXattrs adds the attributes of the file at path to its header, with the ids that owners in them have in the container.
+func (a *archiver) addXattrs(h *tar.Header, path string, attrs map[string]string) error {
+	for attr, value := range attrs {
+		if strings.Contains(attr, "=") {
+			return fmt.Errorf("%s: an archive cannot hold the attribute %q, which has a = in the name", path, attr)
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		if layertar.IsACL(attr) {
+			list, left, err := layertar.ACLToContainer([]byte(value), a.ids)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			if left > 0 {
+				logrus.Warnf("aufs: leaving out %d owners in %s of %s, who have no ids in the container", left, attr, path)
+			}
+			value = string(list)
+		}
+		if attr == layertar.CapabilityAttr {
+			value = string(layertar.CapabilityToContainer([]byte(value), a.ids))
+		}
+		h.PAXRecords[layertar.PaxXattr+attr] = value
+	}
+	return nil
 }
 
 // content archives the content of a regular file whose header has been written. It reads the content straight into the
