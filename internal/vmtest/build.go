@@ -37,6 +37,9 @@ func (opts options) programs() []program {
 		}
 		return programs
 	}
+	if opts.system != "" {
+		return programs
+	}
 	programs = append(programs, program{path: wire.IntreePath, dir: "internal/intree", args: []string{"build", "-tags", tagsIntree}})
 	for _, l := range opts.all() {
 		programs = append(programs, program{path: l.example().Path(), dir: l.made + "/example", args: []string{"build", "-tags", l.tags}})

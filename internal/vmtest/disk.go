@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,16 +36,23 @@ func makeDisk(ctx context.Context, dir string, opts options) error {
 		return nil
 	}
 	image := filepath.Join(dir, diskImage)
-	f, err := os.Create(image)
-	if err != nil {
+	if err := makeSparse(image, opts.disk); err != nil {
 		return err
-	}
-	defer f.Close()
-	if err := f.Truncate(opts.disk); err != nil {
-		return fmt.Errorf("make the disk: %w", err)
 	}
 	args := mkfsArgs(opts.fs, image)
 	return runQuietly(command(ctx, sbin(args[0]), args[1:]...))
+}
+
+// makeSparse makes a file of the given size that takes no room yet.
+func makeSparse(path string, size int64) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+		return fmt.Errorf("make the disk: %w", err)
+	}
+	return nil
 }
 
 // sbin finds a program that may be in a directory that only root has in PATH.

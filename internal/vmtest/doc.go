@@ -25,6 +25,11 @@
 // With -bench FILE the guest runs the benchmarks of package bench instead of
 // the tests and the example, and vmtest writes their results to the file.
 //
+// With -system DIRECTORY and -command COMMAND the guest runs the command in place of
+// the tests, in a copy of an installed Linux system that is in the directory. Its /tmp
+// is the file system under test. The kernel must have ext4 for the copy, and cgroups
+// version 2. vmtest must run as root then, to copy the owners of files.
+//
 // The run succeeds if the tests and the example program succeed on all
 // requested backends, and the kernel complains about nothing. A test that
 // makes aufs or overlayfs complain on purpose announces that in /dev/kmsg: it

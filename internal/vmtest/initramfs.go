@@ -108,6 +108,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		Stress:      opts.stress,
 		Seed:        opts.seed,
 		Bench:       opts.benchPlan(),
+		System:      opts.systemPlan(),
 	})
 	if err != nil {
 		return err

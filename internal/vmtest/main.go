@@ -69,6 +69,9 @@ func vmtest(ctx context.Context, opts options) (*result, error) {
 	if err := makeDisk(ctx, dir, opts); err != nil {
 		return nil, err
 	}
+	if err := makeSystem(ctx, dir, opts); err != nil {
+		return nil, err
+	}
 	fmt.Println("vmtest: booting", opts.kernel)
 	return boot(ctx, dir, opts)
 }

@@ -25,6 +25,9 @@ func wantedModules(opts options) []string {
 	// call modprobe, which the guest lacks. To use quotas, ext4 does the same. The
 	// tests make loop devices with an ext4 or a squashfs on them.
 	wanted := []string{"virtio_pci", "virtio_console", "crc32c_generic", "quota_v2", "ext4", "squashfs", "loop"}
+	if opts.system != "" {
+		wanted = append(wanted, "virtio_blk")
+	}
 	if hasDisk(opts.fs) {
 		wanted = append(wanted, "virtio_blk")
 		if opts.fs != "ext4" {

@@ -56,8 +56,11 @@ type options struct {
 	size      string
 	// profiles is a directory for CPU profiles of the benchmarks; "": make none.
 	profiles string
-	keep     bool
-	verbose  bool
+	// system is the directory of an installed Linux system, in which the guest runs command in place of the tests; "": run
+	// the tests.
+	system, command string
+	keep            bool
+	verbose         bool
 }
 
 var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
@@ -91,6 +94,8 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&opts.count, "count", 6, "how many rounds of the benchmarks there are")
 	flags.StringVar(&opts.size, "size", bench.Full, "size of the benchmarks: "+strings.Join(bench.Sizes(), ", "))
 	flags.StringVar(&opts.profiles, "profiles", "", "directory for CPU profiles of the benchmarks; none: none are made")
+	flags.StringVar(&opts.system, "system", "", "directory of a Linux system; run -command in it, and no tests")
+	flags.StringVar(&opts.command, "command", "", "command for the shell of the system")
 	flags.BoolVar(&opts.keep, "keep", false, "keep the temporary directory")
 	flags.BoolVar(&opts.verbose, "v", false, "show the output of all tests")
 	if err := flags.Parse(args); err != nil {
@@ -162,7 +167,7 @@ func (opts options) check() error {
 	if len(opts.backends) == 0 {
 		return errors.New("no backend to test")
 	}
-	return nil
+	return opts.checkSystem()
 }
 
 // maySkip reports whether tests on the backend may be skipped. On aufs, some

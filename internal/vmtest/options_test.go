@@ -36,6 +36,10 @@ func TestParseOptions(t *testing.T) {
 		{"-backends", "zfs"},
 		{"-backends", ""},
 		{"-bench", "file", "-count", "0"},
+		{"-system", "/"},
+		{"-command", "true"},
+		{"-system", filepath.Dir(kernel), "-command", "true"},
+		{"-system", "/", "-command", "true", "-bench", "file"},
 		{"-bench", "file", "-size", "huge"},
 		{"-kernel", kernel + "-not"},
 		{"-auplink", kernel + "-not"},
@@ -100,6 +104,24 @@ func TestBenchPlan(t *testing.T) {
 	}
 	if len(opts.suites()) > 0 || len(opts.programs()) != 4 {
 		t.Errorf("got %v, %v", opts.suites(), opts.programs())
+	}
+}
+
+func TestSystemPlan(t *testing.T) {
+	for fs, device := range map[string]string{"ext4": "/dev/vdb", "tmpfs": "/dev/vda"} {
+		opts := options{system: "/", command: "true", fs: fs, image: "dir", libraries: libraryNames()}
+		if got, want := *opts.systemPlan(), (wire.System{Device: device, Command: "true"}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if len(opts.suites()) > 0 || len(opts.programs()) != 1 {
+			t.Errorf("got %v, %v", opts.suites(), opts.programs())
+		}
+		if args := strings.Join(qemuArgs("dir", opts), " "); !strings.HasSuffix(args, "file=dir/"+systemImage) {
+			t.Errorf("the last disk is not the system's: %s", args)
+		}
+	}
+	if plan := (options{}).systemPlan(); plan != nil {
+		t.Errorf("there is no command, and a plan: %+v", plan)
 	}
 }
 

@@ -95,19 +95,22 @@ func (r *result) printTable(w io.Writer, opts options) error {
 		}
 	}
 	row("file system", opts.fs)
+	if r.command != nil {
+		row("command", verdict(*r.command))
+	}
 	if r.bench != nil {
 		row("benchmarks", verdict(*r.bench))
 	}
 	for _, tests := range r.tests {
 		row("tests of "+tests.Suite, verdict(tests.Exit))
 	}
-	if opts.image == "" && opts.bench == "" {
+	if opts.image == "" && opts.runsTests() {
 		row("tests of images", "left out: no image")
 	}
 	for _, example := range r.examples {
 		row(example.Name+" on "+example.Backend, verdict(example.Exit))
 	}
-	if opts.run != "" && opts.bench == "" {
+	if opts.run != "" && opts.runsTests() {
 		row("example", "left out: some tests were chosen")
 	}
 	row("kernel's complaints", fmt.Sprint(len(r.findings)))

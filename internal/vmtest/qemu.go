@@ -35,13 +35,20 @@ func qemuArgs(dir string, opts options) []string {
 		"-device", "virtio-serial-pci",
 	}
 	args = append(args, "-chardev", fileChardev("messages", messagesFd), "-device", "virtserialport,chardev=messages,name="+wire.MessagesPort)
+	// The guest names the disks in this order, from /dev/vda on.
 	if hasDisk(opts.fs) {
-		// Nobody needs the disk after a crash of the host. The guest gets the error of a failed write: by default, QEMU
-		// stops the machine when the host's disk is full.
-		drive := "if=virtio,format=raw,cache=unsafe,werror=report,file=" + filepath.Join(dir, diskImage)
-		args = append(args, "-drive", drive)
+		args = append(args, "-drive", drive(dir, diskImage))
+	}
+	if opts.system != "" {
+		args = append(args, "-drive", drive(dir, systemImage))
 	}
 	return args
+}
+
+// drive returns a disk whose content is a file in dir. Nobody needs the disk after a crash of the host. The guest gets the
+// error of a failed write: by default, QEMU stops the machine when the host's disk is full.
+func drive(dir, file string) string {
+	return "if=virtio,format=raw,cache=unsafe,werror=report,file=" + filepath.Join(dir, file)
 }
 
 // fileChardev returns a character device that writes to a pipe QEMU inherited.

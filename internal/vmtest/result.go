@@ -32,6 +32,8 @@ type result struct {
 	benchResults strings.Builder
 	profiles     []wire.Profile
 
+	command *wire.Exit // nil: the command in the system has not ended
+
 	done        bool
 	messagesErr error
 }
@@ -53,6 +55,10 @@ func (r *result) message(m wire.Message) {
 		fmt.Print("vmtest: " + m.News)
 	case m.Bench != nil:
 		r.bench = m.Bench
+	case m.Printed != "":
+		fmt.Print(m.Printed)
+	case m.Command != nil:
+		r.command = m.Command
 	case m.Fatal != "":
 		r.fatal = m.Fatal
 	case m.Done:
@@ -80,6 +86,7 @@ func (r *result) problems(opts options) []string {
 		add("the guest ended before it was done")
 	}
 	r.benchProblems(opts, add)
+	r.commandProblems(opts, add)
 	if r.ranTests() {
 		r.testProblems(opts, add)
 	}

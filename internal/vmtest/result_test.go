@@ -89,6 +89,18 @@ func TestProblems(t *testing.T) {
 			[]string{"benchmarks: GetPut: exit status 1"},
 		},
 		{
+			"no end of a command",
+			func(*result) {},
+			options{fs: "xfs", backends: bothBackends.backends, libraries: bothBackends.libraries, system: "dir"},
+			[]string{"the guest ended before its command did"},
+		},
+		{
+			"a command failed",
+			func(r *result) { r.message(wire.Message{Command: &wire.Exit{Error: "exit status 1"}}) },
+			options{fs: "xfs", backends: bothBackends.backends, libraries: bothBackends.libraries, system: "dir"},
+			[]string{"the command: exit status 1"},
+		},
+		{
 			"no boot",
 			func(r *result) {
 				*r = result{report: &testreport.Report{Results: []testreport.Result{

@@ -57,9 +57,12 @@ type suite struct {
 	tags string
 }
 
+// runsTests reports whether the guest runs the tests, and not benchmarks or a command.
+func (opts options) runsTests() bool { return opts.bench == "" && opts.system == "" }
+
 // suites returns the suites to run.
 func (opts options) suites() []suite {
-	if opts.bench != "" {
+	if !opts.runsTests() {
 		return nil
 	}
 	var suites []suite

@@ -17,6 +17,20 @@ func setUp() error {
 	if err := leaveRootfs(); err != nil {
 		return err
 	}
+	if err := mountKernels(); err != nil {
+		return err
+	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
+		return fmt.Errorf("busybox --install: %w: %s", err, out)
+	}
+	return nil
+}
+
+// mountKernels mounts the file systems that need no disk.
+func mountKernels() error {
 	for _, m := range []struct{ fs, dir string }{
 		{"proc", "/proc"},
 		{"sysfs", "/sys"},
@@ -28,12 +42,6 @@ func setUp() error {
 			return err
 		}
 	}
-	if err := loadModules(); err != nil {
-		return err
-	}
-	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
-		return fmt.Errorf("busybox --install: %w: %s", err, out)
-	}
 	return nil
 }
 
@@ -44,7 +52,13 @@ func leaveRootfs() error {
 	if err := unix.Mount("/", "/newroot", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind the new root: %w", err)
 	}
-	if err := unix.Chdir("/newroot"); err != nil {
+	return changeRoot("/newroot")
+}
+
+// changeRoot moves the mount at dir over the root directory. Afterwards this process is in it, and not in a chroot for the
+// kernel, which lets no program in a chroot make a user namespace.
+func changeRoot(dir string) error {
+	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("enter the new root: %w", err)
 	}
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {

@@ -58,6 +58,9 @@ func carryOut(host messages) error {
 	if plan.Bench != nil {
 		return runBench(host, plan)
 	}
+	if plan.System != nil {
+		return runInSystem(host, plan)
+	}
 	err = runSuites(host, plan, func(suite wire.Suite, timeout time.Duration) (wire.Exit, error) {
 		return runSuite(host, suite, plan, timeout)
 	})

@@ -22,6 +22,7 @@ const (
 	OursPath   = "/bin/ours" // intree with this module's driver
 	InputPath  = "/input.tar"
 	TmpDir     = "/tmp" // on the file system under test
+	SystemDir  = "/system"
 )
 
 // BenchPrograms returns the paths in the guest of the programs with benchmarks.
@@ -68,6 +69,7 @@ type Plan struct {
 	Stress      time.Duration // how long each stress test takes on each backend
 	Seed        uint64        // of the random sequences; 0: the time
 	Bench       *Bench        // if not nil, the benchmarks to run instead of suites and examples
+	System      *System       // if not nil, the command to run instead of suites and examples
 }
 
 // A Bench says how to run the benchmarks; Plan.Run says which.
@@ -77,6 +79,12 @@ type Bench struct {
 	Size  string // one of bench.Sizes
 	// Profile asks for CPU profiles.
 	Profile bool
+}
+
+// A System is an installed Linux system, in which the guest runs a command.
+type System struct {
+	Device  string // the disk with the system, an ext4
+	Command string // for the shell
 }
 
 // A Message has exactly one of its fields set.
@@ -89,6 +97,8 @@ type Message struct {
 	News    string   `json:",omitempty"` // the progress of the benchmarks
 	Profile *Profile `json:",omitempty"` // a CPU profile of a benchmark
 	Bench   *Exit    `json:",omitempty"` // the benchmarks have ended
+	Printed string   `json:",omitempty"` // a further part of what the command in the system prints
+	Command *Exit    `json:",omitempty"` // the command in the system has ended
 	Fatal   string   `json:",omitempty"` // why the guest gives up
 	Done    bool     `json:",omitempty"` // the guest has carried out the plan
 }
