@@ -42,6 +42,7 @@ include make/deps.mk     # What has to be installed.
 include make/test.mk     # Tests and fuzzing on this host.
 include make/image.mk    # The image for the tests.
 include make/vm.mk       # Tests on another kernel, in QEMU.
+include make/system.mk   # A Debian system for programs of others.
 include make/bench.mk    # Benchmarks, here and in QEMU.
 include make/lint.mk     # The linters, and what is generated.
 include make/build.mk    # Other platforms, the other module's example, cleaning up.

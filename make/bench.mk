@@ -50,7 +50,7 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 	@modprobe -q aufs 2>/dev/null || true
 	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-ours -tags '$(TAGS)' ./internal/bench
 	@CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o $(BUILD)/bench-intree -tags '$(filter-out exclude_graphdriver_aufs,$(TAGS))' ./internal/bench
-	@cd $(PODMAN) && CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o ../$(BUILD)/bench-podman -tags '$(PODMAN_TAGS)' ./internal/bench
+	@cd $(SECOND) && CGO_ENABLED=$(if $(CGO),1,0) $(GO) test -c -o ../$(BUILD)/bench-podman -tags '$(PODMAN_TAGS)' ./internal/bench
 	@$(GO) build -o $(BUILD)/benchrun ./internal/bench/run
 	@status=0; \
 	$(call bench-profiles-dir,bench); \

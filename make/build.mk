@@ -9,8 +9,8 @@ build-all: check-go programs ## Build for other platforms
 	done
 	GOARCH=arm64 $(GO) vet ./internal/faults
 	cd $(IMAGETEST) && $(GO) build -tags '$(IMAGETEST_TAGS)' ./... && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...
-	cd $(PODMAN) && GOARCH=arm $(GO) build -tags '$(PODMAN_TAGS)' .
-	cd $(PODMAN) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(SECOND) && GOARCH=arm $(GO) build -tags '$(PODMAN_TAGS)' .
+	cd $(SECOND) && GOOS=windows $(GO) build -tags '$(PODMAN_TAGS)' .
 	cd $(PODMAN_EXAMPLE) && GOOS=windows $(GO) build -o /dev/null -tags '$(PODMAN_TAGS)' .
 
 # The programs of the podman module: its example, and its tests with real images.

@@ -14,7 +14,7 @@ EXAMPLE := example
 # the tests of how they read storage.conf need a tag.
 # Its example program and its tests with real images are made from those of this
 # module, below $(BUILD).
-PODMAN := podman
+SECOND := podman
 PODMAN_TAGS := $(filter-out exclude_graphdriver_aufs,$(TAGS))
 PODMAN_EXAMPLE = $(BUILD)/podman/$(EXAMPLE)
 PODMAN_IMAGETEST = $(BUILD)/podman/$(IMAGETEST)

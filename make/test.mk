@@ -32,7 +32,7 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	$(GO) vet -tags '$(TAGS)' ./...; \
 	(cd $(EXAMPLE) && $(GO) vet -tags '$(TAGS)' ./...); \
 	(cd $(IMAGETEST) && $(GO) vet -tags '$(IMAGETEST_TAGS)' ./...); \
-	(cd $(PODMAN) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...); \
+	(cd $(SECOND) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...); \
 	(cd $(PODMAN_EXAMPLE) && $(GO) vet -tags '$(PODMAN_TAGS)' ./...); \
 	(cd $(PODMAN_IMAGETEST) && $(GO) vet -tags '$(PODMAN_IMAGETEST_TAGS)' ./...)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
@@ -51,7 +51,7 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
 		(cd $(EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./...) || status=$$?; \
-		cd $(PODMAN); \
+		cd $(SECOND); \
 		export CGO_ENABLED=0; \
 		$(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./... || status=$$?; \
 		$(call podman-test,$(STORAGE)) "$${apart[@]}" . | $(call name-storage,$(STORAGE)) || status=$$?; \
@@ -81,11 +81,14 @@ soak: check-go ## Run what is random in the tests for long, as root
 		$(BUILD)/testreport -v -noskip overlay
 
 # The storage libraries have end-to-end tests of their own, for bats. STORAGE_BACKEND is
-# the driver's option backend.
+# the driver's option backend. With KERNEL they run on another kernel, in QEMU.
 STORAGE_LIBRARIES ?= github.com/containers/storage@v1.59.1 go.podman.io/storage@$(NEWEST_STORAGE)
 STORAGE_BACKEND ?= auto
 STORAGE_TESTS ?= *.bats
-#: storagetest [STORAGE_LIBRARIES="MODULE@VERSION ..."] [STORAGE_BACKEND=auto|aufs|overlay] [STORAGE_TESTS=*.bats]
+# $(call storagetest,PROGRAM,DIRECTORY): a shell command that runs the tests of $$library. The
+# directory is that of all copies.
+storagetest = $(1) $(if $(VERBOSE),-v) -library $$library -backend '$(STORAGE_BACKEND)' -tests '$(value STORAGE_TESTS)' -dir $(2)/$${library\#\#*@}
+#: storagetest [STORAGE_LIBRARIES="MODULE@VERSION ..."] [STORAGE_BACKEND=auto|aufs|overlay] [STORAGE_TESTS=*.bats] [KERNEL=bzImage, and as vmtest]
 .PHONY: storagetest
 storagetest: check-go ## Run the storage libraries' own tests with this driver and with overlay, as root
 	@need=; \
@@ -93,10 +96,23 @@ storagetest: check-go ## Run the storage libraries' own tests with this driver a
 	$(call missing,command -v jq,jq); \
 	$(call missing,echo '#include <stdlib.h>' | gcc -E -,gcc libc6-dev); \
 	$(install-missing)
-	@$(GO) build -o $(BUILD)/storagetest ./internal/storagetest
+	@CGO_ENABLED=0 $(GO) build -o $(BUILD)/storagetest ./internal/storagetest
+	@$(if $(KERNEL),$(MAKE) --no-print-directory system-deps)
 	@status=0; for library in $(STORAGE_LIBRARIES); do \
-		$(BUILD)/storagetest -library $$library -backend '$(STORAGE_BACKEND)' -tests '$(value STORAGE_TESTS)' -dir $(BUILD)/storagetests/$${library##*@} || status=$$?; \
+		$(if $(KERNEL),$(storagetest-on-kernel),$(call storagetest,$(BUILD)/storagetest,$(BUILD)/storagetests)) || status=$$?; \
 	done; exit $$status
+
+# The part of the copy that the tests need goes into the virtual machine.
+define storagetest-on-kernel
+{ \
+	$(call storagetest,$(BUILD)/storagetest -norun,$(BUILD)/storagetests) && \
+	there=$(BUILD)/storagetest-vm/storagetests/$${library##*@} && \
+	rm -rf $(BUILD)/storagetest-vm && mkdir -p $$there && \
+	cp $(BUILD)/storagetest $(BUILD)/storagetest-vm/ && \
+	cp -r $(BUILD)/storagetests/$${library##*@}/{tests,containers-storage} $$there && \
+	$(call run-in-system,$(BUILD)/storagetest-vm,"$(call storagetest,/storagetest -nobuild,/storagetests)"); \
+}
+endef
 
 # INPUTS is how many random inputs each fuzz target gets. FuzzArchive gets a hundredth
 # of that: it makes and applies an archive, which takes as long as a hundred inputs of
@@ -113,7 +129,7 @@ storagetest: check-go ## Run the storage libraries' own tests with this driver a
 INPUTS ?= 3000
 .PHONY: fuzz
 fuzz: check-go ## Try random inputs, as root
-	@dirs=$$(grep -rl --include='*_test.go' --exclude-dir=$(PODMAN) --exclude-dir=$(BUILD) '^func Fuzz' . | xargs dirname | sort -u); \
+	@dirs=$$(grep -rl --include='*_test.go' --exclude-dir=$(SECOND) --exclude-dir=$(BUILD) '^func Fuzz' . | xargs dirname | sort -u); \
 	for dir in $$dirs; do \
 		$(GO) test -c -o $(BUILD)/fuzz.test -tags '$(TAGS)' -fuzz . $$dir; \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$dir/*_test.go | cut -d ' ' -f 2); do \

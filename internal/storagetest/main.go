@@ -20,7 +20,10 @@ func main() {
 	var s suite
 	flag.StringVar(&s.library, "library", "go.podman.io/storage@v1.65.1", "`module@version` of the storage library")
 	flag.StringVar(&s.backend, "backend", "auto", "the driver's option `backend`")
-	flag.StringVar(&s.dir, "dir", "", "the `directory` for the copy of the library; what is there is removed")
+	flag.StringVar(&s.dir, "dir", "", "the `directory` for the copy of the library")
+	flag.BoolVar(&s.noBuild, "nobuild", false, "take the copy that is there, and do not make it anew")
+	flag.BoolVar(&s.noRun, "norun", false, "make the copy, and run no tests")
+	flag.BoolVar(&s.verbose, "v", false, "show the output of the tests")
 	flag.StringVar(&s.tests, "tests", "*.bats", "`pattern` of the test files to run")
 	flag.Parse()
 	if s.dir == "" || flag.NArg() > 0 {
@@ -40,8 +43,13 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 	if s.dir, err = filepath.Abs(s.dir); err != nil {
 		return err
 	}
-	if err := s.build(ctx); err != nil {
-		return err
+	if !s.noBuild {
+		if err := s.build(ctx); err != nil {
+			return err
+		}
+	}
+	if s.noRun {
+		return nil
 	}
 	ours, err := s.run(ctx, ours)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,9 @@ type suite struct {
 	backend string
 	dir     string
 	tests   string
+	noBuild bool
+	noRun   bool
+	verbose bool
 }
 
 // program is the library's command.
@@ -125,7 +129,11 @@ func (s suite) run(ctx context.Context, driver string) (outcomes, error) {
 		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)
 	}
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout = &out
+	if s.verbose {
+		cmd.Stdout = io.MultiWriter(&out, os.Stdout)
+	}
+	cmd.Stderr = cmd.Stdout
 	err = cmd.Run()
 	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
 		return nil, errors.Join(ctx.Err(), err)

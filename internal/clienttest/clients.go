@@ -1,0 +1,99 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// stepTime is how long a step may take. It is for an emulated machine.
+const stepTime = 20 * time.Minute
+
+// clients are the program, and how it is run.
+type clients struct {
+	podman  string // the program's path
+	backend string
+	dir     string
+	verbose bool
+	steps   []step
+}
+
+// A result is what a step did with one driver.
+type result struct {
+	step           string
+	stdout, stderr string // clean
+	failed         string // how; "" if it succeeded
+}
+
+type results []result
+
+// prelude begins each script. An exit status that "!" turns around does not end a script by itself.
+const prelude = `set -euo pipefail; shopt -s inherit_errexit
+`
+
+// live runs the steps with a driver, one after the other, also after one has failed.
+func (c clients) live(ctx context.Context, out io.Writer, driver string) (results, error) {
+	dir := filepath.Join(c.dir, driver)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	env, err := c.configure(dir, driver)
+	if err != nil {
+		return nil, err
+	}
+	work := filepath.Join(dir, "work")
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return nil, err
+	}
+	var all results
+	for _, s := range c.steps {
+		begin := time.Now()
+		r, err := s.run(ctx, work, env)
+		if err != nil {
+			return nil, err
+		}
+		verdict := "ok"
+		if r.failed != "" {
+			verdict = r.failed
+		}
+		fmt.Fprintf(out, "%-8s %-16s %s (%v)\n", driver, s.name, verdict, time.Since(begin).Round(time.Second))
+		if c.verbose || r.failed != "" {
+			fmt.Fprintf(out, "%s%s", r.stdout, r.stderr)
+		}
+		r.stdout, r.stderr = clean(r.stdout, dir, driver), clean(r.stderr, dir, driver)
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// run runs the script of a step in the directory dir. It returns an error if it could not be run at all.
+func (s step) run(ctx context.Context, dir string, env []string) (result, error) {
+	ctx, stop := context.WithTimeout(ctx, stepTime)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "bash", "-c", prelude+s.script)
+	cmd.Dir, cmd.Env = dir, env
+	// A container in the background keeps the files of its output open.
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	r := result{step: s.name, stdout: stdout.String(), stderr: stderr.String()}
+	var status *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		r.failed = "not done after " + stepTime.String()
+	case errors.As(err, &status):
+		r.failed = status.Error()
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return r, fmt.Errorf("step %s: %w", s.name, err)
+	}
+	return r, nil
+}

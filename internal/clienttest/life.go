@@ -1,0 +1,183 @@
+package main
+
+// A step is a part of the life of containers.
+type step struct {
+	name string
+	// script runs with bash, in a directory that all steps share. It ends with an error if one of its commands does.
+	script string
+}
+
+// life returns the steps. Each may use what the steps before it have made. Scripts call quietly what prints names of its own making, and
+// check within the step what cannot be compared between stores, such as digests.
+func life() []step {
+	return []step{
+		{"import", `
+			mkdir -p base/{bin,etc,tmp,home,var}
+			cp /bin/busybox base/bin/
+			for name in $(/bin/busybox --list); do ln -sf busybox base/bin/$name; done
+			rm base/bin/busybox; cp /bin/busybox base/bin/
+			echo root:x:0:0:root:/:/bin/sh >base/etc/passwd
+			echo root:x:0: >base/etc/group
+			chmod 1777 base/tmp
+			cp /bin/busybox base/bin/capable; setcap cap_chown+ep base/bin/capable
+			setfattr -n user.word -v value base/etc/passwd
+			mkdir base/many; for n in $(seq 200); do echo $n >base/many/$n; done
+			tar --xattrs --xattrs-include='*' -C base -cf base.tar .
+			podman import -q base.tar localhost/base >/dev/null
+			podman images --format '{{.Repository}}:{{.Tag}} {{.Size}}'`},
+		{"run", `
+			podman run --rm localhost/base sh -c 'echo out; echo err >&2; id; ls /many | wc -l; stat -c "%n %a %u:%g" / /bin /tmp; stat -c "%a %h" /etc/passwd'
+			! podman run --rm localhost/base sh -c 'exit 3'
+			podman run --name kept localhost/base sh -c 'echo x >/new; rm /many/1; rm -r /home; mkdir /home; mv /many/2 /many/two; chmod 600 /etc/group'
+			podman ps -a --format '{{.Names}} {{.Exited}} {{.ExitCode}}'`},
+		{"diff and commit", `
+			podman diff kept | sort
+			podman commit -q kept localhost/committed >/dev/null
+			podman run --rm localhost/committed sh -c 'cat /new; ls /home /many | wc -l; stat -c %a /etc/group'
+			podman diff localhost/committed | sort
+			podman start -a kept
+			podman history --format '{{.Size}}' localhost/committed`},
+		{"volumes", `
+			mkdir -p host/d; echo host >host/file
+			podman run --rm -v vol:/data localhost/base sh -c 'echo kept >/data/file'
+			podman run --rm -v vol:/data:ro localhost/base sh -c 'cat /data/file; ! touch /data/x'
+			podman run --rm -v $PWD/host:/mnt:ro localhost/base cat /mnt/file
+			podman run --rm -v $PWD/host:/mnt:O localhost/base sh -c 'echo changed >/mnt/file; touch /mnt/d/new; cat /mnt/file'
+			podman run --rm -v vol:/data:O localhost/base sh -c 'rm /data/file; ls /data'
+			podman run --rm --mount type=image,source=localhost/base,destination=/image localhost/base ls /image/etc
+			podman run --rm --tmpfs /t localhost/base sh -c 'echo >/t/f; ls /t'
+			cat host/file; ls host/d
+			podman volume rm vol`},
+		{"read-only", `
+			podman run --rm --read-only localhost/base sh -c '! touch /x; touch /tmp/x; ls /tmp'
+			podman run --rm --read-only --read-only-tmpfs=false localhost/base sh -c '! touch /tmp/x'`},
+		{"id maps", `
+			for n in 1 2; do podman run --rm --userns=auto:size=1000 localhost/base sh -c 'stat -c %u:%g / /etc/passwd; touch /made; chown 5:5 /made; stat -c %u:%g /made; sed s/100000/N/ /proc/self/uid_map | awk "{ print \$1, \$3 }"'; done
+			podman run --rm --uidmap 0:200000:5000 --gidmap 0:300000:5000 localhost/base sh -c 'stat -c %u:%g / /many/5; echo >/many/5; cat /proc/self/uid_map'
+			podman run --name mapped --uidmap 0:200000:5000 localhost/base sh -c 'touch /made'
+			podman diff mapped | sort
+			podman commit -q mapped localhost/mapped >/dev/null
+			podman run --rm localhost/mapped stat -c %u:%g /made /etc/passwd
+			podman rm mapped; podman rmi localhost/mapped >/dev/null
+			podman system check -m 0s`},
+		{"size", `
+			podman run --rm --storage-opt size=16M localhost/base sh -c '! dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; [ $(stat -c %s /big) -le 16777216 ]' 2>error || {
+				grep -iq -e quota -e 'backingFS XFS' error; echo no quotas
+			}`},
+		{"exec and cp", `
+			podman run -d --name live localhost/base sh -c 'trap exit TERM; echo begun; while :; do sleep 0.1; done' >/dev/null
+			podman exec live sh -c 'echo from exec >/made; ln /made /link; mkfifo /fifo'
+			podman exec live ls -l /made | awk '{ print $1, $2 }'
+			podman cp live:/made made; cat made
+			echo copied >in; podman cp in live:/in; podman exec live cat /in
+			podman cp base/many live:/many2; podman exec live sh -c 'ls /many2 | wc -l'
+			podman diff live | grep -v many2/ | sort
+			podman exec live rm /in
+			podman commit -q --pause=true live localhost/oflive >/dev/null
+			podman restart -t 5 live; podman exec live cat /made
+			podman export live | tar -t | grep -c many2
+			podman rm -f -t 0 live
+			podman rmi localhost/oflive >/dev/null`},
+		{"build", `
+			mkdir -p context/dir/sub; echo one >context/dir/one; echo two >context/dir/sub/two; ln -sf one context/dir/link; echo secret >secret
+			tar -C context -cf context/added.tar dir
+			cat >context/Containerfile <<-'END'
+				FROM localhost/base AS first
+				ARG WHO=nobody
+				ENV A=b
+				RUN echo $WHO >/who && rm /many/3 && mkdir /opaque && echo a >/opaque/a
+				RUN rm -r /opaque && mkdir /opaque && echo b >/opaque/b
+				COPY --chown=7:8 dir /dir
+				ADD added.tar /added/
+				RUN --mount=type=cache,target=/cache echo x >>/cache/f && wc -l </cache/f
+				RUN --mount=type=bind,source=dir,target=/bound cat /bound/one
+				RUN --mount=type=tmpfs,target=/t touch /t/x
+				RUN --mount=type=secret,id=s cat /run/secrets/s >/dev/null
+				RUN <<EOF
+				echo here >/here
+				EOF
+				FROM localhost/base
+				COPY --from=first /who /dir /opaque /copied/
+				COPY --link --from=first /here /here
+				RUN chmod 4755 /copied/who && ln /copied/who /copied/hard
+				VOLUME /vol
+				USER 12:13
+				WORKDIR /work
+				HEALTHCHECK CMD true
+				LABEL a=b
+				ENTRYPOINT ["/bin/sh", "-c"]
+				CMD ["id; ls -lR /copied | sed 's/ [A-Z][a-z][a-z] .*:.. / /'"]
+			END
+			podman build --network=none -q --layers --build-arg WHO=me --secret id=s,src=secret -t localhost/built context >/dev/null
+			podman run --rm localhost/built
+			podman build --network=none --layers --build-arg WHO=me --secret id=s,src=secret -t localhost/again context 2>&1 | grep -c 'Using cache'
+			podman build --network=none -q --squash -t localhost/squashed --build-arg WHO=you --secret id=s,src=secret context >/dev/null
+			podman image inspect --format '{{len .RootFS.Layers}}' localhost/built localhost/squashed
+			! podman build --network=none -q -f - context <<<$'FROM localhost/base\nRUN touch /x && false' 2>/dev/null
+			podman ps -a --external --format '{{.Names}}'`},
+		{"forty layers", `
+			{ echo FROM localhost/base; for n in $(seq 40); do echo "RUN echo $n >/layer$n && rm -f /layer$((n - 2))"; done; } >deep
+			podman build --network=none -q --layers -t localhost/deep -f deep context >/dev/null
+			podman run --rm localhost/deep sh -c 'ls -d /layer*'`},
+		{"save and load", `
+			for format in docker-archive oci-archive; do
+				podman save -q --format $format -o saved.$format localhost/built
+				podman image inspect --format '{{.RootFS}}' localhost/built >before
+				podman rmi -f localhost/built localhost/again >/dev/null
+				podman load -q -i saved.$format
+				podman image inspect --format '{{.RootFS}}' localhost/built >after
+				cmp before after
+				podman run --rm localhost/built
+			done
+			podman save -q --format oci-dir -o saved.dir localhost/deep
+			podman rmi localhost/deep >/dev/null
+			podman pull -q oci:saved.dir >/dev/null
+			podman save -q --format oci-dir -o saved.dir2 $(podman images -q | head -n 1)
+			diff <(jq -r '.layers[].digest' saved.dir/blobs/sha256/$(jq -r '.manifests[0].digest' saved.dir/index.json | cut -d : -f 2)) \
+				<(jq -r '.layers[].digest' saved.dir2/blobs/sha256/$(jq -r '.manifests[0].digest' saved.dir2/index.json | cut -d : -f 2))`},
+		{"image mount", `
+			dir=$(podman image mount localhost/base)
+			ls $dir/etc; ! touch $dir/x 2>/dev/null
+			podman image mount
+			podman image unmount localhost/base >/dev/null
+			podman create --name mounted localhost/base true >/dev/null
+			dir=$(podman mount mounted); touch $dir/x; test -e $dir/x
+			podman unmount mounted >/dev/null; podman diff mounted; podman rm mounted`},
+		{"ten at once", `
+			for n in $(seq 10); do podman run --rm localhost/base sh -c "echo $n >/n; rm /many/$n; cat /n; ls /many | wc -l" & done | sort -n
+			wait
+			for n in $(seq 10); do podman create --name many$n localhost/base true >/dev/null & done; wait
+			podman ps -a --format '{{.Names}}' | grep -c many
+			for n in $(seq 10); do podman rm many$n >/dev/null & done; wait
+			podman ps -a --format '{{.Names}}' | grep -c many || true`},
+		{"killed", `
+			podman save -q --format docker-archive -o base-saved localhost/base
+			killed() { "$@" >/dev/null 2>&1 & sleep 0.$((RANDOM % 90 + 10)); pkill -KILL -x podman || true; wait $! || true; } 2>/dev/null
+			for n in 1 2 3 4 5; do
+				killed podman load -q -i saved.docker-archive
+				killed podman build --network=none -q --no-cache --layers -t localhost/killed --secret id=s,src=secret context
+				killed podman commit -q kept localhost/killedcommit
+				killed podman run --rm localhost/base true
+			done
+			podman ps -a --external --format '{{.Names}}' | grep -v kept | xargs -r podman rm -f -t 0 >/dev/null 2>&1 || true
+			podman load -q -i saved.docker-archive
+			podman run --rm localhost/built
+			podman system check -m 0s --repair --force >/dev/null 2>&1 || true
+			podman system check -m 0s
+			# A load that was killed leaves an image without a manifest, on which other commands end.
+			podman images -aq --filter dangling=true | xargs -r podman rmi -f >/dev/null 2>&1 || true
+			podman run --rm localhost/base true`},
+		{"prune and reset", `
+			podman rm -fa -t 0 >/dev/null
+			podman image prune -f >/dev/null
+			podman system prune -af >/dev/null
+			podman images -q | wc -l
+			podman import -q base.tar localhost/base >/dev/null
+			podman run -d --name left localhost/base sleep 1000 >/dev/null
+			podman system reset -f >/dev/null 2>errors || { cat errors; false; }
+			# The end of the container is an event, which podman may write while it removes its directory of events.
+			grep -v /tmp_dir/events errors >&2 || true
+			grep -c " $ROOT/" /proc/self/mountinfo || true
+			podman ps -aq; podman images -q`},
+	}
+}
