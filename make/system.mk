@@ -44,9 +44,13 @@ system-deps: system
 
 # Programs that were built with the driver, and the driver's option backend.
 PODMAN =
+BUILDAH =
 CLIENT_BACKEND ?= auto
 CLIENT_STEPS ?=
-#: clienttest PODMAN=program [CLIENT_BACKEND=auto|aufs|overlay] [CLIENT_STEPS=regexp] [KERNEL=bzImage, and as vmtest]
+# The directory test/system of podman's source, and a regular expression of the files to run.
+PODMAN_TESTS =
+PODMAN_TEST_FILES ?=
+#: clienttest PODMAN=program [CLIENT_BACKEND=auto|aufs|overlay] [CLIENT_STEPS=regexp] [PODMAN_TESTS=directory] [PODMAN_TEST_FILES=regexp] [BUILDAH=program] [KERNEL=bzImage, and as vmtest]
 .PHONY: clienttest
 clienttest: check-go system-deps ## Run a life of containers with podman, with this driver and with overlay, as root
 	@[ -x '$(PODMAN)' ] || { echo 'No podman: say PODMAN=path/to/podman (it is "$(PODMAN)").' >&2; exit 1; }
@@ -54,5 +58,8 @@ clienttest: check-go system-deps ## Run a life of containers with podman, with t
 	@CGO_ENABLED=0 $(GO) build -o $(BUILD)/clienttest/clients/clienttest ./internal/clienttest
 	@mkdir $(BUILD)/clienttest/etc; echo containers:1000000:1000000000 | tee $(BUILD)/clienttest/etc/subuid >$(BUILD)/clienttest/etc/subgid
 	@cp '$(PODMAN)' $(BUILD)/clienttest/clients/podman
+	@$(if $(PODMAN_TESTS),cp -rL '$(PODMAN_TESTS)' $(BUILD)/clienttest/clients/tests)
+	@$(if $(BUILDAH),cp '$(BUILDAH)' $(BUILD)/clienttest/clients/buildah)
 	@$(call run-in-system,$(BUILD)/clienttest,'mkdir /tmp/clients; /clients/clienttest -dir /tmp/clients -podman /clients/podman \
-		-backend "$(CLIENT_BACKEND)" -steps "$(value CLIENT_STEPS)" $(if $(VERBOSE),-v)')
+		-backend "$(CLIENT_BACKEND)" -steps "$(value CLIENT_STEPS)" $(if $(VERBOSE),-v) \
+		$(if $(PODMAN_TESTS),-tests /clients/tests $(if $(PODMAN_TEST_FILES),-files "$(value PODMAN_TEST_FILES)")) $(if $(BUILDAH),-buildah /clients/buildah)')

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -20,10 +21,14 @@ const stepTime = 20 * time.Minute
 // clients are the program, and how it is run.
 type clients struct {
 	podman  string // the program's path
+	buildah string // the program's path, for podman's own tests; "" for none
 	backend string
 	dir     string
 	verbose bool
-	steps   []step
+	// tests is the directory with podman's own tests; "": run none. testFiles are the names of the files to run.
+	tests     string
+	testFiles *regexp.Regexp
+	steps     []step
 }
 
 // A result is what a step did with one driver.
@@ -42,9 +47,6 @@ const prelude = `set -euo pipefail; shopt -s inherit_errexit
 // live runs the steps with a driver, one after the other, also after one has failed.
 func (c clients) live(ctx context.Context, out io.Writer, driver string) (results, error) {
 	dir := filepath.Join(c.dir, driver)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
 	env, err := c.configure(dir, driver)
 	if err != nil {
 		return nil, err

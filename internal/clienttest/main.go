@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,11 +19,17 @@ func main() {
 	var c clients
 	only := flag.String("steps", "", "regular `expression` of the steps to run; those that need others fail without them")
 	flag.StringVar(&c.podman, "podman", "podman", "the `program`")
+	flag.StringVar(&c.buildah, "buildah", "", "the `program`, which some of podman's own tests call")
 	flag.StringVar(&c.backend, "backend", "auto", "the driver's option `backend`")
 	flag.StringVar(&c.dir, "dir", "", "an empty `directory` for the stores, on the file system to test")
+	flag.StringVar(&c.tests, "tests", "", "podman's test/system, a `directory`; none: its tests are left out")
+	files := flag.String("files", `^(010|020|060|065|070|110|120|125|140|160|170|320|330|331)-`, "regular `expression` of the files of podman's tests")
 	flag.BoolVar(&c.verbose, "v", false, "show what the steps print")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
+	if err == nil {
+		c.testFiles, err = regexp.Compile(*files)
+	}
 	if err != nil || c.dir == "" || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
@@ -49,7 +56,11 @@ func run(ctx context.Context, out io.Writer, c clients) error {
 			return fmt.Errorf("with the driver %s: %w", driver, err)
 		}
 	}
-	return compare(out, all[0], all[1])
+	err := compare(out, all[0], all[1])
+	if c.tests != "" {
+		err = errors.Join(err, c.compareSystemTests(ctx, out))
+	}
+	return err
 }
 
 // drivers returns the drivers to compare: this module's, and the library's.
@@ -80,6 +91,11 @@ func (c clients) configure(dir, driver string) ([]string, error) {
 	}
 	if err := os.Symlink(c.podman, filepath.Join(bin, "podman")); err != nil {
 		return nil, err
+	}
+	if c.buildah != "" {
+		if err := os.Symlink(c.buildah, filepath.Join(bin, "buildah")); err != nil {
+			return nil, err
+		}
 	}
 	env := append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=yes", "PATH="+bin+":"+os.Getenv("PATH"), "ROOT="+root, "HOME="+dir, "TMPDIR=/var/tmp",
 		"CONTAINERS_STORAGE_CONF="+filepath.Join(dir, "storage.conf"), "CONTAINERS_CONF="+filepath.Join(dir, "containers.conf"),

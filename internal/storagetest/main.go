@@ -4,16 +4,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/bats"
 )
 
 func main() {
@@ -60,52 +58,5 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s, backend %s:\n", s.library, s.backend)
-	fmt.Fprintf(out, "| driver | passed | failed | skipped |\n|---|---|---|---|\n%s%s", ours.row("aufs"), overlay.row("overlay"))
-	return compare(out, ours, overlay)
-}
-
-// An outcome is how a test ended.
-type outcome string
-
-const (
-	passed  outcome = "passed"
-	failed  outcome = "failed"
-	skipped outcome = "skipped"
-)
-
-// outcomes has the outcome of each test, by the test's name.
-type outcomes map[string]outcome
-
-// row is the row of a table with the number of tests of each outcome.
-func (o outcomes) row(name string) string {
-	n := map[outcome]int{}
-	for _, one := range o {
-		n[one]++
-	}
-	return fmt.Sprintf("| %s | %d | %d | %d |\n", name, n[passed], n[failed], n[skipped])
-}
-
-// compare prints a row for each test that ends otherwise with ours than with overlay, or fails with both. It returns an error if one of
-// these is not expected, or an expected difference is not there.
-func compare(out io.Writer, ours, overlay outcomes) error {
-	var unexpected []string
-	fmt.Fprint(out, "\n| test | aufs | overlay | why |\n|---|---|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(overlay)) {
-		why, isExpected := expected[name]
-		differs := ours[name] != overlay[name]
-		fails := overlay[name] == failed
-		if differs != isExpected || fails {
-			unexpected = append(unexpected, name)
-		}
-		if differs || isExpected || fails {
-			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, ours[name], overlay[name], why)
-		}
-	}
-	if len(ours) != len(overlay) || len(ours) == 0 {
-		return fmt.Errorf("%d tests ran with aufs, and %d with overlay", len(ours), len(overlay))
-	}
-	if len(unexpected) > 0 {
-		return errors.New("not as expected.go says: " + strings.Join(unexpected, "; "))
-	}
-	return nil
+	return bats.Comparison{Expected: expected}.Print(out, ours, overlay)
 }

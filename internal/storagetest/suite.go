@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/seed-642172e2/aufs/internal/bats"
 )
 
 // ours is the name of this module's driver.
@@ -101,7 +103,7 @@ func openTests(script []byte) []byte {
 }
 
 // run runs the tests with a driver, in a mount namespace of their own.
-func (s suite) run(ctx context.Context, driver string) (outcomes, error) {
+func (s suite) run(ctx context.Context, driver string) (bats.Outcomes, error) {
 	files, err := filepath.Glob(filepath.Join(s.dir, "tests", s.tests))
 	if err != nil {
 		return nil, err
@@ -138,35 +140,13 @@ func (s suite) run(ctx context.Context, driver string) (outcomes, error) {
 	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
 		return nil, errors.Join(ctx.Err(), err)
 	}
-	found, err := parse(out.String())
+	found, err := bats.Parse(out.String())
 	log := filepath.Join(s.dir, driver+".tap")
 	if werr := os.WriteFile(log, out.Bytes(), 0o600); werr != nil {
 		return nil, werr
 	}
 	fmt.Printf("The output of the tests with %s is in %s.\n", driver, log)
 	return found, err
-}
-
-// result matches the line of a test in bats's output.
-var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)
-
-// parse reads the output of bats. It returns an error if there is not a result for each of the tests that bats was to run.
-func parse(tap string) (outcomes, error) {
-	found := outcomes{}
-	for _, m := range result.FindAllStringSubmatch(tap, -1) {
-		switch {
-		case m[1] != "ok":
-			found[m[2]] = failed
-		case m[3] != "":
-			found[m[2]] = skipped
-		default:
-			found[m[2]] = passed
-		}
-	}
-	if plan := fmt.Sprintf("1..%d\n", len(found)); len(found) == 0 || !strings.Contains("\n"+tap, "\n"+plan) {
-		return nil, fmt.Errorf("bats has results of %d tests, and planned others:\n%.200s", len(found), tap)
-	}
-	return found, nil
 }
 
 // command returns a command in a directory, without the settings of this module.

@@ -1,0 +1,94 @@
+// Package bats reads what bats, the test system for bash, prints of its tests, and compares the outcomes with two drivers.
+package bats
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An Outcome is how a test ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Passed  Outcome = "passed"
+	Failed  Outcome = "failed"
+	Skipped Outcome = "skipped"
+)
+
+// Outcomes has the outcome of each test, by the test's name. The second of two tests of one name has " (2)" after it, and so on.
+type Outcomes map[string]Outcome
+
+// result matches the line of a test.
+var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)
+
+// Parse reads the output of bats --tap. It returns an error if there is not a result for each of the tests that bats was to run.
+func Parse(tap string) (Outcomes, error) {
+	found := Outcomes{}
+	for _, m := range result.FindAllStringSubmatch(tap, -1) {
+		name := m[2]
+		for n := 2; found[name] != ""; n++ {
+			name = fmt.Sprintf("%s (%d)", m[2], n)
+		}
+		switch {
+		case m[1] != "ok":
+			found[name] = Failed
+		case m[3] != "":
+			found[name] = Skipped
+		default:
+			found[name] = Passed
+		}
+	}
+	if plan := fmt.Sprintf("1..%d\n", len(found)); len(found) == 0 || !strings.Contains("\n"+tap, "\n"+plan) {
+		return nil, fmt.Errorf("bats has results of %d tests, and planned others:\n%.200s", len(found), tap)
+	}
+	return found, nil
+}
+
+// row is the row of a table with the number of tests of each outcome.
+func (o Outcomes) row(name string) string {
+	n := map[Outcome]int{}
+	for _, one := range o {
+		n[one]++
+	}
+	return fmt.Sprintf("| %s | %d | %d | %d |\n", name, n[Passed], n[Failed], n[Skipped])
+}
+
+// A Comparison says which outcomes are right.
+type Comparison struct {
+	// Expected has the tests that must end otherwise with aufs than with overlay, each with the reason. A run need not have all of them.
+	Expected map[string]string
+	// MayFail says that a test may fail with both drivers.
+	MayFail bool
+}
+
+// Print prints a table of both outcomes, and a row for each test that ends otherwise with aufs than with overlay, or fails with both though it
+// must not. It returns an error if one of these is not expected, or an expected difference is not there.
+func (c Comparison) Print(out io.Writer, aufs, overlay Outcomes) error {
+	fmt.Fprintf(out, "| driver | passed | failed | skipped |\n|---|---|---|---|\n%s%s", aufs.row("aufs"), overlay.row("overlay"))
+	fmt.Fprint(out, "\n| test | aufs | overlay | why |\n|---|---|---|---|\n")
+	var unexpected []string
+	for _, name := range slices.Sorted(maps.Keys(overlay)) {
+		why, isExpected := c.Expected[name]
+		differs := aufs[name] != overlay[name]
+		fails := overlay[name] == Failed && !c.MayFail
+		if differs != isExpected || fails {
+			unexpected = append(unexpected, name)
+		}
+		if differs || isExpected || fails {
+			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, aufs[name], overlay[name], why)
+		}
+	}
+	if len(aufs) != len(overlay) || len(aufs) == 0 {
+		return fmt.Errorf("%d tests ran with aufs, and %d with overlay", len(aufs), len(overlay))
+	}
+	if len(unexpected) > 0 {
+		return errors.New("not as expected: " + strings.Join(unexpected, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package bats
+
+import (
+	"io"
+	"maps"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	got, err := Parse("1..5\nok 1 a test\n# a line\nnot ok 2 another\n# (in test file)\nok 3 a third # skip no reflinks\nok 4 with # in it\nok 5 a test\n")
+	want := Outcomes{"a test": Passed, "another": Failed, "a third": Skipped, "with # in it": Passed, "a test (2)": Passed}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, tap := range []string{"", "bats: not found\n", "1..0\n", "1..2\nok 1 a\n", "1..1\nok 1 a\nok 2 a\n"} {
+		if got, err := Parse(tap); err == nil {
+			t.Errorf("%q: %v", tap, got)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	overlay := Outcomes{"a": Passed, "known": Passed}
+	for name, test := range map[string]struct {
+		aufs    Outcomes
+		mayFail bool
+		want    string // in the error; "" for none
+	}{
+		"as expected":        {aufs: Outcomes{"a": Passed, "known": Failed}},
+		"a new difference":   {aufs: Outcomes{"a": Skipped, "known": Failed}, want: ": a"},
+		"one that is gone":   {aufs: Outcomes{"a": Passed, "known": Passed}, want: ": known"},
+		"one too few":        {aufs: Outcomes{"known": Failed}, want: "1 tests"},
+		"none":               {aufs: Outcomes{}, want: "0 tests"},
+		"fails with both":    {aufs: Outcomes{"a": Passed, "known": Failed, "b": Failed}, want: ": b"},
+		"may fail with both": {aufs: Outcomes{"a": Passed, "known": Failed, "b": Failed}, mayFail: true},
+		"fails, and may":     {aufs: Outcomes{"a": Failed, "known": Failed}, mayFail: true, want: ": a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := maps.Clone(overlay)
+			if test.aufs["b"] == Failed {
+				other["b"] = Failed
+			}
+			c := Comparison{Expected: map[string]string{"known": "a reason"}, MayFail: test.mayFail}
+			err := c.Print(io.Discard, test.aufs, other)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Error(err)
+			}
+		})
+	}
+}
