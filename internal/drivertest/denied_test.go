@@ -97,19 +97,27 @@ func TestDeniedCalls(t *testing.T) {
 		t.Skip("a filter takes root")
 	}
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
-		var trials []*trial
-		for _, op := range operations {
-			if op.runsOn(t, name) {
-				trials = append(trials, newTrial(t, op, name))
-			}
-		}
-		for _, call := range some(t, slices.Sorted(maps.Keys(deniedCalls))) {
-			t.Run(call+" EPERM", func(t *testing.T) { denied(t, trials, call, unix.EPERM) })
-		}
-		for _, call := range append(some(t, []string{"unshare", "chroot"}), newCalls) {
-			t.Run(call+" ENOSYS", func(t *testing.T) { denied(t, trials, call, unix.ENOSYS) })
-		}
+		// On a kernel without quotas, only the operations with quotas are skipped.
+		t.Run("without quotas", func(t *testing.T) { deniedToAll(t, name, false) })
+		t.Run("with quotas", func(t *testing.T) { deniedToAll(t, name, true) })
 	})
+}
+
+// deniedToAll has system calls fail in all operations that have quotas, or in all that have none.
+func deniedToAll(t *testing.T, name backend.Name, quotas bool) {
+	t.Helper()
+	var trials []*trial
+	for _, op := range operations {
+		if op.quotas == quotas && op.runsOn(t, name) {
+			trials = append(trials, newTrial(t, op, name))
+		}
+	}
+	for _, call := range some(t, slices.Sorted(maps.Keys(deniedCalls))) {
+		t.Run(call+" EPERM", func(t *testing.T) { denied(t, trials, call, unix.EPERM) })
+	}
+	for _, call := range append(some(t, []string{"unshare", "chroot"}), newCalls) {
+		t.Run(call+" ENOSYS", func(t *testing.T) { denied(t, trials, call, unix.ENOSYS) })
+	}
 }
 
 // denied runs the operations of trials without a call.
