@@ -40,8 +40,9 @@ type result struct {
 
 type results []result
 
-// prelude begins each script. An exit status that "!" turns around does not end a script by itself.
+// prelude begins each script. fails is for commands that must fail: bash does not end a script at a command after "!", whatever it returns.
 const prelude = `set -euo pipefail; shopt -s inherit_errexit
+	fails() { if "$@"; then echo "did not fail: $*" >&2; exit 1; fi; }
 `
 
 // live runs the steps with a driver, one after the other, also after one has failed.

@@ -27,7 +27,7 @@ func life() []step {
 			podman images --format '{{.Repository}}:{{.Tag}} {{.Size}}'`},
 		{"run", `
 			podman run --rm localhost/base sh -c 'echo out; echo err >&2; id; ls /many | wc -l; stat -c "%n %a %u:%g" / /bin /tmp; stat -c "%a %h" /etc/passwd'
-			! podman run --rm localhost/base sh -c 'exit 3'
+			fails podman run --rm localhost/base sh -c 'exit 3'
 			podman run --name kept localhost/base sh -c 'echo x >/new; rm /many/1; rm -r /home; mkdir /home; mv /many/2 /many/two; chmod 600 /etc/group'
 			podman ps -a --format '{{.Names}} {{.Exited}} {{.ExitCode}}'`},
 		{"diff and commit", `
@@ -40,7 +40,7 @@ func life() []step {
 		{"volumes", `
 			mkdir -p host/d; echo host >host/file
 			podman run --rm -v vol:/data localhost/base sh -c 'echo kept >/data/file'
-			podman run --rm -v vol:/data:ro localhost/base sh -c 'cat /data/file; ! touch /data/x'
+			podman run --rm -v vol:/data:ro localhost/base sh -c 'cat /data/file && ! touch /data/x'
 			podman run --rm -v $PWD/host:/mnt:ro localhost/base cat /mnt/file
 			podman run --rm -v $PWD/host:/mnt:O localhost/base sh -c 'echo changed >/mnt/file; touch /mnt/d/new; cat /mnt/file'
 			podman run --rm -v vol:/data:O localhost/base sh -c 'rm /data/file; ls /data'
@@ -49,7 +49,7 @@ func life() []step {
 			cat host/file; ls host/d
 			podman volume rm vol`},
 		{"read-only", `
-			podman run --rm --read-only localhost/base sh -c '! touch /x; touch /tmp/x; ls /tmp'
+			podman run --rm --read-only localhost/base sh -c '! touch /x && touch /tmp/x && ls /tmp'
 			podman run --rm --read-only --read-only-tmpfs=false localhost/base sh -c '! touch /tmp/x'`},
 		{"id maps", `
 			for n in 1 2; do podman run --rm --userns=auto:size=1000 localhost/base sh -c 'stat -c %u:%g / /etc/passwd; touch /made; chown 5:5 /made; stat -c %u:%g /made; sed s/100000/N/ /proc/self/uid_map | awk "{ print \$1, \$3 }"'; done
@@ -61,7 +61,7 @@ func life() []step {
 			podman rm mapped; podman rmi localhost/mapped >/dev/null
 			podman system check -m 0s`},
 		{"size", `
-			podman run --rm --storage-opt size=16M localhost/base sh -c '! dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; [ $(stat -c %s /big) -le 16777216 ]' 2>error || {
+			podman run --rm --storage-opt size=16M localhost/base sh -c '! dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null && [ $(stat -c %s /big) -le 16777216 ]' 2>error || {
 				grep -iq -e quota -e 'backingFS XFS' error; echo no quotas
 			}`},
 		{"exec and cp", `
@@ -113,7 +113,7 @@ func life() []step {
 			podman build --network=none --layers --build-arg WHO=me --secret id=s,src=secret -t localhost/again context 2>&1 | grep -c 'Using cache'
 			podman build --network=none -q --squash -t localhost/squashed --build-arg WHO=you --secret id=s,src=secret context >/dev/null
 			podman image inspect --format '{{len .RootFS.Layers}}' localhost/built localhost/squashed
-			! podman build --network=none -q -f - context <<<$'FROM localhost/base\nRUN touch /x && false' 2>/dev/null
+			fails podman build --network=none -q -f - context <<<$'FROM localhost/base\nRUN touch /x && false' 2>/dev/null
 			podman ps -a --external --format '{{.Names}}'`},
 		{"forty layers", `
 			{ echo FROM localhost/base; for n in $(seq 40); do echo "RUN echo $n >/layer$n && rm -f /layer$((n - 2))"; done; } >deep
@@ -137,19 +137,19 @@ func life() []step {
 				<(jq -r '.layers[].digest' saved.dir2/blobs/sha256/$(jq -r '.manifests[0].digest' saved.dir2/index.json | cut -d : -f 2))`},
 		{"image mount", `
 			dir=$(podman image mount localhost/base)
-			ls $dir/etc; ! touch $dir/x 2>/dev/null
+			ls $dir/etc; fails touch $dir/x 2>/dev/null
 			podman image mount
 			podman image unmount localhost/base >/dev/null
 			podman create --name mounted localhost/base true >/dev/null
 			dir=$(podman mount mounted); touch $dir/x; test -e $dir/x
 			podman unmount mounted >/dev/null; podman diff mounted; podman rm mounted`},
 		{"ten at once", `
-			for n in $(seq 10); do podman run --rm localhost/base sh -c "echo $n >/n; rm /many/$n; cat /n; ls /many | wc -l" & done | sort -n
-			wait
+			for n in $(seq 10); do podman run --rm localhost/base sh -c "echo $n >/n; rm /many/$n; cat /n; ls /many | wc -l" & done | sort -n >lines
+			cat lines; [ $(wc -l <lines) = 20 ]
 			for n in $(seq 10); do podman create --name many$n localhost/base true >/dev/null & done; wait
-			podman ps -a --format '{{.Names}}' | grep -c many
+			[ $(podman ps -a --format '{{.Names}}' | grep -c many) = 10 ]
 			for n in $(seq 10); do podman rm many$n >/dev/null & done; wait
-			podman ps -a --format '{{.Names}}' | grep -c many || true`},
+			podman ps -a --filter name=many --format '{{.Names}}' >left; [ ! -s left ]`},
 		{"killed", `
 			podman save -q --format docker-archive -o base-saved localhost/base
 			killed() { "$@" >/dev/null 2>&1 & sleep 0.$((RANDOM % 90 + 10)); pkill -KILL -x podman || true; wait $! || true; } 2>/dev/null
@@ -177,7 +177,7 @@ func life() []step {
 			podman system reset -f >/dev/null 2>errors || { cat errors; false; }
 			# The end of the container is an event, which podman may write while it removes its directory of events.
 			grep -v /tmp_dir/events errors >&2 || true
-			grep -c " $ROOT/" /proc/self/mountinfo || true
+			fails grep " $ROOT/" /proc/self/mountinfo
 			podman ps -aq; podman images -q`},
 	}
 }
