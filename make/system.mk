@@ -10,9 +10,10 @@ $(SYSTEM)/.made: make/system.mk
 	@need=; \
 	$(call missing,command -v debootstrap || [ -x /usr/sbin/debootstrap ],debootstrap); \
 	$(install-missing)
-	rm -rf $(SYSTEM)
+	mkdir -p $(BUILD); rm -rf $(SYSTEM)
 	PATH=$$PATH:/usr/sbin:/sbin debootstrap --variant=minbase --include=$(SYSTEM_PACKAGES) $(SYSTEM_RELEASE) $(CURDIR)/$(SYSTEM) >$(BUILD)/debootstrap.log || { tail -n 20 $(BUILD)/debootstrap.log >&2; false; }
 	rm -rf $(SYSTEM)/var/cache/apt/archives/*.deb $(SYSTEM)/var/lib/apt/lists/*
+	printf '// Go files of the system are no packages of the module above.\nmodule build\n' >$(BUILD)/go.mod
 	touch $@
 
 # $(call run-in-system,DIRECTORY,COMMAND): a shell command that makes a copy of the system, in
