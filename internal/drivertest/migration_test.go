@@ -69,7 +69,7 @@ func buildOldStore(t *testing.T, name, boot string) oldStore {
 	t.Helper()
 	o := oldStore{fixture: readFixture(t, name, boot), home: filepath.Join(t.TempDir(), "home"), rest: map[string]tree{}, written: map[string]bool{}}
 	if name == "user" && !hasUserXattrs(t) {
-		t.Skip("the fixture has attributes of users, and the tests' file system has none")
+		t.Skip("the tests' file system has no attributes of users")
 	}
 	must(t, buildTree(o.home, o.store))
 	t.Cleanup(func() {

@@ -143,13 +143,16 @@ func (r *result) exitError(s suite) string {
 	return ""
 }
 
-// noShifting is the reason of tests that are skipped where mounts cannot shift owners: on a tmpfs before Linux 6.3.
-const noShifting = "this kernel, or the file system of the test, does not shift owners"
+// Reasons of tests that are skipped on a tmpfs: before Linux 6.3 mounts cannot shift owners there, and before 6.6 it has no attributes of users.
+const (
+	noShifting       = "this kernel, or the file system of the test, does not shift owners"
+	noUserAttributes = "the tests' file system has no attributes of users"
+)
 
 // skipped counts the tests on the backend that were skipped, but for those that the file system cannot have.
 func (r *result) skipped(opts options, backend string) (n int) {
 	for _, res := range r.report.With(testreport.Skipped) {
-		if res.Backend == backend && (opts.fs != "tmpfs" || res.Reason != noShifting) {
+		if res.Backend == backend && (opts.fs != "tmpfs" || res.Reason != noShifting && res.Reason != noUserAttributes) {
 			n++
 		}
 	}

@@ -125,7 +125,8 @@ func TestProblems(t *testing.T) {
 			func(r *result) {
 				r.report.Results = append(r.report.Results,
 					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: noShifting},
-					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: "for fun"})
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: noUserAttributes},
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestD/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: "for fun"})
 			},
 			options{fs: "tmpfs", backends: bothBackends.backends, libraries: bothBackends.libraries},
 			[]string{"tests: 1 of aufs were skipped, and none has to be"},
