@@ -1,11 +1,14 @@
-// Package bats reads what bats, the test system for bash, prints of its tests, and compares the outcomes with two drivers.
+// Package bats runs bats, the test system for bash, reads what it prints of its tests, and compares the outcomes with two drivers.
 package bats
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,6 +26,23 @@ const (
 
 // Outcomes has the outcome of each test, by the test's name. The second of two tests of one name has " (2)" after it, and so on.
 type Outcomes map[string]Outcome
+
+// Run runs a command that calls bats --tap, until it ends or the context of the command does. It returns the output as well, which it also
+// writes to log as it comes, if log is not nil. That tests fail is no error.
+func Run(ctx context.Context, cmd *exec.Cmd, log io.Writer) (Outcomes, []byte, error) {
+	var tap bytes.Buffer
+	cmd.Stdout = &tap
+	if log != nil {
+		cmd.Stdout = io.MultiWriter(&tap, log)
+	}
+	cmd.Stderr = cmd.Stdout
+	err := cmd.Run()
+	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
+		return nil, nil, errors.Join(ctx.Err(), err)
+	}
+	outcomes, err := Parse(tap.String())
+	return outcomes, tap.Bytes(), err
+}
 
 // result matches the line of a test.
 var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)

@@ -3,6 +3,7 @@ package bats
 import (
 	"io"
 	"maps"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,18 @@ func TestParse(t *testing.T) {
 		if got, err := Parse(tap); err == nil {
 			t.Errorf("%q: %v", tap, got)
 		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	var log strings.Builder
+	cmd := exec.Command("sh", "-c", "echo 1..1; echo not ok 1 a >&2; exit 1")
+	got, tap, err := Run(t.Context(), cmd, &log)
+	if want := "1..1\nnot ok 1 a\n"; err != nil || !maps.Equal(got, Outcomes{"a": Failed}) || string(tap) != want || log.String() != want {
+		t.Errorf("%v, %q, %v; the log has %q", got, tap, err, log.String())
+	}
+	if got, _, err := Run(t.Context(), exec.Command("/not/a/program"), nil); err == nil {
+		t.Errorf("there is no program, and no error: %v", got)
 	}
 }
 

@@ -41,8 +41,16 @@ type result struct {
 type results []result
 
 // prelude begins each script. fails is for commands that must fail: bash does not end a script at a command after "!", whatever it returns.
+// fill makes the tree of an image, of busybox.
 const prelude = `set -euo pipefail; shopt -s inherit_errexit
 	fails() { if "$@"; then echo "did not fail: $*" >&2; exit 1; fi; }
+	fill() {
+		mkdir -p $1/{bin,etc,tmp,home,var}; chmod 1777 $1/tmp
+		for name in $(/bin/busybox --list); do ln -sf busybox $1/bin/$name; done
+		rm $1/bin/busybox; cp /bin/busybox $1/bin/
+		printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >$1/etc/passwd
+		printf 'root:x:0:\nnogroup:x:65534:\n' >$1/etc/group
+	}
 `
 
 // live runs the steps with a driver, one after the other, also after one has failed.

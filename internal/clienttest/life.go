@@ -12,13 +12,7 @@ type step struct {
 func life() []step {
 	return []step{
 		{"import", `
-			mkdir -p base/{bin,etc,tmp,home,var}
-			cp /bin/busybox base/bin/
-			for name in $(/bin/busybox --list); do ln -sf busybox base/bin/$name; done
-			rm base/bin/busybox; cp /bin/busybox base/bin/
-			echo root:x:0:0:root:/:/bin/sh >base/etc/passwd
-			echo root:x:0: >base/etc/group
-			chmod 1777 base/tmp
+			fill base
 			cp /bin/busybox base/bin/capable; setcap cap_chown+ep base/bin/capable
 			setfattr -n user.word -v value base/etc/passwd
 			mkdir base/many; for n in $(seq 200); do echo $n >base/many/$n; done

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +21,8 @@ var expectedTests = map[string]string{}
 // imageScript makes the image that podman's tests need, and that they would get from a registry. It has what their build-testimage says, with
 // busybox for alpine. The script skopeo that it leaves in $BIN does what the tests call skopeo for: it loads that image again.
 const imageScript = `
-	mkdir -p $PODMAN_IMAGECACHE image/home/podman image/bin image/etc image/tmp image/var
-	cp /bin/busybox image/bin/
-	for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -sf busybox image/bin/$name; done
-	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >image/etc/passwd
-	printf 'root:x:0:\nnogroup:x:65534:\n' >image/etc/group
+	mkdir -p $PODMAN_IMAGECACHE image/home/podman
+	fill image
 	echo ntp 123/udp >image/etc/services
 	cd image/home/podman
 	echo ${IMAGE_NAME##*:} >testimage-id; touch --date=@1600000000 testimage-id
@@ -79,17 +75,12 @@ func (c clients) runSystemTests(ctx context.Context, out io.Writer, driver strin
 	}
 	cmd := exec.CommandContext(ctx, "bats", append([]string{"--tap"}, files...)...)
 	cmd.Dir, cmd.Env = c.tests, env
-	var tap bytes.Buffer
-	cmd.Stdout = &tap
+	var log io.Writer
 	if c.verbose {
-		cmd.Stdout = io.MultiWriter(&tap, out)
+		log = out
 	}
-	cmd.Stderr = cmd.Stdout
-	err = cmd.Run()
-	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
-		return nil, errors.Join(ctx.Err(), err)
-	}
-	return bats.Parse(tap.String())
+	outcomes, _, err := bats.Run(ctx, cmd, log)
+	return outcomes, err
 }
 
 // systemTestFiles returns the files of tests to run.

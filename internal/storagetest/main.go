@@ -18,15 +18,18 @@ func main() {
 	var s suite
 	flag.StringVar(&s.library, "library", "go.podman.io/storage@v1.65.1", "`module@version` of the storage library")
 	flag.StringVar(&s.backend, "backend", "auto", "the driver's option `backend`")
-	flag.StringVar(&s.dir, "dir", "", "the `directory` for the copy of the library")
+	flag.StringVar(&s.dir, "dir", "", "the `directory` for the copy of the library; without -nobuild, what is there is removed")
 	flag.BoolVar(&s.noBuild, "nobuild", false, "take the copy that is there, and do not make it anew")
 	flag.BoolVar(&s.noRun, "norun", false, "make the copy, and run no tests")
-	flag.BoolVar(&s.verbose, "v", false, "show the output of the tests")
+	verbose := flag.Bool("v", false, "show the output of the tests")
 	flag.StringVar(&s.tests, "tests", "*.bats", "`pattern` of the test files to run")
 	flag.Parse()
 	if s.dir == "" || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
+	}
+	if *verbose {
+		s.log = os.Stdout
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +31,7 @@ type suite struct {
 	tests   string
 	noBuild bool
 	noRun   bool
-	verbose bool
+	log     io.Writer // of the tests' output; nil for none
 }
 
 // program is the library's command.
@@ -130,19 +128,12 @@ func (s suite) run(ctx context.Context, driver string) (bats.Outcomes, error) {
 		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
 		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)
 	}
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if s.verbose {
-		cmd.Stdout = io.MultiWriter(&out, os.Stdout)
+	found, tap, err := bats.Run(ctx, cmd, s.log)
+	if tap == nil {
+		return nil, err
 	}
-	cmd.Stderr = cmd.Stdout
-	err = cmd.Run()
-	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
-		return nil, errors.Join(ctx.Err(), err)
-	}
-	found, err := bats.Parse(out.String())
 	log := filepath.Join(s.dir, driver+".tap")
-	if werr := os.WriteFile(log, out.Bytes(), 0o600); werr != nil {
+	if werr := os.WriteFile(log, tap, 0o600); werr != nil {
 		return nil, werr
 	}
 	fmt.Printf("The output of the tests with %s is in %s.\n", driver, log)

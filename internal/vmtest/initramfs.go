@@ -27,10 +27,6 @@ const busybox = "/bin/busybox"
 
 // makeInitramfs makes the archive from which the guest's kernel starts.
 func makeInitramfs(ctx context.Context, dir string, opts options) error {
-	input, err := makeInput(ctx, dir)
-	if err != nil {
-		return fmt.Errorf("make the example's input: %w", err)
-	}
 	f, err := os.Create(filepath.Join(dir, initramfs))
 	if err != nil {
 		return err
@@ -45,7 +41,7 @@ func makeInitramfs(ctx context.Context, dir string, opts options) error {
 		addSystem(w),
 		addPrograms(w, dir, opts),
 		addPlan(w, opts),
-		addFile(w, rooted(wire.InputPath), input, 0o644),
+		addInput(ctx, w, dir, opts),
 		addWorkDirs(w, opts),
 		addImage(w, opts),
 		addModules(w, opts),
@@ -114,6 +110,18 @@ func addPlan(w *cpio.Writer, opts options) error {
 		return err
 	}
 	return w.File(rooted(wire.PlanPath), 0o644, int64(len(plan)), bytes.NewReader(plan))
+}
+
+// addInput adds the input of the example, if the example is in the guest.
+func addInput(ctx context.Context, w *cpio.Writer, dir string, opts options) error {
+	if !opts.runsTests() {
+		return nil
+	}
+	input, err := makeInput(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("make the example's input: %w", err)
+	}
+	return addFile(w, rooted(wire.InputPath), input, 0o644)
 }
 
 // addWorkDirs adds the working directory of each suite, with its package's testdata.
