@@ -22,11 +22,16 @@ name-storage = sed 's|"Package":"github.com/seed-642172e2/aufs/podman|&@$(1)|'
 # Only what the race detector needs is built with cgo. "make demo" and the virtual machine
 # do without it as well, so Go compiles the standard library once less.
 #
-# The tests of the driver take the longest, and go first.
+# The tests of the driver take the longest, and go first. Those of ALONE run without the
+# race detector: they have a program do one thing, many times, and with the race detector
+# a program takes long to start.
 #
 # -count=1 avoids cached results, because the cache does not depend on the kernel. The
 # tests find out which backends this host has. They fail on a host without overlay, where
 # they would test nothing.
+ALONE := TestDeniedCalls|TestErrorTexts|TestImageFileWithManyNames|TestInterrupted|TestMemoryOfAnArchive|TestMigration
+# The packages that have them.
+ALONE_PACKAGES = $$(grep -rlE --include=*_test.go --exclude-dir=$(BUILD) --exclude-dir=$(SECOND) '^func ($(ALONE))\(' . | xargs dirname | sort -u)
 test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 	export CGO_ENABLED=0; \
 	$(GO) vet -tags '$(TAGS)' ./...; \
@@ -47,8 +52,9 @@ test: check-go test-deps programs $(if $(filter $(OWN_IMAGE),$(IMAGE)),image)
 		status=0; apart=(); \
 		[ "$$(id -u)" != 0 ] || apart=(-exec 'unshare -m'); \
 		! grep -qw aufs /proc/filesystems || apart+=(-p 1); \
-		$(call go-test,$(TAGS)) "$${apart[@]}" -race ./internal/drivertest ./... >$(BUILD)/first.json & first=$$!; \
+		$(call go-test,$(TAGS)) "$${apart[@]}" -race -skip '^($(ALONE))$$' ./internal/drivertest ./... >$(BUILD)/first.json & first=$$!; \
 		! grep -qw aufs /proc/filesystems || wait $$first || status=$$?; \
+		CGO_ENABLED=0 $(call go-test,$(TAGS)) "$${apart[@]}" -run '^($(ALONE))$$' $(ALONE_PACKAGES) || status=$$?; \
 		(cd $(EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		(cd $(PODMAN_EXAMPLE) && CGO_ENABLED=0 $(call go-test,$(PODMAN_TAGS)) "$${apart[@]}" ./...) || status=$$?; \
 		cd $(SECOND); \
