@@ -11,7 +11,7 @@ $(SYSTEM)/.made: make/system.mk
 	$(call missing,command -v debootstrap || [ -x /usr/sbin/debootstrap ],debootstrap); \
 	$(install-missing)
 	mkdir -p $(BUILD); rm -rf $(SYSTEM)
-	PATH=$$PATH:/usr/sbin:/sbin debootstrap --variant=minbase --include=$(SYSTEM_PACKAGES) $(SYSTEM_RELEASE) $(CURDIR)/$(SYSTEM) >$(BUILD)/debootstrap.log || { tail -n 20 $(BUILD)/debootstrap.log >&2; false; }
+	PATH=$$PATH:/usr/sbin:/sbin unshare --mount debootstrap --variant=minbase --include=$(SYSTEM_PACKAGES) $(SYSTEM_RELEASE) $(CURDIR)/$(SYSTEM) >$(BUILD)/debootstrap.log || { tail -n 20 $(BUILD)/debootstrap.log >&2; false; }
 	rm -rf $(SYSTEM)/var/cache/apt/archives/*.deb $(SYSTEM)/var/lib/apt/lists/*
 	printf '// Go files of the system are no packages of the module above.\nmodule build\n' >$(BUILD)/go.mod
 	touch $@
@@ -23,7 +23,8 @@ run-in-system = rm -rf $(1).system $(1).tmp && mkdir $(1).tmp && cp -a --reflink
 	$(if $(KERNEL),$(run-on-kernel),$(run-on-host))
 run-on-kernel = $(BUILD)/vmtest -kernel '$(KERNEL)' -modules '$(MODULES)' -fs '$(FS)' -backends '$(BACKENDS)' -timeout '$(TIMEOUT)' \
 	-mem '$(MEM)' -cores '$(CORES)' -disk '$(DISK)' -accel '$(ACCEL)' $(if $(KEEP),-keep) -system $(1).system -command $(2)
-run-on-host = unshare --mount --pid --ipc --fork --kill-child bash -euc ' \
+# podman makes its cgroups in the hierarchy of the host, and leaves some that are empty.
+run-on-host = unshare --mount --pid --ipc --net --fork --kill-child bash -euc ' \
 	mount --bind $(1).system $(1).system; \
 	cd $(1).system; \
 	mount -t proc proc proc; \
@@ -35,13 +36,16 @@ run-on-host = unshare --mount --pid --ipc --fork --kill-child bash -euc ' \
 	pivot_root . mnt; \
 	umount --lazy mnt; \
 	cd /root; \
-	export HOME=/root TMPDIR=/tmp; \
-	exec bash -c "$$0"' $(2)
+	ip link set lo up; \
+	status=0; \
+	env -i HOME=/root USER=root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/tmp bash -c "$$0" || status=$$?; \
+	find /sys/fs/cgroup/libpod_parent /sys/fs/cgroup/conmon -depth -type d -exec rmdir {} + 2>/dev/null || true; \
+	exit $$status' $(2)
 
 # What the programs of run-in-system need.
 .PHONY: system-deps
 system-deps: system
-	@$(if $(KERNEL),$(MAKE) --no-print-directory vmtest-deps FS='$(FS)'; $(GO) build -o $(BUILD)/vmtest ./internal/vmtest)
+	@$(if $(KERNEL),for fs in ext4 '$(FS)'; do $(MAKE) --no-print-directory vmtest-deps FS=$$fs; done; $(GO) build -o $(BUILD)/vmtest ./internal/vmtest)
 
 # Programs that were built with the driver, and the driver's option backend.
 PODMAN =
@@ -53,12 +57,14 @@ PODMAN_TESTS =
 PODMAN_TEST_FILES ?=
 #: clienttest PODMAN=program [CLIENT_BACKEND=auto|aufs|overlay] [CLIENT_STEPS=regexp] [PODMAN_TESTS=directory] [PODMAN_TEST_FILES=regexp] [BUILDAH=program] [KERNEL=bzImage, and as vmtest]
 .PHONY: clienttest
-clienttest: check-go system-deps ## Run a life of containers with podman, with this driver and with overlay, as root
+clienttest: check-go ## Run a life of containers with podman, with this driver and with overlay, as root
 	@[ -x '$(PODMAN)' ] || { echo 'No podman: say PODMAN=path/to/podman (it is "$(PODMAN)").' >&2; exit 1; }
+	@$(MAKE) --no-print-directory system-deps
 	@rm -rf $(BUILD)/clienttest && mkdir -p $(BUILD)/clienttest/clients
 	@CGO_ENABLED=0 $(GO) build -o $(BUILD)/clienttest/clients/clienttest ./internal/clienttest
 	@mkdir $(BUILD)/clienttest/etc; echo containers:1000000:1000000000 | tee $(BUILD)/clienttest/etc/subuid >$(BUILD)/clienttest/etc/subgid
 	@cp '$(PODMAN)' $(BUILD)/clienttest/clients/podman
+	@testing='$(dir $(PODMAN))podman-testing'; [ ! -x "$$testing" ] || cp "$$testing" $(BUILD)/clienttest/clients/
 	@$(if $(PODMAN_TESTS),cp -rL '$(PODMAN_TESTS)' $(BUILD)/clienttest/clients/tests)
 	@$(if $(BUILDAH),cp '$(BUILDAH)' $(BUILD)/clienttest/clients/buildah)
 	@$(call run-in-system,$(BUILD)/clienttest,'mkdir /tmp/clients; /clients/clienttest -dir /tmp/clients -podman /clients/podman \

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,25 +29,53 @@ const (
 // Outcomes has the outcome of each test, by the test's name. The second of two tests of one name has " (2)" after it, and so on.
 type Outcomes map[string]Outcome
 
-// Run runs a command that calls bats --tap, until it ends or the context of the command does. It returns the output as well, which it also
-// writes to log as it comes, if log is not nil. That tests fail is no error.
-func Run(ctx context.Context, cmd *exec.Cmd, log io.Writer) (Outcomes, []byte, error) {
-	var tap bytes.Buffer
-	cmd.Stdout = &tap
-	if log != nil {
-		cmd.Stdout = io.MultiWriter(&tap, log)
+// overlayPattern matches a pattern of a case statement that overlay is among, such as "btrfs|overlay*|vfs)".
+var overlayPattern = regexp.MustCompile(`(?m)^(\s*)((?:\w+\*?\|)*overlay\*?(?:\|\w+\*?)*\)(?: *;;)?)$`)
+
+// Open changes the tests in a directory: what they do with the overlay driver they do with the given one as well.
+func Open(dir, driver string) error {
+	tests, err := filepath.Glob(filepath.Join(dir, "*.bats"))
+	if err != nil {
+		return err
 	}
+	helpers, err := filepath.Glob(filepath.Join(dir, "*.bash"))
+	if err != nil {
+		return err
+	}
+	for _, file := range append(tests, helpers...) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, opened(content, driver), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func opened(script []byte, driver string) []byte {
+	return overlayPattern.ReplaceAll(script, []byte("${1}"+driver+"|${2}"))
+}
+
+// Run runs a command that calls bats --tap, until it ends or the context of the command does. It writes the output to out as it comes. That
+// tests fail is no error.
+func Run(ctx context.Context, cmd *exec.Cmd, out io.Writer) (Outcomes, error) {
+	var tap bytes.Buffer
+	cmd.Stdout = io.MultiWriter(&tap, out)
 	cmd.Stderr = cmd.Stdout
 	err := cmd.Run()
 	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
-		return nil, nil, errors.Join(ctx.Err(), err)
+		return nil, errors.Join(context.Cause(ctx), err)
 	}
-	outcomes, err := Parse(tap.String())
-	return outcomes, tap.Bytes(), err
+	return Parse(tap.String())
 }
 
 // result matches the line of a test.
 var result = regexp.MustCompile(`(?m)^(not ok|ok) \d+ (.*?)( # skip.*)?$`)
+
+// planned matches the line with the number of tests.
+var planned = regexp.MustCompile(`(?m)^1\.\.\d+$`)
 
 // Parse reads the output of bats --tap. It returns an error if there is not a result for each of the tests that bats was to run.
 func Parse(tap string) (Outcomes, error) {
@@ -65,7 +95,7 @@ func Parse(tap string) (Outcomes, error) {
 		}
 	}
 	if plan := fmt.Sprintf("1..%d\n", len(found)); len(found) == 0 || !strings.Contains("\n"+tap, "\n"+plan) {
-		return nil, fmt.Errorf("bats has results of %d tests, and planned others:\n%.200s", len(found), tap)
+		return nil, fmt.Errorf("bats has results of %d tests, and planned others (%s)", len(found), strings.Join(planned.FindAllString(tap, -1), ", "))
 	}
 	return found, nil
 }
@@ -87,18 +117,22 @@ type Comparison struct {
 	MayFail bool
 }
 
-// Print prints a table of both outcomes, and a row for each test that ends otherwise with aufs than with overlay, or fails with both though it
-// must not. It returns an error if one of these is not expected, or an expected difference is not there.
+// Print prints a table of both outcomes, and a row for each test that ends otherwise with aufs than with overlay, or fails with both. It returns
+// an error if one of these is not expected, if an expected difference is not there, or if no test passed with both.
 func (c Comparison) Print(out io.Writer, aufs, overlay Outcomes) error {
 	fmt.Fprintf(out, "| driver | passed | failed | skipped |\n|---|---|---|---|\n%s%s", aufs.row("aufs"), overlay.row("overlay"))
 	fmt.Fprint(out, "\n| test | aufs | overlay | why |\n|---|---|---|---|\n")
 	var unexpected []string
+	passed := 0
 	for _, name := range slices.Sorted(maps.Keys(overlay)) {
 		why, isExpected := c.Expected[name]
 		differs := aufs[name] != overlay[name]
-		fails := overlay[name] == Failed && !c.MayFail
-		if differs != isExpected || fails {
+		fails := overlay[name] == Failed
+		if differs != isExpected || fails && !c.MayFail {
 			unexpected = append(unexpected, name)
+		}
+		if !differs && overlay[name] == Passed {
+			passed++
 		}
 		if differs || isExpected || fails {
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, aufs[name], overlay[name], why)
@@ -109,6 +143,9 @@ func (c Comparison) Print(out io.Writer, aufs, overlay Outcomes) error {
 	}
 	if len(unexpected) > 0 {
 		return errors.New("not as expected: " + strings.Join(unexpected, "; "))
+	}
+	if passed == 0 {
+		return errors.New("no test passed with both")
 	}
 	return nil
 }

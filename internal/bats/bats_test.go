@@ -24,11 +24,11 @@ func TestParse(t *testing.T) {
 func TestRun(t *testing.T) {
 	var log strings.Builder
 	cmd := exec.Command("sh", "-c", "echo 1..1; echo not ok 1 a >&2; exit 1")
-	got, tap, err := Run(t.Context(), cmd, &log)
-	if want := "1..1\nnot ok 1 a\n"; err != nil || !maps.Equal(got, Outcomes{"a": Failed}) || string(tap) != want || log.String() != want {
-		t.Errorf("%v, %q, %v; the log has %q", got, tap, err, log.String())
+	got, err := Run(t.Context(), cmd, &log)
+	if want := "1..1\nnot ok 1 a\n"; err != nil || !maps.Equal(got, Outcomes{"a": Failed}) || log.String() != want {
+		t.Errorf("%v, %v; the log has %q", got, err, log.String())
 	}
-	if got, _, err := Run(t.Context(), exec.Command("/not/a/program"), nil); err == nil {
+	if got, err := Run(t.Context(), exec.Command("/not/a/program"), io.Discard); err == nil {
 		t.Errorf("there is no program, and no error: %v", got)
 	}
 }
@@ -37,6 +37,7 @@ func TestPrint(t *testing.T) {
 	overlay := Outcomes{"a": Passed, "known": Passed}
 	for name, test := range map[string]struct {
 		aufs    Outcomes
+		overlay Outcomes // nil: both passed
 		mayFail bool
 		want    string // in the error; "" for none
 	}{
@@ -47,10 +48,14 @@ func TestPrint(t *testing.T) {
 		"none":               {aufs: Outcomes{}, want: "0 tests"},
 		"fails with both":    {aufs: Outcomes{"a": Passed, "known": Failed, "b": Failed}, want: ": b"},
 		"may fail with both": {aufs: Outcomes{"a": Passed, "known": Failed, "b": Failed}, mayFail: true},
+		"all fail":           {aufs: Outcomes{"a": Failed, "known": Failed}, overlay: Outcomes{"a": Failed, "known": Passed}, mayFail: true, want: "no test passed"},
 		"fails, and may":     {aufs: Outcomes{"a": Failed, "known": Failed}, mayFail: true, want: ": a"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := maps.Clone(overlay)
+			other := maps.Clone(test.overlay)
+			if other == nil {
+				other = maps.Clone(overlay)
+			}
 			if test.aufs["b"] == Failed {
 				other["b"] = Failed
 			}
@@ -60,5 +65,21 @@ func TestPrint(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestOpened(t *testing.T) {
+	for from, to := range map[string]string{
+		"\toverlay*|vfs)\n":          "\taufs|overlay*|vfs)\n",
+		"\tbtrfs|overlay*|vfs|zfs)":  "\taufs|btrfs|overlay*|vfs|zfs)",
+		"x\n  overlay)\n\t\t;;\n":    "x\n  aufs|overlay)\n\t\t;;\n",
+		"\tvfs)\n":                   "\tvfs)\n",
+		"\toverlay) ;;\n":            "\taufs|overlay) ;;\n",
+		"\t*)\n":                     "\t*)\n",
+		"umount ${TESTDIR}/overlay)": "umount ${TESTDIR}/overlay)",
+	} {
+		if got := string(opened([]byte(from), "aufs")); got != to {
+			t.Errorf("%q became %q", from, got)
+		}
 	}
 }

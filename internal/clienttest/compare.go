@@ -6,26 +6,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
 
-// compare prints the lines in which a step differs between the drivers. It returns an error if a step failed, or if a line differs that is not
-// expected.
-func compare(out io.Writer, ours, overlay results) error {
+// compare prints the lines in which a step differs between the drivers. It returns an error if a step failed, if a line differs that is not
+// expected, or if one does not differ that should.
+func compare(out io.Writer, expected []difference, ours, overlay results) error {
 	if len(ours) != len(overlay) || len(ours) == 0 {
 		return fmt.Errorf("%d steps with aufs, and %d with overlay", len(ours), len(overlay))
 	}
 	var wrong []string
 	for i, r := range ours {
-		lines := append(differ("prints", r.stdout, overlay[i].stdout), differ("warns", r.stderr, overlay[i].stderr)...)
-		for _, line := range lines {
-			why := expected[line]
-			if why == "" {
+		due := map[string][]string{} // the reasons for a line, each for one time
+		for _, d := range expected {
+			if d.step == r.step {
+				due[d.line] = append(due[d.line], d.why)
+			}
+		}
+		for _, line := range append(differ("prints", r.stdout, overlay[i].stdout), differ("warns", r.stderr, overlay[i].stderr)...) {
+			why := "NOT EXPECTED"
+			if reasons := due[line]; len(reasons) > 0 {
+				why, due[line] = reasons[0], reasons[1:]
+			} else {
 				wrong = append(wrong, r.step)
-				why = "NOT EXPECTED"
 			}
 			fmt.Fprintf(out, "%s: %s: %s\n", r.step, line, why)
+		}
+		for _, line := range slices.Sorted(maps.Keys(due)) {
+			if missing := len(due[line]); missing > 0 {
+				wrong = append(wrong, r.step)
+				fmt.Fprintf(out, "%s: %s: EXPECTED %d TIMES MORE\n", r.step, line, missing)
+			}
 		}
 		for _, failed := range []string{r.failed, overlay[i].failed} {
 			if failed != "" {

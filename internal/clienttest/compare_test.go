@@ -18,15 +18,19 @@ func TestDiffer(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	defer func(e map[string]string) { expected = e }(expected)
-	expected = map[string]string{"only aufs prints known": "a reason"}
+	expected := []difference{{"known", "only aufs prints known", "a reason"}, {"known", "only aufs prints known", "a reason"}}
 	same := results{{step: "one", stdout: "x\n"}}
+	known := func(stdout string) results { return results{{step: "known", stdout: stdout}} }
 	for name, test := range map[string]struct {
 		ours, overlay results
 		want          string // in the error; "" for none
 	}{
 		"equal":            {same, same, ""},
-		"expected":         {results{{step: "one", stdout: "x\nknown\n"}}, same, ""},
+		"expected":         {known("x\nknown\nknown\n"), known("x\n"), ""},
+		"once too often":   {known("known\nknown\nknown\n"), known(""), ": known"},
+		"once too little":  {known("known\n"), known(""), ": known"},
+		"gone":             {known("known\n"), known("known\n"), ": known"},
+		"in another step":  {results{{step: "one", stdout: "x\nknown\n"}}, same, ": one"},
 		"not expected":     {results{{step: "one", stdout: "y\n"}}, same, ": one"},
 		"a warning":        {results{{step: "one", stdout: "x\n", stderr: "w\n"}}, same, ": one"},
 		"fails with both":  {results{{step: "one", failed: "exit status 1"}}, results{{step: "one", failed: "exit status 1"}}, ": one"},
@@ -35,7 +39,7 @@ func TestCompare(t *testing.T) {
 		"less than theirs": {nil, same, "0 steps"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := compare(io.Discard, test.ours, test.overlay)
+			err := compare(io.Discard, expected, test.ours, test.overlay)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Error(err)
 			}

@@ -1,9 +1,27 @@
 package main
 
-// expected has the lines that differ between the drivers, as compare prints them, each with the reason.
-var expected = map[string]string{
-	"only aufs prints C /home":          "the container removed the directory and made it again",
-	"only overlay prints D /home":       "the overlay driver reports such a directory as deleted",
-	"only aufs prints 0:0":              "the root user of a container with id maps made the file that is committed",
-	"only overlay prints 200000:200000": "with the overlay driver, a committed file keeps the owner that it has on the host",
+// A difference is a line that only one driver prints in a step, as differ returns it, with the reason.
+type difference struct{ step, line, why string }
+
+const (
+	madeAgain = "the container removed the directory and made it again, which the overlay driver reports as deleted"
+	ownOwner  = "the root user of a container with id maps made or wrote the file; with the overlay driver, a committed file keeps the owner that it has on the host"
+)
+
+// expected has each line that must differ, as often as it must.
+var expected = []difference{
+	// Of the container, and of its image.
+	{"diff and commit", "only aufs prints C /home", madeAgain},
+	{"diff and commit", "only aufs prints C /home", madeAgain},
+	{"diff and commit", "only overlay prints D /home", madeAgain},
+	{"diff and commit", "only overlay prints D /home", madeAgain},
+	{"id maps", "only aufs prints 0:0", ownOwner},
+	{"id maps", "only overlay prints 200000:200000", ownOwner},
+	{"buildah", "only aufs prints C /var", madeAgain},
+	{"buildah", "only overlay prints D /var", madeAgain},
+	// Of a file that was made, and of one that was written.
+	{"buildah", "only aufs prints 0:0", ownOwner},
+	{"buildah", "only aufs prints 0:0", ownOwner},
+	{"buildah", "only overlay prints 100000:100000", ownOwner},
+	{"buildah", "only overlay prints 100000:100000", ownOwner},
 }

@@ -7,6 +7,9 @@ type step struct {
 	script string
 }
 
+// buildahStep is the step that calls buildah.
+const buildahStep = "buildah"
+
 // life returns the steps. Each may use what the steps before it have made. Scripts call quietly what prints names of its own making, and
 // check within the step what cannot be compared between stores, such as digests.
 func life() []step {
@@ -21,7 +24,7 @@ func life() []step {
 			podman images --format '{{.Repository}}:{{.Tag}} {{.Size}}'`},
 		{"run", `
 			podman run --rm localhost/base sh -c 'echo out; echo err >&2; id; ls /many | wc -l; stat -c "%n %a %u:%g" / /bin /tmp; stat -c "%a %h" /etc/passwd'
-			fails podman run --rm localhost/base sh -c 'exit 3'
+			fails 3 podman run --rm localhost/base sh -c 'exit 3'
 			podman run --name kept localhost/base sh -c 'echo x >/new; rm /many/1; rm -r /home; mkdir /home; mv /many/2 /many/two; chmod 600 /etc/group'
 			podman ps -a --format '{{.Names}} {{.Exited}} {{.ExitCode}}'`},
 		{"diff and commit", `
@@ -46,7 +49,7 @@ func life() []step {
 			podman run --rm --read-only localhost/base sh -c '! touch /x && touch /tmp/x && ls /tmp'
 			podman run --rm --read-only --read-only-tmpfs=false localhost/base sh -c '! touch /tmp/x'`},
 		{"id maps", `
-			for n in 1 2; do podman run --rm --userns=auto:size=1000 localhost/base sh -c 'stat -c %u:%g / /etc/passwd; touch /made; chown 5:5 /made; stat -c %u:%g /made; sed s/100000/N/ /proc/self/uid_map | awk "{ print \$1, \$3 }"'; done
+			for n in 1 2; do podman run --rm --userns=auto:size=1000 localhost/base sh -c 'stat -c %u:%g / /etc/passwd; touch /made; chown 5:5 /made; stat -c %u:%g /made; awk "{ print \$1, \$3 }" /proc/self/uid_map'; done
 			podman run --rm --uidmap 0:200000:5000 --gidmap 0:300000:5000 localhost/base sh -c 'stat -c %u:%g / /many/5; echo >/many/5; cat /proc/self/uid_map'
 			podman run --name mapped --uidmap 0:200000:5000 localhost/base sh -c 'touch /made'
 			podman diff mapped | sort
@@ -107,8 +110,35 @@ func life() []step {
 			podman build --network=none --layers --build-arg WHO=me --secret id=s,src=secret -t localhost/again context 2>&1 | grep -c 'Using cache'
 			podman build --network=none -q --squash -t localhost/squashed --build-arg WHO=you --secret id=s,src=secret context >/dev/null
 			podman image inspect --format '{{len .RootFS.Layers}}' localhost/built localhost/squashed
-			fails podman build --network=none -q -f - context <<<$'FROM localhost/base\nRUN touch /x && false' 2>/dev/null
+			fails 1 podman build --network=none -q -f - context <<<$'FROM localhost/base\nRUN touch /x && false' 2>errors
+			grep -q 'RUN touch /x' errors
 			podman ps -a --external --format '{{.Names}}'`},
+		{buildahStep, `
+			mkdir -p copied/sub; echo one >copied/one; echo two >copied/sub/two
+			c=$(buildah from --network=none localhost/base)
+			buildah run $c sh -c 'echo made >/made; rm /many/5; rm -r /var; mkdir /var; touch /var/new; ln /made /hard'
+			buildah copy -q --chown 7:8 $c copied /copied >/dev/null
+			dir=$(buildah mount $c); cat $dir/made; echo host >$dir/host
+			buildah umount $c >/dev/null
+			buildah config --label a=b --user 12:13 --cmd 'id' $c
+			buildah commit -q $c localhost/bybuildah >/dev/null
+			buildah run $c cat /host
+			buildah rm $c >/dev/null
+			podman run --rm localhost/bybuildah
+			podman run --rm localhost/bybuildah sh -c 'ls /many /var | wc -l; stat -c "%n %a %h %u:%g" /made /copied/sub/two; cat /host'
+			podman diff localhost/bybuildah | sort
+			printf 'FROM localhost/base\nRUN rm /many/6 && echo x >/x\nRUN mv /x /y\n' >Containerfile
+			for isolation in oci chroot; do
+				network=none; [ $isolation = oci ] || network=host # chroot has no other
+				buildah build --network=$network --isolation $isolation -q --layers -t localhost/$isolation -f Containerfile . >/dev/null
+				podman run --rm localhost/$isolation sh -c 'cat /y; ls /many | wc -l; ls /'
+			done
+			c=$(buildah from --network=none --userns-uid-map 0:100000:5000 --userns-gid-map 0:100000:5000 localhost/base)
+			buildah run $c sh -c 'touch /made; stat -c %u:%g /made /many/7; echo >/many/7'
+			buildah commit -q --rm $c localhost/mapped >/dev/null
+			podman run --rm localhost/mapped stat -c %u:%g /made /many/7 /
+			podman rmi localhost/bybuildah localhost/oci localhost/chroot localhost/mapped >/dev/null
+			buildah containers -q`},
 		{"forty layers", `
 			{ echo FROM localhost/base; for n in $(seq 40); do echo "RUN echo $n >/layer$n && rm -f /layer$((n - 2))"; done; } >deep
 			podman build --network=none -q --layers -t localhost/deep -f deep context >/dev/null
@@ -127,11 +157,15 @@ func life() []step {
 			podman rmi localhost/deep >/dev/null
 			podman pull -q oci:saved.dir >/dev/null
 			podman save -q --format oci-dir -o saved.dir2 $(podman images -q | head -n 1)
-			diff <(jq -r '.layers[].digest' saved.dir/blobs/sha256/$(jq -r '.manifests[0].digest' saved.dir/index.json | cut -d : -f 2)) \
-				<(jq -r '.layers[].digest' saved.dir2/blobs/sha256/$(jq -r '.manifests[0].digest' saved.dir2/index.json | cut -d : -f 2))`},
+			for dir in saved.dir saved.dir2; do
+				manifest=$(jq -r '.manifests[0].digest' $dir/index.json)
+				jq -r '.layers[].digest' $dir/blobs/sha256/${manifest#*:} >$dir.digests
+			done
+			wc -l <saved.dir.digests
+			cmp saved.dir.digests saved.dir2.digests`},
 		{"image mount", `
 			dir=$(podman image mount localhost/base)
-			ls $dir/etc; fails touch $dir/x 2>/dev/null
+			ls $dir/etc; fails 1 touch $dir/x 2>/dev/null
 			podman image mount
 			podman image unmount localhost/base >/dev/null
 			podman create --name mounted localhost/base true >/dev/null
@@ -145,25 +179,46 @@ func life() []step {
 			for n in $(seq 10); do podman rm many$n >/dev/null & done; wait
 			podman ps -a --filter name=many --format '{{.Names}}' >left; [ ! -s left ]`},
 		{"killed", `
+			show() { podman image inspect --format '{{.RootFS}}' localhost/{base,committed,squashed}; podman diff kept | sort; }
+			show >shown
+			# A load that is killed leaves an image without a manifest, on which other commands end. Their error says to remove it.
+			usable() {
+				for n in 1 2 3 4 5; do
+					podman images -aq >/dev/null 2>errors && return
+					podman rmi -f $(grep -o '[0-9a-f]\{64\}' errors | head -n 1) >/dev/null 2>&1 || break
+				done
+				cat errors; return 1
+			}
+			# killed COMMAND: kill it at a random moment of the time that a load takes.
+			killed() {
+				local after=$((RANDOM % ms))
+				"$@" >/dev/null 2>&1 & sleep $(printf %d.%03d $((after / 1000)) $((after % 1000)))
+				pkill -KILL -x podman || true
+				wait $! || [ $? != 137 ] || kills=$((kills + 1))
+			} 2>/dev/null
 			podman save -q --format docker-archive -o built.tar localhost/built
-			killed() { "$@" >/dev/null 2>&1 & sleep 0.$((RANDOM % 90 + 10)); pkill -KILL -x podman || true; wait $! || true; } 2>/dev/null
+			podman rmi -i -f localhost/built localhost/again >/dev/null
+			begin=$(date +%s%N); podman load -q -i built.tar >/dev/null; ms=$((($(date +%s%N) - begin) / 1000000))
+			kills=0
 			for n in 1 2 3 4 5; do
-				killed podman load -q -i built.tar
+				# Without its layers in the store, an image is unpacked.
+				podman rmi -i -f localhost/built >/dev/null 2>&1 || true
+				killed podman load -q -i built.tar; usable
+				killed podman pull -q oci:saved.dir; usable
 				killed podman build --network=none -q --no-cache --layers -t localhost/killed --secret id=s,src=secret context
 				killed podman commit -q kept localhost/killedcommit
 				killed podman run --rm localhost/base true
+				usable
 			done
-			# A load that was killed leaves an image without a manifest, on which other commands end. Their error says to remove it.
-			while ! podman images -aq >/dev/null 2>errors; do
-				podman rmi -f $(grep -o '[0-9a-f]\{64\}' errors | head -n 1) >/dev/null 2>&1
-			done
-			podman ps -a --external --format '{{.Names}}' | grep -v kept | xargs -r podman rm -f -t 0 >/dev/null 2>errors || { cat errors; false; }
+			[ $kills -gt 0 ] || { echo no podman was killed before it had ended; false; }
+			podman ps -a --external --format '{{.Names}}' | { grep -v kept || true; } | xargs -r podman rm -f -t 0 >/dev/null 2>errors || { cat errors; false; }
 			podman load -q -i built.tar 2>errors || { cat errors; false; }
 			grep -v 'Found incomplete layer' errors >&2 || true
 			podman run --rm localhost/built
 			podman system check -m 0s --repair --force >/dev/null 2>&1 || true
 			podman system check -m 0s
-			podman run --rm localhost/base true`},
+			show | diff shown -
+			podman run --rm localhost/committed cat /new`},
 		{"prune and reset", `
 			podman rm -fa -t 0 >/dev/null
 			podman image prune -f >/dev/null
@@ -174,7 +229,7 @@ func life() []step {
 			podman system reset -f >/dev/null 2>errors || { cat errors; false; }
 			# The end of the container is an event, which podman may write while it removes its directory of events.
 			grep -v /tmp_dir/events errors >&2 || true
-			fails grep " $ROOT/" /proc/self/mountinfo
+			fails 1 grep " $ROOT/" /proc/self/mountinfo
 			podman ps -aq; podman images -q`},
 	}
 }

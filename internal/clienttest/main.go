@@ -12,18 +12,21 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	var c clients
 	only := flag.String("steps", "", "regular `expression` of the steps to run; those that need others fail without them")
 	flag.StringVar(&c.podman, "podman", "podman", "the `program`")
-	flag.StringVar(&c.buildah, "buildah", "", "the `program`, which some of podman's own tests call")
+	flag.StringVar(&c.buildah, "buildah", "", "the `program`, which a step and some of podman's own tests call; none: the step is left out")
 	flag.StringVar(&c.backend, "backend", "auto", "the driver's option `backend`")
 	flag.StringVar(&c.dir, "dir", "", "an empty `directory` for the stores, on the file system to test")
-	flag.StringVar(&c.tests, "tests", "", "podman's test/system, a `directory`; none: its tests are left out")
-	files := flag.String("files", `^(010|020|060|065|070|110|120|125|140|160|170|320|330|331)-`, "regular `expression` of the files of podman's tests")
+	flag.StringVar(&c.tests, "tests", "", "a copy of podman's test/system, a `directory`, which is changed; none: its tests are left out")
+	files := flag.String("files", `^(010|020|060|065|070|110|120|125|140|160|170|320|331)-`, "regular `expression` of the files of podman's tests")
 	flag.BoolVar(&c.verbose, "v", false, "show what the steps print")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -35,11 +38,11 @@ func main() {
 		os.Exit(2)
 	}
 	for _, s := range life() {
-		if pattern.MatchString(s.name) {
+		if pattern.MatchString(s.name) && (s.name != buildahStep || c.buildah != "") {
 			c.steps = append(c.steps, s)
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Stdout, c); err != nil {
 		fmt.Fprintln(os.Stderr, "clienttest:", err)
@@ -56,7 +59,7 @@ func run(ctx context.Context, out io.Writer, c clients) error {
 			return fmt.Errorf("with the driver %s: %w", driver, err)
 		}
 	}
-	err := compare(out, all[0], all[1])
+	err := compare(out, expected, all[0], all[1])
 	if c.tests != "" {
 		err = errors.Join(err, c.compareSystemTests(ctx, out))
 	}
@@ -64,7 +67,10 @@ func run(ctx context.Context, out io.Writer, c clients) error {
 }
 
 // drivers returns the drivers to compare: this module's, and the library's.
-func drivers() []string { return []string{"aufs", "overlay"} }
+func drivers() []string { return []string{ours, "overlay"} }
+
+// ours is the name of this module's driver.
+const ours = "aufs"
 
 // configure writes the configuration of the programs into dir, and returns the variables that name it.
 func (c clients) configure(dir, driver string) ([]string, error) {
@@ -75,7 +81,6 @@ func (c clients) configure(dir, driver string) ([]string, error) {
 		"containers.conf": fmt.Sprintf("[containers]\nnetns = \"none\"\nlog_driver = \"k8s-file\"\npids_limit = 0\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\ndefault_sysctls = []\n[engine]\ncgroup_manager = \"cgroupfs\"\n"+
 			"events_logger = \"file\"\nruntime = \"crun\"\ntmp_dir = %q\n", filepath.Join(dir, "tmp_dir")),
 		"registries.conf": "",
-		"policy.json":     `{"default": [{"type": "insecureAcceptAnything"}]}`,
 	}
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
@@ -97,7 +102,7 @@ func (c clients) configure(dir, driver string) ([]string, error) {
 			return nil, err
 		}
 	}
-	env := append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=yes", "PATH="+bin+":"+os.Getenv("PATH"), "ROOT="+root, "HOME="+dir, "TMPDIR=/var/tmp",
+	env := append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=yes", "PATH="+bin+":"+os.Getenv("PATH"), "ROOT="+root, "HOME="+dir, "TMPDIR=/var/tmp", "BATS_TEST_TIMEOUT="+strconv.Itoa(int(stepTime.Seconds())),
 		"CONTAINERS_STORAGE_CONF="+filepath.Join(dir, "storage.conf"), "CONTAINERS_CONF="+filepath.Join(dir, "containers.conf"),
 		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(dir, "registries.conf"))
 	return env, nil

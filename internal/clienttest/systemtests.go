@@ -19,9 +19,11 @@ import (
 var expectedTests = map[string]string{}
 
 // imageScript makes the image that podman's tests need, and that they would get from a registry. It has what their build-testimage says, with
-// busybox for alpine. The script skopeo that it leaves in $BIN does what the tests call skopeo for: it loads that image again.
+// busybox for alpine. The script puts it where the tests look before they ask a registry. The script skopeo that it leaves in $BIN does what the
+// tests call skopeo for: it loads that image again.
 const imageScript = `
-	mkdir -p $PODMAN_IMAGECACHE image/home/podman
+	cache=$TMPDIR/podman-systest-imagecache-$(id -u); rm -rf $cache
+	mkdir -p $cache image/home/podman
 	fill image
 	echo ntp 123/udp >image/etc/services
 	cd image/home/podman
@@ -34,8 +36,8 @@ echo Life is Good on stdout; echo Life is Good on stderr >&2\n' >healthcheck
 	tar -C image -cf image.tar .
 	podman import -q -c 'WORKDIR /home/podman' -c 'LABEL created_by=test/system/build-testimage' -c "LABEL created_at=$(date -u +%FT%TZ)" \
 		-c 'CMD ["/bin/echo", "This container is intended for podman CI testing"]' image.tar $IMAGE_NAME >/dev/null
-	podman save -q --format oci-archive -o $PODMAN_IMAGECACHE/$(sed 's;[/:];--;g' <<<$IMAGE_NAME).tar $IMAGE_NAME
-	printf '#!/bin/sh\n# skopeo copy --all oci-archive:FILE containers-storage:NAME\nexec podman load -q -i "${3#oci-archive:}"\n' >$BIN/skopeo
+	podman save -q --format oci-archive -o $cache/$(sed 's;[/:];--;g' <<<$IMAGE_NAME).tar $IMAGE_NAME
+	printf '#!/bin/sh\n# skopeo copy --all oci-archive:FILE containers-storage:NAME\ncase $3 in oci-archive:*) exec podman load -q -i "${3#*:}";; *) echo "no network: skopeo $*" >&2; exit 1;; esac\n' >$BIN/skopeo
 	chmod 755 $BIN/skopeo`
 
 // compareSystemTests runs podman's own tests with both drivers. One that fails with both is no failure: many need what a machine without a
@@ -68,19 +70,18 @@ func (c clients) runSystemTests(ctx context.Context, out io.Writer, driver strin
 		return nil, err
 	}
 	env = append(env, "PODMAN="+filepath.Join(dir, "bin", "podman"), "BIN="+filepath.Join(dir, "bin"), "IMAGE_NAME="+image,
-		"PODMAN_IMAGECACHE="+filepath.Join(dir, "cache"))
+		"PODMAN_TESTING="+filepath.Join(filepath.Dir(c.podman), "podman-testing"))
 	made, err := step{"image", imageScript}.run(ctx, dir, env)
 	if err != nil || made.failed != "" {
 		return nil, errors.Join(err, fmt.Errorf("make the image: %s: %s", made.failed, made.stderr))
 	}
+	if err := bats.Open(c.tests, ours); err != nil {
+		return nil, err
+	}
 	cmd := exec.CommandContext(ctx, "bats", append([]string{"--tap"}, files...)...)
 	cmd.Dir, cmd.Env = c.tests, env
-	var log io.Writer
-	if c.verbose {
-		log = out
-	}
-	outcomes, _, err := bats.Run(ctx, cmd, log)
-	return outcomes, err
+	fmt.Fprintf(out, "\npodman's own tests with %s:\n", driver)
+	return bats.Run(ctx, cmd, out)
 }
 
 // systemTestFiles returns the files of tests to run.

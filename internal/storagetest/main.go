@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/bats"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -21,17 +22,13 @@ func main() {
 	flag.StringVar(&s.dir, "dir", "", "the `directory` for the copy of the library; without -nobuild, what is there is removed")
 	flag.BoolVar(&s.noBuild, "nobuild", false, "take the copy that is there, and do not make it anew")
 	flag.BoolVar(&s.noRun, "norun", false, "make the copy, and run no tests")
-	verbose := flag.Bool("v", false, "show the output of the tests")
 	flag.StringVar(&s.tests, "tests", "*.bats", "`pattern` of the test files to run")
 	flag.Parse()
 	if s.dir == "" || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if *verbose {
-		s.log = os.Stdout
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Stdout, s); err != nil {
 		fmt.Fprintln(os.Stderr, "storagetest:", err)
@@ -52,11 +49,11 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 	if s.noRun {
 		return nil
 	}
-	ours, err := s.run(ctx, ours)
+	ours, err := s.run(ctx, out, ours)
 	if err != nil {
 		return err
 	}
-	overlay, err := s.run(ctx, "overlay")
+	overlay, err := s.run(ctx, out, "overlay")
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,7 +30,6 @@ type suite struct {
 	tests   string
 	noBuild bool
 	noRun   bool
-	log     io.Writer // of the tests' output; nil for none
 }
 
 // program is the library's command.
@@ -72,36 +70,11 @@ func (s suite) build(ctx context.Context) error {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	return s.open()
+	return bats.Open(filepath.Join(s.dir, "tests"), ours)
 }
 
-// open adds aufs to the drivers that tests of the overlay driver are for.
-func (s suite) open() error {
-	files, err := filepath.Glob(filepath.Join(s.dir, "tests", "*.bats"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(file, openTests(content), 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// overlayPattern matches a pattern of a case statement that overlay is among, such as "btrfs|overlay*|vfs)".
-var overlayPattern = regexp.MustCompile(`(?m)^(\s*)((?:\w+\*?\|)*overlay\*?(?:\|\w+\*?)*\))$`)
-
-func openTests(script []byte) []byte {
-	return overlayPattern.ReplaceAll(script, []byte("${1}aufs|${2}"))
-}
-
-// run runs the tests with a driver, in a mount namespace of their own.
-func (s suite) run(ctx context.Context, driver string) (bats.Outcomes, error) {
+// run runs the tests with a driver, in a mount namespace of their own. It writes to out what bats prints.
+func (s suite) run(ctx context.Context, out io.Writer, driver string) (bats.Outcomes, error) {
 	files, err := filepath.Glob(filepath.Join(s.dir, "tests", s.tests))
 	if err != nil {
 		return nil, err
@@ -123,21 +96,13 @@ func (s suite) run(ctx context.Context, driver string) (bats.Outcomes, error) {
 	}
 	// The settings of whoever runs the tests are not for them.
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "STORAGE_") })
-	cmd.Env = append(cmd.Env, "BATS_TMPDIR="+tmp, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "BATS_TEST_TIMEOUT=1200", "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
 	if driver == ours {
 		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
 		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)
 	}
-	found, tap, err := bats.Run(ctx, cmd, s.log)
-	if tap == nil {
-		return nil, err
-	}
-	log := filepath.Join(s.dir, driver+".tap")
-	if werr := os.WriteFile(log, tap, 0o600); werr != nil {
-		return nil, werr
-	}
-	fmt.Printf("The output of the tests with %s is in %s.\n", driver, log)
-	return found, err
+	fmt.Fprintf(out, "With %s:\n", driver)
+	return bats.Run(ctx, cmd, out)
 }
 
 // command returns a command in a directory, without the settings of this module.
