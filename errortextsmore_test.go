@@ -412,6 +412,7 @@ func applyingErrors() []errorText {
 		row("apply what is no archive", func(*errorStore) io.Reader { return strings.NewReader(strings.Repeat("no archive ", 1000)) }),
 		row("apply a reader that fails", func(*errorStore) io.Reader { return failingReader{} }, "the network is gone"),
 		row("apply a long header", func(s *errorStore) io.Reader { return &repeated{content: longHeader(s)} }),
+		row("apply a root directory with content", func(s *errorStore) io.Reader { return archiveOf(s.T, entry{Name: ".", Content: "x"}) }),
 		row("apply many directories", func(s *errorStore) io.Reader { return &repeated{content: manyDirectories(s)} }),
 		row("apply a link to nothing", func(s *errorStore) io.Reader {
 			return header(s, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "none"})

@@ -3,6 +3,7 @@
 package drivertest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,18 +95,27 @@ var foreignMounts = []struct {
 	}},
 }
 
-// TestRemoveOfForeignMounts removes a layer that somebody has mounted something over. The layer must be gone or stay whole, and what is
-// mounted must stay untouched.
+// TestRemoveOfForeignMounts removes a mounted layer that somebody has mounted something over. The layer must be gone or stay whole, with what
+// was written to a file that has two names in its parent, and what is mounted must stay untouched.
 func TestRemoveOfForeignMounts(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, foreign := range foreignMounts {
 			t.Run(foreign.name, func(t *testing.T) {
 				s := newStore(t, name)
 				s.create(t, "", "base", "child")
-				s.change(t, "child", func(dir string) { write(t, dir, files{"d/f": "f"}) })
+				s.change(t, "base", func(dir string) {
+					write(t, dir, files{"one": "old"})
+					must(t, os.Link(filepath.Join(dir, "one"), filepath.Join(dir, "two")))
+				})
+				dir := s.get(t, "child")
+				write(t, dir, files{"d/f": "f"})
+				one, err := os.OpenFile(filepath.Join(dir, "one"), os.O_WRONLY|os.O_TRUNC, 0)
+				must(t, err)
+				_, err = one.WriteString("new")
+				must(t, errors.Join(err, one.Close()))
 				before := s.see(t, "child")
 				away, unharmed := foreign.mount(t, s.inner.Home)
-				err := s.Remove("child")
+				err = s.Remove("child")
 				unharmedNow := func() { t.Helper(); away(); unharmed() }
 				if foreign.refused == "" {
 					must(t, err)
@@ -119,7 +129,7 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 				}
 				unharmedNow()
 				// The first Remove may have unmounted some of the busy mounts.
-				must(t, mountutil.UnmountStacked(s.inner.Home.Mnt("child")))
+				must(t, s.Put("child"))
 				must(t, mountutil.UnmountUnder(s.inner.Home.Diff("child")))
 				sameTree(t, s.see(t, "child"), before)
 				must(t, s.Remove("child"))

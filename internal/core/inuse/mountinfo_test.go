@@ -60,15 +60,35 @@ func TestLongLinesOfMountinfo(t *testing.T) {
 			}
 		})
 	}
-	// A line that is too long for another reason is an error, and may be the mount that is searched for.
-	long := plain + "36 29 0:45 / /" + strings.Repeat("d/", 40_000) + " rw - overlay none rw,upperdir=/u\n"
-	if _, err := mountinfo.GetMountsFromReader(mountutil.NewLineShortener(strings.NewReader(long)), nil); !errors.Is(err, bufio.ErrTooLong) {
-		t.Errorf("a path that is too long: %v", err)
-	}
-	file := filepath.Join(t.TempDir(), "mountinfo")
-	must(t, os.WriteFile(file, []byte(long), 0o600))
-	if found, _ := inuse.InMountinfo(file, "overlay", "upperdir=/u"); found == nil {
-		t.Error("what cannot be read is taken for idle")
+	t.Run("too long", func(t *testing.T) {
+		// Options that are too long for another reason are an error, and may be those that are searched for.
+		file := filepath.Join(t.TempDir(), "mountinfo")
+		must(t, os.WriteFile(file, []byte(plain+"36 29 0:45 / / rw - overlay none rw,"+strings.Repeat("x", 80_000)+",upperdir=/u\n"), 0o600))
+		if found, err := inuse.InMountinfo(file, "overlay", "upperdir=/u"); found == nil || !errors.Is(err, bufio.ErrTooLong) {
+			t.Errorf("%v, %v", found, err)
+		}
+	})
+}
+
+// TestLongPathsOfMountinfo reads lines of mounts whose paths are longer than a system call takes. Any user can make such mounts, in a user
+// namespace. They hide no other mount, and are no reason to take a layer for one in use.
+func TestLongPathsOfMountinfo(t *testing.T) {
+	for _, long := range []string{strings.Repeat("/d", 40_000), strings.Repeat(`/\012`, 40_000), strings.Repeat(`/x\040`, 40_000), strings.Repeat(`/xy\134`, 40_000), strings.Repeat(`/xyz\011`, 40_000)} {
+		for _, line := range []string{
+			"36 29 0:45 / " + long + " rw shared:7 - overlay none rw,upperdir=/u\n",
+			"36 29 0:45 " + long + " / rw - overlay none rw,upperdir=/u\n",
+			"36 29 0:45 " + long + " " + long + " rw - overlay none rw,upperdir=/u\n",
+			"36 29 0:45 / / rw - overlay " + long + " rw,upperdir=/u\n",
+			"36 29 0:45 " + long + " " + long + " rw - overlay " + long + " rw,lowerdir=" + long + ",upperdir=/u\n",
+		} {
+			file := filepath.Join(t.TempDir(), "mountinfo")
+			must(t, os.WriteFile(file, []byte(line+"29 1 254:1 / /last rw - overlay none rw,upperdir=/v\n"), 0o600))
+			for upper, want := range map[string]bool{"/u": true, "/v": true, "/w": false} {
+				if found, err := inuse.InMountinfo(file, "overlay", "upperdir="+upper); err != nil || (found != nil) != want {
+					t.Errorf("%.60q: %s is in use: %.200v, %v", line, upper, found, err)
+				}
+			}
+		}
 	}
 }
 

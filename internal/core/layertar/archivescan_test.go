@@ -61,7 +61,7 @@ func TestArchiveScan(t *testing.T) {
 		"a file for a directory":    {headers: []*tar.Header{file("a/b", 1), file("a", 2)}, size: 3, unclear: true},
 		"a directory for a file":    {headers: []*tar.Header{file("a", 2), {Typeflag: tar.TypeDir, Name: "a/"}}, size: 2, unclear: true},
 		"through a symbolic link":   {headers: []*tar.Header{{Typeflag: tar.TypeSymlink, Name: "a", Linkname: "b"}, file("a/b/c", 1)}, size: 2, unclear: true},
-		"a file as the root":        {headers: []*tar.Header{file("..", 1)}, size: 1, unclear: true},
+		"a file as the root":        {headers: []*tar.Header{file("..", 0)}, unclear: true},
 		"out and in again":          {headers: []*tar.Header{file("../a", 1), file("/a", 1)}, size: 2, unclear: true},
 	} {
 		content := headersOf(t, c.headers...)
@@ -74,6 +74,18 @@ func TestArchiveScan(t *testing.T) {
 				t.Errorf("%s, %s: size %d, unclear %v, attributes %v, whiteouts in %q", name, how, got.Size, got.Unclear, got.Xattrs, got.MarkedDirs())
 			}
 		}
+	}
+}
+
+// TestArchiveScanRoot scans archives that have content for the root directory.
+func TestArchiveScanRoot(t *testing.T) {
+	for _, name := range []string{".", "..", "a/.."} {
+		content := headersOf(t, &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: 5}, &tar.Header{Typeflag: tar.TypeReg, Name: "a"})
+		scan := layertar.NewScan(bytes.NewReader(content))
+		if _, err := io.ReadAll(scan); !errors.Is(err, layertar.ErrRootHasContent) {
+			t.Errorf("%s: %v", name, err)
+		}
+		scan.Contents()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 )
 
 // A Scan passes a tar archive on to its reader, and looks at the headers before it does. It neither looks at the
@@ -148,6 +149,10 @@ var (
 	ErrLongHeader = fmt.Errorf("the archive has a header of more than %d MB", mostHeader>>20)
 )
 
+// ErrRootHasContent is the error of an archive whose root directory is a file with content. Some versions of the library leave such an entry out,
+// and the content could not be given back.
+var ErrRootHasContent = errors.New("the archive has a file for the root directory")
+
 // Contents returns the contents of the archive, as far as it was read, and ends the look at it.
 func (s *Scan) Contents() *Contents {
 	close(s.resume)
@@ -180,6 +185,9 @@ func (s *Scan) look() {
 			// This is not an archive, or its end is missing.
 			s.Seen.unknown()
 			return
+		}
+		if header.Size > 0 && header.Typeflag != tar.TypeDir && path.Clean("/"+header.Name) == "/" {
+			s.refused = ErrRootHasContent
 		}
 		cut := s.Seen.add(header, source.header)
 		if s.Seen.kept > s.MayKeep {

@@ -4,6 +4,7 @@ package mountutil
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An overlay mount of hundreds of layers can have a line in mountinfo that is too long for the parser in github.com/moby/sys. The mount may
-// be another program's. The lower directories make the line long. This driver does not need them, so a LineShortener drops them.
+// A line of mountinfo can be too long for the parser in github.com/moby/sys: that of an overlay mount of hundreds of layers, or that of a mount
+// whose path is longer than a path that a system call takes. The mount may be another program's, in a user namespace of its own. This driver
+// needs neither the lower directories nor the end of such a path, so a LineShortener drops them.
 
 // MountsHere returns the mounts of this mount namespace that filter does not skip.
 func MountsHere(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
@@ -36,7 +38,14 @@ func MountsIn(file string, filter mountinfo.FilterFunc) ([]*mountinfo.Info, erro
 // MaxLine is the length of the longest line that GetMountsFromReader reads.
 const MaxLine = bufio.MaxScanTokenSize - 1
 
-// A LineShortener reads mountinfo. It drops the lower directories from lines that are longer than MaxLine.
+// mostPath and mostSource are the length of the longest path and of the longest source of a mount that a LineShortener leaves whole. The kernel
+// writes up to four bytes for a byte of a path. So a path that is cut is still longer than unix.PathMax, and cannot be mistaken for another.
+const (
+	mostPath   = 5 * unix.PathMax
+	mostSource = 1024
+)
+
+// A LineShortener reads mountinfo. From lines that are longer than MaxLine, it drops the lower directories and the ends of long paths.
 type LineShortener struct {
 	in *bufio.Reader
 	// out is what was read from in and has not been returned yet.
@@ -66,7 +75,7 @@ func (l *LineShortener) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// shortened reads the rest of the line that begins with chunk, and returns the whole line without its lower directories.
+// shortened reads the rest of the line that begins with chunk, and returns the whole line without what it drops.
 func (l *LineShortener) shortened(chunk []byte) ([]byte, error) {
 	var line keptLine
 	for {
@@ -91,8 +100,8 @@ type keptLine struct {
 	fieldsAfter int
 	// field is the position in kept where the last field begins, and option where the last option in that field begins.
 	field, option int
-	// skipping says that the bytes up to the next comma are dropped.
-	skipping bool
+	// skipping says that the bytes up to the next comma are dropped, and cutting, those up to the next space.
+	skipping, cutting bool
 }
 
 // add adds the next byte of the line, or drops it.
@@ -108,11 +117,17 @@ func (l *keptLine) add(b byte) {
 	case len(l.kept) > MaxLine && b != '\n':
 		// The parser refuses this line, and does not need the rest.
 		return
+	case !inOptions && b != ' ' && b != '\n' && (l.cutting || len(l.kept)-l.field >= l.mostOfField()):
+		if !l.cutting {
+			l.cutting = true
+			l.endEscape()
+		}
+		return
 	case !inOptions && b == ' ':
 		if l.fieldsAfter > 0 || string(l.kept[l.field:]) == "-" {
 			l.fieldsAfter++
 		}
-		l.field = len(l.kept) + 1
+		l.field, l.cutting = len(l.kept)+1, false
 	}
 	l.kept = append(l.kept, b)
 	if b == ',' || b == ' ' {
@@ -121,6 +136,23 @@ func (l *keptLine) add(b byte) {
 	if inOptions && b == '=' && isLowerOption(string(l.kept[l.option:])) {
 		l.kept = l.kept[:l.option]
 		l.skipping = true
+	}
+}
+
+// mostOfField returns how long the current field may be.
+func (l *keptLine) mostOfField() int {
+	if l.fieldsAfter == 0 {
+		return mostPath
+	}
+	return mostSource
+}
+
+// endEscape drops the beginning of an escape, such as \04, from the end of what is kept.
+func (l *keptLine) endEscape() {
+	const escape = len(`\040`)
+	end := l.kept[len(l.kept)-escape+1:]
+	if i := bytes.IndexByte(end, '\\'); i >= 0 {
+		l.kept = l.kept[:len(l.kept)-len(end)+i]
 	}
 }
 

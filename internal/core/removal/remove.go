@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,39 +36,52 @@ type Remover struct {
 // New returns a Remover for the store at h, whose aufs mounts are noted in notes.
 func New(h store.Home, notes inuse.Notes) *Remover { return &Remover{Home: h, Notes: notes} }
 
-// ClearMounts unmounts everything that is mounted at mnt/<id>, and inside the directories that belong to the layer id. It returns an error
-// if one of these directories is itself a mount point: such a directory cannot be moved, and the files of the mount do not belong to the
-// layer. The caller holds the lock of id, or, if there is no such layer, the store lock.
-func (r *Remover) ClearMounts(id string) error {
-	if err := mountutil.UnmountStacked(r.Home.Mnt(id)); err != nil {
-		return err
-	}
-	mounts, err := mountutil.MountsUnder(string(r.Home))
-	if err != nil || len(mounts) == 0 {
-		return err
-	}
-	root, err := filepath.EvalSymlinks(string(r.Home))
+// ClearMounts unmounts what is mounted at mnt/<id>, by calling unmount, and then everything inside the directories that belong to the layer id.
+// It returns an error, and unmounts nothing, if one of these directories is itself a mount point: such a directory cannot be moved, and the files
+// of the mount do not belong to the layer. The caller holds the lock of id, or, if there is no such layer, the store lock.
+func (r *Remover) ClearMounts(id string, unmount func(target string) error) error {
+	mounts, err := r.mountsOf(id)
 	if err != nil {
 		return err
 	}
-	var inside []string
-	for _, m := range mounts {
-		path := string(r.Home) + strings.TrimPrefix(m.Mountpoint, root)
-		for _, own := range r.Home.Belongings(id) {
-			if path == own {
-				return fmt.Errorf("%s is a mount point, and has to be unmounted first: %w", path, unix.EBUSY)
-			}
-			if mountutil.IsBelow(path, own) {
-				inside = append(inside, path)
-			}
+	target := r.Home.Mnt(id)
+	for _, path := range mounts {
+		if path != target && slices.Contains(r.Home.Belongings(id), path) {
+			return fmt.Errorf("%s is a mount point, and has to be unmounted first: %w", path, unix.EBUSY)
 		}
 	}
-	for _, path := range inside {
+	if err := unmount(target); err != nil || len(mounts) == 0 {
+		return err
+	}
+	if mounts, err = r.mountsOf(id); err != nil {
+		return err
+	}
+	for _, path := range mounts {
 		if err := mountutil.UnmountRetry(path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mountsOf returns the mount points among the directories that belong to the layer id, and inside them.
+func (r *Remover) mountsOf(id string) ([]string, error) {
+	mounts, err := mountutil.MountsUnder(string(r.Home))
+	if err != nil || len(mounts) == 0 {
+		return nil, err
+	}
+	root, err := filepath.EvalSymlinks(string(r.Home))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, m := range mounts {
+		path := string(r.Home) + strings.TrimPrefix(m.Mountpoint, root)
+		if slices.ContainsFunc(r.Home.Belongings(id), func(own string) bool { return path == own || mountutil.IsBelow(path, own) }) {
+			found = append(found, path)
+		}
+	}
+	return found, nil
 }
 
 // TakeOut removes layers/<id>, so that the layer id no longer exists, and moves everything that belongs to the layer to a scratch

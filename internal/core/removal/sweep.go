@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -149,7 +150,7 @@ func (r *Remover) SweepLayer(id string) (*store.Scratch, error) {
 
 // moveOutUnmounted is moveOut after ClearMounts.
 func (r *Remover) moveOutUnmounted(id string) (*store.Scratch, error) {
-	if err := r.ClearMounts(id); err != nil {
+	if err := r.ClearMounts(id, mountutil.UnmountStacked); err != nil {
 		return nil, err
 	}
 	return r.moveOut(id)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
@@ -164,9 +163,13 @@ func (i *ImpliedDirs) remove(rel string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
+	removed := make(map[string]bool, len(names))
+	for _, name := range names {
+		removed[name] = true
+	}
 	_, err := i.tree.Visit(rel, func(dir fsutil.Dir, _ bool, entries []fs.DirEntry) (bool, error) {
 		for _, entry := range entries {
-			if !slices.Contains(names, entry.Name()) {
+			if !removed[entry.Name()] {
 				continue
 			}
 			// A whiteout in the directory may have content.
