@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/creation"
-	"github.com/seed-642172e2/aufs/internal/core/layerquota"
-	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -108,22 +105,13 @@ func (d *Driver) Remove(id string) error {
 	return clean()
 }
 
-// unmountWhole unmounts all that is mounted at target, the mount point of the layer id. Until the layer is gone, it must not lose content of
-// hard links: its removal may yet fail. But a removal is also what makes room on a full disk, where there may be no room for a flush.
-func (d *Driver) unmountWhole(id, target string) error {
-	for mounted := true; mounted; {
-		_, err := d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
-		if err != nil {
-			logrus.Warn(store.LayerError("flushing the pseudo-links of", id, err))
-		}
-		if err := mountutil.UnmountRetry(target); err != nil {
-			return err
-		}
-		if mounted, err = mountutil.IsMounted(target); err != nil {
-			return err
-		}
-	}
-	return nil
+// unmountForRemoval unmounts all that is mounted at target, the mount point of the layer id. The removal may yet fail, so hard links must keep
+// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush.
+func (d *Driver) unmountForRemoval(id, target string) error {
+	return d.unmountOwn(id, target, func(err error) error {
+		logrus.Warn(store.LayerError("removing", id, err))
+		return nil
+	})
 }
 
 // DeferredRemove is Remove, except that the layer's files stay until the caller calls clean. The layer no longer exists when DeferredRemove
@@ -139,7 +127,7 @@ func (d *Driver) DeferredRemove(id string) (clean func() error, err error) {
 	}
 	defer lock.Unlock()
 	// Unmount while the layer is whole: a busy layer keeps its data.
-	if err := d.Remover.ClearMounts(id, func(target string) error { return d.unmountWhole(id, target) }); err != nil {
+	if err := d.Remover.ClearMounts(id, func(target string) error { return d.unmountForRemoval(id, target) }); err != nil {
 		return nothing, store.LayerError("removing", id, err)
 	}
 	trash, left, err := d.Remover.TakeOut(id)

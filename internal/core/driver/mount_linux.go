@@ -279,11 +279,20 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 		// The mount is read-only, and nobody has noted it.
 		return mountutil.UnmountStacked(target)
 	}
-	id, noted, volatile := layer.ID, false, false
+	return d.unmountOwn(layer.ID, target, func(err error) error { return err })
+}
+
+// unmountOwn is unmount for the layer id of this store. If a flush fails, unmountOwn calls flushFailed, and the mount stays if that returns
+// an error.
+func (d *Driver) unmountOwn(id, target string, flushFailed func(error) error) error {
+	noted, volatile := false, false
 	for mounted := true; mounted; {
 		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
 		if err != nil {
-			return fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
+			err = flushFailed(fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err))
+		}
+		if err != nil {
+			return err
 		}
 		noted = noted || aufs
 		volatile = volatile || !aufs && backend.IsVolatile(d.Home, id, target)
