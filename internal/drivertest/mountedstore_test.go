@@ -113,7 +113,7 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 				must(t, err)
 				_, err = one.WriteString("new")
 				must(t, errors.Join(err, one.Close()))
-				before := s.see(t, "child")
+				before := readTree(t, dir)
 				away, unharmed := foreign.mount(t, s.inner.Home)
 				err = s.Remove("child")
 				unharmedNow := func() { t.Helper(); away(); unharmed() }
