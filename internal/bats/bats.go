@@ -58,12 +58,16 @@ func opened(script []byte, driver string) []byte {
 	return overlayPattern.ReplaceAll(script, []byte("${1}"+driver+"|${2}"))
 }
 
+// testTime is how many seconds a test may take. It is for an emulated machine.
+const testTime = "1200"
+
 // Run runs a command that calls bats --tap, until it ends or the context of the command does. It writes the output to out as it comes. That
-// tests fail is no error.
+// tests fail is no error, and a test that takes longer than testTime fails.
 func Run(ctx context.Context, cmd *exec.Cmd, out io.Writer) (Outcomes, error) {
 	var tap bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&tap, out)
 	cmd.Stderr = cmd.Stdout
+	cmd.Env = append(cmd.Environ(), "BATS_TEST_TIMEOUT="+testTime)
 	err := cmd.Run()
 	if status := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &status) {
 		return nil, errors.Join(context.Cause(ctx), err)

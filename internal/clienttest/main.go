@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +101,7 @@ func (c clients) configure(dir, driver string) ([]string, error) {
 			return nil, err
 		}
 	}
-	env := append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=yes", "PATH="+bin+":"+os.Getenv("PATH"), "ROOT="+root, "HOME="+dir, "TMPDIR=/var/tmp", "BATS_TEST_TIMEOUT="+strconv.Itoa(int(stepTime.Seconds())),
+	env := append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=yes", "PATH="+bin+":"+os.Getenv("PATH"), "ROOT="+root, "HOME="+dir, "TMPDIR=/var/tmp",
 		"CONTAINERS_STORAGE_CONF="+filepath.Join(dir, "storage.conf"), "CONTAINERS_CONF="+filepath.Join(dir, "containers.conf"),
 		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(dir, "registries.conf"))
 	return env, nil

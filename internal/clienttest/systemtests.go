@@ -43,6 +43,9 @@ echo Life is Good on stdout; echo Life is Good on stderr >&2\n' >healthcheck
 // compareSystemTests runs podman's own tests with both drivers. One that fails with both is no failure: many need what a machine without a
 // network lacks.
 func (c clients) compareSystemTests(ctx context.Context, out io.Writer) error {
+	if err := bats.Open(c.tests, ours); err != nil {
+		return err
+	}
 	var all [2]bats.Outcomes
 	for i, driver := range drivers() {
 		var err error
@@ -74,9 +77,6 @@ func (c clients) runSystemTests(ctx context.Context, out io.Writer, driver strin
 	made, err := step{"image", imageScript}.run(ctx, dir, env)
 	if err != nil || made.failed != "" {
 		return nil, errors.Join(err, fmt.Errorf("make the image: %s: %s", made.failed, made.stderr))
-	}
-	if err := bats.Open(c.tests, ours); err != nil {
-		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "bats", append([]string{"--tap"}, files...)...)
 	cmd.Dir, cmd.Env = c.tests, env

@@ -96,7 +96,7 @@ func (s suite) run(ctx context.Context, out io.Writer, driver string) (bats.Outc
 	}
 	// The settings of whoever runs the tests are not for them.
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "STORAGE_") })
-	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "BATS_TEST_TIMEOUT=1200", "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
 	if driver == ours {
 		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
 		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)

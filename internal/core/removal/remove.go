@@ -74,10 +74,11 @@ func (r *Remover) mountsOf(id string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	belongings := r.Home.Belongings(id)
 	var found []string
 	for _, m := range mounts {
 		path := string(r.Home) + strings.TrimPrefix(m.Mountpoint, root)
-		if slices.ContainsFunc(r.Home.Belongings(id), func(own string) bool { return path == own || mountutil.IsBelow(path, own) }) {
+		if slices.ContainsFunc(belongings, func(own string) bool { return path == own || mountutil.IsBelow(path, own) }) {
 			found = append(found, path)
 		}
 	}
