@@ -103,6 +103,46 @@ func TestMoving(t *testing.T) {
 	})
 }
 
+// TestMovingAgain moves layers when an earlier call was killed while the overlay driver made one of them: the file with the name of the layer's
+// link is missing, or empty. All layers have one link after that.
+func TestMovingAgain(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		for state, damage := range map[string]func(link string) error{
+			"whole":    func(string) error { return nil },
+			"no name":  os.Remove,
+			"empty":    func(link string) error { return os.Truncate(link, 0) },
+			"no layer": func(link string) error { return os.RemoveAll(filepath.Dir(link)) },
+		} {
+			t.Run(state, func(t *testing.T) {
+				s := stackToMove(t, name)
+				box := s.see(t, "box", "ro")
+				home, d := overlayHome(t)
+				m := newMove(t, s, home, false)
+				killed := errors.New("killed")
+				m.Create = func(id, parent string) error {
+					err := d.Create(id, parent, nil)
+					if err == nil && id == "box" {
+						err = errors.Join(damage(filepath.Join(home, id, "link")), killed)
+					}
+					return err
+				}
+				if err := errors.Join(m.Unbind(), m.Run(moved)); !errors.Is(err, killed) {
+					t.Fatal(err)
+				}
+				m.Create = func(id, parent string) error { return d.Create(id, parent, nil) }
+				must(t, m.Run(moved))
+				if links, err := filepath.Glob(filepath.Join(home, "l/*")); err != nil || len(links) != len(moved) {
+					t.Errorf("the links of %d layers are %q, %v", len(moved), links, err)
+				}
+				dir, err := d.Get("box", graphdriver.MountOpts{Options: []string{"ro"}})
+				must(t, err)
+				sameTree(t, readTree(t, dir), box)
+				must(t, d.Put("box"))
+			})
+		}
+	})
+}
+
 // TestMovingShifted moves a container with id maps.
 func TestMovingShifted(t *testing.T) {
 	onShifting(t, func(t *testing.T, s testStore) {

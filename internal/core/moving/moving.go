@@ -177,13 +177,10 @@ func (m *Move) Run(layers []Layer) error {
 func (m *Move) toOverlay(steps []step) error {
 	err := each(steps, func(s step) error { return m.keepingTimes(s.ID, m.convert) })
 	if err == nil {
-		err = each(steps, func(s step) error {
-			// The overlay driver removes a layer that is there already.
-			if err := isEmpty(s.to); err != nil {
-				return err
-			}
-			return m.Create(s.ID, s.parent)
-		})
+		err = m.dropLostLinks()
+	}
+	if err == nil {
+		err = each(steps, m.createInOverlay)
 	}
 	if err == nil {
 		// The overlay driver does not sync what it makes. It is on the same file system as home, or nothing could be renamed.
@@ -193,6 +190,47 @@ func (m *Move) toOverlay(steps []step) error {
 		err = each(steps, step.rename)
 	}
 	return err
+}
+
+// dropLostLinks removes the links to layers in the overlay driver's home that have another name than the layer's file "link" says: calls that were
+// cut short have left them. The overlay driver cannot repair its links if two of them lead to one layer.
+func (m *Move) dropLostLinks() error {
+	dir := filepath.Join(m.Overlay, "l")
+	links, err := os.ReadDir(dir)
+	for _, link := range links {
+		path := filepath.Join(dir, link.Name())
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		name, err := os.ReadFile(filepath.Join(dir, filepath.Dir(target), "link"))
+		if fsutil.IgnoreGone(err) == nil && string(name) != link.Name() {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fsutil.IgnoreGone(err)
+}
+
+// createInOverlay makes the layer in the home of the overlay driver, which removes one that an earlier call has made.
+func (m *Move) createInOverlay(s step) error {
+	if err := errors.Join(isEmpty(s.to), m.dropEmptyName(s.ID)); err != nil {
+		return err
+	}
+	return m.Create(s.ID, s.parent)
+}
+
+// dropEmptyName removes the file "link" of the layer id if it is empty: the overlay driver was killed, or the power failed, before the link's name
+// was in it. To remove such a layer, the driver would remove the directory with the links to all layers.
+func (m *Move) dropEmptyName(id string) error {
+	path := filepath.Join(m.Overlay, id, "link")
+	info, err := os.Lstat(path)
+	if err == nil && info.Size() == 0 {
+		err = os.Remove(path)
+	}
+	return fsutil.IgnoreGone(err)
 }
 
 // convert converts the layer id to the form of the overlay driver.
