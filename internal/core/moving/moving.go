@@ -198,6 +198,9 @@ func (m *Move) dropLostLinks() error {
 	dir := filepath.Join(m.Overlay, "l")
 	links, err := os.ReadDir(dir)
 	for _, link := range links {
+		if link.Type() != fs.ModeSymlink {
+			continue
+		}
 		path := filepath.Join(dir, link.Name())
 		target, err := os.Readlink(path)
 		if err != nil {
@@ -216,7 +219,10 @@ func (m *Move) dropLostLinks() error {
 
 // createInOverlay makes the layer in the home of the overlay driver, which removes one that an earlier call has made.
 func (m *Move) createInOverlay(s step) error {
-	if err := errors.Join(isEmpty(s.to), m.dropEmptyName(s.ID)); err != nil {
+	if err := isEmpty(s.to); err != nil {
+		return err
+	}
+	if err := m.dropEmptyName(s.ID); err != nil {
 		return err
 	}
 	return m.Create(s.ID, s.parent)
