@@ -33,8 +33,8 @@ func hundreds(option, between string) string {
 func TestLongLinesOfMountinfo(t *testing.T) {
 	const plain = "29 1 254:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard\n"
 	for _, c := range []struct{ name, options, want string }{
-		{"Linux 6.1", "rw,lowerdir=" + hundreds("", ":") + `,upperdir=/s/a\054b,workdir=/w,index=off`, `rw,upperdir=/s/a\054b,workdir=/w,index=off`},
-		{"Linux 6.18", "rw," + hundreds("lowerdir+=", ",") + ",upperdir=/u,workdir=/w,uuid=null", "rw,upperdir=/u,workdir=/w,uuid=null"},
+		{"Linux 6.1", "rw,lowerdir=" + hundreds("", ":") + `,upperdir=/s/a\054b,workdir=/w,index=off`, `rw,upperdir=/s/a\054b,index=off`},
+		{"Linux 6.18", "rw," + hundreds("lowerdir+=", ",") + ",upperdir=/u,workdir=/w,uuid=null", "rw,upperdir=/u,uuid=null"},
 		{"only data", "ro," + hundreds("lowerdir+=", ",") + "," + hundreds("datadir+=", ","), "ro,"},
 		{"short", "rw,lowerdir=/a:/b,upperdir=/u", "rw,lowerdir=/a:/b,upperdir=/u"},
 		{"none, and spaces", "rw,unc=//server/My Docs", "rw,unc=//server/My"},
@@ -80,6 +80,7 @@ func TestLongPathsOfMountinfo(t *testing.T) {
 			"36 29 0:45 " + long + " " + long + " rw - overlay none rw,upperdir=/u\n",
 			"36 29 0:45 / / rw - overlay " + long + " rw,upperdir=/u\n",
 			"36 29 0:45 " + long + " " + long + " rw - overlay " + long + " rw,lowerdir=" + long + ",upperdir=/u\n",
+			"36 29 0:45 " + long + " " + long + " rw - overlay " + long + " rw,lowerdir=" + long + ",upperdir=/" + long[:4*unix.PathMax-1] + ",workdir=" + long[:4*unix.PathMax] + ",upperdir=/u\n",
 		} {
 			file := filepath.Join(t.TempDir(), "mountinfo")
 			must(t, os.WriteFile(file, []byte(line+"29 1 254:1 / /last rw - overlay none rw,upperdir=/v\n"), 0o600))

@@ -18,7 +18,7 @@ import (
 
 // A line of mountinfo can be too long for the parser in github.com/moby/sys: that of an overlay mount of hundreds of layers, or that of a mount
 // whose path is longer than a path that a system call takes. The mount may be another program's, in a user namespace of its own. This driver
-// needs neither the lower directories nor the end of such a path, so a LineShortener drops them.
+// needs neither the end of such a path, nor the lower directories or the work directory, so a LineShortener drops them.
 
 // MountsHere returns the mounts of this mount namespace that filter does not skip.
 func MountsHere(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
@@ -45,7 +45,9 @@ const (
 	mostSource = 1024
 )
 
-// A LineShortener reads mountinfo. From lines that are longer than MaxLine, it drops the lower directories and the ends of long paths.
+// A LineShortener reads mountinfo. From lines that are longer than MaxLine, it drops the directories that are not needed, and the ends of long
+// paths. What stays of an overlay mount is shorter than MaxLine: two paths, the source, and the upper directory, for which the kernel writes no
+// more than 4 * unix.PathMax bytes.
 type LineShortener struct {
 	in *bufio.Reader
 	// out is what was read from in and has not been returned yet.
@@ -133,7 +135,7 @@ func (l *keptLine) add(b byte) {
 	if b == ',' || b == ' ' {
 		l.option = len(l.kept)
 	}
-	if inOptions && b == '=' && isLowerOption(string(l.kept[l.option:])) {
+	if inOptions && b == '=' && isUnneeded(string(l.kept[l.option:])) {
 		l.kept = l.kept[:l.option]
 		l.skipping = true
 	}
@@ -156,9 +158,9 @@ func (l *keptLine) endEscape() {
 	}
 }
 
-// isLowerOption reports whether an option of overlayfs, up to its "=", names lower directories.
-func isLowerOption(option string) bool {
-	return option == "lowerdir=" || option == "lowerdir+=" || option == "datadir+="
+// isUnneeded reports whether an option of overlayfs, up to its "=", names directories that this driver does not look for: any but the upper one.
+func isUnneeded(option string) bool {
+	return option == "lowerdir=" || option == "lowerdir+=" || option == "datadir+=" || option == "workdir="
 }
 
 // MountedByTable is IsMounted for kernels that cannot say whether a path is a mount point.
