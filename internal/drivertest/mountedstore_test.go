@@ -149,6 +149,45 @@ func TestRemoveOfForeignMounts(t *testing.T) {
 	})
 }
 
+// TestClearMountsLooksAgain has somebody mount something on a directory of a layer while the layer is unmounted for its removal.
+func TestClearMountsLooksAgain(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		for _, dir := range []string{s.inner.Home.Diff("child"), s.inner.Home.Mnt("child")} {
+			s.get(t, "child")
+			var unharmed func()
+			err := s.inner.Remover.ClearMounts("child", func(target string) error {
+				err := mountutil.UnmountStacked(target)
+				unharmed = bindFull(t, dir)
+				return err
+			})
+			wants(t, err, unix.EBUSY, dir)
+			unharmed()
+			must(t, unix.Unmount(dir, 0))
+		}
+		must(t, s.Remove("child"))
+		noLeftovers(t, s)
+	})
+}
+
+// TestRemoveOfAHiddenMount removes a mounted layer while home is mounted over itself, so that the layer's mount cannot be reached.
+func TestRemoveOfAHiddenMount(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "child")
+		target, home := s.get(t, "child"), string(s.inner.Home)
+		write(t, target, files{"f": "f"})
+		must(t, unix.Mount(home, home, "", unix.MS_BIND, ""))
+		err := s.Remove("child")
+		must(t, unix.Unmount(home, 0))
+		wants(t, err, unix.EBUSY, "child", target+" is a mount point")
+		sameNames(t, readTree(t, target).Names(), "f")
+		must(t, s.Remove("child"))
+		noLeftovers(t, s)
+	})
+}
+
 // TestSweepOfForeignMounts is TestRemoveOfForeignMounts for a layer that a process left when it was killed in Remove. The driver must
 // sweep such a layer as soon as it can.
 func TestSweepOfForeignMounts(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/creation"
+	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -106,11 +108,14 @@ func (d *Driver) Remove(id string) error {
 }
 
 // unmountForRemoval unmounts all that is mounted at target, the mount point of the layer id. The removal may yet fail, so hard links must keep
-// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush.
+// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush. A container may be running in
+// the layer, and goes on if the mount is busy: so nothing is taken from it.
 func (d *Driver) unmountForRemoval(id, target string) error {
-	return d.unmountOwn(id, target, func(err error) error {
-		logrus.Warn(store.LayerError("removing", id, err))
-		return nil
+	return d.unmountOwn(id, target, func() (aufs bool, err error) {
+		if aufs, err = d.flush(id, target, aufsfs.LinkFlush.Live, layerquota.WithReserve); err != nil {
+			logrus.Warn(store.LayerError("removing", id, err))
+		}
+		return aufs, nil
 	})
 }
 

@@ -37,17 +37,17 @@ type Remover struct {
 func New(h store.Home, notes inuse.Notes) *Remover { return &Remover{Home: h, Notes: notes} }
 
 // ClearMounts unmounts what is mounted at mnt/<id>, by calling unmount, and then everything inside the directories that belong to the layer id.
-// It returns an error, and unmounts nothing, if one of these directories is itself a mount point: such a directory cannot be moved, and the files
-// of the mount do not belong to the layer. The caller holds the lock of id, or, if there is no such layer, the store lock.
+// It returns an error if one of these directories is itself a mount point: such a directory cannot be moved, and the files of the mount do not
+// belong to the layer. Unless the mount is made meanwhile, or is hidden at mnt/<id>, nothing is unmounted then. The caller holds the lock of id, or, if there is no such layer, the store lock.
 func (r *Remover) ClearMounts(id string, unmount func(target string) error) error {
 	mounts, err := r.mountsOf(id)
 	if err != nil {
 		return err
 	}
-	target := r.Home.Mnt(id)
+	belongings, target := r.Home.Belongings(id), r.Home.Mnt(id)
 	for _, path := range mounts {
-		if path != target && slices.Contains(r.Home.Belongings(id), path) {
-			return fmt.Errorf("%s is a mount point, and has to be unmounted first: %w", path, unix.EBUSY)
+		if path != target && slices.Contains(belongings, path) {
+			return isMountPoint(path)
 		}
 	}
 	if err := unmount(target); err != nil || len(mounts) == 0 {
@@ -57,11 +57,18 @@ func (r *Remover) ClearMounts(id string, unmount func(target string) error) erro
 		return err
 	}
 	for _, path := range mounts {
+		if slices.Contains(belongings, path) {
+			return isMountPoint(path)
+		}
 		if err := mountutil.UnmountRetry(path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func isMountPoint(path string) error {
+	return fmt.Errorf("%s is a mount point, and has to be unmounted first: %w", path, unix.EBUSY)
 }
 
 // mountsOf returns the mount points among the directories that belong to the layer id, and inside them.
