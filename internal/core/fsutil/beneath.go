@@ -77,18 +77,34 @@ func (t *Tree) cannotOpen(rel string, err error) error {
 	return &fs.PathError{Op: "open", Path: filepath.Join(t.Root, rel), Err: err}
 }
 
-// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6: one directory after the other.
+// openStepwise opens the directory rel of the tree at root without openat2(2), as on a kernel before 5.6.
 func openStepwise(root, rel string) (fd int, err error) {
 	if fd, err = OpenTree(root); err != nil || rel == "." || rel == "" {
 		return fd, err
 	}
+	defer unix.Close(fd) // it was only read
+	return stepBeneath(fd, rel, DirectoryFlags)
+}
+
+// stepBeneath opens rel, below the open directory above, with these flags of open(2): one name after the other. It follows no symbolic link. A
+// ".." is an error, EXDEV, which openat2(2) returns only for one that leads out.
+func stepBeneath(above int, rel string, flags int) (fd int, err error) {
+	fd = above
 	for name := range strings.SplitSeq(rel, "/") {
-		above := fd
-		fd, err = Retried(func() (int, error) { return unix.Openat(above, name, DirectoryFlags|unix.O_NOFOLLOW, 0) })
-		_ = unix.Close(above) // it was only read
+		if name == "" {
+			continue
+		}
+		next := -1
+		if err = unix.EXDEV; name != ".." {
+			next, err = Retried(func() (int, error) { return unix.Openat(fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+		}
+		if fd != above {
+			_ = unix.Close(fd) // it was only read
+		}
 		if err != nil {
 			return -1, err
 		}
+		fd = next
 	}
 	return fd, nil
 }

@@ -32,13 +32,17 @@ func PlaceInRoot(root int, name string) (fd int, err error) {
 }
 
 // PlaceWithoutLinks is PlaceInRoot for a relative name without symbolic links in it. Any error may mean that name has a symbolic link in it
-// after all.
+// after all. Without openat2(2), it may also mean that there is a ".." in it.
 func PlaceWithoutLinks(root int, name string) (fd int, err error) {
-	return Retried(func() (int, error) {
+	fd, err = Retried(func() (int, error) {
 		return unix.Openat2(root, name, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
 	})
+	if IsForbidden(err) {
+		return stepBeneath(root, name, unix.O_PATH)
+	}
+	return fd, err
 }
 
 // mostLinks is how many symbolic links the kernel follows in one name.
