@@ -25,30 +25,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deniedCalls are system calls that a filter may forbid, because its author had not heard of them or because containers are not to make
-// them.
-var deniedCalls = map[string]uintptr{
-	"statx": unix.SYS_STATX, "openat2": unix.SYS_OPENAT2, "renameat2": unix.SYS_RENAMEAT2, "syncfs": unix.SYS_SYNCFS,
-	"fsopen": unix.SYS_FSOPEN, "fsconfig": unix.SYS_FSCONFIG, "fsmount": unix.SYS_FSMOUNT, "fspick": unix.SYS_FSPICK,
-	"move_mount": unix.SYS_MOVE_MOUNT, "open_tree": unix.SYS_OPEN_TREE, "mount_setattr": unix.SYS_MOUNT_SETATTR,
-	"unshare": unix.SYS_UNSHARE, "chroot": unix.SYS_CHROOT,
-}
+// oldCalls are system calls that a filter may forbid because containers are not to make them.
+var oldCalls = map[string]uintptr{"unshare": unix.SYS_UNSHARE, "chroot": unix.SYS_CHROOT}
 
-// newCalls stands for all of deniedCalls that an old kernel does not have.
+// newCalls stands for all of faults.NewCalls.
 const newCalls = "new calls"
 
 // numbersOf returns the number of a call, or the numbers of all calls that newCalls stands for.
 func numbersOf(call string) []uintptr {
-	if call != newCalls {
-		return []uintptr{deniedCalls[call]}
+	if call == newCalls {
+		return slices.Collect(maps.Values(faults.NewCalls))
 	}
-	var numbers []uintptr
-	for name, number := range deniedCalls {
-		if name != "unshare" && name != "chroot" {
-			numbers = append(numbers, number)
-		}
+	if number, ok := oldCalls[call]; ok {
+		return []uintptr{number}
 	}
-	return numbers
+	return []uintptr{faults.NewCalls[call]}
 }
 
 // mayFail reports whether the operation may have no way to do without the call. Giving an archive its own root directory takes unshare(2),
@@ -112,7 +103,7 @@ func deniedToAll(t *testing.T, name backend.Name, quotas bool) {
 			trials = append(trials, newTrial(t, op, name))
 		}
 	}
-	for _, call := range some(t, slices.Sorted(maps.Keys(deniedCalls))) {
+	for _, call := range some(t, slices.Concat(slices.Sorted(maps.Keys(faults.NewCalls)), slices.Sorted(maps.Keys(oldCalls)))) {
 		t.Run(call+" EPERM", func(t *testing.T) { denied(t, trials, call, unix.EPERM) })
 	}
 	for _, call := range append(some(t, []string{"unshare", "chroot"}), newCalls) {

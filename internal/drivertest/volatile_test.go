@@ -248,7 +248,7 @@ func TestVolatileUnknown(t *testing.T) {
 // attempt has left in the work directory.
 func TestVolatileDenied(t *testing.T) {
 	if call := os.Getenv(childVariable); call != "" {
-		must(t, faults.Deny(deniedCalls[call], unix.EPERM))
+		must(t, faults.Deny(faults.NewCalls[call], unix.EPERM))
 		dir := t.TempDir()
 		// Because of the comma, the data of mount(2) cannot name this directory.
 		write(t, dir, files{"mnt/": "", "low,er/f": "", "upper/": "", "work/": ""})

@@ -102,6 +102,7 @@ func addPlan(w *cpio.Writer, opts options) error {
 		Sequences:   opts.sequences,
 		Steps:       opts.steps,
 		Stress:      opts.stress,
+		Deny:        opts.deny,
 		Seed:        opts.seed,
 		Bench:       opts.benchPlan(),
 		System:      opts.systemPlan(),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/bench"
+	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
 // consoleLog is the file for the console's output, below the module's root.
@@ -44,6 +46,8 @@ type options struct {
 	steps string
 	// stress is how long each stress test takes on each backend.
 	stress time.Duration
+	// deny are the names of faults.NewCalls that the tests have to do without.
+	deny []string
 	// seed is the seed of the random sequences; 0: the time.
 	seed uint64
 	// bench is the file for the results of the benchmarks, which then replace
@@ -69,6 +73,7 @@ func parseOptions(args []string) (options, error) {
 	var (
 		opts                      options
 		disk, backends, libraries string
+		deny                      string
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
@@ -87,6 +92,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&opts.sequences, "sequences", 25, "how many random sequences the differential test runs")
 	flags.StringVar(&opts.steps, "steps", "2", "in how many ways each operation is interrupted; or all")
 	flags.DurationVar(&opts.stress, "stress", 5*time.Second, "how long each stress test is")
+	flags.StringVar(&deny, "deny", "", "system calls that the tests have to do without, among "+strings.Join(newCalls(), " "))
 	flags.Uint64Var(&opts.seed, "seed", 0, "seed of the random sequences; 0: the time")
 	flags.StringVar(&opts.bench, "bench", "", "run benchmarks, and no tests; the file for their results")
 	flags.BoolVar(&opts.cgo, "cgo", false, "build the benchmarks with cgo, and link them statically")
@@ -105,7 +111,7 @@ func parseOptions(args []string) (options, error) {
 	if opts.disk, err = parseSize(disk); err != nil {
 		return opts, fmt.Errorf("-disk: %w", err)
 	}
-	opts.backends, opts.libraries = strings.Fields(backends), strings.Fields(libraries)
+	opts.backends, opts.libraries, opts.deny = strings.Fields(backends), strings.Fields(libraries), strings.Fields(deny)
 	return opts, opts.check()
 }
 
@@ -130,24 +136,11 @@ func (opts options) check() error {
 			return fmt.Errorf("no auplink: %s is not a program", opts.auplink)
 		}
 	}
-	if !slices.Contains(fileSystems(), opts.fs) {
-		return fmt.Errorf("unknown file system %q", opts.fs)
-	}
-	if opts.accel != "tcg" && opts.accel != "kvm" {
-		return fmt.Errorf("unknown accelerator %q", opts.accel)
-	}
-	for _, backend := range opts.backends {
-		if backend != "aufs" && backend != "overlay" {
-			return fmt.Errorf("unknown backend %q", backend)
-		}
+	if err := opts.checkNames(); err != nil {
+		return err
 	}
 	if len(opts.libraries) == 0 {
 		return errors.New("no library")
-	}
-	for _, name := range opts.libraries {
-		if !slices.Contains(libraryNames(), name) {
-			return fmt.Errorf("unknown library %q", name)
-		}
 	}
 	if opts.cores <= 0 {
 		return fmt.Errorf("%d processors", opts.cores)
@@ -158,9 +151,6 @@ func (opts options) check() error {
 	if opts.count <= 0 {
 		return fmt.Errorf("%d rounds", opts.count)
 	}
-	if !slices.Contains(bench.Sizes(), opts.size) {
-		return fmt.Errorf("unknown size %q", opts.size)
-	}
 	if opts.sequences <= 0 {
 		return fmt.Errorf("%d sequences", opts.sequences)
 	}
@@ -169,6 +159,31 @@ func (opts options) check() error {
 	}
 	return opts.checkSystem()
 }
+
+// checkNames returns an error for a name that is not among those that there are of its kind.
+func (opts options) checkNames() error {
+	for _, of := range []struct {
+		kind         string
+		given, known []string
+	}{
+		{"file system", []string{opts.fs}, fileSystems()},
+		{"accelerator", []string{opts.accel}, []string{"tcg", "kvm"}},
+		{"backend", opts.backends, []string{"aufs", "overlay"}},
+		{"library", opts.libraries, libraryNames()},
+		{"size", []string{opts.size}, bench.Sizes()},
+		{"system call", opts.deny, newCalls()},
+	} {
+		for _, name := range of.given {
+			if !slices.Contains(of.known, name) {
+				return fmt.Errorf("unknown %s %q", of.kind, name)
+			}
+		}
+	}
+	return nil
+}
+
+// newCalls returns the names of faults.NewCalls.
+func newCalls() []string { return slices.Sorted(maps.Keys(faults.NewCalls)) }
 
 // maySkip reports whether tests on the backend may be skipped. On aufs, some
 // tests also need overlay or the in-tree driver, which does not support btrfs.

@@ -29,12 +29,18 @@ func TestParseOptions(t *testing.T) {
 		opts.accel != "tcg" || !slices.Equal(opts.backends, []string{"overlay"}) {
 		t.Errorf("got %+v", opts)
 	}
+	for deny, want := range map[string][]string{"": nil, "statx  openat2": {"statx", "openat2"}} {
+		if opts, err := parseOptions([]string{"-kernel", kernel, "-deny", deny}); err != nil || !slices.Equal(opts.deny, want) {
+			t.Errorf("-deny %q: got %q, %v", deny, opts.deny, err)
+		}
+	}
 	for _, wrong := range [][]string{
 		{"-fs", "ntfs"},
 		{"-disk", "many"},
 		{"-accel", "hvf"},
 		{"-backends", "zfs"},
 		{"-backends", ""},
+		{"-deny", "open"},
 		{"-bench", "file", "-count", "0"},
 		{"-system", "/"},
 		{"-command", "true"},

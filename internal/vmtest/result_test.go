@@ -132,6 +132,16 @@ func TestProblems(t *testing.T) {
 			[]string{"tests: 1 of aufs were skipped, and none has to be"},
 		},
 		{
+			"skipped without the calls to shift",
+			func(r *result) {
+				r.report.Results = append(r.report.Results,
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: noShifting},
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/aufs", Backend: "aufs", Outcome: testreport.Skipped, Reason: noUserAttributes})
+			},
+			options{fs: "xfs", backends: bothBackends.backends, libraries: bothBackends.libraries, deny: []string{"statx", "move_mount"}},
+			[]string{"tests: 1 of aufs were skipped, and none has to be"},
+		},
+		{
 			"no aufs",
 			func(r *result) { r.tests, r.done, r.fatal, r.report = nil, false, "no aufs", &testreport.Report{} },
 			bothBackends,

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
+	"golang.org/x/sys/unix"
 )
 
 var errNoAufs = errors.New("the tests are to run on aufs, and this kernel has no aufs")
@@ -60,6 +62,11 @@ func carryOut(host messages) error {
 	}
 	if plan.System != nil {
 		return runInSystem(host, plan)
+	}
+	for _, call := range plan.Deny {
+		if err := faults.Deny(faults.NewCalls[call], unix.ENOSYS); err != nil {
+			return fmt.Errorf("denying %s: %w", call, err)
+		}
 	}
 	err = runSuites(host, plan, func(suite wire.Suite, timeout time.Duration) (wire.Exit, error) {
 		return runSuite(host, suite, plan, timeout)

@@ -67,6 +67,7 @@ type Plan struct {
 	Sequences   int           // how many sequences the differential test runs on each backend
 	Steps       string        // how many ways of interrupting each operation, or "all"
 	Stress      time.Duration // how long each stress test takes on each backend
+	Deny        []string      // names of faults.NewCalls that the tests and the examples have to do without
 	Seed        uint64        // of the random sequences; 0: the time
 	Bench       *Bench        // if not nil, the benchmarks to run instead of suites and examples
 	System      *System       // if not nil, the command to run instead of suites and examples
