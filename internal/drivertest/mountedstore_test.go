@@ -157,8 +157,8 @@ func TestClearMountsLooksAgain(t *testing.T) {
 		for _, dir := range []string{s.inner.Home.Diff("child"), s.inner.Home.Mnt("child")} {
 			s.get(t, "child")
 			var unharmed func()
-			err := s.inner.Remover.ClearMounts("child", func(target string) error {
-				err := mountutil.UnmountStacked(target)
+			err := s.inner.Remover.ClearMounts("child", func(string) error {
+				err := s.Put("child")
 				unharmed = bindFull(t, dir)
 				return err
 			})
