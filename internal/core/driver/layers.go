@@ -108,11 +108,11 @@ func (d *Driver) Remove(id string) error {
 }
 
 // unmountForRemoval unmounts all that is mounted at target, the mount point of the layer id. The removal may yet fail, so hard links must keep
-// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush. A container may be running in
-// the layer, and goes on if the mount is busy: so nothing is taken from it.
+// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush. aufs logs a warning if it still
+// has pseudo-links at the unmount, so the flush is not LinkFlush.Live, though the mount may turn out to be busy.
 func (d *Driver) unmountForRemoval(id, target string) error {
 	return d.unmountOwn(id, target, func() (aufs bool, err error) {
-		if aufs, err = d.flush(id, target, aufsfs.LinkFlush.Live, layerquota.WithReserve); err != nil {
+		if aufs, err = d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom); err != nil {
 			logrus.Warn(store.LayerError("removing", id, err))
 		}
 		return aufs, nil
