@@ -71,9 +71,8 @@ var errNoKernel = errors.New("no kernel: say KERNEL=path/to/bzImage")
 
 func parseOptions(args []string) (options, error) {
 	var (
-		opts                      options
-		disk, backends, libraries string
-		deny                      string
+		opts                            options
+		disk, backends, libraries, deny string
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/creation"
-	"github.com/seed-642172e2/aufs/internal/core/layerquota"
 	"github.com/seed-642172e2/aufs/internal/core/quota"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -108,14 +106,12 @@ func (d *Driver) Remove(id string) error {
 }
 
 // unmountForRemoval unmounts all that is mounted at target, the mount point of the layer id. The removal may yet fail, so hard links must keep
-// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush. aufs logs a warning if it still
-// has pseudo-links at the unmount, so the flush is not LinkFlush.Live, though the mount may turn out to be busy.
+// their content. But a removal is also what makes room on a full disk, on which there may be no room for a flush. The mount may turn out to be
+// busy, but aufs warns of pseudo-links that it still has at an unmount, so LinkFlush.Live would not do.
 func (d *Driver) unmountForRemoval(id, target string) error {
-	return d.unmountOwn(id, target, func() (aufs bool, err error) {
-		if aufs, err = d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom); err != nil {
-			logrus.Warn(store.LayerError("removing", id, err))
-		}
-		return aufs, nil
+	return d.unmountOwn(id, target, func(err error) error {
+		logrus.Warn(store.LayerError("removing", id, err))
+		return nil
 	})
 }
 

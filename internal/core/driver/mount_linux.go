@@ -279,17 +279,18 @@ func (d *Driver) unmount(layer store.Layer, target string) error {
 		// The mount is read-only, and nobody has noted it.
 		return mountutil.UnmountStacked(target)
 	}
-	return d.unmountOwn(layer.ID, target, func() (aufs bool, err error) {
-		return d.flush(layer.ID, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
-	})
+	return d.unmountOwn(layer.ID, target, func(err error) error { return err })
 }
 
-// unmountOwn is unmount for the layer id of this store. Before it unmounts a mount, it calls flush, which reports whether the mount is aufs. The
-// mount stays if flush returns an error.
-func (d *Driver) unmountOwn(id, target string, flush func() (aufs bool, err error)) error {
+// unmountOwn is unmount for the layer id of this store. If a flush fails, unmountOwn calls flushFailed, and the mount stays if that returns
+// an error.
+func (d *Driver) unmountOwn(id, target string, flushFailed func(error) error) error {
 	noted, volatile := false, false
 	for mounted := true; mounted; {
-		aufs, err := flush()
+		aufs, err := d.flush(id, target, aufsfs.LinkFlush.Last, layerquota.WithRoom)
+		if err != nil {
+			err = flushFailed(fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err))
+		}
 		if err != nil {
 			return err
 		}
@@ -328,11 +329,7 @@ func (d *Driver) flush(id, target string, how func(aufsfs.LinkFlush) error, with
 	if mounted, err := mountutil.IsMounted(target); err != nil || !mounted {
 		return false, err
 	}
-	err = with(d.Home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.Home.Diff(id)}) })
-	if err != nil {
-		err = fmt.Errorf("flushing the pseudo-links, so that all names of a file show the new content: %w", err)
-	}
-	return true, err
+	return true, with(d.Home, id, func() error { return how(aufsfs.LinkFlush{Target: target, Writable: d.Home.Diff(id)}) })
 }
 
 // Cleanup unmounts everything under mnt/, whichever process mounted it. It also removes the staging directories of this driver that have

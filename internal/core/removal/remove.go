@@ -38,7 +38,8 @@ func New(h store.Home, notes inuse.Notes) *Remover { return &Remover{Home: h, No
 
 // ClearMounts unmounts what is mounted at mnt/<id>, by calling unmount, and then everything inside the directories that belong to the layer id.
 // It returns an error if one of these directories is itself a mount point: such a directory cannot be moved, and the files of the mount do not
-// belong to the layer. Unless the mount is made meanwhile, or is hidden at mnt/<id>, nothing is unmounted then. The caller holds the lock of id, or, if there is no such layer, the store lock.
+// belong to the layer. Unless the mount is made meanwhile, or is hidden at mnt/<id>, nothing is unmounted then. The caller holds the lock of id,
+// or, if there is no such layer, the store lock.
 func (r *Remover) ClearMounts(id string, unmount func(target string) error) error {
 	mounts, err := r.mountsOf(id)
 	if err != nil {
