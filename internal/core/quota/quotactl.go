@@ -91,6 +91,10 @@ func control(dir string, command int, p Project, data unsafe.Pointer) error {
 		if err = controlDevice(fd, command, p, data); err == nil {
 			return nil
 		}
+		if errno == unix.ENOSYS {
+			// There is only the older call, so its answer is the reason.
+			return fmt.Errorf("quota of project %d on the file system of %s: %w", p, dir, err)
+		}
 		if !errors.Is(err, errno) {
 			return fmt.Errorf("quota of project %d on the file system of %s: %w: %w", p, dir, errno, err)
 		}
