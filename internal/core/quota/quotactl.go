@@ -84,22 +84,23 @@ func control(dir string, command int, p Project, data unsafe.Pointer) error {
 	}
 	defer unix.Close(fd)
 	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, uintptr(fd), uintptr(command<<8|typeProject), uintptr(p), uintptr(data), 0, 0)
-	switch errno {
-	case 0:
+	if errno == 0 {
 		return nil
-	case unix.ENOSYS, unix.EPERM:
-		if err = controlDevice(fd, command, p, data); err == nil {
+	}
+	var reason error = errno
+	if errno == unix.ENOSYS || errno == unix.EPERM {
+		err = controlDevice(fd, command, p, data)
+		switch {
+		case err == nil:
 			return nil
-		}
-		if errno == unix.ENOSYS {
+		case errno == unix.ENOSYS:
 			// There is only the older call, so its answer is the reason.
-			return fmt.Errorf("quota of project %d on the file system of %s: %w", p, dir, err)
-		}
-		if !errors.Is(err, errno) {
-			return fmt.Errorf("quota of project %d on the file system of %s: %w: %w", p, dir, errno, err)
+			reason = err
+		case !errors.Is(err, errno):
+			reason = fmt.Errorf("%w: %w", errno, err)
 		}
 	}
-	return fmt.Errorf("quota of project %d on the file system of %s: %w", p, dir, errno)
+	return fmt.Errorf("quota of project %d on the file system of %s: %w", p, dir, reason)
 }
 
 // controlDevice calls quotactl(2) for the block device of the file system that fd is on.
