@@ -19,7 +19,11 @@ const (
 // once, which ends QEMU. The guest writes many lines to /dev/kmsg, and
 // printk.devkmsg=on keeps the kernel from dropping any. Mitigations would only
 // cost time: no program in the guest has anything to hide from the others.
-const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on mitigations=off rdinit=/init"
+// A timer that the guest sets costs an emulator some system calls, and Go
+// programs set thousands in a second: with highres=off and nohz=off the guest
+// goes by a periodic tick alone. tsc=reliable keeps it from another clock,
+// which is slow to read, when the host is busy.
+const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on mitigations=off highres=off nohz=off tsc=reliable rdinit=/init"
 
 // qemuArgs returns QEMU's command line. Its files are in dir.
 func qemuArgs(dir string, opts options) []string {
