@@ -132,6 +132,18 @@ func writeAgain(t *testing.T, path string) {
 	t.Error(err)
 }
 
+// waitForRoom waits until the layer id, whose files were removed, takes less than size bytes. See writeAgain.
+func (s testStore) waitForRoom(t *testing.T, id string, size uint64) {
+	t.Helper()
+	for range 200 {
+		if _, used := s.quotaOf(t, id); used.Bytes < size {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("layer %s still takes %d bytes or more", id, size)
+}
+
 // TestQuotaSize fills a layer, makes room in it, and mounts it again while it is full.
 func TestQuotaSize(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {

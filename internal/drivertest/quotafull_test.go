@@ -58,6 +58,7 @@ func TestQuotaApplyDiff(t *testing.T) {
 			t.Error("there is room for 1 MB in 500 kB")
 		}
 		sameNames(t, readTree(t, s.inner.Home.Diff("small")).Names())
+		s.waitForRoom(t, "small", 1<<16)
 		target := s.stage(t, filling{content: archiveBytes(t, entry{Name: "f", Content: "f"})})
 		wants(t, s.ApplyStaged("small", "middle", target, false), nil, "small", "the layer has a quota")
 		must(t, s.CleanupStagingDirectory(target))
