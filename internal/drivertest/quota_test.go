@@ -117,31 +117,36 @@ func removeFull(t *testing.T, dir string) {
 	must(t, asContainer(t, func() error { return os.Remove(files[0]) }))
 }
 
-// writeAgain writes a file of 32 kB, for which files were removed.
-func writeAgain(t *testing.T, path string) {
+// whenFreed calls try until it returns no error, for ten seconds: xfs frees what removed files took in the background.
+func whenFreed(t *testing.T, try func() error) {
 	t.Helper()
 	var err error
 	for range 200 {
-		err = asContainer(t, func() error { return os.WriteFile(path, make([]byte, 1<<15), 0o600) })
-		if err == nil {
+		if err = try(); err == nil {
 			return
 		}
-		// Xfs frees what a removed file took in the background.
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Error(err)
 }
 
-// waitForRoom waits until the layer id, whose files were removed, takes less than size bytes. See writeAgain.
+// writeAgain writes a file of 32 kB, for which files were removed.
+func writeAgain(t *testing.T, path string) {
+	t.Helper()
+	whenFreed(t, func() error {
+		return asContainer(t, func() error { return os.WriteFile(path, make([]byte, 1<<15), 0o600) })
+	})
+}
+
+// waitForRoom waits until the layer id, whose files were removed, takes less than size bytes.
 func (s testStore) waitForRoom(t *testing.T, id string, size uint64) {
 	t.Helper()
-	for range 200 {
-		if _, used := s.quotaOf(t, id); used.Bytes < size {
-			return
+	whenFreed(t, func() error {
+		if _, used := s.quotaOf(t, id); used.Bytes >= size {
+			return fmt.Errorf("layer %s still takes %d bytes", id, used.Bytes)
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Errorf("layer %s still takes %d bytes or more", id, size)
+		return nil
+	})
 }
 
 // TestQuotaSize fills a layer, makes room in it, and mounts it again while it is full.
