@@ -147,8 +147,8 @@ func (m *move) goOn(again bool) error {
 		err = m.Run(layers)
 	}
 	if err != nil && !m.HasMoved(layers) {
-		var uerr error
-		if driver != nil {
+		uerr := m.RestoreTimes(layers)
+		if uerr == nil && driver != nil {
 			uerr = m.Undo(layers, driver.Remove)
 		}
 		if uerr != nil {

@@ -169,7 +169,7 @@ func fill(t *testing.T, s storage.Store, images int) {
 }
 
 // mountedTree lists the files of a mount.
-func mountedTree(t *testing.T, dir string) string {
+func mountedTree(t *testing.T, dir string, writable bool) string {
 	t.Helper()
 	var b strings.Builder
 	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -182,11 +182,11 @@ func mountedTree(t *testing.T, dir string) string {
 			content, err = os.ReadFile(path)
 		}
 		name, _ := filepath.Rel(dir, path)
-		if name == "." {
+		if writable && name == "." {
 			// Aufs makes files of its own there in each writable layer, and so changes the time.
-			st.Mtim.Sec = 0
+			st.Mtim = unix.Timespec{}
 		}
-		fmt.Fprintf(&b, "  %s %o %d:%d %d %q\n", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, content)
+		fmt.Fprintf(&b, "  %s %o %d:%d %d.%09d %q\n", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec, content)
 		return err
 	}))
 	return b.String()
@@ -219,19 +219,25 @@ func picture(t *testing.T, s storage.Store) string {
 		must(t, err)
 		dir, err := s.MountImage(i.ID, nil, "")
 		must(t, err)
-		lines = append(lines, fmt.Sprintf("image %s of %s, %q, %q, %q\n%s", i.ID, i.TopLayer, i.Names, i.Metadata, data, mountedTree(t, dir)))
+		lines = append(lines, fmt.Sprintf("image %s of %s, %q, %q, %q\n%s", i.ID, i.TopLayer, i.Names, i.Metadata, data, mountedTree(t, dir, false)))
 		_, err = s.UnmountImage(i.ID, true)
 		must(t, err)
 	}
 	for _, c := range containers {
 		dir, err := s.Mount(c.ID, "")
 		must(t, err)
-		lines = append(lines, fmt.Sprintf("container %s of %s, %s, %q, %q\n%s", c.ID, c.ImageID, c.LayerID, c.Names, c.Metadata, mountedTree(t, dir)))
+		lines = append(lines, fmt.Sprintf("container %s of %s, %s, %q, %q\n%s", c.ID, c.ImageID, c.LayerID, c.Names, c.Metadata, mountedTree(t, dir, false)))
 		_, err = s.Unmount(c.ID, true)
 		must(t, err)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// linesOnlyIn returns the lines of text that another text does not have.
+func linesOnlyIn(text, other string) string {
+	lines, others := strings.Split(text, "\n"), strings.Split(other, "\n")
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return slices.Contains(others, line) }), "\n")
 }
 
 // looksLike opens the store with a driver, compares it with the picture, and has the library check it.
@@ -240,7 +246,7 @@ func (m movedStore) looksLike(t *testing.T, driver, want string) {
 	s := m.open(t, driver)
 	defer shutDown(t, s)
 	if got := picture(t, s); got != want {
-		t.Fatalf("with %s the store has\n%s\n\nand it had\n%s", driver, got, want)
+		t.Fatalf("with %s the store has\n%s\n\nand it had\n%s", driver, linesOnlyIn(got, want), linesOnlyIn(want, got))
 	}
 	report, err := s.Check(storage.CheckEverything())
 	must(t, err)
@@ -349,8 +355,18 @@ func TestMoveKilled(t *testing.T) {
 	t.Logf("%d runs were killed, %d of them with the records aside", killed, closed)
 }
 
+// calls returns the calls of a move to a driver, which it makes.
+func (m movedStore) calls(t *testing.T, driver string) (calls []faults.Call) {
+	t.Helper()
+	must(t, faults.Run(m.command(driver), func(call faults.Call) faults.Verdict {
+		calls = append(calls, call)
+		return faults.Continue
+	}))
+	return calls
+}
+
 // TestMoveInterrupted interrupts the program at single system calls: it is killed before the call, or the call fails. Then other programs try to
-// open the store, and the program is called again.
+// open the store, and the program is called again. Half of the time, that is interrupted as well.
 func TestMoveInterrupted(t *testing.T) {
 	m, has := newMovedStore(t, 2)
 	steps, all := 6, os.Getenv("AUFS_TEST_STEPS")
@@ -359,10 +375,7 @@ func TestMoveInterrupted(t *testing.T) {
 	}
 	calls := map[string]int{}
 	for _, driver := range []string{"overlay", "aufs"} {
-		must(t, faults.Run(m.command(driver), func(call faults.Call) faults.Verdict {
-			calls[driver] = call.N
-			return faults.Continue
-		}))
+		calls[driver] = len(m.calls(t, driver))
 		m.looksLike(t, driver, has)
 	}
 	t.Logf("calls: %v", calls)
@@ -372,52 +385,103 @@ func TestMoveInterrupted(t *testing.T) {
 	for i := range steps {
 		for _, driver := range []string{"overlay", "aufs"} {
 			// The last calls, which reveal the records, get half of the steps.
-			step := 1 + rand.N(calls[driver])
+			step := rand.N(calls[driver])
 			if i%2 > 0 {
-				step = calls[driver] - rand.N(min(60, calls[driver]))
+				step = calls[driver] - 1 - rand.N(min(60, calls[driver]))
 			}
 			if all == "all" {
-				step = 1 + i%calls[driver]
+				step = i % calls[driver]
 			}
-			for name, verdict := range map[string]faults.Verdict{"killed": faults.Kill, "EIO": faults.Fail(unix.EIO), "ENOSPC": faults.Fail(unix.ENOSPC)} {
-				m.interrupt(t, driver, name, step, verdict)
-				m.hasNothing(t, other[driver])
-				m.looksLike(t, driver, has)
-				m.move(t, other[driver])
-				if t.Failed() {
-					t.FailNow()
+			for _, first := range interruptions {
+				cuts := []cut{{step, "", first}}
+				if rand.N(2) > 0 {
+					cuts = append(cuts, cut{rand.N(calls[driver]), "", interruptions[rand.N(len(interruptions))]})
 				}
+				m.interrupt(t, driver, has, cuts...)
 			}
-			m.move(t, driver)
 		}
 	}
 }
 
-// interrupt moves the store to a driver, interrupts that at a call, and moves it again.
-func (m movedStore) interrupt(t *testing.T, driver, name string, step int, verdict faults.Verdict) {
+// TestMoveRestoresTimes interrupts the program where it puts back the times of a directory, which it has changed. It interrupts the call after that
+// as well: at its first steps, where it gives up, or where it puts times back.
+func TestMoveRestoresTimes(t *testing.T) {
+	m, has := newMovedStore(t, 1)
+	for _, driver := range []string{"overlay", "aufs"} {
+		calls := m.calls(t, driver)
+		m.looksLike(t, driver, has)
+		m.move(t, other[driver])
+		times := len(slices.DeleteFunc(calls, func(call faults.Call) bool { return call.Name != setTimes }))
+		if times == 0 {
+			t.Errorf("the move to %s puts no times back", driver)
+		}
+		for n := range times {
+			m.interrupt(t, driver, has, cut{n, setTimes, failure})
+			m.interrupt(t, driver, has, cut{n, setTimes, kill}, cut{10, "", failure})
+			m.interrupt(t, driver, has, cut{n, setTimes, kill}, cut{0, setTimes, kill})
+		}
+		m.move(t, driver)
+	}
+}
+
+// An interruption is what becomes of a system call, and its name.
+type interruption struct {
+	name    string
+	verdict faults.Verdict
+}
+
+var (
+	kill          = interruption{"killed", faults.Kill}
+	failure       = interruption{"EIO", faults.Fail(unix.EIO)}
+	interruptions = []interruption{kill, failure, {"ENOSPC", faults.Fail(unix.ENOSPC)}}
+)
+
+// setTimes is the name of the system call that sets times.
+const setTimes = "utimensat"
+
+// A cut is an interruption of the program at one of its calls with this name, or of all if the name is empty: calls before it are so many.
+type cut struct {
+	before int
+	call   string
+	interruption
+}
+
+// interrupt moves the store to a driver, interrupts one call of the program after the other, compares the store with the picture, and moves it back.
+func (m movedStore) interrupt(t *testing.T, driver, has string, cuts ...cut) {
 	t.Helper()
-	at := ""
-	cmd := m.command(driver)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
-		if call.N == step {
-			at = call.String()
-			return verdict
+	for _, c := range cuts {
+		at, before := "no call", 0
+		cmd := m.command(driver)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
+			if c.call != "" && c.call != call.Name {
+				return faults.Continue
+			}
+			before++
+			if before-1 != c.before {
+				return faults.Continue
+			}
+			at = fmt.Sprintf("call %d, %v", call.N, call)
+			return c.verdict
+		})
+		t.Logf("moving to %s, %s at %s: %v\n%s", driver, c.name, at, err, out.String())
+		if err == nil {
+			// The call need not succeed, or there are fewer calls.
+			break
 		}
-		return faults.Continue
-	})
-	if err == nil {
-		// The call need not succeed.
-		return
-	}
-	if entries, err := filepath.Glob(m.root + "/moving-*"); err == nil && len(entries) > 0 {
-		for program := range other {
-			_, _ = m.program(program)
+		if entries, err := filepath.Glob(m.root + "/moving-*"); err == nil && len(entries) > 0 {
+			for program := range other {
+				_, _ = m.program(program)
+			}
 		}
 	}
-	if again, err := m.command(driver).CombinedOutput(); err != nil {
-		t.Fatalf("moving to %s, %s at call %d, %s:\n%s\nagain: %v\n%s", driver, name, step, at, out.String(), err, again)
+	m.move(t, driver)
+	m.hasNothing(t, other[driver])
+	m.looksLike(t, driver, has)
+	m.move(t, other[driver])
+	if t.Failed() {
+		t.FailNow()
 	}
 }
 

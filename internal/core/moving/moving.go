@@ -287,13 +287,13 @@ func (m *Move) toAufs(steps []step) error {
 	return err
 }
 
-// convertBack converts the layer id, which has moved, to aufs form.
+// convertBack converts the layer id, which has moved, to aufs form. An earlier call may have done so, and not have put the times back.
 func (m *Move) convertBack(id string) error {
 	record, err := m.Home.ReadForm(id)
 	if err == nil && record.IsOverlay() && whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form) == nil {
-		err = m.keepingTimes(id, m.forms.LayerToAufs)
+		return m.keepingTimes(id, m.forms.LayerToAufs)
 	}
-	return err
+	return errors.Join(err, m.RestoreTimes([]Layer{{ID: id}}))
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the

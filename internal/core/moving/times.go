@@ -35,9 +35,30 @@ func (m *Move) keepingTimes(id string, convert func(id string) error) error {
 	if err != nil {
 		return err
 	}
+	return m.restore(id, path, times)
+}
+
+// RestoreTimes puts the times back that an earlier call of Run has changed, and that it could not put back: it was killed, or that was what failed.
+// Without this, the directory Journal must not go.
+func (m *Move) RestoreTimes(layers []Layer) error {
+	for _, l := range layers {
+		path := filepath.Join(m.Journal, l.ID)
+		times, err := readTimes(path)
+		if err == nil && times != nil {
+			err = m.restore(l.ID, path, times)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore sets the times of the directories of the layer id, and removes the file at path, which has them.
+func (m *Move) restore(id, path string, times dirTimes) error {
 	for rel, want := range times {
 		if err := restoreTimes(m.Home.Diff(id), rel, want); err != nil {
-			return store.LayerError("converting", id, err)
+			return store.LayerError("restoring the times of directories", id, err)
 		}
 	}
 	return os.Remove(path)
