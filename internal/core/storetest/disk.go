@@ -100,16 +100,29 @@ func Attach(image string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		config := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
-		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
+		err = configure(device, f)
 		if err == nil {
 			return device, nil
 		}
-		if err = errors.Join(os.NewSyscallError("LOOP_CONFIGURE", err), device.Close()); !errors.Is(err, unix.EBUSY) {
+		if err = errors.Join(err, device.Close()); !errors.Is(err, unix.EBUSY) {
 			return nil, err
 		}
 		// Somebody else has taken the device.
 	}
+}
+
+// configure attaches an open image to a loop device.
+func configure(device, image *os.File) error {
+	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	err := unix.IoctlLoopConfigure(int(device.Fd()), &config)
+	if !errors.Is(err, unix.EINVAL) {
+		return os.NewSyscallError("LOOP_CONFIGURE", err)
+	}
+	// Linux before 5.8 has two calls in place of this one.
+	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_FD, int(image.Fd())); err != nil {
+		return os.NewSyscallError("LOOP_SET_FD", err)
+	}
+	return os.NewSyscallError("LOOP_SET_STATUS64", unix.IoctlLoopSetStatus64(int(device.Fd()), &config.Info))
 }
 
 // DropCapability takes a capability from the calling thread.
