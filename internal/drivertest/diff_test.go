@@ -24,6 +24,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/idmap"
 	"github.com/seed-642172e2/aufs/internal/core/layerdiff"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/unpack"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"golang.org/x/sys/unix"
@@ -130,6 +131,33 @@ func TestDiffAndApply(t *testing.T) {
 			must(t, s.Put("again"))
 			must(t, s.Put("child"))
 		}
+	})
+}
+
+// TestDiffHasNoUselessMarks shows that the archive of a layer in overlay form has the opaque marks of those directories alone that hide one of an
+// ancestor. Overlayfs before Linux 5.15 marks others as well.
+func TestDiffHasNoUselessMarks(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "child")
+		s.apply(t, "base", "", entry{Name: "both/"}, entry{Name: "far/"}, entry{Name: "gone/"}, entry{Name: "file"}, entry{Name: "turned/"},
+			entry{Name: "cleared/"}, entry{Name: "cleared/old/"})
+		s.apply(t, "middle", "base", entry{Name: "both/"}, entry{Name: ".wh.gone"}, entry{Name: "turned"},
+			entry{Name: "cleared/"}, entry{Name: "cleared/" + whiteout.OpaqueMark})
+		must(t, s.inner.Home.SetForm("child", store.FormRecord{Form: whiteout.OverlayTrusted}))
+		var want []string
+		for path, hides := range map[string]bool{
+			"both": true, "far": true, "cleared": true,
+			"cleared/old": false, "file": false, "gone": false, "new": false, "new/deep": false, "turned": false,
+		} {
+			dir := filepath.Join(s.inner.Home.Diff("child"), path)
+			must(t, os.MkdirAll(dir, 0o755))
+			must(t, unix.Lsetxattr(dir, whiteout.OverlayTrusted.XattrPrefix()+"opaque", []byte("y"), 0))
+			if want = append(want, path+"/"); hides {
+				want = append(want, path+"/"+whiteout.OpaqueMark)
+			}
+		}
+		sameNames(t, keysOf(s.diff(t, "child", "middle")), want...)
 	})
 }
 
@@ -438,7 +466,7 @@ func TestInodeUsedAgain(t *testing.T) {
 	must(t, err)
 	held, err := layerdiff.Hold(s.inner.Stores.Own("base"))
 	must(t, err)
-	reader := layerdiff.Archive(held, whiteout.AufsForm, &idmap.Mappings{}, nil, true, archive.FileInfoHeader)
+	reader := layerdiff.Archive(held, whiteout.AufsForm, nil, &idmap.Mappings{}, nil, true, archive.FileInfoHeader)
 	defer reader.Close()
 	r := tar.NewReader(reader)
 	links := map[string]string{}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,6 +48,8 @@ type archiver struct {
 	inherits bool
 	// names has the first name of each file that has several names.
 	names map[inode]string
+	// below returns the layer's ancestors, nearest first.
+	below func() ([]whiteout.LayerDir, error)
 }
 
 // inode identifies a file. A later file that gets the same inode number differs in its time of birth. Where the file
@@ -73,9 +76,12 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 	return inode{number: st.Ino, size: st.Size, mtime: st.Mtim}
 }
 
-// Archive returns the archive of a layer in form f, and releases the layer when the archive ends. quiet means that no
-// container is working in the layer. The caller must close the archive; until then a goroutine waits to write more.
-func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quiet bool, fileInfoHeader HeaderFunc) io.ReadCloser {
+// Archive returns the archive of a layer in form f, and releases the layer when the archive ends. below returns the
+// layer's ancestors, nearest first; Archive calls it for a layer in overlay form. quiet means that no container is
+// working in the layer. The caller must close the archive; until then a goroutine waits to write more.
+func Archive(
+	layer *Held, f whiteout.Form, below func() ([]whiteout.LayerDir, error), ids *idmap.Mappings, only Paths, quiet bool, fileInfoHeader HeaderFunc,
+) io.ReadCloser {
 	reader, out := layertar.NewChunkPipe()
 	root := layer.dir.Name()
 	open := fsutil.OpenRegular
@@ -85,7 +91,7 @@ func Archive(layer *Held, f whiteout.Form, ids *idmap.Mappings, only Paths, quie
 	go func() {
 		a := archiver{
 			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
-			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{},
+			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{}, below: sync.OnceValues(below),
 		}
 		err := layer.unlessGone(a.directory("."))
 		if err == nil {
@@ -251,8 +257,9 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 	return err
 }
 
-// mark archives the opaque mark of a directory in overlay form. In aufs form, the mark is a file like others. If a
-// conversion was cut short, a layer in overlay form may have that file as well.
+// mark archives the opaque mark of a directory in overlay form, if an ancestor has a directory there. In aufs form, the
+// mark is a file like others. If a conversion was cut short, a layer in overlay form may have that file as well.
+// Overlayfs before Linux 5.15 marks each directory that it makes in one that several layers have (ovl_create_upper).
 func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
 	if there || a.form == whiteout.AufsForm {
@@ -260,6 +267,13 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	}
 	opaque, err := whiteout.HasOpaqueXattr(fsutil.Within(dir, "."), a.form)
 	if err != nil || !opaque {
+		return err
+	}
+	below, err := a.below()
+	if err != nil {
+		return err
+	}
+	if hides, err := whiteout.HaveDirectory(below, rel); err != nil || !hides {
 		return err
 	}
 	info, err := dir.Stat()

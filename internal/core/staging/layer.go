@@ -94,7 +94,7 @@ func (l *Layer) Archive(layersShown func() ([]whiteout.LayerDir, error), fileInf
 	if err != nil {
 		return nil, err
 	}
-	files := layerdiff.Archive(held, whiteout.AufsForm, &idmap.Mappings{}, nil, true, fileInfoHeader)
+	files := layerdiff.Archive(held, whiteout.AufsForm, layersShown, &idmap.Mappings{}, nil, true, fileInfoHeader)
 	return struct {
 		io.Reader
 		io.Closer
