@@ -368,6 +368,7 @@ func (m movedStore) calls(t *testing.T, driver string) (calls []faults.Call) {
 // TestMoveInterrupted interrupts the program at single system calls: it is killed before the call, or the call fails. Then other programs try to
 // open the store, and the program is called again. Half of the time, that is interrupted as well.
 func TestMoveInterrupted(t *testing.T) {
+	faults.Need(t)
 	m, has := newMovedStore(t, 2)
 	steps, all := 6, os.Getenv("AUFS_TEST_STEPS")
 	if n, err := strconv.Atoi(all); err == nil {
@@ -406,6 +407,7 @@ func TestMoveInterrupted(t *testing.T) {
 // TestMoveRestoresTimes interrupts the program where it puts back the times of a directory, which it has changed. It interrupts the call after that
 // as well: at its first steps, where it gives up, or where it puts times back.
 func TestMoveRestoresTimes(t *testing.T) {
+	faults.Need(t)
 	m, has := newMovedStore(t, 1)
 	for _, driver := range []string{"overlay", "aufs"} {
 		calls := m.calls(t, driver)

@@ -40,6 +40,7 @@ func TestInTreeInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
 		t.Skip("none was asked for")
 	}
+	faults.Need(t)
 	onAufs(t, func(t *testing.T) {
 		if name := fsName(t.TempDir()); name == "btrfs" {
 			t.Skipf("the in-tree driver does not take %s", name)

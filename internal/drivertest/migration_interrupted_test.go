@@ -29,6 +29,7 @@ func TestMigrationInterrupted(t *testing.T) {
 	if os.Getenv(stepsVariable) == "0" {
 		t.Skip("none was asked for")
 	}
+	faults.Need(t)
 	forEachBackend(t, func(t *testing.T, backendName backend.Name) {
 		for _, name := range some(t, fixtureNames(t)) {
 			t.Run(name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/layertar"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
@@ -37,14 +38,7 @@ func isVolatile(t *testing.T, target string) bool {
 // hasVolatile reports whether the backend can mount volatile: overlayfs can since Linux 5.10.
 func hasVolatile(t *testing.T, name backend.Name) bool {
 	t.Helper()
-	var uname unix.Utsname
-	must(t, unix.Uname(&uname))
-	release := strings.Split(unix.ByteSliceToString(uname.Release[:]), ".")
-	major, err := strconv.Atoi(release[0])
-	must(t, err)
-	minor, err := strconv.Atoi(release[1])
-	must(t, err)
-	return name == backend.Overlay && (major > 5 || major == 5 && minor >= 10)
+	return name == backend.Overlay && fsutil.KernelFrom(5, 10)
 }
 
 // onVolatile runs test on the overlay backend, if it can mount volatile.
@@ -274,17 +268,6 @@ func TestVolatileDenied(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestReleaseMayBeVolatile looks at the releases around Linux 5.10.
-func TestReleaseMayBeVolatile(t *testing.T) {
-	for release, want := range map[string]bool{
-		"4.18.0-553.el8_10.x86_64": false, "5.4.59": false, "5.9.16": false, "5.10.0-28-amd64": true, "6.1.192": true, "7.0": true, "": false,
-	} {
-		if got := overlayfs.ReleaseMayBeVolatile(release); got != want {
-			t.Errorf("%q: %v", release, got)
-		}
-	}
 }
 
 // TestVolatileProbe has the driver find out whether the kernel can mount volatile.

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"unsafe"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,6 +63,14 @@ func Tell(name string) {
 	// If the program is supervised, the call never reaches the kernel's file systems. If it is not, there is no such
 	// file.
 	_ = unix.Unlinkat(unix.AT_FDCWD, tellPrefix+name, 0)
+}
+
+// Need skips the test if the kernel is older than Linux 5.5: its filters can make a call fail, but cannot let one go on for which a test has decided.
+func Need(t testing.TB) {
+	t.Helper()
+	if !fsutil.KernelFrom(5, 5) {
+		t.Skip("this kernel's filters let no call go on that a test has held")
+	}
 }
 
 // Run starts the program cmd, which must call Launch, asks decide what becomes of each of its calls, and waits until

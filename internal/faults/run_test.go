@@ -46,6 +46,7 @@ func run(t *testing.T, decide func(Call) Verdict) (said string, left []string, e
 	if os.Getuid() != 0 {
 		t.Skip("the filter takes root")
 	}
+	Need(t)
 	dir := t.TempDir()
 	var out strings.Builder
 	c := exec.Command("/proc/self/exe")

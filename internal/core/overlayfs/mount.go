@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/selinux/go-selinux/label"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
@@ -190,23 +189,7 @@ func orNoParts(err error) error {
 
 // KernelTakesParts reports whether the kernel is Linux 6.7, which brought lowerdir+, or later. An older kernel would refuse lowerdir+ as
 // well, but would write a line to its log for each mount.
-var KernelTakesParts = sync.OnceValue(func() bool {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return false
-	}
-	return ReleaseTakesParts(unix.ByteSliceToString(name.Release[:]))
-})
-
-// ReleaseTakesParts is KernelTakesParts for a kernel whose release is release.
-func ReleaseTakesParts(release string) bool { return releaseFrom(release, 6, 7) }
-
-// releaseFrom reports whether release is that of a kernel of the version major.minor or later.
-func releaseFrom(release string, major, minor int) bool {
-	var isMajor, isMinor int
-	_, err := fmt.Sscanf(release, "%d.%d", &isMajor, &isMinor)
-	return err == nil && (isMajor > major || isMajor == major && isMinor >= minor)
-}
+func KernelTakesParts() bool { return fsutil.KernelFrom(6, 7) }
 
 // configure passes the options and directories to the file system context fsfd.
 func (m Mount) configure(fsfd int) error {

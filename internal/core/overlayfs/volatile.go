@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
-	"golang.org/x/sys/unix"
 )
 
 // A mount with the option volatile makes the directory work/incompat/volatile in its work directory, and leaves it there. The kernel then
@@ -16,14 +15,7 @@ import (
 
 // KernelMayBeVolatile reports whether the kernel is Linux 5.10, which brought the option, or later. An older kernel would refuse the option
 // as well, but would write a line to its log each time.
-func KernelMayBeVolatile() bool {
-	var name unix.Utsname
-	err := unix.Uname(&name)
-	return err == nil && ReleaseMayBeVolatile(unix.ByteSliceToString(name.Release[:]))
-}
-
-// ReleaseMayBeVolatile is KernelMayBeVolatile for a kernel whose release is release.
-func ReleaseMayBeVolatile(release string) bool { return releaseFrom(release, 5, 10) }
+func KernelMayBeVolatile() bool { return fsutil.KernelFrom(5, 10) }
 
 // incompatDir is the directory in a work directory that lists why the kernel must not mount with it.
 const incompatDir = "work/incompat"

@@ -1,0 +1,24 @@
+//go:build linux
+
+package fsutil
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// KernelFrom reports whether the kernel is Linux major.minor or later. It is for what cannot be tried: an older kernel would write a line to its
+// log each time, or do something else.
+func KernelFrom(major, minor int) bool {
+	var name unix.Utsname
+	err := unix.Uname(&name)
+	return err == nil && ReleaseFrom(unix.ByteSliceToString(name.Release[:]), major, minor)
+}
+
+// ReleaseFrom is KernelFrom for a kernel whose release is release.
+func ReleaseFrom(release string, major, minor int) bool {
+	var isMajor, isMinor int
+	_, err := fmt.Sscanf(release, "%d.%d", &isMajor, &isMinor)
+	return err == nil && (isMajor > major || isMajor == major && isMinor >= minor)
+}
