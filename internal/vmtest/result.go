@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/testreport"
 	"github.com/seed-642172e2/aufs/internal/vmtest/console"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -144,16 +145,18 @@ func (r *result) exitError(s suite) string {
 }
 
 // Reasons of tests that are skipped on a tmpfs: before Linux 6.3 mounts cannot shift owners there, and before 6.6 it has no attributes of users.
-// Without the system calls that make such mounts, no file system shifts owners.
+// Without the system calls that make such mounts, no file system shifts owners. Linux 5.12 brought these, and 5.10 volatile mounts.
 const (
 	noShifting       = "this kernel, or the file system of the test, does not shift owners"
 	noUserAttributes = "the tests' file system has no attributes of users"
+	noVolatile       = "this kernel's overlayfs has no volatile mounts"
 )
 
 // callsToShift make a mount that shifts owners.
 var callsToShift = []string{"open_tree", "mount_setattr", "move_mount"}
 
-// skipped counts the tests on the backend that were skipped, but for those that the file system, or a machine without some calls, cannot have.
+// skipped counts the tests on the backend that were skipped, but for those that the file system, the kernel, or a machine without some calls
+// cannot have.
 func (r *result) skipped(opts options, backend string) (n int) {
 	var reasons []string
 	if opts.fs == "tmpfs" {
@@ -161,6 +164,12 @@ func (r *result) skipped(opts options, backend string) (n int) {
 	}
 	if slices.ContainsFunc(opts.deny, func(call string) bool { return slices.Contains(callsToShift, call) }) {
 		reasons = append(reasons, noShifting)
+	}
+	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 12) {
+		reasons = append(reasons, noShifting)
+	}
+	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 10) {
+		reasons = append(reasons, noVolatile)
 	}
 	for _, res := range r.report.With(testreport.Skipped) {
 		if res.Backend == backend && !slices.Contains(reasons, res.Reason) {

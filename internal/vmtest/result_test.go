@@ -142,6 +142,17 @@ func TestProblems(t *testing.T) {
 			[]string{"tests: 1 of aufs were skipped, and none has to be"},
 		},
 		{
+			"skipped on an older kernel",
+			func(r *result) {
+				r.kernel.Release = "5.11.22"
+				r.report.Results = append(r.report.Results,
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noShifting},
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noVolatile})
+			},
+			bothBackends,
+			[]string{"tests: 1 of overlay were skipped, and none has to be"},
+		},
+		{
 			"no aufs",
 			func(r *result) { r.tests, r.done, r.fatal, r.report = nil, false, "no aufs", &testreport.Report{} },
 			bothBackends,
