@@ -44,6 +44,8 @@ SOAK_STRESS ?= 5m
 SOAK_INPUTS ?= 100000
 # How many files the test of many names has in one directory.
 SOAK_NAMES ?= 1000000
+# The moves of a store are interrupted 18 times as often in make soak.
+SOAK_MOVES ?= 100
 # Arguments of the example program.
 DEMO_ARGS ?=
 

@@ -77,14 +77,22 @@ go-test = $(GO) test -count=1 -json -timeout $(TEST_TIMEOUT) -tags '$(1)'
 # Many random sequences, all interruptions, and a longer stress. "make vmtest
 # RUN='TestDifferential|TestInterrupted|TestStress' SEQUENCES=1000 STEPS=all
 # STRESS=5m TIMEOUT=4h" does the same on another kernel.
-#: soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_INPUTS=100000] [SOAK_NAMES=1000000]
+#: soak   [SOAK_SEQUENCES=1000] [SOAK_STRESS=5m] [SOAK_INPUTS=100000] [SOAK_NAMES=1000000] [SOAK_MOVES=100]
 .PHONY: soak
+soak: TEST_TIMEOUT := 4h
 soak: check-go ## Run what is random in the tests for long, as root
 	$(MAKE) fuzz INPUTS=$(SOAK_INPUTS)
 	@$(GO) build -o $(BUILD)/testreport ./internal/testreport/cmd
-	env -u AUFS_TEST_BACKENDS RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STEPS=all AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES) \
-		$(GO) test -p 1 -count=1 -json -timeout 4h -tags '$(TAGS)' -run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... ./internal/drivertest | \
-		$(BUILD)/testreport -v -noskip overlay -maymiss 'this kernel has no project quotas'
+	@unset AUFS_TEST_BACKENDS; \
+	export RAPID_CHECKS=$(SOAK_SEQUENCES) AUFS_TEST_STRESS=$(SOAK_STRESS) AUFS_TEST_NAMES=$(SOAK_NAMES); \
+	set -x; \
+	{ \
+		status=0; \
+		AUFS_TEST_STEPS=all $(call go-test,$(TAGS)) -p 1 \
+			-run 'TestDifferential$$|TestInterrupted$$|TestDeniedCalls|TestStress|TestManyNames' . ./internal/core/... ./internal/drivertest || status=$$?; \
+		(cd $(EXAMPLE) && AUFS_TEST_STEPS=$(SOAK_MOVES) $(call go-test,$(TAGS)) -run '^TestMove' .) || status=$$?; \
+		exit $$status; \
+	} | $(BUILD)/testreport -v -noskip overlay -maymiss 'this kernel has no project quotas'
 
 # The storage libraries have end-to-end tests of their own, for bats. STORAGE_BACKEND is
 # the driver's option backend. With KERNEL they run on another kernel, in QEMU.
