@@ -161,6 +161,23 @@ func TestDiffHasNoUselessMarks(t *testing.T) {
 	})
 }
 
+// TestDiffWithoutAnAncestor shows that the archive of a layer has all of its files, and keeps its opaque marks, if an ancestor has lost its
+// directory.
+func TestDiffWithoutAnAncestor(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		s := newStore(t, name)
+		s.create(t, "", "base", "middle", "child")
+		must(t, s.inner.Home.SetForm("child", store.FormRecord{Form: whiteout.OverlayTrusted}))
+		dir := s.inner.Home.Diff("child")
+		write(t, dir, files{"d/f": "f", "d/e/f": "f"})
+		for _, path := range []string{"d", "d/e"} {
+			must(t, unix.Lsetxattr(filepath.Join(dir, path), whiteout.OverlayTrusted.XattrPrefix()+"opaque", []byte("y"), 0))
+		}
+		must(t, os.RemoveAll(s.inner.Home.Diff("base")))
+		sameNames(t, keysOf(s.diff(t, "child", "middle")), "d/", "d/"+whiteout.OpaqueMark, "d/f", "d/e/", "d/e/"+whiteout.OpaqueMark, "d/e/f")
+	})
+}
+
 // TestDiffHeaders shows that archives have times in whole seconds, rounded down, and that each whiteout is a file of its own, on a mounted
 // layer as well.
 func TestDiffHeaders(t *testing.T) {

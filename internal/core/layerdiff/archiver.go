@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -48,8 +47,6 @@ type archiver struct {
 	inherits bool
 	// names has the first name of each file that has several names.
 	names map[inode]string
-	// below returns the layer's ancestors, nearest first.
-	below func() ([]whiteout.LayerDir, error)
 }
 
 // inode identifies a file. A later file that gets the same inode number differs in its time of birth. Where the file
@@ -77,8 +74,9 @@ func fileID(info fs.FileInfo, f *fsutil.RegularFile, path string) inode {
 }
 
 // Archive returns the archive of a layer in form f, and releases the layer when the archive ends. below returns the
-// layer's ancestors, nearest first; Archive calls it for a layer in overlay form. quiet means that no container is
-// working in the layer. The caller must close the archive; until then a goroutine waits to write more.
+// layer's ancestors, nearest first; it is called for a layer in overlay form that has an opaque directory. quiet means
+// that no container is working in the layer. The caller must close the archive; until then a goroutine waits to write
+// more.
 func Archive(
 	layer *Held, f whiteout.Form, below func() ([]whiteout.LayerDir, error), ids *idmap.Mappings, only Paths, quiet bool, fileInfoHeader HeaderFunc,
 ) io.ReadCloser {
@@ -91,9 +89,9 @@ func Archive(
 	go func() {
 		a := archiver{
 			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
-			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{}, below: sync.OnceValues(below),
+			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{},
 		}
-		err := layer.unlessGone(a.directory("."))
+		err := layer.unlessGone(a.directory(".", below))
 		if err == nil {
 			err = a.w.Close()
 		}
@@ -109,24 +107,26 @@ func Archive(
 
 // directory archives the content of the directory rel. It archives the files first and then the subdirectories, so that
 // rel need not stay open while they are read.
-func (a *archiver) directory(rel string) error {
+func (a *archiver) directory(rel string, lower lowers) error {
 	dir, err := fsutil.OpenDir(a.root, rel)
 	if err != nil {
 		return err
 	}
-	below, err := a.files(dir, rel)
+	below, err := a.files(dir, rel, lower)
 	if cerr := dir.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		return err
 	}
+	inside := lower.inside(rel)
 	for _, h := range below {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
 		}
 		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > layertar.ACLHeaderLen
-		if err := a.directory(strings.TrimSuffix(h.Name, "/")); fsutil.IgnoreGone(err) != nil {
+		below := strings.TrimSuffix(h.Name, "/")
+		if err := a.directory(below, inside(filepath.Base(below))); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func (a *archiver) directory(rel string) error {
 
 // files archives the files in an open directory, and its opaque mark if it has one. It returns the headers of the
 // subdirectories.
-func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err error) {
+func (a *archiver) files(dir *os.File, rel string, lower lowers) (below []*tar.Header, err error) {
 	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (a *archiver) files(dir *os.File, rel string) (below []*tar.Header, err err
 	// The order must be the same for every form of the layer.
 	names := a.archivedNames(dir, entries)
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
-	if err := a.mark(dir, rel, entries); err != nil {
+	if err := a.mark(dir, rel, entries, lower); err != nil {
 		return nil, err
 	}
 	hidden := map[string]bool{}
@@ -257,10 +257,11 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 	return err
 }
 
-// mark archives the opaque mark of a directory in overlay form, if an ancestor has a directory there. In aufs form, the
-// mark is a file like others. If a conversion was cut short, a layer in overlay form may have that file as well.
-// Overlayfs before Linux 5.15 marks each directory that it makes in one that several layers have (ovl_create_upper).
-func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
+// mark archives the opaque mark of a directory in overlay form, unless no ancestor has a directory there: before Linux
+// 5.15, and since then with some options, overlayfs marks each directory that it makes in one that several layers have
+// (ovl_create_upper). A mark that hides nothing does no harm, so it stays if the ancestors cannot be read. In aufs form, the mark is a file like others.
+// If a conversion was cut short, a layer in overlay form may have that file as well.
+func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, lower lowers) error {
 	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
 	if there || a.form == whiteout.AufsForm {
 		return nil
@@ -269,12 +270,8 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry) error {
 	if err != nil || !opaque {
 		return err
 	}
-	below, err := a.below()
-	if err != nil {
-		return err
-	}
-	if hides, err := whiteout.HaveDirectory(below, rel); err != nil || !hides {
-		return err
+	if layers, err := lower(); err == nil && len(layers) == 0 {
+		return nil
 	}
 	info, err := dir.Stat()
 	if err != nil {

@@ -104,24 +104,6 @@ func (m Merged) Dirs(name string) []LayerDir {
 	return dirs
 }
 
-// HaveDirectory reports whether the layers, nearest first, together show a directory at rel.
-func HaveDirectory(layers []LayerDir, rel string) (bool, error) {
-	for _, l := range layers {
-		st, err := fsutil.StatBeneath(l.Root, rel)
-		if err == nil {
-			return st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
-		}
-		hidden := false
-		if err = fsutil.IgnoreGone(err); err == nil {
-			hidden, err = l.Hides(rel)
-		}
-		if hidden || err != nil {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
 // Hides reports whether the layer, which does not have the file rel, hides the file that its ancestors have there. It can do so by a
 // whiteout, an opaque directory, or something else in the place of a directory.
 func (l LayerDir) Hides(rel string) (bool, error) {
