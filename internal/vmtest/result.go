@@ -145,7 +145,7 @@ func (r *result) exitError(s suite) string {
 }
 
 // Reasons of tests that are skipped on a tmpfs: before Linux 6.3 mounts cannot shift owners there, and before 6.6 it has no attributes of users.
-// Without the system calls that make such mounts, no file system shifts owners. Linux 5.12 brought these, and 5.10 volatile mounts.
+// Without the system calls that make such mounts, no file system shifts owners. Overlayfs takes such mounts since Linux 5.19, and volatile since 5.10.
 const (
 	noShifting       = "this kernel, or the file system of the test, does not shift owners"
 	noUserAttributes = "the tests' file system has no attributes of users"
@@ -165,7 +165,7 @@ func (r *result) skipped(opts options, backend string) (n int) {
 	if slices.ContainsFunc(opts.deny, func(call string) bool { return slices.Contains(callsToShift, call) }) {
 		reasons = append(reasons, noShifting)
 	}
-	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 12) {
+	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 19) {
 		reasons = append(reasons, noShifting)
 	}
 	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 10) {

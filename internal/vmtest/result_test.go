@@ -144,7 +144,7 @@ func TestProblems(t *testing.T) {
 		{
 			"skipped on an older kernel",
 			func(r *result) {
-				r.kernel.Release = "5.11.22"
+				r.kernel.Release = "5.15.80"
 				r.report.Results = append(r.report.Results,
 					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noShifting},
 					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noVolatile})

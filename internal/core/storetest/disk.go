@@ -122,7 +122,11 @@ func configure(device, image *os.File) error {
 	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_FD, int(image.Fd())); err != nil {
 		return os.NewSyscallError("LOOP_SET_FD", err)
 	}
-	return os.NewSyscallError("LOOP_SET_STATUS64", unix.IoctlLoopSetStatus64(int(device.Fd()), &config.Info))
+	err = unix.IoctlLoopSetStatus64(int(device.Fd()), &config.Info)
+	if err != nil {
+		err = errors.Join(err, unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0))
+	}
+	return os.NewSyscallError("LOOP_SET_STATUS64", err)
 }
 
 // DropCapability takes a capability from the calling thread.
