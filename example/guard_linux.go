@@ -30,9 +30,10 @@ func isGuard(path string) bool {
 // isAside reports whether the records of this kind are aside.
 func (m *move) isAside(kind string) bool { return isDir(m.aside(kind)) }
 
-// isRevealed reports whether the records of this kind have their new name, and the move has not ended.
+// isRevealed reports whether the records of this kind have their new name, and the move has not ended. If they are back under the old name, a program
+// may have made a directory of the new name since.
 func (m *move) isRevealed(kind string) bool {
-	return isGuard(m.aside(kind)) && isDir(m.records(m.to, kind))
+	return isGuard(m.aside(kind)) && isDir(m.records(m.to, kind)) && !isDir(m.records(m.from, kind))
 }
 
 // now returns the directory that has the records of this kind at the moment.

@@ -147,7 +147,7 @@ func (m *move) goOn(again bool) error {
 		err = m.Run(layers)
 	}
 	if err != nil && !m.HasMoved(layers) {
-		uerr := m.RestoreTimes(layers)
+		uerr := m.UndoConversions(layers)
 		if uerr == nil && driver != nil {
 			uerr = m.Undo(layers, driver.Remove)
 		}
@@ -253,6 +253,11 @@ func (m *move) isNew() error {
 		}
 	}
 	ids, err := layersIn(m.to, m.home(m.to))
+	// A call that was given back may have been unable to remove those that it had made.
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		entries, err := os.ReadDir(filesOf(m.to, m.home(m.to), id))
+		return err == nil && len(entries) == 0
+	})
 	if err == nil && len(ids) > 0 {
 		err = fmt.Errorf("%s has layers of the driver %s already, such as %s", m.root, m.to, ids[0])
 	}
@@ -274,19 +279,27 @@ func (m *move) hasOnly(layers []moving.Layer) error {
 	return nil
 }
 
-// layersIn returns the ids of the layers whose files are in a driver's home.
-func layersIn(driver, home string) (ids []string, err error) {
-	dir, file := filepath.Join(home, "diff"), "."
+// filesOf returns the directory of a layer's files in a driver's home.
+func filesOf(driver, home, id string) string {
 	if driver == "overlay" {
-		// Other directories than those of layers are for links to layers, and for what the driver unpacks.
-		dir, file = home, "diff"
+		return filepath.Join(home, id, "diff")
+	}
+	return filepath.Join(home, "diff", id)
+}
+
+// layersIn returns the ids of the layers whose files are in a driver's home. The overlay driver's home also has directories for links to layers, and
+// for what the driver unpacks.
+func layersIn(driver, home string) (ids []string, err error) {
+	dir := home
+	if driver != "overlay" {
+		dir = filepath.Join(home, "diff")
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	for _, entry := range entries {
-		if store.CheckID(entry.Name()) == nil && isThere(filepath.Join(dir, entry.Name(), file)) {
+		if store.CheckID(entry.Name()) == nil && isThere(filesOf(driver, home, entry.Name())) {
 			ids = append(ids, entry.Name())
 		}
 	}

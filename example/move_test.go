@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/reexec"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"golang.org/x/sys/unix"
@@ -226,7 +228,7 @@ func picture(t *testing.T, s storage.Store) string {
 	for _, c := range containers {
 		dir, err := s.Mount(c.ID, "")
 		must(t, err)
-		lines = append(lines, fmt.Sprintf("container %s of %s, %s, %q, %q\n%s", c.ID, c.ImageID, c.LayerID, c.Names, c.Metadata, mountedTree(t, dir, false)))
+		lines = append(lines, fmt.Sprintf("container %s of %s, %s, %q, %q\n%s", c.ID, c.ImageID, c.LayerID, c.Names, c.Metadata, mountedTree(t, dir, true)))
 		_, err = s.Unmount(c.ID, true)
 		must(t, err)
 	}
@@ -394,18 +396,18 @@ func TestMoveInterrupted(t *testing.T) {
 				step = i % calls[driver]
 			}
 			for _, first := range interruptions {
-				cuts := []cut{{step, "", first}}
+				runs := [][]cut{{{step, "", first}}}
 				if rand.N(2) > 0 {
-					cuts = append(cuts, cut{rand.N(calls[driver]), "", interruptions[rand.N(len(interruptions))]})
+					runs = append(runs, []cut{{rand.N(calls[driver]), "", interruptions[rand.N(len(interruptions))]}})
 				}
-				m.interrupt(t, driver, has, cuts...)
+				m.interrupt(t, driver, has, runs...)
 			}
 		}
 	}
 }
 
 // TestMoveRestoresTimes interrupts the program where it puts back the times of a directory, which it has changed. It interrupts the call after that
-// as well: at its first steps, where it gives up, or where it puts times back.
+// as well: where it opens the driver and gives up, or where it puts times back.
 func TestMoveRestoresTimes(t *testing.T) {
 	faults.Need(t)
 	m, has := newMovedStore(t, 1)
@@ -413,16 +415,31 @@ func TestMoveRestoresTimes(t *testing.T) {
 		calls := m.calls(t, driver)
 		m.looksLike(t, driver, has)
 		m.move(t, other[driver])
-		times := len(slices.DeleteFunc(calls, func(call faults.Call) bool { return call.Name != setTimes }))
+		times := len(slices.DeleteFunc(calls, func(call faults.Call) bool { return call.Name != "utimensat" }))
 		if times == 0 {
 			t.Errorf("the move to %s puts no times back", driver)
 		}
 		for n := range times {
-			m.interrupt(t, driver, has, cut{n, setTimes, failure})
-			m.interrupt(t, driver, has, cut{n, setTimes, kill}, cut{10, "", failure})
-			m.interrupt(t, driver, has, cut{n, setTimes, kill}, cut{0, setTimes, kill})
+			m.interrupt(t, driver, has, []cut{{n, setTimes, failure}})
+			m.interrupt(t, driver, has, []cut{{n, setTimes, kill}}, []cut{{0, openDriver, failure}})
+			m.interrupt(t, driver, has, []cut{{n, setTimes, kill}}, []cut{{0, setTimes, kill}})
 		}
 		m.move(t, driver)
+	}
+}
+
+// TestMoveGivenBack has moves fail before any layer has moved, so that the records get their old names again.
+func TestMoveGivenBack(t *testing.T) {
+	faults.Need(t)
+	m, has := newMovedStore(t, 1)
+	for name, runs := range map[string][][]cut{
+		"in a conversion":               {{{0, `^unlinkat\(.*/d/\.wh\.gone\)`, failure}}},
+		"without a driver to undo with": {{{0, `^renameat2?\(/aufs/diff/[0-9a-f]{64}`, kill}}, {{0, openDriver, failure}}},
+		"and killed meanwhile":          {{{0, `^mkdirat\(/overlay/[0-9a-f]{64}`, failure}, {0, `^unlinkat\(/moving-aufs-to-overlay/images`, kill}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.interrupt(t, "overlay", has, runs...)
+		})
 	}
 }
 
@@ -438,36 +455,39 @@ var (
 	interruptions = []interruption{kill, failure, {"ENOSPC", faults.Fail(unix.ENOSPC)}}
 )
 
-// setTimes is the name of the system call that sets times.
-const setTimes = "utimensat"
-
-// A cut is an interruption of the program at one of its calls with this name, or of all if the name is empty: calls before it are so many.
+// A cut is an interruption of the program at one of the calls that match a regular expression, with paths from the graph root on. before says how
+// many others of these are before it.
 type cut struct {
 	before int
 	call   string
 	interruption
 }
 
-// interrupt moves the store to a driver, interrupts one call of the program after the other, compares the store with the picture, and moves it back.
-func (m movedStore) interrupt(t *testing.T, driver, has string, cuts ...cut) {
+// The calls that set times, and those by which a move that goes on opens the driver.
+const setTimes, openDriver = `^utimensat`, `\(/aufs/tmp`
+
+// interrupt moves the store to a driver, interrupts calls of the program at the cuts, for each run at one after the other, compares the store with
+// the picture, and moves it back.
+func (m movedStore) interrupt(t *testing.T, driver, has string, runs ...[]cut) {
 	t.Helper()
-	for _, c := range cuts {
-		at, before := "no call", 0
+	for _, cuts := range runs {
+		before, at := 0, ""
 		cmd := m.command(driver)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := faults.Run(cmd, func(call faults.Call) faults.Verdict {
-			if c.call != "" && c.call != call.Name {
+			if len(cuts) == 0 || !regexp.MustCompile(cuts[0].call).MatchString(strings.ReplaceAll(call.String(), m.root, "")) {
 				return faults.Continue
 			}
-			before++
-			if before-1 != c.before {
+			if before++; before <= cuts[0].before {
 				return faults.Continue
 			}
-			at = fmt.Sprintf("call %d, %v", call.N, call)
-			return c.verdict
+			verdict := cuts[0].verdict
+			at += fmt.Sprintf("%s at call %d, %v; ", cuts[0].name, call.N, call)
+			cuts, before = cuts[1:], 0
+			return verdict
 		})
-		t.Logf("moving to %s, %s at %s: %v\n%s", driver, c.name, at, err, out.String())
+		t.Logf("moving to %s, %s: %v\n%s", driver, at, err, out.String())
 		if err == nil {
 			// The call need not succeed, or there are fewer calls.
 			break
@@ -476,6 +496,8 @@ func (m movedStore) interrupt(t *testing.T, driver, has string, cuts ...cut) {
 			for program := range other {
 				_, _ = m.program(program)
 			}
+		} else if driver == "overlay" {
+			m.isWhole(t)
 		}
 	}
 	m.move(t, driver)
@@ -484,6 +506,19 @@ func (m movedStore) interrupt(t *testing.T, driver, has string, cuts ...cut) {
 	m.move(t, other[driver])
 	if t.Failed() {
 		t.FailNow()
+	}
+}
+
+// isWhole fails the test if the conversion of a layer was cut short: nobody would put the times of directories back any more.
+func (m movedStore) isWhole(t *testing.T) {
+	t.Helper()
+	home := store.Home(filepath.Join(m.root, "aufs"))
+	ids, err := layersIn("aufs", string(home))
+	must(t, err)
+	for _, id := range ids {
+		if record, err := home.ReadForm(id); err != nil || record.Converting {
+			t.Errorf("layer %s: %+v, %v", id, record, err)
+		}
 	}
 }
 

@@ -345,6 +345,14 @@ var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path str
 	},
 }
 
+// TestUnreadableLayerHasAufsForm shows that a layer that cannot be read is not taken for one without aufs form.
+func TestUnreadableLayerHasAufsForm(t *testing.T) {
+	err := whiteout.MustHaveAufsForm(filepath.Join(t.TempDir(), "missing"), whiteout.OverlayTrusted)
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, whiteout.ErrNoAufsForm) {
+		t.Error(err)
+	}
+}
+
 // TestConvertRefusesWhatAufsHasNoFormFor has layers that only overlayfs can use. Convert leaves them as they are, and usable on overlayfs;
 // the error names the file.
 func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
@@ -369,7 +377,7 @@ func TestConvertRefusesWhatAufsHasNoFormFor(t *testing.T) {
 				before := allOf(t, h.Diff("child"))
 				for range 2 {
 					err := maintenance.Convert(t.Context(), string(h))
-					wants(t, err, nil, "child", path, "aufs form")
+					wants(t, err, whiteout.ErrNoAufsForm, "child", path)
 					if strings.Contains(err.Error(), "another") {
 						t.Error(err)
 					}

@@ -4,7 +4,6 @@ package conversion
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
@@ -71,9 +70,7 @@ func (c *Converter) toAufsFrom(id string, r store.FormRecord) error {
 		return err
 	}
 	err := whiteout.MustHaveAufsForm(c.home.Diff(id), r.Form)
-	if err != nil {
-		err = fmt.Errorf("the layer has no aufs form: %w", err)
-	} else if !r.Converting {
+	if err == nil && !r.Converting {
 		if err := c.begin(id, r.Form, r); err != nil {
 			return err
 		}

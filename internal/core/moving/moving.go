@@ -287,13 +287,22 @@ func (m *Move) toAufs(steps []step) error {
 	return err
 }
 
-// convertBack converts the layer id, which has moved, to aufs form. An earlier call may have done so, and not have put the times back.
+// convertBack converts the layer id, which has moved, to aufs form, if it has one. An earlier call may have done so, and not have put the times back.
 func (m *Move) convertBack(id string) error {
 	record, err := m.Home.ReadForm(id)
-	if err == nil && record.IsOverlay() && whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form) == nil {
-		return m.keepingTimes(id, m.forms.LayerToAufs)
+	if err == nil && record.IsOverlay() {
+		err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
 	}
-	return errors.Join(err, m.RestoreTimes([]Layer{{ID: id}}))
+	if errors.Is(err, whiteout.ErrNoAufsForm) {
+		return nil
+	}
+	if err == nil && !record.IsOverlay() && !m.hasTimes(id) {
+		return nil
+	}
+	if err == nil {
+		err = m.keepingTimes(id, m.forms.LayerToAufs)
+	}
+	return err
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the
@@ -311,6 +320,20 @@ func (m *Move) createInHome(s step) error {
 		return err
 	}
 	return recordShift(m.Home, s.Layer)
+}
+
+// UndoConversions brings layers back to aufs form whose conversion was cut short, with the times of their directories. Without this, the directory
+// Journal must not go. Nobody may use the store.
+func (m *Move) UndoConversions(layers []Layer) error {
+	for _, l := range layers {
+		if !m.hasTimes(l.ID) {
+			continue
+		}
+		if err := m.keepingTimes(l.ID, m.forms.LayerToAufs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Undo removes the layers, which are empty, that a call of Run has made without moving any. remove removes a layer by the driver of the home

@@ -35,27 +35,6 @@ func (m *Move) keepingTimes(id string, convert func(id string) error) error {
 	if err != nil {
 		return err
 	}
-	return m.restore(id, path, times)
-}
-
-// RestoreTimes puts the times back that an earlier call of Run has changed, and that it could not put back: it was killed, or that was what failed.
-// Without this, the directory Journal must not go.
-func (m *Move) RestoreTimes(layers []Layer) error {
-	for _, l := range layers {
-		path := filepath.Join(m.Journal, l.ID)
-		times, err := readTimes(path)
-		if err == nil && times != nil {
-			err = m.restore(l.ID, path, times)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// restore sets the times of the directories of the layer id, and removes the file at path, which has them.
-func (m *Move) restore(id, path string, times dirTimes) error {
 	for rel, want := range times {
 		if err := restoreTimes(m.Home.Diff(id), rel, want); err != nil {
 			return store.LayerError("restoring the times of directories", id, err)
@@ -64,7 +43,11 @@ func (m *Move) restore(id, path string, times dirTimes) error {
 	return os.Remove(path)
 }
 
-// restoreTimes sets the times of one directory. A conversion removes the directories that aufs has for itself.
+// hasTimes reports whether a call of keepingTimes for the layer id was cut short.
+func (m *Move) hasTimes(id string) bool { return store.IsThere(filepath.Join(m.Journal, id)) }
+
+// restoreTimes sets the times of one directory, unless it still has its time of modification. A conversion removes the directories that aufs has for
+// itself.
 func restoreTimes(root, rel string, want [2]unix.Timespec) error {
 	st, err := fsutil.StatBeneath(root, rel)
 	if err != nil || st.Mtim == want[1] {

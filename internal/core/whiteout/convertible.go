@@ -3,13 +3,18 @@
 package whiteout
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"golang.org/x/sys/unix"
 )
 
-// MustHaveAufsForm returns an error if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file.
+// ErrNoAufsForm says that a layer has a mark for which there is no aufs form.
+var ErrNoAufsForm = errors.New("the layer has no aufs form")
+
+// MustHaveAufsForm returns ErrNoAufsForm if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file.
 // Callers check this before they change anything: a conversion that gives up halfway converts back, and that removes what a container has
 // made under the names of aufs's marks.
 func MustHaveAufsForm(root string, f Form) error {
@@ -24,7 +29,7 @@ func MustHaveAufsForm(root string, f Form) error {
 			return false, dir.Named(err)
 		}
 		if opaque {
-			err = fsutil.IgnoreGone(checkMark(dir, OpaqueMark))
+			err = isFreeForMark(dir, OpaqueMark)
 		}
 		return false, err
 	})
@@ -41,7 +46,16 @@ func whiteoutHasAufsForm(dir fsutil.Dir, entry fs.DirEntry) error {
 		return err
 	}
 	if len(name) > unix.NAME_MAX-len(Prefix) {
-		return dir.Failed("making an aufs whiteout of", name, unix.ENAMETOOLONG)
+		return fmt.Errorf("%w: %w", ErrNoAufsForm, dir.Failed("making an aufs whiteout of", name, unix.ENAMETOOLONG))
 	}
-	return fsutil.IgnoreGone(checkMark(dir, Prefix+name))
+	return isFreeForMark(dir, Prefix+name)
+}
+
+// isFreeForMark returns ErrNoAufsForm if something else than a mark has the name of one.
+func isFreeForMark(dir fsutil.Dir, name string) error {
+	err := checkMark(dir, name)
+	if errors.Is(err, errNameTaken) {
+		return fmt.Errorf("%w: %w", ErrNoAufsForm, err)
+	}
+	return fsutil.IgnoreGone(err)
 }

@@ -64,11 +64,14 @@ func MakeMark(dir fsutil.Dir, name string) error {
 	return err
 }
 
+// errNameTaken says that something else has the name of a mark.
+var errNameTaken = errors.New("the name is taken")
+
 // checkMark returns an error unless the file name in dir is an empty regular file, as MakeMark makes it.
 func checkMark(dir fsutil.Dir, name string) error {
 	there, err := dir.Lstat(name)
 	if err == nil && (!there.Mode().IsRegular() || there.Size() > 0) {
-		err = dir.Failed("making the whiteout", name, errors.New("the name is taken"))
+		err = dir.Failed("making the whiteout", name, errNameTaken)
 	}
 	return err
 }
