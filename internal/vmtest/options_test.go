@@ -67,8 +67,10 @@ func TestSuites(t *testing.T) {
 		{"core-fsutil", module + "/internal/core/fsutil", "internal/core/fsutil"},
 		{"core-a-b", module + "/internal/core/a/b", "internal/core/a/b"},
 		{"driver", module, "."},
+		{"examples", module + "/example", "example"},
 		{"images", module + "/internal/imagetest", "internal/imagetest"},
 		{"podman-driver", module + "/podman", "podman"},
+		{"podman-examples", module + "/podman/example", "build/podman/example"},
 		{"podman-images", module + "/podman/internal/imagetest", "build/podman/internal/imagetest"},
 	}
 	if got := opts.suites(); len(got) != len(suites) {
@@ -80,7 +82,7 @@ func TestSuites(t *testing.T) {
 		}
 	}
 	opts.libraries, opts.image = []string{libraryPodman}, ""
-	if got := opts.suites(); len(got) != 1 || got[0].Name != "podman-driver" {
+	if got := opts.suites(); len(got) != 2 || got[0].Name != "podman-driver" || got[1].Name != "podman-examples" {
 		t.Errorf("the suites of podman are %+v", got)
 	}
 }
@@ -93,7 +95,8 @@ func TestPrograms(t *testing.T) {
 	}
 	want := []string{
 		"/init", "/bin/intree", "/bin/example", "/bin/podman-example", "/bin/ours",
-		"/bin/core-fsutil.test", "/bin/driver.test", "/bin/images.test", "/bin/podman-driver.test", "/bin/podman-images.test",
+		"/bin/core-fsutil.test", "/bin/driver.test", "/bin/examples.test", "/bin/images.test",
+		"/bin/podman-driver.test", "/bin/podman-examples.test", "/bin/podman-images.test",
 	}
 	if !slices.Equal(paths, want) {
 		t.Errorf("the programs are %q", paths)

@@ -22,10 +22,12 @@ func goodResult() *result {
 		report: &testreport.Report{Results: []testreport.Result{
 			{Package: libraryNamed(libraryContainers).pkg, Test: "TestA/aufs", Backend: "aufs"},
 			{Package: libraryNamed(libraryContainers).pkg, Test: "TestA/overlay", Backend: "overlay"},
+			{Package: libraryNamed(libraryContainers).pkg + "/example", Test: "TestE", Backend: "none"},
 		}},
 	}
 	messages := `{"Kernel":{"Release":"6.1.192","Aufs":true,"BranchLimit":"1023 (by trial)"}}
 {"Tests":{"Suite":"driver","Elapsed":2000000000}}
+{"Tests":{"Suite":"examples","Elapsed":1000000000}}
 {"Example":{"Name":"example","Backend":"aufs","Output":"same\n","Elapsed":1000000000}}
 {"Example":{"Name":"example","Backend":"overlay","Output":"same\n"}}
 {"Done":true}
@@ -170,7 +172,7 @@ func TestProblems(t *testing.T) {
 		{"died later", func(r *result) { r.done = false }, bothBackends, []string{"the guest ended before it was done"}},
 		{
 			"backend left out",
-			func(r *result) { r.report.Results = r.report.Results[:1] },
+			func(r *result) { r.report.Results = slices.Delete(r.report.Results, 1, 2) },
 			bothBackends,
 			[]string{"tests: none was run on overlay"},
 		},
@@ -268,14 +270,15 @@ example on overlay:
   backend  run  passed  failed  skipped
      aufs    1       1       0        0
   overlay    1       1       0        0
-     none    0       0       0        0
-2 passed, 0 failed, 0 skipped
+     none    1       1       0        0
+3 passed, 0 failed, 0 skipped
 
 kernel               6.1.192
 aufs                 6.1-20240701
 branch limit         1023 (by trial)
 file system          xfs
 tests of driver      ok (2s)
+tests of examples    ok (1s)
 tests of images      left out: no image
 example on aufs      ok (1s)
 example on overlay   ok (0s)
@@ -308,8 +311,8 @@ FAILED:
   backend  run  passed  failed  skipped
      aufs    1       1       0        0
   overlay    2       1       1        0
-     none    0       0       0        0
-2 passed, 1 failed, 0 skipped
+     none    1       1       0        0
+3 passed, 1 failed, 0 skipped
 
 library podman:
 
@@ -328,7 +331,9 @@ func TestPrintFailure(t *testing.T) {
 	r := goodResult()
 	r.done = false
 	r.console = []byte("\x1bcfirmware\r\nlast words\r\n")
-	r.tests = []wire.Tests{{Suite: "driver", Exit: wire.Exit{Error: "signal: killed", Elapsed: time.Second}}}
+	r.tests = []wire.Tests{
+		{Suite: "driver", Exit: wire.Exit{Error: "signal: killed", Elapsed: time.Second}}, {Suite: "examples"},
+	}
 	for range mostFindings + 2 {
 		r.findings = append(r.findings, console.Finding{Test: "TestA", Lines: []string{"BUG: x"}})
 	}

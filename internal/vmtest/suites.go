@@ -82,11 +82,9 @@ func (opts options) suitesOf(l library) []suite {
 			suites = append(suites, l.suite(name, dir, l.tags))
 		}
 	}
-	suites = append(suites, l.suite("driver", ".", l.tags))
+	suites = append(suites, l.suite("driver", ".", l.tags), l.madeSuite("examples", "example", l.tags))
 	if opts.image != "" {
-		images := l.suite("images", "internal/imagetest", l.tags+" containers_image_openpgp")
-		images.dir = path.Join(l.made, "internal/imagetest")
-		suites = append(suites, images)
+		suites = append(suites, l.madeSuite("images", "internal/imagetest", l.tags+" containers_image_openpgp"))
 	}
 	return suites
 }
@@ -94,6 +92,13 @@ func (opts options) suitesOf(l library) []suite {
 // suite returns the suite for the package in the directory dir of the library's module.
 func (l library) suite(name, dir, tags string) suite {
 	return suite{Suite: wire.Suite{Name: l.name + name}, pkg: path.Join(l.pkg, dir), dir: path.Join(l.dir, dir), tags: tags}
+}
+
+// madeSuite is suite for a package of a module that is made for each library.
+func (l library) madeSuite(name, dir, tags string) suite {
+	s := l.suite(name, dir, tags)
+	s.dir = path.Join(l.made, dir)
+	return s
 }
 
 // examples returns the example programs to run.
