@@ -107,6 +107,7 @@ func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 		return
 	}
 	onOverlay(t, func(t *testing.T) {
+		needUserOverlay(t)
 		needUserXattrs(t) // In a user namespace, overlayfs keeps its marks in user.overlay.*.
 		c := exec.Command("unshare", "-U", "-r", "-m", os.Args[0], "-test.run=^TestBaseWithOptionsInUserNamespace$", "-test.v")
 		c.Env = append(os.Environ(), childVariable+"=1", "TMPDIR="+t.TempDir())

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
+	"github.com/seed-642172e2/aufs/internal/faults"
 )
 
 // These operations find out which marks layers have, or convert layers.
@@ -89,6 +90,7 @@ func writtenParent(t *testing.T, s testStore) {
 // TestFormIsDurableBeforeTheMount shows that the first writable mount of a layer makes the record of the layer's form durable before it
 // mounts.
 func TestFormIsDurableBeforeTheMount(t *testing.T) {
+	faults.Need(t)
 	onOverlay(t, func(t *testing.T) {
 		for _, name := range []string{"get-first", "get-marked"} {
 			tr := newTrial(t, operationNamed(name), backend.Overlay)

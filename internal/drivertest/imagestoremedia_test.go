@@ -48,6 +48,7 @@ func needSquashfs(t *testing.T) {
 // the same times and inode numbers, and differ only in what a layer deletes in a subdirectory.
 func TestImageStoreReplaced(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		needKernel(t, 5, 15, "this kernel does not number disks")
 		needSquashfs(t)
 		dir := t.TempDir()
 		mountSquashfs(t, "one", dir)

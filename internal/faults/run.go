@@ -65,10 +65,13 @@ func Tell(name string) {
 	_ = unix.Unlinkat(unix.AT_FDCWD, tellPrefix+name, 0)
 }
 
-// Need skips the test if the kernel is older than Linux 5.5: its filters can make a call fail, but cannot let one go on for which a test has decided.
+// Works reports whether Run works on this kernel. Before Linux 5.5, a filter can make a call fail, but cannot let one go on for which a test has decided.
+func Works() bool { return fsutil.KernelFrom(5, 5) }
+
+// Need skips the test if Run does not work on this kernel.
 func Need(t testing.TB) {
 	t.Helper()
-	if !fsutil.KernelFrom(5, 5) {
+	if !Works() {
 		t.Skip("this kernel's filters let no call go on that a test has held")
 	}
 }

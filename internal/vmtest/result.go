@@ -145,12 +145,20 @@ func (r *result) exitError(s suite) string {
 }
 
 // Reasons of tests that are skipped on a tmpfs: before Linux 6.3 mounts cannot shift owners there, and before 6.6 it has no attributes of users.
-// Without the system calls that make such mounts, no file system shifts owners. Overlayfs takes such mounts since Linux 5.19, and volatile since 5.10.
+// Without the system calls that make such mounts, no file system shifts owners.
 const (
 	noShifting       = "this kernel, or the file system of the test, does not shift owners"
 	noUserAttributes = "the tests' file system has no attributes of users"
-	noVolatile       = "this kernel's overlayfs has no volatile mounts"
 )
+
+// since has the version of Linux that brought what tests need, by the reasons of those that are skipped without.
+var since = map[string][2]int{
+	"this kernel's filters let no call go on that a test has held": {5, 5},
+	"this kernel's overlayfs has no volatile mounts":               {5, 10},
+	"this kernel's overlayfs has no attributes of users":           {5, 11},
+	"this kernel does not number disks":                            {5, 15},
+	noShifting:                                                     {5, 19},
+}
 
 // callsToShift make a mount that shifts owners.
 var callsToShift = []string{"open_tree", "mount_setattr", "move_mount"}
@@ -165,11 +173,10 @@ func (r *result) skipped(opts options, backend string) (n int) {
 	if slices.ContainsFunc(opts.deny, func(call string) bool { return slices.Contains(callsToShift, call) }) {
 		reasons = append(reasons, noShifting)
 	}
-	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 19) {
-		reasons = append(reasons, noShifting)
-	}
-	if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, 5, 10) {
-		reasons = append(reasons, noVolatile)
+	for reason, version := range since {
+		if r.kernel != nil && !fsutil.ReleaseFrom(r.kernel.Release, version[0], version[1]) {
+			reasons = append(reasons, reason)
+		}
 	}
 	for _, res := range r.report.With(testreport.Skipped) {
 		if res.Backend == backend && !slices.Contains(reasons, res.Reason) {

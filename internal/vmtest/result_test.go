@@ -149,7 +149,7 @@ func TestProblems(t *testing.T) {
 				r.kernel.Release = "5.15.80"
 				r.report.Results = append(r.report.Results,
 					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestB/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noShifting},
-					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: noVolatile})
+					testreport.Result{Package: libraryNamed(libraryContainers).pkg, Test: "TestC/overlay", Backend: "overlay", Outcome: testreport.Skipped, Reason: "this kernel's overlayfs has no volatile mounts"})
 			},
 			bothBackends,
 			[]string{"tests: 1 of overlay were skipped, and none has to be"},

@@ -91,7 +91,7 @@ func Archive(
 			w: tar.NewWriter(out), out: out, root: root, form: f, ids: ids, only: only,
 			fileInfoHeader: fileInfoHeader, open: open, names: map[inode]string{},
 		}
-		err := layer.unlessGone(a.directory(".", below))
+		err := layer.unlessGone(a.directory(".", lowerRoot(below)))
 		if err == nil {
 			err = a.w.Close()
 		}
@@ -107,19 +107,19 @@ func Archive(
 
 // directory archives the content of the directory rel. It archives the files first and then the subdirectories, so that
 // rel need not stay open while they are read.
-func (a *archiver) directory(rel string, lower lowers) error {
+func (a *archiver) directory(rel string, under lower) error {
 	dir, err := fsutil.OpenDir(a.root, rel)
 	if err != nil {
 		return err
 	}
-	below, err := a.files(dir, rel, lower)
+	below, err := a.files(dir, rel, under)
 	if cerr := dir.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		return err
 	}
-	inside := lower.inside(rel)
+	inside := under.inside(rel)
 	for _, h := range below {
 		if err := a.w.WriteHeader(h); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (a *archiver) directory(rel string, lower lowers) error {
 
 // files archives the files in an open directory, and its opaque mark if it has one. It returns the headers of the
 // subdirectories.
-func (a *archiver) files(dir *os.File, rel string, lower lowers) (below []*tar.Header, err error) {
+func (a *archiver) files(dir *os.File, rel string, under lower) (below []*tar.Header, err error) {
 	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (a *archiver) files(dir *os.File, rel string, lower lowers) (below []*tar.H
 	// The order must be the same for every form of the layer.
 	names := a.archivedNames(dir, entries)
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(names[a.Name()], names[b.Name()]) })
-	if err := a.mark(dir, rel, entries, lower); err != nil {
+	if err := a.mark(dir, rel, entries, under); err != nil {
 		return nil, err
 	}
 	hidden := map[string]bool{}
@@ -257,11 +257,11 @@ func (a *archiver) file(h *tar.Header, info fs.FileInfo, f *fsutil.RegularFile, 
 	return err
 }
 
-// mark archives the opaque mark of a directory in overlay form, unless no ancestor has a directory there: before Linux
+// mark archives the opaque mark of a directory in overlay form, unless its ancestors show nothing there: before Linux
 // 5.15, and since then with some options, overlayfs marks each directory that it makes in one that several layers have
-// (ovl_create_upper). A mark that hides nothing does no harm, so it stays if the ancestors cannot be read. In aufs form, the mark is a file like others.
-// If a conversion was cut short, a layer in overlay form may have that file as well.
-func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, lower lowers) error {
+// (ovl_create_upper). A mark that hides nothing does no harm, so it stays if the ancestors cannot be read. In aufs form,
+// the mark is a file like others. If a conversion was cut short, a layer in overlay form may have that file as well.
+func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, under lower) error {
 	there := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == whiteout.OpaqueMark })
 	if there || a.form == whiteout.AufsForm {
 		return nil
@@ -270,7 +270,7 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, lower l
 	if err != nil || !opaque {
 		return err
 	}
-	if layers, err := lower(); err == nil && len(layers) == 0 {
+	if _, shown, err := under(); err == nil && !shown {
 		return nil
 	}
 	info, err := dir.Stat()
