@@ -51,7 +51,12 @@ func (r *Remover) ClearMounts(id string, unmount func(target string) error) erro
 			return isMountPoint(path)
 		}
 	}
-	if err := unmount(target); err != nil || len(mounts) == 0 {
+	err = unmount(target)
+	if errors.Is(err, unix.EINVAL) && slices.Contains(mounts, target) {
+		// The mount is hidden. Only Linux 5.8 and newer tell that before.
+		return isMountPoint(target)
+	}
+	if err != nil || len(mounts) == 0 {
 		return err
 	}
 	if mounts, err = r.mountsOf(id); err != nil {
