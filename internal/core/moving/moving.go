@@ -290,19 +290,19 @@ func (m *Move) toAufs(steps []step) error {
 // convertBack converts the layer id, which has moved, to aufs form, if it has one. An earlier call may have done so, and not have put the times back.
 func (m *Move) convertBack(id string) error {
 	record, err := m.Home.ReadForm(id)
-	if err == nil && record.IsOverlay() {
+	if err != nil || !record.IsOverlay() && !m.hasTimes(id) {
+		return err
+	}
+	if record.IsOverlay() {
 		err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
 	}
 	if errors.Is(err, whiteout.ErrNoAufsForm) {
 		return nil
 	}
-	if err == nil && !record.IsOverlay() && !m.hasTimes(id) {
-		return nil
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = m.keepingTimes(id, m.forms.LayerToAufs)
-	}
-	return err
+	return m.keepingTimes(id, m.forms.LayerToAufs)
 }
 
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the
