@@ -107,7 +107,7 @@ func TestBaseWithOptionsInUserNamespace(t *testing.T) {
 		return
 	}
 	onOverlay(t, func(t *testing.T) {
-		needUserOverlay(t)
+		needKernel(t, 5, 11, "this kernel's overlayfs has no attributes of users")
 		needUserXattrs(t) // In a user namespace, overlayfs keeps its marks in user.overlay.*.
 		c := exec.Command("unshare", "-U", "-r", "-m", os.Args[0], "-test.run=^TestBaseWithOptionsInUserNamespace$", "-test.v")
 		c.Env = append(os.Environ(), childVariable+"=1", "TMPDIR="+t.TempDir())

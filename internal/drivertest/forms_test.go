@@ -402,7 +402,6 @@ func TestLayerLeftByACrash(t *testing.T) {
 // TestUserFormOutsideOfAUserNamespace has root mount a layer that a user without root has written, by itself and below another layer.
 func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
-		needUserOverlay(t)
 		if !hasUserXattrs(t) {
 			t.Skip("the tests' file system has no attributes of users")
 		}

@@ -234,9 +234,3 @@ func needKernel(t *testing.T, major, minor int, reason string) {
 		t.Skip(reason)
 	}
 }
-
-// needUserOverlay skips the test if the kernel's overlayfs cannot have its attributes in user.overlay.*.
-func needUserOverlay(t *testing.T) {
-	t.Helper()
-	needKernel(t, 5, 11, "this kernel's overlayfs has no attributes of users")
-}

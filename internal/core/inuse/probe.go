@@ -149,6 +149,9 @@ func (u *Probe) AufsUses(id string) (bool, error) { return u.Notes.used(id) }
 
 // UpperInUse reports whether an overlay mount has upper as its upper directory, in form f.
 func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
+	if f == whiteout.OverlayUser && !overlayfs.KernelTakesUserXattr() {
+		return false, nil
+	}
 	how, err := u.askHow(f)
 	if err != nil {
 		return false, fmt.Errorf("finding out how the kernel reports that a directory is in use: %w", err)

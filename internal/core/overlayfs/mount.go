@@ -191,6 +191,9 @@ func orNoParts(err error) error {
 // well, but would write a line to its log for each mount.
 func KernelTakesParts() bool { return fsutil.KernelFrom(6, 7) }
 
+// KernelTakesUserXattr reports whether the kernel is Linux 5.11, which brought userxattr, or later.
+func KernelTakesUserXattr() bool { return fsutil.KernelFrom(5, 11) }
+
 // configure passes the options and directories to the file system context fsfd.
 func (m Mount) configure(fsfd int) error {
 	plain := m.showsPaths()
