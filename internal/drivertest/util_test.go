@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containers/storage/drivers/copy"
 	"github.com/containers/storage/pkg/system"
@@ -18,6 +19,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
+	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 )
@@ -42,7 +44,16 @@ func openStore(t *testing.T, dir string, name backend.Name, more ...func(*driver
 	s, err := reopen(dir, name, more...)
 	must(t, err)
 	t.Cleanup(func() {
-		if err := s.Cleanup(); err != nil {
+		err := s.Cleanup()
+		// A process that a parallel test starts keeps home busy for a moment, until it runs its program.
+		for try := 0; err == nil && try < 40; try++ {
+			if mounted, err := mountutil.IsMounted(dir); err != nil || !mounted {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+			err = s.Cleanup()
+		}
+		if err != nil {
 			t.Errorf("Cleanup: %v", err)
 		}
 		noMounts(t, dir)
