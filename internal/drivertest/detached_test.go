@@ -15,7 +15,6 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/aufsfs"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
-	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"golang.org/x/sys/unix"
 )
@@ -99,13 +98,14 @@ func TestNotDetached(t *testing.T) {
 		if seen := s.see(t, "top"); len(seen) != 41 {
 			t.Errorf("the mount has %d files", len(seen))
 		}
-		if aufs, _ := s.inner.Backend.(*backend.AufsBackend); aufs.NoDetached.Load() {
+		if aufs, _ := s.inner.Backend.(*backend.AufsBackend); aufs.NoDetached.Load() == aufsfs.HasContext() {
 			t.Error("it is taken for what the kernel cannot do")
 		}
 	})
 }
 
-// TestDetachedOrStaged mounts a stack that takes several calls in both possible ways. Aufs knows fsopen(2) since that for Linux 5.10.
+// TestDetachedOrStaged mounts a stack that takes several calls in both possible ways. With aufs before that for Linux 5.10 there is one: see
+// aufsfs.HasContext.
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
 		s := newStore(t, backend.Aufs)
@@ -128,7 +128,7 @@ func TestDetachedOrStaged(t *testing.T) {
 		}
 		must(t, os.Remove(filepath.Join(s.inner.Home.Diff("top"), "new")))
 		detached := s.see(t, "top")
-		if aufs.NoDetached.Load() == fsutil.KernelFrom(5, 10) {
+		if aufs.NoDetached.Load() == aufsfs.HasContext() {
 			t.Errorf("it was mounted by fsopen(2): %t", !aufs.NoDetached.Load())
 		}
 		if len(detached) != 131 {

@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
 // A stack that needs more than one call to the kernel is put together where nobody sees it. With fsopen(2), the mount is attached to
-// nothing until it has all of its branches, and goes away if the process dies. Kernels before 5.2 do not have fsopen(2).
+// nothing until it has all of its branches, and goes away if the process dies. HasContext says on which kernels.
 
 // ErrNotDetached says that a stack cannot be passed to the kernel with fsconfig(2).
 var ErrNotDetached = errors.New("too many for fsconfig(2), or too long")
@@ -60,7 +61,12 @@ func Batches(branches []Branch, options []string, label string) (batches [][]mou
 const DetachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME |
 	unix.MS_STRICTATIME
 
-// MountDetached mounts a stack at target, whole or not at all. xino is the path of the stack's xino file, which MountDetached removes.
+// HasContext reports whether the kernel's aufs may be mounted with fsconfig(2): that for Linux 5.10 and later has a file system context of its own.
+// With an older one, the kernel itself gathers the options of a batch in one page, and writes past the end of it if they are longer
+// (legacy_parse_param, CVE-2022-0185): an aufs kernel 5.4 crashed.
+func HasContext() bool { return fsutil.KernelFrom(5, 10) }
+
+// MountDetached mounts a stack at target, whole or not at all. Nobody may call it on a kernel without HasContext. xino is the path of the stack's xino file, which MountDetached removes.
 func MountDetached(target string, batches [][]mountutil.Option, flags uintptr, xino string) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{

@@ -47,6 +47,7 @@ func ProbeAufs(s store.Stores, forms *conversion.Converter, scratchDir string, f
 		return nil, fmt.Errorf("aufs backend: the path has a %q, which aufs cannot parse in the path of a branch: %w", string(h)[i], store.ErrPrerequisites)
 	}
 	b := &AufsBackend{Stores: s, Forms: forms, Dirperm1: true, XinoDir: "/dev/shm"}
+	b.NoDetached.Store(!aufsfs.HasContext())
 	if st, err := os.Stat(b.XinoDir); err != nil || !st.IsDir() || unix.Access(b.XinoDir, unix.W_OK) != nil {
 		b.XinoDir = h.Tmp()
 	}
