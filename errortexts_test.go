@@ -17,6 +17,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/storetest"
 	"golang.org/x/sys/unix"
@@ -45,6 +46,8 @@ type errorText struct {
 	harmless bool
 	// xattrs says that the error comes about only on a file system with user attributes, and shifts that it does only if mounts can shift owners.
 	xattrs, shifts bool
+	// devices says that it comes about only if a user namespace can make whiteouts of overlayfs, devices 0/0: since Linux 5.8.
+	devices bool
 }
 
 // A childProcess is a process of its own for an error that this process cannot bring about.
@@ -130,7 +133,7 @@ func TestErrorTexts(t *testing.T) {
 			if row.only != "" && row.only != name {
 				continue
 			}
-			if row.xattrs && !storetest.HasUserXattrs(t) || row.shifts && !shared.core.SupportsShifting(nil) {
+			if row.xattrs && !storetest.HasUserXattrs(t) || row.shifts && !shared.core.SupportsShifting(nil) || row.devices && !fsutil.KernelFrom(5, 8) {
 				all = false
 				continue
 			}

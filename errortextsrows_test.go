@@ -120,7 +120,7 @@ func openingErrors() []errorText {
 			provoke: func(s *errorStore) error { return s.openNew(backend.Aufs) }, child: childProcess{nested: true},
 		},
 		{
-			name: "no overlayfs in a user namespace", xattrs: true, words: []string{"opening the store"}, is: []error{graphdriver.ErrPrerequisites},
+			name: "no overlayfs in a user namespace", xattrs: true, devices: true, words: []string{"opening the store"}, is: []error{graphdriver.ErrPrerequisites},
 			provoke: func(s *errorStore) error { return s.openNew(backend.Overlay) },
 			child:   childProcess{nested: true, denied: mountCalls, errno: unix.EPERM},
 		},

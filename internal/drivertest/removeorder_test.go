@@ -18,6 +18,7 @@ import (
 // TestRemoveIsOnTheDiskBeforeFilesGo checks the order of the system calls of a Remove: whichever of them the disk has after a power cut,
 // a layer that exists must have all of its files.
 func TestRemoveIsOnTheDiskBeforeFilesGo(t *testing.T) {
+	faults.Need(t)
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		for _, op := range []string{"remove", "remove-mounted", "deferred-remove"} {
 			t.Run(op, func(t *testing.T) {

@@ -44,11 +44,13 @@ func ProbeOverlay(s *shadow.Cache, scratchDir string, fsName func(path string) s
 		return nil, explainOverlay(h, nested, unix.EPERM, fsName)
 	}
 	b := &OverlayBackend{home: h, forms: s.Forms, shadows: s, Form: s.To, Volatile: overlayfs.KernelMayBeVolatile()}
-	dir := filepath.Join(scratchDir, "trial")
-	err = b.trial(dir)
-	if err != nil && b.Volatile && !store.HasNoRoom(err) {
+	dir := filepath.Join(scratchDir, "volatile")
+	if b.Volatile {
+		err = b.trial(dir)
 		// The kernel may have refused only the option, so try again without it.
-		b.Volatile = false
+		b.Volatile = err == nil || store.HasNoRoom(err)
+	}
+	if !b.Volatile {
 		dir = filepath.Join(scratchDir, "ordinary")
 		err = b.trial(dir)
 	}
