@@ -32,9 +32,14 @@ func TestVolatile(t *testing.T) {
 		} {
 			t.Run(what, func(t *testing.T) {
 				d := newDriver(t, name, "aufs.mountopt="+c.mountopt)
+				supported := slices.Contains(d.Status(), [2]string{"Supports volatile", "true"})
 				must(t, d.Create("base", "", nil))
 				must(t, d.CreateReadWrite("child", "base", nil))
 				dir, err := d.Get("child", c.options)
+				if name == backend.Overlay && err != nil && !supported {
+					// It was asked for in so many words.
+					return
+				}
 				must(t, err)
 				must(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o600))
 				mounts, err := mountutil.MountsUnder(filepath.Dir(dir))
@@ -43,7 +48,7 @@ func TestVolatile(t *testing.T) {
 				}
 				// Newer kernels show fsync=volatile.
 				got := strings.HasSuffix(mounts[0].VFSOptions, "volatile") || strings.Contains(mounts[0].VFSOptions, "volatile,")
-				if want := c.want && slices.Contains(d.Status(), [2]string{"Supports volatile", "true"}); got != want {
+				if want := c.want && supported; got != want {
 					t.Errorf("volatile: %v, and should be %v: %s", got, want, mounts[0].VFSOptions)
 				}
 				must(t, d.Put("child"))
