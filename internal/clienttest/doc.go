@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command clienttest runs a life of containers with podman, first with this module's driver and then with the
 // library's overlay driver, and compares what they print, what they warn of, and how they end.
 //

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 // A difference is a line that only one driver prints in a step, as differ returns it, with the reason.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 // A step is a part of the life of containers.

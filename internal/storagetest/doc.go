@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command storagetest runs the storage library's own end-to-end tests, tests/*.bats, with this module's driver and with the library's
 // overlay driver, and compares the results.
 //

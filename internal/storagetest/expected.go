@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 // expected has the tests that must end otherwise than with the library's overlay driver, each with the reason. A version of the library
