@@ -254,10 +254,7 @@ func (m *move) isNew() error {
 	}
 	ids, err := layersIn(m.to, m.home(m.to))
 	// A call that was given back may have been unable to remove those that it had made.
-	ids = slices.DeleteFunc(ids, func(id string) bool {
-		entries, err := os.ReadDir(filesOf(m.to, m.home(m.to), id))
-		return err == nil && len(entries) == 0
-	})
+	ids = slices.DeleteFunc(ids, func(id string) bool { return moving.MustBeEmpty(filesOf(m.to, m.home(m.to), id)) == nil })
 	if err == nil && len(ids) > 0 {
 		err = fmt.Errorf("%s has layers of the driver %s already, such as %s", m.root, m.to, ids[0])
 	}

@@ -66,7 +66,8 @@ const DetachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | 
 // (legacy_parse_param, CVE-2022-0185): an aufs kernel 5.4 crashed.
 func HasContext() bool { return fsutil.KernelFrom(5, 10) }
 
-// MountDetached mounts a stack at target, whole or not at all. Nobody may call it on a kernel without HasContext. xino is the path of the stack's xino file, which MountDetached removes.
+// MountDetached mounts a stack at target, whole or not at all. Nobody may call it on a kernel without HasContext. xino is the path of the stack's
+// xino file, which MountDetached removes.
 func MountDetached(target string, batches [][]mountutil.Option, flags uintptr, xino string) error {
 	fail := func(op string, err error) error {
 		return &mountutil.Error{

@@ -177,7 +177,7 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	if err != nil {
 		return true, 0, err
 	}
-	size, marked, err := extracted.Settle(d.belowOf(id))
+	size, marked, err := extracted.Settle(d.belowOf(d.Stores.Own(id)))
 	if err == nil {
 		err = layerquota.MustBeWithin(d.Home, id)
 	}
@@ -187,9 +187,9 @@ func (d *Driver) unpack(id string, options ApplyOptions) (alone bool, size int64
 	return true, size, d.putUnpacked(id, dir, marked, s)
 }
 
-// belowOf returns a function that reads the layers below the layer id.
-func (d *Driver) belowOf(id string) func() ([]whiteout.LayerDir, error) {
-	return func() ([]whiteout.LayerDir, error) { return d.Stores.Below(d.Stores.Own(id)) }
+// belowOf returns a function that reads the layers below the layer.
+func (d *Driver) belowOf(layer store.Layer) func() ([]whiteout.LayerDir, error) {
+	return func() ([]whiteout.LayerDir, error) { return d.Stores.Below(layer) }
 }
 
 // prepareUnpack makes the layer id, which has to be empty, ready for new content. The caller holds the layer's lock.

@@ -86,8 +86,7 @@ func (d *Driver) Diff(id string, idMappings *idmap.Mappings, parent string, pare
 	}
 	// A layer without parents can be in use without a mount.
 	quiet := !mounted && parent != ""
-	below := func() ([]whiteout.LayerDir, error) { return d.Stores.Below(layer) }
-	return layerdiff.Archive(held, f, below, idMappings, only, quiet, d.Library.FileInfoHeader), nil
+	return layerdiff.Archive(held, f, d.belowOf(layer), idMappings, only, quiet, d.Library.FileInfoHeader), nil
 }
 
 // readable makes the layer's own directory show all of the layer's content, as far as that is possible without mounting the layer. It

@@ -95,7 +95,7 @@ func (d *Driver) commitLayer(id string, s *staging.Layer) (alone bool, err error
 	if err := s.SetRoot(d.Home.Diff(id)); err != nil {
 		return true, err
 	}
-	_, marked, err := s.Settle(d.belowOf(id))
+	_, marked, err := s.Settle(d.belowOf(d.Stores.Own(id)))
 	if err != nil {
 		return true, err
 	}

@@ -125,8 +125,8 @@ func (a *archiver) directory(rel string, under lower) error {
 			return err
 		}
 		a.inherits = len(h.PAXRecords[layertar.PaxXattr+fsutil.ACLDefault]) > layertar.ACLHeaderLen
-		below := strings.TrimSuffix(h.Name, "/")
-		if err := a.directory(below, inside(filepath.Base(below))); fsutil.IgnoreGone(err) != nil {
+		path := strings.TrimSuffix(h.Name, "/")
+		if err := a.directory(path, inside(filepath.Base(path))); fsutil.IgnoreGone(err) != nil {
 			return err
 		}
 	}

@@ -219,7 +219,7 @@ func (m *Move) dropLostLinks() error {
 
 // createInOverlay makes the layer in the home of the overlay driver, which removes one that an earlier call has made.
 func (m *Move) createInOverlay(s step) error {
-	if err := isEmpty(s.to); err != nil {
+	if err := MustBeEmpty(s.to); err != nil {
 		return err
 	}
 	if err := m.dropEmptyName(s.ID); err != nil {
@@ -266,8 +266,8 @@ func dropOrigin(dir string) error {
 	return nil
 }
 
-// isEmpty returns an error if the directory has something in it. It may be missing.
-func isEmpty(dir string) error {
+// MustBeEmpty returns an error if the directory has something in it. It may be missing.
+func MustBeEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -308,7 +308,7 @@ func (m *Move) convertBack(id string) error {
 // createInHome makes the layer in the home of this driver, unless an earlier call has made it, with the records of a layer that comes from the
 // overlay driver.
 func (m *Move) createInHome(s step) error {
-	if err := isEmpty(s.to); err != nil {
+	if err := MustBeEmpty(s.to); err != nil {
 		return err
 	}
 	if !m.Home.Exists(s.ID) {
@@ -344,7 +344,7 @@ func (m *Move) Undo(layers []Layer, remove func(id string) error) error {
 		if !store.IsThere(dir) {
 			continue
 		}
-		err := isEmpty(dir)
+		err := MustBeEmpty(dir)
 		if err == nil {
 			err = remove(l.ID)
 		}
