@@ -471,6 +471,42 @@ func TestNamesThatAufsHides(t *testing.T) {
 	})
 }
 
+// TestNamesBesideTheirWhiteouts has a container make an empty file .wh.d beside a directory d, as tar does that unpacks an archive of a layer.
+// Overlayfs shows both. In an archive, the file hides what ancestors have in d, and nothing of the layer itself.
+func TestNamesBesideTheirWhiteouts(t *testing.T) {
+	s := newStore(t, backend.Overlay)
+	s.create(t, "", "base")
+	s.apply(t, "base", "", entry{Name: "d/"}, entry{Name: "d/base", Content: "b"})
+	s.create(t, "base", "parent")
+	s.change(t, "parent", func(dir string) {
+		write(t, dir, files{".wh.d": "", "d/old": "o", "d/sub/old": "o"})
+	})
+	sameNames(t, s.changes(t, "parent", "base"), "A /d/old", "A /d/sub", "A /d/sub/old", "C /d", "D /d/base")
+	sameNames(t, keysOf(s.diff(t, "parent", "base")), ".wh.d", "d/", "d/old", "d/sub/", "d/sub/old")
+
+	s.create(t, "parent", "all")
+	s.create(t, "parent", "sub")
+	s.change(t, "all", func(dir string) {
+		must(t, os.RemoveAll(filepath.Join(dir, "d")))
+		write(t, dir, files{"d/new": "n"})
+	})
+	s.change(t, "sub", func(dir string) {
+		must(t, os.RemoveAll(filepath.Join(dir, "d/sub")))
+		write(t, dir, files{"d/sub/new": "n"})
+	})
+	sameNames(t, s.changes(t, "all", "parent"), "A /d/new", "C /d", "D /d/old", "D /d/sub")
+	sameNames(t, s.changes(t, "sub", "parent"), "A /d/sub/new", "C /d", "C /d/sub", "D /d/sub/old")
+	for _, id := range []string{"all", "sub"} {
+		archived, err := s.Diff(id, nil, "parent", nil)
+		must(t, err)
+		content, err := io.ReadAll(archived)
+		must(t, errors.Join(err, archived.Close()))
+		s.create(t, "parent", id+"-unpacked")
+		must(t, s.applyBytes(id+"-unpacked", "parent", content))
+		sameNames(t, s.see(t, id+"-unpacked").Names(), s.see(t, id).Names()...)
+	}
+}
+
 // TestInodeUsedAgain has a container remove a file with several names, which is in the archive already, and make another file that gets the
 // same inode.
 func TestInodeUsedAgain(t *testing.T) {

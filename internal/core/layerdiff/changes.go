@@ -64,10 +64,7 @@ func (c *Comparison) Directory(rel string, below []whiteout.LayerDir, hidden boo
 		c.add(filepath.Join(rel, name), ChangeDelete)
 	}
 	for name, entry := range own.Entries {
-		if own.Whiteouts[name] {
-			continue
-		}
-		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.Opaque)
+		entryChanged, err := c.entry(filepath.Join(rel, name), entry, before, own.Opaque || own.Whiteouts[name])
 		if err != nil {
 			return false, err
 		}
@@ -81,7 +78,7 @@ func (c *Comparison) deleted(own whiteout.Listing, before whiteout.Merged) map[s
 	deleted := map[string]bool{}
 	for name := range own.Whiteouts {
 		// A whiteout changes nothing if ancestors do not show the name.
-		if before.Shows(name) {
+		if before.Shows(name) && own.Entries[name] == nil {
 			deleted[name] = true
 		}
 	}

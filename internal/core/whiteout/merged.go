@@ -47,10 +47,10 @@ func ReadMerged(layers []LayerDir, rel string, wanted map[string]fs.DirEntry) (M
 func (m Merged) top(name string) int {
 	for i, l := range m.listings {
 		switch {
-		case l.Whiteouts[name]:
-			return -1
 		case l.Entries[name] != nil:
 			return i
+		case l.Whiteouts[name]:
+			return -1
 		}
 	}
 	return -1
@@ -89,17 +89,15 @@ func (m Merged) Root(name string) string { return m.layers[m.top(name)].Root }
 func (m Merged) Dirs(name string) []LayerDir {
 	var dirs []LayerDir
 	for i, l := range m.listings {
+		entry := l.Entries[name]
+		if entry != nil && entry.IsDir() {
+			dirs = append(dirs, m.layers[i])
+		} else if entry != nil {
+			break
+		}
 		if l.Whiteouts[name] {
 			break
 		}
-		entry := l.Entries[name]
-		if entry == nil {
-			continue
-		}
-		if !entry.IsDir() {
-			break
-		}
-		dirs = append(dirs, m.layers[i])
 	}
 	return dirs
 }

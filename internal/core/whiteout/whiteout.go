@@ -5,6 +5,7 @@ package whiteout
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,9 +80,10 @@ func IsOverlay(info fs.FileInfo) bool {
 
 // A Listing is one directory of a layer, with its whiteouts separated from its content.
 type Listing struct {
-	// Entries has the content, by name.
+	// Entries has the content, by name. A layer in aufs form does not show a file that is beside its own whiteout. A layer in overlay form
+	// does: a container has made the whiteout, as a file.
 	Entries map[string]fs.DirEntry
-	// Whiteouts are the names that are deleted.
+	// Whiteouts are the names of the ancestors' files that are deleted.
 	Whiteouts map[string]bool
 	// Opaque says that the directory hides what ancestors have in it.
 	Opaque bool
@@ -123,7 +125,9 @@ func listOpened(dir fsutil.Dir, atRoot bool, f Form, wanted func(name string) bo
 			return l, err
 		}
 	}
-	if f != AufsForm && !l.Opaque {
+	if f == AufsForm {
+		maps.DeleteFunc(l.Entries, func(name string, _ fs.DirEntry) bool { return l.Whiteouts[name] })
+	} else if !l.Opaque {
 		l.Opaque, err = HasOpaqueXattr(dir.Reach("."), f)
 	}
 	return l, dir.Named(err)
