@@ -61,10 +61,11 @@ func Batches(branches []Branch, options []string, label string) (batches [][]mou
 const DetachedFlags uintptr = unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME |
 	unix.MS_STRICTATIME
 
-// HasContext reports whether the kernel's aufs may be mounted with fsconfig(2): that for Linux 5.10 and later has a file system context of its own.
-// With an older one, the kernel itself gathers the options of a batch in one page, and writes past the end of it if they are longer
-// (legacy_parse_param, CVE-2022-0185): an aufs kernel 5.4 crashed.
-func HasContext() bool { return fsutil.KernelFrom(5, 10) }
+// HasContext reports whether the kernel's aufs may be mounted with fsconfig(2). If an aufs has no file system context of its own, the kernel
+// gathers the options of a batch in one page, and writes past the end of it if they are longer (legacy_parse_param, CVE-2022-0185): an aufs kernel
+// 5.4 crashed. For Linux 5.10 to 5.16, only releases of aufs from February 2022 on have a context, and nothing tells the release. Linux 5.17 does
+// not write past the end.
+func HasContext() bool { return fsutil.KernelFrom(5, 17) }
 
 // MountDetached mounts a stack at target, whole or not at all. Nobody may call it on a kernel without HasContext. xino is the path of the stack's
 // xino file, which MountDetached removes.
