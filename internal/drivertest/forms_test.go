@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -14,8 +16,10 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
+	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -424,6 +428,51 @@ func TestUserFormOutsideOfAUserNamespace(t *testing.T) {
 		sameNames(t, s.see(t, "child").Names(), want...)
 		s.hasForm(t, "child", s.written())
 		sameNames(t, s.see(t, "top").Names(), want...)
+	})
+}
+
+// TestUserMountOnAnOldRelease shows that a mount of a user without root counts as one on a kernel with an old number, which may have what makes such
+// mounts possible.
+func TestUserMountOnAnOldRelease(t *testing.T) {
+	if home := os.Getenv(childVariable); home != "" {
+		if fsutil.KernelFrom(3, 0) {
+			t.Error("the kernel does not say that it is Linux 2.6")
+		}
+		h := store.Home(home)
+		used, err := inuse.NewProbe(h, "").UpperInUse(h.Diff("child"), whiteout.OverlayUser)
+		if err != nil || !used {
+			t.Errorf("used: %v, %v", used, err)
+		}
+		return
+	}
+	onOverlay(t, func(t *testing.T) {
+		needUserXattrs(t)
+		needKernel(t, 5, 11, "this kernel's overlayfs has no attributes of users")
+		s := newStore(t, backend.Overlay)
+		s.create(t, "", "base", "child")
+		h, target := s.inner.Home, t.TempDir()
+		work := filepath.Join(string(h), "work")
+		must(t, os.Mkdir(work, 0o700))
+		must(t, overlayfs.Mount{Target: target, Lowers: []string{h.Diff("base")}, Upper: h.Diff("child"), Work: work, UserXattr: true}.Mount())
+		defer func() { must(t, mountutil.UnmountRetry(target)) }()
+
+		// A thread passes its personality to the processes that it starts.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		const uname26 = 0x20000
+		had, _, errno := unix.Syscall(unix.SYS_PERSONALITY, uname26, 0, 0)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+		c.Env = append(os.Environ(), childVariable+"="+string(h))
+		out, err := c.CombinedOutput()
+		if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, had, 0, 0); errno != 0 {
+			t.Error(errno)
+		}
+		if err != nil || !strings.Contains(string(out), "--- PASS: ") {
+			t.Errorf("%v\n%s", err, out)
+		}
 	})
 }
 

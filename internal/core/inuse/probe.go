@@ -149,10 +149,11 @@ func (u *Probe) AufsUses(id string) (bool, error) { return u.Notes.used(id) }
 
 // UpperInUse reports whether an overlay mount has upper as its upper directory, in form f.
 func (u *Probe) UpperInUse(upper string, f whiteout.Form) (bool, error) {
-	if f == whiteout.OverlayUser && !overlayfs.KernelTakesUserXattr() {
-		return false, nil
+	// A kernel that is too old for a trial may have such mounts all the same: Red Hat's Linux 4.18 does.
+	how, err := AnswerMountinfo, error(nil)
+	if f != whiteout.OverlayUser || overlayfs.KernelTakesUserXattr() {
+		how, err = u.askHow(f)
 	}
-	how, err := u.askHow(f)
 	if err != nil {
 		return false, fmt.Errorf("finding out how the kernel reports that a directory is in use: %w", err)
 	}
