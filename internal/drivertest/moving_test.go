@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -101,6 +102,23 @@ func TestMoving(t *testing.T) {
 		}
 		noLeftovers(t, back)
 	})
+}
+
+// TestMovingOverlayForm moves a layer that is in overlay form already, and has no aufs form. The move keeps no times of it: UndoConversions would take
+// the layer for one that it has to bring back to aufs form.
+func TestMovingOverlayForm(t *testing.T) {
+	s := newStore(t, backend.Overlay)
+	long := strings.Repeat("x", 253)
+	s.create(t, "", "base")
+	write(t, s.inner.Home.Diff("base"), files{long: "gone"})
+	s.create(t, "base", "box")
+	s.change(t, "box", func(dir string) { must(t, os.Remove(filepath.Join(dir, long))) })
+	home, d := overlayHome(t)
+	m := newMove(t, s, home, false)
+	m.Create = func(id, parent string) error { return d.Create(id, parent, nil) }
+	must(t, errors.Join(m.Unbind(), m.Run([]moving.Layer{{ID: "base"}})))
+	must(t, errors.Join(os.Remove(m.Journal), os.WriteFile(m.Journal, nil, 0o600))) // so that no times can be kept
+	must(t, m.Run([]moving.Layer{{ID: "base"}, {ID: "box"}}))
 }
 
 // TestMovingAgain moves layers when an earlier call was killed while the overlay driver made one of them: the file with the name of the layer's

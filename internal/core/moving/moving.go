@@ -175,7 +175,7 @@ func (m *Move) Run(layers []Layer) error {
 
 // toOverlay moves layers to the overlay driver's home.
 func (m *Move) toOverlay(steps []step) error {
-	err := each(steps, func(s step) error { return m.keepingTimes(s.ID, m.convert) })
+	err := each(steps, func(s step) error { return m.toOverlayForm(s.ID) })
 	if err == nil {
 		err = m.dropLostLinks()
 	}
@@ -237,6 +237,19 @@ func (m *Move) dropEmptyName(id string) error {
 		err = os.Remove(path)
 	}
 	return fsutil.IgnoreGone(err)
+}
+
+// toOverlayForm converts the layer id, unless it is in the form of the overlay driver already. Only a layer whose conversion was begun has times in the
+// directory Journal, by which UndoConversions knows it.
+func (m *Move) toOverlayForm(id string) error {
+	record, err := m.Home.ReadForm(id)
+	if err != nil {
+		return err
+	}
+	if record == (store.FormRecord{Form: store.OwnForm()}) && !m.hasTimes(id) {
+		return m.convert(id)
+	}
+	return m.keepingTimes(id, m.convert)
 }
 
 // convert converts the layer id to the form of the overlay driver.
