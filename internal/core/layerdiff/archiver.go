@@ -270,7 +270,10 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, under l
 	if err != nil || !opaque {
 		return err
 	}
-	if _, shown, err := under(); err == nil && !shown {
+	_, shown, err := under()
+	if err != nil {
+		logrus.Debugf("aufs: keeping the opaque mark of %s in the archive: %v", filepath.Join(a.root, rel), err)
+	} else if !shown {
 		return nil
 	}
 	info, err := dir.Stat()

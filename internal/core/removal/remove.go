@@ -53,8 +53,8 @@ func (r *Remover) ClearMounts(id string, unmount func(target string) error) erro
 	}
 	err = unmount(target)
 	if errors.Is(err, unix.EINVAL) && slices.Contains(mounts, target) {
-		// The mount is hidden. Only Linux 5.8 and newer tell that before.
-		return isMountPoint(target)
+		// The mount is hidden, which only Linux 5.8 and newer tell before, or locked in this user namespace.
+		return fmt.Errorf("%w: %w", isMountPoint(target), err)
 	}
 	if err != nil || len(mounts) == 0 {
 		return err
