@@ -104,7 +104,7 @@ func TestNotDetached(t *testing.T) {
 	})
 }
 
-// TestDetachedOrStaged mounts a stack that takes several calls in both possible ways. With aufs before that for Linux 5.10 there is one: see
+// TestDetachedOrStaged mounts a stack that takes several calls in both possible ways. Before Linux 5.17 there is one: see
 // aufsfs.HasContext.
 func TestDetachedOrStaged(t *testing.T) {
 	onAufs(t, func(t *testing.T) {
