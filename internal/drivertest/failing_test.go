@@ -11,12 +11,17 @@ import (
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/faults"
+	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
 )
 
 // callFails has a system call of the operation fail. The operation must report this or do without the call, and it must succeed when the
 // same driver runs it once more.
 func (tr *trial) callFails(t *testing.T) {
+	if tr.op.name == "init" && tr.backend == backend.Aufs {
+		// If the driver cannot look at /dev/shm, it tries the store's file system, which may be unfit: aufs takes no xino file on xfs.
+		t.Cleanup(wire.ExpectMessages("xino doesn't support"))
+	}
 	var all []failure
 	for n, call := range tr.steps {
 		for _, errno := range failuresOf(call) {
