@@ -177,11 +177,11 @@ func TestExact(t *testing.T) {
 				s.get(t, "child", options...)
 				want := secondsTree(t, dir)
 				must(t, s.Put("child"))
-				content := readDiff(t, s, "child", nil)
+				content := readDiff(t, s, "child", "base", nil)
 				_, err := s.ApplyDiff("again", "base", driver.ApplyOptions{Diff: bytes.NewReader(content)})
 				must(t, err)
 				// Compare before the mount: the overlay backend converts the layer for the mount, and makes its whiteouts anew.
-				if got := readDiff(t, s, "again", nil); !bytes.Equal(got, content) {
+				if got := readDiff(t, s, "again", "base", nil); !bytes.Equal(got, content) {
 					t.Errorf("the archive of the layer that was unpacked is another one:\n%q\n%q",
 						keysOf(readArchive(t, bytes.NewReader(got))), keysOf(readArchive(t, bytes.NewReader(content))))
 				}
@@ -192,9 +192,9 @@ func TestExact(t *testing.T) {
 	})
 }
 
-func readDiff(t *testing.T, s testStore, id string, mappings *idmap.Mappings) []byte {
+func readDiff(t *testing.T, s testStore, id, parent string, mappings *idmap.Mappings) []byte {
 	t.Helper()
-	r, err := s.Diff(id, mappings, "base", nil)
+	r, err := s.Diff(id, mappings, parent, nil)
 	must(t, err)
 	content, err := io.ReadAll(r)
 	must(t, errors.Join(err, r.Close()))
@@ -215,7 +215,7 @@ func TestACLOwners(t *testing.T) {
 		must(t, os.Lchown(filepath.Join(dir, "f"), 100_000, 100_000))
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 101_000, 7)
 		must(t, os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "g")))
-		content := readDiff(t, s, "child", mappings)
+		content := readDiff(t, s, "child", "base", mappings)
 		list := readArchive(t, bytes.NewReader(content))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if !strings.Contains(list, "\xe8\x03\x00\x00") {
 			t.Errorf("the archive has %q, without 1000", list)
@@ -231,7 +231,7 @@ func TestACLOwners(t *testing.T) {
 		}
 		// An archive leaves out owners whom the container does not know.
 		setACL(t, filepath.Join(dir, "f"), fsutil.ACLAccess, 5, 7)
-		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
+		list = readArchive(t, bytes.NewReader(readDiff(t, s, "child", "base", mappings)))["f"].PAXRecords["SCHILY.xattr."+fsutil.ACLAccess]
 		if len(list) != layertar.ACLHeaderLen+4*layertar.ACLEntryLen {
 			t.Errorf("the archive has %q", list)
 		}
