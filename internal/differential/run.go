@@ -262,15 +262,18 @@ func (r *runner) apply(id string, op Op) error {
 	}
 	now := clock(r.counts.Ops)
 	paths := op.changed()
+	var dirs []string
 	if r.side.TouchesDirs {
-		dirs := dirsAbove(names)
-		if op.Verb == "rename" {
-			dirs = append(dirs, op.Args[1])
-		}
-		for _, dir := range dirs {
-			if isDir(filepath.Join(r.model, dir)) {
-				paths = append(paths, dir)
-			}
+		dirs = dirsAbove(names)
+	}
+	if op.Verb == "rename" {
+		// Aufs makes some directories opaque when they are renamed. If overlayfs renames a directory to the place of a
+		// whiteout, it exchanges the two, and xfs gives a directory that it exchanges a new time (xfs_cross_rename).
+		dirs = append(dirs, op.Args[1])
+	}
+	for _, dir := range dirs {
+		if isDir(filepath.Join(r.model, dir)) {
+			paths = append(paths, dir)
 		}
 	}
 	// Setting the time of a directory copies it up, if nothing has done so

@@ -56,11 +56,9 @@ type Subject struct {
 	// no longer the file of its other names, as on overlayfs.
 	SplitsLinks bool
 	// TouchesDirs says that a directory gets a new time of modification when it
-	// is copied up for something below it, or when it is renamed, as on aufs.
-	// Run gives the operation's time to the directories above all names of the
-	// file, because aufs may copy the file up under any of them. It also gives
-	// that time to a renamed directory, because aufs makes it opaque if it
-	// takes the place of a whiteout.
+	// is copied up for something below it, as on aufs. Run gives the
+	// operation's time to the directories above all names of the file, because
+	// aufs may copy the file up under any of them.
 	TouchesDirs bool
 	// LosesXattrs says that an attribute becomes empty when it is removed, or
 	// that copy-up loses an empty attribute, as with aufs in Linux 6.1. Run
