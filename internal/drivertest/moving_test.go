@@ -211,6 +211,10 @@ func TestMovingRefused(t *testing.T) {
 			"a whiteout beside its file": {func(t *testing.T, s testStore) {
 				write(t, s.inner.Home.Diff("middle"), files{"file": "file", ".wh.file": ""})
 			}, nil, "file stands beside its own whiteout"},
+			"a form without root and no aufs form": {func(t *testing.T, s testStore) {
+				device(t, filepath.Join(s.inner.Home.Diff("box"), strings.Repeat("x", 253)))
+				setRecord(t, s.inner.Home, "box", "user")
+			}, whiteout.ErrNoAufsForm, "xxx"},
 			"a parent in another store": {func(t *testing.T, s testStore) {
 				must(t, os.WriteFile(s.inner.Home.Layers("box"), []byte("elsewhere\n"), 0o600))
 			}, nil, "no record of layer elsewhere"},

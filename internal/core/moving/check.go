@@ -99,9 +99,13 @@ func (m *Move) hasRecords(l Layer) error {
 	return err
 }
 
-// hasOverlayForm returns an error if a mark of the layer id has no overlay form.
+// hasOverlayForm returns an error if a mark of the layer id cannot get the form of the overlay driver. From the overlay form with other attributes,
+// the way is by aufs form.
 func (m *Move) hasOverlayForm(id string) error {
 	record, err := m.Home.ReadForm(id)
+	if err == nil && record.IsOverlay() && record.Form != store.OwnForm() {
+		err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
+	}
 	if err != nil || record.IsOverlay() {
 		return err
 	}
