@@ -26,7 +26,7 @@ import (
 // inOverlayForm converts the layer at root to the overlay form f.
 func inOverlayForm(t *testing.T, root string, f whiteout.Form) {
 	t.Helper()
-	marked, err := whiteout.Search{Root: root, Devices: true}.Find()
+	marked, err := whiteout.Search{Root: root, Devices: true, All: true}.Find()
 	must(t, err)
 	must(t, whiteout.ToOverlayForm(root, marked, f))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/backend"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -160,6 +161,34 @@ func TestConvertOfOtherStores(t *testing.T) {
 		s = openStore(t, string(s.inner.Home), name)
 		sameNames(t, s.see(t, "child").Names())
 		noLeftovers(t, s)
+	})
+}
+
+// TestConvertWhatAufsHides has a container on overlayfs delete files in directories that aufs does not show: d, beside a file .wh.d, and .wh.e. A
+// conversion and back changes nothing that overlayfs shows.
+func TestConvertWhatAufsHides(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backend.Overlay)
+		s.create(t, "", "base", "parent", "layer")
+		s.change(t, "parent", func(dir string) {
+			write(t, dir, files{"d/gone": "", "d/kept": "", "d/sub/old": "", ".wh.e/gone": "", ".wh.e/kept": ""})
+		})
+		s.change(t, "layer", func(dir string) {
+			for _, gone := range []string{"d/gone", "d/sub", ".wh.e/gone"} {
+				must(t, os.RemoveAll(filepath.Join(dir, gone)))
+			}
+			write(t, dir, files{".wh.d": "", "d/sub/new": ""})
+		})
+		shown := s.see(t, "layer")
+		sameNames(t, shown.Names(), ".wh.d", ".wh.e", ".wh.e/kept", "d", "d/kept", "d/sub", "d/sub/new")
+		for range 2 {
+			must(t, s.inner.Forms.LayerToAufs("layer"))
+			s.hasForm(t, "layer", whiteout.AufsForm)
+			sameTree(t, s.see(t, "layer"), shown)
+			if f, err := s.inner.Home.Form("layer"); err != nil || f != store.OwnForm() {
+				t.Errorf("form %s, %v", f, err)
+			}
+		}
 	})
 }
 

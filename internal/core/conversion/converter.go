@@ -147,7 +147,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 	if !r.Converting {
 		marked, err := []whiteout.MarkedDir(nil), error(nil)
 		if !unmarked() {
-			marked, err = whiteout.Search{Root: c.home.Diff(id)}.Find()
+			marked, err = whiteout.Search{Root: c.home.Diff(id), All: true}.Find()
 		}
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (c *Converter) toOverlayFrom(id string, r store.FormRecord, f whiteout.Form
 
 // finishOverlay converts the layer id, whose record says that a conversion has begun, to the overlay form f.
 func (c *Converter) finishOverlay(id string, f whiteout.Form) error {
-	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true}.Find()
+	marked, err := whiteout.Search{Root: c.home.Diff(id), Devices: true, All: true}.Find()
 	if err == nil {
 		err = layerquota.WithRoom(c.home, id, func() error { return whiteout.ToOverlayForm(c.home.Diff(id), marked, f) })
 	}

@@ -109,7 +109,7 @@ func (m *Move) hasOverlayForm(id string) error {
 	if err != nil || record.IsOverlay() {
 		return err
 	}
-	marked, err := whiteout.Search{Root: m.Home.Diff(id)}.Find()
+	marked, err := whiteout.Search{Root: m.Home.Diff(id), All: true}.Find()
 	if err != nil {
 		return err
 	}

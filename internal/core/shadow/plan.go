@@ -163,7 +163,10 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 		return err
 	}
 	for name := range l.Whiteouts {
-		p.Above.Dir(rel).Whiteouts[name] = true
+		// A file beside its whiteout is shown.
+		if l.Entries[name] == nil {
+			p.Above.Dir(rel).Whiteouts[name] = true
+		}
 	}
 	attrs, err := dirXattrs(layer.Root, rel)
 	if err != nil {

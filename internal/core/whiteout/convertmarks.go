@@ -16,8 +16,8 @@ import (
 // ToOverlayForm and ToAufsForm are the inverse of each other. Both work in place. If either was cut short on a layer, both can be called on
 // that layer again: marks that already have the new form stay as they are.
 
-// ToOverlayForm converts the marks of the layer at root to overlay form f. marked are the layer's marked directories. It removes the files
-// that aufs has left there for itself, since a container would see them.
+// ToOverlayForm converts the marks of the layer at root to overlay form f. marked are the layer's marked directories, all of them (see Search.All).
+// It removes the files that aufs has left there for itself, since a container would see them.
 func ToOverlayForm(root string, marked []MarkedDir, f Form) error {
 	t := fsutil.Tree{Root: root}
 	defer t.Close()

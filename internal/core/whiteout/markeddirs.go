@@ -48,6 +48,9 @@ type Search struct {
 	Only []string
 	// Devices says that a character device 0/0 is no error. A layer whose conversion was begun has some.
 	Devices bool
+	// All says that Find also looks for marks in directories that aufs does not show, as ToAufsForm does: those that stand beside their own
+	// whiteouts, and those whose names begin with .wh.
+	All bool
 }
 
 // Find returns the marked directories, parents first. A character device 0/0 is an error, unless Devices is set: overlayfs would take it
@@ -108,8 +111,7 @@ func (s Search) below(t *fsutil.Tree, rel string, add func(MarkedDir)) error {
 	return nil
 }
 
-// in looks for marks in the directory rel, or does nothing if looked has rel. It returns the names of the subdirectories that the layer
-// shows.
+// in looks for marks in the directory rel, or does nothing if looked has rel. It returns the names of the subdirectories to look into.
 func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(MarkedDir)) (directories []string, err error) {
 	if looked[rel] {
 		return nil, nil
@@ -139,45 +141,25 @@ func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(
 			return nil, err
 		}
 		name := entry.Name()
-		if _, ok := slices.BinarySearch(hidden, name); ok {
+		_, beside := slices.BinarySearch(hidden, name)
+		if beside {
 			m.Beside = append(m.Beside, name)
-			if err := s.refuseDevices(t, filepath.Join(rel, name), entry); err != nil {
+		}
+		switch {
+		case !entry.IsDir() || IsOwnFile(name):
+		case s.All || !beside && !strings.HasPrefix(name, Prefix):
+			directories = append(directories, name)
+		case !s.Devices:
+			// The marks in there mean nothing, but a conversion to aufs form would take the devices for marks.
+			if err := s.below(t, filepath.Join(rel, name), func(MarkedDir) {}); err != nil {
 				return nil, err
 			}
-		} else if entry.IsDir() && !strings.HasPrefix(name, Prefix) {
-			directories = append(directories, name)
 		}
 	}
 	if len(m.Marks) > 0 {
 		add(m)
 	}
 	return directories, nil
-}
-
-// refuseDevices is refuseDevice for everything in a directory that the layer does not show. Its marks mean nothing, and stay, but a conversion
-// to aufs form would take the devices in it for marks.
-func (s Search) refuseDevices(t *fsutil.Tree, rel string, entry fs.DirEntry) error {
-	if s.Devices || !entry.IsDir() {
-		return nil
-	}
-	dir, err := t.Open(rel)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	entries, err := dir.List()
-	if err != nil {
-		return err
-	}
-	for _, below := range entries {
-		if err := s.refuseDevice(dir, below); err != nil {
-			return err
-		}
-		if err := s.refuseDevices(t, filepath.Join(rel, below.Name()), below); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // refuseDevice returns an error if the file is a character device 0/0, unless Devices is set.
