@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +109,21 @@ func TestInitOnAFileSystemThatIsRefused(t *testing.T) {
 		_, err := driver.Open(filepath.Join(backing, "home"), configFor(name))
 		wants(t, err, store.ErrIncompatibleFS, "overlayfs", backing)
 		sameNames(t, readTree(t, backing).Names())
+	})
+}
+
+// TestBackingFilesystem has the layers on another file system than the rest of the store. It is the one that Status and errors name.
+func TestBackingFilesystem(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, name backend.Name) {
+		home := store.Home(filepath.Join(t.TempDir(), "home"))
+		must(t, os.MkdirAll(home.Diff(""), 0o755))
+		mountTmpfs(t, home.Diff(""))
+		d, err := driver.Open(string(home), configFor(name))
+		must(t, err)
+		if status := d.Status(); !slices.Contains(status, [2]string{"Backing Filesystem", "tmpfs"}) {
+			t.Errorf("%v", status)
+		}
+		must(t, d.Cleanup())
 	})
 }
 

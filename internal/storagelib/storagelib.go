@@ -86,9 +86,10 @@ func UserNamespace(m *idmap.Mappings) (*os.File, error) {
 	return os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
 }
 
-// FSName returns the name of the file system that path is on.
+// FSName returns the name of the file system that the directory path is on.
 func FSName(path string) string {
-	magic, err := graphdriver.GetFSMagic(path)
+	// The library looks at the directory that contains the path it is given.
+	magic, err := graphdriver.GetFSMagic(path + "/.")
 	if err != nil {
 		return "an unknown file system (" + err.Error() + ")"
 	}
