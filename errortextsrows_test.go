@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/faults"
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
 	"golang.org/x/sys/unix"
@@ -136,7 +137,19 @@ func openingErrors() []errorText {
 			name: "a store on overlayfs", only: backend.Overlay, words: []string{"opening the store", "DIR/mount/home/diff"},
 			is: []error{graphdriver.ErrIncompatibleFS}, provoke: onOverlayfs,
 		},
+		{
+			name: "a store on NFS", words: []string{"opening the store", "HOME/diff is on NFS"}, is: []error{graphdriver.ErrIncompatibleFS},
+			provoke: onNFS, harmless: true,
+		},
 	}
+}
+
+// onNFS opens the store as if it were on NFS, which not every kernel has.
+func onNFS(s *errorStore) error {
+	library := storageLibrary()
+	library.FSName = func(string) string { return "nfs" }
+	_, err := driver.Open(s.home, driver.Config{Backend: s.name, Library: library})
+	return ofLibrary(err)
 }
 
 // openNew opens a new store, with a backend.

@@ -21,7 +21,7 @@ type Library struct {
 	Rootless bool
 	// NewCounter returns a counter of the users of mount points.
 	NewCounter func(isMounted func(path string) bool) Counter
-	// FSName returns the library's name for the file system that path is on.
+	// FSName returns the library's name for the file system that the directory path is on, such as "nfs".
 	FSName func(path string) string
 	// SupportsDType reports whether the file system that path is on says of each name in a directory what kind of file it is. The directory
 	// path must not be empty.

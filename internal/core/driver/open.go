@@ -159,6 +159,9 @@ func isMounted(path string) bool {
 
 // start probes the host and makes the store ready for use.
 func (d *Driver) start(c Config) error {
+	if err := d.refuseNFS(); err != nil {
+		return err
+	}
 	strays, err := d.probeAndSweep(c)
 	if err != nil {
 		return err
@@ -183,6 +186,16 @@ func (d *Driver) start(c Config) error {
 		return err
 	}
 	return d.Remover.SweepNotes()
+}
+
+// refuseNFS returns an error if layers would be on NFS. Aufs takes NFS as a branch, but NFS has only user attributes, so files would lose their
+// capabilities, and none of the marks of overlayfs could be read.
+func (d *Driver) refuseNFS() error {
+	dir := d.Home.Diff("")
+	if d.Library.FSName(dir) != "nfs" {
+		return nil
+	}
+	return fmt.Errorf("%s is on NFS, which cannot keep the capabilities of files; layers must be on a local disk: %w", dir, store.ErrIncompatibleFS)
 }
 
 func (d *Driver) probeAndSweep(c Config) (strays []*store.Scratch, err error) {
