@@ -288,14 +288,14 @@ func mountingErrors() []errorText {
 		{
 			name: "a whiteout that aufs cannot show", only: backend.Aufs, words: []string{child, "layer base", "NAME"}, is: []error{unix.ENAMETOOLONG},
 			provoke: func(s *errorStore) error {
-				s.deleteLongName("base")
+				s.deleteOnOverlay("base", tooLong)
 				return s.get("child")
 			},
 		},
 		{
 			name: "a whiteout that aufs cannot have", only: backend.Aufs, words: []string{child, "HOME/diff/child/NAME"}, is: []error{unix.ENAMETOOLONG},
 			provoke: func(s *errorStore) error {
-				s.deleteLongName("child")
+				s.deleteOnOverlay("child", tooLong)
 				return s.get("child")
 			},
 		},
@@ -335,10 +335,13 @@ func (s *errorStore) tooDeep(deep int) error {
 	return s.get(fmt.Sprintf("l%d", deep))
 }
 
-// deleteLongName makes the layer id as the overlay backend leaves it if a container has deleted a file whose name is too long for aufs.
-func (s *errorStore) deleteLongName(id string) {
+// tooLong is a name that is too long for a whiteout of aufs.
+var tooLong = strings.Repeat("n", 253)
+
+// deleteOnOverlay makes the layer id as the overlay backend leaves it if a container has deleted the file name.
+func (s *errorStore) deleteOnOverlay(id, name string) {
 	s.T.Helper()
-	must(s.T, unix.Mknod(s.in("diff", id, strings.Repeat("n", 253)), unix.S_IFCHR, 0))
+	must(s.T, unix.Mknod(s.in("diff", id, name), unix.S_IFCHR, 0))
 	must(s.T, os.MkdirAll(s.in("overlay/form"), 0o700))
 	must(s.T, errors.Join(os.RemoveAll(s.in("overlay/form", id)), os.Symlink("trusted", s.in("overlay/form", id))))
 }
@@ -730,10 +733,16 @@ func maintenanceErrors() []errorText {
 		{
 			name: "convert a name that is too long for aufs", only: backend.Overlay, words: []string{"converting layer child", "HOME/diff/child/NAME"}, is: []error{unix.ENAMETOOLONG},
 			provoke: func(s *errorStore) error {
-				long := strings.Repeat("n", 253)
-				write(s.T, s.in("diff/base"), files{long: ""})
-				must(s.T, os.Remove(filepath.Join(s.mounted("child"), long)))
+				write(s.T, s.in("diff/base"), files{tooLong: ""})
+				must(s.T, os.Remove(filepath.Join(s.mounted("child"), tooLong)))
 				must(s.T, s.Put("child"))
+				return Convert(context.Background(), s.home)
+			},
+		},
+		{
+			name: "convert the deletion of a name of aufs", only: backend.Overlay, words: []string{"converting layer child", "HOME/diff/child/.wh..opq"},
+			provoke: func(s *errorStore) error {
+				s.deleteOnOverlay("child", ".wh..opq")
 				return Convert(context.Background(), s.home)
 			},
 		},

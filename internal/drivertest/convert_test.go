@@ -294,6 +294,8 @@ func TestConvertKeepsForeignFiles(t *testing.T) {
 		mine := files{
 			"f": "f", "d/.wh..wh.mine": "mine", ".wh..wh.other": "other", "d/.wh..wh.dir/f": "deep", whiteout.Base: "base",
 			whiteout.PseudoLinkDir + "/mine": "link", whiteout.PseudoLinkDir + "/1.2": "pseudo", whiteout.OrphanDir: "orphan", "x/" + whiteout.Base: "nested",
+			// A name as this driver gives it to files that are in the way at the root.
+			"d/" + whiteout.Base + whiteout.HiddenInfix + "x": "x",
 		}
 		s.change(t, "child", func(dir string) {
 			write(t, dir, mine)
@@ -334,6 +336,12 @@ var layersWithoutAufsForm = map[string]func(t *testing.T, s testStore) (path str
 			write(t, dir, files{".wh.b/": ""})
 		})
 		return filepath.Join(s.inner.Home.Diff("child"), ".wh.b")
+	},
+	"a whiteout that would be an opaque mark": func(t *testing.T, s testStore) string {
+		t.Helper()
+		path := filepath.Join(s.inner.Home.Diff("child"), "d/.wh..opq")
+		device(t, path)
+		return path
 	},
 	"a directory in the place of an opaque mark": func(t *testing.T, s testStore) string {
 		t.Helper()

@@ -164,23 +164,25 @@ func TestConvertOfOtherStores(t *testing.T) {
 	})
 }
 
-// TestConvertWhatAufsHides has a container on overlayfs delete files in directories that aufs does not show: d, beside a file .wh.d, and .wh.e. A
-// conversion and back changes nothing that overlayfs shows.
+// TestConvertWhatAufsHides has a container on overlayfs delete files in directories that aufs does not show: d, beside a file .wh.d, and those whose
+// names begin with .wh. A conversion and back changes nothing that overlayfs shows.
 func TestConvertWhatAufsHides(t *testing.T) {
 	onOverlay(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "parent", "layer")
 		s.change(t, "parent", func(dir string) {
-			write(t, dir, files{"d/gone": "", "d/kept": "", "d/sub/old": "", ".wh.e/gone": "", ".wh.e/kept": ""})
+			write(t, dir, files{
+				"d/gone": "", "d/kept": "", "d/sub/old": "", ".wh.e/gone": "", ".wh.e/kept": "", "d/.wh..wh.f/gone": "", "d/.wh..wh.f/kept": "",
+			})
 		})
 		s.change(t, "layer", func(dir string) {
-			for _, gone := range []string{"d/gone", "d/sub", ".wh.e/gone"} {
+			for _, gone := range []string{"d/gone", "d/sub", ".wh.e/gone", "d/.wh..wh.f/gone"} {
 				must(t, os.RemoveAll(filepath.Join(dir, gone)))
 			}
 			write(t, dir, files{".wh.d": "", "d/sub/new": ""})
 		})
 		shown := s.see(t, "layer")
-		sameNames(t, shown.Names(), ".wh.d", ".wh.e", ".wh.e/kept", "d", "d/kept", "d/sub", "d/sub/new")
+		sameNames(t, shown.Names(), ".wh.d", ".wh.e", ".wh.e/kept", "d", "d/.wh..wh.f", "d/.wh..wh.f/kept", "d/kept", "d/sub", "d/sub/new")
 		for range 2 {
 			must(t, s.inner.Forms.LayerToAufs("layer"))
 			s.hasForm(t, "layer", whiteout.AufsForm)
@@ -189,6 +191,32 @@ func TestConvertWhatAufsHides(t *testing.T) {
 				t.Errorf("form %s, %v", f, err)
 			}
 		}
+	})
+}
+
+// TestConvertNamesLikeHiddenOnes has a layer delete a file whose name has what HideOwnFile puts into names.
+func TestConvertNamesLikeHiddenOnes(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backend.Overlay)
+		s.create(t, "", "base", "layer")
+		s.apply(t, "base", "", entry{Name: "d/x" + whiteout.HiddenInfix + "y"}, entry{Name: "x" + whiteout.HiddenInfix + "y"})
+		s.apply(t, "layer", "base", entry{Name: "d/.wh.x" + whiteout.HiddenInfix + "y"}, entry{Name: ".wh.x" + whiteout.HiddenInfix + "y"})
+		sameNames(t, s.see(t, "layer", "ro").Names(), "d")
+		sameNames(t, s.see(t, "layer").Names(), "d")
+		s.hasForm(t, "layer", store.OwnForm())
+	})
+}
+
+// TestDeviceBelowAWhiteoutName has an ancestor with a character device 0/0 where no mount shows it.
+func TestDeviceBelowAWhiteoutName(t *testing.T) {
+	onOverlay(t, func(t *testing.T) {
+		s := newStore(t, backend.Overlay)
+		s.create(t, "", "base", "layer")
+		write(t, s.inner.Home.Diff("base"), files{"f": "", ".wh.d": ""})
+		for _, dir := range []string{"d", ".wh.e"} {
+			device(t, filepath.Join(s.inner.Home.Diff("base"), dir, "zero"))
+		}
+		sameNames(t, s.see(t, "layer").Names(), "f")
 	})
 }
 

@@ -503,22 +503,30 @@ func TestNamesBesideTheirWhiteouts(t *testing.T) {
 	}
 }
 
-// TestAncestorBesideItsWhiteouts has a container on overlayfs make d and f beside empty files .wh.d and .wh.f. The aufs backend shows a container on
-// top of that what the archive of the layer has.
+// TestAncestorBesideItsWhiteouts has a container on overlayfs make d and f beside empty files .wh.d and .wh.f, and delete files under names that aufs
+// keeps for itself. The aufs backend shows a container on top of that what the archive of the layer has.
 func TestAncestorBesideItsWhiteouts(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := newStore(t, backend.Overlay)
 		s.create(t, "", "base", "parent", "child")
 		s.apply(t, "base", "", entry{Name: "d/base"}, entry{Name: "f"})
 		s.change(t, "parent", func(dir string) {
-			write(t, dir, files{".wh.d": "", "d/new": "n", ".wh.f": "", "f": "n"})
+			write(t, dir, files{".wh.d": "", "d/new": "n", ".wh.f": "", "f": "n", ".wh.e/x": ""})
 		})
+		for _, name := range []string{"d/.wh..opq", ".wh.e/y"} {
+			device(t, filepath.Join(s.inner.Home.Diff("parent"), name))
+		}
 		must(t, s.Cleanup())
 		s = openStore(t, string(s.inner.Home), backend.Aufs)
 		s.create(t, "base", "unpacked")
 		must(t, s.applyBytes("unpacked", "base", readDiff(t, s, "parent", "base", nil)))
 		sameNames(t, s.see(t, "unpacked").Names(), "d", "d/new", "f")
-		sameNames(t, s.see(t, "child").Names(), "d", "d/new", "f")
+		child := s.get(t, "child")
+		sameNames(t, readTree(t, child).Names(), "d", "d/new", "f")
+		if _, err := os.Lstat(filepath.Join(child, "e")); !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		must(t, s.Put("child"))
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-642172e2/aufs/internal/core/inuse"
 	"github.com/seed-642172e2/aufs/internal/core/maintenance"
 	"github.com/seed-642172e2/aufs/internal/core/mountutil"
+	"github.com/seed-642172e2/aufs/internal/core/moving"
 	"github.com/seed-642172e2/aufs/internal/core/overlayfs"
 	"github.com/seed-642172e2/aufs/internal/core/removal"
 	"github.com/seed-642172e2/aufs/internal/core/store"
@@ -516,6 +517,8 @@ func inUserNamespaceOf(t *testing.T, home string) {
 		wants(t, err, nil, "trusted", "outside of this user namespace")
 	}
 	wants(t, maintenance.Convert(t.Context(), home), nil, "trusted", "outside of this user namespace")
+	move := moving.New(store.Home(home), home+"-overlay", "", home+"-journal", false)
+	wants(t, move.Check([]moving.Layer{{ID: "base"}, {ID: "trusted"}}), nil, "moving layer trusted", "outside of this user namespace")
 	must(t, d.Cleanup())
 	s := changed(t, backend.Overlay)
 	if f := s.inner.Backend.(*backend.OverlayBackend).Form; f != whiteout.OverlayUser { //nolint:forcetypeassert // it is one

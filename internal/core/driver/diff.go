@@ -186,7 +186,8 @@ func (d *Driver) changes(layer store.Layer, idMappings, parentMappings *idmap.Ma
 }
 
 // ReadWriteDiskUsage returns what the layer's own directory takes: the bytes in its files, and the number of its inodes. A file with
-// several names counts once. Whiteouts, what aufs hides beside its own whiteout, and the files that aufs keeps for itself do not count.
+// several names counts once. Whiteouts, and the files that aufs keeps for itself, do not count. In aufs form, neither does a file beside its own
+// whiteout.
 //
 // If the layer has a quota, the result is what counts in it: the blocks that all files and directories take, and the number of their
 // inodes, those of whiteouts and of the backend's own files as well. Finding that out takes no longer for a layer of many files.

@@ -290,6 +290,10 @@ func (a *archiver) mark(dir *os.File, rel string, entries []fs.DirEntry, under l
 func (a *archiver) header(xattrs fsutil.XattrReader, rel string, info fs.FileInfo, readlink func() (string, error)) (*tar.Header, error) {
 	dir, name := filepath.Split(rel)
 	if a.form != whiteout.AufsForm && whiteout.IsOverlay(info) {
+		if whiteout.Prefix+name == whiteout.OpaqueMark {
+			logrus.Debugf("aufs: no archive can say that %s is deleted: the file would be an opaque mark", filepath.Join(a.root, rel))
+			return nil, nil //nolint:nilnil // no archive has it
+		}
 		return &tar.Header{
 			Typeflag: tar.TypeReg, Name: dir + whiteout.Prefix + name, Mode: whiteout.Mode, ModTime: info.ModTime().Truncate(time.Second),
 		}, nil

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-642172e2/aufs/internal/core/conversion"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/kept"
 	"github.com/seed-642172e2/aufs/internal/core/layerquota"
@@ -104,7 +105,9 @@ func (m *Move) hasRecords(l Layer) error {
 func (m *Move) hasOverlayForm(id string) error {
 	record, err := m.Home.ReadForm(id)
 	if err == nil && record.IsOverlay() && record.Form != store.OwnForm() {
-		err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
+		if err = conversion.MustRead(record.Form); err == nil {
+			err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
+		}
 	}
 	if err != nil || record.IsOverlay() {
 		return err

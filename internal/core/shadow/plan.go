@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -31,7 +32,8 @@ import (
 // fs/aufs/dentry.c goes on below an opaque directory that it has not seen before). So only the writable branch may have an opaque directory that
 // counts.
 //
-// Aufs hides a file that stands beside its own whiteout. The shadow above hides such a file as well.
+// In a layer in aufs form, aufs hides a file that stands beside its own whiteout. The shadow above hides such a file as well. Aufs shows nothing
+// whose name begins with .wh., so its shadows have nothing under such names.
 //
 // For overlayfs, the shadow below a layer and the shadow above its parent can be one directory (see Join). That saves time, because each
 // directory of a stack costs overlayfs time.
@@ -164,7 +166,7 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	}
 	for name := range l.Whiteouts {
 		// A file beside its whiteout is shown.
-		if l.Entries[name] == nil {
+		if l.Entries[name] == nil && !isAufsOwn(name) {
 			p.Above.Dir(rel).Whiteouts[name] = true
 		}
 	}
@@ -176,7 +178,7 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 		p.Above.Dir(rel)
 	}
 	for name, entry := range l.Entries {
-		if entry.IsDir() {
+		if entry.IsDir() && !isAufsOwn(name) {
 			if err := p.addDevices(layer, filepath.Join(rel, name)); err != nil {
 				return err
 			}
@@ -184,6 +186,9 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	}
 	return nil
 }
+
+// isAufsOwn reports whether aufs shows no file of that name.
+func isAufsOwn(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
 
 // dirXattrs returns the names of the extended attributes of the directory rel of the tree at root.
 func dirXattrs(root, rel string) ([]string, error) {
@@ -213,7 +218,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		hidden = before.Names()
 	}
 	for name := range hidden {
-		if before.Shows(name) {
+		if before.Shows(name) && !isAufsOwn(name) {
 			p.Below.Dir(rel).Whiteouts[name] = true
 		}
 	}
@@ -222,7 +227,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		return nil
 	}
 	for name, entry := range own.Entries {
-		if !entry.IsDir() || own.Whiteouts[name] || !before.Shows(name) {
+		if !entry.IsDir() || own.Whiteouts[name] || !before.Shows(name) || isAufsOwn(name) {
 			continue
 		}
 		if dirs := before.Dirs(name); len(dirs) > 0 {

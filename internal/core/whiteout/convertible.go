@@ -14,6 +14,9 @@ import (
 // ErrNoAufsForm says that a layer has a mark for which there is no aufs form.
 var ErrNoAufsForm = errors.New("the layer has no aufs form")
 
+// errOpaque says that a whiteout would have the name of an opaque mark.
+var errOpaque = errors.New("aufs would take the whiteout for an opaque mark")
+
 // MustHaveAufsForm returns ErrNoAufsForm if a mark of the layer at root, which is in overlay form f, has no aufs form. The error names the file.
 // Callers check this before they change anything: a conversion that gives up halfway converts back, and that removes what a container has
 // made under the names of aufs's marks.
@@ -47,6 +50,9 @@ func whiteoutHasAufsForm(dir fsutil.Dir, entry fs.DirEntry) error {
 	}
 	if len(name) > unix.NAME_MAX-len(Prefix) {
 		return fmt.Errorf("%w: %w", ErrNoAufsForm, dir.Failed("making an aufs whiteout of", name, unix.ENAMETOOLONG))
+	}
+	if Prefix+name == OpaqueMark {
+		return fmt.Errorf("%w: %w", ErrNoAufsForm, dir.Failed("making an aufs whiteout of", name, errOpaque))
 	}
 	return isFreeForMark(dir, Prefix+name)
 }

@@ -43,7 +43,7 @@ func dirToOverlay(t *fsutil.Tree, m MarkedDir, f Form) error {
 		}
 		w := Maker{Dir: dir, Anew: MakeOverlay}
 		for _, entry := range m.Marks {
-			if err := entryToOverlay(&w, entry, f); err != nil {
+			if err := entryToOverlay(&w, entry, m.Rel == ".", f); err != nil {
 				return true, err
 			}
 		}
@@ -51,13 +51,13 @@ func dirToOverlay(t *fsutil.Tree, m MarkedDir, f Form) error {
 	})
 }
 
-func entryToOverlay(w *Maker, entry fs.DirEntry, f Form) error {
+func entryToOverlay(w *Maker, entry fs.DirEntry, atRoot bool, f Form) error {
 	dir, name := w.Dir, entry.Name()
 	hidden, isWhiteout := Of(name)
 	switch {
-	case isRemoval(name):
+	case isTemporary(name):
 		return dir.RemoveAll(name)
-	case strings.Contains(name, HiddenInfix):
+	case atRoot && isHiddenOwnFile(name):
 		return showOwnFile(dir, name)
 	case isOpaqueMark(entry):
 		if err := MarkOpaque(dir, f); err != nil {

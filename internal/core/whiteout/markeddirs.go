@@ -48,8 +48,8 @@ type Search struct {
 	Only []string
 	// Devices says that a character device 0/0 is no error. A layer whose conversion was begun has some.
 	Devices bool
-	// All says that Find also looks for marks in directories that aufs does not show, as ToAufsForm does: those that stand beside their own
-	// whiteouts, and those whose names begin with .wh.
+	// All says that Find also looks into directories that aufs does not show, as ToAufsForm does: those that stand beside their own whiteouts,
+	// and those whose names begin with .wh. It leaves out those that ToOverlayForm removes.
 	All bool
 }
 
@@ -145,15 +145,9 @@ func (s Search) in(t *fsutil.Tree, rel string, looked map[string]bool, add func(
 		if beside {
 			m.Beside = append(m.Beside, name)
 		}
-		switch {
-		case !entry.IsDir() || IsOwnFile(name):
-		case s.All || !beside && !strings.HasPrefix(name, Prefix):
+		shown := !beside && !strings.HasPrefix(name, Prefix)
+		if entry.IsDir() && (shown || s.All && !isTemporary(name) && !(rel == "." && IsOwnFile(name))) {
 			directories = append(directories, name)
-		case !s.Devices:
-			// The marks in there mean nothing, but a conversion to aufs form would take the devices for marks.
-			if err := s.below(t, filepath.Join(rel, name), func(MarkedDir) {}); err != nil {
-				return nil, err
-			}
 		}
 	}
 	if len(m.Marks) > 0 {

@@ -98,12 +98,15 @@ func HideOwnFile(root fsutil.Dir, name string) error {
 	return nil
 }
 
+// isHiddenOwnFile reports whether HideOwnFile has given a file at the root this name.
+func isHiddenOwnFile(name string) bool {
+	own, _, found := strings.Cut(name, HiddenInfix)
+	return found && slices.Contains(OwnFileNames, own)
+}
+
 // showOwnFile gives a file that HideOwnFile has renamed its old name again, if that name is free.
 func showOwnFile(root fsutil.Dir, hidden string) error {
 	name, _, _ := strings.Cut(hidden, HiddenInfix)
-	if !slices.Contains(OwnFileNames, name) {
-		return nil
-	}
 	err := root.RenameNew(hidden, root, name)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -149,9 +152,9 @@ func DropOwnFiles(root fsutil.Dir) error {
 	return errors.Join(errs...)
 }
 
-// isRemoval reports whether a name is one that aufs gives a file before it removes the file: .wh..wh.<name>.<four digits> (au_whtmp_lkup in
-// fs/aufs/whout.c).
-func isRemoval(name string) bool {
+// isTemporary reports whether a name is one that aufs gives a file while it copies it up, and before it removes it: .wh..wh.<name>.<four digits>
+// (au_whtmp_lkup in fs/aufs/whout.c).
+func isTemporary(name string) bool {
 	const digits = "0123456789abcdef"
 	at := len(name) - 5
 	return IsOwnFile(name) && at > len(MetaPrefix) && name[at] == '.' && strings.Trim(name[at+1:], digits) == ""

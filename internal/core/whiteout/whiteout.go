@@ -19,8 +19,8 @@ import (
 // Aufs form is the form of archives, and so of image layers. An empty file .wh.X deletes the name X beside it. An empty file .wh..wh..opq
 // in a directory hides what ancestors have in that directory (aufs(5); OCI's layers have the same names). Other names that begin with
 // .wh..wh. are aufs's own, and no mount of aufs shows them. At the root, they are the names of aufs's own files. Elsewhere, they are the
-// names of files that aufs has renamed to remove them (au_whtmp_lkup in fs/aufs/whout.c). Aufs removes these in its own time, and a crash
-// leaves them behind.
+// names of files that aufs is copying up, or has renamed to remove them (au_whtmp_lkup in fs/aufs/whout.c). Aufs removes these in its own time,
+// and a crash leaves them behind.
 //
 // Overlay form is the form of a layer that overlayfs has mounted writable. A character device 0/0 of the name X deletes X. An opaque
 // directory has the extended attribute trusted.overlay.opaque, or user.overlay.opaque, with the value "y"
