@@ -74,15 +74,22 @@ func DropMetadata(dir string, f Form) error {
 // attributes come and go with the lists under the usual names (xfs_xattr_put_listent in fs/xfs/xfs_xattr.c of the kernel).
 const rawACLs = "trusted.SGI_ACL_"
 
-// EachXattr calls do for each extended attribute of the directory dir. It leaves out those that overlayfs has set in form f, and those
-// whose names begin with rawACLs.
+// isOfFileSystem reports whether an attribute is what a file system has in its own way, so that others may not take it: access control lists of
+// NFS (system.nfs4_acl), the compression of btrfs (btrfs.compression) and the like.
+func isOfFileSystem(name string) bool {
+	return strings.HasPrefix(name, "system.") && !strings.HasPrefix(name, "system.posix_acl_") ||
+		strings.HasPrefix(name, "btrfs.") || strings.HasPrefix(name, rawACLs)
+}
+
+// EachXattr calls do for each extended attribute of the directory dir. It leaves out those that overlayfs has set in form f, and those that
+// belong to one file system.
 func EachXattr(dir fsutil.Dir, f Form, do func(name string, value []byte) error) error {
 	names, err := fsutil.ListXattrs(dir.Reach("."))
 	if err != nil {
 		return dir.Named(err)
 	}
 	for _, name := range names {
-		if f != AufsForm && strings.HasPrefix(name, f.XattrPrefix()) || strings.HasPrefix(name, rawACLs) {
+		if f != AufsForm && strings.HasPrefix(name, f.XattrPrefix()) || isOfFileSystem(name) {
 			continue
 		}
 		value, err := fsutil.PathXattrs(dir.Reach(".")).Get(name)
