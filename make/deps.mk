@@ -32,7 +32,10 @@ test-deps:
 .PHONY: vmtest-deps
 vmtest-deps:
 	@need=; \
-	$(call missing,command -v qemu-system-x86_64,qemu-system-x86); \
+	case '$(ARCH)' in \
+	arm64) $(call missing,command -v qemu-system-aarch64,qemu-system-arm) ;; \
+	*) $(call missing,command -v qemu-system-x86_64,qemu-system-x86) ;; \
+	esac; \
 	$(call missing,[ -x /bin/busybox ] && ! ldd /bin/busybox,busybox-static); \
 	case '$(FS)' in \
 	ext4) $(call missing,[ -x /sbin/mkfs.ext4 ],e2fsprogs) ;; \

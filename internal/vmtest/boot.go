@@ -22,9 +22,6 @@ import (
 // killGrace is how long to wait for the output of a killed command.
 const killGrace = 10 * time.Second
 
-// qemu is the emulator's program.
-const qemu = "qemu-system-x86_64"
-
 // boot runs the machine until it turns itself off, the time is up, or the context ends.
 func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
@@ -40,7 +37,7 @@ func boot(ctx context.Context, dir string, opts options) (*result, error) {
 	}
 	defer pipes.closeAll()
 
-	cmd := command(ctx, qemu, qemuArgs(dir, opts)...)
+	cmd := command(ctx, machines[opts.arch].qemu, qemuArgs(dir, opts)...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.ExtraFiles = pipes.ofQEMU()

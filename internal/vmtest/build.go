@@ -53,10 +53,10 @@ func (opts options) programs() []program {
 	return programs
 }
 
-// buildPrograms builds every program for the guest, static and for amd64.
+// buildPrograms builds every program for the guest, static and for its processor.
 func buildPrograms(ctx context.Context, dir string, opts options) error {
 	for _, p := range opts.programs() {
-		if err := p.build(ctx, dir); err != nil {
+		if err := p.build(ctx, dir, opts.arch); err != nil {
 			return err
 		}
 	}
@@ -74,10 +74,10 @@ type program struct {
 // file returns the path of the built program, in the temporary directory.
 func (p program) file(dir string) string { return filepath.Join(dir, filepath.Base(p.path)) }
 
-// build writes the program to its file in the directory out.
-func (p program) build(ctx context.Context, out string) error {
+// build writes the program, for the processor arch, to its file in the directory out.
+func (p program) build(ctx context.Context, out, arch string) error {
 	file := p.file(out)
-	flags, env := "-s -w", guestEnv()
+	flags, env := "-s -w", guestEnv(arch)
 	if p.cgo {
 		flags, env = flags+" -linkmode external -extldflags -static", append(env, "CGO_ENABLED=1")
 	}
@@ -93,9 +93,9 @@ func (p program) build(ctx context.Context, out string) error {
 	return nil
 }
 
-// guestEnv returns the environment for go commands about programs of the guest.
-func guestEnv() []string {
-	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+// guestEnv returns the environment for go commands about programs of the guest, which has the processor arch.
+func guestEnv(arch string) []string {
+	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 }
 
 // command returns a command that is killed, with everything that it started,

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestCorePackages(t *testing.T) {
 		"internal/core/linux/p_linux_test.go":   test,
 		"internal/drivertest/p_linux_test.go":   test,
 	})
-	got, err := corePackages(t.Context())
+	got, err := corePackages(t.Context(), runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestCorePackages(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	writeFiles(t, map[string]string{"internal/core/broken/p.go": "no Go\n"})
-	if _, err := corePackages(t.Context()); err == nil || !strings.Contains(err.Error(), "expected 'package'") {
+	if _, err := corePackages(t.Context(), runtime.GOARCH); err == nil || !strings.Contains(err.Error(), "expected 'package'") {
 		t.Errorf("a file that is no Go: got %v", err)
 	}
 }

@@ -6,8 +6,8 @@
 //
 //	make vmtest KERNEL=path/to/bzImage FS=xfs BACKENDS="aufs overlay"
 //
-// The kernel must have an 8250 serial console, gzip for the initramfs,
-// devtmpfs and tmpfs built in. Virtio-pci, virtio-blk, virtio-console, the
+// The kernel must have an 8250 serial console, or a PL011 on arm64, gzip for the
+// initramfs, devtmpfs and tmpfs built in. Virtio-pci, virtio-blk, virtio-console, the
 // file system under test, overlayfs and aufs may be modules. MODULES names
 // the directory that holds them: the module directory of an installed kernel,
 // or an unpacked package. CONFIG_IKCONFIG_PROC helps, because the kernel's

@@ -22,9 +22,6 @@ import (
 // initramfs is the name of the archive in the temporary directory.
 const initramfs = "initramfs.gz"
 
-// busybox is the program of Debian's busybox-static.
-const busybox = "/bin/busybox"
-
 // makeInitramfs makes the archive from which the guest's kernel starts.
 func makeInitramfs(ctx context.Context, dir string, opts options) error {
 	f, err := os.Create(filepath.Join(dir, initramfs))
@@ -75,7 +72,7 @@ func addSystem(w *cpio.Writer) error {
 }
 
 func addPrograms(w *cpio.Writer, dir string, opts options) error {
-	errs := []error{addFile(w, rooted(busybox), busybox, 0o755)}
+	errs := []error{addFile(w, "bin/busybox", opts.busybox, 0o755)}
 	if opts.auplink != "" {
 		errs = append(errs, addFile(w, "bin/auplink", opts.auplink, 0o755))
 	}

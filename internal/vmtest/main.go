@@ -26,7 +26,7 @@ func run(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		return 2
 	}
-	if opts.core, err = corePackages(ctx); err != nil {
+	if opts.core, err = corePackages(ctx, opts.arch); err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		return 1
 	}

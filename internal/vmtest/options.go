@@ -24,6 +24,8 @@ const consoleLog = "build/vmtest-console.log"
 // options are the command's flags.
 type options struct {
 	kernel  string
+	arch    string // the processor, one of machines
+	busybox string // the program of Debian's busybox-static, for that processor
 	modules string // a directory; "": everything needed is built in
 	image   string // an OCI layout; "": leave out the tests that need one
 	// auplink is a static program for the in-tree driver; "": the guest has none.
@@ -75,7 +77,9 @@ func parseOptions(args []string) (options, error) {
 		disk, backends, libraries, deny string
 	)
 	flags := flag.NewFlagSet("vmtest", flag.ContinueOnError)
-	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage")
+	flags.StringVar(&opts.kernel, "kernel", "", "the kernel's bzImage, or on arm64 its Image")
+	flags.StringVar(&opts.arch, "arch", "amd64", "the kernel's processor: "+strings.Join(slices.Sorted(maps.Keys(machines)), ", "))
+	flags.StringVar(&opts.busybox, "busybox", "/bin/busybox", "the program of busybox-static for that processor")
 	flags.StringVar(&opts.modules, "modules", "", "directory of the kernel's modules, if not all that is needed is built in")
 	flags.StringVar(&opts.image, "image", "", "OCI layout for the tests with real images")
 	flags.StringVar(&opts.auplink, "auplink", "", "auplink(8), statically linked, which the in-tree driver runs where there is one")
@@ -166,6 +170,7 @@ func (opts options) checkNames() error {
 		given, known []string
 	}{
 		{"file system", []string{opts.fs}, fileSystems()},
+		{"processor", []string{opts.arch}, slices.Sorted(maps.Keys(machines))},
 		{"accelerator", []string{opts.accel}, []string{"tcg", "kvm"}},
 		{"backend", opts.backends, []string{"aufs", "overlay"}},
 		{"library", opts.libraries, libraryNames()},

@@ -38,6 +38,7 @@ func TestParseOptions(t *testing.T) {
 		{"-fs", "ntfs"},
 		{"-disk", "many"},
 		{"-accel", "hvf"},
+		{"-arch", "mips"},
 		{"-backends", "zfs"},
 		{"-backends", ""},
 		{"-deny", "open"},
@@ -182,6 +183,8 @@ func TestQemuArgs(t *testing.T) {
 		{"no disk", options{fs: "tmpfs", accel: "tcg"}, "-accel tcg -cpu max", "-drive"},
 		{"kvm", options{fs: "tmpfs", accel: "kvm"}, "-accel kvm -cpu host", "tcg"},
 		{"console", options{fs: "tmpfs"}, "file,id=console,path=/dev/fd/3 -serial chardev:console", ""},
+		{"amd64", options{arch: "amd64"}, "console=ttyS0", "virt "},
+		{"arm64", options{arch: "arm64"}, "-machine virt", "ttyS0"},
 		{"kernel", options{kernel: "k"}, "-kernel k -initrd dir/initramfs.gz", ""},
 	}
 	for _, test := range tests {

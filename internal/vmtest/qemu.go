@@ -4,6 +4,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/seed-642172e2/aufs/internal/vmtest/wire"
@@ -15,7 +16,21 @@ const (
 	messagesFd
 )
 
-// kernelArgs is the kernel's command line. A panic restarts the machine at
+// A machine is what depends on the processor of the guest.
+type machine struct {
+	qemu string // the emulator's program
+	args []string
+	// console is the device of the first serial port.
+	console string
+}
+
+// machines has the machine for each processor, by Go's name of the processor.
+var machines = map[string]machine{
+	"amd64": {"qemu-system-x86_64", nil, "ttyS0"},
+	"arm64": {"qemu-system-aarch64", []string{"-machine", "virt"}, "ttyAMA0"},
+}
+
+// kernelArgs is the kernel's command line, without the console. A panic restarts the machine at
 // once, which ends QEMU. The guest writes many lines to /dev/kmsg, and
 // printk.devkmsg=on keeps the kernel from dropping any. Mitigations would only
 // cost time: no program in the guest has anything to hide from the others.
@@ -23,7 +38,7 @@ const (
 // programs set thousands in a second: with highres=off and nohz=off the guest
 // goes by a periodic tick alone. tsc=reliable keeps it from another clock,
 // which is slow to read, when the host is busy.
-const kernelArgs = "console=ttyS0 panic=-1 printk.time=1 printk.devkmsg=on mitigations=off highres=off nohz=off tsc=reliable rdinit=/init"
+const kernelArgs = "panic=-1 printk.time=1 printk.devkmsg=on mitigations=off highres=off nohz=off tsc=reliable rdinit=/init"
 
 // qemuArgs returns QEMU's command line. Its files are in dir.
 func qemuArgs(dir string, opts options) []string {
@@ -31,14 +46,14 @@ func qemuArgs(dir string, opts options) []string {
 	if opts.accel == "kvm" {
 		cpu = "host"
 	}
-	args := []string{
+	m := machines[opts.arch]
+	args := append(slices.Clone(m.args),
 		"-accel", opts.accel, "-cpu", cpu, "-smp", strconv.Itoa(opts.cores), "-m", opts.memory,
 		"-nographic", "-no-reboot", "-nodefaults",
-		"-kernel", opts.kernel, "-initrd", filepath.Join(dir, initramfs), "-append", kernelArgs,
+		"-kernel", opts.kernel, "-initrd", filepath.Join(dir, initramfs), "-append", "console="+m.console+" "+kernelArgs,
 		"-chardev", fileChardev("console", consoleFd), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
-	}
-	args = append(args, "-chardev", fileChardev("messages", messagesFd), "-device", "virtserialport,chardev=messages,name="+wire.MessagesPort)
+		"-chardev", fileChardev("messages", messagesFd), "-device", "virtserialport,chardev=messages,name="+wire.MessagesPort)
 	// The guest names the disks in this order, from /dev/vda on.
 	if hasDisk(opts.fs) {
 		args = append(args, "-drive", drive(dir, diskImage))
