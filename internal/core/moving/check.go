@@ -104,13 +104,14 @@ func (m *Move) hasRecords(l Layer) error {
 // the way is by aufs form.
 func (m *Move) hasOverlayForm(id string) error {
 	record, err := m.Home.ReadForm(id)
-	if err == nil && record.IsOverlay() && record.Form != store.OwnForm() {
-		if err = conversion.MustRead(record.Form); err == nil {
-			err = whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
-		}
-	}
-	if err != nil || record.IsOverlay() {
+	if err != nil || record.Form == store.OwnForm() {
 		return err
+	}
+	if record.IsOverlay() {
+		if err := conversion.MustRead(record.Form); err != nil {
+			return err
+		}
+		return whiteout.MustHaveAufsForm(m.Home.Diff(id), record.Form)
 	}
 	marked, err := whiteout.Search{Root: m.Home.Diff(id), All: true}.Find()
 	if err != nil {

@@ -166,7 +166,7 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	}
 	for name := range l.Whiteouts {
 		// A file beside its whiteout is shown.
-		if l.Entries[name] == nil && !isAufsOwn(name) {
+		if l.Entries[name] == nil && !isHiddenByAufs(name) {
 			p.Above.Dir(rel).Whiteouts[name] = true
 		}
 	}
@@ -178,7 +178,7 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 		p.Above.Dir(rel)
 	}
 	for name, entry := range l.Entries {
-		if entry.IsDir() && !isAufsOwn(name) {
+		if entry.IsDir() && !isHiddenByAufs(name) {
 			if err := p.addDevices(layer, filepath.Join(rel, name)); err != nil {
 				return err
 			}
@@ -187,8 +187,8 @@ func (p *Plan) addDevices(layer whiteout.LayerDir, rel string) error {
 	return nil
 }
 
-// isAufsOwn reports whether aufs shows no file of that name.
-func isAufsOwn(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
+// isHiddenByAufs reports whether aufs shows no file of that name.
+func isHiddenByAufs(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
 
 // dirXattrs returns the names of the extended attributes of the directory rel of the tree at root.
 func dirXattrs(root, rel string) ([]string, error) {
@@ -218,7 +218,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		hidden = before.Names()
 	}
 	for name := range hidden {
-		if before.Shows(name) && !isAufsOwn(name) {
+		if before.Shows(name) && !isHiddenByAufs(name) {
 			p.Below.Dir(rel).Whiteouts[name] = true
 		}
 	}
@@ -227,7 +227,7 @@ func (p *Plan) addHidden(layer whiteout.LayerDir, rel string, below []whiteout.L
 		return nil
 	}
 	for name, entry := range own.Entries {
-		if !entry.IsDir() || own.Whiteouts[name] || !before.Shows(name) || isAufsOwn(name) {
+		if !entry.IsDir() || own.Whiteouts[name] || !before.Shows(name) || isHiddenByAufs(name) {
 			continue
 		}
 		if dirs := before.Dirs(name); len(dirs) > 0 {
