@@ -52,7 +52,8 @@ func subjectAlone(t *testing.T, name backend.Name) differential.Subject {
 			return library.Driver(d), err
 		},
 		SplitsLinks: name == backend.Overlay, TouchesDirs: name == backend.Aufs,
-		ReadOnly: layersReadOnly,
+		RenameTouches: name == backend.Aufs || storagelib.FSName(t.TempDir()) == "xfs",
+		ReadOnly:      layersReadOnly,
 	}
 	s.Convert = func(home string) error { return convertOnceFree(t.Context(), home) }
 	if name == backend.Aufs {

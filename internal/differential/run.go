@@ -266,9 +266,7 @@ func (r *runner) apply(id string, op Op) error {
 	if r.side.TouchesDirs {
 		dirs = dirsAbove(names)
 	}
-	if op.Verb == "rename" {
-		// Aufs makes some directories opaque when they are renamed. If overlayfs renames a directory to the place of a
-		// whiteout, it exchanges the two, and xfs gives a directory that it exchanges a new time (xfs_cross_rename).
+	if r.side.RenameTouches && op.Verb == "rename" {
 		dirs = append(dirs, op.Args[1])
 	}
 	for _, dir := range dirs {

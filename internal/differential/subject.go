@@ -60,6 +60,12 @@ type Subject struct {
 	// operation's time to the directories above all names of the file, because
 	// aufs may copy the file up under any of them.
 	TouchesDirs bool
+	// RenameTouches says that a directory may get a new time of modification
+	// when it is renamed. Aufs makes a directory opaque if it takes the place of
+	// a whiteout. Overlayfs exchanges the two, and xfs gives a directory that it
+	// exchanges a new time (xfs_cross_rename). Run gives a renamed directory the
+	// operation's time.
+	RenameTouches bool
 	// LosesXattrs says that an attribute becomes empty when it is removed, or
 	// that copy-up loses an empty attribute, as with aufs in Linux 6.1. Run
 	// leaves out operations that remove an attribute, set an empty one, or make
