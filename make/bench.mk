@@ -63,7 +63,7 @@ bench: bench-tools ## Measure this driver and others side by side, as root
 
 # In an emulated machine this takes half an hour, and a third of that with SIZE=medium.
 # The image of the disk grows only as it is written to.
-#: vmbench KERNEL=bzImage, and the settings of bench and vmtest
+#: vmbench KERNEL=bzImage for amd64, and other settings of bench and vmtest
 .PHONY: vmbench
 vmbench: BACKENDS = aufs
 vmbench: COUNT = 3

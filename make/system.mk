@@ -55,7 +55,7 @@ CLIENT_STEPS ?=
 # The directory test/system of podman's source, and a regular expression of the files to run.
 PODMAN_TESTS =
 PODMAN_TEST_FILES ?=
-#: clienttest PODMAN=program [CLIENT_BACKEND=auto|aufs|overlay] [CLIENT_STEPS=regexp] [PODMAN_TESTS=directory] [PODMAN_TEST_FILES=regexp] [BUILDAH=program] [KERNEL=bzImage, and as vmtest]
+#: clienttest PODMAN=program [CLIENT_BACKEND=auto|aufs|overlay] [CLIENT_STEPS=regexp] [PODMAN_TESTS=directory] [PODMAN_TEST_FILES=regexp] [BUILDAH=program] [KERNEL=bzImage for amd64, and as vmtest]
 .PHONY: clienttest
 clienttest: check-go ## Run a life of containers with podman, with this driver and with overlay, as root
 	@[ -x '$(PODMAN)' ] || { echo 'No podman: say PODMAN=path/to/podman (it is "$(PODMAN)").' >&2; exit 1; }

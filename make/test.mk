@@ -102,7 +102,7 @@ STORAGE_TESTS ?= *.bats
 # $(call storagetest,PROGRAM,DIRECTORY): a shell command that runs the tests of $$library. The
 # directory is that of all copies.
 storagetest = $(1) -library $$library -backend '$(STORAGE_BACKEND)' -tests '$(value STORAGE_TESTS)' -dir $(2)/$${library\#\#*@}
-#: storagetest [STORAGE_LIBRARIES="MODULE@VERSION ..."] [STORAGE_BACKEND=auto|aufs|overlay] [STORAGE_TESTS=*.bats] [KERNEL=bzImage, and as vmtest]
+#: storagetest [STORAGE_LIBRARIES="MODULE@VERSION ..."] [STORAGE_BACKEND=auto|aufs|overlay] [STORAGE_TESTS=*.bats] [KERNEL=bzImage for amd64, and as vmtest]
 .PHONY: storagetest
 storagetest: check-go ## Run the storage libraries' own tests with this driver and with overlay, as root
 	@need=; \

@@ -17,6 +17,8 @@ var expected = []difference{
 	{"diff and commit", "only aufs prints C /home", madeAgain},
 	{"diff and commit", "only overlay prints D /home", madeAgain},
 	{"diff and commit", "only overlay prints D /home", madeAgain},
+	{"without root", "only aufs prints C /var", madeAgain},
+	{"without root", "only overlay prints D /var", madeAgain},
 	{"id maps", "only aufs prints 0:0", ownOwner},
 	{"id maps", "only overlay prints 200000:200000", ownOwner},
 	{"buildah", "only aufs prints C /var", madeAgain},
