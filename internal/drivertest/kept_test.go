@@ -98,7 +98,7 @@ func TestDeepFileIsGivenBack(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, name backend.Name) {
 		s := newStore(t, name)
 		s.create(t, "", "base")
-		deep := fileOf(strings.Repeat("deep/", 810) + "f")
+		deep := fileOf(strings.Repeat(strings.Repeat("deep", 20)+"/", 50) + "f")
 		content := numbered(t, deep, deep, fileOf("b"))
 		must(t, s.applyBytes("base", "", content))
 		s.givesBack(t, "base", content)
