@@ -34,7 +34,6 @@ ci: STEPS := 1
 ci: STRESS := 1s
 # layers*.bats has stacks of over a hundred layers, and takes longer than all other files.
 ci: STORAGE_LIBRARIES = go.podman.io/storage@$(NEWEST_STORAGE)
-ci: STORAGE_BACKEND = overlay
 ci: STORAGE_TESTS = [^l]*.bats
 ci: format test demo podman-demo storagetest vmtest-stock ## Run what continuous integration runs on each change
 

@@ -2,6 +2,8 @@
 
 package main
 
+import "maps"
+
 // expected has the tests that must end otherwise than with the library's overlay driver, each with the reason. A version of the library
 // need not have all of them.
 var expected = map[string]string{
@@ -9,4 +11,22 @@ var expected = map[string]string{
 		"library's own aufs driver",
 	"overlay-recreate":                 "the test removes links in the directory of the overlay driver",
 	"recover stale tempdir with mount": "the test unmounts the directory of the overlay driver",
+}
+
+// noShifting is the reason of tests that are skipped if mounts cannot shift ids.
+const noShifting = "aufs cannot shift ids"
+
+// expectedOnAufs has such tests for the backend aufs alone.
+var expectedOnAufs = map[string]string{
+	"idmaps-create-mapped-container-shifting":        noShifting,
+	"idmaps-shifting-image-mount-uses-host-mappings": noShifting,
+}
+
+// expectedWith returns the tests that must end otherwise with a backend of the driver.
+func expectedWith(backend string) map[string]string {
+	all := maps.Clone(expected)
+	if backend == "aufs" {
+		maps.Copy(all, expectedOnAufs)
+	}
+	return all
 }

@@ -49,6 +49,10 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 	if s.noRun {
 		return nil
 	}
+	used, err := s.backendInUse(ctx)
+	if err != nil {
+		return err
+	}
 	ours, err := s.run(ctx, out, ours)
 	if err != nil {
 		return err
@@ -57,6 +61,6 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s, backend %s:\n", s.library, s.backend)
-	return bats.Comparison{Expected: expected}.Print(out, ours, overlay)
+	fmt.Fprintf(out, "\n%s, backend %s:\n", s.library, used)
+	return bats.Comparison{Expected: expectedWith(used)}.Print(out, ours, overlay)
 }

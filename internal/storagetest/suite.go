@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -85,24 +86,58 @@ func (s suite) run(ctx context.Context, out io.Writer, driver string) (bats.Outc
 	}
 	defer os.RemoveAll(tmp)
 	cmd := command(ctx, s.dir, "unshare", append([]string{"--mount", "bats", "--tap"}, files...)...)
-	conf := filepath.Join(tmp, "storage.conf")
+	if err := s.configure(cmd, tmp, driver); err != nil {
+		return nil, err
+	}
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program())
+	fmt.Fprintf(out, "With %s:\n", driver)
+	return bats.Run(ctx, cmd, out)
+}
+
+// configure makes a command use a driver. It writes the files of settings into the directory dir.
+func (s suite) configure(cmd *exec.Cmd, dir, driver string) error {
+	conf := filepath.Join(dir, "storage.conf")
 	for path, content := range map[string]string{
 		conf:                            "[storage]\ndriver = \"" + driver + "\"\n",
-		filepath.Join(tmp, "aufs.conf"): "backend = " + s.backend + "\n",
+		filepath.Join(dir, "aufs.conf"): "backend = " + s.backend + "\n",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	// The settings of whoever runs the tests are not for them.
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "STORAGE_") })
-	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "STORAGE_BINARY="+s.program(), "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
+	cmd.Env = append(cmd.Env, "STORAGE_DRIVER="+driver, "CONTAINERS_STORAGE_CONF="+conf)
 	if driver == ours {
 		// Some tests name a storage.conf of their own, which has no aufs.conf beside it.
 		cmd.Env = append(cmd.Env, "STORAGE_OPTS=backend="+s.backend)
 	}
-	fmt.Fprintf(out, "With %s:\n", driver)
-	return bats.Run(ctx, cmd, out)
+	return nil
+}
+
+// backendLine is the line of the driver's status that names the backend.
+var backendLine = regexp.MustCompile(`(?m)^Backend: (\w+)$`)
+
+// backendInUse returns the backend that the driver takes, which the option may leave to it.
+func (s suite) backendInUse(ctx context.Context) (string, error) {
+	tmp, err := os.MkdirTemp("", "storagetest-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := command(ctx, s.dir, "unshare", "--mount", s.program(), "--graph", filepath.Join(tmp, "root"), "--run", filepath.Join(tmp, "run"), "--storage-driver", ours, "status")
+	if err := s.configure(cmd, tmp, ours); err != nil {
+		return "", err
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("containers-storage status: %w: %s", err, out)
+	}
+	found := backendLine.FindSubmatch(out)
+	if found == nil {
+		return "", fmt.Errorf("containers-storage status does not name the backend: %s", out)
+	}
+	return string(found[1]), nil
 }
 
 // command returns a command in a directory, without the settings of this module.
