@@ -2,7 +2,7 @@
 # is newer than that of many hosts because podman 6 needs a newer crun.
 SYSTEM := $(BUILD)/system
 SYSTEM_RELEASE := trixie
-SYSTEM_PACKAGES := attr,bats,busybox-static,ca-certificates,catatonit,conmon,crun,e2fsprogs,file,golang-github-containers-common,iproute2,jq,libcap2-bin,netavark,openssl,procps,uidmap,util-linux,xfsprogs
+SYSTEM_PACKAGES := attr,bats,busybox-static,bzip2,ca-certificates,catatonit,conmon,crun,e2fsprogs,file,golang-github-containers-common,iproute2,jq,libcap2-bin,netavark,openssl,procps,uidmap,util-linux,xfsprogs,xz-utils,zstd
 
 .PHONY: system
 system: $(SYSTEM)/.made ## Install a Debian system in a directory, as root
