@@ -223,12 +223,7 @@ func TestLeakedAufsMount(t *testing.T) {
 		wants(t, err, unix.EBUSY, "child")
 		sameTree(t, readTree(t, s.inner.Home.Diff("child")), before)
 		end()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if _, err = other.Get("child", driver.GetOptions{}); err == nil || time.Now().After(deadline) {
-				break
-			}
-		}
-		must(t, err)
+		getsFreed(t, other, "child", driver.GetOptions{})
 		must(t, other.Put("child"))
 	})
 }

@@ -3,6 +3,7 @@
 package drivertest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-642172e2/aufs/internal/core/backend"
+	"github.com/seed-642172e2/aufs/internal/core/driver"
 	"github.com/seed-642172e2/aufs/internal/core/fsutil"
 	"github.com/seed-642172e2/aufs/internal/core/store"
 	"github.com/seed-642172e2/aufs/internal/core/whiteout"
@@ -63,6 +65,19 @@ func leak(t *testing.T) (end func()) {
 	}
 	t.Cleanup(end)
 	return end
+}
+
+// getsFreed mounts a layer whose mount in another namespace has ended. A process that a parallel test starts by leak keeps that mount for a moment,
+// until it has unmounted what is not its own.
+func getsFreed(t *testing.T, s testStore, id string, options driver.GetOptions) string {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		dir, err := s.Get(id, options)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			must(t, err)
+			return dir
+		}
+	}
 }
 
 // A shownStack is a stack of layers, and what a mount of the stack shows with an empty layer on top.

@@ -211,7 +211,7 @@ func TestVolatileHeld(t *testing.T) {
 		}
 		s.leftVolatile(t, true)
 		end()
-		write(t, s.getVolatile(t, "child"), files{"g": "g"})
+		write(t, getsFreed(t, s, "child", driver.GetOptions{Volatile: true}), files{"g": "g"})
 		leak(t)
 		t.Cleanup(wire.ExpectMessages("undefined behavior"))
 		must(t, s.Put("child"))
