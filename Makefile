@@ -32,8 +32,9 @@ lint: ## Run the linters
 ci: SEQUENCES := 6
 ci: STEPS := 1
 ci: STRESS := 1s
-# layers*.bats has stacks of over a hundred layers, and takes longer than all other files.
 ci: STORAGE_LIBRARIES = go.podman.io/storage@$(NEWEST_STORAGE)
+# All files but those that begin with l. That is layers.bats alone, which has stacks of over
+# a hundred layers, and takes longer than all others.
 ci: STORAGE_TESTS = [^l]*.bats
 ci: format test demo podman-demo storagetest vmtest-stock ## Run what continuous integration runs on each change
 

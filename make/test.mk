@@ -108,6 +108,10 @@ storagetest: check-go ## Run the storage libraries' own tests with this driver a
 	@need=; \
 	$(call missing,command -v bats,bats); \
 	$(call missing,command -v jq,jq); \
+	$(call missing,command -v pkill,procps); \
+	$(call missing,command -v bzip2,bzip2); \
+	$(call missing,command -v xz,xz-utils); \
+	$(call missing,command -v zstd,zstd); \
 	$(call missing,echo '#include <stdlib.h>' | gcc -E -,gcc libc6-dev); \
 	$(install-missing)
 	@CGO_ENABLED=0 $(GO) build -o $(BUILD)/storagetest ./internal/storagetest
