@@ -62,5 +62,5 @@ func run(ctx context.Context, out io.Writer, s suite) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s, backend %s:\n", s.library, used)
-	return bats.Comparison{Expected: expectedWith(used, overlay)}.Print(out, ours, overlay)
+	return bats.Comparison{Expected: expectedWith(s.library, used, overlay)}.Print(out, ours, overlay)
 }

@@ -23,6 +23,9 @@ const ours = "aufs"
 // module is the path of this module.
 const module = "github.com/seed-642172e2/aufs"
 
+// podmansLibrary begins the names of the newer library, for which the driver is a module of its own.
+const podmansLibrary = "go.podman.io/"
+
 // A suite is the tests of one version of the library.
 type suite struct {
 	library string // its module, with the version
@@ -58,7 +61,7 @@ func (s suite) build(ctx context.Context) error {
 	}
 	driver, tags := module, "exclude_graphdriver_aufs exclude_graphdriver_btrfs"
 	edit := []string{"mod", "edit", "-require=" + module + "@v0.0.0", "-replace=" + module + "=" + root}
-	if strings.HasPrefix(s.library, "go.podman.io/") {
+	if strings.HasPrefix(s.library, podmansLibrary) {
 		driver = module + "/podman"
 		edit = append(edit, "-require="+driver+"@v0.0.0", "-replace="+driver+"="+filepath.Join(root, "podman"))
 	}
